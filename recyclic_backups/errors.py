@@ -1,0 +1,109 @@
+"""The one error tree: what can go wrong, what to do about it, and the exit code it ends with.
+
+Every class stands for one promise that could not be kept. Third-party exceptions are translated into
+these where they arise, so that nothing above the adapters knows psycopg, the operating system's errno
+values or a cloud library. A *negative answer* (a failed comparison) is a value, not an exception; only the
+front doors turn it into :class:`VerdictNegative` to end with the documented exit code.
+
+Messages and hints are shown to operators, stored in Dagster's event log and printed by cron: they never
+contain a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BackupError(Exception):
+    """Something the operator has to know: one sentence, a hint, an exit code.
+
+    ``retryable`` says whether the same call may succeed later with nothing changed by a person (a server
+    that restarts, a network that hangs). Dagster turns it into a retry; integrity errors are never retryable.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(BackupError):
+    """The command line or an argument makes no sense."""
+
+    exit_code = 2
+
+
+class ConfigurationError(BackupError):
+    """One or more settings are wrong; the message names every one of them."""
+
+    exit_code = 10
+
+
+class DatabaseError(BackupError):
+    """The database, or a PostgreSQL program, refused or failed."""
+
+    exit_code = 20
+
+
+class ProgramMissing(DatabaseError):
+    """No suitable PostgreSQL program was found; the message names what was found and what is needed."""
+
+
+class ProgramFailed(DatabaseError):
+    """A PostgreSQL program ended with an error, or was killed."""
+
+
+class StorageError(BackupError):
+    """The storage cannot be reached, read or written."""
+
+    exit_code = 30
+
+
+class ObjectMissing(StorageError):
+    """There is no object of that name in the storage."""
+
+
+class ObjectExists(StorageError):
+    """A create-only object is already there."""
+
+
+class DamagedData(BackupError):
+    """Stored bytes are not the ones that were written."""
+
+    exit_code = 40
+
+
+class NoUsableKey(BackupError):
+    """No configured key opens the data, which themselves are whole."""
+
+    exit_code = 41
+
+
+class ArchiveError(BackupError):
+    """The WAL archive has a gap, or cannot be written."""
+
+    exit_code = 50
+
+
+class RecoveryError(BackupError):
+    """What was asked for cannot be recovered: no such backup, nothing there yet, target out of reach."""
+
+    exit_code = 60
+
+
+class Refused(BackupError):
+    """A safety rule forbids it: the target exists, there is no space, the lock is busy, nobody confirmed."""
+
+    exit_code = 70
+
+
+class VerdictNegative(BackupError):
+    """Everything ran, and the answer is no: a comparison, a drill or a health check failed."""
+
+    exit_code = 80

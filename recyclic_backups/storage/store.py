@@ -1,0 +1,72 @@
+"""What every storage must do, whether a directory, a bucket or an SFTP server.
+
+The protocol is small on purpose: eight verbs that S3, Azure Blob, SFTP and a POSIX file system can all
+keep. Names are relative, ``/``-separated, never absolute and never contain ``..``. The commit point of
+a large object is :meth:`ObjectWriter.commit`; leaving the ``with`` block without it leaves no object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One entry of a listing; ``modified_at`` is aware UTC."""
+
+    name: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class ObjectWriter(Protocol):
+    """An upload in progress: nothing is visible under its name until :meth:`commit` returns."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes. Raises StorageError."""
+
+    def commit(self) -> None:
+        """Make the object durable and visible; at most once. Raises StorageError."""
+
+
+class ObjectReader(Protocol):
+    """An open object, read forward; ``read`` returns ``b""`` at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes. Raises StorageError."""
+
+
+class Store(Protocol):
+    """Where objects live. Every method raises StorageError when the storage does not answer as it should."""
+
+    @property
+    def url(self) -> str:
+        """How an operator names this storage; carries no secret."""
+
+    def writer(self, name: str) -> AbstractContextManager[ObjectWriter]:
+        """Open an upload. Names of large objects are unique by construction: there is no create-only mode."""
+
+    def reader(self, name: str, offset: int = 0) -> AbstractContextManager[ObjectReader]:
+        """Open an object from a byte offset. Raises ObjectMissing."""
+
+    def get(self, name: str) -> bytes:
+        """A small object whole. Raises ObjectMissing."""
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write a small object that must not exist yet, atomically. Raises ObjectExists."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a small object, or swap its content, atomically: a reader sees the old or the new, never a mix."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no error, so that a resumed deletion ends the same."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object whose name starts with ``prefix``, in name order. Uploads in progress are not among them."""
+
+    def free_bytes(self) -> int | None:
+        """Space left, or None where the storage has no such limit or does not tell."""
