@@ -1,0 +1,1 @@
+"""PostgreSQL as a program and as a server: finding, starting, connecting, translating its errors."""
