@@ -1,8 +1,8 @@
 """What every storage must do, whether a directory, a bucket or an SFTP server.
 
 The protocol is small on purpose: eight verbs that S3, Azure Blob, SFTP and a POSIX file system can all
-keep. Names are relative, ``/``-separated, never absolute and never contain ``..``. The commit point of
-a large object is :meth:`ObjectWriter.commit`; leaving the ``with`` block without it leaves no object.
+keep. Names are relative and ``/``-separated (see ``names.py``). The commit point of a large object is
+:meth:`ObjectWriter.commit`; leaving the ``with`` block without it leaves no object.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class ObjectWriter(Protocol):
         """Append bytes. Raises StorageError."""
 
     def commit(self) -> None:
-        """Make the object durable and visible; at most once. Raises StorageError."""
+        """Make the object durable and visible; at most once, as the last act. Raises StorageError."""
 
 
 class ObjectReader(Protocol):
     """An open object, read forward; ``read`` returns ``b""`` at its end."""
 
     def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes. Raises StorageError."""
+        """At most ``size`` bytes, which is more than 0. Raises StorageError."""
 
 
 class Store(Protocol):
@@ -51,22 +51,29 @@ class Store(Protocol):
         """Open an upload. Names of large objects are unique by construction: there is no create-only mode."""
 
     def reader(self, name: str, offset: int = 0) -> AbstractContextManager[ObjectReader]:
-        """Open an object from a byte offset. Raises ObjectMissing."""
+        """Open an object from a byte offset; at or past its end there is nothing. Raises ObjectMissing."""
 
     def get(self, name: str) -> bytes:
         """A small object whole. Raises ObjectMissing."""
 
     def create(self, name: str, data: bytes) -> None:
-        """Write a small object that must not exist yet, atomically. Raises ObjectExists."""
+        """Write a small object that must not exist yet, atomically. Raises ObjectExists.
+
+        After any other StorageError the object may be there or not: read it before you try again.
+        """
 
     def replace(self, name: str, data: bytes) -> None:
-        """Write a small object, or swap its content, atomically: a reader sees the old or the new, never a mix."""
+        """Write a small object, or swap its content, atomically: readers see the old or the new."""
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error, so that a resumed deletion ends the same."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose name starts with ``prefix``, in name order. Uploads in progress are not among them."""
+        """Every object whose name starts with ``prefix``, in the order of names (by code point).
+
+        The prefix need not end at a ``/``. Uploads in progress are not among them. An object created or
+        deleted meanwhile may be there or not.
+        """
 
     def free_bytes(self) -> int | None:
         """Space left, or None where the storage has no such limit or does not tell."""
