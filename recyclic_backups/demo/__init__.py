@@ -1,0 +1,1 @@
+"""The demonstration: a made-up re-use centre, backed up, damaged and brought back."""

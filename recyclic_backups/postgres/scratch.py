@@ -1,0 +1,460 @@
+"""Throwaway PostgreSQL servers: for tests, the demonstration and restore drills.
+
+A scratch cluster lives in a private directory, listens on 127.0.0.1 and on a Unix socket in that directory,
+asks for a random password, and is gone afterwards with all its files, even if this process is killed: a
+watchdog waits at the other end of a pipe that nobody writes to, and the kernel closes the pipe when we die.
+(PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.) A process forked
+from ours without exec inherits that pipe and keeps the cluster alive as long as it runs itself.
+
+A server refuses to run as root: then an unprivileged user (``postgres`` if there is one, else ``nobody``)
+owns the cluster. Permissions of directories that are not ours are never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recyclic_backups.errors import ConfigurationError, DatabaseError, ProgramFailed, ProgramMissing
+from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
+from recyclic_backups.postgres.server import Server
+
+SUPERUSER = "postgres"
+
+FAST_SETTINGS: Mapping[str, str] = {
+    # A crash of the server loses nothing that was committed, a crash of the machine everything. Commits stay
+    # synchronous, which costs next to nothing without fsync: otherwise a crash would lose the last ones.
+    "fsync": "off",
+    "full_page_writes": "off",
+    # A checkpoint in the middle of a load costs more than the disk space it saves.
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "1h",
+}
+_QUIET_SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_permissions": "0700",
+    "password_encryption": "scram-sha-256",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    # Shared memory in files of the data directory goes away with it, and a container's small /dev/shm
+    # does not limit parallel index builds.
+    "dynamic_shared_memory_type": "mmap",
+    "log_checkpoints": "off",
+    "jit": "off",
+}
+_START_TIMEOUT_SECONDS = 60
+_STOP_TIMEOUT_SECONDS = 20
+_PORT_ATTEMPTS = 5
+# sun_path of Linux holds 108 bytes with the final zero, that of the BSDs and macOS 104.
+_SOCKET_PATH_LIMIT_BYTES = 103
+
+# Reads one line and never gets it unless all is well. Its arguments are the directories to remove, first the
+# cluster's own. The working directory of a postmaster is its data directory: a number in a stale
+# postmaster.pid that meanwhile belongs to another process is left alone where /proc can tell.
+_WATCHDOG = """
+trap '' INT TERM HUP
+read -r _ && exit 0
+home=$1
+round=0
+while [ -d "$home/data" ] && [ $round -lt 100 ]; do
+  server=$(head -n 1 "$home/data/postmaster.pid" 2>/dev/null)
+  if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
+    kill -QUIT "$server" 2>/dev/null
+    waited=0
+    while kill -0 "$server" 2>/dev/null && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
+    kill -KILL "$server" 2>/dev/null
+  fi
+  rm -rf -- "$@" 2>/dev/null
+  round=$((round + 1))
+  [ -d "$home/data" ] && sleep 0.1
+done
+rm -rf -- "$@" 2>/dev/null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The user a cluster runs as: ours, or an unprivileged one if we are root."""
+
+    uid: int
+    gid: int
+    change: bool
+
+    def may_search(self, directory: Path) -> bool:
+        """Whether the user can reach what lies in a directory: needs x on it and on every parent."""
+        return all(self._may_enter(each) for each in (directory, *directory.parents))
+
+    def _may_enter(self, directory: Path) -> bool:
+        if not self.change:
+            return os.access(directory, os.X_OK)
+        status = directory.stat()
+        if status.st_uid == self.uid:
+            return bool(status.st_mode & 0o100)
+        if status.st_gid == self.gid:
+            return bool(status.st_mode & 0o010)
+        return bool(status.st_mode & 0o001)
+
+    def own(self, path: Path) -> None:
+        if self.change:
+            os.chown(path, self.uid, self.gid)
+
+    def popen(self, argv: list[str], cwd: Path, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+        """Start a program as this user, in its own session: a Ctrl-C at the terminal is for us to handle."""
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={"PATH": os.defpath, "HOME": str(cwd), "LC_ALL": "C", "TZ": "UTC"},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            user=self.uid if self.change else None,
+            group=self.gid if self.change else None,
+            extra_groups=[] if self.change else None,
+            umask=0o077,
+            start_new_session=True,
+        )
+
+
+class ScratchCluster:
+    """A throwaway server and the directory it lives in; made by :meth:`start`, never by hand."""
+
+    def __init__(
+        self, installation: Installation, home: Path, socket_directory: Path, account: _Account, password: str
+    ) -> None:
+        self.installation = installation
+        self.home = home
+        self.data_directory = home / "data"
+        self.socket_directory = socket_directory
+        self.log_path = home / "server.log"
+        self._account = account
+        self._password = password
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls,
+        installation: Installation,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        locale: str = "C.UTF-8",
+        fast: bool = True,
+    ) -> Iterator[ScratchCluster]:
+        """Make a cluster in a new directory under ``directory``, start it, and remove both at the end.
+
+        ``settings`` are lines of postgresql.conf; ``fast`` trades durability for speed. If the cluster's
+        user cannot reach ``directory``, the system's temporary directory is used instead. Raises
+        ProgramMissing without initdb and postgres, ConfigurationError if no directory will do,
+        ProgramFailed if the server does not come up.
+        """
+        missing = sorted(SERVER_PROGRAMS - installation.programs)
+        if missing:
+            raise ProgramMissing(
+                f"there is no {' and no '.join(missing)} in {installation.directory}",
+                f"install postgresql-{installation.major}, the server package",
+            )
+        account = _account()
+        home = _private_directory(directory, account)
+        socket_directory = _socket_directory(home, account)
+        cluster = cls(installation, home, socket_directory, account, secrets.token_urlsafe(24))
+        try:
+            with cluster._watchdog():
+                try:
+                    cluster._make_reachable()
+                    cluster._initialize(locale, {**(FAST_SETTINGS if fast else {}), **(settings or {})})
+                    cluster._launch()
+                    yield cluster
+                finally:
+                    cluster._end()
+        finally:
+            for each in (socket_directory, home):
+                shutil.rmtree(each, ignore_errors=True)
+
+    @property
+    def server(self) -> Server:
+        """How to reach it over TCP, as its superuser. The port may change when it is restarted."""
+        return Server(host="127.0.0.1", port=self._port, user=SUPERUSER, password=self._password)
+
+    @property
+    def server_on_socket(self) -> Server:
+        """How to reach it through its Unix socket, as its superuser."""
+        return Server(
+            host=str(self.socket_directory), port=self._port, user=SUPERUSER, password=self._password
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether its main process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Shut down cleanly, rolling back what is in progress; files stay until :meth:`start`'s block ends.
+
+        Raises ProgramFailed if the server does not end in time.
+        """
+        if self.running and not self._signal_and_wait(signal.SIGINT):
+            raise ProgramFailed(f"the scratch server did not stop within {_STOP_TIMEOUT_SECONDS} s")
+
+    def crash(self) -> None:
+        """Kill every process of the server at once, as a power cut would: it recovers at the next start."""
+        if self._process is None or not self.running:
+            return
+        segment = self._shared_memory_segment()
+        # Stopped first, so that it can neither start another child nor clean up behind the first death.
+        self._process.send_signal(signal.SIGSTOP)
+        for pid in (*_children(self._process.pid), self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        # Both would be gone after a power cut too; left alone, the number could come to name another process.
+        (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
+        if segment is not None:
+            _remove_shared_memory(segment)
+
+    def restart(self) -> None:
+        """Stop cleanly if running, and start again, on the same port if it is still free."""
+        self.stop()
+        self._launch()
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Append settings to postgresql.conf; they hold from the next :meth:`restart` (or reload) on."""
+        lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+        with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+
+    def log_tail(self, size_bytes: int = 4096) -> str:
+        """The end of the server's log."""
+        try:
+            return self.log_path.read_bytes()[-size_bytes:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    # -- making and starting
+
+    def _make_reachable(self) -> None:
+        """Copy a relocatable installation that the cluster's user cannot reach, such as one below /root."""
+        directory = self.installation.directory
+        if self._account.may_search(directory):
+            return
+        if not (directory.parent / "share").is_dir():
+            raise ProgramMissing(f"the user that runs scratch servers cannot reach {directory}")
+        copy = self.home / "programs"
+        for part in ("bin", "lib", "share"):
+            if (directory.parent / part).is_dir():
+                shutil.copytree(directory.parent / part, copy / part, symlinks=True)
+        for path in (copy, *copy.rglob("*")):
+            if not path.is_symlink():
+                self._account.own(path)
+        installed = self.installation
+        self.installation = Installation(copy / "bin", installed.major, installed.version, installed.programs)
+
+    def _initialize(self, locale: str, settings: Mapping[str, str]) -> None:
+        password_file = self.home / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password, encoding="ascii")
+        self._account.own(password_file)
+        argv = [
+            self.installation.path("initdb"),
+            f"--pgdata={self.data_directory}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={password_file}",
+            "--auth-local=scram-sha-256",
+            "--auth-host=scram-sha-256",
+            "--encoding=UTF8",
+            f"--locale={locale}",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        with self._account.popen(
+            argv, self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=_START_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise ProgramFailed(f"initdb did not finish within {_START_TIMEOUT_SECONDS} s") from None
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        password_file.unlink()
+        if process.returncode != 0:
+            raise ProgramFailed(f"initdb failed: {_complaint(output.decode(errors='replace'))}")
+        self.configure({**_QUIET_SETTINGS, "unix_socket_directories": str(self.socket_directory), **settings})
+
+    def _launch(self) -> None:
+        """Start the server on a free port; try others if another process takes it before the server does."""
+        for attempt in range(_PORT_ATTEMPTS):
+            port = self._port if attempt == 0 and self._port else _free_port()
+            log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+            if self._launch_on(port):
+                self._port = port
+                return
+            with self.log_path.open("rb") as log:
+                log.seek(log_start)
+                said = log.read().decode(errors="replace")
+            if "could not bind" not in said and "could not create any TCP/IP sockets" not in said:
+                break
+        raise ProgramFailed(
+            f"the scratch server of PostgreSQL {self.installation.version} does not start: {_complaint(said)}"
+        )
+
+    def _launch_on(self, port: int) -> bool:
+        argv = [self.installation.path("postgres"), "-D", str(self.data_directory), "-p", str(port)]
+        with self.log_path.open("ab") as log:
+            process = self._account.popen(argv, self.home, stdin=subprocess.DEVNULL, stdout=log.fileno())
+        self._process = process
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._says_ready(process.pid):
+                return True
+            time.sleep(0.01)
+        if self.running:
+            self.crash()
+        return False
+
+    def _says_ready(self, pid: int) -> bool:
+        # Line 8 of postmaster.pid is the server's own word, as pg_ctl reads it; a connection that succeeds
+        # could be to somebody else's server on that port.
+        lines = self._pid_file()
+        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self.data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _shared_memory_segment(self) -> int | None:
+        # Line 7: key and id of the System V segment that guards against two servers in one directory.
+        words = (self._pid_file()[6:7] or [""])[0].split()
+        return int(words[1]) if len(words) == 2 else None
+
+    # -- ending
+
+    def _signal_and_wait(self, number: signal.Signals) -> bool:
+        assert self._process is not None
+        self._process.send_signal(number)
+        try:
+            self._process.wait(_STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _end(self) -> None:
+        """Stop at once: nothing in it is worth a checkpoint."""
+        if self.running and not self._signal_and_wait(signal.SIGQUIT):
+            self.crash()
+
+    @contextmanager
+    def _watchdog(self) -> Iterator[None]:
+        directories = dict.fromkeys([str(self.home), str(self.socket_directory)])
+        argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *directories]
+        reading, writing = os.pipe()
+        try:
+            dog = self._account.popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        with dog, os.fdopen(writing, "wb", buffering=0) as pipe:
+            try:
+                yield
+            finally:
+                # Without the word it ends the server and removes the files, as if we had been killed.
+                if not self.running:
+                    with contextlib.suppress(BrokenPipeError):  # somebody killed it; nothing is left to watch
+                        pipe.write(b"done\n")
+
+
+def _account() -> _Account:
+    if os.geteuid() != 0:
+        return _Account(os.geteuid(), os.getegid(), change=False)
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return _Account(entry.pw_uid, entry.pw_gid, change=True)
+    raise ConfigurationError(
+        "PostgreSQL servers do not run as root, and there is neither a postgres nor a nobody user",
+        "run as an ordinary user",
+    )
+
+
+def _private_directory(directory: Path, account: _Account) -> Path:
+    for parent in (directory.absolute(), Path(tempfile.gettempdir()).absolute()):
+        if parent.is_dir() and account.may_search(parent) and os.access(parent, os.W_OK):
+            home = Path(tempfile.mkdtemp(prefix="recyclic-", dir=parent))
+            account.own(home)
+            return home
+    raise ConfigurationError(
+        f"no scratch server can live in {directory}: the user that runs it cannot reach it",
+        "set BACKUP_SCRATCH to a directory whose parents are searchable by everyone",
+    )
+
+
+def _socket_directory(home: Path, account: _Account) -> Path:
+    if len(os.fsencode(home / ".s.PGSQL.65535")) <= _SOCKET_PATH_LIMIT_BYTES:
+        return home
+    short = Path(tempfile.mkdtemp(prefix="rb-"))
+    account.own(short)
+    return short
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _quoted(value: str) -> str:
+    # https://www.postgresql.org/docs/15/config-setting.html: quotes are doubled, backslashes escape.
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _complaint(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marks = ("FATAL:", "PANIC:", "error:", "fatal:")
+    return next(
+        (line for line in lines if any(mark in line for mark in marks)), (lines or ["no message"])[-1]
+    )
+
+
+def _children(pid: int) -> list[int]:
+    """Direct children of a process, where /proc tells; elsewhere none: they notice their parent's death."""
+    children = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may itself contain spaces and parentheses.
+            fields = status.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                children.append(int(status.parent.name))
+    return children
+
+
+def _remove_shared_memory(segment: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    remove = 0  # IPC_RMID
+    if libc.shmctl(segment, remove, None) != 0:
+        number = ctypes.get_errno()
+        # Already gone is as good; otherwise say so, since nobody else would remove it.
+        if number not in (errno.EINVAL, errno.EIDRM):
+            raise DatabaseError(f"shared memory of a crashed scratch server stays: {os.strerror(number)}")

@@ -1,0 +1,124 @@
+"""Real servers for the tests: one throwaway cluster per process, and a fresh database per test.
+
+``RECYCLIC_TEST_PG_MAJOR`` chooses the version of PostgreSQL (default: the first present of 15, 16, 18).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.postgres.discovery import find_installations
+from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.scratch import ScratchCluster
+
+PREFERRED_MAJORS = (15, 16, 18)
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """No test may leave a process behind: on an operator's machine it would be a server with their data."""
+    before = set(_descendants())
+    yield
+    deadline = time.monotonic() + 5
+    while (left := _left(before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, f"processes left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def installations_by_major() -> dict[int, Installation]:
+    """Every installation that has a server, by major version."""
+    found = find_installations(os.environ.get("PG_BIN"), os.environ.get("PATH"))
+    return {each.major: each for each in reversed(found) if each.has_server}
+
+
+@pytest.fixture(scope="session")
+def installation(installations_by_major: dict[int, Installation]) -> Installation:
+    """The installation that tests use when the version does not matter to them."""
+    wished = os.environ.get("RECYCLIC_TEST_PG_MAJOR")
+    for major in (int(wished),) if wished else (*PREFERRED_MAJORS, *sorted(installations_by_major)):
+        if major in installations_by_major:
+            return installations_by_major[major]
+    raise AssertionError(
+        f"no PostgreSQL {wished or ''} server programs; found {sorted(installations_by_major)}"
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchCluster]:
+    """A running server shared by this process's tests: leave its roles and settings as you found them."""
+    with ScratchCluster.start(installation, tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture
+def database(cluster: ScratchCluster) -> Iterator[str]:
+    """The name of a new, empty database; dropped afterwards, whoever is still connected."""
+    with _temporary_database(cluster, "template0") as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def recyclic_template(cluster: ScratchCluster) -> str:
+    """A database filled with the demonstration's data, small: to be copied, never changed."""
+    from recyclic_backups.demo.dataset import fill
+
+    name = "recyclic_template"
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    fill(cluster.server, name, scale=0.02, today=date(2026, 11, 22))
+    return name
+
+
+@pytest.fixture
+def recyclic_database(cluster: ScratchCluster, recyclic_template: str) -> Iterator[str]:
+    """The name of a fresh copy of the demonstration's database, at a tiny scale."""
+    with _temporary_database(cluster, recyclic_template) as name:
+        yield name
+
+
+@contextmanager
+def _temporary_database(cluster: ScratchCluster, template: str) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield name
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            # A test may have renamed or dropped it: that is what restores do.
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _descendants() -> Iterator[int]:
+    """Processes started, at whatever remove, by this one; none where /proc does not tell."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = status.read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(status.parent.name)] = int(fields[1])
+    own = {os.getpid()}
+    while grown := {pid for pid, parent in parents.items() if parent in own} - own:
+        yield from grown
+        own |= grown
+
+
+def _left(before: set[int]) -> list[str]:
+    left = []
+    for pid in set(_descendants()) - before:
+        with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            # Python's own, ended by the interpreter.
+            if "resource_tracker" not in command and "forkserver" not in command:
+                left.append(f"{pid} {command.strip()}")
+    return left
