@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """A storage URL, understood. ``path`` may be relative to the working directory; it is "." for ``memory``."""
+    """A storage URL, understood. ``path`` may be relative to the working directory; ``memory`` has none."""
 
     scheme: Literal["file", "memory"]
     path: Path = Path()
