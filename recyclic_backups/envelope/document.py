@@ -1,0 +1,123 @@
+"""Manifests, labels, holds, checks, tombstones: small JSON documents and their MAC.
+
+Specified in ``docs/format/documents.md``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeGuard
+
+from recyclic_backups.envelope.data_key import DataKey, mac_key_of
+from recyclic_backups.errors import BackupError, DamagedData
+
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
+_HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """The one spelling of a JSON document that MACs and hashes are taken of. Raises ValueError, TypeError."""
+    text = json.dumps(
+        dict(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode("utf-8")
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """What is stored: indented JSON in the given order, and a newline. Raises BackupError if it is not JSON."""
+    try:
+        text = json.dumps(dict(document), indent=2, ensure_ascii=False, allow_nan=False)
+        return f"{text}\n".encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BackupError(f"a document to store is not JSON: {error}") from error
+
+
+def decode(data: bytes, name: str) -> dict[str, Any]:
+    """The document stored under ``name``. Raises DamagedData, naming it, for anything but one JSON object.
+
+    A name given twice, a number that is not finite or a lone surrogate is damage too: readers would disagree
+    about what the document says.
+    """
+    try:
+        text = data.decode("utf-8")
+        document = json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_not_finite
+        )
+        if "\\ud" in text.lower():  # an escaped surrogate, perhaps half of a pair
+            canonical({"": document})
+    except (ValueError, RecursionError):
+        raise DamagedData(f"{name} is damaged: it is not a JSON document") from None
+    if not isinstance(document, dict):
+        raise DamagedData(f"{name} is damaged: it is not a JSON object")
+    return document
+
+
+def signed(document: Mapping[str, Any], name: str, data_key: DataKey) -> dict[str, Any]:
+    """A copy of the document, in JSON's own types, with its MAC for storage under ``name``.
+
+    A MAC it already has is replaced. Raises BackupError for something that is not JSON.
+    """
+    unsigned = {key: value for key, value in document.items() if key != "mac"}
+    stored = decode(encode(unsigned), name)
+    stored["mac"] = {"key_id": data_key.key_id, "hmac_sha256": _mac(stored, name, data_key)}
+    return stored
+
+
+def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[str], DataKey]) -> None:
+    """Return if the document was signed for ``name`` and not edited since.
+
+    Raises DamagedData if its MAC is missing, malformed or wrong, and what ``open_key`` raises (NoUsableKey).
+    """
+    mac = document.get("mac")
+    if mac is None:
+        raise DamagedData(
+            f"{name} carries no MAC: it was edited, or written before encryption was turned on",
+            "do not trust it unless you know who wrote it",
+        )
+    key_id = mac.get("key_id") if isinstance(mac, dict) else None
+    found = mac.get("hmac_sha256") if isinstance(mac, dict) else None
+    if not (_is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
+        raise DamagedData(f"{name} is damaged: its MAC is malformed")
+    try:
+        expected = _mac(document, name, open_key(key_id))
+    except (ValueError, RecursionError):
+        raise DamagedData(f"{name} is damaged: it is not a JSON document") from None
+    if not hmac.compare_digest(expected, found):
+        raise DamagedData(
+            f"{name} was edited, damaged or moved: its MAC is wrong",
+            "do not trust it; use another backup or copy",
+        )
+
+
+def _mac(document: Mapping[str, Any], name: str, data_key: DataKey) -> str:
+    if "\x00" in name:
+        raise BackupError("a storage name contains a NUL character")
+    unsigned = {key: value for key, value in document.items() if key != "mac"}
+    message = name.encode("utf-8") + b"\x00" + canonical(unsigned)
+    return hmac.digest(mac_key_of(data_key), message, "sha256").hex()
+
+
+def _is_text(value: object, pattern: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name is there twice")
+    return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is out of range")
+    return value
+
+
+def _not_finite(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
