@@ -75,7 +75,7 @@ while [ -d "$home/data" ] && [ $round -lt 100 ]; do
   if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
     kill -QUIT "$server" 2>/dev/null
     waited=0
-    while kill -0 "$server" 2>/dev/null && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
+    while [ -e "$home/data/postmaster.pid" ] && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
     kill -KILL "$server" 2>/dev/null
   fi
   rm -rf -- "$@" 2>/dev/null
