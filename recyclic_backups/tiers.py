@@ -162,7 +162,7 @@ class Calendar:
         return _first_day(tier, tick.astimezone(self.timezone).date() - days_later * _DAY).isoformat()
 
     def is_late(self, tier: Tier, key: str, as_of: datetime) -> bool:
-        """Whether a backup of that aware moment shows another time than its partition's; no checkpoint does."""
+        """Whether a backup of that moment shows another time than the partition's; no checkpoint does."""
         return tier.has_calendar and not self.contains(tier, key, as_of)
 
     def _due(self, tier: Tier) -> tuple[int, time]:
