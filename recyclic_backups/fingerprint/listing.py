@@ -1,0 +1,42 @@
+"""The catalog as a listing that means the same on every major version.
+
+The text of a schema dump changes with the program that writes it; this listing does not, as far as that can
+be had. It is what a backup of PostgreSQL 15 is compared by after it was restored into 18.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recyclic_backups.fingerprint.listing_queries import QUERIES
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.schema_text import canonical_expression, entry_value
+
+if TYPE_CHECKING:
+    from recyclic_backups.fingerprint.session import Connection
+
+
+def read_listing(connection: Connection) -> dict[str, str]:
+    """Entries such as ``INDEX public.sales_pkey`` to hash and owner; grants as ``ACL TABLE public.sales``.
+
+    Needs no right beyond connecting: the catalog is readable by everyone. The search path is empty, so that
+    every name in an expression is written with its schema.
+    """
+    entries: dict[str, str] = {}
+    for kind, query in QUERIES.items():
+        for identity, owner, grants, parts in connection.execute(query):
+            name = f"{kind} {_name(identity)}"
+            if parts is not None:
+                entries[name] = entry_value(
+                    (canonical_expression("\x00" if part is None else part) for part in parts), owner
+                )
+            if grants is not None:
+                entries[f"ACL {name}"] = entry_value([grants])
+    return entries
+
+
+def _name(identity: list[str]) -> str:
+    if len(identity) == 1:
+        return identity[0]
+    # As pg_dump writes them: the name of a constraint or trigger stands after its table's.
+    return " ".join([qualified_name(identity[0], identity[1]), *identity[2:]])

@@ -1,0 +1,366 @@
+"""The fingerprint as a document: what it holds, and how it is written in a manifest. Pure.
+
+It lives in ``manifest.json``, which is not encrypted: it holds names, counts and hashes, never a value of
+the database. Sums of hashes and positions of sequences are decimal strings in JSON, because many readers
+of JSON keep integers as 53-bit floats. ``from_json`` raises DamagedData for a document that cannot have
+been written by ``to_json``; keys it does not know are passed over, so that an older program can restore
+what a newer one has dumped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
+
+from recyclic_backups.errors import DamagedData
+
+Level: TypeAlias = Literal["content", "counts", "off"]
+Json: TypeAlias = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TableFingerprint:
+    """One table, its own rows only (those of its partitions and children are theirs).
+
+    ``non_null`` counts values per column and ``content`` is the sum of a 64-bit hash of every row's text
+    (None at level ``counts``). Both leave generated columns out: a dump does not hold them, a restore
+    computes them anew. ``references`` are the tables that must be there before this one makes sense: those
+    its foreign keys refer to and those it is a partition or child of. ``partitions`` hold its rows.
+    """
+
+    rows: int
+    non_null: Mapping[str, int]
+    content: str | None = None
+    references: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+
+    def to_json(self) -> Json:
+        """The table as JSON; empty lists are left out."""
+        document: Json = {"rows": self.rows, "non_null": dict(self.non_null), "content": self.content}
+        if self.references:
+            document["references"] = list(self.references)
+        if self.partitions:
+            document["partitions"] = list(self.partitions)
+        return document
+
+    @classmethod
+    def from_json(cls, document: object) -> TableFingerprint:
+        """The table that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        return cls(
+            rows=_count(entry.get("rows")),
+            non_null=_map(entry.get("non_null"), _count),
+            content=_optional(entry.get("content"), _decimal),
+            references=_texts(entry.get("references", [])),
+            partitions=_texts(entry.get("partitions", [])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceReading:
+    """Where a sequence stands: ``last_value`` is handed out next unless ``is_called``.
+
+    The rest is what it takes to say what comes next; ``owned_by`` is the table of its column, if it has one.
+    """
+
+    last_value: int
+    is_called: bool
+    increment: int = 1
+    minimum: int = 1
+    maximum: int = 2**63 - 1
+    cycle: bool = False
+    owned_by: str | None = None
+
+    @property
+    def next_value(self) -> int:
+        """What ``nextval`` would give; past the end of a cycling sequence, its beginning."""
+        value = self.last_value + (self.increment if self.is_called else 0)
+        if self.cycle and value > self.maximum:
+            return self.minimum
+        if self.cycle and value < self.minimum:
+            return self.maximum
+        return value
+
+    def to_json(self) -> Json:
+        """The reading as JSON, numbers as decimal strings."""
+        return {
+            "last_value": str(self.last_value),
+            "is_called": self.is_called,
+            "increment": str(self.increment),
+            "minimum": str(self.minimum),
+            "maximum": str(self.maximum),
+            "cycle": self.cycle,
+            "owned_by": self.owned_by,
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> SequenceReading:
+        """The reading that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        return cls(
+            last_value=int(_decimal(entry.get("last_value"))),
+            is_called=_flag(entry.get("is_called")),
+            increment=int(_decimal(entry.get("increment"))),
+            minimum=int(_decimal(entry.get("minimum"))),
+            maximum=int(_decimal(entry.get("maximum"))),
+            cycle=_flag(entry.get("cycle")),
+            owned_by=_optional(entry.get("owned_by"), _text),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFingerprint:
+    """A sequence before the snapshot was taken and after the dump ended.
+
+    Sequences do not follow snapshots (https://www.postgresql.org/docs/15/functions-sequence.html), so what
+    the dump holds lies somewhere between. None: the sequence was not there yet, or not any more.
+    """
+
+    before: SequenceReading | None
+    after: SequenceReading | None
+
+    @property
+    def owned_by(self) -> str | None:
+        """The table whose column owns the sequence, if any."""
+        reading = self.after or self.before
+        return reading.owned_by if reading else None
+
+    def to_json(self) -> Json:
+        """Both readings as JSON; the second is left out when it equals the first, as it does at night."""
+        document: Json = {"before": self.before.to_json() if self.before else None}
+        if self.after != self.before:
+            document["after"] = self.after.to_json() if self.after else None
+        return document
+
+    @classmethod
+    def from_json(cls, document: object) -> SequenceFingerprint:
+        """The sequence that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        before = _optional(entry.get("before"), SequenceReading.from_json)
+        after = _optional(entry["after"], SequenceReading.from_json) if "after" in entry else before
+        return cls(before=before, after=after)
+
+
+@dataclass(frozen=True, slots=True)
+class MaterializedViewFingerprint:
+    """A materialized view: a restore computes it anew, so ``rows`` is information. None: not counted."""
+
+    populated: bool
+    rows: int | None = None
+
+    def to_json(self) -> Json:
+        """The view as JSON."""
+        return {"populated": self.populated, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, document: object) -> MaterializedViewFingerprint:
+        """The view that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        return cls(populated=_flag(entry.get("populated")), rows=_optional(entry.get("rows"), _count))
+
+
+@dataclass(frozen=True, slots=True)
+class LargeObjectsFingerprint:
+    """All large objects together; ``content`` and ``ownership`` (owner, grants) are sums of hashes."""
+
+    count: int = 0
+    total_bytes: int = 0
+    content: str | None = None
+    ownership: str | None = None
+
+    def to_json(self) -> Json:
+        """The large objects as JSON."""
+        return {
+            "count": self.count,
+            "total_bytes": self.total_bytes,
+            "content": self.content,
+            "ownership": self.ownership,
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> LargeObjectsFingerprint:
+        """The large objects that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        return cls(
+            count=_count(entry.get("count")),
+            total_bytes=_count(entry.get("total_bytes")),
+            content=_optional(entry.get("content"), _decimal),
+            ownership=_optional(entry.get("ownership"), _decimal),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFingerprint:
+    """A role: attributes in words (``login``, ``createdb``), the roles it is a member of, its settings.
+
+    Settings are hashed because people keep secrets in them; a password is not read at all.
+    """
+
+    attributes: tuple[str, ...] = ()
+    member_of: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        """The role as JSON."""
+        return {
+            "attributes": list(self.attributes),
+            "member_of": list(self.member_of),
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> RoleFingerprint:
+        """The role that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        return cls(
+            attributes=_texts(entry.get("attributes")),
+            member_of=_texts(entry.get("member_of")),
+            settings=_map(entry.get("settings"), _text),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a database contained at one moment. Tables, sequences and views go by their qualified name.
+
+    ``schema`` (from the text of ``pg_dump --schema-only``; None if it was not
+    given) and ``listing`` (from the catalog) map an entry such as ``INDEX public.sales_pkey`` to a
+    16-digit hash of its text, followed by a space and its owner where it has one.
+    """
+
+    level: Level
+    tables: Mapping[str, TableFingerprint] = field(default_factory=dict)
+    sequences: Mapping[str, SequenceFingerprint] = field(default_factory=dict)
+    materialized_views: Mapping[str, MaterializedViewFingerprint] = field(default_factory=dict)
+    large_objects: LargeObjectsFingerprint = field(default_factory=LargeObjectsFingerprint)
+    roles: Mapping[str, RoleFingerprint] = field(default_factory=dict)
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    schema: Mapping[str, str] | None = None
+    listing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables together."""
+        return sum(table.rows for table in self.tables.values())
+
+    def needed_for(self, tables: Iterable[str]) -> frozenset[str]:
+        """These tables, their partitions, and all that any of them refers to, over as many steps as it takes.
+
+        Names the fingerprint does not know are passed through: whether they matter is the caller's question.
+        """
+        needed: set[str] = set()
+        waiting = list(tables)
+        while waiting:
+            name = waiting.pop()
+            if name in needed:
+                continue
+            needed.add(name)
+            if table := self.tables.get(name):
+                waiting += [*table.references, *table.partitions]
+        return frozenset(needed)
+
+    def with_sequences_after(self, after: Mapping[str, SequenceReading]) -> Fingerprint:
+        """The same with the second reading of every sequence: what is read once pg_dump has ended."""
+        return replace(
+            self,
+            sequences={name: replace(item, after=after.get(name)) for name, item in self.sequences.items()},
+        )
+
+    def with_schema(self, entries: Mapping[str, str]) -> Fingerprint:
+        """The same with the entries of a schema dump that ended after the tables had been read."""
+        return replace(self, schema=entries)
+
+    def to_json(self) -> Json:
+        """The fingerprint as JSON, keys in order so that equal fingerprints give equal bytes."""
+        if self.level == "off":
+            return {"level": "off"}
+        return {
+            "level": self.level,
+            "tables": {name: item.to_json() for name, item in sorted(self.tables.items())},
+            "sequences": {name: item.to_json() for name, item in sorted(self.sequences.items())},
+            "materialized_views": {
+                name: item.to_json() for name, item in sorted(self.materialized_views.items())
+            },
+            "large_objects": self.large_objects.to_json(),
+            "roles": {name: item.to_json() for name, item in sorted(self.roles.items())},
+            "extensions": dict(sorted(self.extensions.items())),
+            "schema": None if self.schema is None else dict(sorted(self.schema.items())),
+            "listing": dict(sorted(self.listing.items())),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> Fingerprint:
+        """The fingerprint that ``to_json`` wrote. Raises DamagedData."""
+        entry = _object(document)
+        level = entry.get("level")
+        if level not in get_args(Level):
+            raise _nonsense("level", level)
+        if level == "off":
+            return cls(level="off")
+        return cls(
+            level=cast(Level, level),
+            tables=_map(entry.get("tables"), TableFingerprint.from_json),
+            sequences=_map(entry.get("sequences"), SequenceFingerprint.from_json),
+            materialized_views=_map(entry.get("materialized_views"), MaterializedViewFingerprint.from_json),
+            large_objects=LargeObjectsFingerprint.from_json(entry.get("large_objects")),
+            roles=_map(entry.get("roles"), RoleFingerprint.from_json),
+            extensions=_map(entry.get("extensions"), _text),
+            schema=_optional(entry.get("schema"), lambda value: _map(value, _text)),
+            listing=_map(entry.get("listing"), _text),
+        )
+
+
+def _nonsense(expected: str, found: object) -> DamagedData:
+    return DamagedData(
+        f"the fingerprint cannot be read: {expected} expected, found {type(found).__name__}",
+        "the manifest was changed after it was written; verify this backup and restore another one",
+    )
+
+
+def _object(value: object) -> Json:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise _nonsense("an object", value)
+    return value
+
+
+def _map(value: object, read: Callable[[object], T]) -> dict[str, T]:
+    return {key: read(item) for key, item in _object(value).items()}
+
+
+def _optional(value: object, read: Callable[[object], T]) -> T | None:
+    return None if value is None else read(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _nonsense("a text", value)
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _nonsense("a list", value)
+    return tuple(_text(item) for item in value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _nonsense("true or false", value)
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _nonsense("a count", value)
+    return value
+
+
+def _decimal(value: object) -> str:
+    text = _text(value)
+    # Python refuses to parse thousands of digits; no sum of 64-bit hashes has more than 40.
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 40):
+        raise _nonsense("a decimal number", value)
+    return text

@@ -1,0 +1,92 @@
+"""The text of ``pg_dump --schema-only`` as entries that can be compared one by one. Pure.
+
+Two dumps of the same schema by the same pg_dump are the same text but for a few things, which are taken
+out here: the ``\\restrict`` key, versions in comments, ``SET`` lines that move from one entry to the next,
+the order of grants, and one expression that PostgreSQL writes in another way once it has been restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+_HEADER = re.compile(
+    r"^--\n(?:-- TOC entry .*\n)?(?:-- Dependencies: .*\n)?"
+    r"-- (?:Data for )?Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>.*); "
+    r"Owner: (?P<owner>.*?)(?:; Tablespace: .*)?\n--\n",
+    re.MULTILINE,
+)
+_MOVING_LINE = re.compile(
+    r"^(?:SET default_(?:tablespace|table_access_method) = .*;|"
+    r"\\(?:un)?restrict .*|"
+    r"-- Dumped (?:from|by) .*|"
+    r"-- (?:Started|Completed) on .*|"
+    r"--|-- PostgreSQL database dump complete)$"
+)
+_OWNER_LINE = re.compile(r"^ALTER [A-Z ]+ .* OWNER TO .*;$")
+_ABOUT_ANOTHER = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
+_SORTED = frozenset({"ACL", "DEFAULT ACL"})
+
+# Inside an array: a quoted string, or anything that neither opens nor closes one.
+_ELEMENTS = r"(?:'(?:[^']|'')*'|[^'\[\]])*"
+_CAST_OF_ARRAY = re.compile(
+    rf"\(ARRAY\[(?P<elements>{_ELEMENTS})\]\)::(?P<type>[\w. \"]+(?:\([\d,]+\))?)\[\]"
+)
+_ELEMENT = re.compile(r"(?:'(?:[^']|'')*'|\([^()']*\)|[^',])+")
+
+
+def schema_entries(text: str) -> dict[str, str]:
+    """Each entry of a schema dump, such as ``INDEX public.sales_pkey``, to its hash and owner.
+
+    Grants and comments are named for what they are about: ``ACL TABLE public.sales``. A second entry of the
+    same name gets ``#2``. Everything before the first entry is settings of the session and left out.
+    """
+    headers = list(_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)]
+    entries: dict[str, str] = {}
+    for header, end in zip(headers, ends, strict=False):
+        kind = header["type"]
+        key = name = _entry_name(kind, header["schema"], header["name"])
+        number = 1
+        while key in entries:
+            number += 1
+            key = f"{name} #{number}"
+        lines = [line for line in text[header.end() : end].splitlines() if not _MOVING_LINE.match(line)]
+        lines = [line for line in lines if not _OWNER_LINE.match(line)]
+        body = "\n".join(sorted(lines) if kind in _SORTED else lines).strip()
+        # An entry about another object has that one's owner, which is compared there already.
+        owner = "" if kind in _ABOUT_ANOTHER or header["owner"] == "-" else header["owner"]
+        entries[key] = entry_value([canonical_expression(body)], owner)
+    return entries
+
+
+def canonical_expression(text: str) -> str:
+    """``(ARRAY['a'::varchar])::text[]`` as ``ARRAY[('a'::varchar)::text]``, which is how it comes back.
+
+    PostgreSQL writes ``status IN ('a')`` on a varchar column in the first form; reading that, it moves the
+    cast to the elements and from then on writes the second. Every restore would otherwise look like a change.
+    """
+
+    def moved(match: re.Match[str]) -> str:
+        elements = (element.strip() for element in _ELEMENT.findall(match["elements"]))
+        return "ARRAY[" + ", ".join(f"({element})::{match['type']}" for element in elements) + "]"
+
+    return _CAST_OF_ARRAY.sub(moved, text)
+
+
+def entry_value(parts: Iterable[str], owner: str = "") -> str:
+    """An entry's value: 16 hexadecimal digits of SHA-256 over its parts, then its owner if it has one."""
+    digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{digest} {owner}" if owner else digest
+
+
+def _entry_name(kind: str, schema: str, name: str) -> str:
+    if kind in _ABOUT_ANOTHER:
+        about, _, rest = name.partition(" ")
+        # Kinds of two words ("MATERIALIZED VIEW", "EVENT TRIGGER"): take upper-case words while
+        # a name is left.
+        while (word := rest.partition(" "))[2] and word[0].isupper() and word[0].isalpha():
+            about, rest = f"{about} {word[0]}", word[2]
+        kind, name = f"{kind} {about}", rest
+    return f"{kind} {name}" if schema == "-" else f"{kind} {schema}.{name}"

@@ -1,0 +1,89 @@
+"""Where sequences stand, at this very moment and not in any snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.model import SequenceReading
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.relations import USER_SCHEMA
+from recyclic_backups.fingerprint.session import reading
+
+if TYPE_CHECKING:
+    from recyclic_backups.fingerprint.session import Connection
+
+SEQUENCES_PER_QUERY = 200
+_ATTEMPTS = 5
+
+_SEQUENCES = f"""
+SELECT n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, tn.nspname, t.relname
+FROM pg_catalog.pg_sequence s
+JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.objsubid = 0
+      AND o.refclassid = 'pg_class'::regclass AND o.refobjsubid > 0 AND o.deptype IN ('a', 'i')
+LEFT JOIN pg_catalog.pg_class t ON t.oid = o.refobjid
+LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+WHERE c.relpersistence <> 't' AND {USER_SCHEMA}
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x
+                      WHERE x.oid = d.refobjid AND c.oid = ANY(x.extconfig)))
+ORDER BY 1, 2
+"""
+
+
+def list_sequences(connection: Connection) -> tuple[str, ...]:
+    """Qualified names of the sequences a dump holds, as this transaction's snapshot knows them."""
+    return tuple(qualified_name(row[0], row[1]) for row in connection.execute(_SEQUENCES))
+
+
+def read_sequences(connection: Connection) -> dict[str, SequenceReading]:
+    """Every sequence a dump holds, as it stands now. The connection is in autocommit mode.
+
+    The sequences themselves are asked: the view pg_sequences shows no ``last_value`` while ``is_called`` is
+    false, which is where ``setval(..., false)`` and a restore leave one. Raises DatabaseError.
+    """
+    import psycopg  # noqa: PLC0415 - see Server.connect
+
+    for _ in range(_ATTEMPTS):
+        try:
+            return _read(connection)
+        except psycopg.errors.UndefinedTable:  # dropped between the list and the reading: list again
+            continue
+    raise DatabaseError(
+        f"sequences appeared or vanished during each of {_ATTEMPTS} attempts to read them",
+        "something creates or drops tables all the time; try again later",
+        retryable=True,
+    )
+
+
+def _read(connection: Connection) -> dict[str, SequenceReading]:
+    from psycopg import sql  # noqa: PLC0415
+
+    listed = connection.execute(_SEQUENCES).fetchall()
+    readings: dict[str, SequenceReading] = {}
+    for first in range(0, len(listed), SEQUENCES_PER_QUERY):
+        batch = listed[first : first + SEQUENCES_PER_QUERY]
+        query = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}, last_value, is_called FROM {}").format(
+                sql.Literal(index), sql.Identifier(schema, name)
+            )
+            for index, (schema, name, *_) in enumerate(batch)
+        )
+        with reading("a sequence"):
+            positions = connection.execute(query).fetchall()
+        for index, last_value, is_called in positions:
+            schema, name, increment, minimum, maximum, cycle, owner_schema, owner_table = batch[index]
+            readings[qualified_name(schema, name)] = SequenceReading(
+                last_value=last_value,
+                is_called=is_called,
+                increment=increment,
+                minimum=minimum,
+                maximum=maximum,
+                cycle=cycle,
+                owned_by=None if owner_table is None else qualified_name(owner_schema, owner_table),
+            )
+    return readings

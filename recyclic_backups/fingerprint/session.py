@@ -1,0 +1,70 @@
+"""How a fingerprint speaks to a server: fixed settings, and refusals that name the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres.server import Server, first_line
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+# The text of a value depends on these, and hashes are made of texts. They are pg_dump's own, where it has
+# one; `row_security` off turns "you see only some rows" into an error.
+SETTINGS = {
+    "client_encoding": "UTF8",
+    "search_path": "",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "xmlbinary": "base64",
+    "quote_all_identifiers": "off",
+    "row_security": "off",
+    "synchronize_seqscans": "off",
+    "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+}
+
+# Not every version has each of them, and any would end a snapshot that waits for a long dump.
+_ENDLESS = """
+SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+"""
+
+READ_HINT = "grant pg_read_all_data to the backup role, or make it the owner"
+BYPASS_HINT = "row-level security hides rows from this role: give it BYPASSRLS, or use the tables' owner"
+
+
+@contextmanager
+def reading_session(server: Server, database: str) -> Iterator[Connection]:
+    """A connection in autocommit with the fixed settings. Raises DatabaseError."""
+    with server.connect(database, settings=SETTINGS) as connection:
+        connection.execute(_ENDLESS)
+        yield connection
+
+
+@contextmanager
+def reading(subject: str) -> Iterator[None]:
+    """Name what was being read (a table, a sequence) when the server refuses it. Raises DatabaseError."""
+    import psycopg  # noqa: PLC0415 - see Server.connect
+
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        text = first_line(str(error))
+        hint = BYPASS_HINT if "row-level security" in text else READ_HINT
+        raise DatabaseError(f"{subject} cannot be read: {text}", hint) from None
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+        raise  # a lost connection, a lock, a cancellation, a dropped table: no matter of what was being read
+    except psycopg.Error as error:
+        raise DatabaseError(f"{subject} cannot be read: {first_line(str(error))}") from None

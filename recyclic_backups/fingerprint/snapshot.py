@@ -1,0 +1,139 @@
+"""Lock every table, then take the snapshot a dump is of, and hold both until the dump has ended.
+
+The order matters. A snapshot does not protect from TRUNCATE: a table truncated after the snapshot was taken
+and before its rows were read is seen empty (https://www.postgresql.org/docs/15/mvcc-caveats.html). LOCK
+TABLE does not take the transaction's snapshot (https://www.postgresql.org/docs/15/sql-lock.html), so the
+locks come first. What was created or dropped in the meantime shows when the list is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.relations import Table, list_tables, require_readable, some
+from recyclic_backups.fingerprint.session import reading_session
+from recyclic_backups.postgres.server import Server
+
+if TYPE_CHECKING:
+    from recyclic_backups.fingerprint.session import Connection
+
+ATTEMPTS = 5
+TABLES_PER_LOCK = 200  # one round trip for each, and a statement that still reads well in the server's log
+
+_HOLDERS = """
+SELECT l.relation, l.pid, coalesce(a.application_name, '')
+FROM pg_catalog.pg_locks l
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.relation = ANY(%s::oid[]) AND l.mode = 'AccessExclusiveLock'
+ORDER BY l.granted DESC, l.pid
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A snapshot that lives as long as its connection's transaction.
+
+    ``identifier`` is what ``pg_dump --snapshot`` and ``SET TRANSACTION SNAPSHOT`` take. The clock is the
+    server's, read just before the snapshot: everything committed by then is in it.
+    """
+
+    identifier: str
+    exported_at_server: datetime
+    tables: tuple[Table, ...]
+    connection: Connection
+
+
+@contextmanager
+def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Iterator[Snapshot]:
+    """Hold a snapshot of a database whose tables nobody can truncate, alter or drop meanwhile.
+
+    Reading and writing rows goes on undisturbed (ACCESS SHARE conflicts with ACCESS EXCLUSIVE only). Each
+    lock is waited for ``lock_timeout_seconds`` at most. Raises DatabaseError: a table may not be read, is
+    locked for too long (retryable), or tables kept appearing and vanishing (retryable).
+    """
+    with reading_session(server, database) as connection:
+        for _ in range(ATTEMPTS):
+            held = _attempt(connection, lock_timeout_seconds)
+            if held is not None:
+                try:
+                    yield held
+                finally:
+                    if not connection.broken:
+                        connection.execute("ROLLBACK")
+                return
+        raise DatabaseError(
+            f"tables of {database!r} appeared or vanished during each of {ATTEMPTS} attempts to lock them",
+            "something creates or drops tables all the time; try again later, or keep such tables temporary",
+            retryable=True,
+        )
+
+
+def lock_tables(connection: Connection, tables: Sequence[Table], lock_timeout_seconds: int) -> bool:
+    """Lock tables ACCESS SHARE inside the transaction under way; False if one of them vanished.
+
+    Raises DatabaseError when a lock is not had in time; the message names the table and who holds it.
+    """
+    import psycopg  # noqa: PLC0415 - see Server.connect
+    from psycopg import sql  # noqa: PLC0415
+
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{lock_timeout_seconds}s")))
+    for first in range(0, len(tables), TABLES_PER_LOCK):
+        batch = tables[first : first + TABLES_PER_LOCK]
+        names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.identifier) for table in batch)
+        try:
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.InvalidSchemaName,
+            psycopg.errors.WrongObjectType,
+            psycopg.errors.DeadlockDetected,
+        ):
+            return False
+        except psycopg.errors.LockNotAvailable:
+            connection.execute("ROLLBACK")
+            raise DatabaseError(
+                f"{_blocked(connection, batch)} for more than {lock_timeout_seconds} s",
+                "wait for it to end, or raise BACKUP_LOCK_TIMEOUT",
+                retryable=True,
+            ) from None
+        except psycopg.errors.OutOfMemory:
+            raise DatabaseError(
+                f"the server has no room for locks on {len(tables)} tables",
+                "raise max_locks_per_transaction in postgresql.conf and restart the server",
+            ) from None
+    connection.execute("SET LOCAL lock_timeout = 0")
+    return True
+
+
+def _attempt(connection: Connection, lock_timeout_seconds: int) -> Snapshot | None:
+    tables = list_tables(connection)
+    require_readable(tables)
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    if lock_tables(connection, tables, lock_timeout_seconds):
+        # The statement's start, not clock_timestamp(): that may lie after a commit the snapshot does not see.
+        row = connection.execute("SELECT pg_catalog.statement_timestamp(), pg_catalog.pg_export_snapshot()")
+        exported_at, identifier = row.fetchone() or (None, None)
+        seen = list_tables(connection)
+        if exported_at is not None and _identities(seen) == _identities(tables):
+            return Snapshot(str(identifier), exported_at.astimezone(UTC), seen, connection)
+    connection.execute("ROLLBACK")
+    return None
+
+
+def _identities(tables: Sequence[Table]) -> set[tuple[int, str]]:
+    return {(table.oid, table.qualified) for table in tables}
+
+
+def _blocked(connection: Connection, batch: Sequence[Table]) -> str:
+    names = {table.oid: table.qualified for table in batch}
+    row = connection.execute(_HOLDERS, (list(names),)).fetchone()
+    if row is None:  # whoever it was has just let go
+        return f"{some(list(names.values()))} could not be locked: something held a lock"
+    oid, pid, application = row
+    holder = f"process {pid}" + (f" ({application})" if application else "")
+    return f"{names[oid]} could not be locked: {holder} held it"
