@@ -1,0 +1,130 @@
+"""The small documents beside manifests: labels, checks, holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.errors import DamagedData
+from recyclic_backups.tiers import Tier
+
+FORMAT = 1
+
+CheckKind = Literal["verify", "restore", "drill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A tier's partition pointing at a backup. ``promoted_from`` is ``tier/partition`` of the label it came from."""
+
+    tier: Tier
+    partition: str
+    backup_id: str
+    labelled_at: datetime
+    late: bool
+    promoted_from: str | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, without its MAC."""
+        return {
+            "format": FORMAT,
+            "tier": self.tier.value,
+            "partition": self.partition,
+            "backup_id": self.backup_id,
+            "labelled_at": to_text(self.labelled_at),
+            "late": self.late,
+            "promoted_from": self.promoted_from,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Label:
+        """Read a document. Raises DamagedData."""
+        _require_format(document)
+        try:
+            tier = Tier(str(document.get("tier")))
+        except ValueError:
+            raise DamagedData(f"the label's tier is {document.get('tier')!r}") from None
+        if not isinstance(document.get("late"), bool):
+            raise DamagedData("the label does not say whether it is late")
+        promoted_from = document.get("promoted_from")
+        return cls(
+            tier=tier,
+            partition=_text(document, "partition"),
+            backup_id=_text(document, "backup_id"),
+            labelled_at=from_text(document.get("labelled_at")),
+            late=document["late"],
+            promoted_from=None if promoted_from is None else str(promoted_from),
+            reason=str(document.get("reason", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verification, restore or drill of a backup and its verdict.
+
+    ``proves`` is true when the backup was restored into a real server and its content found equal.
+    """
+
+    kind: CheckKind
+    backup_id: str
+    checked_at: datetime
+    passed: bool
+    reasons: tuple[str, ...] = ()
+    proves: bool = False
+    duration_seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, without its MAC."""
+        return {
+            "format": FORMAT,
+            "check": self.kind,
+            "backup_id": self.backup_id,
+            "checked_at": to_text(self.checked_at),
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "proves": self.proves,
+            "duration_seconds": round(self.duration_seconds, 3),
+            "details": dict(self.details),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Check:
+        """Read a document. Raises DamagedData."""
+        _require_format(document)
+        kind = document.get("check")
+        passed, proves = document.get("passed"), document.get("proves")
+        if (
+            kind not in ("verify", "restore", "drill")
+            or not isinstance(passed, bool)
+            or not isinstance(proves, bool)
+        ):
+            raise DamagedData("the check does not say what it is or what it found")
+        details = document.get("details", {})
+        return cls(
+            kind=kind,
+            backup_id=_text(document, "backup_id"),
+            checked_at=from_text(document.get("checked_at")),
+            passed=passed,
+            reasons=tuple(str(reason) for reason in document.get("reasons", [])),
+            proves=proves,
+            duration_seconds=float(document.get("duration_seconds", 0)),
+            details=details if isinstance(details, Mapping) else {},
+        )
+
+
+def _require_format(document: Mapping[str, Any]) -> None:
+    if document.get("format") != FORMAT:
+        raise DamagedData(f"the document has format {document.get('format')!r}, this version reads {FORMAT}")
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise DamagedData(f"the document's {name} is not a text")
+    return value

@@ -1,0 +1,95 @@
+"""Where everything of one database lies in a storage (specified in docs/format/documents.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote, unquote
+
+from recyclic_backups.catalog.moments import compact
+from recyclic_backups.errors import DamagedData
+
+BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Z2-7]{6}")
+
+
+def folder_of(database: str) -> str:
+    """The database's name with everything outside ``[A-Za-z0-9_-]`` percent-encoded, so that any name is a folder."""
+    # quote() leaves "." and "~" alone whatever it is told: a database called ".." must not become a path.
+    return quote(database, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def database_of(folder: str) -> str:
+    """The reverse of :func:`folder_of`. Raises DamagedData when the folder cannot have come from it."""
+    database = unquote(folder, errors="strict")
+    if folder_of(database) != folder:
+        raise DamagedData(f"{folder!r} is not the folder of any database")
+    return database
+
+
+def asset_name_of(database: str) -> str:
+    """The first part of the database's asset keys: its name where Dagster allows it, else with a short hash added."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", database)
+    if plain == database:
+        return database
+    return f"{plain}_{hashlib.sha256(database.encode()).hexdigest()[:6]}"
+
+
+def new_backup_id(as_of: datetime, randomness: bytes) -> str:
+    """``20261122T010003Z-K3X7QA``: the snapshot's second and six base32 characters made of ``randomness`` (4 bytes)."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+    number = int.from_bytes(randomness, "big")
+    token = "".join(alphabet[(number >> (5 * position)) & 31] for position in range(6))
+    return f"{compact(as_of)}-{token}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The names of one database's objects."""
+
+    database: str
+
+    @property
+    def root(self) -> str:
+        """The database's own folder."""
+        return folder_of(self.database)
+
+    @property
+    def backups(self) -> str:
+        """The folder of all backups."""
+        return f"{self.root}/backups"
+
+    def backup(self, backup_id: str) -> str:
+        """The folder of one backup."""
+        return f"{self.backups}/{backup_id}"
+
+    def manifest(self, backup_id: str) -> str:
+        """The document that makes a backup exist."""
+        return f"{self.backup(backup_id)}/manifest.json"
+
+    def object(self, backup_id: str, name: str) -> str:
+        """One of the objects that the manifest lists."""
+        return f"{self.backup(backup_id)}/{name}"
+
+    def check(self, backup_id: str, moment: datetime, suffix: str = "") -> str:
+        """A verification or drill, append-only."""
+        time = moment.strftime("%Y%m%dT%H%M%S.%fZ")
+        return f"{self.backup(backup_id)}/checks/{time}{suffix}.json"
+
+    @property
+    def labels(self) -> str:
+        """The folder of all labels."""
+        return f"{self.root}/tiers"
+
+    def label(self, tier: str, partition: str) -> str:
+        """The label of one tier's partition."""
+        return f"{self.labels}/{tier}/{partition}.json"
+
+    def hold(self, backup_id: str) -> str:
+        """The document that keeps a backup from expiring."""
+        return f"{self.root}/holds/{backup_id}.json"
+
+    def tombstone(self, backup_id: str) -> str:
+        """The document after which a backup is not usable any more."""
+        return f"{self.root}/tombstones/{backup_id}.json"

@@ -1,0 +1,127 @@
+"""Read the catalog from a storage: the storage is the truth, there is no other list (invariant 3)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
+from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.layout import BACKUP_ID
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.document import check_signature, decode
+from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.tiers import Tier
+
+T = TypeVar("T")
+
+
+def load_catalog(repository: Repository) -> Catalog:
+    """Everything that is usable, newest first. Damaged documents are reported in ``damage``, never skipped in silence.
+
+    MACs are not checked here, so that listing needs no key; :func:`require_authentic` does it before data are used.
+    Raises StorageError when the storage does not answer.
+    """
+    layout = repository.layout
+    names = [item.name for item in repository.store.list(f"{layout.root}/")]
+    reading = _Reading(repository)
+
+    tombstones = frozenset(_stems(names, f"{layout.root}/tombstones/"))
+    held = frozenset(_stems(names, f"{layout.root}/holds/"))
+    manifests: dict[str, Manifest] = {}
+    checks: dict[str, list[Check]] = defaultdict(list)
+    labels: dict[tuple[Tier, str], Label] = {}
+    for name in names:
+        inside = PurePosixPath(name).relative_to(layout.root).parts
+        match inside:
+            case ("backups", backup_id, "manifest.json") if backup_id not in tombstones:
+                if manifest := reading.document(name, Manifest.from_json):
+                    if manifest.backup_id != backup_id or manifest.database != repository.database:
+                        reading.damage.append(
+                            Damage(name, f"it describes {manifest.database}/{manifest.backup_id}")
+                        )
+                    else:
+                        manifests[backup_id] = manifest
+            case ("backups", backup_id, "checks", _) if backup_id not in tombstones:
+                if check := reading.document(name, Check.from_json):
+                    checks[backup_id].append(check)
+            case ("tiers", tier, file):
+                if label := reading.document(name, Label.from_json):
+                    if (label.tier.value, f"{label.partition}.json") != (tier, file):
+                        reading.damage.append(
+                            Damage(name, f"it is the label of {label.tier}/{label.partition}")
+                        )
+                    else:
+                        labels[(label.tier, label.partition)] = label
+            case _:
+                pass
+
+    labels_of: dict[str, list[Label]] = defaultdict(list)
+    for (tier, partition), label in sorted(labels.items()):
+        if label.backup_id in tombstones:
+            continue
+        labels_of[label.backup_id].append(label)
+        if label.backup_id not in manifests:
+            name = layout.label(tier, partition)
+            reading.damage.append(Damage(name, f"it points at {label.backup_id}, whose manifest is missing"))
+    for backup_id in checks.keys() - manifests.keys():
+        if not any(damage.name == layout.manifest(backup_id) for damage in reading.damage):
+            reading.damage.append(
+                Damage(layout.manifest(backup_id), "it is missing, but the backup was checked once")
+            )
+
+    backups = (
+        Backup(
+            manifest=manifest,
+            labels=tuple(labels_of[backup_id]),
+            checks=tuple(sorted(checks[backup_id], key=lambda check: check.checked_at)),
+            held=backup_id in held,
+        )
+        for backup_id, manifest in manifests.items()
+    )
+    newest_first = tuple(sorted(backups, key=lambda backup: (backup.as_of, backup.backup_id), reverse=True))
+    return Catalog(newest_first, labels, tuple(reading.damage), tombstones)
+
+
+class _Reading:
+    """Reads documents one after the other and collects what is wrong with them."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.store = repository.store
+        self.damage: list[Damage] = []
+
+    def document(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
+        try:
+            return parse(decode(self.store.get(name), name))
+        except ObjectMissing:
+            # Expired between the listing and the reading: an ordinary race with `expire`.
+            return None
+        except DamagedData as error:
+            self.damage.append(Damage(name, error.message))
+            return None
+
+
+def _stems(names: Iterable[str], folder: str) -> Iterable[str]:
+    for name in names:
+        stem = name.removeprefix(folder).removesuffix(".json")
+        if name.startswith(folder) and BACKUP_ID.fullmatch(stem):
+            yield stem
+
+
+def require_authentic(repository: Repository, backup: Backup) -> None:
+    """Check the MACs of a backup's manifest, labels and checks before its data are used.
+
+    Raises DamagedData naming the document that was edited, NoUsableKey when its key cannot be opened. A backup
+    taken without encryption carries no MAC: there is nothing to check.
+    """
+    if backup.manifest.encryption is None:
+        return
+    layout, open_key = repository.layout, repository.keyring.for_reading
+    check_signature(backup.manifest.document, layout.manifest(backup.backup_id), open_key)
+    names = [layout.label(label.tier, label.partition) for label in backup.labels]
+    names += [item.name for item in repository.store.list(f"{layout.backup(backup.backup_id)}/checks/")]
+    for name in names:
+        check_signature(decode(repository.store.get(name), name), name, open_key)

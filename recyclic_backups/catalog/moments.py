@@ -1,0 +1,30 @@
+"""How moments are written in documents: ISO 8601 in UTC with a ``Z``, microseconds kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from recyclic_backups.errors import DamagedData
+
+
+def to_text(moment: datetime) -> str:
+    """``2026-11-22T01:00:03.250000Z``. Raises ValueError on a naive datetime: it would be a bug."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment without time zone cannot be stored")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def from_text(text: object) -> datetime:
+    """The moment, aware UTC. Raises DamagedData when the text is not one."""
+    try:
+        moment = datetime.fromisoformat(text if isinstance(text, str) else "")
+    except ValueError:
+        raise DamagedData(f"{text!r} is not a moment") from None
+    if moment.tzinfo is None:
+        raise DamagedData(f"{text!r} has no time zone")
+    return moment.astimezone(UTC)
+
+
+def compact(moment: datetime) -> str:
+    """``20261122T010003Z``: for names, sortable as text."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

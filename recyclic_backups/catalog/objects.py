@@ -1,0 +1,195 @@
+"""The bytes of a backup: written as plain → zstd → envelope → storage in one stream, read back the other way.
+
+Nothing is ever plain on disk once encryption is on (invariant 7), and nothing partial ever becomes an object:
+the end of the frame, the final chunk of the envelope and the storage's commit all happen in
+:meth:`ObjectStream.finish`, which the caller reaches only when every child process exited 0 (invariant 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from recyclic_backups.catalog.manifest import BackupObject, Manifest, Role
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
+from recyclic_backups.envelope.keyring import DataKey
+from recyclic_backups.envelope.seal import SealedWriter
+from recyclic_backups.envelope.unseal import UnsealedReader
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.storage.store import ObjectReader, ObjectWriter
+
+READ_BYTES = 1 << 20
+SEALED_SUFFIX = ".sealed"
+
+
+class _Hashing:
+    """Counts and hashes what the storage is given."""
+
+    def __init__(self, writer: ObjectWriter) -> None:
+        self._writer = writer
+        self._sha256 = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._writer.write(data)
+        self._sha256.update(data)
+        self.size_bytes += len(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+class ObjectStream:
+    """One object being written. Leaving the ``with`` block without :meth:`finish` leaves nothing behind."""
+
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        writer: ObjectWriter,
+        stored: _Hashing,
+        compressor: Compressor,
+        sealed: SealedWriter | None,
+    ) -> None:
+        self._name, self._role = name, role
+        self._writer, self._stored = writer, stored
+        self._compressor, self._sealed = compressor, sealed
+        self.plain_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Append plain bytes. Raises StorageError."""
+        self.plain_bytes += len(data)
+        self._compressor.write(data)
+
+    def finish(self) -> BackupObject:
+        """Commit: only after whatever produced the bytes is known to have ended well. Raises StorageError."""
+        self._compressor.finish()
+        if self._sealed is not None:
+            self._sealed.finish()
+        self._writer.commit()
+        return BackupObject(
+            name=self._name,
+            role=self._role,
+            plain_bytes=self.plain_bytes,
+            stored_bytes=self._stored.size_bytes,
+            stored_sha256=self._stored.sha256,
+        )
+
+
+@contextmanager
+def write_object(
+    repository: Repository,
+    backup_id: str,
+    base_name: str,
+    role: Role,
+    compression: Compression,
+    data_key: DataKey | None,
+) -> Iterator[ObjectStream]:
+    """Open an object of a backup for writing; its name tells what was done to it (``main.dump.zst.sealed``)."""
+    name = f"{base_name}{compression.suffix}{SEALED_SUFFIX if data_key else ''}"
+    with ExitStack() as stack:
+        writer = stack.enter_context(repository.store.writer(repository.layout.object(backup_id, name)))
+        stored = _Hashing(writer)
+        sealed = None
+        sink: Sink = stored
+        if data_key is not None:
+            sealed = stack.enter_context(SealedWriter(stored, data_key, backup_id, name))
+            sink = sealed
+        yield ObjectStream(name, role, writer, stored, Compressor(sink, compression), sealed)
+
+
+class _Stored:
+    """Counts and hashes what the storage returns."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader = reader
+        self._sha256 = hashlib.sha256()
+        self.size_bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._reader.read(size)
+        self._sha256.update(data)
+        self.size_bytes += len(data)
+        return data
+
+    def require_whole(self, item: BackupObject) -> None:
+        """Read what is left and compare with the manifest. Raises DamagedData."""
+        while self.read(READ_BYTES):
+            pass
+        if self.size_bytes != item.stored_bytes:
+            raise DamagedData(f"{item.name} has {self.size_bytes} bytes instead of {item.stored_bytes}")
+        if self._sha256.hexdigest() != item.stored_sha256:
+            raise DamagedData(f"{item.name} is not what was stored: its SHA-256 differs")
+
+
+@dataclass(slots=True)
+class PlainReader:
+    """A backup's object read as pg_dump wrote it; the end is returned only once everything about it was checked.
+
+    A reader that stops before the end has checked every chunk it was given, and no more.
+    """
+
+    item: BackupObject
+    stored: _Stored
+    plain: Source
+    on_bytes: Callable[[int], None]
+    read_bytes: int = 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes. Raises DamagedData, NoUsableKey, StorageError."""
+        data = self._judged(lambda: self.plain.read(size))
+        self.read_bytes += len(data)
+        if not data:
+            self.stored.require_whole(self.item)
+            if self.read_bytes != self.item.plain_bytes:
+                raise DamagedData(
+                    f"{self.item.name} holds {self.read_bytes} plain bytes instead of {self.item.plain_bytes}"
+                )
+        self.on_bytes(len(data))
+        return data
+
+    def _judged(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except (DamagedData, NoUsableKey):
+            # Damaged bytes look like a wrong key; the stored hash tells them apart, so it is asked first.
+            self.stored.require_whole(self.item)
+            raise
+
+
+@contextmanager
+def read_object(
+    repository: Repository,
+    manifest: Manifest,
+    item: BackupObject,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Iterator[PlainReader]:
+    """Open an object of a backup for reading. A missing object is damage: its manifest promises it (DamagedData)."""
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(
+                repository.store.reader(repository.layout.object(manifest.backup_id, item.name))
+            )
+        except ObjectMissing:
+            raise DamagedData(
+                f"{item.name} of backup {manifest.backup_id} is missing from the storage"
+            ) from None
+        stored = _Stored(raw)
+        source: Source = stored
+        if manifest.encryption is not None:
+            source = UnsealedReader(stored, repository.keyring.for_reading, manifest.backup_id, item.name)
+        compressed = item.name.removesuffix(SEALED_SUFFIX).endswith(".zst")
+        yield PlainReader(item, stored, Decompressor(source, compressed=compressed, name=item.name), on_bytes)
+
+
+def require_stored(repository: Repository, manifest: Manifest, item: BackupObject) -> None:
+    """Compare size and SHA-256 of an object with its manifest, without any key. Raises DamagedData, StorageError."""
+    try:
+        with repository.store.reader(repository.layout.object(manifest.backup_id, item.name)) as raw:
+            _Stored(raw).require_whole(item)
+    except ObjectMissing:
+        raise DamagedData(f"{item.name} of backup {manifest.backup_id} is missing from the storage") from None

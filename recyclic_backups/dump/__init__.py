@@ -1,0 +1,1 @@
+"""Logical backups: take one, verify it, label it."""

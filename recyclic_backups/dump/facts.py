@@ -1,0 +1,89 @@
+"""What surrounds a dump and is not in it: the server, the database's own properties, the roles.
+
+pg_dump leaves the database's encoding, locale, owner, settings and grants to ``pg_dump --create`` and roles
+to pg_dumpall (https://www.postgresql.org/docs/15/app-pgdump.html#PG-DUMP-NOTES). We restore under another
+name first, so both are read here and written again by the restore.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.catalog.manifest import ServerFacts
+
+if TYPE_CHECKING:
+    import psycopg
+
+# datlocprovider: c = libc, i = icu, b = builtin (17+); datlocale was daticulocale before 17.
+_DATABASE = """
+    SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider,
+           {locale}, pg_catalog.pg_get_userbyid(datdba), pg_catalog.shobj_description(oid, 'pg_database'),
+           datacl IS NULL
+    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
+_ACL = """
+    SELECT CASE WHEN grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(grantee) END,
+           privilege_type, is_grantable
+    FROM pg_catalog.pg_database, pg_catalog.aclexplode(datacl)
+    WHERE datname = pg_catalog.current_database() ORDER BY 1 NULLS FIRST, 2
+"""
+_SETTINGS = """
+    SELECT CASE WHEN setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(setrole) END,
+           pg_catalog.unnest(setconfig)
+    FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+    WHERE d.datname = pg_catalog.current_database() ORDER BY 1 NULLS FIRST, 2
+"""
+
+
+def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> ServerFacts:
+    """The server and the connected database, as of the connection's transaction."""
+    version_number = int(_one(connection, "SELECT pg_catalog.current_setting('server_version_num')"))
+    version = str(_one(connection, "SELECT pg_catalog.current_setting('server_version')")).split()[0]
+    column = "datlocale" if version_number >= 170000 else "daticulocale"
+    row = connection.execute(_DATABASE.format(locale=column)).fetchone()
+    if row is None:
+        raise RuntimeError("a database that does not list itself in pg_database")
+    encoding, collate, ctype, provider, locale, owner, comment, default_acl = row
+    # A standby has no current write position; what it has replayed is what the snapshot can see.
+    lsn = _one(
+        connection,
+        "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+        " ELSE pg_catalog.pg_current_wal_lsn() END::text",
+    )
+    system_identifier = _one(connection, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+    settings = []
+    for role, setting in connection.execute(_SETTINGS).fetchall():
+        name, _, value = str(setting).partition("=")
+        settings.append({"name": name, "value": value} | ({"role": role} if role is not None else {}))
+    acl = None
+    if not default_acl:
+        acl = tuple(
+            {"grantee": grantee, "privilege": privilege, "grantable": grantable}
+            for grantee, privilege, grantable in connection.execute(_ACL).fetchall()
+        )
+    return ServerFacts(
+        system_identifier=str(system_identifier),
+        version=version,
+        lsn=str(lsn),
+        encoding=str(encoding),
+        locale={
+            "provider": {"c": "libc", "i": "icu", "b": "builtin"}[_text(provider)],
+            "collate": collate,
+            "ctype": ctype,
+            "locale": locale,
+        },
+        owner=str(owner),
+        settings=tuple(settings),
+        acl=acl,
+        comment=comment,
+    )
+
+
+def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def _text(value: Any) -> str:
+    # "char" arrives as bytes or str depending on the adapter.
+    return value.decode() if isinstance(value, bytes) else str(value)

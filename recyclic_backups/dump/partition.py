@@ -1,0 +1,170 @@
+"""Back up one partition of one tier: what the schedules, a backfill and the command line all ask for.
+
+Take or promote, verify, and only then label. The lock of the server makes it one at a time for everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Label
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.promotion import choose_promotion, takes_over
+from recyclic_backups.catalog.record import record_label
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.take import Clock, DumpOptions, Slot, take
+from recyclic_backups.dump.verify import verify
+from recyclic_backups.errors import DamagedData, Refused
+from recyclic_backups.postgres.lock import exclusive
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.rescue import install as install_rescue
+from recyclic_backups.tiers import Calendar, Tier
+
+REUSE_SECONDS = 3600
+"""A missed day takes a dump younger than this instead of burdening production with another that is as late."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """How partitions are backed up. ``lock_wait_seconds`` bounds the wait for another backup of the database."""
+
+    calendar: Calendar
+    options: DumpOptions
+    missed_day: Literal["late", "refuse"]
+    lock_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What a partition holds now. ``fresh`` is false when an existing backup was promoted, reused or kept."""
+
+    backup: Backup
+    label: Label
+    fresh: bool
+
+
+def back_up(
+    server: Server,
+    repository: Repository,
+    slot: Slot,
+    plan: BackupPlan,
+    *,
+    clock: Clock,
+    progress: Progress = SILENT,
+    reuse_since: datetime | None = None,
+) -> BackedUp:
+    """Make the slot's partition point at a verified backup.
+
+    A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
+    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept.
+
+    Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
+    nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
+    """
+    plan.calendar.check_key(slot.tier, slot.partition, clock())
+    progress.stage("waiting for other backups")
+    with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds):
+        install_rescue(repository.store)
+        run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress)
+        if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+            return run.promoted() or run.fresh()
+        if run.is_over:
+            return run.kept() or run.reused(reuse_since) or run.fresh()
+        return run.fresh()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One partition's backup, under the lock. Each method answers None when its way is not open."""
+
+    server: Server
+    repository: Repository
+    slot: Slot
+    plan: BackupPlan
+    catalog: Catalog
+    clock: Clock
+    progress: Progress
+
+    @property
+    def is_over(self) -> bool:
+        return self.clock() >= self.plan.calendar.window(self.slot.tier, self.slot.partition).end_at
+
+    def promoted(self) -> BackedUp | None:
+        promotion = choose_promotion(self.catalog, self.plan.calendar, self.slot.tier, self.slot.partition)
+        if promotion is None:
+            if self.is_over:
+                raise Refused(
+                    f"no good backup lies in the {self.slot.tier.value} partition {self.slot.partition}, which is over",
+                    "a dump of today would not be of that time; back up the current partition instead",
+                )
+            return None
+        return self.label(
+            promotion.backup, promoted_from=promotion.promoted_from, reason=promotion.reason, fresh=False
+        )
+
+    def kept(self) -> BackedUp | None:
+        label = self.catalog.labels.get((self.slot.tier, self.slot.partition))
+        holder = self.catalog.labelled(self.slot.tier, self.slot.partition)
+        if label is None or holder is None or not holder.good:
+            return None
+        return BackedUp(holder, label, fresh=False)
+
+    def reused(self, since: datetime | None) -> BackedUp | None:
+        if self.plan.missed_day == "refuse":
+            raise Refused(
+                f"{self.slot.partition} is over, and a dump taken now is not of that day",
+                "set BACKUP_MISSED_DAY=late to label a dump of today for it",
+            )
+        earliest = since or self.clock() - timedelta(seconds=REUSE_SECONDS)
+        newest = self.catalog.newest_good()
+        if newest is None or newest.as_of < earliest:
+            return None
+        return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)
+
+    def fresh(self) -> BackedUp:
+        manifest = take(
+            self.server,
+            self.repository,
+            self.slot,
+            self.plan.calendar,
+            self.plan.options,
+            clock=self.clock,
+            progress=self.progress,
+        )
+        verification = verify(
+            self.repository,
+            Backup(manifest),
+            "parsed",
+            self.plan.options.installations,
+            clock=self.clock,
+            timeout_seconds=self.plan.options.timeout_seconds,
+            progress=self.progress,
+        )
+        if verification.error is not None:
+            if isinstance(verification.error, DamagedData):
+                raise DamagedData(
+                    f"the backup {manifest.backup_id} was stored but does not verify: {verification.error.message}",
+                    "it keeps no partition; check the storage and take another",
+                )
+            raise verification.error
+        backup = next(each for each in load_catalog(self.repository) if each.backup_id == manifest.backup_id)
+        reason = "the day was missed" if manifest.late else ""
+        return self.label(backup, reason=reason, fresh=True)
+
+    def label(
+        self, backup: Backup, *, reason: str, fresh: bool, promoted_from: str | None = None
+    ) -> BackedUp:
+        tier, partition = self.slot.tier, self.slot.partition
+        late = self.plan.calendar.is_late(tier, partition, backup.as_of)
+        present, holder = self.catalog.labels.get((tier, partition)), self.catalog.labelled(tier, partition)
+        if present is not None and holder is not None and holder.backup_id == backup.backup_id:
+            return BackedUp(backup, present, fresh)
+        if present is not None and holder is not None and not takes_over(present, holder, late, backup):
+            return BackedUp(holder, present, fresh=False)
+        label = Label(tier, partition, backup.backup_id, self.clock(), late, promoted_from, reason)
+        record_label(self.repository, label, backup.manifest)
+        return BackedUp(backup, label, fresh)

@@ -1,0 +1,137 @@
+"""Verify a backup: the stored bytes are whole, open with the key, and parse as an archive.
+
+This says nothing about what a restore would contain: that is a drill's to prove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.load import require_authentic
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
+from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import BackupError, DamagedData, ProgramFailed
+from recyclic_backups.postgres.process import PipedProcess
+from recyclic_backups.postgres.programs import Installation, choose, restore_argv
+from recyclic_backups.progress import SILENT, Progress
+
+VerifyLevel = Literal["stored", "readable", "parsed"]
+"""stored: sizes and hashes, no key needed; readable: unsealed and decompressed to the last byte; parsed: read
+by pg_restore from beginning to end as well."""
+
+VERIFY_LEVELS: tuple[VerifyLevel, ...] = ("stored", "readable", "parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One backup's verdict; ``error`` is what was found, with its exit code (40 damaged, 41 no key, …)."""
+
+    backup_id: str
+    level: VerifyLevel
+    checked_at: datetime
+    duration_seconds: float
+    error: BackupError | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return self.error is None
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "backup_id": self.backup_id,
+            "level": self.level,
+            "passed": self.passed,
+            "reasons": [] if self.error is None else [self.error.message],
+            "duration_seconds": round(self.duration_seconds, 3),
+        }
+
+
+def verify(
+    repository: Repository,
+    backup: Backup,
+    level: VerifyLevel,
+    installations: Sequence[Installation],
+    *,
+    clock: Callable[[], datetime],
+    timeout_seconds: float,
+    progress: Progress = SILENT,
+) -> Verification:
+    """Re-read a backup from the storage and record the verdict beside it.
+
+    Only verdicts on the backup itself are recorded: a missing key (41) or storage that does not answer (30)
+    says nothing about the bytes and is returned without being written. Never raises BackupError for them.
+    """
+    started_at = clock()
+    progress.stage(f"verifying {backup.backup_id}", backup.manifest.plain_bytes)
+    error: BackupError | None = None
+    try:
+        if level != "stored":
+            require_authentic(repository, backup)
+        for item in backup.manifest.objects:
+            if level == "stored":
+                require_stored(repository, backup.manifest, item)
+            elif level == "parsed" and item.role != "globals":
+                _parse(repository, backup.manifest, item.name, installations, timeout_seconds, progress)
+            else:
+                with read_object(repository, backup.manifest, item, progress.advance) as reader:
+                    while reader.read(READ_BYTES):
+                        pass
+    except BackupError as found:
+        error = found
+    finished_at = clock()
+    duration_seconds = (finished_at - started_at).total_seconds()
+    # "stored" alone does not show that the bytes can be read again: it can damn a backup, not clear it.
+    if isinstance(error, DamagedData) or (error is None and level != "stored"):
+        record_check(
+            repository,
+            Check(
+                kind="verify",
+                backup_id=backup.backup_id,
+                checked_at=finished_at,
+                passed=error is None,
+                reasons=() if error is None else (error.message,),
+                duration_seconds=duration_seconds,
+                details={"level": level},
+            ),
+            backup.manifest,
+        )
+    return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
+
+
+def _parse(
+    repository: Repository,
+    manifest: Manifest,
+    name: str,
+    installations: Sequence[Installation],
+    timeout_seconds: float,
+    progress: Progress,
+) -> None:
+    """Let pg_restore read the whole archive, writing its SQL to nowhere. Raises DamagedData, ProgramMissing."""
+    item = next(each for each in manifest.objects if each.name == name)
+    installation = choose(installations, manifest.server.major, {"pg_restore"})
+    argv = restore_argv(installation, database=None)
+    with (
+        read_object(repository, manifest, item, progress.advance) as reader,
+        PipedProcess(
+            argv, {}, stdin=True, stdout=False, timeout_seconds=timeout_seconds, nice=True
+        ) as process,
+    ):
+        try:
+            while data := reader.read(READ_BYTES):
+                process.write(data)
+            process.wait_ok()
+        except ProgramFailed as failure:
+            while reader.read(READ_BYTES):
+                pass  # if the stored bytes are damaged, that is the better sentence
+            raise DamagedData(
+                f"pg_restore cannot read {item.name}: {failure.message}", failure.hint
+            ) from None

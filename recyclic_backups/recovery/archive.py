@@ -1,0 +1,148 @@
+"""Feed a stored archive to pg_restore, section by section, with nothing decrypted on disk.
+
+Each section is a run of its own, so that its time is known. pg_restore reads a pipe to the end only when it
+needs the data; for the definitions before and after them the table of contents at the beginning is enough.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import ProgramFailed
+from recyclic_backups.postgres.process import PipedProcess
+from recyclic_backups.postgres.programs import Installation, Section, restore_argv
+from recyclic_backups.postgres.server import Server
+
+_SESSION = "-c synchronous_commit=off -c maintenance_work_mem=128MB -c statement_timeout=0 -c lock_timeout=0"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One backup's main archive on its way into one database. Raises DatabaseError, DamagedData, NoUsableKey."""
+
+    repository: Repository
+    manifest: Manifest
+    installation: Installation
+    server: Server
+    database: str
+    no_owner: bool
+    timeout_seconds: float
+    scratch: Path | None = None
+
+    def restore(
+        self,
+        section: Section,
+        *,
+        only: Sequence[str] = (),
+        entries: Sequence[int] | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of its table of contents."""
+        with _list_file(entries, self.scratch) as list_file:
+            argv = restore_argv(
+                self.installation,
+                database=self.database,
+                section=section,
+                list_file=list_file,
+                no_owner=self.no_owner,
+                extra=("--no-tablespaces", *only),
+            )
+            self._feed(argv, {**self.server.environment(self.database), "PGOPTIONS": _SESSION}, on_bytes)
+
+    def restore_post_data(self, jobs: int) -> None:
+        """Indexes and keys in ``jobs`` sessions at once, then what depends on them: foreign keys, triggers, the rest."""
+        if jobs == 1:
+            self.restore("post-data")
+            return
+        first, rest = _independent(self._listing())
+        shares = [first[start::jobs] for start in range(jobs) if first[start::jobs]]
+        with ThreadPoolExecutor(jobs, "restore") as sessions:
+            for done in [sessions.submit(self.restore, "post-data", entries=share) for share in shares]:
+                done.result()
+        self.restore("post-data", entries=rest)
+
+    def _listing(self) -> str:
+        argv = restore_argv(self.installation, database=None, section="post-data", extra=("--list",))
+        with (
+            read_object(self.repository, self.manifest, self.manifest.main) as reader,
+            PipedProcess(argv, {}, stdin=True, timeout_seconds=self.timeout_seconds) as process,
+            ThreadPoolExecutor(1, "listing") as beside,
+        ):
+            listing = beside.submit(_read_all, process)
+            _pour(reader, process)
+            process.close_stdin()
+            text = listing.result()
+            process.wait_ok()
+        return text.decode(errors="replace")
+
+    def _feed(self, argv: Sequence[str], environment: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
+        with (
+            read_object(self.repository, self.manifest, self.manifest.main, on_bytes) as reader,
+            PipedProcess(
+                argv, environment, stdin=True, stdout=False, timeout_seconds=self.timeout_seconds
+            ) as process,
+        ):
+            _pour(reader, process)
+            process.wait_ok()
+
+
+def _pour(reader: PlainReader, process: PipedProcess) -> None:
+    """All of the archive, or as much of it as pg_restore wants: it hangs up once it has seen enough."""
+    try:
+        while data := reader.read(READ_BYTES):
+            process.write(data)
+    except ProgramFailed as failure:
+        # A program that ended well before its input did raises this too; wait_ok is what tells.
+        if not failure.message.endswith("stopped reading before the end"):
+            raise
+
+
+def _read_all(process: PipedProcess) -> bytes:
+    pieces = []
+    while piece := process.read(READ_BYTES):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _independent(listing: str) -> tuple[list[int], list[int]]:
+    """Ids of the post-data entries that depend on no other one (indexes, primary and unique keys), and of the rest.
+
+    A line is ``id; catalog-oid oid DESCRIPTION schema name owner``
+    (https://www.postgresql.org/docs/15/app-pgrestore.html, --list).
+    """
+    first: list[int] = []
+    rest: list[int] = []
+    for line in listing.splitlines():
+        match = re.match(r"(\d+); \d+ \d+ (INDEX|CONSTRAINT|INDEX ATTACH|\S+)", line)
+        if match:
+            (first if match[2] in ("INDEX", "CONSTRAINT") else rest).append(int(match[1]))
+    return first, rest
+
+
+class _list_file:  # noqa: N801 - used like the function that contextmanager would make of it
+    """A private file of entry ids: no names, hence nothing personal, are written to disk."""
+
+    def __init__(self, entries: Sequence[int] | None, scratch: Path | None) -> None:
+        self._entries, self._scratch = entries, scratch
+        self._path: Path | None = None
+
+    def __enter__(self) -> Path | None:
+        if self._entries is not None:
+            descriptor, name = tempfile.mkstemp(prefix="recyclic-list-", dir=self._scratch)
+            self._path = Path(name)
+            with os.fdopen(descriptor, "w") as file:
+                file.writelines(f"{entry};\n" for entry in self._entries)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""Databases as wholes: create one as the source was, give it its properties, swap names, drop."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.catalog.manifest import ServerFacts
+from recyclic_backups.dump.globals import CREATED_ROLES, setting_value
+from recyclic_backups.errors import DatabaseError, Refused, UsageError
+from recyclic_backups.postgres.server import Server
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+MAINTENANCE_DATABASES = ("postgres", "template1")
+MAX_NAME_BYTES = 63
+"""NAMEDATALEN - 1 (https://www.postgresql.org/docs/15/limits.html); the server would cut longer names silently."""
+
+_SWAP_PATIENCE_SECONDS = 20
+
+
+@contextmanager
+def maintenance(server: Server) -> Iterator[Connection]:
+    """A connection from which databases can be created, renamed and dropped.
+
+    Raises DatabaseError when none of the usual maintenance databases lets us in.
+    """
+    with server.connect(MAINTENANCE_DATABASES[0]) as connection:
+        yield connection
+
+
+def require_name(name: str) -> None:
+    """Raises UsageError for what cannot be the name of a database."""
+    if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+        raise UsageError(f"{name!r} cannot be the name of a database", f"1 to {MAX_NAME_BYTES} bytes, no NUL")
+
+
+def name_beside(name: str, what: str) -> str:
+    """A name of our own for a database beside ``name``: ``recyclic_restoring_3f9a1c``."""
+    suffix = f"_{what}_{secrets.token_hex(3)}"
+    return name.encode()[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
+
+
+def exists(connection: Connection, name: str) -> bool:
+    """Whether the server has a database of that name."""
+    found = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (name,)).fetchone()
+    return found is not None
+
+
+def create_database(connection: Connection, name: str, facts: ServerFacts) -> None:
+    """An empty database with the source's encoding and locale. Raises DatabaseError if the server lacks the locale."""
+    from psycopg import Error, sql  # noqa: PLC0415 - the rest of the command line starts without psycopg
+
+    locale = facts.locale
+    options = [
+        sql.SQL("TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+            sql.Literal(facts.encoding), sql.Literal(locale.get("collate")), sql.Literal(locale.get("ctype"))
+        )
+    ]
+    provider, name_of_locale = locale.get("provider", "libc"), locale.get("locale")
+    if provider in ("icu", "builtin"):
+        parameter = sql.SQL("ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE")
+        options.append(
+            sql.SQL("LOCALE_PROVIDER {} {} {}").format(
+                sql.SQL(str(provider)), parameter, sql.Literal(name_of_locale)
+            )
+        )
+    statement = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(options))
+    try:
+        connection.execute(statement)
+    except Error as error:
+        text = str(error).splitlines()[0] if str(error) else "no message"
+        raise DatabaseError(
+            f"the database {name!r} cannot be created: {text}",
+            f"the server needs the locale {locale.get('collate')} ({provider}), and the role CREATEDB",
+        ) from None
+
+
+def drop_database(connection: Connection, name: str) -> None:
+    """Drop a database of ours, with whoever is still connected to it; one that is gone is no error."""
+    from psycopg import sql  # noqa: PLC0415
+
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def give_properties(connection: Connection, name: str, facts: ServerFacts) -> None:
+    """Owner, grants, settings and comment, as the source had them. Needs the roles to exist."""
+    from psycopg import sql  # noqa: PLC0415
+
+    database = sql.Identifier(name)
+    connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner)))
+    if facts.acl is not None:
+        # From the defaults of a new database to exactly what was recorded, the owner's own rights included.
+        for grantee in (sql.SQL("PUBLIC"), sql.Identifier(facts.owner)):
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, grantee))
+        for grant in facts.acl:
+            statement = sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
+                sql.SQL(_privilege(str(grant["privilege"]))),
+                database,
+                sql.SQL("PUBLIC") if grant["grantee"] is None else sql.Identifier(str(grant["grantee"])),
+                sql.SQL(" WITH GRANT OPTION" if grant.get("grantable") else ""),
+            )
+            connection.execute(statement)
+    for setting in facts.settings:
+        target = sql.SQL("DATABASE {}").format(database)
+        if "role" in setting:
+            target = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting["role"]), database)
+        value = sql.SQL(setting_value(setting["name"], setting["value"]))
+        connection.execute(
+            sql.SQL("ALTER {} SET {} TO {}").format(target, sql.Identifier(setting["name"]), value)
+        )
+    if facts.comment is not None:
+        connection.execute(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
+        )
+
+
+def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: bool) -> list[str]:
+    """Run the backup's globals: roles that are missing are created, those that exist stay as they are.
+
+    ``disarmed`` (staging) leaves the new ones without login and password. Returns the names created.
+    """
+    from psycopg import sql  # noqa: PLC0415
+
+    with connection.transaction():
+        connection.execute(globals_sql.encode())
+        rows = connection.execute(f"SELECT rolname FROM {CREATED_ROLES} ORDER BY rolname").fetchall()
+        created = [str(row[0]) for row in rows]
+        for role in created if disarmed else ():
+            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(role)))
+        connection.execute(f"DROP TABLE {CREATED_ROLES}")
+    return created
+
+
+def rename(connection: Connection, old: str, new: str) -> None:
+    """Give a database nobody is connected to another name."""
+    from psycopg import sql  # noqa: PLC0415
+
+    connection.execute(
+        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
+    )
+
+
+def swap_names(connection: Connection, live: str, restored: str, kept_as: str) -> None:
+    """Put ``restored`` in the place of ``live``, which is kept as ``kept_as``: both renamed, or neither.
+
+    Sessions on the live database are ended, and no new ones let in, for the moment of the swap. Renaming
+    is transactional (https://www.postgresql.org/docs/15/sql-alterdatabase.html). Raises Refused when sessions keep
+    the database busy.
+    """
+    from psycopg import errors, sql  # noqa: PLC0415
+
+    def allow_connections(database: str, allowed: bool) -> None:
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+                sql.Identifier(database), sql.SQL("true" if allowed else "false")
+            )
+        )
+
+    allow_connections(live, False)
+    give_up_at = time.monotonic() + _SWAP_PATIENCE_SECONDS
+    try:
+        while True:
+            connection.execute(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s",
+                (live,),
+            )
+            try:
+                with connection.transaction():
+                    rename(connection, live, kept_as)
+                    rename(connection, restored, live)
+                break
+            except errors.ObjectInUse:
+                if time.monotonic() > give_up_at:
+                    raise Refused(
+                        f"sessions keep {live!r} busy, so it was not replaced",
+                        f"stop the application and try again; the restored database is there as {restored!r}",
+                        retryable=True,
+                    ) from None
+                time.sleep(0.2)
+    except BaseException:
+        allow_connections(live, True)
+        raise
+    allow_connections(kept_as, True)
+
+
+def _privilege(name: str) -> str:
+    if name not in ("CONNECT", "CREATE", "TEMPORARY"):
+        raise DatabaseError(f"{name!r} is no privilege on a database")
+    return name

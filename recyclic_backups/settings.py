@@ -1,0 +1,369 @@
+"""The settings: the only reader of the environment, and of ``.env`` in the working directory.
+
+Every setting is checked at once, and one error names every wrong one. Secrets may be given as
+``NAME_FILE``, a file that holds the value (a Docker secret).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.compression import Compression
+from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH, Keyring
+from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.quantities import parse_bytes, parse_seconds
+from recyclic_backups.storage.location import open_store, parse_storage_url
+from recyclic_backups.storage.store import Store
+from recyclic_backups.tiers import Calendar
+
+T = TypeVar("T")
+
+SECRETS = frozenset(
+    {
+        "POSTGRES_PASSWORD",
+        "BACKUP_ENCRYPTION_KEY",
+        "BACKUP_ENCRYPTION_OLD_KEYS",
+        "SMTP_PASSWORD",
+        "NOTIFICATION_TELEGRAM_TOKEN",
+        "NOTIFICATION_URLS",
+        "HEARTBEAT_URL",
+        "DRILL_SERVER_URL",
+    }
+)
+"""Settings whose value is never shown; each may also be given as ``NAME_FILE``."""
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many distinct backups each tier keeps, and the bounds around them."""
+
+    daily: int
+    weekly: int
+    monthly: int
+    checkpoint: int
+    minimum: int
+    max_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Thresholds: ages in seconds, free space in bytes."""
+
+    age_warning_seconds: float
+    age_critical_seconds: float
+    disk_warning_bytes: int
+    disk_critical_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured. Durations in seconds, sizes in bytes; secrets never show in ``repr``."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    sslmode: str
+    sslrootcert: str
+    connect_timeout_seconds: int
+    lock_timeout_seconds: int
+    timeout_seconds: int
+    lock_wait_seconds: int
+    storage_url: str
+    scratch: Path | None
+    calendar: Calendar
+    missed_day: Literal["late", "refuse"]
+    compression: Compression
+    jobs: int
+    rate_limit_bytes: int | None
+    fingerprint: Literal["content", "counts", "off"]
+    pg_bin: str | None
+    path: str
+    encryption: bool
+    encryption_key: str = field(repr=False)
+    encryption_old_keys: tuple[str, ...] = field(repr=False)
+    retention: Retention
+    alerts: Alerts
+    locale: Literal["en", "fr"]
+    environment: Literal["production", "staging", "development"]
+
+    @property
+    def server(self) -> Server:
+        """The production server."""
+        return Server(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            sslmode=self.sslmode,
+            sslrootcert=self.sslrootcert,
+            connect_timeout_seconds=self.connect_timeout_seconds,
+        )
+
+    def open_store(self, *, create: bool = True) -> Store:
+        """The storage. Raises StorageError when it cannot be used."""
+        return open_store(self.storage_url, create=create)
+
+    def open_repository(self, *, create: bool = True) -> Repository:
+        """The database's part of the storage, with the keys that open it. No key is derived yet."""
+        store = self.open_store(create=create)
+        keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
+        return Repository(store, self.database, keyring, encrypt=self.encryption)
+
+
+def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:
+    """The settings of this process: its environment, and below it the ``.env`` of the working directory.
+
+    Raises ConfigurationError naming every wrong setting at once, with no secret in it.
+    """
+    given = dict(os.environ if environment is None else environment)
+    file = dotenv if dotenv is not None else Path(".env") if environment is None else None
+    if file is not None and file.is_file():
+        given = {**_read_dotenv(file), **given}
+    return _Reading(given).settings()
+
+
+def _read_dotenv(file: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
+
+    try:
+        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from None
+
+
+class _Reading:
+    """One pass over the environment that collects problems instead of stopping at the first."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self.given = given
+        self.problems: list[str] = []
+
+    def settings(self) -> Settings:
+        encryption = self.read("BACKUP_ENCRYPTION", "false", _boolean)
+        values: dict[str, Any] = {
+            "host": self.read("POSTGRES_HOST", "localhost", _host),
+            "port": self.read("POSTGRES_PORT", "5432", _integer(1, 65535)),
+            "user": self.read("POSTGRES_USER", "postgres", _name),
+            "password": self.read("POSTGRES_PASSWORD", "", str),
+            "database": self.read("POSTGRES_DB", "recyclic", _name),
+            "sslmode": self.read(
+                "POSTGRES_SSLMODE",
+                "prefer",
+                _one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+            ),
+            "sslrootcert": self.read("POSTGRES_SSLROOTCERT", "", _existing_file),
+            "connect_timeout_seconds": self.read("POSTGRES_CONNECT_TIMEOUT", "10", _seconds("s", 1)),
+            "lock_timeout_seconds": self.read("BACKUP_LOCK_TIMEOUT", "60", _seconds("s", 1)),
+            "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", _seconds("s", 1)),
+            "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", _seconds("s", 0)),
+            "storage_url": self.read("BACKUP_STORAGE", "file://./backups", _storage_url),
+            "scratch": self.read("BACKUP_SCRATCH", "", lambda text: Path(text) if text else None),
+            "calendar": self.calendar(),
+            "missed_day": self.read("BACKUP_MISSED_DAY", "late", _one_of("late", "refuse")),
+            "compression": self.read("BACKUP_COMPRESSION", "true", Compression.parse),
+            "jobs": self.read("BACKUP_JOBS", "1", _integer(1, 64)),
+            "rate_limit_bytes": self.read(
+                "BACKUP_RATE_LIMIT", "", lambda text: _rate(text) if text else None
+            ),
+            "fingerprint": self.read("BACKUP_FINGERPRINT", "content", _one_of("content", "counts", "off")),
+            "pg_bin": self.given.get("PG_BIN", "").strip() or None,
+            "path": self.given.get("PATH", ""),
+            "encryption": encryption,
+            "encryption_key": self.read("BACKUP_ENCRYPTION_KEY", "", _passphrase),
+            "encryption_old_keys": self.read("BACKUP_ENCRYPTION_OLD_KEYS", "", _passphrases),
+            "retention": Retention(
+                daily=self.read("RETENTION_DAILY", "7", _integer(1, 10_000)),
+                weekly=self.read("RETENTION_WEEKLY", "4", _integer(0, 10_000)),
+                monthly=self.read("RETENTION_MONTHLY", "12", _integer(0, 10_000)),
+                checkpoint=self.read("RETENTION_CHECKPOINT", "5", _integer(0, 10_000)),
+                minimum=self.read("RETENTION_MINIMUM", "3", _integer(1, 10_000)),
+                max_days=self.read("RETENTION_MAX_DAYS", "400", _integer(1, 100_000)),
+            ),
+            "alerts": Alerts(
+                age_warning_seconds=self.read("ALERT_BACKUP_AGE_WARNING", "6h", _seconds("h", 1)),
+                age_critical_seconds=self.read("ALERT_BACKUP_AGE_CRITICAL", "25h", _seconds("h", 1)),
+                disk_warning_bytes=self.read("ALERT_DISK_SPACE_WARNING", "5GB", parse_bytes),
+                disk_critical_bytes=self.read("ALERT_DISK_SPACE_CRITICAL", "1GB", parse_bytes),
+            ),
+            "locale": self.read("BACKUP_LOCALE", "en", _one_of("en", "fr")),
+            "environment": self.read(
+                "BACKUP_ENVIRONMENT", "production", _one_of("production", "staging", "development")
+            ),
+        }
+        self.check_the_rest()
+        if encryption and not values["encryption_key"] and not self.names_wrong("BACKUP_ENCRYPTION_KEY"):
+            self.problems.append(
+                "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set"
+            )
+        if self.problems:
+            raise ConfigurationError(
+                "; ".join(self.problems),
+                "correct them in the environment or in .env; the README lists every setting",
+            )
+        return Settings(**values)
+
+    def calendar(self) -> Calendar:
+        timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", _timezone) or ZoneInfo("UTC")
+        start = self.read("BACKUP_START_DATE", "2026-01-01", _date) or date(2026, 1, 1)
+        hour = self.read("BACKUP_TIME", "2", _integer(0, 23)) or 0
+        minute = self.read("BACKUP_MINUTE", "0", _integer(0, 59)) or 0
+        return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
+
+    def check_the_rest(self) -> None:
+        """Settings that the features of later days read: nonsense is named today, not on the night it matters."""
+        self.read("SMTP_PORT", "587", _integer(1, 65535))
+        self.read("SMTP_STARTTLS", "true", _boolean)
+        for name in ("HEARTBEAT_URL", "DAGSTER_URL"):
+            self.read(name, "", _web_url)
+        self.read("DRILL_SERVER_URL", "", lambda text: Server.from_url(text) if text else None)
+        for name in ("SMTP_PASSWORD", "NOTIFICATION_TELEGRAM_TOKEN", "NOTIFICATION_URLS"):
+            self.read(name, "", str)
+
+    def names_wrong(self, name: str) -> bool:
+        return any(problem.startswith(name) for problem in self.problems)
+
+    def read(self, name: str, default: str, parse: Callable[[str], T]) -> Any:
+        """The parsed value, or None after noting the problem. An empty variable counts as not set (Compose)."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return parse(text or default)
+        except ConfigurationError as error:
+            self.problems.append(f"{name}: {error.message}")
+        except ValueError as error:
+            sentence = str(error)
+            if name in SECRETS and text and text in sentence:
+                sentence = "is not valid"
+            self.problems.append(f"{name} {sentence}")
+        return None
+
+    def text(self, name: str) -> str | None:
+        """The raw value, from the variable or from its file; None after noting a problem with the file."""
+        text = self.given.get(name, "")
+        file = self.given.get(f"{name}_FILE", "") if name in SECRETS else ""
+        if not file:
+            return text
+        if text:
+            self.problems.append(f"{name} and {name}_FILE are both set: keep one")
+            return None
+        try:
+            return Path(file).read_text(encoding="utf-8").strip("\r\n")
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            reason = (
+                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
+            )
+            self.problems.append(f"{name}_FILE cannot be read: {file!r}: {reason}")
+            return None
+
+
+def _boolean(text: str) -> bool:
+    if text.strip().lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.strip().lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError(f"must be true or false, not {text!r}")
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.strip().isascii() or not text.strip().isdigit() or not lowest <= int(text) <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(unit: Literal["s", "h"], at_least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        seconds = int(parse_seconds(text, unit=unit))
+        if not at_least <= seconds <= 100 * 365 * 86400:
+            raise ValueError(f"is out of range: {text!r}")
+        return seconds
+
+    return parse
+
+
+def _rate(text: str) -> int:
+    rate = parse_bytes(text.strip().removesuffix("/s"))
+    if rate < 64 * 1024:
+        raise ValueError(f"is slower than 64 KiB a second, which would never finish: {text!r}")
+    return rate
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, not {text!r}")
+        return text.strip().lower()
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains a NUL character")
+    return text
+
+
+def _host(text: str) -> str:
+    if any(character.isspace() for character in text) or "://" in text or "@" in text:
+        raise ValueError("must be a host name, an address or a socket directory, not a URL")
+    return text
+
+
+def _existing_file(text: str) -> str:
+    # libpq knows "system" as the operating system's own roots (libpq-connect, sslrootcert).
+    if text and text != "system" and not Path(text).is_file():
+        raise ValueError(f"names no file: {text!r}")
+    return text
+
+
+def _storage_url(text: str) -> str:
+    parse_storage_url(text)
+    return text
+
+
+def _web_url(text: str) -> str:
+    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
+        raise ValueError("is not an http(s) URL")
+    return text
+
+
+def _timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"is not a time zone such as Europe/Paris: {text!r}") from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"is not a date such as 2026-01-01: {text!r}") from None
+
+
+def _passphrase(text: str) -> str:
+    if text and len(text) < MINIMUM_PASSPHRASE_LENGTH:
+        raise ValueError(f"is shorter than {MINIMUM_PASSPHRASE_LENGTH} characters")
+    return text
+
+
+def _passphrases(text: str) -> tuple[str, ...]:
+    """One key a line, or separated by commas where there are no lines."""
+    separated: Sequence[str] = text.splitlines() if "\n" in text else text.split(",")
+    return tuple(_passphrase(key.strip()) for key in separated if key.strip())
