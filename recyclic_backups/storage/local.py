@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recyclic_backups.errors import ObjectExists, ObjectMissing, StorageError
+from recyclic_backups.storage.exclusive import move_new
 from recyclic_backups.storage.local_errors import storage_error
 from recyclic_backups.storage.names import PARTIAL_PREFIX, checked_name, split_prefix
 from recyclic_backups.storage.store import StoredObject
@@ -139,7 +140,7 @@ class LocalStore:
             # A directory of that name is not an object: for us there is nothing.
             with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
-            _sync_directory(self._prune(path.parent))
+            self._sync_upwards(self._prune(path.parent))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose name starts with ``prefix``, in name order, one directory at a time."""
@@ -161,7 +162,7 @@ class LocalStore:
         with self._acting(f"discard {name}"):
             with suppress(FileNotFoundError):
                 os.unlink(parent / last)
-            _sync_directory(self._prune(parent))
+            self._sync_upwards(self._prune(parent))
 
     def free_bytes(self) -> int:
         """What an ordinary user may still write: blocks reserved for root do not count."""
@@ -232,12 +233,24 @@ class LocalStore:
             except FileNotFoundError:
                 pass  # an interrupted deletion, or one beside us, was here before
             except OSError as error:
-                # Not empty; or a mount point or symbolic link, which a person made and may keep.
+                # Not empty; a mount point or a symbolic link, which a person made and may keep; or a file.
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOTDIR):
                     break
                 raise
             directory = directory.parent
         return directory
+
+    def _sync_upwards(self, directory: Path) -> None:
+        """Make the entries of a directory last; of the nearest one above, if a deletion has just removed it."""
+        while True:
+            try:
+                _sync_directory(directory)
+            except (FileNotFoundError, NotADirectoryError):
+                if directory == self.root:
+                    raise
+                directory = directory.parent
+            else:
+                return
 
     def _walk(self, directory: str, beginning: str, *, partial: bool) -> Iterator[StoredObject]:
         """Objects in name order (or the partial uploads); ``directory`` is "" or ends with a slash."""
@@ -294,18 +307,17 @@ class LocalUpload:
         with self._store._acting(f"store {self._name}"):
             self._settle()
             os.rename(self._partial, self._target)
-            _sync_directory(self._target.parent)
+            self._store._sync_upwards(self._target.parent)
 
     def commit_new(self) -> None:
         """Put the object in place, unless there is one. Raises ObjectExists."""
         with self._store._acting(f"store {self._name}"):
             self._settle()
             try:
-                os.link(self._partial, self._target)  # link(2) never overwrites
+                move_new(self._partial, self._target)
             except FileExistsError:
                 raise ObjectExists(f"there is already a {self._name} in {self._store.url}") from None
-            os.unlink(self._partial)
-            _sync_directory(self._target.parent)
+            self._store._sync_upwards(self._target.parent)
 
     def abandon(self) -> None:
         """Remove what is not committed; nothing to do after a commit."""

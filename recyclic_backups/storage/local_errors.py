@@ -21,6 +21,10 @@ _DEVICE = (
     "the device reports an input/output error",
     "look into the kernel's log (dmesg) and check the disk before you trust what is on it",
 )
+_POOR_FILE_SYSTEM = (
+    "its file system does not offer this operation",
+    "use one that has hard links and atomic renames, such as ext4, xfs, btrfs, zfs or NFS",
+)
 _HANDLES = ("too many files are open", "raise the limit of open files (ulimit -n)")
 _NETWORK = ("the network file system does not answer", "see whether its server is up and still exports it")
 
@@ -47,6 +51,9 @@ _MEANINGS = {
     ),
     errno.EISDIR: ("a directory stands where a file is needed", "move that directory away"),
     errno.ENAMETOOLONG: ("the name is too long for the file system", "choose a shorter path"),
+    errno.EINVAL: _POOR_FILE_SYSTEM,
+    errno.ENOSYS: _POOR_FILE_SYSTEM,
+    errno.EOPNOTSUPP: _POOR_FILE_SYSTEM,
     errno.ELOOP: ("its symbolic links lead in a circle", "repair the links"),
     errno.EMFILE: _HANDLES,
     errno.ENFILE: _HANDLES,
