@@ -28,7 +28,7 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """What is stored: indented JSON in the given order, and a newline. Raises BackupError if it is not JSON."""
+    """What is stored: indented JSON in the given order, and a newline. Raises BackupError otherwise."""
     try:
         text = json.dumps(dict(document), indent=2, ensure_ascii=False, allow_nan=False)
         return f"{text}\n".encode()

@@ -1,0 +1,1 @@
+"""Test vectors of the format, as data, and the script that made them."""
