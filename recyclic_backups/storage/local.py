@@ -268,7 +268,10 @@ class LocalStore:
         names: ``a-b/x`` comes before ``a/x``.
         """
         found: MutableSequence[_Entry] = []
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / directory) as entries:
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(f"{self.root}/{directory}") as entries,
+        ):
             for entry in entries:
                 name = entry.name
                 if not name.startswith(beginning) or (not directory and name == _FOREIGN_DIRECTORY):
@@ -320,11 +323,14 @@ class LocalUpload:
             self._store._sync_upwards(self._target.parent)
 
     def abandon(self) -> None:
-        """Remove what is not committed; nothing to do after a commit."""
+        """Remove what is not committed, and the directory if it was made for it alone."""
         with self._store._acting(f"remove the partial upload of {self._name}"):
             self._close()
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(self._partial)
+            except FileNotFoundError:
+                return
+            self._store._prune(self._target.parent)
 
     def _settle(self) -> None:
         """Bytes to the disk. Closing may be where a network file system reports what it could not write."""
