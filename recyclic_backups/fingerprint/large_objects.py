@@ -43,7 +43,7 @@ _CONTENT = """
 SELECT coalesce(sum(pg_catalog.hashtextextended(
     (o.oid::text || ' ' || o.size_bytes || ' ' || place || ' ' || pg_catalog.encode(pg_catalog.sha256(
         pg_catalog.lo_get(o.oid, place, %(piece)s::integer)), 'hex')) COLLATE "C", 0)), 0)::text
-FROM pg_catalog.unnest(%(oids)s::oid[], %(sizes)s::bigint[]) AS o(oid, size_bytes)
+FROM unnest(%(oids)s::oid[], %(sizes)s::bigint[]) AS o(oid, size_bytes)
 CROSS JOIN LATERAL pg_catalog.generate_series(
     0::bigint, greatest(o.size_bytes - 1, 0), %(piece)s::bigint) AS place
 """

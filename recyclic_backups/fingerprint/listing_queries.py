@@ -73,7 +73,7 @@ def _relation(kinds: str, parts: str, acl_kind: str = "r") -> str:
 
 # A function with a body in standard SQL has no prosrc; the text it is written back in may differ by version.
 _FUNCTION = f"""
-SELECT ARRAY[n.nspname::text, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'],
+SELECT ARRAY[n.nspname::text, p.proname || '(' || oidvectortypes(p.proargtypes) || ')'],
        pg_get_userbyid(p.proowner), {_grants("f", "p.proacl", "p.proowner")},
        ARRAY[p.prokind::text, l.lanname::text, pg_get_function_arguments(p.oid),
              pg_get_function_result(p.oid), p.prosrc, p.probin, p.provolatile::text, p.proparallel::text,
