@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,30 +48,31 @@ class Backup:
 
     @property
     def verified_at(self) -> datetime | None:
-        """When it was last found whole; None when never, or when a later check found it damaged."""
-        return _standing(self.checks)
+        """When its bytes were last found whole; None when never, or when a later verification found damage.
+
+        A restore that compared equal has read every byte too; one that did not says nothing about them.
+        """
+        return _standing([check for check in self.checks if check.kind == "verify" or check.passed])
 
     @property
     def proven_at(self) -> datetime | None:
-        """When it was last restored and found equal; None when never, or when a later proof failed."""
-        return _standing(
-            tuple(check for check in self.checks if check.proves or check.kind != "verify"), proof=True
-        )
+        """When it was last restored and found equal; None when never, or when a later restore or drill was not."""
+        return _standing([check for check in self.checks if check.kind != "verify"])
 
     @property
     def good(self) -> bool:
         """Whether the last check of its bytes passed: what labels, promotion and retention may build on."""
         return self.verified_at is not None
 
+    @property
+    def known_damaged(self) -> bool:
+        """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
+        return not self.good and any(check.kind == "verify" for check in self.checks)
 
-def _standing(checks: tuple[Check, ...], *, proof: bool = False) -> datetime | None:
-    if not checks:
-        return None
-    newest = max(checks, key=lambda check: check.checked_at)
-    if not newest.passed:
-        return None
-    passed = [check.checked_at for check in checks if check.passed and (check.proves or not proof)]
-    return max(passed, default=None)
+
+def _standing(checks: Sequence[Check]) -> datetime | None:
+    newest = max(checks, key=lambda check: check.checked_at, default=None)
+    return newest.checked_at if newest is not None and newest.passed else None
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Catalog:
         if not self.backups:
             raise RecoveryError("there is no backup yet", "take one with: recyclic-backups backup")
         if reference == LATEST:
-            sound = [backup for backup in self.backups if not self.known_damaged(backup)]
+            sound = [backup for backup in self.backups if not backup.known_damaged]
             if not sound:
                 raise RecoveryError("every backup failed its last check", "see: recyclic-backups list")
             return sound[0]
@@ -110,11 +111,6 @@ class Catalog:
         if wanted and len(found) > 1:
             raise RecoveryError(f"{len(found)} backups begin with {reference}", "write more of the id")
         raise RecoveryError(f"there is no backup {reference}", "see: recyclic-backups list")
-
-    @staticmethod
-    def known_damaged(backup: Backup) -> bool:
-        """Whether the newest check of its bytes failed. A backup never checked is unknown, not damaged."""
-        return bool(backup.checks) and not max(backup.checks, key=lambda check: check.checked_at).passed
 
     def labelled(self, tier: Tier, partition: str) -> Backup | None:
         """The backup that a tier's partition points at, if it is there."""

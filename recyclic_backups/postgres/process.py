@@ -110,6 +110,10 @@ def run(
     return Finished(stdout, said)
 
 
+class StoppedReading(ProgramFailed):
+    """A program that ended well without reading all of its input: it had seen enough."""
+
+
 class PipedProcess:
     """A program whose input or output, or both, pass through us; a context manager.
 
@@ -195,7 +199,7 @@ class PipedProcess:
                 continue  # less room in the pipe than one page, which poll does not call full
             except BrokenPipeError:
                 self.wait_ok()
-                raise ProgramFailed(f"{program_name(self._argv)} stopped reading before the end") from None
+                raise StoppedReading(f"{program_name(self._argv)} stopped reading before the end") from None
             rest = rest[written:]
 
     def close_stdin(self) -> None:

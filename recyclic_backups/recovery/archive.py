@@ -6,19 +6,18 @@ needs the data; for the definitions before and after them the table of contents 
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import ProgramFailed
-from recyclic_backups.postgres.process import PipedProcess
+from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, restore_argv
 from recyclic_backups.postgres.server import Server
 
@@ -59,7 +58,7 @@ class Archive:
             self._feed(argv, {**self.server.environment(self.database), "PGOPTIONS": _SESSION}, on_bytes)
 
     def restore_post_data(self, jobs: int) -> None:
-        """Indexes and keys in ``jobs`` sessions at once, then what depends on them: foreign keys, triggers, the rest."""
+        """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order."""
         if jobs == 1:
             self.restore("post-data")
             return
@@ -84,7 +83,9 @@ class Archive:
             process.wait_ok()
         return text.decode(errors="replace")
 
-    def _feed(self, argv: Sequence[str], environment: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
+    def _feed(
+        self, argv: Sequence[str], environment: Mapping[str, str], on_bytes: Callable[[int], None]
+    ) -> None:
         with (
             read_object(self.repository, self.manifest, self.manifest.main, on_bytes) as reader,
             PipedProcess(
@@ -97,13 +98,9 @@ class Archive:
 
 def _pour(reader: PlainReader, process: PipedProcess) -> None:
     """All of the archive, or as much of it as pg_restore wants: it hangs up once it has seen enough."""
-    try:
+    with suppress(StoppedReading):
         while data := reader.read(READ_BYTES):
             process.write(data)
-    except ProgramFailed as failure:
-        # A program that ended well before its input did raises this too; wait_ok is what tells.
-        if not failure.message.endswith("stopped reading before the end"):
-            raise
 
 
 def _read_all(process: PipedProcess) -> bytes:
@@ -122,27 +119,19 @@ def _independent(listing: str) -> tuple[list[int], list[int]]:
     first: list[int] = []
     rest: list[int] = []
     for line in listing.splitlines():
-        match = re.match(r"(\d+); \d+ \d+ (INDEX|CONSTRAINT|INDEX ATTACH|\S+)", line)
+        match = re.match(r"(\d+); \d+ \d+ ((?:INDEX|CONSTRAINT) (?!ATTACH))?", line)
         if match:
-            (first if match[2] in ("INDEX", "CONSTRAINT") else rest).append(int(match[1]))
+            (first if match[2] else rest).append(int(match[1]))
     return first, rest
 
 
-class _list_file:  # noqa: N801 - used like the function that contextmanager would make of it
+@contextmanager
+def _list_file(entries: Sequence[int] | None, scratch: Path | None) -> Iterator[Path | None]:
     """A private file of entry ids: no names, hence nothing personal, are written to disk."""
-
-    def __init__(self, entries: Sequence[int] | None, scratch: Path | None) -> None:
-        self._entries, self._scratch = entries, scratch
-        self._path: Path | None = None
-
-    def __enter__(self) -> Path | None:
-        if self._entries is not None:
-            descriptor, name = tempfile.mkstemp(prefix="recyclic-list-", dir=self._scratch)
-            self._path = Path(name)
-            with os.fdopen(descriptor, "w") as file:
-                file.writelines(f"{entry};\n" for entry in self._entries)
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    if entries is None:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="recyclic-list-", dir=scratch) as file:
+        file.writelines(f"{entry};\n" for entry in entries)
+        file.flush()
+        yield Path(file.name)

@@ -62,7 +62,9 @@ def select(request: Request, fingerprint: Fingerprint | None, *, follow: bool = 
     for schema in request.schemas:
         inside = [name for name in fingerprint.tables if split_qualified_name(name)[0] == schema]
         if not inside:
-            raise RecoveryError(f"the backup has no tables in a schema {schema!r}", _known(_schemas(fingerprint)))
+            raise RecoveryError(
+                f"the backup has no tables in a schema {schema!r}", _known(_schemas(fingerprint))
+            )
         wanted += inside
     unique = tuple(dict.fromkeys(wanted))
     tables = fingerprint.needed_for(unique) if follow else frozenset(unique)

@@ -1,0 +1,79 @@
+"""Bring tables of a backup back into the live database: restored beside, compared, then merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import Refused
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.merge import MergeReport, merge
+from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.selection import Request
+
+
+@dataclass(frozen=True, slots=True)
+class PutBackReport:
+    """The restore beside and, if it compared equal, the merge into the live database."""
+
+    restored: RestoreReport
+    merged: MergeReport | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the command line prints it."""
+        document = self.restored.to_json()
+        if self.merged is not None:
+            document["merge"] = {
+                "database": self.merged.database,
+                "tables": [table.to_json() for table in self.merged.tables],
+                "broken": list(self.merged.broken),
+                "committed": self.merged.clean,
+                "kept_in": self.merged.kept_in,
+            }
+        return document
+
+
+def put_back(
+    repository: Repository,
+    backup: Backup,
+    server: Server,
+    live: str,
+    request: Request,
+    options: RestoreOptions,
+    *,
+    clock: Callable[[], datetime],
+    progress: Progress = SILENT,
+) -> PutBackReport:
+    """Restore ``request``'s tables beside and make those of ``live`` equal to them, all in one transaction.
+
+    Only the tables asked for are put back; those they refer to are restored beside so that keys hold there, and
+    stay as they are in ``live``. The database beside stays while it keeps rows that went, and is dropped otherwise.
+    Raises what :func:`restore` and :func:`merge` raise; then ``live`` is as it was.
+    """
+    with databases.maintenance(server) as connection:
+        if not databases.exists(connection, live):
+            raise Refused(
+                f"there is no database {live!r} to merge into", "restore the whole backup with --into"
+            )
+    beside = databases.name_beside(live, "merged")
+    restored = restore(
+        repository, backup, server, beside, options, clock=clock, request=request, progress=progress
+    )
+    if restored.comparison.equal is False or restored.selection is None:
+        return PutBackReport(restored, None)
+    progress.stage("merging")
+    keep = False
+    try:
+        merged = merge(server, beside, live, restored.selection.wanted)
+        keep = any(table.updated or table.deleted for table in merged.tables)
+    finally:
+        if not keep:
+            with databases.maintenance(server) as connection:
+                databases.drop_database(connection, beside)
+    return PutBackReport(restored, merged)

@@ -1,0 +1,317 @@
+"""Restore a backup: into a database beside, compared with the fingerprint, and only then under its name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.load import require_authentic
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.moments import compact, to_text
+from recyclic_backups.catalog.objects import READ_BYTES, read_object
+from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import BackupError, Refused
+from recyclic_backups.fingerprint.compare import Comparison, compare
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.postgres.process import run
+from recyclic_backups.postgres.programs import Installation, choose, dump_argv
+from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.archive import Archive
+from recyclic_backups.recovery.selection import Request, Selection, select
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """How a restore is done. ``disarm_roles`` creates missing roles without login and password (staging)."""
+
+    installations: Sequence[Installation]
+    timeout_seconds: float
+    jobs: int = 1
+    no_owner: bool = False
+    disarm_roles: bool = False
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was restored where, how long each phase took and how it compares. Seconds throughout."""
+
+    backup_id: str
+    as_of: datetime
+    database: str
+    server: str
+    comparison: Comparison
+    phases: dict[str, float]
+    created_roles: list[str]
+    selection: Selection | None = None
+    kept_as: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def restore_seconds(self) -> float:
+        """From the first byte to the database being usable under its name; comparing is part of it."""
+        return round(sum(self.phases.values()), 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the command line prints it."""
+        comparison = self.comparison.to_json()
+        return {
+            "backup_id": self.backup_id,
+            "as_of": to_text(self.as_of),
+            "database": self.database,
+            "server": self.server,
+            "kept_as": self.kept_as,
+            "created_roles": self.created_roles,
+            "selected_tables": None if self.selection is None else list(self.selection.tables),
+            "restore_seconds": self.restore_seconds,
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+            "comparison": comparison,
+            "equal": self.comparison.equal,
+            "tables": comparison["tables"],
+            "differences": comparison["differences"],
+            "notes": [*comparison["notes"], *self.notes],
+        }
+
+
+def restore(
+    repository: Repository,
+    backup: Backup,
+    server: Server,
+    into: str,
+    options: RestoreOptions,
+    *,
+    clock: Callable[[], datetime],
+    request: Request | None = None,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> RestoreReport:
+    """Restore ``backup`` as the database ``into``: all of it, or the tables of ``request``.
+
+    With ``replace`` an existing database of that name is kept under another one, and its sessions are ended at
+    the swap; without it an existing one is Refused. When the comparison finds a difference the restored
+    database stays beside under its temporary name and ``into`` is as it was: look at ``comparison.equal``.
+
+    Raises DamagedData and NoUsableKey before or while reading the backup, DatabaseError, Refused; then nothing of
+    the attempt is left on the server but roles that were missing.
+    """
+    databases.require_name(into)
+    require_authentic(repository, backup)
+    manifest = backup.manifest
+    expected = None if manifest.fingerprint is None else Fingerprint.from_json(manifest.fingerprint)
+    selection = select(request, expected) if request else None
+    attempt = _Attempt(repository, manifest, server, into, options, selection, expected, progress)
+    attempt.require_possible(replace=replace)
+    installation = choose(options.installations, attempt.archive_major, {"pg_restore", "pg_dump"})
+
+    beside = databases.name_beside(into, "restoring")
+    with attempt.phase("roles"):
+        created_roles = attempt.create_roles()
+    with attempt.database_beside(beside):
+        attempt.fill(beside, installation)
+        with attempt.phase("compare"):
+            comparison = attempt.compare_with(beside, installation)
+        _record(repository, manifest, attempt, comparison, clock())
+        kept_as, name = None, beside
+        if comparison.equal is not False:
+            with attempt.phase("swap"):
+                kept_as = attempt.put_in_place(beside, replace=replace, now=clock())
+            name = into
+    return RestoreReport(
+        backup_id=manifest.backup_id,
+        as_of=manifest.as_of,
+        database=name,
+        server=server.label,
+        comparison=comparison,
+        phases=attempt.phases,
+        created_roles=created_roles,
+        selection=selection,
+        kept_as=kept_as,
+        notes=list(manifest.notes) if created_roles else [],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One restore under way."""
+
+    repository: Repository
+    manifest: Manifest
+    server: Server
+    into: str
+    options: RestoreOptions
+    selection: Selection | None
+    expected: Fingerprint | None
+    progress: Progress
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def archive_major(self) -> int:
+        """The version of the pg_dump that wrote the archive: an older pg_restore could not read it."""
+        return int(self.manifest.programs["pg_dump"].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.progress.stage(name, self.manifest.main.plain_bytes if name == "data" else None)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
+
+    def require_possible(self, *, replace: bool) -> None:
+        """Every reason to refuse that can be known before anything is written."""
+        with databases.maintenance(self.server) as connection:
+            row = connection.execute(
+                "SELECT pg_catalog.current_setting('server_version_num')::int / 10000, rolsuper, rolcreatedb"
+                " FROM pg_catalog.pg_roles WHERE rolname = current_user"
+            ).fetchone()
+            if row is None:
+                raise Refused("the role of this connection is not known to the server")
+            major, superuser, may_create = row
+            if major < self.manifest.server.major:
+                raise Refused(
+                    f"the backup is of PostgreSQL {self.manifest.server.major}, the server is {major}: "
+                    "a dump is never restored into an older version",
+                    "restore into a server of the same version or a newer one (--to-server)",
+                )
+            if not superuser and not self.options.no_owner:
+                raise Refused(
+                    f"the role {self.server.user!r} is no superuser and cannot give objects back to their owners",
+                    "use a superuser, or --no-owner to make the role the owner of everything",
+                )
+            if not superuser and not may_create:
+                raise Refused(
+                    f"the role {self.server.user!r} may not create databases", "ALTER ROLE … CREATEDB"
+                )
+            if databases.exists(connection, self.into) and not replace:
+                raise Refused(
+                    f"the database {self.into!r} exists already",
+                    "choose another name, or --replace --yes to put the restored one in its place",
+                )
+
+    def create_roles(self) -> list[str]:
+        """The roles that are missing. Without owners and grants none is needed."""
+        if self.options.no_owner:
+            return []
+        item = self.manifest.only("globals")
+        pieces = []
+        with read_object(self.repository, self.manifest, item) as reader:
+            while piece := reader.read(READ_BYTES):
+                pieces.append(piece)
+        with databases.maintenance(self.server) as connection:
+            text = b"".join(pieces).decode()
+            return databases.create_missing_roles(connection, text, disarmed=self.options.disarm_roles)
+
+    @contextmanager
+    def database_beside(self, name: str) -> Iterator[None]:
+        """A database to restore into, dropped again if the block fails."""
+        with databases.maintenance(self.server) as connection:
+            databases.create_database(connection, name, self.manifest.server)
+        try:
+            yield
+        except BaseException as error:
+            try:
+                with databases.maintenance(self.server) as connection:
+                    databases.drop_database(connection, name)
+            except BackupError as second:
+                error.add_note(f"the database {name} remains: {second}")
+            raise
+
+    def fill(self, name: str, installation: Installation) -> None:
+        """Definitions, data, indexes and keys, statistics, and what belongs to the database itself."""
+        archive = Archive(
+            repository=self.repository,
+            manifest=self.manifest,
+            installation=installation,
+            server=self.server,
+            database=name,
+            no_owner=self.options.no_owner,
+            timeout_seconds=self.options.timeout_seconds,
+            scratch=self.options.scratch,
+        )
+        with self.phase("schema"):
+            archive.restore("pre-data")
+        with self.phase("data"):
+            if self.selection is None:
+                archive.restore("data", on_bytes=self.progress.advance)
+            else:
+                for schema, names in self.selection.names_by_schema().items():
+                    only = [f"--schema={schema}", *(f"--table={name}" for name in names)]
+                    archive.restore("data", only=only, on_bytes=self.progress.advance)
+        with self.phase("indexes"):
+            archive.restore_post_data(self.options.jobs)
+        with self.phase("statistics"), self.server.connect(name) as connection:
+            # A dump holds no planner statistics: without them the first morning is slow.
+            connection.execute("ANALYZE")
+        if not self.options.no_owner:
+            with self.phase("properties"), databases.maintenance(self.server) as connection:
+                databases.give_properties(connection, name, self.manifest.server)
+
+    def compare_with(self, name: str, installation: Installation) -> Comparison:
+        """The restored database against the fingerprint of the backup's own snapshot."""
+        if self.expected is None:
+            return compare(None, None, same_major=True)
+        with self.server.connect(name) as connection, translated(f"database {name!r}"):
+            row = connection.execute(
+                "SELECT pg_catalog.current_setting('server_version_num')::int / 10000"
+            ).fetchone()
+        same_major = row is not None and row[0] == self.manifest.server.major
+        # Texts of two versions of pg_dump differ for reasons of their own; the catalog listing is compared then.
+        same_program = installation.major == self.archive_major
+        schema_text = None
+        if same_major and same_program and self.selection is None:
+            argv = dump_argv(installation, database=name, snapshot="", lock_wait_seconds=60, schema_only=True)
+            text = run(
+                argv, self.server.environment(name), timeout_seconds=self.options.timeout_seconds
+            ).stdout
+            schema_text = text.decode(errors="surrogateescape")
+        actual = read_fingerprint(self.server, name, level=self.expected.level, schema_text=schema_text)
+        return compare(
+            self.expected,
+            actual,
+            same_major=same_major and same_program,
+            only_tables=None if self.selection is None else self.selection.tables,
+            owners=not self.options.no_owner,
+        )
+
+    def put_in_place(self, beside: str, *, replace: bool, now: datetime) -> str | None:
+        """Give the restored database its name; returns the name under which a replaced one is kept."""
+        with databases.maintenance(self.server) as connection, translated(f"database {self.into!r}"):
+            if not databases.exists(connection, self.into):
+                databases.rename(connection, beside, self.into)
+                return None
+            if not replace:
+                raise Refused(f"a database {self.into!r} has appeared meanwhile", "choose another name")
+            kept_as = databases.name_beside(self.into, f"before_{compact(now).lower()}")
+            databases.swap_names(connection, self.into, beside, kept_as)
+            return kept_as
+
+
+def _record(
+    repository: Repository, manifest: Manifest, attempt: _Attempt, comparison: Comparison, now: datetime
+) -> None:
+    """A whole restore that was compared is a proof, or the failure of one."""
+    if attempt.selection is not None or attempt.options.no_owner or comparison.equal is None:
+        return
+    check = Check(
+        kind="restore",
+        backup_id=manifest.backup_id,
+        checked_at=now,
+        passed=comparison.equal,
+        proves=comparison.equal,
+        reasons=comparison.differences[:20],
+        duration_seconds=sum(attempt.phases.values()),
+        details={"phases": {name: round(seconds, 3) for name, seconds in attempt.phases.items()}},
+    )
+    record_check(repository, check, manifest)
