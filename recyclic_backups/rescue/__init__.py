@@ -1,0 +1,28 @@
+"""The way back without this software: a script and its instructions, kept beside the backups.
+
+``recover.py`` imports nothing of this package: it is a second reader of the format in ``docs/format/``.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from recyclic_backups.errors import ObjectMissing
+
+if TYPE_CHECKING:
+    from recyclic_backups.storage.store import Store
+
+NAMES = ("recover.py", "RECOVERY.md")
+
+
+def install(store: Store) -> None:
+    """Put the script and its instructions into the storage, where missing or different. Raises StorageError."""
+    for name in NAMES:
+        content = files(__package__).joinpath(name).read_bytes()
+        try:
+            present = store.get(name)
+        except ObjectMissing:
+            present = None
+        if present != content:
+            store.replace(name, content)
