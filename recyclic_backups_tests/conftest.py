@@ -83,7 +83,10 @@ def recyclic_template(cluster: ScratchCluster) -> str:
 @pytest.fixture
 def recyclic_database(cluster: ScratchCluster, recyclic_template: str) -> Iterator[str]:
     """The name of a fresh copy of the demonstration's database, at a tiny scale."""
+    from recyclic_backups.demo.dataset import set_database_properties
+
     with _temporary_database(cluster, recyclic_template) as name:
+        set_database_properties(cluster.server, name)
         yield name
 
 

@@ -1,27 +1,27 @@
 -- The rows. Everything follows from row numbers and demo.today, so that two runs give the same content:
--- one MD5 per row is both its uuid and its dice. No person, address or telephone number is real (the numbers
--- are of the range that ARCEP keeps for works of fiction, the addresses end in example.org).
+-- one MD5 per row is its dice (OFFSET 0 keeps the planner from throwing them anew for every column). No person,
+-- address or telephone number is real: the numbers are of the range that ARCEP keeps for works of fiction.
 
 CREATE FUNCTION pg_temp.amount(counted text) RETURNS integer
   LANGUAGE sql STABLE AS $$ SELECT current_setting('demo.' || counted)::integer $$;
 
 CREATE FUNCTION pg_temp.dice(kind text, n bigint) RETURNS bytea
-  LANGUAGE sql IMMUTABLE AS $$ SELECT decode(md5(kind || ':' || n), 'hex') $$;
+  LANGUAGE sql IMMUTABLE AS $$ SELECT decode(md5(kind || ':' || n::text), 'hex') $$;
 
 -- Sixteen bits of the dice, at byte i, as a number from 0 to sides - 1.
 CREATE FUNCTION pg_temp.roll(dice bytea, i integer, sides integer) RETURNS integer
   LANGUAGE sql IMMUTABLE AS $$ SELECT (get_byte(dice, i) * 256 + get_byte(dice, i + 1)) % sides $$;
 
 CREATE FUNCTION pg_temp.ident(kind text, n bigint) RETURNS uuid
-  LANGUAGE sql IMMUTABLE AS $$ SELECT md5(kind || ':' || n)::uuid $$;
+  LANGUAGE sql IMMUTABLE AS $$ SELECT md5(kind || ':' || n::text)::uuid $$;
 
 CREATE FUNCTION pg_temp.pick(choices text[], dice bytea, i integer) RETURNS text
   LANGUAGE sql IMMUTABLE AS $$ SELECT choices[1 + pg_temp.roll(dice, i, cardinality(choices))] $$;
 
--- Opening of the n-th of so many days of work, spread over two years that end the day before demo.today.
+-- Opening of the n-th of so many days of work, spread over two years; the last one is the day before demo.today.
 CREATE FUNCTION pg_temp.opening(n bigint, many bigint) RETURNS timestamptz
   LANGUAGE sql STABLE AS $$
-    SELECT (current_setting('demo.today')::date - 730 + ((n - 1) * 730 / many)::integer + time '09:00')
+    SELECT (current_setting('demo.today')::date - 730 + ((n - 1) * 729 / greatest(many - 1, 1))::integer + time '09:00')
            AT TIME ZONE 'Europe/Paris'
   $$;
 
@@ -50,7 +50,7 @@ SELECT pg_temp.ident('user', n), pg_temp.ident('site', 1 + n % 3),
        pg_temp.roll(d, 6, 12) > 0, pg_temp.opening(n, pg_temp.amount('users')),
        pg_temp.opening(n, pg_temp.amount('users'))
 FROM generate_series(1, pg_temp.amount('users')) AS n,
-LATERAL (SELECT pg_temp.dice('user', n)) AS dice (d),
+LATERAL (SELECT pg_temp.dice('user', n) OFFSET 0) AS dice (d),
 LATERAL (SELECT
   pg_temp.pick(ARRAY['Zoé', 'Léa', 'Maëlle', 'Chloé', 'Inès', 'Noémie', 'Océane', 'Hélène', 'Anaïs', 'Jeanne',
                      'Rémi', 'Théo', 'Loïc', 'Jérôme', 'Noël', 'François', 'Gaël', 'Benoît', 'Karim', 'Hugo'], d, 0),
@@ -86,7 +86,7 @@ SELECT pg_temp.ident('session', n), 1 + n % 3, pg_temp.ident('user', 1 + pg_temp
        CASE WHEN pg_temp.roll(d, 4, 15) = 0 THEN 'Écart constaté à la clôture : erreur de rendu de monnaie' END
 FROM generate_series(1, pg_temp.amount('sessions')) AS n,
 LATERAL (SELECT pg_temp.dice('open', n), pg_temp.opening(n, pg_temp.amount('sessions')),
-                n = pg_temp.amount('sessions')) AS rolled (d, opened_at, last)
+                n = pg_temp.amount('sessions') OFFSET 0) AS rolled (d, opened_at, last)
 ORDER BY n;
 
 INSERT INTO sale_items (sale_id, category_id, description, weight, quantity, unit_price)
@@ -98,7 +98,7 @@ SELECT pg_temp.ident('sale', sale), 9 + pg_temp.roll(d, 0, 32),
        (50 + pg_temp.roll(d, 6, 24000)) / 1000.0, 1 + pg_temp.roll(d, 8, 3), (50 + pg_temp.roll(d, 10, 3950)) / 100.0
 FROM generate_series(1, pg_temp.amount('sales')) AS sale,
 LATERAL generate_series(1, 1 + sale % 5) AS item,
-LATERAL (SELECT pg_temp.dice('item', sale * 8 + item)) AS dice (d)
+LATERAL (SELECT pg_temp.dice('item', sale * 8 + item) OFFSET 0) AS dice (d)
 ORDER BY sale, item;
 
 INSERT INTO sales (id, session_id, seller_id, status, sold_at, total, donation, customer_postal_code, note)
@@ -115,7 +115,7 @@ JOIN (SELECT sale_id, sum(line_total) AS total FROM sale_items GROUP BY sale_id)
   ON items.sale_id = pg_temp.ident('sale', n)
 JOIN cash_sessions AS session
   ON session.id = pg_temp.ident('session', 1 + (n - 1)::bigint * pg_temp.amount('sessions') / pg_temp.amount('sales')),
-LATERAL (SELECT pg_temp.dice('ticket', n)) AS dice (d)
+LATERAL (SELECT pg_temp.dice('ticket', n) OFFSET 0) AS dice (d)
 ORDER BY n;
 
 INSERT INTO payments (sale_id, method, amount, paid_at)
@@ -143,7 +143,7 @@ SELECT pg_temp.ident('depot', n), poste.id, pg_temp.ident('user', 1 + pg_temp.ro
 FROM generate_series(1, pg_temp.amount('tickets')) AS n
 JOIN poste_reception AS poste
   ON poste.id = pg_temp.ident('poste', 1 + (n - 1)::bigint * pg_temp.amount('postes') / pg_temp.amount('tickets')),
-LATERAL (SELECT pg_temp.dice('arrival', n)) AS dice (d)
+LATERAL (SELECT pg_temp.dice('arrival', n) OFFSET 0) AS dice (d)
 ORDER BY n;
 
 INSERT INTO ligne_depot (ticket_id, category_id, poids, destination, notes)
@@ -153,7 +153,7 @@ SELECT pg_temp.ident('depot', ticket), 9 + pg_temp.roll(d, 0, 32), (20 + pg_temp
             THEN pg_temp.pick(ARRAY['Pesée deux fois', 'Fragile', 'Câble coupé', 'Reçu sous la pluie'], d, 8) END
 FROM generate_series(1, pg_temp.amount('tickets')) AS ticket,
 LATERAL generate_series(1, 1 + ticket % 7) AS line,
-LATERAL (SELECT pg_temp.dice('ligne', ticket * 8 + line)) AS dice (d)
+LATERAL (SELECT pg_temp.dice('ligne', ticket * 8 + line) OFFSET 0) AS dice (d)
 ORDER BY ticket, line;
 
 INSERT INTO shipments (partner, category_id, weight, shipped_on, slip_number)
@@ -197,7 +197,7 @@ SELECT pg_temp.opening(n, pg_temp.amount('events')) + make_interval(secs => pg_t
          'avant', jsonb_build_object('total', pg_temp.roll(d, 10, 9000) / 100.0, 'statut', 'ouverte'),
          'après', jsonb_build_object('total', pg_temp.roll(d, 12, 9000) / 100.0, 'statut', 'payée'))
 FROM generate_series(1, pg_temp.amount('events')) AS n,
-LATERAL (SELECT pg_temp.dice('event', n)) AS dice (d),
+LATERAL (SELECT pg_temp.dice('event', n) OFFSET 0) AS dice (d),
 LATERAL (SELECT pg_temp.pick(ARRAY['création', 'modification', 'clôture', 'réimpression', 'connexion'], d, 4)) AS done (action)
 ORDER BY n;
 

@@ -19,12 +19,12 @@ APP_PASSWORD = "recyclic-demo"  # noqa: S105 - of the role recyclic_app in 3_con
 _AMOUNTS = {
     "users": (1500, 12),
     "sessions": (2190, 6),
-    "sales": (26_000, 20),
+    "sales": (22_000, 20),
     "postes": (1400, 4),
-    "tickets": (24_000, 20),
+    "tickets": (20_000, 20),
     "shipments": (800, 8),
     "loans": (600, 6),
-    "events": (42_000, 20),
+    "events": (34_000, 20),
 }
 
 
@@ -46,6 +46,9 @@ def fill(server: Server, database: str, *, scale: float = 1.0, today: date) -> N
         "lc_messages": "C",
         "standard_conforming_strings": "on",
         "search_path": "public",
+        # For sorts and index builds, which otherwise spill to disk.
+        "work_mem": "64MB",
+        "maintenance_work_mem": "128MB",
     }
     with server.connect(database, autocommit=False, settings=settings) as connection:
         for script in ("1_tables.sql", "2_rows.sql", "3_constraints.sql", "4_database.sql"):

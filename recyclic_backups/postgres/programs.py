@@ -98,15 +98,17 @@ def dump_argv(
 ) -> list[str]:
     """pg_dump of one database in custom format to standard output, as of an exported snapshot.
 
+    With ``schema_only`` it is the definitions alone, as plain SQL.
     An empty ``snapshot`` lets pg_dump take its own; ``lock_wait_seconds`` of 0 waits for ever.
     ``compress`` is pg_dump's own notation: a level, or from 16 on ``method:level``.
     """
-    argv = [installation.path("pg_dump"), "--format=custom", f"--compress={compress}", "--no-password"]
+    form = (
+        ["--format=plain", "--schema-only"] if schema_only else ["--format=custom", f"--compress={compress}"]
+    )
+    argv = [installation.path("pg_dump"), *form, "--no-password"]
     argv.append(f"--lock-wait-timeout={lock_wait_seconds * 1000}")
     if snapshot:
         argv.append(f"--snapshot={snapshot}")
-    if schema_only:
-        argv.append("--schema-only")
     return [*argv, *extra, f"--dbname={conninfo_dbname(database)}"]
 
 

@@ -17,6 +17,7 @@ import ctypes
 import errno
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -254,11 +255,18 @@ class ScratchCluster:
             return
         if not (directory.parent / "share").is_dir():
             raise ProgramMissing(f"the user that runs scratch servers cannot reach {directory}")
-        copy = self.home / "programs"
+        # The wheel's programs find their libraries beside the package: its shape is kept.
+        real = directory.resolve()
+        package = real.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        root = self.home / "programs"
+        copy = root / package.name / real.parent.name
         for part in ("bin", "lib", "share"):
-            if (directory.parent / part).is_dir():
-                shutil.copytree(directory.parent / part, copy / part, symlinks=True)
-        for path in (copy, *copy.rglob("*")):
+            if (real.parent / part).is_dir():
+                shutil.copytree(real.parent / part, copy / part, symlinks=True)
+        if libraries.is_dir():
+            shutil.copytree(libraries, root / libraries.name, symlinks=True)
+        for path in (root, *root.rglob("*")):
             if not path.is_symlink():
                 self._account.own(path)
         installed = self.installation
@@ -431,11 +439,15 @@ def _quoted(value: str) -> str:
 
 
 def _complaint(output: str) -> str:
+    """Why initdb or a server gave up: its first fatal line, or what it said before "contains errors"."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    marks = ("FATAL:", "PANIC:", "error:", "fatal:")
-    return next(
-        (line for line in lines if any(mark in line for mark in marks)), (lines or ["no message"])[-1]
-    )
+    fatal = [number for number, line in enumerate(lines) if re.search(r"FATAL:|PANIC:|error:|fatal:", line)]
+    if not fatal:
+        return (lines or ["no message"])[-1]
+    number = fatal[0]
+    if "contains errors" in lines[number] and number > 0:
+        number -= 1
+    return re.sub(r"^.*?(?:FATAL|PANIC|LOG|error|fatal):\s+", "", lines[number])
 
 
 def _children(pid: int) -> list[int]:

@@ -105,21 +105,25 @@ def test_a_program_deaf_to_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def read_from_sleeper() -> None:
+    """Reads what never comes."""
     with PipedProcess(["sleep", "60"], {}, timeout_seconds=0.2) as process:
         process.read(1)
 
 
 def write_to_sleeper() -> None:
+    """Writes more than the pipe holds."""
     with PipedProcess(["sleep", "60"], {}, timeout_seconds=0.2, stdin=True) as process:
         process.write(bytes(4 << 20))
 
 
 def wait_for_sleeper() -> None:
+    """Waits for the end."""
     with PipedProcess(["sleep", "60"], {}, timeout_seconds=0.2) as process:
         process.wait_ok()
 
 
 def run_sleeper() -> None:
+    """Runs it whole."""
     run(["sleep", "60"], {}, timeout_seconds=0.2)
 
 
@@ -135,10 +139,11 @@ def test_a_program_that_takes_too_long_is_ended(use: Callable[[], None]) -> None
 def test_writing_to_a_program_that_gave_up_tells_its_own_reason() -> None:
     """`Broken pipe` hides why pg_restore stopped."""
     argv = [*SHELL, "echo 'pg_restore: error: could not read from input file' >&2; exit 1"]
-    with PipedProcess(argv, {}, timeout_seconds=30, stdin=True) as process:
-        # More than any pipe holds: it cannot all be written before the program is gone.
-        with pytest.raises(ProgramFailed, match="could not read from input file"):
-            process.write(bytes(8 << 20))
+    with (
+        PipedProcess(argv, {}, timeout_seconds=30, stdin=True) as process,
+        pytest.raises(ProgramFailed, match="could not read from input file"),
+    ):
+        process.write(bytes(8 << 20))  # more than any pipe holds
 
 
 def test_a_program_does_not_outlive_us() -> None:

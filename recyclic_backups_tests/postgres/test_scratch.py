@@ -2,10 +2,220 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import gettempdir
+
+import pytest
+
+from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
+from recyclic_backups.postgres import scratch
+from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups_tests.postgres.test_process import wait_until_gone
 
 
-def test_a_test_gets_an_empty_database_of_its_own(cluster: ScratchCluster, database: str) -> None:
-    """Tests that share a database would hide each other's losses."""
+def one(server: Server, query: str, database: str = "postgres") -> object:
+    """The first value of a query's first row."""
+    with server.connect(database) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def postmaster_pid(data_directory: Path) -> int:
+    """The main process of the server in a data directory."""
+    return int((data_directory / "postmaster.pid").read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_every_major_version_present_starts_and_leaves_nothing(
+    major: int, installations_by_major: dict[int, Installation], tmp_path: Path
+) -> None:
+    """A drill of an old backup needs the server of that version."""
+    if major not in installations_by_major:
+        pytest.skip(f"PostgreSQL {major} is not installed here")
+    with ScratchCluster.start(installations_by_major[major], tmp_path) as cluster:
+        shown = str(one(cluster.server, "SHOW server_version"))
+        assert shown.split(maxsplit=1)[0] == cluster.installation.version  # Debian adds its package's version
+        assert one(cluster.server_on_socket, "SHOW server_encoding") == "UTF8"
+        pid = postmaster_pid(cluster.data_directory)
+    assert not cluster.home.exists()
+    assert not cluster.socket_directory.exists()
+    wait_until_gone(pid)
+
+
+def test_nobody_gets_in_without_the_password(cluster: ScratchCluster) -> None:
+    """A drill's server holds the production data: other users of the machine must stay out."""
+    for server in (cluster.server, cluster.server_on_socket):
+        intruder = Server(host=server.host, port=server.port, user="postgres", password="guess")
+        with pytest.raises(DatabaseError, match="authentication failed"), intruder.connect("postgres"):
+            pass
+    assert stat.S_IMODE(cluster.home.stat().st_mode) == 0o700
+    assert cluster.server.password not in repr(cluster.server)
+    assert not (cluster.home / "password").exists()
+
+
+def test_a_crash_loses_nothing_committed_and_a_restart_recovers(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Fault tests mean nothing if the crash is a polite one, or loses more than a power cut would."""
     with cluster.server.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+    pid = postmaster_pid(cluster.data_directory)
+    cluster.crash()
+    assert not cluster.running
+    wait_until_gone(pid)
+    cluster.crash()  # a second time is no error
+    cluster.restart()
+    assert one(cluster.server, "SELECT count(*) FROM kept", database) == 1000
+    assert "was not properly shut down" in cluster.log_tail(1 << 16)
+
+
+def test_a_stopped_cluster_starts_again_with_new_settings(cluster: ScratchCluster) -> None:
+    """WAL archiving is switched on by settings that need a restart."""
+    value = "it's a 'quoted' \\ value"
+    cluster.configure({"cluster_name": value})
+    try:
+        cluster.stop()
+        assert not cluster.running
+        cluster.restart()
+        assert one(cluster.server, "SHOW cluster_name") == value
+    finally:
+        cluster.configure({"cluster_name": ""})
+        cluster.restart()
+
+
+def test_a_port_taken_meanwhile_is_not_the_end(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two drills at once must not end in `could not bind`, nor in each other's server."""
+    free_port = scratch._free_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = [taken.getsockname()[1]]
+        monkeypatch.setattr(scratch, "_free_port", lambda: ports.pop() if ports else free_port())
+        with ScratchCluster.start(installation, tmp_path) as cluster:
+            assert not ports
+            assert cluster.server.port != taken.getsockname()[1]
+            assert one(cluster.server, "SELECT 1") == 1
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """A drill that fails must name the setting, not time out, and must not leave files behind."""
+    before = set(Path(gettempdir()).glob("recyclic-*")) | set(tmp_path.iterdir())
+    with (
+        pytest.raises(ProgramFailed, match='"shared_buffers"'),
+        ScratchCluster.start(installation, tmp_path, settings={"shared_buffers": "plenty"}),
+    ):
+        pass
+    with pytest.raises(ProgramFailed, match="initdb failed"):
+        ScratchCluster.start(installation, tmp_path, locale="tlh_QO.UTF-8").__enter__()
+    after = set(Path(gettempdir()).glob("recyclic-*")) | set(tmp_path.iterdir())
+    assert not {path for path in after - before if path.stat().st_uid == os.geteuid()}
+
+
+def test_an_error_inside_the_block_still_ends_the_server(installation: Installation, tmp_path: Path) -> None:
+    """A failed comparison must not leave a copy of production running."""
+    started = []
+
+    def fail(cluster: ScratchCluster) -> None:
+        started.append((cluster.home, postmaster_pid(cluster.data_directory)))
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"), ScratchCluster.start(installation, tmp_path) as cluster:
+        fail(cluster)
+    ((home, pid),) = started
+    wait_until_gone(pid)
+    assert not home.exists()
+
+
+def test_a_cluster_does_not_outlive_a_killed_owner(installation: Installation, tmp_path: Path) -> None:
+    """The out-of-memory killer must not leave a server with a copy of production, nor its files."""
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from recyclic_backups.postgres.discovery import inspect\n"
+        "from recyclic_backups.postgres.scratch import ScratchCluster\n"
+        "with ScratchCluster.start(inspect(Path(sys.argv[1])), Path(sys.argv[2])) as cluster:\n"
+        "    print(cluster.data_directory, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(installation.directory), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        data_directory = Path(owner.stdout.readline().strip())
+        pid = postmaster_pid(data_directory)
+        owner.send_signal(signal.SIGKILL)
+    wait_until_gone(pid)
+    deadline = time.monotonic() + 10
+    while data_directory.exists():
+        assert time.monotonic() < deadline, f"{data_directory} is still there"
+        time.sleep(0.01)
+
+
+def test_a_directory_that_the_server_cannot_reach_is_left_as_it_is(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Opening other people's directories to everyone, to start a server, would give their files away."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with ScratchCluster.start(installation, closed) as cluster:
+        assert one(cluster.server, "SELECT 1") == 1
+        if os.geteuid() == 0:
+            assert not cluster.home.is_relative_to(closed)
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert not list(closed.iterdir())
+
+
+def test_a_long_path_does_not_break_the_socket(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system limits socket paths to about 100 bytes, and drills get long directories."""
+    monkeypatch.setattr(scratch, "_SOCKET_PATH_LIMIT_BYTES", 30)
+    with ScratchCluster.start(installation, tmp_path) as cluster:
+        assert cluster.socket_directory != cluster.home
+        assert one(cluster.server_on_socket, "SELECT 1") == 1
+    assert not cluster.socket_directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
+def test_programs_that_the_servers_user_cannot_reach_are_copied(
+    installations_by_major: dict[int, Installation], tmp_path: Path
+) -> None:
+    """A virtual environment below /root is closed to the user that runs the server."""
+    wheel = next(
+        (each for each in installations_by_major.values() if "pginstall" in str(each.directory)), None
+    )
+    if wheel is None:
+        pytest.skip("the embedded PostgreSQL is not installed here")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "install").symlink_to(wheel.directory.parent)
+    hidden = Installation(closed / "install" / "bin", wheel.major, wheel.version, wheel.programs)
+    with ScratchCluster.start(hidden, tmp_path) as cluster:
+        assert cluster.installation.directory.is_relative_to(cluster.home)
+        assert one(cluster.server, "SHOW server_version") == wheel.version
+
+
+def test_clients_alone_make_no_server(tmp_path: Path) -> None:
+    """Many machines have postgresql-client only: the hint must name the package that is missing."""
+    clients = Installation(tmp_path, 15, "15.18", frozenset({"pg_dump", "pg_restore"}))
+    with pytest.raises(ProgramMissing, match="no initdb and no postgres") as caught:
+        ScratchCluster.start(clients, tmp_path).__enter__()
+    assert "postgresql-15" in caught.value.hint
