@@ -17,10 +17,15 @@ from zoneinfo import ZoneInfo
 
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
+from recyclic_backups.dump.partition import BackupPlan
+from recyclic_backups.dump.take import DumpOptions
 from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH, Keyring
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.postgres.discovery import find_installations
+from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes, parse_seconds
+from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
 from recyclic_backups.tiers import Calendar
@@ -121,6 +126,33 @@ class Settings:
         store = self.open_store(create=create)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
         return Repository(store, self.database, keyring, encrypt=self.encryption)
+
+    def installations(self) -> list[Installation]:
+        """The PostgreSQL programs of this machine. Raises ConfigurationError when PG_BIN holds none."""
+        return find_installations(self.pg_bin, self.path)
+
+    def backup_plan(self) -> BackupPlan:
+        """How partitions are backed up."""
+        options = DumpOptions(
+            installations=self.installations(),
+            compression=self.compression,
+            fingerprint=self.fingerprint,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
+        )
+        return BackupPlan(self.calendar, options, self.missed_day, self.lock_wait_seconds)
+
+    def restore_options(self, *, jobs: int | None = None, no_owner: bool = False) -> RestoreOptions:
+        """How a backup is restored; on staging, roles come back without login."""
+        return RestoreOptions(
+            installations=self.installations(),
+            # A restore builds every index: it may take several times what the dump took.
+            timeout_seconds=4 * self.timeout_seconds,
+            jobs=jobs or self.jobs,
+            no_owner=no_owner,
+            disarm_roles=self.environment == "staging",
+            scratch=self.scratch,
+        )
 
 
 def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.errors import RecoveryError
+from recyclic_backups.errors import DamagedData, RecoveryError
 from recyclic_backups.tiers import Tier
 
 LATEST = "latest"
@@ -91,10 +91,16 @@ class Catalog:
         return len(self.backups)
 
     def find(self, reference: str) -> Backup:
-        """A backup by id, by a beginning of it that only one has, or ``latest``. Raises RecoveryError (60).
+        """A backup by id, by a beginning of it that only one has, or ``latest``: the newest not known to be damaged.
 
-        ``latest`` is the newest one that is not known to be damaged.
+        Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there but broken.
         """
+        wanted = reference.upper()
+        spoilt = [damage for damage in self.damage if reference != LATEST and f"/{wanted}" in damage.name]
+        if spoilt and not any(backup.backup_id.startswith(wanted) for backup in self.backups):
+            raise DamagedData(f"{spoilt[0].name}: {spoilt[0].problem}", "see: recyclic-backups verify --all")
+        if wanted in self.tombstones:
+            raise RecoveryError(f"backup {reference} has expired", "see: recyclic-backups list")
         if not self.backups:
             raise RecoveryError("there is no backup yet", "take one with: recyclic-backups backup")
         if reference == LATEST:
@@ -102,9 +108,6 @@ class Catalog:
             if not sound:
                 raise RecoveryError("every backup failed its last check", "see: recyclic-backups list")
             return sound[0]
-        wanted = reference.upper()
-        if wanted in self.tombstones:
-            raise RecoveryError(f"backup {reference} has expired", "see: recyclic-backups list")
         found = [backup for backup in self.backups if backup.backup_id.startswith(wanted)]
         if wanted and len(found) == 1:
             return found[0]

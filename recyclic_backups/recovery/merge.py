@@ -379,7 +379,7 @@ def _same_key(table: _Table) -> sql.Composable:
 def _sql(template: str, *parts: sql.Composable) -> sql.Composed:
     from psycopg import sql  # noqa: PLC0415
 
-    return sql.SQL(template).format(*parts)  # type: ignore[arg-type]
+    return sql.SQL(template).format(*parts)
 
 
 def _name(name: str) -> sql.Identifier:
@@ -405,4 +405,4 @@ def _relation(name: str) -> sql.Identifier:
 def _joined(separator: str, parts: Sequence[sql.Composable]) -> sql.Composed:
     from psycopg import sql  # noqa: PLC0415
 
-    return sql.SQL(separator).join(parts)  # type: ignore[arg-type]
+    return sql.SQL(separator).join(parts)

@@ -18,7 +18,7 @@ from recyclic_backups.catalog.moments import compact, to_text
 from recyclic_backups.catalog.objects import READ_BYTES, read_object
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import BackupError, Refused
+from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
@@ -121,7 +121,7 @@ def restore(
         attempt.fill(beside, installation)
         with attempt.phase("compare"):
             comparison = attempt.compare_with(beside, installation)
-        _record(repository, manifest, attempt, comparison, clock())
+        notes = _record(repository, manifest, attempt, comparison, clock())
         kept_as, name = None, beside
         if comparison.equal is not False:
             with attempt.phase("swap"):
@@ -137,7 +137,7 @@ def restore(
         created_roles=created_roles,
         selection=selection,
         kept_as=kept_as,
-        notes=list(manifest.notes) if created_roles else [],
+        notes=[*notes, *(manifest.notes if created_roles else ())],
     )
 
 
@@ -300,10 +300,10 @@ class _Attempt:
 
 def _record(
     repository: Repository, manifest: Manifest, attempt: _Attempt, comparison: Comparison, now: datetime
-) -> None:
-    """A whole restore that was compared is a proof, or the failure of one."""
+) -> list[str]:
+    """A whole restore that was compared is a proof, or the failure of one. Returns notes for the report."""
     if attempt.selection is not None or attempt.options.no_owner or comparison.equal is None:
-        return
+        return []
     check = Check(
         kind="restore",
         backup_id=manifest.backup_id,
@@ -314,4 +314,9 @@ def _record(
         duration_seconds=sum(attempt.phases.values()),
         details={"phases": {name: round(seconds, 3) for name, seconds in attempt.phases.items()}},
     )
-    record_check(repository, check, manifest)
+    try:
+        record_check(repository, check, manifest)
+    except StorageError as error:
+        # At 3 a.m. from a read-only disk the restore itself is what matters.
+        return [f"the outcome could not be recorded beside the backup: {error.message}"]
+    return []

@@ -1,0 +1,92 @@
+"""``backup``: back up one partition of one tier now."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.dump.partition import BackedUp
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser("backup", help="take a backup, verify it and label it")
+    command.add_argument("--tier", choices=("daily", "weekly", "monthly"), default="daily")
+    command.add_argument("--partition", metavar="KEY", help="YYYY-MM-DD (default: the current one)")
+    command.add_argument("--json", action="store_true", help="the manifest's summary as JSON")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.catalog.manifest import Source
+    from recyclic_backups.dump.partition import back_up
+    from recyclic_backups.dump.take import Slot
+    from recyclic_backups.settings import load_settings
+    from recyclic_backups.tiers import Tier
+
+    settings = load_settings()
+    plan = settings.backup_plan()
+    tier = Tier(options.tier)
+    partition = options.partition or plan.calendar.partition_of(tier, render.now())
+    plan.calendar.check_key(tier, partition, render.now())
+    source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
+    if not settings.encryption:
+        render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
+    with render.progress() as progress:
+        done = back_up(
+            settings.server,
+            settings.open_repository(),
+            Slot(tier, partition, source),
+            plan,
+            clock=render.now,
+            progress=progress,
+        )
+    if options.json:
+        render.print_json(summary(done))
+    else:
+        _print(done, settings.calendar.timezone)
+    return 0
+
+
+def summary(done: BackedUp) -> dict[str, Any]:
+    """The manifest without its long parts, and the label it serves now."""
+    manifest = done.backup.manifest
+    document = manifest.to_json()
+    kept = {
+        name: value for name, value in document.items() if name not in ("fingerprint", "objects", "server")
+    }
+    return kept | {
+        "tier": done.label.tier.value,
+        "partition": done.label.partition,
+        "late": done.label.late,
+        "promoted_from": done.label.promoted_from,
+        "reason": done.label.reason,
+        "fresh": done.fresh,
+        "compression_percent": manifest.compression_percent,
+        "encrypted": manifest.encryption is not None,
+    }
+
+
+def _print(done: BackedUp, timezone: Any) -> None:
+    from recyclic_backups.quantities import human_bytes, human_seconds
+
+    manifest, label = done.backup.manifest, done.label
+    print(f"backup      {manifest.backup_id}")
+    print(f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''}")
+    if label.reason:
+        print(f"because     {label.reason}")
+    print(f"content of  {render.local_time(manifest.as_of, timezone)}")
+    if done.fresh:
+        print(f"took        {human_seconds(manifest.duration_seconds)}")
+    print(
+        f"size        {human_bytes(manifest.stored_bytes)} stored, {human_bytes(manifest.plain_bytes)} dumped "
+        f"({manifest.compression_percent:.0f} % smaller)"
+    )
+    print(f"encrypted   {'yes' if manifest.encryption else 'no'}")
+    for note in manifest.notes:
+        print(f"note        {note}")
+    print(f"restore it  recyclic-backups restore {manifest.backup_id} --into {'NAME'}")

@@ -1,0 +1,149 @@
+"""``list`` and ``show``: what there is."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.settings import Settings
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the command line."""
+    command = commands.add_parser("list", help="every backup, newest first")
+    command.add_argument("--tier", choices=("daily", "weekly", "monthly", "checkpoint"))
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run_list)
+
+    command = commands.add_parser("show", help="one backup: its manifest, checks and tiers")
+    command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run_show)
+
+
+def load(settings: Settings) -> Catalog:
+    """The catalog; a storage that is not there yet is an empty one. Says on standard error what is damaged."""
+    from recyclic_backups.catalog.catalog import Catalog
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.errors import ObjectMissing
+
+    try:
+        catalog = load_catalog(settings.open_repository(create=False))
+    except ObjectMissing:
+        return Catalog((), {})
+    for damage in catalog.damage:
+        render.say(f"damaged: {damage.name}: {damage.problem}")
+    return catalog
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Run ``list``."""
+    from recyclic_backups.quantities import human_bytes
+    from recyclic_backups.settings import load_settings
+    from recyclic_backups.tiers import Tier
+
+    settings = load_settings()
+    catalog = load(settings)
+    if options.tier:
+        catalog = catalog.in_tier(Tier(options.tier))
+    if options.json:
+        render.print_json([_entry(backup) for backup in catalog])
+        return 0
+    if not len(catalog):
+        render.say("there is no backup yet; take one with: recyclic-backups backup")
+        return 0
+    timezone = settings.calendar.timezone
+    render.print_table(
+        ("BACKUP", "CONTENT OF", "TIERS", "STORED", "VERIFIED", "PROVEN", ""),
+        [
+            (
+                backup.backup_id,
+                render.local_time(backup.as_of, timezone),
+                " ".join(tier.value for tier in backup.tiers) or "-",
+                human_bytes(backup.manifest.stored_bytes),
+                "DAMAGED" if backup.known_damaged else render.local_time(backup.verified_at, timezone),
+                render.local_time(backup.proven_at, timezone),
+                " ".join([*(["late"] if _is_late(backup) else []), *(["held"] if backup.held else [])]),
+            )
+            for backup in catalog
+        ],
+        right=(3,),
+    )
+    return 0
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """Run ``show``."""
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    backup = load(settings).find(options.backup)
+    document = dict(backup.manifest.document)
+    document["checks"] = [check.to_json() for check in backup.checks]
+    document["tiers"] = [label.to_json() for label in backup.labels]
+    document["held"] = backup.held
+    if options.json:
+        render.print_json(document)
+    else:
+        _print(backup, settings.calendar.timezone)
+    return 0
+
+
+def _entry(backup: Backup) -> dict[str, Any]:
+    from recyclic_backups.catalog.moments import to_text
+
+    def text(moment: Any) -> str | None:
+        return None if moment is None else to_text(moment)
+
+    return {
+        "backup_id": backup.backup_id,
+        "as_of": to_text(backup.as_of),
+        "tiers": [tier.value for tier in backup.tiers],
+        "late": _is_late(backup),
+        "kind": backup.manifest.kind,
+        "stored_bytes": backup.manifest.stored_bytes,
+        "verified_at": text(backup.verified_at),
+        "proven_at": text(backup.proven_at),
+        "held": backup.held,
+    }
+
+
+def _is_late(backup: Backup) -> bool:
+    """Late for every label it has, or for the slot it was taken for when it has none."""
+    return all(label.late for label in backup.labels) if backup.labels else backup.manifest.late
+
+
+def _print(backup: Backup, timezone: Any) -> None:
+    from recyclic_backups.fingerprint.model import Fingerprint
+    from recyclic_backups.quantities import human_bytes, human_seconds
+
+    manifest = backup.manifest
+    print(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
+    print(f"content of  {render.local_time(manifest.as_of, timezone)} ({manifest.server.lsn})")
+    print(
+        f"taken in    {human_seconds(manifest.duration_seconds)} with pg_dump {manifest.programs.get('pg_dump')}"
+    )
+    print(f"server      PostgreSQL {manifest.server.version}, {manifest.server.encoding}")
+    print(f"encrypted   {f'yes, key {manifest.encryption.key_id}' if manifest.encryption else 'no'}")
+    for label in backup.labels:
+        print(
+            f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''} {label.reason}".rstrip()
+        )
+    if backup.held:
+        print("held        yes")
+    for item in manifest.objects:
+        print(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
+    for check in backup.checks:
+        verdict = "passed" if check.passed else f"FAILED: {'; '.join(check.reasons)}"
+        print(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
+    for note in manifest.notes:
+        print(f"note        {note}")
+    if manifest.fingerprint is not None:
+        fingerprint = Fingerprint.from_json(manifest.fingerprint)
+        print()
+        rows = [(name, f"{table.rows}") for name, table in sorted(fingerprint.tables.items())]
+        render.print_table(("TABLE", "ROWS"), rows, right=(1,))

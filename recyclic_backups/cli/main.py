@@ -1,0 +1,73 @@
+"""Parse the command line, run one command, turn errors into a sentence, a hint and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from recyclic_backups import __version__
+from recyclic_backups.cli import backup, catalog, keys, restore, validate, verify
+from recyclic_backups.errors import BackupError
+
+_COMMANDS = (validate, backup, catalog, verify, restore, keys)
+
+_EPILOG = """\
+exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;
+60 no such backup; 70 refused by a safety rule; 80 ran well, the answer is no; 1 a bug
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="recyclic-backups",
+        description="PostgreSQL backups that count only once they have been restored and compared.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"recyclic-backups {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_to(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = parser().parse_args(arguments)
+    # Ended politely, we clean up as after any error; children are ended with their `with` blocks.
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return int(options.run(options))
+    except BackupError as error:
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`list | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("RECYCLIC_BACKUPS_DEBUG"):
+            raise
+        print(f"unexpected error, this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
+        print("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where", file=sys.stderr)
+        return 1
+
+
+def _complain(error: BackupError) -> None:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    for note in getattr(error, "__notes__", []):
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,246 @@
+"""``restore``: bring a backup, or tables of it, back."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Backup
+    from recyclic_backups.fingerprint.compare import Comparison
+    from recyclic_backups.postgres.server import Server
+    from recyclic_backups.recovery.put_back import PutBackReport
+    from recyclic_backups.recovery.restore import RestoreReport
+    from recyclic_backups.settings import Settings
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "restore",
+        help="restore a backup beside what exists, and compare it",
+        description="Restores into a new database, compares it with the backup's fingerprint, and only then lets it "
+        "take a name. With --replace the database that had the name is kept under another one.",
+    )
+    command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
+    command.add_argument("--into", metavar="NAME", help="the database to restore into; it must not exist yet")
+    command.add_argument(
+        "--table", action="append", default=[], metavar="S.T", help="only this table (repeatable)"
+    )
+    command.add_argument(
+        "--schema", action="append", default=[], metavar="S", help="only this schema's tables"
+    )
+    command.add_argument("--jobs", type=_positive, metavar="N", help="build N indexes at once")
+    command.add_argument(
+        "--replace", action="store_true", help="swap with the live database (or with --into NAME)"
+    )
+    command.add_argument(
+        "--merge-into", metavar="DB", help="with --table: put its rows back into this live database"
+    )
+    command.add_argument(
+        "--to-server", metavar="URL", help="postgresql://user:password@host:port/ of another server"
+    )
+    command.add_argument(
+        "--no-owner", action="store_true", help="without owners and grants; needs no superuser"
+    )
+    command.add_argument("--yes", action="store_true", help="do it: required by --replace and --merge-into")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.postgres.server import Server
+    from recyclic_backups.recovery.put_back import put_back
+    from recyclic_backups.recovery.restore import restore
+    from recyclic_backups.recovery.selection import Request
+    from recyclic_backups.settings import load_settings
+
+    _require_sense(options)
+    settings = load_settings()
+    backup = catalog.load(settings).find(options.backup)
+    server = Server.from_url(options.to_server)[0] if options.to_server else settings.server
+    into = options.into or settings.database
+    _confirm(options, settings, backup, server, into)
+    repository = settings.open_repository(create=False)
+    restore_options = settings.restore_options(jobs=options.jobs, no_owner=options.no_owner)
+    request = Request(tuple(options.table), tuple(options.schema))
+    with render.progress() as progress:
+        if options.merge_into:
+            put = put_back(
+                repository,
+                backup,
+                server,
+                options.merge_into,
+                request,
+                restore_options,
+                clock=render.now,
+                progress=progress,
+            )
+            report, document = put.restored, put.to_json()
+        else:
+            put = None
+            report = restore(
+                repository,
+                backup,
+                server,
+                into,
+                restore_options,
+                clock=render.now,
+                request=request,
+                replace=options.replace,
+                progress=progress,
+            )
+            document = report.to_json()
+    if options.json:
+        render.print_json(document)
+    elif put is not None:
+        _print_merge(put)
+    else:
+        print_report(report)
+    return _exit_code(report, put)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _require_sense(options: argparse.Namespace) -> None:
+    from recyclic_backups.errors import UsageError
+
+    if not (options.into or options.replace or options.merge_into):
+        raise UsageError(
+            "say where to: --into NAME for a new database, or --replace to swap with the live one",
+            "nothing that exists is touched without --replace or --merge-into",
+        )
+    if options.merge_into and (options.into or options.replace):
+        raise UsageError("--merge-into goes without --into and --replace")
+    if options.merge_into and not (options.table or options.schema):
+        raise UsageError("--merge-into puts tables back: name them with --table")
+    if options.replace and (options.table or options.schema):
+        raise UsageError(
+            "--replace swaps the whole database; some tables alone would leave the others empty",
+            "use --merge-into to put tables back into the live database",
+        )
+
+
+def _confirm(
+    options: argparse.Namespace, settings: Settings, backup: Backup, server: Server, into: str
+) -> None:
+    """Print what would happen to something that exists, and go on only with ``--yes``."""
+    from recyclic_backups.errors import Refused
+    from recyclic_backups.quantities import human_bytes, human_seconds
+
+    if not (options.replace or options.merge_into):
+        return
+    manifest = backup.manifest
+    age = human_seconds((render.now() - backup.as_of).total_seconds())
+    render.say(f"restore   {backup.backup_id} ({human_bytes(manifest.stored_bytes)} stored)")
+    render.say(
+        f"of        {render.local_time(backup.as_of, settings.calendar.timezone)}: what changed in the {age} since is lost"
+    )
+    proven = render.local_time(backup.proven_at, settings.calendar.timezone)
+    render.say(f"proven    {'never yet' if backup.proven_at is None else proven}")
+    if options.merge_into:
+        tables = ", ".join([*options.table, *(f"{schema}.*" for schema in options.schema)])
+        render.say(f"into      the rows of {tables} in {options.merge_into!r} on {server.label}")
+    else:
+        render.say(
+            f"replaces  {into!r} on {server.label}, which is kept under another name; its sessions are ended"
+        )
+    if not options.yes:
+        raise Refused("not confirmed, nothing was done", "add --yes to do it")
+
+
+def print_report(report: RestoreReport) -> None:
+    """A restore for people: the comparison as a table, times, and the verdict as the last line."""
+    from recyclic_backups.quantities import human_seconds
+
+    print_comparison(report.comparison)
+    print()
+    for name, seconds in report.phases.items():
+        print(f"{name:<11} {human_seconds(seconds):>10}")
+    print(f"{'together':<11} {human_seconds(report.restore_seconds):>10}")
+    print()
+    print(f"backup {report.backup_id} is restored as {report.database!r} on {report.server}")
+    if report.selection is not None and report.selection.brought_along:
+        print(f"with the tables it refers to: {', '.join(report.selection.brought_along)}")
+        print("other tables have their structure, but no rows")
+    if report.created_roles:
+        print(f"created roles: {', '.join(report.created_roles)}")
+    if report.kept_as:
+        print(f"what was there before is kept as {report.kept_as!r}; drop it once you no longer need it")
+    for note in (*report.comparison.notes, *report.notes):
+        print(f"note: {note}")
+    print_verdict(report.comparison)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Rows expected and found, table by table."""
+    if not comparison.tables:
+        return
+
+    def number(rows: int | None) -> str:
+        return "-" if rows is None else f"{rows:,}".replace(",", " ")
+
+    render.print_table(
+        ("TABLE", "BACKUP", "RESTORED", "CONTENT"),
+        [
+            (
+                table.name,
+                number(table.rows_expected),
+                number(table.rows_actual),
+                "equal" if table.equal else "DIFFERS",
+            )
+            for table in comparison.tables
+        ],
+        right=(1, 2),
+    )
+
+
+def print_verdict(comparison: Comparison) -> None:
+    """What differs, or that nothing does: always the last line."""
+    if comparison.equal is None:
+        print("not comparable: the backup has no fingerprint")
+    elif comparison.equal:
+        print("equal")
+    else:
+        for difference in comparison.differences:
+            print(f"differs: {difference}")
+
+
+def _print_merge(put: PutBackReport) -> None:
+    if put.merged is None:
+        print_report(put.restored)
+        return
+    if not put.merged.clean:
+        for broken in put.merged.broken:
+            print(f"would break: {broken}")
+        print(f"nothing was changed in {put.merged.database!r}")
+        return
+    render.print_table(
+        ("TABLE", "CAME BACK", "SET RIGHT", "WENT"),
+        [
+            (table.table, f"{table.inserted}", f"{table.updated}", f"{table.deleted}")
+            for table in put.merged.tables
+        ],
+        right=(1, 2, 3),
+    )
+    if any(table.updated or table.deleted for table in put.merged.tables):
+        print(f"rows as they were before are kept in the database {put.merged.kept_in!r}, schema replaced")
+    print("equal")
+
+
+def _exit_code(report: RestoreReport, put: PutBackReport | None) -> int:
+    from recyclic_backups.errors import Refused, VerdictNegative
+
+    if report.comparison.equal is False:
+        return VerdictNegative.exit_code
+    if put is not None and put.merged is not None and not put.merged.clean:
+        return Refused.exit_code
+    return 0

@@ -1,0 +1,144 @@
+"""``validate``: would a backup work tonight? Settings, programs, database, storage and keys, each with a hint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    check: str
+    status: str
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser("validate", help="check settings, database, storage and keys")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; its exit code is that of the first error found."""
+    findings = list(_findings())
+    if options.json:
+        render.print_json(
+            [
+                {"check": each.check, "status": each.status, "message": each.message, "hint": each.hint}
+                for each in findings
+            ]
+        )
+    else:
+        for each in findings:
+            print(f"{each.status:<8} {each.check:<11} {each.message}")
+            if each.hint and each.status != "ok":
+                print(f"{'':<20} hint: {each.hint}")
+    return next((each.exit_code for each in findings if each.status == "error"), 0)
+
+
+def _findings() -> Iterator[_Finding]:
+    from recyclic_backups.errors import BackupError
+    from recyclic_backups.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except BackupError as error:
+        yield _Finding("settings", "error", error.message, error.hint, error.exit_code)
+        return
+    yield _Finding("settings", "ok", f"{settings.environment}, times are {settings.calendar.timezone}")
+    checks: list[tuple[str, Callable[[Settings], Iterator[_Finding]]]] = [
+        ("database", _database),
+        ("programs", _programs),
+        ("storage", _storage),
+        ("encryption", _encryption),
+    ]
+    for name, check in checks:
+        try:
+            yield from check(settings)
+        except BackupError as error:
+            yield _Finding(name, "error", error.message, error.hint, error.exit_code)
+
+
+def _server_major(settings: Settings) -> int:
+    with settings.server.connect(settings.database) as connection:
+        row = connection.execute(
+            "SELECT pg_catalog.current_setting('server_version_num')::int / 10000"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _database(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.fingerprint.relations import list_tables, require_readable
+
+    with settings.server.connect(settings.database) as connection:
+        row = connection.execute(
+            "SELECT pg_catalog.current_setting('server_version'),"
+            " pg_catalog.pg_database_size(pg_catalog.current_database()), rolsuper"
+            " FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        ).fetchone()
+        tables = list_tables(connection)
+        require_readable(tables)
+    version, size_bytes, superuser = row or ("?", 0, False)
+    from recyclic_backups.quantities import human_bytes
+
+    yield _Finding(
+        "database",
+        "ok",
+        f"{settings.database!r} on {settings.server.label}: PostgreSQL {version}, {len(tables)} tables, "
+        f"{human_bytes(size_bytes)}",
+    )
+    if not superuser:
+        yield _Finding(
+            "privileges",
+            "warning",
+            f"{settings.user!r} is no superuser: password hashes of roles are not backed up",
+            "restore as a superuser, or with --no-owner",
+        )
+
+
+def _programs(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.postgres.programs import choose
+
+    chosen = choose(settings.installations(), _server_major(settings), {"pg_dump", "pg_restore"})
+    yield _Finding("programs", "ok", f"pg_dump {chosen.version} in {chosen.directory}")
+
+
+def _storage(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.quantities import human_bytes
+
+    store = settings.open_store()
+    free_bytes = store.free_bytes()
+    free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
+    if free_bytes is not None and free_bytes < settings.alerts.disk_critical_bytes:
+        yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
+    else:
+        yield _Finding("storage", "ok", f"{store.url}{free}")
+
+
+def _encryption(settings: Settings) -> Iterator[_Finding]:
+    if not settings.encryption:
+        yield _Finding(
+            "encryption",
+            "warning",
+            "BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)",
+            "set BACKUP_ENCRYPTION=true and BACKUP_ENCRYPTION_KEY (recyclic-backups keys generate)",
+        )
+        return
+    repository = settings.open_repository()
+    existing = any(True for _ in repository.store.list("keys/"))
+    if existing:
+        data_key = repository.keyring.for_writing(render.now())
+        yield _Finding("encryption", "ok", f"the key opens the storage's data key {data_key.key_id}")
+    else:
+        yield _Finding("encryption", "ok", "a data key will be made by the first backup")

@@ -1,0 +1,75 @@
+"""``verify``: re-read backups from the storage."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from recyclic_backups.cli import catalog, render
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser("verify", help="check that stored backups are whole and can be read")
+    command.add_argument(
+        "backup", metavar="ID", nargs="?", help="a backup id, its beginning, or latest (default)"
+    )
+    command.add_argument("--all", action="store_true", help="every backup, and every document beside them")
+    command.add_argument(
+        "--level",
+        choices=("stored", "readable", "parsed"),
+        default="parsed",
+        help="stored: sizes and hashes, without any key; readable: decrypted and decompressed; "
+        "parsed: read by pg_restore to the end (default)",
+    )
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.dump.verify import verify
+    from recyclic_backups.errors import BackupError, DamagedData, UsageError
+    from recyclic_backups.quantities import human_seconds
+    from recyclic_backups.settings import load_settings
+
+    if options.all and options.backup:
+        raise UsageError("give a backup or --all, not both")
+    settings = load_settings()
+    found = catalog.load(settings)
+    backups = list(found) if options.all else [found.find(options.backup or "latest")]
+    if not backups and not found.damage:
+        found.find("latest")  # says that there is none
+    repository = settings.open_repository(create=False)
+    installations = settings.installations()
+    verdicts: list[dict[str, Any]] = []
+    errors: list[BackupError] = []
+    for damage in found.damage if options.all else ():
+        errors.append(DamagedData(f"{damage.name}: {damage.problem}"))
+        verdicts.append(
+            {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
+        )
+    for backup in backups:
+        with render.progress() as progress:
+            verdict = verify(
+                repository,
+                backup,
+                options.level,
+                installations,
+                clock=render.now,
+                timeout_seconds=settings.timeout_seconds,
+                progress=progress,
+            )
+        verdicts.append(verdict.to_json())
+        if verdict.error is not None:
+            errors.append(verdict.error)
+            render.say(f"{backup.backup_id}: {verdict.error.message}")
+            if verdict.error.hint:
+                render.say(f"hint: {verdict.error.hint}")
+        elif not options.json:
+            print(f"{backup.backup_id}  {options.level}, passed in {human_seconds(verdict.duration_seconds)}")
+    if options.json:
+        render.print_json(verdicts)
+    # Damage first: it is the one that cannot be put right by asking again.
+    damaged = [error for error in errors if isinstance(error, DamagedData)]
+    return next((error.exit_code for error in (*damaged, *errors)), 0)
