@@ -248,8 +248,11 @@ def secret(name: str) -> str:
 def check_mac(document: Json, name: str, keys: Keys) -> None:
     """Return if the document was signed for this storage name and not edited since."""
     mac = document.get("mac")
-    shape = isinstance(mac, dict) and isinstance(mac.get("hmac_sha256"), str)
-    if not shape or not re.fullmatch(r"[0-9a-f]{16}", str(mac.get("key_id"))):
+    if (
+        not isinstance(mac, dict)
+        or not isinstance(mac.get("hmac_sha256"), str)
+        or not re.fullmatch(r"[0-9a-f]{16}", str(mac.get("key_id")))
+    ):
         raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")
     key = derived(keys.open(mac["key_id"]), "recyclic_backups/document/1/mac")
     message = name.encode() + b"\x00" + canonical(without(document, "mac"))
@@ -583,6 +586,9 @@ def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> No
         raise Problem(
             60, f"{backup.folder.name} has no object {object_name or 'of role main'}; it has: {names}"
         )
+    tables = [plain_name(entry) for entry in backup.objects if entry.get("role") == "table"]
+    if tables and object_name is None:
+        say(f"note: the rows of some tables are not in this object but in: {', '.join(tables)}")
     backup.verify(entries[0])
     written_bytes = 0
     try:
