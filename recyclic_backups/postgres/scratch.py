@@ -1,13 +1,7 @@
 """Throwaway PostgreSQL servers: for tests, the demonstration and restore drills.
 
 A scratch cluster lives in a private directory, listens on 127.0.0.1 and on a Unix socket in that directory,
-asks for a random password, and is gone afterwards with all its files, even if this process is killed: a
-watchdog waits at the other end of a pipe that nobody writes to, and the kernel closes the pipe when we die.
-(PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.) A process forked
-from ours without exec inherits that pipe and keeps the cluster alive as long as it runs itself.
-
-A server refuses to run as root: then an unprivileged user (``postgres`` if there is one, else ``nobody``)
-owns the cluster. Permissions of directories that are not ours are never changed.
+asks for a random password, and is gone afterwards with all its files, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -15,26 +9,28 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import os
-import pwd
 import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from recyclic_backups.errors import ConfigurationError, DatabaseError, ProgramFailed, ProgramMissing
+from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
+from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.watchdog import watchdog
 
 SUPERUSER = "postgres"
+
+_log = logging.getLogger(__name__)
 
 FAST_SETTINGS: Mapping[str, str] = {
     # A crash of the server loses nothing that was committed, a crash of the machine everything. Commits stay
@@ -60,81 +56,13 @@ _QUIET_SETTINGS: Mapping[str, str] = {
 _START_TIMEOUT_SECONDS = 60
 _STOP_TIMEOUT_SECONDS = 20
 _PORT_ATTEMPTS = 5
-# sun_path of Linux holds 108 bytes with the final zero, that of the BSDs and macOS 104.
-_SOCKET_PATH_LIMIT_BYTES = 103
-
-# Reads one line and never gets it unless all is well. Its arguments are the directories to remove, first the
-# cluster's own. The working directory of a postmaster is its data directory: a number in a stale
-# postmaster.pid that meanwhile belongs to another process is left alone where /proc can tell.
-_WATCHDOG = """
-trap '' INT TERM HUP
-read -r _ && exit 0
-home=$1
-round=0
-while [ -d "$home/data" ] && [ $round -lt 100 ]; do
-  server=$(head -n 1 "$home/data/postmaster.pid" 2>/dev/null)
-  if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
-    kill -QUIT "$server" 2>/dev/null
-    waited=0
-    while [ -e "$home/data/postmaster.pid" ] && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
-    kill -KILL "$server" 2>/dev/null
-  fi
-  rm -rf -- "$@" 2>/dev/null
-  round=$((round + 1))
-  [ -d "$home/data" ] && sleep 0.1
-done
-rm -rf -- "$@" 2>/dev/null
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """The user a cluster runs as: ours, or an unprivileged one if we are root."""
-
-    uid: int
-    gid: int
-    change: bool
-
-    def may_search(self, directory: Path) -> bool:
-        """Whether the user can reach what lies in a directory: needs x on it and on every parent."""
-        return all(self._may_enter(each) for each in (directory, *directory.parents))
-
-    def _may_enter(self, directory: Path) -> bool:
-        if not self.change:
-            return os.access(directory, os.X_OK)
-        status = directory.stat()
-        if status.st_uid == self.uid:
-            return bool(status.st_mode & 0o100)
-        if status.st_gid == self.gid:
-            return bool(status.st_mode & 0o010)
-        return bool(status.st_mode & 0o001)
-
-    def own(self, path: Path) -> None:
-        if self.change:
-            os.chown(path, self.uid, self.gid)
-
-    def popen(self, argv: list[str], cwd: Path, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
-        """Start a program as this user, in its own session: a Ctrl-C at the terminal is for us to handle."""
-        return subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env={"PATH": os.defpath, "HOME": str(cwd), "LC_ALL": "C", "TZ": "UTC"},
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            user=self.uid if self.change else None,
-            group=self.gid if self.change else None,
-            extra_groups=[] if self.change else None,
-            umask=0o077,
-            start_new_session=True,
-        )
 
 
 class ScratchCluster:
     """A throwaway server and the directory it lives in; made by :meth:`start`, never by hand."""
 
     def __init__(
-        self, installation: Installation, home: Path, socket_directory: Path, account: _Account, password: str
+        self, installation: Installation, home: Path, socket_directory: Path, account: Account, password: str
     ) -> None:
         self.installation = installation
         self.home = home
@@ -170,12 +98,12 @@ class ScratchCluster:
                 f"there is no {' and no '.join(missing)} in {installation.directory}",
                 f"install postgresql-{installation.major}, the server package",
             )
-        account = _account()
-        home = _private_directory(directory, account)
-        socket_directory = _socket_directory(home, account)
+        account = Account.for_servers()
+        home = account.private_directory(directory)
+        socket_directory = account.socket_directory(home)
         cluster = cls(installation, home, socket_directory, account, secrets.token_urlsafe(24))
         try:
-            with cluster._watchdog():
+            with watchdog(account, (home, socket_directory), all_is_well=lambda: not cluster.running):
                 try:
                     cluster._make_reachable()
                     cluster._initialize(locale, {**(FAST_SETTINGS if fast else {}), **(settings or {})})
@@ -185,7 +113,7 @@ class ScratchCluster:
                     cluster._end()
         finally:
             for each in (socket_directory, home):
-                shutil.rmtree(each, ignore_errors=True)
+                _remove(each)
 
     @property
     def server(self) -> Server:
@@ -369,62 +297,15 @@ class ScratchCluster:
         if self.running and not self._signal_and_wait(signal.SIGQUIT):
             self.crash()
 
-    @contextmanager
-    def _watchdog(self) -> Iterator[None]:
-        directories = dict.fromkeys([str(self.home), str(self.socket_directory)])
-        argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *directories]
-        reading, writing = os.pipe()
-        try:
-            dog = self._account.popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        with dog, os.fdopen(writing, "wb", buffering=0) as pipe:
-            try:
-                yield
-            finally:
-                # Without the word it ends the server and removes the files, as if we had been killed.
-                if not self.running:
-                    with contextlib.suppress(BrokenPipeError):  # somebody killed it; nothing is left to watch
-                        pipe.write(b"done\n")
 
-
-def _account() -> _Account:
-    if os.geteuid() != 0:
-        return _Account(os.geteuid(), os.getegid(), change=False)
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        if entry.pw_uid != 0:
-            return _Account(entry.pw_uid, entry.pw_gid, change=True)
-    raise ConfigurationError(
-        "PostgreSQL servers do not run as root, and there is neither a postgres nor a nobody user",
-        "run as an ordinary user",
-    )
-
-
-def _private_directory(directory: Path, account: _Account) -> Path:
-    for parent in (directory.absolute(), Path(tempfile.gettempdir()).absolute()):
-        if parent.is_dir() and account.may_search(parent) and os.access(parent, os.W_OK):
-            home = Path(tempfile.mkdtemp(prefix="recyclic-", dir=parent))
-            account.own(home)
-            return home
-    raise ConfigurationError(
-        f"no scratch server can live in {directory}: the user that runs it cannot reach it",
-        "set BACKUP_SCRATCH to a directory whose parents are searchable by everyone",
-    )
-
-
-def _socket_directory(home: Path, account: _Account) -> Path:
-    if len(os.fsencode(home / ".s.PGSQL.65535")) <= _SOCKET_PATH_LIMIT_BYTES:
-        return home
-    short = Path(tempfile.mkdtemp(prefix="rb-"))
-    account.own(short)
-    return short
+def _remove(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # Not raised: it would hide the reason why we are leaving. But these are somebody's data.
+        _log.warning("files of a scratch server stay in %s: %s", directory, error.strerror)
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from tempfile import gettempdir
 import pytest
 
 from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
-from recyclic_backups.postgres import scratch
+from recyclic_backups.postgres import account, scratch
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
@@ -187,7 +187,7 @@ def test_a_long_path_does_not_break_the_socket(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system limits socket paths to about 100 bytes, and drills get long directories."""
-    monkeypatch.setattr(scratch, "_SOCKET_PATH_LIMIT_BYTES", 30)
+    monkeypatch.setattr(account, "SOCKET_PATH_LIMIT_BYTES", 30)
     with ScratchCluster.start(installation, tmp_path) as cluster:
         assert cluster.socket_directory != cluster.home
         assert one(cluster.server_on_socket, "SELECT 1") == 1

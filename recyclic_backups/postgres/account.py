@@ -1,0 +1,108 @@
+"""As whom throwaway servers run, and where they may live.
+
+A PostgreSQL server refuses to run as root: then an unprivileged user (``postgres`` if there is one, else
+``nobody``) owns it. Permissions of directories that are not ours are never changed: where that user
+cannot go, another place is chosen.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from recyclic_backups.errors import ConfigurationError
+
+# sun_path of Linux holds 108 bytes with the final zero, that of the BSDs and macOS 104.
+SOCKET_PATH_LIMIT_BYTES = 103
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user a server runs as: ours, or an unprivileged one (``change``) if we are root."""
+
+    uid: int
+    gid: int
+    change: bool
+
+    @classmethod
+    def for_servers(cls) -> Account:
+        """The account of this machine for it. Raises ConfigurationError where root finds no other user."""
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid(), change=False)
+        for name in ("postgres", "nobody"):
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            if entry.pw_uid != 0:
+                return cls(entry.pw_uid, entry.pw_gid, change=True)
+        raise ConfigurationError(
+            "PostgreSQL servers do not run as root, and there is neither a postgres nor a nobody user",
+            "run as an ordinary user",
+        )
+
+    def may_search(self, directory: Path) -> bool:
+        """Whether the user can reach what lies in a directory: needs x on it and on every parent."""
+        return all(self._may_enter(each) for each in (directory, *directory.parents))
+
+    def own(self, path: Path) -> None:
+        """Make the user the owner of something that is ours."""
+        if self.change:
+            os.chown(path, self.uid, self.gid)
+
+    def private_directory(self, parent: Path) -> Path:
+        """A new directory for this user alone, below ``parent`` or else the system's temporary directory.
+
+        Raises ConfigurationError if the user can reach neither.
+        """
+        for place in (parent.absolute(), Path(tempfile.gettempdir()).absolute()):
+            if place.is_dir() and self.may_search(place) and os.access(place, os.W_OK):
+                home = Path(tempfile.mkdtemp(prefix="recyclic-", dir=place))
+                self.own(home)
+                return home
+            _log.info("no scratch server can live in %s: the user that runs it cannot reach it", place)
+        raise ConfigurationError(
+            f"no scratch server can live in {parent}: the user that runs it cannot reach it",
+            "set BACKUP_SCRATCH to a directory whose parents are searchable by everyone",
+        )
+
+    def socket_directory(self, home: Path) -> Path:
+        """Where the server's Unix socket goes: ``home``, unless its path is too long for a socket."""
+        if len(os.fsencode(home / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT_BYTES:
+            return home
+        short = Path(tempfile.mkdtemp(prefix="recyclic-"))
+        self.own(short)
+        return short
+
+    def popen(self, argv: list[str], cwd: Path, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+        """Start a program as this user, in its own session: a Ctrl-C at the terminal is for us to handle."""
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={"PATH": os.defpath, "HOME": str(cwd), "LC_ALL": "C", "TZ": "UTC"},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            user=self.uid if self.change else None,
+            group=self.gid if self.change else None,
+            extra_groups=[] if self.change else None,
+            umask=0o077,
+            start_new_session=True,
+        )
+
+    def _may_enter(self, directory: Path) -> bool:
+        if not self.change:
+            return os.access(directory, os.X_OK)
+        status = directory.stat()
+        if status.st_uid == self.uid:
+            return bool(status.st_mode & 0o100)
+        if status.st_gid == self.gid:
+            return bool(status.st_mode & 0o010)
+        return bool(status.st_mode & 0o001)

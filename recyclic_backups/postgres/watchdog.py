@@ -1,0 +1,69 @@
+"""The watchdog of a throwaway server: ends it and removes its files if this process is killed.
+
+It waits at the other end of a pipe that nobody writes to; the kernel closes the pipe when we die, however
+we die. (PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.) A process
+forked from ours without exec inherits the pipe, and the server then lives as long as that process does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from recyclic_backups.postgres.account import Account
+
+# Reads one line and never gets it unless all is well. Its arguments are the directories to remove, first the
+# cluster's own. The working directory of a postmaster is its data directory: a number in a stale
+# postmaster.pid that meanwhile belongs to another process is left alone where /proc can tell.
+_WATCHDOG = """
+trap '' INT TERM HUP
+read -r _ && exit 0
+home=$1
+round=0
+while [ -d "$home/data" ] && [ $round -lt 100 ]; do
+  server=$(head -n 1 "$home/data/postmaster.pid" 2>/dev/null)
+  case $server in *[!0-9]*) server= ;; esac  # initdb's own server writes a negative number, a group for kill
+  if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
+    kill -QUIT "$server" 2>/dev/null
+    waited=0
+    while [ -e "$home/data/postmaster.pid" ] && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
+    kill -KILL "$server" 2>/dev/null
+  fi
+  rm -rf -- "$@" 2>/dev/null
+  round=$((round + 1))
+  [ -d "$home/data" ] && sleep 0.1
+done
+rm -rf -- "$@" 2>/dev/null
+"""
+
+
+@contextmanager
+def watchdog(
+    account: Account, directories: Sequence[Path], *, all_is_well: Callable[[], bool]
+) -> Iterator[None]:
+    """Watch over a cluster as long as the block runs.
+
+    The first of ``directories`` is the cluster's own, with its data directory ``data``; all of them are
+    removed if we die (emptied, where their parent is closed to the account). At the end of the block ``all_is_well`` tells whether the server has ended; otherwise
+    the watchdog ends it.
+    """
+    argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *dict.fromkeys(map(str, directories))]
+    reading, writing = os.pipe()
+    try:
+        dog = account.popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    with dog, os.fdopen(writing, "wb", buffering=0) as pipe:
+        try:
+            yield
+        finally:
+            if all_is_well():
+                with contextlib.suppress(BrokenPipeError):  # somebody killed it; nothing is left to watch
+                    pipe.write(b"done\n")
