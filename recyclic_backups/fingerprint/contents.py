@@ -7,6 +7,9 @@ also what a dump holds. ``COLLATE "C"`` keeps the hash from depending on a nonde
 **Why a sum.** It does not depend on the order of rows, needs no sorting and no memory, and rows that trade
 places leave it alone while rows that trade *values* do not: a row is hashed whole. Columns are taken in
 name order, because a table that had columns dropped has them in another order after a restore.
+
+**What it depends on.** The encoding of the database (a restore keeps it) and the byte order of the server's
+processor. PostgreSQL places rows of hash partitions by the same function, so versions do not change it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from recyclic_backups.fingerprint.relations import (
     partitions_of,
     references_of,
 )
-from recyclic_backups.fingerprint.session import reading
+from recyclic_backups.fingerprint.session import reading, without_waiting
 
 if TYPE_CHECKING:
     from psycopg import sql
@@ -100,24 +103,15 @@ def read_materialized_views(connection: Connection) -> dict[str, MaterializedVie
     One that is being refreshed is not waited for: its rows are only information, and pg_dump does not lock
     it either. The connection is inside a transaction.
     """
-    import psycopg  # noqa: PLC0415 - see Server.connect
-    from psycopg import sql  # noqa: PLC0415
+    from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
     found: dict[str, MaterializedViewFingerprint] = {}
     for schema, name, populated in connection.execute(_MATERIALIZED_VIEWS).fetchall():
         rows: int | None = None
         qualified = qualified_name(schema, name)
         if populated:
-            connection.execute("SAVEPOINT materialized_view")
-            connection.execute("SET LOCAL lock_timeout = '2s'")
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))
-            try:
-                with reading(f"materialized view {qualified}"):
-                    (rows,) = connection.execute(query).fetchone() or (None,)
-            except psycopg.errors.LockNotAvailable:
-                rows = None
-            # Rolling back also puts lock_timeout back to what it was.
-            connection.execute("ROLLBACK TO SAVEPOINT materialized_view")
-            connection.execute("RELEASE SAVEPOINT materialized_view")
+            with without_waiting(connection), reading(f"materialized view {qualified}"):
+                (rows,) = connection.execute(query).fetchone() or (None,)
         found[qualified] = MaterializedViewFingerprint(populated=populated, rows=rows)
     return found

@@ -6,11 +6,13 @@ be had. It is what a backup of PostgreSQL 15 is compared by after it was restore
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.fingerprint.listing_queries import QUERIES
+from recyclic_backups.fingerprint.listing_queries import QUERIES, TEXTS_OF_VIEWS
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.schema_text import canonical_expression, entry_value
+from recyclic_backups.fingerprint.session import without_waiting
 
 if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection
@@ -20,19 +22,26 @@ def read_listing(connection: Connection) -> dict[str, str]:
     """Entries such as ``INDEX public.sales_pkey`` to hash and owner; grants as ``ACL TABLE public.sales``.
 
     Needs no right beyond connecting: the catalog is readable by everyone. The search path is empty, so that
-    every name in an expression is written with its schema.
+    every name in an expression is written with its schema. The connection is inside a transaction. Texts of
+    views are information, and left out if one of them is locked.
     """
     entries: dict[str, str] = {}
     for kind, query in QUERIES.items():
-        for identity, owner, grants, parts in connection.execute(query):
-            name = f"{kind} {_name(identity)}"
-            if parts is not None:
-                entries[name] = entry_value(
-                    (canonical_expression("\x00" if part is None else part) for part in parts), owner
-                )
-            if grants is not None:
-                entries[f"ACL {name}"] = entry_value([grants])
+        _add(entries, kind, connection.execute(query).fetchall())
+    with without_waiting(connection):
+        _add(entries, "TEXT OF VIEW", connection.execute(TEXTS_OF_VIEWS).fetchall())
     return entries
+
+
+def _add(entries: dict[str, str], kind: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    for identity, owner, grants, parts in rows:
+        name = f"{kind} {_name(identity)}"
+        if parts is not None:
+            # NUL occurs in no text of PostgreSQL: what is not there never equals something that is.
+            texts = (canonical_expression("\x00" if part is None else part) for part in parts)
+            entries[name] = entry_value(texts, owner)
+        if grants is not None:
+            entries[f"ACL {name}"] = entry_value([grants])
 
 
 def _name(identity: list[str]) -> str:

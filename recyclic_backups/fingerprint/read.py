@@ -96,7 +96,7 @@ def _connection(
         return
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
-    with reading_session(server, database) as connection:
+    with reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if snapshot_identifier is not None:
             connection.execute(
@@ -105,7 +105,7 @@ def _connection(
         tables = list_tables(connection)
         require_readable(tables)
         # All locks at once, now: whoever wants a table for itself later on then waits behind us, not before.
-        if not lock_tables(connection, tables, lock_timeout_seconds):
+        if not lock_tables(connection, tables):
             raise DatabaseError(
                 f"a table of {database!r} was dropped while its fingerprint was being read",
                 "try again once nobody changes the database",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recyclic_backups.errors import DatabaseError
@@ -32,7 +32,6 @@ SETTINGS = {
     "synchronize_seqscans": "off",
     "jit": "off",
     "statement_timeout": "0",
-    "lock_timeout": "0",
 }
 
 # Not every version has each of them, and any would end a snapshot that waits for a long dump.
@@ -41,16 +40,36 @@ SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
 """
 
+PATIENCE_MILLISECONDS = 2000
+
 READ_HINT = "grant pg_read_all_data to the backup role, or make it the owner"
 BYPASS_HINT = "row-level security hides rows from this role: give it BYPASSRLS, or use the tables' owner"
 
 
 @contextmanager
-def reading_session(server: Server, database: str) -> Iterator[Connection]:
-    """A connection in autocommit with the fixed settings. Raises DatabaseError."""
-    with server.connect(database, settings=SETTINGS) as connection:
+def reading_session(server: Server, database: str, *, lock_timeout_seconds: int = 60) -> Iterator[Connection]:
+    """A connection in autocommit with the fixed settings, never waiting longer than this for a lock.
+
+    Raises DatabaseError.
+    """
+    settings = {**SETTINGS, "lock_timeout": f"{lock_timeout_seconds}s"}
+    with server.connect(database, settings=settings) as connection:
         connection.execute(_ENDLESS)
         yield connection
+
+
+@contextmanager
+def without_waiting(connection: Connection) -> Iterator[None]:
+    """Inside a transaction, do what is mere information: given up when a lock is not had soon."""
+    import psycopg  # noqa: PLC0415 - see Server.connect
+
+    connection.execute("SAVEPOINT without_waiting")
+    connection.execute(f"SET LOCAL lock_timeout = {PATIENCE_MILLISECONDS}")
+    with suppress(psycopg.errors.LockNotAvailable):
+        yield
+    # Rolling back also puts lock_timeout back to what it was.
+    connection.execute("ROLLBACK TO SAVEPOINT without_waiting")
+    connection.execute("RELEASE SAVEPOINT without_waiting")
 
 
 @contextmanager

@@ -56,15 +56,12 @@ def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Ite
     lock is waited for ``lock_timeout_seconds`` at most. Raises DatabaseError: a table may not be read, is
     locked for too long (retryable), or tables kept appearing and vanishing (retryable).
     """
-    with reading_session(server, database) as connection:
+    with reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection:
         for _ in range(ATTEMPTS):
-            held = _attempt(connection, lock_timeout_seconds)
+            held = _attempt(connection)
             if held is not None:
-                try:
-                    yield held
-                finally:
-                    if not connection.broken:
-                        connection.execute("ROLLBACK")
+                yield held
+                connection.execute("ROLLBACK")
                 return
         raise DatabaseError(
             f"tables of {database!r} appeared or vanished during each of {ATTEMPTS} attempts to lock them",
@@ -73,7 +70,7 @@ def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Ite
         )
 
 
-def lock_tables(connection: Connection, tables: Sequence[Table], lock_timeout_seconds: int) -> bool:
+def lock_tables(connection: Connection, tables: Sequence[Table]) -> bool:
     """Lock tables ACCESS SHARE inside the transaction under way; False if one of them vanished.
 
     Raises DatabaseError when a lock is not had in time; the message names the table and who holds it.
@@ -81,7 +78,6 @@ def lock_tables(connection: Connection, tables: Sequence[Table], lock_timeout_se
     import psycopg  # noqa: PLC0415 - see Server.connect
     from psycopg import sql  # noqa: PLC0415
 
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{lock_timeout_seconds}s")))
     for first in range(0, len(tables), TABLES_PER_LOCK):
         batch = tables[first : first + TABLES_PER_LOCK]
         names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.identifier) for table in batch)
@@ -97,8 +93,8 @@ def lock_tables(connection: Connection, tables: Sequence[Table], lock_timeout_se
         except psycopg.errors.LockNotAvailable:
             connection.execute("ROLLBACK")
             raise DatabaseError(
-                f"{_blocked(connection, batch)} for more than {lock_timeout_seconds} s",
-                "wait for it to end, or raise BACKUP_LOCK_TIMEOUT",
+                f"{_blocked(connection, batch)} for longer than BACKUP_LOCK_TIMEOUT",
+                "wait for it to end, or give BACKUP_LOCK_TIMEOUT a higher value",
                 retryable=True,
             ) from None
         except psycopg.errors.OutOfMemory:
@@ -106,15 +102,14 @@ def lock_tables(connection: Connection, tables: Sequence[Table], lock_timeout_se
                 f"the server has no room for locks on {len(tables)} tables",
                 "raise max_locks_per_transaction in postgresql.conf and restart the server",
             ) from None
-    connection.execute("SET LOCAL lock_timeout = 0")
     return True
 
 
-def _attempt(connection: Connection, lock_timeout_seconds: int) -> Snapshot | None:
+def _attempt(connection: Connection) -> Snapshot | None:
     tables = list_tables(connection)
     require_readable(tables)
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    if lock_tables(connection, tables, lock_timeout_seconds):
+    if lock_tables(connection, tables):
         # The statement's start, not clock_timestamp(): that may lie after a commit the snapshot does not see.
         row = connection.execute("SELECT pg_catalog.statement_timestamp(), pg_catalog.pg_export_snapshot()")
         exported_at, identifier = row.fetchone() or (None, None)
