@@ -48,8 +48,8 @@ def watchdog(
     """Watch over a cluster as long as the block runs.
 
     The first of ``directories`` is the cluster's own, with its data directory ``data``; all of them are
-    removed if we die (emptied, where their parent is closed to the account). At the end of the block ``all_is_well`` tells whether the server has ended; otherwise
-    the watchdog ends it.
+    removed if we die (emptied, where their parent is closed to the account). At the end of the block
+    ``all_is_well`` tells whether the server has ended; otherwise the watchdog ends it.
     """
     argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *dict.fromkeys(map(str, directories))]
     reading, writing = os.pipe()
