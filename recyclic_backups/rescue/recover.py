@@ -223,7 +223,8 @@ def passphrases() -> list[str]:
         import getpass
 
         given = [getpass.getpass("Encryption key (BACKUP_ENCRYPTION_KEY): ")]
-    given += old.splitlines() if "\n" in old else old.split(",")
+    # One a line, or separated by commas; a single sentence may also have commas of its own.
+    given += old.splitlines() if "\n" in old else [*old.split(","), old]
     texts = [unicodedata.normalize("NFC", text).strip() for text in given]
     return list(dict.fromkeys(text for text in texts if text))
 
@@ -590,14 +591,14 @@ def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> No
     if tables and object_name is None:
         say(f"note: the rows of some tables are not in this object but in: {', '.join(tables)}")
     backup.verify(entries[0])
-    written_bytes = 0
+    started = False
     try:
         for block in backup.read(entries[0], keys, decompress=True):
+            started = True
             sys.stdout.buffer.write(block)
-            written_bytes += len(block)
         sys.stdout.buffer.flush()
     except BaseException as error:
-        if written_bytes:
+        if started:
             say("THE OUTPUT IS INCOMPLETE: what was written so far must not be used")
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing to flush at exit

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from recyclic_backups.storage.local import LocalStore
 NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
 PASSPHRASE = "4kPVJR4nUdvyYzK1yLXzXQZyGUyy2nT1CkNRbYOvHbo="
 OTHER_PASSPHRASE = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-DUMP = b"PGDMP" + bytes(range(256)) * 9000  # more than two chunks
+DUMP = b"PGDMP" + random.Random(20261122).randbytes(300_000) * 8  # several chunks, compressed or not
 GLOBALS = 'CREATE ROLE "caissière";\n'.encode()
 SERVER: dict[str, Any] = {
     "version": "15.18",
@@ -120,13 +122,12 @@ class Storage:
         *arguments: str | Path,
         blocked: tuple[str, ...] = (),
         path: str | None = None,
-        python: str = sys.executable,
-        **environment: str,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run the storage's own recover.py, isolated, in a directory of its own, without this package.
+        """Run the storage's own recover.py, isolated, where this package cannot be imported.
 
-        ``blocked`` modules cannot be imported; ``path`` replaces PATH. The key is in the environment
-        unless ``environment`` says otherwise.
+        ``blocked`` modules cannot be either; ``path`` replaces PATH. ``environment`` replaces the one
+        variable that is otherwise set, the key.
         """
         names = ("recyclic_backups", *blocked)
         program = (
@@ -135,15 +136,16 @@ class Storage:
             "sys.argv = sys.argv[1:]\n"
             "runpy.run_path(sys.argv[0], run_name='__main__')\n"
         )
-        key = {"BACKUP_ENCRYPTION_KEY": PASSPHRASE} if self.passphrase else {}
+        if environment is None:
+            environment = {"BACKUP_ENCRYPTION_KEY": self.passphrase} if self.passphrase else {}
+        search_path = os.environ["PATH"] if path is None else path
         return subprocess.run(
-            [python, "-I", "-c", program, str(self.root / "recover.py"), *map(str, arguments)],
+            [sys.executable, "-I", "-c", program, str(self.root / "recover.py"), *map(str, arguments)],
             check=False,
             capture_output=True,
             stdin=subprocess.DEVNULL,
             cwd=self.root.parent,
-            env={"PATH": os.environ["PATH"] if path is None else path, "LC_ALL": "C.UTF-8"}
-            | (environment or key),
+            env={"PATH": search_path, "LC_ALL": "C.UTF-8", **environment},
             timeout=60,
             start_new_session=True,
         )

@@ -14,8 +14,6 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
-from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.rescue.storages import (
     DUMP,
@@ -158,7 +156,7 @@ def test_the_key_is_taken_from_wherever_it_is(storage: Storage, tmp_path: Path, 
         },
         "old file": {"BACKUP_ENCRYPTION_OLD_KEYS_FILE": str(tmp_path / "keys")},
     }
-    result = storage.recover("extract", "latest", "--stdout", **environments[how])
+    result = storage.recover("extract", "latest", "--stdout", environment=environments[how])
     assert (result.returncode, result.stdout) == (0, DUMP), result.stderr
 
 
@@ -167,7 +165,9 @@ def test_a_sentence_works_as_a_key(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "storage", "une phrase de passe très longue")
     storage.backup()
     decomposed = "une phrase de passe tre\u0300s longue\n"
-    result = storage.recover("extract", "latest", "--stdout", BACKUP_ENCRYPTION_KEY=decomposed)
+    result = storage.recover(
+        "extract", "latest", "--stdout", environment={"BACKUP_ENCRYPTION_KEY": decomposed}
+    )
     assert (result.returncode, result.stdout) == (0, DUMP), result.stderr
 
 
@@ -176,16 +176,17 @@ def test_after_a_rotation_the_new_key_opens_old_backups(storage: Storage) -> Non
     assert storage.keyring is not None
     storage.keyring.rotate(OTHER_PASSPHRASE, NOW)
     assert storage.recover("extract", "latest", "--stdout").returncode == 41
-    result = storage.recover("extract", "latest", "--stdout", BACKUP_ENCRYPTION_KEY=OTHER_PASSPHRASE)
+    storage.passphrase = OTHER_PASSPHRASE
+    result = storage.recover("extract", "latest", "--stdout")
     assert (result.returncode, result.stdout) == (0, DUMP)
 
 
-@pytest.mark.parametrize("environment", [{"BACKUP_ENCRYPTION_KEY": OTHER_PASSPHRASE}, {"NO_KEY": "at all"}])
+@pytest.mark.parametrize("environment", [{"BACKUP_ENCRYPTION_KEY": OTHER_PASSPHRASE}, {}])
 def test_a_wrong_or_missing_key_leaves_nothing(
     storage: Storage, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """Exit 41 sends people to look for the key, not to give the backup up for damaged."""
-    result = storage.recover("extract", "latest", "--output", tmp_path / "out", **environment)
+    result = storage.recover("extract", "latest", "--output", tmp_path / "out", environment=environment)
     assert result.returncode == 41
     assert OTHER_PASSPHRASE.encode() not in result.stderr
     assert listing(tmp_path) == {"storage"}
@@ -306,7 +307,7 @@ def test_list_shows_what_is_usable_newest_first(storage: Storage) -> None:
     storage.backup("20261121T010003Z-BBBBBB", database="a%2Eb", database_name="a.b")
     storage.document("shop/tiers/daily/2026-11-22.json", {"backup_id": BACKUP_ID})
     storage.document("shop/tiers/weekly/2026-11-16.json", {"backup_id": BACKUP_ID})
-    result = storage.recover("list", NO_KEY="needed")
+    result = storage.recover("list", environment={})
     lines = [line.split("  ") for line in result.stdout.decode().splitlines()]
     assert [line[:4] for line in lines] == [
         [BACKUP_ID, "shop", "2026-11-22T01:00:03.000000Z", "daily,weekly"],
@@ -396,10 +397,8 @@ def test_install_writes_what_is_missing_or_old_and_nothing_else(tmp_path: Path) 
 
 def test_the_keyring_and_the_script_agree_on_every_kind_of_passphrase(tmp_path: Path) -> None:
     """Both readers must call the same text full-entropy, or one of them opens nothing."""
-    for number, passphrase in enumerate((PASSPHRASE, "A" * 43 + "=", "-" * 43 + "8=", "A" * 44, "é" * 44)):
+    for number, passphrase in enumerate((PASSPHRASE, "-" * 42 + "8=", "A" * 42 + "B=")):
         storage = Storage(tmp_path / str(number), passphrase)
         storage.backup(contents={"main.dump": b"PGDMP"})
-        assert isinstance(storage.store, LocalStore)
-        assert isinstance(storage.keyring, Keyring)
-        result = storage.recover("extract", "latest", "--stdout", BACKUP_ENCRYPTION_KEY=passphrase)
+        result = storage.recover("extract", "latest", "--stdout")
         assert (result.returncode, result.stdout) == (0, b"PGDMP"), result.stderr

@@ -1,0 +1,96 @@
+"""The vectors of docs/format, read by the rescue script: two readers, one format."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from recyclic_backups import rescue
+from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, named
+
+EXIT_CODES = {"damaged": 40, "no usable key": 41}
+
+
+@pytest.fixture(scope="module")
+def recover() -> ModuleType:
+    """The script as a module."""
+    path = Path(rescue.__file__).with_name("recover.py")
+    spec = importlib.util.spec_from_file_location("recover_under_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def keys_with(recover: ModuleType, data_keys: dict[str, str], storage: Path) -> Any:
+    """The script's keys, with exactly these opened."""
+    keys = recover.Keys(storage)
+    keys.opened.update({key_id: bytes.fromhex(secret) for key_id, secret in data_keys.items()})
+    return keys
+
+
+def outcome_of(recover: ModuleType, read: Any) -> int:
+    """The exit code that reading would end with."""
+    try:
+        read()
+    except recover.Problem as problem:
+        return int(problem.exit_code)
+    return 0
+
+
+@pytest.mark.parametrize("case", ENVELOPE["cases"], ids=named)
+def test_the_script_reads_an_object_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """If the two readers differ, one of them fails on the day it is the only one left."""
+    read: list[bytes] = []
+
+    def unseal() -> None:
+        sealed = io.BytesIO(base64.b64decode(case["sealed"]))
+        backup_id = case.get("backup_id", ENVELOPE["backup_id"])
+        name = case.get("object_name", ENVELOPE["object_name"])
+        read.extend(
+            recover.unsealed(sealed, keys_with(recover, ENVELOPE["data_keys"], tmp_path), backup_id, name)
+        )
+
+    assert outcome_of(recover, unseal) == EXIT_CODES.get(case["outcome"], 0)
+    if case["outcome"] == "good":
+        assert b"".join(read) == base64.b64decode(case["plain"])
+
+
+@pytest.mark.parametrize("case", KEY_FILES["cases"], ids=named)
+def test_the_script_opens_a_key_file_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that only the running system can open is lost with the running system."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / f"{case['key_id']}.json").write_text(case["content"], encoding="utf-8")
+    first, *others = case["passphrases"]
+    monkeypatch.setenv("BACKUP_ENCRYPTION_KEY", first)
+    monkeypatch.setenv("BACKUP_ENCRYPTION_OLD_KEYS", "\n".join(others))
+    keys = recover.Keys(tmp_path)
+    assert outcome_of(recover, lambda: keys.open(case["key_id"])) == EXIT_CODES.get(case["outcome"], 0)
+    if case["outcome"] == "good":
+        assert keys.open(case["key_id"]).hex() == KEY_FILES["data_key"]
+
+
+@pytest.mark.parametrize("case", DOCUMENTS["cases"], ids=named)
+def test_the_script_trusts_a_document_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """The script must refuse the manifests that the running system refuses."""
+    path = tmp_path / "document.json"
+    path.write_bytes(base64.b64decode(case["content"]))
+    keys = keys_with(recover, DOCUMENTS["data_keys"], tmp_path)
+
+    def check() -> None:
+        recover.check_mac(recover.read_document(path), case["storage_name"], keys)
+
+    assert outcome_of(recover, check) == EXIT_CODES.get(case["outcome"], 0)
