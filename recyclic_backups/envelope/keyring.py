@@ -35,15 +35,15 @@ class Keyring:
     """Passphrases on one side, the storage's key files on the other.
 
     Making one reads and derives nothing. A key is opened once and kept; a passphrase is derived once per
-    process. An empty passphrase is none: such a keyring opens nothing. Raises ConfigurationError for another
-    one under 16 characters.
+    process. An empty passphrase is none: such a keyring reads with the old ones, if there are any, and
+    makes no key. Raises ConfigurationError for another one under 16 characters.
     """
 
     def __init__(self, store: Store, passphrase: str, old_passphrases: Sequence[str] = ()) -> None:
         self._store = store
-        current = [_long_enough(passphrase)] if passphrase else []
-        old = (normalized(text) for text in old_passphrases)
-        self._passphrases = [*current, *(text for text in old if text and text not in current)]
+        self._current = _long_enough(passphrase) if passphrase else ""
+        texts = [self._current, *(normalized(text) for text in old_passphrases)]
+        self._passphrases = [text for text in dict.fromkeys(texts) if text]
         self._opened: dict[str, tuple[datetime, DataKey]] = {}
 
     def for_writing(self, now: datetime) -> DataKey:
@@ -110,13 +110,12 @@ class Keyring:
         return self._opened.get(key_id)
 
     def _create(self, now: datetime) -> DataKey:
-        if not self._passphrases:
+        if not self._current:
             raise ConfigurationError("there is no passphrase to make a key with", "set BACKUP_ENCRYPTION_KEY")
         secret = os.urandom(KEY_BYTES)
         data_key = DataKey(key_id_of(secret), secret)
-        passphrase = self._passphrases[0]
         name = key_file.storage_name(data_key.key_id)
-        content = key_file.wrap(data_key, passphrase, new_derivation(passphrase), now, now)
+        content = key_file.wrap(data_key, self._current, new_derivation(self._current), now, now)
         self._store.create(name, content)
         # Everything to come hangs on these few bytes: read them back before trusting them.
         if self._store.get(name) != content:

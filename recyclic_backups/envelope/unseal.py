@@ -42,8 +42,8 @@ class UnsealedReader:
         self._cipher: AESGCM | None = None
         self._associated_data = b""
         self._nonce_prefix = b""
-        self._sealed = memoryview(b"")
-        self._held_bytes = 0  # 1 once a byte beyond the current chunk was read to see whether it is final
+        self._sealed_chunk_bytes = 0
+        self._ahead = b""
         self._plain = b""
         self._position = 0
         self._counter = 0
@@ -74,25 +74,24 @@ class UnsealedReader:
     def _open(self) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - not for `list`
 
-        packed = bytearray(headers.HEADER_BYTES)
-        filled_bytes = self._fill(memoryview(packed), 0)
-        header = headers.parse(bytes(packed[:filled_bytes]), self._object_name)
+        packed = self._read_fully(headers.HEADER_BYTES)
+        header = headers.parse(packed, self._object_name)
         object_key, commitment = object_key_of(self._open_key(header.key_id), header.salt)
         if not hmac.compare_digest(commitment, header.commitment):
             raise NoUsableKey(
                 f"key {header.key_id} does not open {self._object_name}: another key, or a damaged header",
                 "if the object's SHA-256 is the manifest's, the object is whole and the key is wrong",
             )
-        self._associated_data = associated_data(bytes(packed), self._backup_id, self._object_name)
+        self._associated_data = associated_data(packed, self._backup_id, self._object_name)
         self._nonce_prefix = header.nonce_prefix
-        # One byte more than a chunk: whether it can be read tells whether the chunk is the final one.
-        self._sealed = memoryview(bytearray(header.chunk_bytes + TAG_BYTES + 1))
+        self._sealed_chunk_bytes = header.chunk_bytes + TAG_BYTES
+        self._ahead = self._read_fully(self._sealed_chunk_bytes)
         self._cipher = AESGCM(object_key)
 
     def _unseal_chunk(self) -> None:
-        filled_bytes = self._fill(self._sealed, self._held_bytes)
-        final = filled_bytes < len(self._sealed)
-        chunk = self._sealed[:filled_bytes] if final else self._sealed[:-1]
+        # What follows a chunk tells whether it is the final one, so reading is one chunk ahead.
+        chunk, self._ahead = self._ahead, self._read_fully(self._sealed_chunk_bytes)
+        final = not self._ahead
         if len(chunk) < TAG_BYTES or self._counter > LAST_COUNTER:
             raise DamagedData(f"{self._object_name} is cut: it ends without its final chunk", _DAMAGE_HINT)
         plain = self._decrypt(chunk, final=final)
@@ -105,11 +104,8 @@ class UnsealedReader:
         self._plain, self._position = plain, 0
         self._counter += 1
         self._ended = final
-        if not final:
-            self._sealed[0] = self._sealed[-1]
-            self._held_bytes = 1
 
-    def _decrypt(self, chunk: memoryview, *, final: bool) -> bytes | None:
+    def _decrypt(self, chunk: bytes, *, final: bool) -> bytes | None:
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - loaded with the cipher anyway
 
         assert self._cipher is not None
@@ -120,7 +116,7 @@ class UnsealedReader:
         except InvalidTag:
             return None
 
-    def _damage(self, chunk: memoryview, *, final: bool) -> DamagedData:
+    def _damage(self, chunk: bytes, *, final: bool) -> DamagedData:
         """Say more exactly what is wrong where that can be known."""
         if final and self._decrypt(chunk, final=False) is not None:
             message = f"{self._object_name} was cut, or never finished: its final chunk is missing"
@@ -134,12 +130,14 @@ class UnsealedReader:
             message = f"{self._object_name} is damaged, cut or out of order in chunk {self._counter}"
         return DamagedData(message, _DAMAGE_HINT)
 
-    def _fill(self, buffer: memoryview, filled_bytes: int) -> int:
-        """Read until the buffer is full or the source ends; returns how many of its bytes are filled."""
-        while filled_bytes < len(buffer):
-            piece = self._source.read(len(buffer) - filled_bytes)
-            if not piece:
-                break
-            buffer[filled_bytes : filled_bytes + len(piece)] = piece
-            filled_bytes += len(piece)
-        return filled_bytes
+    def _read_fully(self, size_bytes: int) -> bytes:
+        """This many bytes, fewer only where the source ends. Copies nothing if the source gives them at once."""
+        data = self._source.read(size_bytes)
+        if not data or len(data) == size_bytes:
+            return data
+        pieces = [data]
+        missing_bytes = size_bytes - len(data)
+        while missing_bytes and (data := self._source.read(missing_bytes)):
+            pieces.append(data)
+            missing_bytes -= len(data)
+        return b"".join(pieces)

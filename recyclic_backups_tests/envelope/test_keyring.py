@@ -190,7 +190,7 @@ def test_rotation_to_a_damaged_storage_replaces_nothing() -> None:
     assert store.get(f"keys/{made.key_id}.json") == before
 
 
-@pytest.mark.parametrize("text", ["", "hunter2", " " * 20 + "fifteen letters"[:15]])
+@pytest.mark.parametrize("text", ["  ", "hunter2", " " * 20 + "fifteen letters"])
 def test_a_short_passphrase_is_a_configuration_error(text: str) -> None:
     """A passphrase that can be guessed is no encryption; say so before anything is sealed."""
     with pytest.raises(ConfigurationError) as caught:
@@ -198,6 +198,18 @@ def test_a_short_passphrase_is_a_configuration_error(text: str) -> None:
     assert not text.strip() or text.strip() not in str(caught.value)
     with pytest.raises(ConfigurationError):
         Keyring(MemoryStore(), ONE).rotate(text, NOW)
+
+
+def test_without_a_passphrase_old_ones_read_and_nothing_is_made() -> None:
+    """Encryption turned off must leave old backups readable, and never wrap a new key with a former passphrase."""
+    store = MemoryStore()
+    for old in ([], [ONE]):
+        with pytest.raises(ConfigurationError):
+            Keyring(store, "", old).for_writing(NOW)
+    made = Keyring(store, ONE).for_writing(NOW)
+    assert Keyring(store, "", [ONE]).for_reading(made.key_id) == made
+    with pytest.raises(NoUsableKey):
+        Keyring(store, "").for_reading(made.key_id)
 
 
 def test_bytes_that_are_no_text_are_refused_without_showing_them() -> None:
