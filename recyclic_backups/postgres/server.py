@@ -150,12 +150,20 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint = "check POSTGRES_HOST"
     elif "ssl" in lowered and not state:
         hint = "check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"
+    elif "permission denied for database" in lowered:
+        hint = "GRANT CONNECT ON DATABASE … TO the backup role"
     elif state == "42501":
         hint = "grant pg_read_all_data to the backup role, or make it the owner"
     elif state == "55P03":
-        hint, retryable = "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later", True
+        hint, retryable = (
+            "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later",
+            True,
+        )
     elif not state or state[:2] in ("08", "53", "57"):
-        hint, retryable = "check that the server runs and that POSTGRES_HOST and POSTGRES_PORT point at it", True
+        hint, retryable = (
+            "check that the server runs and that POSTGRES_HOST and POSTGRES_PORT point at it",
+            True,
+        )
     return DatabaseError(f"{subject}: {text}", hint, retryable=retryable)
 
 

@@ -1,0 +1,33 @@
+# Everything sets itself up: a machine with Python 3.11 and make is enough.
+.PHONY: help install demo test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## make .venv with .venv/bin/recyclic-backups in it
+	@scripts/install
+
+demo: install ## see it work: a database backed up by Dagster, restored and compared (ARGS="--no-ui")
+	@.venv/bin/recyclic-backups demo $(ARGS)
+
+test: install ## every test, against real PostgreSQL servers that the tests start
+	@.venv/bin/pytest -n 2 $(ARGS)
+
+check: install ## lint, types, layers, and the tests of the documentation
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/pytest recyclic_backups_tests/docs
+
+format: install ## put the code into shape
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: install ## pin dependencies anew, after a change in pyproject.toml
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --upgrade --quiet --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --no-strip-extras --output-file requirements.lock
+
+clean: ## remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,111 @@
+"""Bad input: one clear sentence, a hint, the documented exit code, nothing half written, no secret, no traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from recyclic_backups_tests.operator import PASSPHRASE, Operator
+
+CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
+    "wrong password": (("backup",), {"POSTGRES_PASSWORD": "wr0ng-secret"}, 20, "authentication failed"),
+    "unknown host": (("backup",), {"POSTGRES_HOST": "no-such-host.invalid"}, 20, "no-such-host.invalid"),
+    "nothing listens": (("backup",), {"POSTGRES_PORT": "1"}, 20, "127.0.0.1:1"),
+    "unknown database": (("backup",), {"POSTGRES_DB": "nowhere"}, 20, "nowhere"),
+    "unknown user": (("backup",), {"POSTGRES_USER": "nobody-here"}, 20, "nobody-here"),
+    "partition of the future": (("backup", "--partition", "2999-01-01"), {}, 2, "future"),
+    "partition before the first": (("backup", "--partition", "2001-01-01"), {}, 2, "before the first"),
+    "partition that is no date": (("backup", "--partition", "yesterday"), {}, 2, "yesterday"),
+    "week that begins on a Sunday": (
+        ("backup", "--tier", "weekly", "--partition", "2026-11-22"),
+        {},
+        2,
+        "2026-11-16",
+    ),
+    "unknown tier": (("backup", "--tier", "hourly"), {}, 2, "hourly"),
+    "short key": (("backup",), {"BACKUP_ENCRYPTION_KEY": "sh0rt-secret"}, 10, "BACKUP_ENCRYPTION_KEY"),
+    "encryption without key": (("backup",), {"BACKUP_ENCRYPTION_KEY": None}, 10, "BACKUP_ENCRYPTION_KEY"),
+    "key file that is missing": (
+        ("backup",),
+        {"BACKUP_ENCRYPTION_KEY": None, "BACKUP_ENCRYPTION_KEY_FILE": "/no/such/file"},
+        10,
+        "BACKUP_ENCRYPTION_KEY_FILE",
+    ),
+    "storage whose parent is missing": (("backup",), {"BACKUP_STORAGE": "file:///no/such/parent"}, 30, "/no/such"),
+    "storage that is a file": (("backup",), {"BACKUP_STORAGE": "file:///etc/passwd"}, 30, "/etc/passwd"),
+    "storage of an unknown kind": (("backup",), {"BACKUP_STORAGE": "ftp://host/path"}, 10, "BACKUP_STORAGE"),
+    "PG_BIN without programs": (("backup",), {"PG_BIN": "/etc"}, 10, "/etc"),
+    "nonsense hour": (("validate",), {"BACKUP_TIME": "25"}, 10, "BACKUP_TIME"),
+    "nonsense time zone": (("validate",), {"BACKUP_TIMEZONE": "Europe/Atlantis"}, 10, "BACKUP_TIMEZONE"),
+    "nonsense date": (("validate",), {"BACKUP_START_DATE": "soon"}, 10, "BACKUP_START_DATE"),
+    "nonsense port": (("validate",), {"POSTGRES_PORT": "many"}, 10, "POSTGRES_PORT"),
+    "nonsense switch": (("validate",), {"BACKUP_ENCRYPTION": "perhaps"}, 10, "BACKUP_ENCRYPTION"),
+    "nonsense compression": (("validate",), {"BACKUP_COMPRESSION": "zstd:99"}, 10, "BACKUP_COMPRESSION"),
+    "nonsense fingerprint": (("validate",), {"BACKUP_FINGERPRINT": "thumb"}, 10, "BACKUP_FINGERPRINT"),
+    "nonsense retention": (("validate",), {"RETENTION_DAILY": "-1"}, 10, "RETENTION_DAILY"),
+    "nonsense alert": (("validate",), {"ALERT_DISK_SPACE_WARNING": "much"}, 10, "ALERT_DISK_SPACE_WARNING"),
+    "nonsense sslmode": (("validate",), {"POSTGRES_SSLMODE": "maybe"}, 10, "POSTGRES_SSLMODE"),
+    "nonsense locale": (("validate",), {"BACKUP_LOCALE": "tlh"}, 10, "BACKUP_LOCALE"),
+    "nonsense drill server": (("validate",), {"DRILL_SERVER_URL": "http://s3cret@x/"}, 10, "DRILL_SERVER_URL"),
+    "empty catalog": (("restore", "latest", "--into", "new"), {}, 60, "no backup"),
+    "empty catalog to verify": (("verify",), {}, 60, "no backup"),
+    "empty catalog to show": (("show", "latest"), {}, 60, "no backup"),
+    "restore to nowhere": (("restore", "latest"), {}, 2, "--into"),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case).replace(" ", "-"))
+def test_bad_input_ends_in_a_sentence_a_hint_and_its_exit_code(operator: Operator, case: str) -> None:
+    """Loss prevented: a volunteer who cannot tell what is wrong gives up, and there is no backup that night."""
+    arguments, overrides, code, words = CASES[case]
+    outcome = operator.run(*arguments, **overrides)
+    said = outcome.out + outcome.err
+    assert outcome.code == code, said
+    assert words in said
+    assert "Traceback" not in said
+    assert not any(name.endswith("manifest.json") for name in operator.stored())
+    for secret in (PASSPHRASE, operator.variables["POSTGRES_PASSWORD"], "wr0ng-secret", "sh0rt-secret", "s3cret"):
+        assert secret not in said
+
+
+def test_every_wrong_setting_is_named_at_once(operator: Operator) -> None:
+    """Loss prevented: an operator who corrects one setting a night needs a week for seven."""
+    outcome = operator.run(
+        "validate", BACKUP_TIME="noon", POSTGRES_PORT="0", RETENTION_WEEKLY="some", BACKUP_TIMEZONE="?"
+    )
+    assert outcome.code == 10
+    for name in ("BACKUP_TIME", "POSTGRES_PORT", "RETENTION_WEEKLY", "BACKUP_TIMEZONE"):
+        assert name in outcome.out
+
+
+def test_a_target_that_exists_is_refused_and_left_alone(operator: Operator) -> None:
+    """Loss prevented: a restore over the live database."""
+    operator.backup_id()
+    outcome = operator.run("restore", "latest", "--into", operator.variables["POSTGRES_DB"])
+    assert outcome.code == 70
+    assert "exists" in outcome.err
+
+
+def test_an_unknown_backup_is_named(operator: Operator) -> None:
+    """Loss prevented: a typing error at 3 a.m. that restores another backup than the one meant."""
+    operator.backup_id()
+    outcome = operator.run("show", "20010101T000000Z-AAAAAA")
+    assert outcome.code == 60
+    assert "20010101T000000Z-AAAAAA" in outcome.err
+
+
+def test_settings_in_a_dotenv_file_are_read_and_the_environment_wins(operator: Operator) -> None:
+    """Loss prevented: a backup of the wrong database because one of two places was ignored."""
+    (operator.directory / ".env").write_text("BACKUP_TIMEZONE=Asia/Tokyo\nPOSTGRES_DB=elsewhere\n")
+    outcome = operator.must("validate")
+    assert "Asia/Tokyo" in outcome.out
+    assert "elsewhere" not in outcome.out
+
+
+def test_secrets_may_come_from_files(operator: Operator) -> None:
+    """Loss prevented: a Docker secret that is ignored, and a backup without the key its owner believes in."""
+    for name in ("POSTGRES_PASSWORD", "BACKUP_ENCRYPTION_KEY"):
+        file = operator.directory / name
+        file.write_text(operator.variables[name] + "\n")
+        operator.variables[f"{name}_FILE"] = str(file)
+        del operator.variables[name]
+    assert operator.must("backup", "--json").json["encrypted"] is True

@@ -1,0 +1,112 @@
+"""An operator at the command line: an environment, a command, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recyclic_backups.cli.main import main
+from recyclic_backups.postgres.server import Server
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The report."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Operator:
+    """Runs commands in this process, in a working directory of its own, with exactly these variables."""
+
+    directory: Path
+    capture: pytest.CaptureFixture[str]
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, **overrides: str | None) -> Outcome:
+        """Run one command; ``overrides`` set or (None) remove variables for it."""
+        variables = {**self.variables, **{name: value for name, value in overrides.items() if value is not None}}
+        for name, value in overrides.items():
+            if value is None:
+                variables.pop(name, None)
+        self.capture.readouterr()
+        with _environment(variables), _working_directory(self.directory):
+            try:
+                code = main(arguments)
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else 1
+        printed = self.capture.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    def must(self, *arguments: str, **overrides: str | None) -> Outcome:
+        """Run a command that has to succeed."""
+        outcome = self.run(*arguments, **overrides)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    def backup_id(self, *arguments: str) -> str:
+        """Take a backup; its id."""
+        return str(self.must("backup", "--json", *arguments).json["backup_id"])
+
+    @property
+    def storage(self) -> Path:
+        """Where the backups are."""
+        return self.directory / "backups"
+
+    def stored(self) -> set[str]:
+        """Every file of the storage."""
+        if not self.storage.is_dir():
+            return set()
+        return {str(path.relative_to(self.storage)) for path in self.storage.rglob("*") if path.is_file()}
+
+
+def variables_of(server: Server, database: str) -> dict[str, str]:
+    """The settings that lead to a database."""
+    return {
+        "POSTGRES_HOST": server.host,
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_USER": server.user,
+        "POSTGRES_PASSWORD": server.password,
+        "POSTGRES_DB": database,
+        "BACKUP_LOCK_WAIT": "20",
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    kept = {name: before[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "PG_BIN") if name in before}
+    os.environ.clear()
+    os.environ.update({**kept, **variables})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _working_directory(directory: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
