@@ -179,7 +179,7 @@ def _within(expected: SequenceFingerprint, value: int) -> bool:
     before, after = expected.before.next_value, expected.after.next_value
     descending = expected.after.increment < 0
     wrapped = after > before if descending else after < before
-    if expected.after.cycle and wrapped:
+    if expected.after.cycles and wrapped:
         return value <= before or value >= after if descending else value >= before or value <= after
     return min(before, after) <= value <= max(before, after)
 

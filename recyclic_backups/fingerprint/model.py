@@ -9,15 +9,28 @@ what a newer one has dumped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.fingerprint.document import (
+    Json,
+    a_count,
+    a_decimal,
+    a_flag,
+    a_map,
+    a_text,
+    a_whole,
+    an_object,
+    nonsense,
+    optional,
+    packed,
+    packed_counts,
+    texts,
+    unpacked,
+)
 
 Level: TypeAlias = Literal["content", "counts", "off"]
-Json: TypeAlias = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class TableFingerprint:
 
     def to_json(self) -> Json:
         """The table as JSON; empty lists are left out."""
-        document: Json = {"rows": self.rows, "non_null": dict(self.non_null), "content": self.content}
+        document: Json = {"rows": self.rows, "non_null": packed(self.non_null), "content": self.content}
         if self.references:
             document["references"] = list(self.references)
         if self.partitions:
@@ -48,13 +61,13 @@ class TableFingerprint:
     @classmethod
     def from_json(cls, document: object) -> TableFingerprint:
         """The table that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
+        entry = an_object(document)
         return cls(
-            rows=_count(entry.get("rows")),
-            non_null=_map(entry.get("non_null"), _count),
-            content=_optional(entry.get("content"), _decimal),
-            references=_texts(entry.get("references", [])),
-            partitions=_texts(entry.get("partitions", [])),
+            rows=a_count(entry.get("rows")),
+            non_null=packed_counts(entry.get("non_null")),
+            content=optional(entry.get("content"), a_decimal),
+            references=texts(entry.get("references", [])),
+            partitions=texts(entry.get("partitions", [])),
         )
 
 
@@ -62,51 +75,54 @@ class TableFingerprint:
 class SequenceReading:
     """Where a sequence stands: ``last_value`` is handed out next unless ``is_called``.
 
-    The rest is what it takes to say what comes next; ``owned_by`` is the table of its column, if it has one.
+    ``minimum`` and ``maximum`` are set only for one that cycles: nothing else comes back from its end.
+    ``owned_by`` is the table of the column that owns it, if one does.
     """
 
     last_value: int
     is_called: bool
     increment: int = 1
-    minimum: int = 1
-    maximum: int = 2**63 - 1
-    cycle: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
     owned_by: str | None = None
+
+    @property
+    def cycles(self) -> bool:
+        """Whether it starts again at its end."""
+        return self.minimum is not None and self.maximum is not None
 
     @property
     def next_value(self) -> int:
         """What ``nextval`` would give; past the end of a cycling sequence, its beginning."""
         value = self.last_value + (self.increment if self.is_called else 0)
-        if self.cycle and value > self.maximum:
-            return self.minimum
-        if self.cycle and value < self.minimum:
-            return self.maximum
-        return value
+        if self.minimum is None or self.maximum is None or self.minimum <= value <= self.maximum:
+            return value
+        return self.minimum if self.increment > 0 else self.maximum
 
     def to_json(self) -> Json:
-        """The reading as JSON, numbers as decimal strings."""
-        return {
-            "last_value": str(self.last_value),
-            "is_called": self.is_called,
-            "increment": str(self.increment),
-            "minimum": str(self.minimum),
-            "maximum": str(self.maximum),
-            "cycle": self.cycle,
-            "owned_by": self.owned_by,
-        }
+        """The reading as JSON, numbers as decimal strings; what is as usual is left out."""
+        document: Json = {"last_value": str(self.last_value), "is_called": self.is_called}
+        if self.increment != 1:
+            document["increment"] = str(self.increment)
+        if self.minimum is not None:
+            document["minimum"] = str(self.minimum)
+        if self.maximum is not None:
+            document["maximum"] = str(self.maximum)
+        if self.owned_by is not None:
+            document["owned_by"] = self.owned_by
+        return document
 
     @classmethod
     def from_json(cls, document: object) -> SequenceReading:
         """The reading that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
+        entry = an_object(document)
         return cls(
-            last_value=int(_decimal(entry.get("last_value"))),
-            is_called=_flag(entry.get("is_called")),
-            increment=int(_decimal(entry.get("increment"))),
-            minimum=int(_decimal(entry.get("minimum"))),
-            maximum=int(_decimal(entry.get("maximum"))),
-            cycle=_flag(entry.get("cycle")),
-            owned_by=_optional(entry.get("owned_by"), _text),
+            last_value=a_whole(entry.get("last_value")),
+            is_called=a_flag(entry.get("is_called")),
+            increment=a_whole(entry.get("increment", "1")),
+            minimum=optional(entry.get("minimum"), a_whole),
+            maximum=optional(entry.get("maximum"), a_whole),
+            owned_by=optional(entry.get("owned_by"), a_text),
         )
 
 
@@ -137,9 +153,9 @@ class SequenceFingerprint:
     @classmethod
     def from_json(cls, document: object) -> SequenceFingerprint:
         """The sequence that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
-        before = _optional(entry.get("before"), SequenceReading.from_json)
-        after = _optional(entry["after"], SequenceReading.from_json) if "after" in entry else before
+        entry = an_object(document)
+        before = optional(entry.get("before"), SequenceReading.from_json)
+        after = optional(entry["after"], SequenceReading.from_json) if "after" in entry else before
         return cls(before=before, after=after)
 
 
@@ -157,8 +173,8 @@ class MaterializedViewFingerprint:
     @classmethod
     def from_json(cls, document: object) -> MaterializedViewFingerprint:
         """The view that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
-        return cls(populated=_flag(entry.get("populated")), rows=_optional(entry.get("rows"), _count))
+        entry = an_object(document)
+        return cls(populated=a_flag(entry.get("populated")), rows=optional(entry.get("rows"), a_count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +198,12 @@ class LargeObjectsFingerprint:
     @classmethod
     def from_json(cls, document: object) -> LargeObjectsFingerprint:
         """The large objects that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
+        entry = an_object(document)
         return cls(
-            count=_count(entry.get("count")),
-            total_bytes=_count(entry.get("total_bytes")),
-            content=_optional(entry.get("content"), _decimal),
-            ownership=_optional(entry.get("ownership"), _decimal),
+            count=a_count(entry.get("count")),
+            total_bytes=a_count(entry.get("total_bytes")),
+            content=optional(entry.get("content"), a_decimal),
+            ownership=optional(entry.get("ownership"), a_decimal),
         )
 
 
@@ -213,11 +229,11 @@ class RoleFingerprint:
     @classmethod
     def from_json(cls, document: object) -> RoleFingerprint:
         """The role that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
+        entry = an_object(document)
         return cls(
-            attributes=_texts(entry.get("attributes")),
-            member_of=_texts(entry.get("member_of")),
-            settings=_map(entry.get("settings"), _text),
+            attributes=texts(entry.get("attributes")),
+            member_of=texts(entry.get("member_of")),
+            settings=a_map(entry.get("settings"), a_text),
         )
 
 
@@ -286,81 +302,27 @@ class Fingerprint:
             "large_objects": self.large_objects.to_json(),
             "roles": {name: item.to_json() for name, item in sorted(self.roles.items())},
             "extensions": dict(sorted(self.extensions.items())),
-            "schema": None if self.schema is None else dict(sorted(self.schema.items())),
-            "listing": dict(sorted(self.listing.items())),
+            "schema": None if self.schema is None else packed(self.schema),
+            "listing": packed(self.listing),
         }
 
     @classmethod
     def from_json(cls, document: object) -> Fingerprint:
         """The fingerprint that ``to_json`` wrote. Raises DamagedData."""
-        entry = _object(document)
+        entry = an_object(document)
         level = entry.get("level")
         if level not in get_args(Level):
-            raise _nonsense("level", level)
+            raise nonsense("level", level)
         if level == "off":
             return cls(level="off")
         return cls(
             level=cast(Level, level),
-            tables=_map(entry.get("tables"), TableFingerprint.from_json),
-            sequences=_map(entry.get("sequences"), SequenceFingerprint.from_json),
-            materialized_views=_map(entry.get("materialized_views"), MaterializedViewFingerprint.from_json),
+            tables=a_map(entry.get("tables"), TableFingerprint.from_json),
+            sequences=a_map(entry.get("sequences"), SequenceFingerprint.from_json),
+            materialized_views=a_map(entry.get("materialized_views"), MaterializedViewFingerprint.from_json),
             large_objects=LargeObjectsFingerprint.from_json(entry.get("large_objects")),
-            roles=_map(entry.get("roles"), RoleFingerprint.from_json),
-            extensions=_map(entry.get("extensions"), _text),
-            schema=_optional(entry.get("schema"), lambda value: _map(value, _text)),
-            listing=_map(entry.get("listing"), _text),
+            roles=a_map(entry.get("roles"), RoleFingerprint.from_json),
+            extensions=a_map(entry.get("extensions"), a_text),
+            schema=optional(entry.get("schema"), unpacked),
+            listing=unpacked(entry.get("listing")),
         )
-
-
-def _nonsense(expected: str, found: object) -> DamagedData:
-    return DamagedData(
-        f"the fingerprint cannot be read: {expected} expected, found {type(found).__name__}",
-        "the manifest was changed after it was written; verify this backup and restore another one",
-    )
-
-
-def _object(value: object) -> Json:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise _nonsense("an object", value)
-    return value
-
-
-def _map(value: object, read: Callable[[object], T]) -> dict[str, T]:
-    return {key: read(item) for key, item in _object(value).items()}
-
-
-def _optional(value: object, read: Callable[[object], T]) -> T | None:
-    return None if value is None else read(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _nonsense("a text", value)
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise _nonsense("a list", value)
-    return tuple(_text(item) for item in value)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _nonsense("true or false", value)
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _nonsense("a count", value)
-    return value
-
-
-def _decimal(value: object) -> str:
-    text = _text(value)
-    # Python refuses to parse thousands of digits; no sum of 64-bit hashes has more than 40.
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 40):
-        raise _nonsense("a decimal number", value)
-    return text

@@ -81,9 +81,8 @@ def _read(connection: Connection) -> dict[str, SequenceReading]:
                 last_value=last_value,
                 is_called=is_called,
                 increment=increment,
-                minimum=minimum,
-                maximum=maximum,
-                cycle=cycle,
+                minimum=minimum if cycle else None,
+                maximum=maximum if cycle else None,
                 owned_by=None if owner_table is None else qualified_name(owner_schema, owner_table),
             )
     return readings

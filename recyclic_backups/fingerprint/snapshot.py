@@ -4,6 +4,10 @@ The order matters. A snapshot does not protect from TRUNCATE: a table truncated 
 and before its rows were read is seen empty (https://www.postgresql.org/docs/15/mvcc-caveats.html). LOCK
 TABLE does not take the transaction's snapshot (https://www.postgresql.org/docs/15/sql-lock.html), so the
 locks come first. What was created or dropped in the meantime shows when the list is read again.
+
+A TRUNCATE that comes now waits in a queue for our locks, and whoever asks for the table after it waits behind
+it, even to read: hence :func:`read.read_fingerprint` over the holding connection, and hence pg_dump needs a
+``--lock-wait-timeout`` and another try for the moment between our locks and its own.
 """
 
 from __future__ import annotations

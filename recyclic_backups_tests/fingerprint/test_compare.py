@@ -19,8 +19,8 @@ from recyclic_backups.fingerprint.model import (
 )
 
 UP = SequenceReading(120, True)
-DOWN = SequenceReading(-10, True, increment=-5, minimum=-1000, maximum=-1)
-ROUND = SequenceReading(9, True, maximum=10, cycle=True)
+DOWN = SequenceReading(-10, True, increment=-5)
+ROUND = SequenceReading(9, True, minimum=1, maximum=10)
 
 
 def _differences(before: SequenceReading, after: SequenceReading, found: SequenceReading) -> tuple[str, ...]:

@@ -41,9 +41,8 @@ readings = st.builds(
     last_value=longs,
     is_called=st.booleans(),
     increment=longs,
-    minimum=longs,
-    maximum=longs,
-    cycle=st.booleans(),
+    minimum=st.none() | longs,
+    maximum=st.none() | longs,
     owned_by=st.none() | names,
 )
 large_objects = st.builds(

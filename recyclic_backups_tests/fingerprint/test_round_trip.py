@@ -70,12 +70,18 @@ def test_a_restore_into_a_newer_version_is_equal(
 
 def test_a_backup_s_fingerprint_is_of_its_snapshot(club: Club) -> None:
     """Rows written while pg_dump runs are not in the dump: a fingerprint of later rows would call it damaged."""
+    told: list[tuple[str, int]] = []
     with reading_session(club.server, club.database) as connection:
         before = read_sequences(connection)
         with snapshot(club.server, club.database, lock_timeout_seconds=10) as held:
             club.execute("INSERT INTO public.sales (sold_at) VALUES (now()); DELETE FROM public.things")
             dumped = read_fingerprint(
-                club.server, club.database, level="content", held=held, sequences_before=before
+                club.server,
+                club.database,
+                level="content",
+                held=held,
+                sequences_before=before,
+                progress=lambda name, rows: told.append((name, rows)),
             )
             imported = read_fingerprint(
                 club.server,
@@ -86,6 +92,7 @@ def test_a_backup_s_fingerprint_is_of_its_snapshot(club: Club) -> None:
             )
         after = read_sequences(connection)
     assert dumped == imported
+    assert told == [(name, table.rows) for name, table in dumped.tables.items()]
     assert dumped.tables["public.sales"].rows == 20
     fingerprint = dumped.with_sequences_after(after)
     sequence = fingerprint.sequences["public.sale_number"]
