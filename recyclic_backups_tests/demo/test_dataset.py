@@ -43,12 +43,12 @@ def content_hash(server: Server, database: str) -> str:
 
 @pytest.mark.parametrize("major", [15, 16, 18])
 def test_the_content_is_the_same_on_every_major_version(
-    major: int, installations_by_major: dict[int, Installation], tmp_path: Path
+    major: int, installations_by_major: dict[int, Installation], scratch_directory: Path
 ) -> None:
     """A demonstration that compares two databases proves nothing if they differ by chance."""
     if major not in installations_by_major:
         pytest.skip(f"PostgreSQL {major} is not installed here")
-    with ScratchCluster.start(installations_by_major[major], tmp_path) as cluster:
+    with ScratchCluster.start(installations_by_major[major], scratch_directory) as cluster:
         with cluster.server.connect("postgres") as connection:
             connection.execute("CREATE DATABASE filled TEMPLATE template0")
         fill(cluster.server, "filled", scale=TINY, today=TODAY)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import gettempdir
 
 import pytest
 
@@ -86,7 +85,7 @@ def test_a_stopped_cluster_starts_again_with_new_settings(cluster: ScratchCluste
 
 
 def test_a_port_taken_meanwhile_is_not_the_end(
-    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, scratch_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two drills at once must not end in `could not bind`, nor in each other's server."""
     free_port = scratch._free_port
@@ -95,29 +94,32 @@ def test_a_port_taken_meanwhile_is_not_the_end(
         taken.listen()
         ports = [taken.getsockname()[1]]
         monkeypatch.setattr(scratch, "_free_port", lambda: ports.pop() if ports else free_port())
-        with ScratchCluster.start(installation, tmp_path) as cluster:
+        with ScratchCluster.start(installation, scratch_directory) as cluster:
             assert not ports
             assert cluster.server.port != taken.getsockname()[1]
             assert one(cluster.server, "SELECT 1") == 1
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
-    installation: Installation, tmp_path: Path
+    installation: Installation, scratch_directory: Path
 ) -> None:
     """A drill that fails must name the setting, not time out, and must not leave files behind."""
-    before = set(Path(gettempdir()).glob("recyclic-*")) | set(tmp_path.iterdir())
+    place = scratch_directory / "fails"
+    place.mkdir()
+    place.chmod(0o1777)
     with (
         pytest.raises(ProgramFailed, match='"shared_buffers"'),
-        ScratchCluster.start(installation, tmp_path, settings={"shared_buffers": "plenty"}),
+        ScratchCluster.start(installation, place, settings={"shared_buffers": "plenty"}),
     ):
         pass
     with pytest.raises(ProgramFailed, match="initdb failed"):
-        ScratchCluster.start(installation, tmp_path, locale="tlh_QO.UTF-8").__enter__()
-    after = set(Path(gettempdir()).glob("recyclic-*")) | set(tmp_path.iterdir())
-    assert not {path for path in after - before if path.stat().st_uid == os.geteuid()}
+        ScratchCluster.start(installation, place, locale="tlh_QO.UTF-8").__enter__()
+    place.rmdir()  # empty
 
 
-def test_an_error_inside_the_block_still_ends_the_server(installation: Installation, tmp_path: Path) -> None:
+def test_an_error_inside_the_block_still_ends_the_server(
+    installation: Installation, scratch_directory: Path
+) -> None:
     """A failed comparison must not leave a copy of production running."""
     started = []
 
@@ -125,14 +127,19 @@ def test_an_error_inside_the_block_still_ends_the_server(installation: Installat
         started.append((cluster.home, postmaster_pid(cluster.data_directory)))
         raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match="mine"), ScratchCluster.start(installation, tmp_path) as cluster:
+    with (
+        pytest.raises(RuntimeError, match="mine"),
+        ScratchCluster.start(installation, scratch_directory) as cluster,
+    ):
         fail(cluster)
     ((home, pid),) = started
     wait_until_gone(pid)
     assert not home.exists()
 
 
-def test_a_cluster_does_not_outlive_a_killed_owner(installation: Installation, tmp_path: Path) -> None:
+def test_a_cluster_does_not_outlive_a_killed_owner(
+    installation: Installation, scratch_directory: Path
+) -> None:
     """The out-of-memory killer must not leave a server with a copy of production, nor its files."""
     script = (
         "import sys, time\n"
@@ -145,7 +152,7 @@ def test_a_cluster_does_not_outlive_a_killed_owner(installation: Installation, t
     )
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(installation.directory), str(tmp_path)],
+        [sys.executable, "-c", script, str(installation.directory), str(scratch_directory)],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root},
         text=True,
@@ -183,7 +190,7 @@ def test_a_closed_directory_stays_closed_and_a_long_path_breaks_no_socket(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
 def test_programs_that_the_servers_user_cannot_reach_are_copied(
-    installations_by_major: dict[int, Installation], tmp_path: Path
+    installations_by_major: dict[int, Installation], tmp_path: Path, scratch_directory: Path
 ) -> None:
     """A virtual environment below /root is closed to the user that runs the server."""
     wheel = next(
@@ -195,7 +202,7 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
     closed.mkdir(mode=0o700)
     (closed / "install").symlink_to(wheel.directory.parent)
     hidden = Installation(closed / "install" / "bin", wheel.major, wheel.version, wheel.programs)
-    with ScratchCluster.start(hidden, tmp_path) as cluster:
+    with ScratchCluster.start(hidden, scratch_directory) as cluster:
         assert cluster.installation.directory.is_relative_to(cluster.home)
         assert one(cluster.server, "SHOW server_version") == wheel.version
 
