@@ -50,9 +50,9 @@ def read_fingerprint(
     the database is one to be compared, a restored one: it is read as it stands now, and *all* roles of its
     server are listed, because a role can be there without the restored database referring to it.
 
-    ``schema_text`` is the output of ``pg_dump --schema-only`` by the same program that the other side's
-    comes from. Sequences that were not read before and after are read now. ``progress`` is called with each
-    table's name and rows.
+    ``schema_text`` is the output of ``pg_dump --schema-only``, by the same program that the other side's
+    comes from and with SCHEMA_DUMP_ENVIRONMENT (see :mod:`schema_text`). Sequences that were not read before
+    and after are read now. ``progress`` is called with each table's name and rows.
     """
     if level == "off":
         return Fingerprint(level="off")

@@ -11,6 +11,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+# What pg_dump needs in its environment for the text to be comparable. It fixes the other settings, but writes
+# constants of type timestamptz (bounds of partitions, defaults) in the database's own time zone, and a restored
+# database may not have that yet. Not for pg_restore: it refreshes materialized views, in the database's zone.
+SCHEMA_DUMP_ENVIRONMENT = {"PGTZ": "UTC"}
+
 _HEADER = re.compile(
     r"^--\n(?:-- TOC entry .*\n)?(?:-- Dependencies: .*\n)?"
     r"-- (?:Data for )?Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>.*); "

@@ -45,6 +45,9 @@ CREATE TABLE public.visits (day date NOT NULL, member integer REFERENCES public.
 CREATE TABLE public.visits_2025 PARTITION OF public.visits FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 CREATE TABLE public.visits_2026 PARTITION OF public.visits FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 CREATE INDEX ON public.visits (member);
+CREATE TABLE public.events (at timestamptz DEFAULT '2026-01-01 00:00+00') PARTITION BY RANGE (at);
+CREATE TABLE public.events_2026 PARTITION OF public.events
+    FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2027-01-01 00:00+00');
 INSERT INTO public.visits SELECT date '2025-12-01' + n, n, 'seen' FROM generate_series(1, 40) n;
 
 CREATE TABLE public.things (name text, price numeric, label text);

@@ -10,6 +10,7 @@ import pytest
 
 from recyclic_backups.fingerprint.model import Fingerprint, Level
 from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.fingerprint.schema_text import SCHEMA_DUMP_ENVIRONMENT
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, dump_argv
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -45,7 +46,8 @@ class Club:
         argv = dump_argv(
             self.installation, database=self.database, snapshot="", lock_wait_seconds=10, schema_only=True
         )
-        return run(argv, self.server.environment(self.database), timeout_seconds=60).stdout.decode()
+        environment = {**self.server.environment(self.database), **SCHEMA_DUMP_ENVIRONMENT}
+        return run(argv, environment, timeout_seconds=60).stdout.decode()
 
     def fingerprint(self, level: Level = "content", *, schema: bool = True) -> Fingerprint:
         """Its fingerprint as it stands."""

@@ -45,6 +45,12 @@ def test_a_restored_dump_is_equal(club_template: Club, intact: Fingerprint, data
     assert restored.rows == intact.rows == 50 + 20 + 40 + 3 + 5 + 1 + 1
 
 
+def test_the_time_zone_of_a_database_is_no_difference(club: Club, intact: Fingerprint) -> None:
+    """Settings of a database come back after its definitions: partitions by time must not look changed till then."""
+    club.execute(f"ALTER DATABASE {club.database} SET timezone = 'Europe/Paris'")
+    assert compare(intact, club.fingerprint(), same_major=True).equal
+
+
 def test_a_restore_into_a_newer_version_is_equal(
     installations_by_major: dict[int, Installation], tmp_path: Path
 ) -> None:
