@@ -47,7 +47,7 @@ def decode(data: bytes, name: str) -> dict[str, Any]:
         document = json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_not_finite
         )
-        if "\\ud" in text.lower():  # an escaped surrogate, perhaps half of a pair
+        if "\\ud" in text or "\\uD" in text:  # an escaped surrogate, perhaps half of a pair
             canonical({"": document})
     except (ValueError, RecursionError):
         raise DamagedData(f"{name} is damaged: it is not a JSON document") from None

@@ -397,7 +397,7 @@ def test_install_writes_what_is_missing_or_old_and_nothing_else(tmp_path: Path) 
 
 def test_the_keyring_and_the_script_agree_on_every_kind_of_passphrase(tmp_path: Path) -> None:
     """Both readers must call the same text full-entropy, or one of them opens nothing."""
-    for number, passphrase in enumerate((PASSPHRASE, "-" * 42 + "8=", "A" * 42 + "B=")):
+    for number, passphrase in enumerate((PASSPHRASE, "-" * 42 + "8=", "-" + "/" * 41 + "w=")):
         storage = Storage(tmp_path / str(number), passphrase)
         storage.backup(contents={"main.dump": b"PGDMP"})
         result = storage.recover("extract", "latest", "--stdout")
