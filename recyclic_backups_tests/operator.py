@@ -58,7 +58,7 @@ class Operator:
     def must(self, *arguments: str, **overrides: str | None) -> Outcome:
         """Run a command that has to succeed."""
         outcome = self.run(*arguments, **overrides)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code == 0, f"exit code {outcome.code}: {outcome.err or outcome.out[-2000:]}"
         return outcome
 
     def backup_id(self, *arguments: str) -> str:
@@ -91,8 +91,8 @@ def variables_of(server: Server, database: str) -> dict[str, str]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    kept = {name: before[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "PG_BIN") if name in before}
+    before: dict[str, str] = dict(os.environ)
+    kept: dict[str, str] = {name: before[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "PG_BIN") if name in before}
     os.environ.clear()
     os.environ.update({**kept, **variables})
     try:

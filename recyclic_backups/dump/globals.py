@@ -38,7 +38,9 @@ _ROLES = """
         pg_catalog.shobj_description(oid, 'pg_authid')
     FROM {source} WHERE rolname !~ '^pg_' ORDER BY rolname
 """
-_WITH_HASH = "CASE WHEN rolpassword IS NOT NULL THEN 'PASSWORD ' || pg_catalog.quote_literal(rolpassword) END,"
+_WITH_HASH = (
+    "CASE WHEN rolpassword IS NOT NULL THEN 'PASSWORD ' || pg_catalog.quote_literal(rolpassword) END,"
+)
 # Since 16 a membership has options of its own (https://www.postgresql.org/docs/16/sql-grant.html).
 _MEMBERSHIPS = """
     SELECT g.rolname, m.rolname, a.admin_option{options}

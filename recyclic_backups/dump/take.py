@@ -15,6 +15,7 @@ from recyclic_backups.catalog.objects import READ_BYTES, write_object
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
+from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.dump.facts import read_server_facts
 from recyclic_backups.dump.globals import read_globals
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
@@ -28,7 +29,7 @@ from recyclic_backups.fingerprint.read import (
     sequences_between,
     snapshot,
 )
-from recyclic_backups.postgres.process import PipedProcess, run
+from recyclic_backups.postgres.process import PipedProcess
 from recyclic_backups.postgres.programs import Installation, choose, dump_argv
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.progress import SILENT, Progress
@@ -167,22 +168,21 @@ class _Attempt:
         """What the snapshot contains, by queries of our own and by the text of ``pg_dump --schema-only``."""
         if self.options.fingerprint == "off":
             return None
-        argv = dump_argv(
+        definitions = read_definitions(
+            self.server,
+            self.repository.database,
             self.installation,
-            database=self.repository.database,
             snapshot=held.identifier,
             lock_wait_seconds=self.options.lock_timeout_seconds,
-            schema_only=True,
+            timeout_seconds=self.options.timeout_seconds,
         )
-        environment = self.server.environment(self.repository.database)
-        schema = run(argv, environment, timeout_seconds=self.options.timeout_seconds, nice=True)
         return read_fingerprint(
             self.server,
             self.repository.database,
             level=self.options.fingerprint,
             held=held,
             sequences_before=sequences_before,
-            schema_text=schema.stdout.decode(errors="surrogateescape"),
+            schema_text=definitions,
         )
 
     def store_text(self, base_name: str, text: str) -> BackupObject:

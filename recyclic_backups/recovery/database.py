@@ -89,36 +89,54 @@ def drop_database(connection: Connection, name: str) -> None:
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def give_properties(connection: Connection, name: str, facts: ServerFacts) -> None:
-    """Owner, grants, settings and comment, as the source had them. Needs the roles to exist."""
+def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> None:
+    """Owner and grants, as the source had them. Needs the roles to exist."""
     from psycopg import sql  # noqa: PLC0415
 
     database = sql.Identifier(name)
     connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner)))
-    if facts.acl is not None:
-        # From the defaults of a new database to exactly what was recorded, the owner's own rights included.
-        for grantee in (sql.SQL("PUBLIC"), sql.Identifier(facts.owner)):
-            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, grantee))
-        for grant in facts.acl:
-            statement = sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                sql.SQL(_privilege(str(grant["privilege"]))),
-                database,
-                sql.SQL("PUBLIC") if grant["grantee"] is None else sql.Identifier(str(grant["grantee"])),
-                sql.SQL(" WITH GRANT OPTION" if grant.get("grantable") else ""),
-            )
-            connection.execute(statement)
+    if facts.acl is None:
+        return
+    # From the defaults of a new database to exactly what was recorded, the owner's own rights included.
+    for grantee in (sql.SQL("PUBLIC"), sql.Identifier(facts.owner)):
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, grantee))
+    for grant in facts.acl:
+        statement = sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
+            sql.SQL(_privilege(str(grant["privilege"]))),
+            database,
+            sql.SQL("PUBLIC") if grant["grantee"] is None else sql.Identifier(str(grant["grantee"])),
+            sql.SQL(" WITH GRANT OPTION" if grant.get("grantable") else ""),
+        )
+        connection.execute(statement)
+
+
+def give_settings(connection: Connection, name: str, facts: ServerFacts, *, roles: bool) -> list[str]:
+    """Settings and comment, as the source had them; those of single roles only with ``roles``.
+
+    Returns notes about settings that this role may not make, or that the server does not know.
+    """
+    from psycopg import errors, sql  # noqa: PLC0415
+
+    database = sql.Identifier(name)
+    notes = []
     for setting in facts.settings:
         target = sql.SQL("DATABASE {}").format(database)
         if "role" in setting:
+            if not roles:
+                continue
             target = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting["role"]), database)
         value = sql.SQL(setting_value(setting["name"], setting["value"]))
-        connection.execute(
-            sql.SQL("ALTER {} SET {} TO {}").format(target, sql.Identifier(setting["name"]), value)
-        )
+        try:
+            connection.execute(
+                sql.SQL("ALTER {} SET {} TO {}").format(target, sql.Identifier(setting["name"]), value)
+            )
+        except (errors.InsufficientPrivilege, errors.UndefinedObject, errors.InvalidParameterValue):
+            notes.append(f"the setting {setting['name']} of the database could not be given")
     if facts.comment is not None:
         connection.execute(
             sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
         )
+    return notes
 
 
 def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: bool) -> list[str]:

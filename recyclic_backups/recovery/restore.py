@@ -18,12 +18,12 @@ from recyclic_backups.catalog.moments import compact, to_text
 from recyclic_backups.catalog.objects import READ_BYTES, read_object
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
-from recyclic_backups.postgres.process import run
-from recyclic_backups.postgres.programs import Installation, choose, dump_argv
+from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
@@ -121,7 +121,7 @@ def restore(
         attempt.fill(beside, installation)
         with attempt.phase("compare"):
             comparison = attempt.compare_with(beside, installation)
-        notes = _record(repository, manifest, attempt, comparison, clock())
+        attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
         kept_as, name = None, beside
         if comparison.equal is not False:
             with attempt.phase("swap"):
@@ -137,7 +137,7 @@ def restore(
         created_roles=created_roles,
         selection=selection,
         kept_as=kept_as,
-        notes=[*notes, *(manifest.notes if created_roles else ())],
+        notes=[*attempt.notes, *(manifest.notes if created_roles else ())],
     )
 
 
@@ -154,6 +154,7 @@ class _Attempt:
     expected: Fingerprint | None
     progress: Progress
     phases: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def archive_major(self) -> int:
@@ -254,9 +255,13 @@ class _Attempt:
         with self.phase("statistics"), self.server.connect(name) as connection:
             # A dump holds no planner statistics: without them the first morning is slow.
             connection.execute("ANALYZE")
-        if not self.options.no_owner:
-            with self.phase("properties"), databases.maintenance(self.server) as connection:
-                databases.give_properties(connection, name, self.manifest.server)
+        with self.phase("properties"), databases.maintenance(self.server) as connection:
+            facts = self.manifest.server
+            if not self.options.no_owner:
+                databases.give_ownership(connection, name, facts)
+            self.notes.extend(
+                databases.give_settings(connection, name, facts, roles=not self.options.no_owner)
+            )
 
     def compare_with(self, name: str, installation: Installation) -> Comparison:
         """The restored database against the fingerprint of the backup's own snapshot."""
@@ -271,11 +276,14 @@ class _Attempt:
         same_program = installation.major == self.archive_major
         schema_text = None
         if same_major and same_program and self.selection is None:
-            argv = dump_argv(installation, database=name, snapshot="", lock_wait_seconds=60, schema_only=True)
-            text = run(
-                argv, self.server.environment(name), timeout_seconds=self.options.timeout_seconds
-            ).stdout
-            schema_text = text.decode(errors="surrogateescape")
+            schema_text = read_definitions(
+                self.server,
+                name,
+                installation,
+                snapshot="",
+                lock_wait_seconds=60,
+                timeout_seconds=self.options.timeout_seconds,
+            )
         actual = read_fingerprint(self.server, name, level=self.expected.level, schema_text=schema_text)
         return compare(
             self.expected,

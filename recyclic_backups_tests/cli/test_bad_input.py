@@ -30,7 +30,12 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
         10,
         "BACKUP_ENCRYPTION_KEY_FILE",
     ),
-    "storage whose parent is missing": (("backup",), {"BACKUP_STORAGE": "file:///no/such/parent"}, 30, "/no/such"),
+    "storage whose parent is missing": (
+        ("backup",),
+        {"BACKUP_STORAGE": "file:///no/such/parent"},
+        30,
+        "/no/such",
+    ),
     "storage that is a file": (("backup",), {"BACKUP_STORAGE": "file:///etc/passwd"}, 30, "/etc/passwd"),
     "storage of an unknown kind": (("backup",), {"BACKUP_STORAGE": "ftp://host/path"}, 10, "BACKUP_STORAGE"),
     "PG_BIN without programs": (("backup",), {"PG_BIN": "/etc"}, 10, "/etc"),
@@ -45,7 +50,12 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
     "nonsense alert": (("validate",), {"ALERT_DISK_SPACE_WARNING": "much"}, 10, "ALERT_DISK_SPACE_WARNING"),
     "nonsense sslmode": (("validate",), {"POSTGRES_SSLMODE": "maybe"}, 10, "POSTGRES_SSLMODE"),
     "nonsense locale": (("validate",), {"BACKUP_LOCALE": "tlh"}, 10, "BACKUP_LOCALE"),
-    "nonsense drill server": (("validate",), {"DRILL_SERVER_URL": "http://s3cret@x/"}, 10, "DRILL_SERVER_URL"),
+    "nonsense drill server": (
+        ("validate",),
+        {"DRILL_SERVER_URL": "http://s3cret@x/"},
+        10,
+        "DRILL_SERVER_URL",
+    ),
     "empty catalog": (("restore", "latest", "--into", "new"), {}, 60, "no backup"),
     "empty catalog to verify": (("verify",), {}, 60, "no backup"),
     "empty catalog to show": (("show", "latest"), {}, 60, "no backup"),
@@ -63,7 +73,13 @@ def test_bad_input_ends_in_a_sentence_a_hint_and_its_exit_code(operator: Operato
     assert words in said
     assert "Traceback" not in said
     assert not any(name.endswith("manifest.json") for name in operator.stored())
-    for secret in (PASSPHRASE, operator.variables["POSTGRES_PASSWORD"], "wr0ng-secret", "sh0rt-secret", "s3cret"):
+    for secret in (
+        PASSPHRASE,
+        operator.variables["POSTGRES_PASSWORD"],
+        "wr0ng-secret",
+        "sh0rt-secret",
+        "s3cret",
+    ):
         assert secret not in said
 
 

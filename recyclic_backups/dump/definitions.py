@@ -1,0 +1,33 @@
+"""The definitions of a database as the text that pg_dump writes: what fingerprints of one version compare."""
+
+from __future__ import annotations
+
+from recyclic_backups.postgres.process import run
+from recyclic_backups.postgres.programs import Installation, dump_argv
+from recyclic_backups.postgres.server import Server
+
+
+def read_definitions(
+    server: Server,
+    database: str,
+    installation: Installation,
+    *,
+    snapshot: str,
+    lock_wait_seconds: int,
+    timeout_seconds: float,
+) -> str:
+    """The output of ``pg_dump --schema-only``, of an exported snapshot unless ``snapshot`` is empty.
+
+    Always in UTC: bounds of partitions are printed in the session's time zone, which is a setting of the database.
+    Raises ProgramFailed.
+    """
+    argv = dump_argv(
+        installation,
+        database=database,
+        snapshot=snapshot,
+        lock_wait_seconds=lock_wait_seconds,
+        schema_only=True,
+    )
+    environment = {**server.environment(database), "PGTZ": "UTC"}
+    finished = run(argv, environment, timeout_seconds=timeout_seconds, nice=True)
+    return finished.stdout.decode(errors="surrogateescape")
