@@ -141,14 +141,16 @@ def _confirm(
     manifest = backup.manifest
     age = human_seconds((render.now() - backup.as_of).total_seconds())
     render.say(f"restore   {backup.backup_id} ({human_bytes(manifest.stored_bytes)} stored)")
-    render.say(
-        f"of        {render.local_time(backup.as_of, settings.calendar.timezone)}: what changed in the {age} since is lost"
-    )
+    content_of = render.local_time(backup.as_of, settings.calendar.timezone)
+    render.say(f"of        {content_of}: what changed in the {age} since is lost")
     proven = render.local_time(backup.proven_at, settings.calendar.timezone)
     render.say(f"proven    {'never yet' if backup.proven_at is None else proven}")
     if options.merge_into:
         tables = ", ".join([*options.table, *(f"{schema}.*" for schema in options.schema)])
-        render.say(f"into      the rows of {tables} in {options.merge_into!r} on {server.label}")
+        render.say(
+            f"into      {options.merge_into!r} on {server.label}: the rows of {tables} become those of the backup;"
+        )
+        render.say("          rows it does not have go, and are kept in a database beside")
     else:
         render.say(
             f"replaces  {into!r} on {server.label}, which is kept under another name; its sessions are ended"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recyclic_backups.fingerprint.schema_text import SCHEMA_DUMP_ENVIRONMENT
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, dump_argv
 from recyclic_backups.postgres.server import Server
@@ -18,7 +19,6 @@ def read_definitions(
 ) -> str:
     """The output of ``pg_dump --schema-only``, of an exported snapshot unless ``snapshot`` is empty.
 
-    Always in UTC: bounds of partitions are printed in the session's time zone, which is a setting of the database.
     Raises ProgramFailed.
     """
     argv = dump_argv(
@@ -28,6 +28,6 @@ def read_definitions(
         lock_wait_seconds=lock_wait_seconds,
         schema_only=True,
     )
-    environment = {**server.environment(database), "PGTZ": "UTC"}
+    environment = {**server.environment(database), **SCHEMA_DUMP_ENVIRONMENT}
     finished = run(argv, environment, timeout_seconds=timeout_seconds, nice=True)
     return finished.stdout.decode(errors="surrogateescape")

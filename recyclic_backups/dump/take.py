@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from recyclic_backups.catalog.layout import new_backup_id
@@ -26,7 +26,6 @@ from recyclic_backups.fingerprint.read import (
     Snapshot,
     read_fingerprint,
     read_sequences,
-    sequences_between,
     snapshot,
 )
 from recyclic_backups.postgres.process import PipedProcess
@@ -100,8 +99,7 @@ def take(
             with server.connect(database) as connection:
                 sequences_after = read_sequences(connection)
             if fingerprint is not None:
-                around = sequences_between(tuple(fingerprint.sequences), sequences_before, sequences_after)
-                fingerprint = replace(fingerprint, sequences=around)
+                fingerprint = fingerprint.with_sequences_after(sequences_after)
             finished_at = clock()
             manifest = Manifest(
                 backup_id=backup_id,

@@ -300,7 +300,7 @@ def _start(
     inherited = {name: value for name in _INHERITED if (value := os.environ.get(name)) is not None}
     try:
         process = subprocess.Popen(
-            [*_dies_with_us(), *argv],
+            [*dies_with_us(), *argv],
             # Messages in English, since they are read by the expressions above.
             env={**inherited, "LC_ALL": "C", **environment},
             stdin=stdin,
@@ -322,7 +322,8 @@ def _start(
 
 
 @lru_cache(maxsize=1)
-def _dies_with_us() -> tuple[str, ...]:
+def dies_with_us() -> tuple[str, ...]:
+    """What to put before a program's argument list so that it ends with us; nothing where util-linux is missing."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return ()

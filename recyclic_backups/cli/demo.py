@@ -1,0 +1,139 @@
+"""``demo``: see it work in two minutes, without any configuration and without touching any."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.demo.stage import Stage
+    from recyclic_backups.recovery.restore import RestoreReport
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "demo",
+        help="see it work: a database of its own, backed up by Dagster, restored and compared",
+        description="Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
+        "restores the backup, compares, and leaves Dagster's UI running until Ctrl-C. Reads no settings and no .env.",
+    )
+    command.add_argument("--no-ui", action="store_true", help="end after the comparison")
+    command.add_argument(
+        "--scale", type=_scale, default=1.0, metavar="N", help="size of the data; 1 is 50 MB"
+    )
+    command.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep backups, key and logs in this new directory"
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.demo.stage import open_stage
+    from recyclic_backups.settings import load_settings
+    from recyclic_backups.tiers import Tier
+
+    calendar = load_settings({}).calendar
+    today = render.now().astimezone(calendar.timezone).date()
+    with ExitStack() as stack:
+        with _step("start a PostgreSQL server of its own"):
+            stage = stack.enter_context(open_stage(today, options.keep))
+        render.say(
+            f"PostgreSQL {stage.installation.version} on {stage.server.label}, everything in {stage.directory}"
+        )
+        with _step(f"fill it with a re-use centre's data (scale {options.scale:g})"):
+            stage.fill(options.scale, today)
+        render.say(f"the encryption key is kept in {stage.key_file}")
+        partition = calendar.partition_of(Tier.DAILY, render.now())
+        with _step(f"back up {partition} as a Dagster run, with its checks"):
+            _back_up(stage, partition)
+        with _step("restore it into a new database and compare"):
+            report = _restore(stage)
+        code = _report(stage, report)
+        if not options.no_ui and code == 0:
+            _serve(stage)
+        if options.keep:
+            render.say(f"kept: backups, key and logs in {stage.directory}")
+    return code
+
+
+def _back_up(stage: Stage, partition: str) -> None:
+    from recyclic_backups.demo.dagster_process import run_job
+
+    run_job(stage, "daily_backup_job", partition)
+
+
+def _restore(stage: Stage) -> RestoreReport:
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.demo.stage import DATABASE
+    from recyclic_backups.recovery.restore import restore
+
+    settings = stage.settings
+    repository = settings.open_repository(create=False)
+    backup = load_catalog(repository).find("latest")
+    return restore(
+        repository,
+        backup,
+        settings.server,
+        f"{DATABASE}_restored",
+        settings.restore_options(),
+        clock=render.now,
+    )
+
+
+def _report(stage: Stage, report: RestoreReport) -> int:
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.cli.restore import print_report
+    from recyclic_backups.errors import VerdictNegative
+    from recyclic_backups.quantities import human_bytes, human_seconds
+
+    manifest = load_catalog(stage.settings.open_repository(create=False)).find(report.backup_id).manifest
+    print()
+    print(
+        f"backed up in {human_seconds(manifest.duration_seconds)}: {human_bytes(manifest.plain_bytes)} dumped, "
+        f"{human_bytes(manifest.stored_bytes)} stored encrypted ({manifest.compression_percent:.0f} % smaller)"
+    )
+    print()
+    print_report(report)
+    return 0 if report.comparison.equal else VerdictNegative.exit_code
+
+
+def _serve(stage: Stage) -> None:
+    """Dagster's UI until Ctrl-C or a polite end."""
+    from recyclic_backups.demo.dagster_process import ui
+
+    with ExitStack() as stack:
+        with _step("start Dagster's UI and daemon"):
+            address = stack.enter_context(ui(stage))
+        render.say("")
+        render.say(
+            f"Dagster is at {address}: today's backup is there, earlier days are missing, schedules are on."
+        )
+        render.say(f"The command line sees the same: cd {stage.directory} && recyclic-backups list")
+        render.say("Ctrl-C ends it and leaves nothing behind.")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            render.say("ending …")
+
+
+@contextmanager
+def _step(text: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    render.say(f"{time.monotonic() - started:6.1f} s  {text}")
+
+
+def _scale(text: str) -> float:
+    scale = float(text)
+    if not 0 < scale <= 1000:
+        raise ValueError(text)
+    return scale
