@@ -1,0 +1,37 @@
+"""What Dagster loads: the table of contents of ``recyclic_backups.defs``.
+
+The settings are read when Dagster asks for the definitions, not when this module is imported. What is wrong
+with them is then said in the one sentence that the command line says.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from recyclic_backups.defs.backups import backup_asset
+from recyclic_backups.defs.checks import backup_checks
+from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.schedules import backup_job, backup_schedule
+
+
+def definitions_in(environment: Environment) -> dg.Definitions:
+    """All definitions, shaped by that environment's settings. Raises ConfigurationError."""
+    settings = environment.settings()
+    jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
+    return dg.Definitions(
+        assets=[backup_asset(settings, tier) for tier in SCHEDULED_TIERS],
+        asset_checks=[backup_checks(settings, tier) for tier in SCHEDULED_TIERS],
+        jobs=list(jobs.values()),
+        schedules=[backup_schedule(settings, tier, job) for tier, job in jobs.items()],
+        resources={"environment": environment},
+        # One process per run: a step is a whole dump, and starting a process per step would take longer than
+        # the dump of a small database (docs/adr/0005).
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location."""
+    return definitions_in(Environment())

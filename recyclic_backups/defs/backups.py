@@ -1,0 +1,108 @@
+"""The assets: one per tier, each partition a verified backup in the storage."""
+
+# Without the future import of annotations: Dagster compares the context's annotation with its classes.
+
+import re
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.catalog.manifest import Source
+from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
+from recyclic_backups.defs.presentation import metadata_of
+from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.dump.partition import back_up
+from recyclic_backups.dump.take import Slot
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Tier
+
+GROUP = "backups"
+
+_BACKFILL_TAG = "dagster/backfill"
+_SCHEDULE_TAG = "dagster/schedule_name"
+
+_DESCRIPTIONS = {
+    Tier.DAILY: """The database as it was on that day.
+
+**Where does it come from?** `pg_dump` inside one snapshot, compressed, encrypted if so configured, read again
+from the storage and only then counted. It runs every night; a run by hand replaces the day's backup only
+once the new one has been verified.
+
+**What if a day was missed?** Its partition is empty. A backfill fills it with a dump taken now and says `late`:
+nobody can dump the past.""",
+    Tier.WEEKLY: """The database as it was on that week's Sunday (the partition is named by its Monday).
+
+**Is it another dump?** No: it is another label on the Sunday's daily backup, or on the nearest good one of the same
+week, and then it says why. Only a running week without any backup takes a dump of its own.""",
+    Tier.MONTHLY: """The database as it was on the first of that month.
+
+**Is it another dump?** No: it is another label on the first day's backup, or on the nearest good one of the same
+month, and then it says why. Only a running month without any backup takes a dump of its own.""",
+}
+
+
+def asset_key(settings: Settings, tier: Tier) -> dg.AssetKey:
+    """``<database>/daily_backup`` and so on."""
+    return dg.AssetKey([asset_name_of(settings.database), f"{tier.value}_backup"])
+
+
+def pool_of(settings: Settings) -> str:
+    """The pool that lets one backup at a time near the server. Its advisory lock does the same for everybody else."""
+    return "backup_" + re.sub(r"[^A-Za-z0-9_]", "_", f"{settings.host}_{settings.port}")
+
+
+def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
+    """The asset of one tier. The settings shape it; those of the run that makes a partition are read then."""
+    deps = (
+        []
+        if tier is Tier.DAILY
+        else [dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=days_of_the_period())]
+    )
+
+    @dg.asset(
+        key=asset_key(settings, tier),
+        description=_DESCRIPTIONS[tier],
+        partitions_def=partitions_of(settings.calendar, tier),
+        deps=deps,
+        group_name=GROUP,
+        kinds={"postgres"},
+        tags={"environment": settings.environment, "tier": tier.value},
+        pool=pool_of(settings),
+    )
+    def backup(
+        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
+    ) -> dg.MaterializeResult[None]:
+        with dagster_errors(context, environment):
+            now_settings = environment.settings()
+            done = back_up(
+                now_settings.server,
+                now_settings.open_repository(),
+                Slot(tier, context.partition_key, source_of(context.run)),
+                now_settings.backup_plan(),
+                clock=environment.now,
+                progress=LoggedProgress(context.log),
+                reuse_since=backfill_began_at(context.instance, context.run),
+            )
+        return dg.MaterializeResult(
+            metadata=metadata_of(done, now_settings), data_version=dg.DataVersion(done.backup.backup_id)
+        )
+
+    return backup
+
+
+def source_of(run: dg.DagsterRun) -> Source:
+    """Who asked for the run, as the manifest remembers it. Whether a backup is late is never read from this."""
+    if _BACKFILL_TAG in run.tags:
+        return "backfill"
+    return "scheduled" if _SCHEDULE_TAG in run.tags else "manual"
+
+
+def backfill_began_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:
+    """When the run's backfill began, aware UTC; None when it belongs to none.
+
+    Days missed for the same reason are as late with one dump as with seven: they share what was dumped since.
+    """
+    backfill_id = run.tags.get(_BACKFILL_TAG)
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    return datetime.fromtimestamp(backfill.backfill_timestamp, UTC) if backfill else None

@@ -1,0 +1,88 @@
+"""What the asset's page shows of a backup. Numbers have their unit in the key, so that the plots read well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.dump.partition import BackedUp
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.settings import Settings
+
+_SHOWN_TABLES = 200
+"""A database with thousands of tables would fill Dagster's event log: the manifest has them all."""
+
+
+def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
+    """Everything a person asks about the backup that a partition holds now."""
+    manifest, label = done.backup.manifest, done.label
+    metadata: dict[str, Any] = {
+        "backup_id": manifest.backup_id,
+        "restore": dg.MetadataValue.md(restore_note(done, settings)),
+        "stored_mb": round(manifest.stored_bytes / 1e6, 3),
+        "dumped_mb": round(manifest.plain_bytes / 1e6, 3),
+        "compression_pct": manifest.compression_percent,
+        "duration_s": round(manifest.duration_seconds, 2),
+        "as_of": dg.MetadataValue.timestamp(manifest.as_of),
+        "taken_at": dg.MetadataValue.timestamp(manifest.taken_at),
+        "late": label.late,
+        "fresh": done.fresh,
+        "encrypted": manifest.encryption is not None,
+        "pg_dump": manifest.programs.get("pg_dump", "unknown"),
+        "server": manifest.server.version,
+        "storage": f"{settings.storage_url.rstrip('/')}/{settings.open_repository().layout.backup(manifest.backup_id)}",
+        "environment": settings.environment,
+    }
+    if label.promoted_from:
+        metadata["promoted_from"] = label.promoted_from
+    if label.reason:
+        metadata["reason"] = label.reason
+    if manifest.notes:
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in manifest.notes))
+    return metadata | _contents(manifest.fingerprint)
+
+
+def restore_note(done: BackedUp, settings: Settings) -> str:
+    """Markdown: the exact commands that bring this backup back."""
+    backup_id, database = done.backup.backup_id, settings.database
+    beside = f"recyclic-backups restore {backup_id} --into restored_{done.backup.as_of:%Y%m%d}"
+    return f"""Beside the live database, which is not touched; compared with the fingerprint when it is done:
+
+```
+{beside}
+```
+
+In place of the live database `{database}`, which is kept under another name:
+
+```
+recyclic-backups restore {backup_id} --replace --yes
+```
+
+One table only: add `--table schema.name` to the first. Without this software: `RECOVERY.md` in the storage."""
+
+
+def _contents(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    if document is None:
+        return {}
+    fingerprint = Fingerprint.from_json(document)
+    largest = sorted(fingerprint.tables.items(), key=lambda entry: (-entry[1].rows, entry[0]))
+    return {
+        "rows": fingerprint.rows,
+        "dagster/row_count": fingerprint.rows,
+        "tables": len(fingerprint.tables),
+        "fingerprint": dg.MetadataValue.table(
+            records=[
+                dg.TableRecord({"table": name, "rows": table.rows, "content": table.content or "not read"})
+                for name, table in largest[:_SHOWN_TABLES]
+            ],
+            schema=dg.TableSchema(
+                columns=[
+                    dg.TableColumn("table", "string"),
+                    dg.TableColumn("rows", "int"),
+                    dg.TableColumn("content", "string", description="sum of the hashes of all rows"),
+                ]
+            ),
+        ),
+    }

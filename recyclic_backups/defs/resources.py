@@ -1,0 +1,90 @@
+"""Where the assets get their settings and the time from, and how the house's errors become Dagster's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from recyclic_backups.errors import BackupError
+from recyclic_backups.settings import Settings, load_settings
+
+MAXIMUM_RETRIES = 3
+"""How often a run tries again after an error that may pass by itself."""
+
+_LONGEST_WAIT_SECONDS = 600.0
+_LONG_BYTES = 500_000_000
+
+
+def utc_now() -> datetime:
+    """The clock of Dagster's runs; below them ``now`` is always a parameter."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a run finds when it starts: the settings, read anew every time, and the clock.
+
+    It has no configuration, so there is nothing secret for Dagster to show or store. The wait before the first
+    retry is in seconds; each later one is four times as long, up to ten minutes.
+    """
+
+    settings: Callable[[], Settings] = load_settings
+    now: Callable[[], datetime] = utc_now
+    first_retry_seconds: float = 15.0
+
+    def retry_seconds(self, retry_number: int) -> float:
+        """How long to wait before trying again, after so many retries already."""
+        return min(self.first_retry_seconds * 4.0**retry_number, _LONGEST_WAIT_SECONDS)
+
+
+def sentence(error: BackupError) -> str:
+    """The error and its hint, as Dagster shows them."""
+    return f"{error.message}\nHint: {error.hint}" if error.hint else error.message
+
+
+@contextmanager
+def dagster_errors(context: dg.AssetExecutionContext, environment: Environment) -> Iterator[None]:
+    """Turn what may pass by itself into a bounded retry, and every other BackupError into a Failure without one.
+
+    Neither carries the original exception: its traceback says nothing to whoever reads a run's log.
+    """
+    try:
+        yield
+    except BackupError as error:
+        if error.retryable and context.retry_number < MAXIMUM_RETRIES:
+            seconds = environment.retry_seconds(context.retry_number)
+            context.log.warning(f"{sentence(error)}\nTrying again in {seconds:.0f} s.")
+            raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=seconds) from None
+        raise dg.Failure(description=sentence(error), allow_retries=False) from None
+
+
+@dataclass
+class LoggedProgress:
+    """Progress as lines of the run's log: every stage, and every quarter of one that is long."""
+
+    log: dg.DagsterLogManager
+    _stage: str = ""
+    _total_bytes: int = 0
+    _done_bytes: int = 0
+
+    def stage(self, name: str, total_bytes: int | None = None) -> None:
+        """A new stage begins."""
+        self._stage, self._total_bytes, self._done_bytes = name, total_bytes or 0, 0
+        self.log.info(name)
+
+    def advance(self, done_bytes: int) -> None:
+        """So many more bytes are done."""
+        before = self._quarters()
+        self._done_bytes += done_bytes
+        # The total is an estimate: nothing is said of the last quarter, whose end is the next stage.
+        if before < self._quarters() < 4:
+            self.log.info(
+                f"{self._stage}: {self._done_bytes / 1e6:.0f} of about {self._total_bytes / 1e6:.0f} MB"
+            )
+
+    def _quarters(self) -> int:
+        return 4 * self._done_bytes // self._total_bytes if self._total_bytes >= _LONG_BYTES else 0

@@ -1,0 +1,66 @@
+"""Jobs and schedules: each tier's backup with its checks, at the time the calendar of the house says."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Calendar, Tier
+
+_MAX_RUNTIME_TAG = "dagster/max_runtime"
+
+
+def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinition:
+    """``daily_backup_job`` and so on: the asset and its checks, whoever launches it."""
+    return dg.define_asset_job(
+        f"{tier.value}_backup_job",
+        selection=dg.AssetSelection.assets(asset_key(settings, tier)),
+        description=f"The {tier.value} backup of {settings.database} ({settings.environment}) and its checks.",
+        tags={_MAX_RUNTIME_TAG: str(max_runtime_seconds(settings))},
+    )
+
+
+def max_runtime_seconds(settings: Settings) -> int:
+    """After which a run is taken for hung: the wait for the lock, the dump, and reading it twice again.
+
+    Dumping and each reading are bounded by BACKUP_TIMEOUT themselves. Dagster ends the run only where its run
+    monitoring is on, as in our ``dagster.yaml``.
+    """
+    return settings.lock_wait_seconds + 3 * settings.timeout_seconds
+
+
+def backup_schedule(
+    settings: Settings, tier: Tier, job: dg.UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition:
+    """``daily_backup_schedule`` and so on. Pure: every tick requests the partition that is due, done or not.
+
+    On from the beginning in production; elsewhere somebody has to switch it on.
+    """
+    calendar = settings.calendar
+
+    @dg.schedule(
+        job=job,
+        name=f"{tier.value}_backup_schedule",
+        cron_schedule=calendar.cron(tier),
+        execution_timezone=calendar.timezone.key,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.environment == "production"
+        else dg.DefaultScheduleStatus.STOPPED,
+        description=_describe(calendar, tier),
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        key = calendar.partition_due(tier, context.scheduled_execution_time)
+        if not calendar.is_valid_key(tier, key):
+            return dg.SkipReason(f"{key} is before the first {tier.value} partition (BACKUP_START_DATE)")
+        return dg.RunRequest(run_key=key, partition_key=key)
+
+    return schedule
+
+
+def _describe(calendar: Calendar, tier: Tier) -> str:
+    daily = f"{calendar.hour:02}:{calendar.minute:02}"
+    if tier is Tier.DAILY:
+        return f"Every night at {daily}."
+    when = "Sunday's daily backup" if tier is Tier.WEEKLY else "the daily backup of the first of the month"
+    return f"After {when} of {daily}: gives it the {tier.value} label."

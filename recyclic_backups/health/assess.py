@@ -1,0 +1,121 @@
+"""Ask the questions of one tier's partition: read what there is, let the objectives judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Label
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.verify import verify
+from recyclic_backups.health import objectives
+from recyclic_backups.health.objectives import Verdict
+from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.tiers import Tier
+
+QUESTIONS = {
+    "integrity": "Can every stored byte be read again, opened with the key and parsed by pg_restore?",
+    "age": "How old is the newest verified backup of the database, whichever partition it is in?",
+    "encrypted": "Is the backup unreadable to whoever finds it?",
+    "size": "Is the dump about as large as the ones before it?",
+    "compression": "Is what is stored more than 70 % smaller than what was dumped?",
+    "duration": "Did the dump take less than 30 minutes?",
+    "timeliness": "Is what the backup holds of the partition's own time, or was it taken late?",
+    "proven": "Has a restore been proven within seven days, and did the last one succeed?",
+}
+"""Name of each check, and the question it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the settings ask of backups. Durations in seconds; ``timeout_seconds`` bounds reading one again."""
+
+    encryption: bool
+    age_warning_seconds: float
+    age_critical_seconds: float
+    installations: Sequence[Installation]
+    timeout_seconds: float
+
+
+def assess(
+    repository: Repository,
+    tier: Tier,
+    partition: str,
+    wanted: Collection[str],
+    demands: Demands,
+    *,
+    clock: Callable[[], datetime],
+    progress: Progress = SILENT,
+) -> dict[str, Verdict]:
+    """The verdict on each wanted question (names of :data:`QUESTIONS`), in their order.
+
+    ``integrity`` reads the whole backup again and records what it found beside it; the others read the catalog.
+    Raises StorageError when the catalog cannot be read.
+    """
+    catalog = load_catalog(repository)
+    verdicts: dict[str, Verdict] = {}
+    backup = catalog.labelled(tier, partition)
+    if "integrity" in wanted and backup is not None:
+        verdicts["integrity"] = _read_again(repository, backup, demands, clock, progress)
+        catalog = load_catalog(repository)  # which knows that verdict now
+        backup = catalog.labelled(tier, partition)
+    label = catalog.labels.get((tier, partition))
+    for name in QUESTIONS:
+        if name not in wanted or name in verdicts:
+            continue
+        if name == "age":
+            verdicts[name] = objectives.age(
+                catalog.newest_good(),
+                clock(),
+                warning_seconds=demands.age_warning_seconds,
+                critical_seconds=demands.age_critical_seconds,
+            )
+        elif backup is None or label is None:
+            verdicts[name] = objectives.absent(tier, partition)
+        else:
+            verdicts[name] = _judge(name, backup, label, catalog, demands, clock())
+    return {name: verdicts[name] for name in QUESTIONS if name in verdicts}
+
+
+def _judge(
+    name: str, backup: Backup, label: Label, catalog: Catalog, demands: Demands, now: datetime
+) -> Verdict:
+    """The questions about one backup that the catalog alone answers."""
+    manifest = backup.manifest
+    match name:
+        case "encrypted":
+            return objectives.encrypted(manifest, required=demands.encryption)
+        case "size":
+            return objectives.size(manifest, objectives.sizes_before(catalog, label.tier, backup))
+        case "compression":
+            return objectives.compression(manifest)
+        case "duration":
+            return objectives.duration(manifest)
+        case "timeliness":
+            return objectives.timeliness(label, backup)
+        case "proven":
+            return objectives.proven(backup, catalog, now)
+    raise ValueError(f"there is no question {name!r}")
+
+
+def _read_again(
+    repository: Repository,
+    backup: Backup,
+    demands: Demands,
+    clock: Callable[[], datetime],
+    progress: Progress,
+) -> Verdict:
+    verification = verify(
+        repository,
+        backup,
+        "parsed",
+        demands.installations,
+        clock=clock,
+        timeout_seconds=demands.timeout_seconds,
+        progress=progress,
+    )
+    return objectives.integrity(backup, verification.error, verification.duration_seconds)

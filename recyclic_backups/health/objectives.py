@@ -1,0 +1,223 @@
+"""The objectives: what is asked of backups, and the verdict on what there is. Pure.
+
+Every function answers a :class:`Verdict` whose reasons are sentences for people, whether it passed or not.
+Thresholds are stretches of time, not times of day, and are compared strictly: in the night of 25 hours a
+backup that is exactly 25 hours old raises no alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from statistics import median
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.errors import BackupError
+from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.tiers import Tier
+
+COMPRESSION_PERCENT = 70.0
+"""A backup is at least so much smaller than what pg_dump wrote."""
+
+DURATION_SECONDS = 30 * 60
+"""A backup takes no longer."""
+
+PROOF_SECONDS = 7 * 86400
+"""A restore has to be proven at least so often."""
+
+HISTORY_COUNT = 30
+"""How many earlier backups of a tier a size is compared with at most."""
+
+HISTORY_MINIMUM = 5
+"""With fewer there is no history to compare with."""
+
+# The modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle Outliers", ASQC, 1993): 1.4826 makes
+# the median absolute deviation comparable with a standard deviation, and 3.5 of those mark an outlier.
+_OUTLIER_DEVIATIONS = 3.5 * 1.4826
+# Nights that are all alike have no deviation at all: a tenth of the median is always allowed.
+_ALLOWED_SHARE = 0.1
+# A database that lost half of itself overnight has not drifted.
+_ALARMING_SHARE = 0.5
+# Clocks of servers differ a little: only more than this counts as a time in the future.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+class Severity(StrEnum):
+    """How bad a negative verdict is."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer. ``severity`` says how bad it is if not ``passed``.
+
+    ``reasons`` is never empty; ``figures`` are the numbers behind it, with their unit in the name.
+    """
+
+    passed: bool
+    severity: Severity
+    reasons: tuple[str, ...]
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def _passed(reason: str, **figures: float) -> Verdict:
+    return Verdict(True, Severity.WARNING, (reason,), figures)
+
+
+def _warning(reason: str, **figures: float) -> Verdict:
+    return Verdict(False, Severity.WARNING, (reason,), figures)
+
+
+def _error(reason: str, **figures: float) -> Verdict:
+    return Verdict(False, Severity.ERROR, (reason,), figures)
+
+
+def absent(tier: Tier, partition: str) -> Verdict:
+    """What every question about the backup of a partition is answered with when there is none."""
+    return _error(f"the {tier.value} partition {partition} has no backup")
+
+
+def integrity(backup: Backup, error: BackupError | None, duration_seconds: float) -> Verdict:
+    """Whether the stored bytes were read again to the last one; ``error`` is what was found instead."""
+    if error is not None:
+        return _error(f"{backup.backup_id}: {error.message}", verify_s=round(duration_seconds, 2))
+    return _passed(
+        f"{backup.backup_id} was read again from the storage, opened and parsed to its end",
+        verify_s=round(duration_seconds, 2),
+        objects=len(backup.manifest.objects),
+    )
+
+
+def age(
+    newest_good: Backup | None, now: datetime, *, warning_seconds: float, critical_seconds: float
+) -> Verdict:
+    """How old the newest verified backup is: what would be lost if the server were gone now."""
+    if newest_good is None:
+        return _error("there is no verified backup")
+    # In UTC: the difference of two aware datetimes of one zone is one of wall clocks.
+    old = now.astimezone(UTC) - newest_good.as_of.astimezone(UTC)
+    seconds = max(old.total_seconds(), 0.0)
+    hours = round(seconds / 3600, 2)
+    fact = f"the newest verified backup, {newest_good.backup_id}, is {human_seconds(seconds)} old"
+    if old < -_CLOCK_SKEW:
+        return _warning(f"{newest_good.backup_id} is from the future: a clock is wrong", age_h=hours)
+    if seconds > critical_seconds:
+        return _error(f"{fact}: more than {human_seconds(critical_seconds)}", age_h=hours)
+    if seconds > warning_seconds:
+        return _warning(f"{fact}: more than {human_seconds(warning_seconds)}", age_h=hours)
+    return _passed(fact, age_h=hours)
+
+
+def encrypted(manifest: Manifest, *, required: bool) -> Verdict:
+    """Whether the backup can be read by whoever finds it; ``required`` is what the settings say today."""
+    if manifest.encryption is not None:
+        return _passed(f"sealed with the data key {manifest.encryption.key_id}")
+    if required:
+        return _error("it is not encrypted although BACKUP_ENCRYPTION is on: it was taken before that")
+    return _warning("it is not encrypted: whoever finds it reads members' data (GDPR, article 32)")
+
+
+def size(manifest: Manifest, earlier_bytes: Sequence[int]) -> Verdict:
+    """Whether the dump, before compression, is about as large as the ones before it, in both directions."""
+    dumped = manifest.plain_bytes
+    figures = {"dumped_mb": round(dumped / 1e6, 3), "compared_with": float(len(earlier_bytes))}
+    if len(earlier_bytes) < HISTORY_MINIMUM:
+        reason = (
+            f"{human_bytes(dumped)} dumped; with {len(earlier_bytes)} earlier backups there is no history yet"
+        )
+        return _passed(f"{reason} ({HISTORY_MINIMUM} needed)", **figures)
+    middle = median(earlier_bytes)
+    deviation = median(abs(each - middle) for each in earlier_bytes)
+    allowed = max(_OUTLIER_DEVIATIONS * deviation, _ALLOWED_SHARE * middle)
+    figures |= {
+        "median_mb": round(middle / 1e6, 3),
+        "lowest_mb": round(max(middle - allowed, 0) / 1e6, 3),
+        "highest_mb": round((middle + allowed) / 1e6, 3),
+    }
+    fact = f"{human_bytes(dumped)} dumped; the median of the {len(earlier_bytes)} before is {human_bytes(middle)}"
+    if abs(dumped - middle) <= allowed:
+        return _passed(fact, **figures)
+    change = f"{fact}: it {'shrank' if dumped < middle else 'grew'} by {human_bytes(abs(dumped - middle))}"
+    if dumped < _ALARMING_SHARE * middle:
+        return _error(f"{change}, more than half", **figures)
+    return _warning(f"{change}, and {human_bytes(allowed)} would be usual", **figures)
+
+
+def sizes_before(catalog: Catalog, tier: Tier, backup: Backup) -> list[int]:
+    """What earlier backups of the tier dumped, in bytes, newest first: the history for :func:`size`."""
+    earlier = [each for each in catalog.in_tier(tier) if each.as_of < backup.as_of]
+    return [each.manifest.plain_bytes for each in earlier[:HISTORY_COUNT]]
+
+
+def compression(manifest: Manifest) -> Verdict:
+    """Whether the backup is small enough."""
+    percent = manifest.compression_percent
+    if percent > COMPRESSION_PERCENT:
+        return _passed(f"{percent:.1f} % smaller than what was dumped", compression_pct=percent)
+    if manifest.compression == "none":
+        return _warning("it is not compressed (BACKUP_COMPRESSION)", compression_pct=percent)
+    return _warning(
+        f"only {percent:.1f} % smaller than what was dumped; the objective is {COMPRESSION_PERCENT:.0f} %",
+        compression_pct=percent,
+    )
+
+
+def duration(manifest: Manifest) -> Verdict:
+    """Whether the dump was quick enough."""
+    seconds = manifest.duration_seconds
+    if seconds < DURATION_SECONDS:
+        return _passed(f"it took {human_seconds(seconds)}", duration_s=seconds)
+    return _warning(
+        f"it took {human_seconds(seconds)}; the objective is under {human_seconds(DURATION_SECONDS)}",
+        duration_s=seconds,
+    )
+
+
+def timeliness(label: Label, backup: Backup) -> Verdict:
+    """Whether what the partition points at is of the partition's own time."""
+    if label.late:
+        return _warning(
+            f"late: what it holds is of {backup.as_of:%Y-%m-%d %H:%M} UTC, outside {label.partition}"
+        )
+    return _passed(f"what it holds is of {backup.as_of:%Y-%m-%d %H:%M} UTC, inside its own partition")
+
+
+def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
+    """Whether restoring works: ERROR once the last attempt failed, WARNING after seven days without one.
+
+    An attempt is a restore or a drill with its comparison. A failed one of ``backup`` itself counts even if
+    another backup was proven since.
+    """
+    attempts = [check for each in catalog for check in each.checks if check.kind != "verify"]
+    own = [check for check in backup.checks if check.kind != "verify"]
+    for failed in (_newest(own), _newest(attempts)):
+        if failed is not None and not failed.passed:
+            why = "; ".join(failed.reasons) or "no reason given"
+            return _error(f"the last {failed.kind} of {failed.backup_id} failed: {why}")
+    if backup.proven_at is not None:
+        return _passed(f"restored and found equal on {backup.proven_at:%Y-%m-%d %H:%M} UTC")
+    proofs = [each.proven_at for each in catalog if each.proven_at is not None]
+    # Before the first proof the clock runs from the first backup.
+    since = max(proofs) if proofs else min((each.as_of for each in catalog), default=backup.as_of)
+    waited = (now.astimezone(UTC) - since.astimezone(UTC)).total_seconds()
+    figures = {"unproven_d": round(max(waited, 0.0) / 86400, 2)}
+    if waited > PROOF_SECONDS:
+        what = (
+            "the last restore was proven"
+            if proofs
+            else "the first backup was taken, and none was ever restored"
+        )
+        return _warning(f"it is {human_seconds(waited)} since {what}", **figures)
+    if proofs:
+        return _passed(f"not restored itself; another was, {human_seconds(max(waited, 0.0))} ago", **figures)
+    return _passed("not restored yet; the first proof is due seven days after the first backup", **figures)
+
+
+def _newest(checks: Sequence[Check]) -> Check | None:
+    return max(checks, key=lambda check: check.checked_at, default=None)
