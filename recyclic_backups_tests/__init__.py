@@ -1,0 +1,1 @@
+"""The test suite: real servers, real files, and for each test the loss it prevents."""

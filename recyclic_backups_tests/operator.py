@@ -42,7 +42,10 @@ class Operator:
 
     def run(self, *arguments: str, **overrides: str | None) -> Outcome:
         """Run one command; ``overrides`` set or (None) remove variables for it."""
-        variables = {**self.variables, **{name: value for name, value in overrides.items() if value is not None}}
+        variables = {
+            **self.variables,
+            **{name: value for name, value in overrides.items() if value is not None},
+        }
         for name, value in overrides.items():
             if value is None:
                 variables.pop(name, None)
@@ -92,7 +95,9 @@ def variables_of(server: Server, database: str) -> dict[str, str]:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before: dict[str, str] = dict(os.environ)
-    kept: dict[str, str] = {name: before[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "PG_BIN") if name in before}
+    kept: dict[str, str] = {
+        name: before[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "PG_BIN") if name in before
+    }
     os.environ.clear()
     os.environ.update({**kept, **variables})
     try:
