@@ -37,6 +37,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.demo.dagster_process import run_job
     from recyclic_backups.demo.stage import open_stage
     from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
@@ -54,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
         render.say(f"the encryption key is kept in {stage.key_file}")
         partition = calendar.partition_of(Tier.DAILY, render.now())
         with _step(f"back up {partition} as a Dagster run, with its checks"):
-            _back_up(stage, partition)
+            checks = run_job(stage, "daily_backup_job", partition)
+        for check in checks:
+            render.say(f"          check {check}")
         with _step("restore it into a new database and compare"):
             report = _restore(stage)
         code = _report(stage, report)
@@ -63,12 +66,6 @@ def run(options: argparse.Namespace) -> int:
         if options.keep:
             render.say(f"kept: backups, key and logs in {stage.directory}")
     return code
-
-
-def _back_up(stage: Stage, partition: str) -> None:
-    from recyclic_backups.demo.dagster_process import run_job
-
-    run_job(stage, "daily_backup_job", partition)
 
 
 def _restore(stage: Stage) -> RestoreReport:

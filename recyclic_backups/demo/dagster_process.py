@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,8 +27,16 @@ _READY_SECONDS = 120
 _STOP_SECONDS = 30
 
 
-def run_job(stage: Stage, job: str, partition: str) -> None:
-    """Run one partition of a job to its end, with its checks. Raises BackupError with what Dagster said last."""
+_CHECK = re.compile(
+    r"Asset check '(?P<name>\w+)' on \S+ (?P<verdict>passed|did not pass)\. Description: '(?P<said>.*)'"
+)
+
+
+def run_job(stage: Stage, job: str, partition: str) -> list[str]:
+    """Run one partition of a job to its end, with its checks; returns a line for each of these.
+
+    Raises BackupError with what Dagster said last.
+    """
     log = stage.directory / "dagster-run.log"
     argv = [
         *(sys.executable, "-m", "dagster", "job", "execute", "-m", _MODULE, "-j", job),
@@ -35,12 +44,14 @@ def run_job(stage: Stage, job: str, partition: str) -> None:
     ]
     with log.open("wb") as file, _started(argv, stage, file.fileno()) as process:
         code = process.wait()
+    text = log.read_text(errors="replace").strip()
     if code != 0:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        lines = text.splitlines()
         said = next(
             (line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "nothing"
         )
         raise BackupError(f"the Dagster run of {job} failed: {said[:300]}", f"all it said is in {log}")
+    return [f"{check['name']:<12} {check['verdict']}: {check['said']}" for check in _CHECK.finditer(text)]
 
 
 @contextmanager

@@ -77,10 +77,12 @@ def open_stage(today: date, keep: Path | None) -> Iterator[Stage]:
         15,
         {"initdb", "postgres", "pg_dump", "pg_restore"},
     )
-    with _directory(keep) as directory:
-        (directory / "server").mkdir(mode=0o700)
-        with ScratchCluster.start(installation, directory / "server") as cluster:
-            yield _laid_out(directory, cluster, installation, today)
+    with (
+        _directory(keep) as directory,
+        TemporaryDirectory(prefix="recyclic-demo-server-") as server_directory,
+        ScratchCluster.start(installation, Path(server_directory)) as cluster,
+    ):
+        yield _laid_out(directory, cluster, installation, today)
 
 
 def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installation, today: date) -> Stage:
