@@ -11,8 +11,9 @@ import dagster as dg
 from recyclic_backups.defs.backups import backup_asset
 from recyclic_backups.defs.checks import backup_checks
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.resources import Environment, sentence
 from recyclic_backups.defs.schedules import backup_job, backup_schedule
+from recyclic_backups.errors import ConfigurationError
 
 
 def definitions_in(environment: Environment) -> dg.Definitions:
@@ -33,5 +34,8 @@ def definitions_in(environment: Environment) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location."""
-    return definitions_in(Environment())
+    """The code location. Wrong settings are named in one error, with the hint that Dagster would not show."""
+    try:
+        return definitions_in(Environment())
+    except ConfigurationError as error:
+        raise ConfigurationError(sentence(error)) from None

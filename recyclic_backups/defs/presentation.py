@@ -20,6 +20,7 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
     manifest, label = done.backup.manifest, done.label
     metadata: dict[str, Any] = {
         "backup_id": manifest.backup_id,
+        "late": label.late,
         "restore": dg.MetadataValue.md(restore_note(done, settings)),
         "stored_mb": round(manifest.stored_bytes / 1e6, 3),
         "dumped_mb": round(manifest.plain_bytes / 1e6, 3),
@@ -27,8 +28,7 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
         "duration_s": round(manifest.duration_seconds, 2),
         "as_of": dg.MetadataValue.timestamp(manifest.as_of),
         "taken_at": dg.MetadataValue.timestamp(manifest.taken_at),
-        "late": label.late,
-        "fresh": done.fresh,
+        "new_dump": done.fresh,
         "encrypted": manifest.encryption is not None,
         "pg_dump": manifest.programs.get("pg_dump", "unknown"),
         "server": manifest.server.version,

@@ -47,7 +47,9 @@ def sentence(error: BackupError) -> str:
 
 
 @contextmanager
-def dagster_errors(context: dg.AssetExecutionContext, environment: Environment) -> Iterator[None]:
+def dagster_errors(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, environment: Environment
+) -> Iterator[None]:
     """Turn what may pass by itself into a bounded retry, and every other BackupError into a Failure without one.
 
     Neither carries the original exception: its traceback says nothing to whoever reads a run's log.
@@ -55,8 +57,9 @@ def dagster_errors(context: dg.AssetExecutionContext, environment: Environment) 
     try:
         yield
     except BackupError as error:
-        if error.retryable and context.retry_number < MAXIMUM_RETRIES:
-            seconds = environment.retry_seconds(context.retry_number)
+        retries = context.op_execution_context.retry_number
+        if error.retryable and retries < MAXIMUM_RETRIES:
+            seconds = environment.retry_seconds(retries)
             context.log.warning(f"{sentence(error)}\nTrying again in {seconds:.0f} s.")
             raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=seconds) from None
         raise dg.Failure(description=sentence(error), allow_retries=False) from None
