@@ -177,7 +177,7 @@ class ScratchCluster:
     # -- making and starting
 
     def _make_reachable(self) -> None:
-        """Copy a relocatable installation that the cluster's user cannot reach, such as one below /root."""
+        """Copy a relocatable installation that the cluster's user cannot reach, such as one below root's home."""
         directory = self.installation.directory
         if self._account.may_search(directory):
             return

@@ -192,7 +192,7 @@ def test_a_closed_directory_stays_closed_and_a_long_path_breaks_no_socket(
 def test_programs_that_the_servers_user_cannot_reach_are_copied(
     installations_by_major: dict[int, Installation], tmp_path: Path, scratch_directory: Path
 ) -> None:
-    """A virtual environment below /root is closed to the user that runs the server."""
+    """A virtual environment below root's home is closed to the user that runs the server."""
     wheel = next(
         (each for each in installations_by_major.values() if "pginstall" in str(each.directory)), None
     )
