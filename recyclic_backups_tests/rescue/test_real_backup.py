@@ -12,12 +12,22 @@ import pytest
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 
-EVERYTHING = """
-    SELECT count(*), sum(length(content)), string_agg(name || md5(content), ' ' ORDER BY name)
-    FROM (SELECT c.oid::regclass::text AS name, table_to_xml(c.oid::regclass, true, false, '')::text AS content
-          FROM pg_class c
-          WHERE relkind = 'r' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')) t
+TABLES = """
+    SELECT oid::regclass::text FROM pg_class
+    WHERE relkind = 'r' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
 """
+
+
+def everything(cluster: ScratchCluster, database: str) -> dict[str, tuple[object, ...]]:
+    """Of each table the number of rows, their length and their digest, asked in another way than our own."""
+    with cluster.server.connect(database) as connection:
+        query = (
+            "SELECT count(*), sum(length(t::text)), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {} t"
+        )
+        return {
+            str(name): connection.execute(query.format(name)).fetchone() or ()
+            for (name,) in connection.execute(TABLES).fetchall()
+        }
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
@@ -31,10 +41,8 @@ def test_a_backup_comes_back_with_storage_and_key_alone(
     """What the running system writes is what the script reads: the promise, kept end to end."""
     secrecy = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": PASSPHRASE} if encrypted else {}
     operator = Operator(tmp_path, capsys, {**variables_of(cluster.server, recyclic_database), **secrecy})
-    with cluster.server.connect(recyclic_database) as connection:
-        before = connection.execute(EVERYTHING).fetchone()
-    assert before is not None
-    assert before[1] > 10_000
+    before = everything(cluster, recyclic_database)
+    assert len(before) > 20
     backup_id = operator.backup_id()
 
     environment = {
@@ -63,5 +71,4 @@ def test_a_backup_comes_back_with_storage_and_key_alone(
         ["sh", "-e"], input="\n".join(commands).encode(), env=environment, check=False, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    with cluster.server.connect(recyclic_database) as connection:
-        assert connection.execute(EVERYTHING).fetchone() == before
+    assert everything(cluster, recyclic_database) == before

@@ -236,6 +236,8 @@ def test_a_dump_that_was_never_finished_says_so_and_leaves_nothing(tmp_path: Pat
 @pytest.mark.parametrize("blocked", [(), ZSTD_MODULES])
 def test_a_truncated_compressed_stream_is_noticed(tmp_path: Path, blocked: tuple[str, ...]) -> None:
     """Some decompressors end quietly in the middle of a frame."""
+    if blocked and shutil.which("zstd") is None:
+        pytest.skip("this machine has no zstd program, the decompressor of last resort")
     storage = Storage(tmp_path / "storage", None)
     folder = storage.backup(contents={"main.dump": zstandard.compress(DUMP)[:-20]})
     manifest = json.loads((folder / "manifest.json").read_text())
