@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +36,8 @@ from recyclic_backups.postgres.programs import Installation, choose, dump_argv
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.tiers import Calendar, Tier
+
+_CANCEL_SECONDS = 5.0
 
 Clock = Callable[[], datetime]
 
@@ -74,6 +79,7 @@ def take(
     """
     database = repository.database
     started_at = clock()
+    give_up_at = time.monotonic() + options.timeout_seconds
     progress.stage("connecting")
     with server.connect(database) as connection:
         major = _server_major(connection)
@@ -88,10 +94,11 @@ def take(
         attempt = _Attempt(server, repository, backup_id, options, installation, data_key)
         with attempt.cleaned_up_on_error(), ThreadPoolExecutor(1, "fingerprint") as beside:
             reading = beside.submit(attempt.fingerprint, held, sequences_before)
-            progress.stage("dumping", size_bytes)
-            main = attempt.dump(held, reading, progress)
-            progress.stage("fingerprinting")
-            fingerprint = reading.result()
+            with _interrupted_on_error(held, reading):
+                progress.stage("dumping", size_bytes)
+                main = attempt.dump(held, reading, progress)
+                progress.stage("fingerprinting")
+                fingerprint = attempt.in_time(reading, give_up_at)
             with translated(f"database {database!r} on {server.label}"):
                 facts = read_server_facts(held.connection)
                 globals_text, notes = read_globals(held.connection)
@@ -183,6 +190,17 @@ class _Attempt:
             schema_text=definitions,
         )
 
+    def in_time(self, reading: Future[Fingerprint | None], give_up_at: float) -> Fingerprint | None:
+        """The fingerprint once it is read. Raises DatabaseError when that takes longer than a backup may."""
+        try:
+            return reading.result(timeout=max(0.0, give_up_at - time.monotonic()))
+        except TimeoutError:
+            raise DatabaseError(
+                f"the fingerprint was not read within {self.options.timeout_seconds} s",
+                "raise BACKUP_TIMEOUT, or set BACKUP_FINGERPRINT=counts",
+                retryable=True,
+            ) from None
+
     def store_text(self, base_name: str, text: str) -> BackupObject:
         """A small object from memory."""
         with write_object(
@@ -208,6 +226,22 @@ class _Attempt:
             except BackupError as second:
                 error.add_note(f"objects of the attempt {self.backup_id} remain: {second}")
             raise
+
+
+@contextmanager
+def _interrupted_on_error(held: Snapshot, reading: Future[Fingerprint | None]) -> Iterator[None]:
+    """When the block fails, end the query that the other thread waits for: politely, then by closing the line."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # the error under way is the one to tell
+            held.connection.cancel_safe(timeout=_CANCEL_SECONDS)
+        wait([reading], timeout=_CANCEL_SECONDS)
+        if not reading.done():
+            # A server that does not answer a cancellation will not answer the query either.
+            with suppress(Exception), socket.socket(fileno=os.dup(held.connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+        raise
 
 
 def _server_major(connection: object) -> int:

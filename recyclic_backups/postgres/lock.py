@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from recyclic_backups.errors import Refused
-from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.server import Server
 
-_POLL_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 @contextmanager
@@ -29,6 +29,7 @@ def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: floa
     )
     with server.connect(database, application_name=f"recyclic_backups {purpose} lock") as connection:
         give_up_at = time.monotonic() + wait_seconds
+        pause_seconds = 0.02
         while True:
             row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", (number,)).fetchone()
             if row and row[0]:
@@ -39,10 +40,7 @@ def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: floa
                     "wait for it to end, or raise BACKUP_LOCK_WAIT",
                     retryable=True,
                 )
-            time.sleep(_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            with translated(f"database {database!r} on {server.label}"):
-                if not connection.closed and not connection.broken:
-                    connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", (number,))
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+        # Closing the connection gives the lock back, even when the server has stopped answering.
+        yield

@@ -95,6 +95,7 @@ class Server:
     ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection, closed at the end; ``settings`` are session parameters set at its start.
 
+        Without ``autocommit`` the transaction is committed at the end of the block, and undone when it fails.
         Errors of psycopg raised inside the block leave it as DatabaseError.
         """
         import psycopg  # noqa: PLC0415 - 60 ms that `--help` and `list` need not pay
@@ -116,12 +117,17 @@ class Server:
                 keepalives_interval=15,
                 keepalives_count=5,
             )
-            with connection:
+            try:
                 for name, value in (settings or {}).items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
                 if not autocommit:
                     connection.commit()
                 yield connection
+                if not autocommit:
+                    connection.commit()
+            finally:
+                # Closing ends whatever is under way without waiting for a server that may never answer.
+                connection.close()
 
 
 @contextmanager

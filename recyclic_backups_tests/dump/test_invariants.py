@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -159,8 +161,6 @@ def test_missed_days_share_one_dump(house: House) -> None:
 
 def test_a_missed_day_can_be_refused(house: House) -> None:
     """Loss prevented: an operator who wants no late dumps gets them all the same."""
-    from dataclasses import replace
-
     house.plan = replace(house.plan, missed_day="refuse")
     with pytest.raises(Refused, match="is over"):
         house.back_up(partition="2026-11-19")
@@ -288,14 +288,14 @@ def test_no_plaintext_reaches_a_disk_and_no_secret_a_document(
 
 def test_only_one_backup_of_a_database_runs_at_a_time(house: House) -> None:
     """Loss prevented: two dumps at once slow the till down; two labels of one day race."""
-    from dataclasses import replace
-
-    house.plan = replace(house.plan, lock_wait_seconds=0)
+    waiting = house.plan
+    house.plan = replace(waiting, lock_wait_seconds=0)
     with (
         exclusive(house.server, house.database, "backup", wait_seconds=1),
         pytest.raises(Refused, match="another backup"),
     ):
         house.back_up()
+    house.plan = waiting
     assert house.back_up().fresh
 
 
@@ -330,3 +330,34 @@ def test_the_way_back_without_us_is_kept_beside_the_backups(house: House, memory
 def test_tests_find_the_programs_of_this_machine() -> None:
     """Loss prevented: a suite that passes because it never ran a real pg_dump."""
     assert find_installations(os.environ.get("PG_BIN"), os.environ.get("PATH"))
+
+
+def test_a_server_that_stops_answering_ends_the_backup_in_time(
+    house: House, cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a nightly run that hangs for weeks, and no backup while nobody is told."""
+    monkeypatch.setattr("recyclic_backups.dump.take._CANCEL_SECONDS", 0.5)
+    house.options(timeout_seconds=2)
+    stopped: list[int] = []
+
+    def stop_the_server(verb: str, name: str) -> None:
+        if verb == "writer" and "main.dump" in name and not stopped:
+            with cluster.server.connect("postgres") as connection:
+                rows = connection.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = %s", (house.database,)
+                ).fetchall()
+            for (pid,) in rows:
+                stopped.append(pid)
+                os.kill(pid, signal.SIGSTOP)
+
+    assert isinstance(house.store, MemoryStore)
+    house.store.before = stop_the_server
+    try:
+        with pytest.raises(BackupError, match="did not finish within|not read within"):
+            house.back_up()
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    house.store.before = lambda *_: None
+    house.options(timeout_seconds=60)
+    assert house.back_up().fresh
