@@ -11,11 +11,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
-from recyclic_backups.health.objectives import Severity
+from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
 
@@ -42,26 +45,62 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings()
+            repository = now_settings.open_repository(create=False)
+            partition = (
+                context.partition_key if context.has_partition_key else newest_partition(repository, tier)
+            )
             verdicts = assess(
-                now_settings.open_repository(create=False),
+                repository,
                 tier,
-                context.partition_key,
+                partition,
                 wanted,
                 demands_of(now_settings),
                 clock=environment.now,
                 progress=LoggedProgress(context.log),
             )
         for name, verdict in verdicts.items():
-            yield dg.AssetCheckResult(
-                check_name=name,
-                asset_key=key,
-                passed=verdict.passed,
-                severity=_SEVERITIES[verdict.severity],
-                description="; ".join(verdict.reasons),
-                metadata=dict(verdict.figures),
-            )
+            if context.has_partition_key:
+                yield result_of(key, name, verdict)
+            else:
+                context.instance.report_runless_asset_event(evaluation_of(key, name, partition, verdict))
 
     return checks
+
+
+def newest_partition(repository: Repository, tier: Tier) -> str:
+    """The newest partition with a backup: what is meant by a run without a partition.
+
+    The button that executes all checks of an asset starts such runs. Raises RecoveryError when there is none.
+    """
+    partitions = [partition for each, partition in load_catalog(repository).labels if each is tier]
+    if not partitions:
+        raise RecoveryError(f"there is no {tier.value} backup yet", "materialize a partition first")
+    return max(partitions)
+
+
+def result_of(key: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict as the result of a check in a run of the partition."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=key,
+        passed=verdict.passed,
+        severity=_SEVERITIES[verdict.severity],
+        description="; ".join(verdict.reasons),
+        metadata=dict(verdict.figures),
+    )
+
+
+def evaluation_of(key: dg.AssetKey, name: str, partition: str, verdict: Verdict) -> dg.AssetCheckEvaluation:
+    """The same, reported from outside: Dagster takes no result of a partitioned check from a run without one."""
+    return dg.AssetCheckEvaluation(
+        check_name=name,
+        asset_key=key,
+        partition=partition,
+        passed=verdict.passed,
+        severity=_SEVERITIES[verdict.severity],
+        description="; ".join(verdict.reasons),
+        metadata=dict(verdict.figures),
+    )
 
 
 def demands_of(settings: Settings) -> Demands:

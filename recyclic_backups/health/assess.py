@@ -52,7 +52,6 @@ def assess(
     progress: Progress = SILENT,
 ) -> dict[str, Verdict]:
     """The verdict on each wanted question (names of :data:`QUESTIONS`), in their order.
-
     ``integrity`` reads the whole backup again and records what it found beside it; the others read the catalog.
     Raises StorageError when the catalog cannot be read.
     """

@@ -1,0 +1,107 @@
+"""Definitions for the tests: a clock one can set, settings of the scratch server, an instance in a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.definitions import definitions_in
+from recyclic_backups.defs.resources import Environment
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.settings import Settings, load_settings
+
+PASSPHRASE = "a passphrase that must never show"
+
+
+@dataclass
+class Clock:
+    """A clock that stands where it was set, but for one second at each look."""
+
+    at: datetime
+
+    def __call__(self) -> datetime:
+        """One second later than the last time, aware UTC."""
+        self.at += timedelta(seconds=1)
+        return self.at.astimezone(UTC)
+
+
+@dataclass
+class House:
+    """A configured installation: what an operator has in the environment, and what Dagster made of it."""
+
+    variables: dict[str, str]
+    clock: Clock
+    instance: dg.DagsterInstance
+    folder: Path
+    first_retry_seconds: float = 0.0
+    overrides: list[Mapping[str, str]] = field(default_factory=list)
+
+    def settings(self) -> Settings:
+        """The settings; one of the overrides is used up by each call after the definitions are loaded."""
+        return load_settings({**self.variables, **(self.overrides.pop(0) if self.overrides else {})})
+
+    @property
+    def definitions(self) -> dg.Definitions:
+        """All definitions, as Dagster would load them now."""
+        held, self.overrides = self.overrides, []
+        try:
+            return definitions_in(Environment(self.settings, self.clock, self.first_retry_seconds))
+        finally:
+            self.overrides = held
+
+    def run(self, tier: str, partition: str, tags: Mapping[str, str] | None = None) -> Any:
+        """Run a tier's job for a partition, at the clock's time."""
+        with dg.partition_loading_context(effective_dt=self.clock()):
+            job = self.definitions.resolve_job_def(f"{tier}_backup_job")
+            return job.execute_in_process(
+                partition_key=partition, instance=self.instance, tags=dict(tags or {}), raise_on_error=False
+            )
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the storage holds."""
+        return load_catalog(self.settings().open_repository())
+
+    def traces_of(self, secret: str) -> list[str]:
+        """Files of Dagster's own storage (events, runs, captured output) that hold the text."""
+        return [
+            path.name
+            for path in self.folder.rglob("*")
+            if path.is_file() and secret.encode() in path.read_bytes()
+        ]
+
+
+@pytest.fixture
+def offline() -> Settings:
+    """Settings that describe a server nobody has to reach: for what definitions look like."""
+    return load_settings({"POSTGRES_DB": "recyclic", "POSTGRES_HOST": "db.example.org"})
+
+
+@pytest.fixture
+def house(cluster: ScratchCluster, recyclic_database: str, tmp_path: Path) -> Iterator[House]:
+    """The demonstration's database, encryption on, at Sunday 1 November 2026, 02:00 in Paris."""
+    server = cluster.server
+    variables = {
+        "POSTGRES_HOST": server.host,
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_USER": server.user,
+        "POSTGRES_PASSWORD": server.password,
+        "POSTGRES_DB": recyclic_database,
+        "BACKUP_STORAGE": f"file://{tmp_path / 'storage'}",
+        "BACKUP_ENCRYPTION": "true",
+        "BACKUP_ENCRYPTION_KEY": PASSPHRASE,
+        "BACKUP_START_DATE": "2026-10-01",
+        "PG_BIN": str(cluster.installation.directory),
+    }
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder), {"telemetry": {"enabled": False}}) as instance:
+        yield House(variables, Clock(datetime(2026, 11, 1, 1, 0, tzinfo=UTC)), instance, folder)

@@ -1,0 +1,214 @@
+"""Real runs: Dagster, a real server, real storage, encryption on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.defs.resources import MAXIMUM_RETRIES
+from recyclic_backups.health.assess import QUESTIONS
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.defs.conftest import PASSPHRASE, House
+
+
+def metadata_of(result: Any) -> dict[str, Any]:
+    """The metadata of the one materialization of a run."""
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def checks_of(result: Any) -> dict[str, tuple[bool, dg.AssetCheckSeverity]]:
+    """Verdict and severity of every check of a run."""
+    return {each.check_name: (each.passed, each.severity) for each in result.get_asset_check_evaluations()}
+
+
+def failure_of(result: Any) -> str:
+    """What the run's failed step says."""
+    failed = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    assert len(failed) == 1
+    return str(failed[0].step_failure_data.error.message)
+
+
+def test_the_first_sunday_of_a_month_is_one_dump_with_three_labels(house: House) -> None:
+    """Three dumps a night would be three loads on production; a missing label a tier without a backup."""
+    daily = house.run("daily", "2026-11-01", {"dagster/schedule_name": "daily_backup_schedule"})
+    assert daily.success
+    shown = metadata_of(daily)
+    assert {name for name, (passed, _) in checks_of(daily).items() if not passed} == set()
+    assert len(checks_of(daily)) == 8
+    assert {each.partition for each in daily.get_asset_check_evaluations()} == {"2026-11-01"}
+    assert shown["rows"] == shown["dagster/row_count"] > 0
+    assert shown["stored_mb"] < shown["dumped_mb"]
+    assert shown["late"] is False
+    assert shown["encrypted"] is True
+    assert shown["new_dump"] is True
+    assert f"recyclic-backups restore {shown['backup_id']} --into restored_20261101" in shown["restore"]
+    assert "--replace --yes" in shown["restore"]
+    assert len(shown["fingerprint"].records) == shown["tables"] > 10
+
+    house.clock.at += timedelta(minutes=30)
+    weekly = house.run("weekly", "2026-10-26")
+    house.clock.at += timedelta(minutes=5)
+    monthly = house.run("monthly", "2026-11-01")
+    for result in (weekly, monthly):
+        assert result.success
+        assert metadata_of(result)["backup_id"] == shown["backup_id"]
+        assert metadata_of(result)["promoted_from"] == "daily/2026-11-01"
+        assert metadata_of(result)["new_dump"] is False
+        assert {name for name, (passed, _) in checks_of(result).items() if not passed} == set()
+
+    (backup,) = house.catalog
+    assert backup.tiers == (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
+    assert backup.manifest.source == "scheduled"
+    assert house.traces_of(shown["backup_id"])
+    for secret in (PASSPHRASE, house.variables["POSTGRES_PASSWORD"]):
+        assert house.traces_of(secret) == []
+
+
+def test_missed_days_of_one_backfill_share_one_late_dump(house: House) -> None:
+    """Seven missed days must not dump production seven times, and none of them may pretend to be in time."""
+    house.clock.at = datetime(2026, 11, 4, 9, 0, tzinfo=UTC)
+    backfill = begun_backfill(house, ["2026-11-02", "2026-11-03"])
+    tags = {"dagster/backfill": backfill}
+    first = house.run("daily", "2026-11-02", tags)
+    house.clock.at += timedelta(hours=3)  # longer than a dump is shared for outside backfills
+    second = house.run("daily", "2026-11-03", tags)
+    assert first.success
+    assert second.success
+    (backup,) = house.catalog
+    assert backup.manifest.source == "backfill"
+    for result, new in ((first, True), (second, False)):
+        assert metadata_of(result)["late"] is True
+        assert metadata_of(result)["new_dump"] is new
+        assert checks_of(result)["timeliness"] == (False, dg.AssetCheckSeverity.WARN)
+    assert {label.partition for label in backup.labels} == {"2026-11-02", "2026-11-03"}
+
+
+def begun_backfill(house: House, partitions: list[str]) -> str:
+    """The id of a backfill that begins at the clock's time, as the instance remembers it."""
+    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+    house.instance.add_backfill(
+        PartitionBackfill(
+            backfill_id="abcdefgh",
+            status=BulkActionStatus.REQUESTED,
+            from_failure=False,
+            tags={},
+            backfill_timestamp=house.clock.at.timestamp(),
+            partition_names=partitions,
+        )
+    )
+    return "abcdefgh"
+
+
+def test_a_refused_password_is_a_failure_with_a_hint_and_no_secret(house: House) -> None:
+    """A log that holds the password is a leak; one without the hint is a night spent searching."""
+    house.variables["POSTGRES_PASSWORD"] = "not the password of this server"
+    result = house.run("daily", "2026-11-01")
+    assert not result.success
+    sentence = failure_of(result)
+    assert "password authentication failed" in sentence
+    assert "Hint: check POSTGRES_USER and POSTGRES_PASSWORD" in sentence
+    assert retries_of(result) == 0
+    assert len(house.catalog) == 0
+    for secret in (PASSPHRASE, "not the password of this server"):
+        assert house.traces_of(secret) == []
+    assert house.traces_of("check POSTGRES_USER")
+
+
+def test_settings_that_went_wrong_since_loading_fail_the_run_with_their_sentence(house: House) -> None:
+    """Runs read the settings anew: a typo in a reload must be named by the run that met it."""
+    house.overrides = [{"BACKUP_COMPRESSION": "zstd:99"}]
+    result = house.run("daily", "2026-11-01")
+    assert not result.success
+    assert "BACKUP_COMPRESSION" in failure_of(result)
+
+
+def retries_of(result: Any) -> int:
+    """How often a step was tried again."""
+    return sum(event.event_type is dg.DagsterEventType.STEP_RESTARTED for event in result.all_events)
+
+
+def test_a_server_that_comes_back_is_tried_again(house: House) -> None:
+    """A restart of the server at two in the morning must not cost the night's backup."""
+    house.overrides = [{"POSTGRES_PORT": "1"}]
+    result = house.run("daily", "2026-11-01")
+    assert result.success
+    assert retries_of(result) == 1
+    assert len(house.catalog) == 1
+
+
+def test_a_server_that_stays_away_fails_after_bounded_retries(house: House) -> None:
+    """Trying for ever would hide the failure from everybody."""
+    house.variables["POSTGRES_PORT"] = "1"
+    result = house.run("daily", "2026-11-01")
+    assert not result.success
+    assert retries_of(result) == MAXIMUM_RETRIES
+    assert "POSTGRES_HOST" in failure_of(result)
+
+
+def test_damage_after_the_backup_turns_the_integrity_check_red(house: House) -> None:
+    """Bits rot after the night: the check reads what is stored now, not what was stored then."""
+    assert house.run("daily", "2026-11-01").success
+    (backup,) = house.catalog
+    repository = house.settings().open_repository()
+    name = repository.layout.object(backup.backup_id, backup.manifest.main.name)
+    path = house.folder.parent / "storage" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    result, verdicts = look(house)
+    assert result.success, failure_of(result)
+    assert verdicts["integrity"] == (False, "2026-11-01")
+    assert verdicts["age"] == (False, "2026-11-01")
+    assert verdicts["encrypted"] == (True, "2026-11-01")
+    assert len(verdicts) == 8
+
+
+def look(house: House, *names: str) -> tuple[Any, dict[str, tuple[bool, str | None]]]:
+    """Run checks of the daily backup alone, as the UI's button does: without a partition.
+
+    What became of the run, and per check the verdict and the partition that Dagster shows as its latest.
+    """
+    key = dg.AssetKey([house.variables["POSTGRES_DB"], "daily_backup"])
+    keys = [dg.AssetCheckKey(key, name) for name in names or QUESTIONS]
+    job = dg.define_asset_job("look", dg.AssetSelection.checks(*keys))
+    definitions = dg.Definitions.merge(house.definitions, dg.Definitions(jobs=[job]))
+    result = definitions.resolve_job_def("look").execute_in_process(
+        instance=house.instance, raise_on_error=False
+    )
+    latest = house.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    verdicts = {}
+    for each, record in latest.items():
+        event = record.event.dagster_event if record.event else None
+        if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            verdicts[each.name] = (evaluation.passed, evaluation.partition)
+    return result, verdicts
+
+
+def test_checks_can_be_run_alone_and_without_a_partition(house: House) -> None:
+    """The age is asked every hour: that must not read every backup again, nor need to know today's partition."""
+    house.settings().open_store()
+    result, _ = look(house, "age")
+    assert "there is no daily backup yet" in failure_of(result)
+    assert house.run("daily", "2026-11-01").success
+    result, verdicts = look(house, "age", "proven")
+    assert result.success, failure_of(result)
+    assert verdicts == {"age": (True, "2026-11-01"), "proven": (True, "2026-11-01")}
+    (backup,) = house.catalog
+    assert len(backup.checks) == 2  # the asset's and the integrity check's, none of this look
+
+
+def test_storage_that_is_gone_fails_the_checks_with_a_sentence(house: House) -> None:
+    """Checks that cannot be answered must not look like checks that passed."""
+    assert house.run("daily", "2026-11-01").success
+    storage = house.folder.parent / "storage"
+    storage.rename(house.folder.parent / "unmounted")
+    result, _ = look(house)
+    assert not result.success
+    assert "Hint:" in failure_of(result)
+    assert not storage.exists()
