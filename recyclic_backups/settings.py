@@ -171,7 +171,9 @@ def _read_dotenv(file: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
 
     try:
-        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+        # Values are taken as they are written: a password with ${…} in it must not become another one.
+        values = dotenv_values(file, interpolate=False)
+        return {name: value for name, value in values.items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from None
 

@@ -1,0 +1,86 @@
+"""Commands, options and exit codes that are written about exist, and those that exist are written about."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from recyclic_backups import errors
+from recyclic_backups.cli.main import parser
+from recyclic_backups_tests.docs.pages import code, pages, read, rows
+
+README = read("README.md")
+
+
+def _commands(
+    found: argparse.ArgumentParser, prefix: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in found._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                inner = list(_commands(command, f"{prefix}{name} "))
+                yield from inner or [(f"{prefix}{name}", command)]
+
+
+def _usage(name: str, command: argparse.ArgumentParser) -> str:
+    """The command and its arguments, as the README's table writes them."""
+    arguments = [action for action in command._actions if not action.option_strings]
+    written = [f"[{each.metavar}]" if each.nargs == "?" else f"{each.metavar}" for each in arguments]
+    return " ".join([name, *written])
+
+
+def _options(command: argparse.ArgumentParser) -> list[str]:
+    found = []
+    for action in command._actions:
+        if not action.option_strings or "--help" in action.option_strings:
+            continue
+        metavar = "|".join(map(str, action.choices)) if action.choices else action.metavar
+        takes_value = action.nargs != 0
+        found.append(
+            f"{action.option_strings[0]} {metavar or action.dest.upper()}"
+            if takes_value
+            else action.option_strings[0]
+        )
+    return found
+
+
+def test_the_table_of_commands_is_that_of_the_program() -> None:
+    """Loss prevented: an option that a person needs at night and does not know of."""
+    table = {cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[2]) for cells in rows(README, "Command")}
+    actual = {_usage(name, command): _options(command) for name, command in _commands(parser())}
+    # A key is a date, and the README says of which form.
+    written = {
+        usage: [option.replace("--partition YYYY-MM-DD", "--partition KEY") for option in options]
+        for usage, options in table.items()
+    }
+    assert {usage: set(options) for usage, options in written.items()} == {
+        usage: set(options) for usage, options in actual.items()
+    }
+
+
+@pytest.mark.parametrize("page", [page.name for page in pages()])
+def test_every_command_on_a_page_is_understood(page: str) -> None:
+    """Loss prevented: a command copied from a page that ends with a usage message."""
+    for path in (path for path in pages() if path.name == page):
+        text = code(path.read_text(encoding="utf-8"))
+        for command in re.findall(r"recyclic-backups +([a-z][^`\n|&>)\"]*)", text):
+            try:
+                parser().parse_args(shlex.split(command))
+            except SystemExit as end:
+                raise AssertionError(f"{page}: recyclic-backups {command}") from end
+
+
+def test_the_table_of_exit_codes_is_that_of_the_error_tree() -> None:
+    """Loss prevented: a script that takes a failure for a success."""
+    classes = [
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.BackupError)
+    ]
+    table = [cells[0] for cells in rows(README, "Exit code")]
+    assert table == sorted(table, key=int)
+    assert {int(code) for code in table} == {0, *(each.exit_code for each in classes)}
