@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.partition import BackupPlan
-from recyclic_backups.dump.take import DumpOptions
+from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH, Keyring
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.postgres.discovery import find_installations
@@ -139,6 +139,8 @@ class Settings:
             fingerprint=self.fingerprint,
             lock_timeout_seconds=self.lock_timeout_seconds,
             timeout_seconds=self.timeout_seconds,
+            jobs=self.jobs,
+            rate_limit_bytes=self.rate_limit_bytes,
         )
         return BackupPlan(self.calendar, options, self.missed_day, self.lock_wait_seconds)
 

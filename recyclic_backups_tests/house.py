@@ -13,7 +13,8 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.partition import BackedUp, BackupPlan, back_up
-from recyclic_backups.dump.take import DumpOptions, Slot
+from recyclic_backups.dump.streams import DumpOptions
+from recyclic_backups.dump.take import Slot
 from recyclic_backups.dump.verify import Verification, VerifyLevel, verify
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.discovery import find_installations

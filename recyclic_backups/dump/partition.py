@@ -15,7 +15,8 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.dump.take import Clock, DumpOptions, Slot, take
+from recyclic_backups.dump.streams import DumpOptions
+from recyclic_backups.dump.take import Clock, Slot, take
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.postgres.lock import exclusive

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, restore_argv
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.selection import Selection
 
 _SESSION = "-c synchronous_commit=off -c maintenance_work_mem=128MB -c statement_timeout=0 -c lock_timeout=0"
 
@@ -37,37 +40,58 @@ class Archive:
     timeout_seconds: float
     scratch: Path | None = None
 
-    def restore(
-        self,
-        section: Section,
-        *,
-        only: Sequence[str] = (),
-        entries: Sequence[int] | None = None,
-        on_bytes: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of its table of contents."""
-        with _list_file(entries, self.scratch) as list_file:
-            argv = restore_argv(
-                self.installation,
-                database=self.database,
-                section=section,
-                list_file=list_file,
-                no_owner=self.no_owner,
-                extra=("--no-tablespaces", *only),
-            )
-            self._feed(argv, {**self.server.environment(self.database), "PGOPTIONS": _SESSION}, on_bytes)
+    def restore_data(self, selection: Selection | None, jobs: int, on_bytes: Callable[[int], None]) -> None:
+        """The rows of all tables, or of the selected ones, ``jobs`` streams at once, the largest first.
+
+        A table that has a stream of its own is fetched without reading the others.
+        """
+        split = {
+            item.relation: item for item in self.manifest.objects if item.role == "table" and item.relation
+        }
+        parts: list[tuple[BackupObject, Sequence[str]]] = []
+        for relation, item in split.items():
+            if selection is None or relation in selection.tables:
+                schema, name = split_qualified_name(relation)
+                # Only the table: the value of its sequence is in the main archive.
+                parts.append((item, [f"--schema={schema}", f"--table={name}"]))
+        if selection is None:
+            parts.append((self.manifest.main, []))
+        else:
+            for schema, names in selection.names_by_schema(without=split.keys()).items():
+                parts.append(
+                    (self.manifest.main, [f"--schema={schema}", *(f"--table={name}" for name in names)])
+                )
+        parts.sort(key=lambda part: -part[0].plain_bytes)
+        counting = threading.Lock()
+
+        def count(size_bytes: int) -> None:
+            with counting:
+                on_bytes(size_bytes)
+
+        with ThreadPoolExecutor(jobs, "restore") as pool:
+            for done in [
+                pool.submit(self._restore, "data", item, only, on_bytes=count) for item, only in parts
+            ]:
+                done.result()
+
+    def restore_definitions(self) -> None:
+        """Everything that comes before the rows: schemas, types, functions, empty tables."""
+        self._restore("pre-data", self.manifest.main)
 
     def restore_post_data(self, jobs: int) -> None:
         """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order."""
         if jobs == 1:
-            self.restore("post-data")
+            self._restore("post-data", self.manifest.main)
             return
         first, rest = _independent(self._listing())
         shares = [first[start::jobs] for start in range(jobs) if first[start::jobs]]
         with ThreadPoolExecutor(jobs, "restore") as sessions:
-            for done in [sessions.submit(self.restore, "post-data", entries=share) for share in shares]:
+            main = self.manifest.main
+            for done in [
+                sessions.submit(self._restore, "post-data", main, entries=share) for share in shares
+            ]:
                 done.result()
-        self.restore("post-data", entries=rest)
+        self._restore("post-data", self.manifest.main, entries=rest)
 
     def _listing(self) -> str:
         argv = restore_argv(self.installation, database=None, section="post-data", extra=("--list",))
@@ -83,17 +107,34 @@ class Archive:
             process.wait_ok()
         return text.decode(errors="replace")
 
-    def _feed(
-        self, argv: Sequence[str], environment: Mapping[str, str], on_bytes: Callable[[int], None]
+    def _restore(
+        self,
+        section: Section,
+        item: BackupObject,
+        only: Sequence[str] = (),
+        *,
+        entries: Sequence[int] | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
-        with (
-            read_object(self.repository, self.manifest, self.manifest.main, on_bytes) as reader,
-            PipedProcess(
-                argv, environment, stdin=True, stdout=False, timeout_seconds=self.timeout_seconds
-            ) as process,
-        ):
-            _pour(reader, process)
-            process.wait_ok()
+        """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of the table of contents."""
+        with _list_file(entries, self.scratch) as list_file:
+            argv = restore_argv(
+                self.installation,
+                database=self.database,
+                section=section,
+                list_file=list_file,
+                no_owner=self.no_owner,
+                extra=("--no-tablespaces", *only),
+            )
+            environment = {**self.server.environment(self.database), "PGOPTIONS": _SESSION}
+            with (
+                read_object(self.repository, self.manifest, item, on_bytes) as reader,
+                PipedProcess(
+                    argv, environment, stdin=True, stdout=False, timeout_seconds=self.timeout_seconds
+                ) as process,
+            ):
+                _pour(reader, process)
+                process.wait_ok()
 
 
 def _pour(reader: PlainReader, process: PipedProcess) -> None:

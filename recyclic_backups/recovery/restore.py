@@ -163,7 +163,7 @@ class _Attempt:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        self.progress.stage(name, self.manifest.main.plain_bytes if name == "data" else None)
+        self.progress.stage(name, self.manifest.plain_bytes if name == "data" else None)
         started = time.monotonic()
         try:
             yield
@@ -242,14 +242,9 @@ class _Attempt:
             scratch=self.options.scratch,
         )
         with self.phase("schema"):
-            archive.restore("pre-data")
+            archive.restore_definitions()
         with self.phase("data"):
-            if self.selection is None:
-                archive.restore("data", on_bytes=self.progress.advance)
-            else:
-                for schema, names in self.selection.names_by_schema().items():
-                    only = [f"--schema={schema}", *(f"--table={name}" for name in names)]
-                    archive.restore("data", only=only, on_bytes=self.progress.advance)
+            archive.restore_data(self.selection, self.options.jobs, self.progress.advance)
         with self.phase("indexes"):
             archive.restore_post_data(self.options.jobs)
         with self.phase("statistics"), self.server.connect(name) as connection:

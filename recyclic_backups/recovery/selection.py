@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recyclic_backups.errors import RecoveryError, UsageError
@@ -23,16 +23,17 @@ class Selection:
         """Tables nobody asked for, without which the wanted ones make no sense."""
         return tuple(name for name in self.tables if name not in self.wanted)
 
-    def names_by_schema(self) -> Mapping[str, list[str]]:
-        """What pg_restore's ``--schema`` and ``--table`` take, one run for each schema.
+    def names_by_schema(self, *, without: Collection[str] = ()) -> Mapping[str, list[str]]:
+        """What pg_restore's ``--schema`` and ``--table`` take, one run for each schema; not the tables ``without``.
 
         ``--table`` matches a name in whatever schemas are given, so that schemas cannot be mixed
         (https://www.postgresql.org/docs/15/app-pgrestore.html). It matches sequences too.
         """
         names: dict[str, list[str]] = {}
         for qualified in (*self.tables, *self.sequences):
-            schema, name = split_qualified_name(qualified)
-            names.setdefault(schema, []).append(name)
+            if qualified not in without:
+                schema, name = split_qualified_name(qualified)
+                names.setdefault(schema, []).append(name)
         return names
 
 

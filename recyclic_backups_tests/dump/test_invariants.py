@@ -336,7 +336,7 @@ def test_a_server_that_stops_answering_ends_the_backup_in_time(
     house: House, cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: a nightly run that hangs for weeks, and no backup while nobody is told."""
-    monkeypatch.setattr("recyclic_backups.dump.take._CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr("recyclic_backups.dump.streams._CANCEL_SECONDS", 0.5)
     house.options(timeout_seconds=2)
     stopped: list[int] = []
 
@@ -353,7 +353,7 @@ def test_a_server_that_stops_answering_ends_the_backup_in_time(
     assert isinstance(house.store, MemoryStore)
     house.store.before = stop_the_server
     try:
-        with pytest.raises(BackupError, match="did not finish within|not read within"):
+        with pytest.raises(BackupError, match=r"did not finish within|not read within"):
             house.back_up()
     finally:
         for pid in stopped:
