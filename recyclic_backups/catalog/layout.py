@@ -93,3 +93,12 @@ class Layout:
     def tombstone(self, backup_id: str) -> str:
         """The document after which a backup is not usable any more."""
         return f"{self.root}/tombstones/{backup_id}.json"
+
+    @property
+    def attempts(self) -> str:
+        """The folder of attempts under way."""
+        return f"{self.root}/attempts"
+
+    def attempt(self, backup_id: str) -> str:
+        """The document that says who is writing a backup's objects; gone once the backup exists."""
+        return f"{self.attempts}/{backup_id}.json"

@@ -50,7 +50,6 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
         "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
         " ELSE pg_catalog.pg_current_wal_lsn() END::text",
     )
-    system_identifier = _one(connection, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
     settings = []
     for role, setting in connection.execute(_SETTINGS).fetchall():
         name, _, value = str(setting).partition("=")
@@ -62,7 +61,7 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
             for grantee, privilege, grantable in connection.execute(_ACL).fetchall()
         )
     return ServerFacts(
-        system_identifier=str(system_identifier),
+        system_identifier=read_system_identifier(connection),
         version=version,
         lsn=str(lsn),
         encoding=str(encoding),
@@ -77,6 +76,11 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
         acl=acl,
         comment=comment,
     )
+
+
+def read_system_identifier(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+    """The number initdb gave the cluster: the same for a server and its physical copies, for no other."""
+    return str(_one(connection, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"))
 
 
 def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> Any:

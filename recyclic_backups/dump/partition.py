@@ -15,18 +15,24 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.streams import DumpOptions
+from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import Clock, Slot, take
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.quantities import human_bytes
 from recyclic_backups.rescue import install as install_rescue
 from recyclic_backups.tiers import Calendar, Tier
 
 REUSE_SECONDS = 3600
 """A missed day takes a dump younger than this instead of burdening production with another that is as late."""
+
+GROWTH = 1.2
+"""How much larger than the newest backup the next one may be before it no longer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ def back_up(
     progress.stage("waiting for other backups")
     with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds):
         install_rescue(repository.store)
+        with server.connect(repository.database) as connection:
+            sweep(repository, read_system_identifier(connection), clock())
         run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress)
         if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
             return run.promoted() or run.fresh()
@@ -126,7 +134,22 @@ class _Run:
             return None
         return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)
 
+    def require_space(self) -> None:
+        """Refuse early what would fill the storage: a full disk also stops whatever else writes to it."""
+        free_bytes = self.repository.store.free_bytes()
+        newest = self.catalog.newest_good()
+        if free_bytes is None or newest is None:
+            return
+        needed_bytes = int(newest.manifest.stored_bytes * GROWTH)
+        if free_bytes < needed_bytes:
+            raise Refused(
+                f"the storage has {human_bytes(free_bytes)} left and the backup needs about "
+                f"{human_bytes(needed_bytes)}",
+                "free some space, or keep fewer backups (RETENTION_DAILY, RETENTION_WEEKLY, RETENTION_MONTHLY)",
+            )
+
     def fresh(self) -> BackedUp:
+        self.require_space()
         manifest = take(
             self.server,
             self.repository,

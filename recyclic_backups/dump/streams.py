@@ -22,8 +22,9 @@ from recyclic_backups.compression import Compression
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.dump.rate import RateLimit
 from recyclic_backups.dump.split import SPLIT_BYTES, TableSize, tables_to_split
+from recyclic_backups.envelope import document
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import BackupError, DatabaseError
+from recyclic_backups.errors import BackupError, DatabaseError, StorageError
 from recyclic_backups.fingerprint.model import Fingerprint, Level, SequenceReading
 from recyclic_backups.fingerprint.read import Snapshot, read_fingerprint
 from recyclic_backups.postgres.process import PipedProcess
@@ -172,22 +173,28 @@ class Streams:
             return stream.finish()
 
     @contextmanager
-    def removed_on_error(self) -> Iterator[None]:
-        """Remove the objects of a failed attempt; what cannot be removed now is an orphan for the next sweep."""
+    def announced(self, system_identifier: str) -> Iterator[None]:
+        """Say in the storage who is at work, for as long as it lasts; remove the objects of a failed attempt.
+
+        What a killed process leaves is known by its announcement (:mod:`recyclic_backups.dump.sweep`).
+        """
+        layout, store = self.repository.layout, self.repository.store
+        announcement = layout.attempt(self.backup_id)
+        store.create(announcement, document.encode({"format": 1, "system_identifier": system_identifier}))
         try:
             yield
         except BaseException as error:
-            layout = self.repository.layout
             try:
-                names = [
-                    item.name for item in self.repository.store.list(f"{layout.backup(self.backup_id)}/")
-                ]
+                names = [item.name for item in store.list(f"{layout.backup(self.backup_id)}/")]
                 # Once the manifest is there the backup exists, and its objects stay whatever happened after.
                 for name in names if layout.manifest(self.backup_id) not in names else ():
-                    self.repository.store.delete(name)
+                    store.delete(name)
+                store.delete(announcement)
             except BackupError as second:
-                error.add_note(f"objects of the attempt {self.backup_id} remain: {second}")
+                error.add_note(f"the next backup removes what is left of {self.backup_id}: {second}")
             raise
+        with suppress(StorageError):  # the backup is there; the next sweep removes the announcement
+            store.delete(announcement)
 
     @contextmanager
     def interrupting_on_error(self, reading: Future[Fingerprint | None]) -> Iterator[None]:

@@ -14,7 +14,7 @@ from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.dump.facts import read_server_facts
+from recyclic_backups.dump.facts import read_server_facts, read_system_identifier
 from recyclic_backups.dump.globals import read_globals
 from recyclic_backups.dump.split import TableSize
 from recyclic_backups.dump.streams import DumpOptions, Streams
@@ -66,6 +66,7 @@ def take(
         major = _number(connection, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000")
         size_bytes = _number(connection, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
         sequences_before = read_sequences(connection)
+        system_identifier = read_system_identifier(connection)
     installation = choose(options.installations, major, {"pg_dump", "pg_restore"})
     data_key = repository.keyring.for_writing(started_at) if repository.encrypt else None
 
@@ -74,7 +75,7 @@ def take(
         backup_id = new_backup_id(as_of, secrets.token_bytes(4))
         sizes = _sizes(held) if options.jobs > 1 else []
         streams = Streams(server, repository, backup_id, options, installation, data_key, held, progress)
-        with streams.removed_on_error(), ThreadPoolExecutor(1, "fingerprint") as beside:
+        with streams.announced(system_identifier), ThreadPoolExecutor(1, "fingerprint") as beside:
             reading = beside.submit(streams.fingerprint, sequences_before)
             with streams.interrupting_on_error(reading):
                 progress.stage("dumping", size_bytes)

@@ -91,6 +91,13 @@ class MemoryStore:
             data, modified_at = now[name]
             yield StoredObject(name, len(data), modified_at)
 
+    def partials(self) -> Iterator[StoredObject]:
+        """None: what is not committed is gone with whoever wrote it."""
+        return iter(())
+
+    def discard_partial(self, name: str) -> None:
+        """Nothing to remove."""
+
     def free_bytes(self) -> int | None:
         """Nothing to say."""
         self.before("free_bytes", "")

@@ -77,3 +77,9 @@ class Store(Protocol):
 
     def free_bytes(self) -> int | None:
         """Space left, or None where the storage has no such limit or does not tell."""
+
+    def partials(self) -> Iterator[StoredObject]:
+        """Uploads that were never committed: some in progress, some left by killed processes."""
+
+    def discard_partial(self, name: str) -> None:
+        """Remove one of :meth:`partials`; one that is not there is no error."""

@@ -1,0 +1,73 @@
+"""Remove what killed attempts left in the storage: objects that no manifest promises.
+
+Invariant 1 says what may go: objects without manifest, label and check, whose owner is known dead or which are
+older than 48 hours. The owner of an announced attempt on *this* server is dead whenever we hold the server's
+backup lock, which it held. Objects with a label or check but without manifest are damage: never touched.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from recyclic_backups.catalog.layout import BACKUP_ID
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.document import decode
+from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.storage.store import StoredObject
+
+ORPHAN_AGE = timedelta(hours=48)
+"""Longer than any backup takes, and than clocks of two machines differ."""
+
+
+def sweep(repository: Repository, system_identifier: str, now: datetime) -> list[str]:
+    """Remove orphans of the repository's database; returns their names. The caller holds the server's backup lock.
+
+    Raises StorageError; what was removed until then stays removed.
+    """
+    layout, store = repository.layout, repository.store
+    dead = set(_dead_attempts(repository, system_identifier, now))
+    labelled = {label.backup_id for label in load_catalog(repository).labels.values()}
+    objects: dict[str, list[StoredObject]] = defaultdict(list)
+    for item in store.list(f"{layout.backups}/"):
+        objects[item.name.removeprefix(f"{layout.backups}/").partition("/")[0]].append(item)
+
+    removed = []
+    for backup_id, items in objects.items():
+        names = {item.name for item in items}
+        exists = layout.manifest(backup_id) in names
+        checked = any(name.startswith(f"{layout.backup(backup_id)}/checks/") for name in names)
+        if exists or checked or backup_id in labelled or not BACKUP_ID.fullmatch(backup_id):
+            continue
+        if backup_id in dead or _all_old(items, now):
+            removed += sorted(names)
+    for item in store.partials():
+        inside = item.name.removeprefix(f"{layout.backups}/")
+        owner = inside.partition("/")[0] if inside != item.name else ""
+        if owner in dead or _all_old([item], now):
+            store.discard_partial(item.name)
+            removed.append(item.name)
+    # Objects first: should we be killed in between, the announcement still tells whose they were.
+    removed += sorted(layout.attempt(backup_id) for backup_id in dead)
+    for name in removed:
+        store.delete(name)
+    return removed
+
+
+def _dead_attempts(repository: Repository, system_identifier: str, now: datetime) -> Iterable[str]:
+    """Ids of announced attempts whose process is known to be gone."""
+    layout, store = repository.layout, repository.store
+    for item in list(store.list(f"{layout.attempts}/")):
+        backup_id = item.name.removeprefix(f"{layout.attempts}/").removesuffix(".json")
+        try:
+            owner = decode(store.get(item.name), item.name).get("system_identifier")
+        except (DamagedData, ObjectMissing):
+            owner = None  # not readable: age decides
+        if BACKUP_ID.fullmatch(backup_id) and (owner == system_identifier or _all_old([item], now)):
+            yield backup_id
+
+
+def _all_old(items: Iterable[StoredObject], now: datetime) -> bool:
+    return all(now - item.modified_at > ORPHAN_AGE for item in items)
