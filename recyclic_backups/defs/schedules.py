@@ -9,6 +9,11 @@ from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Calendar, Tier
 
 _MAX_RUNTIME_TAG = "dagster/max_runtime"
+_PRIORITY_TAG = "dagster/priority"
+
+# In the night that skips 02:00 to 03:00 the daily and the weekly tick are the same instant: what is promoted
+# has to leave the queue before what promotes it.
+_PRIORITIES = {Tier.DAILY: 2, Tier.WEEKLY: 1, Tier.MONTHLY: 0}
 
 
 def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinition:
@@ -17,7 +22,10 @@ def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinitio
         f"{tier.value}_backup_job",
         selection=dg.AssetSelection.assets(asset_key(settings, tier)),
         description=f"The {tier.value} backup of {settings.database} ({settings.environment}) and its checks.",
-        tags={_MAX_RUNTIME_TAG: str(max_runtime_seconds(settings))},
+        tags={
+            _MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)),
+            _PRIORITY_TAG: str(_PRIORITIES[tier]),
+        },
     )
 
 

@@ -56,6 +56,15 @@ def test_a_job_runs_the_asset_with_all_its_checks_and_a_time_limit(offline: Sett
     assert int(job.tags["dagster/max_runtime"]) > offline.timeout_seconds
 
 
+def test_the_daily_backup_leaves_the_queue_before_those_that_promote_it(offline: Settings) -> None:
+    """Two ticks at one instant, as in the night without 02:00, must not promote Saturday's backup for Sunday's."""
+    priorities = [
+        int(loaded(offline).resolve_job_def(f"{tier}_backup_job").tags["dagster/priority"]) for tier in TIERS
+    ]
+    assert priorities == sorted(priorities, reverse=True)
+    assert len(set(priorities)) == len(TIERS)
+
+
 def test_weeks_and_months_come_from_the_days_inside_them(offline: Settings) -> None:
     """Lineage that points at another week would send an operator to the wrong backup."""
     graph = loaded(offline).resolve_asset_graph()
