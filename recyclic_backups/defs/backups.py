@@ -74,7 +74,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
     ) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
-            now_settings = environment.settings()
+            now_settings = environment.settings_of(settings.database)
             done = back_up(
                 now_settings.server,
                 now_settings.open_repository(),

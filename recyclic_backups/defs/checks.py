@@ -44,7 +44,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
-            now_settings = environment.settings()
+            now_settings = environment.settings_of(settings.database)
             repository = now_settings.open_repository(create=False)
             partition = (
                 context.partition_key if context.has_partition_key else newest_partition(repository, tier)

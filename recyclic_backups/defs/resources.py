@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, ConfigurationError
 from recyclic_backups.settings import Settings, load_settings
 
 MAXIMUM_RETRIES = 3
@@ -35,6 +35,16 @@ class Environment:
     settings: Callable[[], Settings] = load_settings
     now: Callable[[], datetime] = utc_now
     first_retry_seconds: float = 15.0
+
+    def settings_of(self, database: str) -> Settings:
+        """The settings of this run. Raises ConfigurationError if they name another database than was loaded."""
+        settings = self.settings()
+        if settings.database != database:
+            raise ConfigurationError(
+                f"these definitions are of the database {database!r}, POSTGRES_DB names {settings.database!r} now",
+                "reload the code location",
+            )
+        return settings
 
     def retry_seconds(self, retry_number: int) -> float:
         """How long to wait before trying again, after so many retries already."""

@@ -126,6 +126,15 @@ def test_settings_that_went_wrong_since_loading_fail_the_run_with_their_sentence
     assert "BACKUP_COMPRESSION" in failure_of(result)
 
 
+def test_another_database_is_never_backed_up_under_this_ones_name(house: House) -> None:
+    """A restore of that partition would bring back a stranger's data."""
+    house.overrides = [{"POSTGRES_DB": "postgres"}]
+    result = house.run("daily", "2026-11-01")
+    assert not result.success
+    assert "reload the code location" in failure_of(result)
+    assert len(house.catalog) == 0
+
+
 def retries_of(result: Any) -> int:
     """How often a step was tried again."""
     return sum(event.event_type is dg.DagsterEventType.STEP_RESTARTED for event in result.all_events)
