@@ -99,7 +99,9 @@ class Decompressor:
         if compressed:
             # Only read() is ever called on the source, whatever the stub says.
             file = cast("IO[bytes]", source)
-            self._source = zstandard.ZstdDecompressor().stream_reader(file, read_size=_READ_BYTES, closefd=False)
+            self._source = zstandard.ZstdDecompressor().stream_reader(
+                file, read_size=_READ_BYTES, closefd=False
+            )
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; ``b""`` at the end."""
