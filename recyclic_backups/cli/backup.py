@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.catalog.manifest import Source
     from recyclic_backups.dump.partition import back_up
     from recyclic_backups.dump.take import Slot
+    from recyclic_backups.postgres.process import be_polite
     from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
 
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
+    be_polite()
     with render.progress() as progress:
         done = back_up(
             settings.server,

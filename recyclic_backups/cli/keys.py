@@ -5,13 +5,28 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups.cli import render
+
 
 def add_to(commands: Any) -> None:
     """Add the command to the command line."""
-    command = commands.add_parser("keys", help="encryption keys")
+    command = commands.add_parser("keys", help="encryption keys: make one, list them, change the passphrase")
     verbs = command.add_subparsers(dest="verb", metavar="VERB", required=True)
     generate = verbs.add_parser("generate", help="print a new value for BACKUP_ENCRYPTION_KEY")
     generate.set_defaults(run=run_generate)
+    listing = verbs.add_parser(
+        "list", help="the storage's data keys, and whether the configured passphrase opens them"
+    )
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=run_list)
+    rotate = verbs.add_parser(
+        "rotate",
+        help="put every data key under BACKUP_ENCRYPTION_KEY alone, without rewriting any backup",
+        description="Set BACKUP_ENCRYPTION_KEY to the new passphrase and BACKUP_ENCRYPTION_OLD_KEYS to the former one, "
+        "run this, then remove the former one: it opens nothing any more.",
+    )
+    rotate.add_argument("--json", action="store_true")
+    rotate.set_defaults(run=run_rotate)
 
 
 def run_generate(_options: argparse.Namespace) -> int:
@@ -19,4 +34,45 @@ def run_generate(_options: argparse.Namespace) -> int:
     from recyclic_backups.envelope.keyring import generate_passphrase
 
     print(generate_passphrase())
+    return 0
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Run ``keys list``."""
+    from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.errors import ObjectMissing
+    from recyclic_backups.settings import load_settings
+
+    try:
+        found = load_settings().open_repository(create=False).keyring.inventory()
+    except ObjectMissing:
+        found = []
+    keys = [
+        {"key_id": key.key_id, "created_at": to_text(key.created_at), "opens": key.opens} for key in found
+    ]
+    if options.json:
+        render.print_json(keys)
+    elif not keys:
+        render.say("there is no key yet; the first encrypted backup makes one")
+    else:
+        rows = [(key.key_id, to_text(key.created_at), "yes" if key.opens else "NO") for key in found]
+        render.print_table(("KEY", "CREATED", "OPENS"), rows)
+    return 0
+
+
+def run_rotate(options: argparse.Namespace) -> int:
+    """Run ``keys rotate``."""
+    from recyclic_backups.errors import ConfigurationError
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    if not settings.encryption_key:
+        raise ConfigurationError("BACKUP_ENCRYPTION_KEY is not set", "set it to the new passphrase")
+    key_ids = settings.open_repository(create=False).keyring.rotate(settings.encryption_key, render.now())
+    if options.json:
+        render.print_json({"rotated": key_ids})
+        return 0
+    for key_id in key_ids:
+        print(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
+    render.say("now remove the former passphrase from BACKUP_ENCRYPTION_OLD_KEYS")
     return 0

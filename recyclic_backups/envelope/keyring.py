@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,15 @@ _OLD_KEYS_HINT = (
     "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with, or, if it was changed, "
     "put the former one into BACKUP_ENCRYPTION_OLD_KEYS"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A data key as :meth:`Keyring.inventory` lists it; ``created_at`` is aware UTC."""
+
+    key_id: str
+    created_at: datetime
+    opens: bool
 
 
 class Keyring:
@@ -93,6 +103,14 @@ class Keyring:
             content = key_file.wrap(data_key, passphrase, derivation, created_at, now)
             self._store.replace(key_file.storage_name(data_key.key_id), content)
         return [data_key.key_id for _, data_key in opened]
+
+    def inventory(self) -> list[KeyEntry]:
+        """Every data key of the storage and whether a configured passphrase opens it. Raises DamagedData."""
+        entries = []
+        for key_id in self._stored_key_ids():
+            created_at = key_file.parse(self._store.get(key_file.storage_name(key_id)), key_id).created_at
+            entries.append(KeyEntry(key_id, created_at, opens=self._open(key_id) is not None))
+        return entries
 
     def _stored_key_ids(self) -> list[str]:
         matches = (_STORAGE_NAME.fullmatch(entry.name) for entry in self._store.list("keys/"))
