@@ -51,6 +51,15 @@ _FOREIGN_KEYS = """
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
     WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.conname
 """
+# Of a table and its partitions, those that are on, and how (catalog-pg-trigger.html, tgenabled).
+_TRIGGERS = """
+    SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN
+        (SELECT %s::regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass)) ORDER BY 1, 2, 3
+"""
+_ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,14 +340,28 @@ def _require_equal(target: Connection, table: _Table) -> None:
 
 @contextmanager
 def _user_triggers_off(target: Connection, plan: Sequence[_Table]) -> Iterator[None]:
-    """Without the application's triggers, which would write new timestamps and audit rows; foreign keys stay on."""
+    """Without the application's triggers, which would write new timestamps and audit rows; foreign keys stay on.
+
+    Each is given back the state it had: one that was off stays off, one that fires on replicas still does.
+    """
+    triggers: dict[tuple[str, str, str], str] = {}
     for table in plan:
-        target.execute(_sql("ALTER TABLE {} DISABLE TRIGGER USER", _relation(table.name)))
+        name = _relation(table.name).as_string(None)
+        triggers |= {
+            (row[0], row[1], row[2]): row[3] for row in target.execute(_TRIGGERS, (name, name)).fetchall()
+        }
+
+    def alter(how: str, schema: str, relation: str, trigger: str) -> None:
+        template = f"ALTER TABLE ONLY {{}} {how} TRIGGER {{}}"
+        target.execute(_sql(template, _relation(qualified_name(schema, relation)), _name(trigger)))
+
+    for key in triggers:
+        alter("DISABLE", *key)
     yield
     # A table with checks still waiting cannot be altered; and a violation is better known now.
     target.execute(_sql("SET CONSTRAINTS ALL IMMEDIATE"))
-    for table in plan:
-        target.execute(_sql("ALTER TABLE {} ENABLE TRIGGER USER", _relation(table.name)))
+    for key, state in triggers.items():
+        alter(_ENABLE[state], *key)
 
 
 def _foreign_keys(target: Connection) -> list[_ForeignKey]:

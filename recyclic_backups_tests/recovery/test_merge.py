@@ -143,6 +143,18 @@ def test_the_application_s_triggers_do_not_change_what_comes_back(live: House) -
     assert _do(live, "SELECT touched IS NOT NULL FROM member WHERE id = 1") == [(True,)]
 
 
+def test_triggers_keep_the_state_they_had(live: House) -> None:
+    """Loss prevented: a trigger that somebody switched off, such as one that sends mail, fires again after a merge."""
+    for name, state in (("mail", "DISABLE"), ("audit", "ENABLE ALWAYS"), ("feed", "ENABLE REPLICA")):
+        _do(live, f"CREATE TRIGGER {name} BEFORE UPDATE ON member FOR EACH ROW EXECUTE FUNCTION touch()")
+        _do(live, f"ALTER TABLE member {state} TRIGGER {name}")
+    query = "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'member'::regclass ORDER BY 1"
+    before = _do(live, query)
+    _do(live, "DELETE FROM note WHERE sale_id = 1; UPDATE member SET name = 'wrong' WHERE id < 5")
+    _put_back(live, "member")
+    assert _do(live, query) == before
+
+
 def test_a_table_without_key_comes_back_with_its_duplicates(live: House) -> None:
     """Loss prevented: equal rows counted once."""
     before = _all(live, "note")
