@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 from recyclic_backups_tests.docs.pages import PROJECT
 
 OF_A_CHECKOUT = (
@@ -59,6 +61,12 @@ class Reader:
             lines[number] = f"{setting}='{value}'"
         (self.directory / name).write_text("".join(f"{line}\n" for line in lines))
 
+    def setting(self, name: str) -> str:
+        """The value that the reader's own .env has by now."""
+        value = dotenv_values(self.directory / ".env", interpolate=False).get(name)
+        assert value, f"the README did not lead to a {name} in .env"
+        return value
+
     def types(self, text: str) -> Printed:
         """Run a block to its end; whatever in it fails, fails."""
         for written, meant in self.fills_in.items():
@@ -89,10 +97,11 @@ class Reader:
 
 _VARYING = (
     (r"\d{8}T\d{6}Z-[A-Z2-7]{6}", "ID"),
+    (r"\b[0-9a-f]{16}\b", "KEY"),
     (r"_\d{8}t\d{6}z_[0-9a-f]{6}", "_KEPT"),
     (r"(localhost|127\.0\.0\.1):\d+", "SERVER"),
     (r"(?<= )/\S*/", "DIRECTORY/"),
-    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*", "MOMENT"),
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*Z?", "MOMENT"),
     (r"\d{4}-\d\d-\d\d", "DAY"),
     (r"\d+(\.\d+)? (B|kB|MB|GB)\b", "SIZE"),
     (r"\d+(\.\d+)? s\b", "TIME"),

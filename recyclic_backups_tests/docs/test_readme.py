@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from recyclic_backups.cli.main import parser
+from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import load_settings
 from recyclic_backups.tiers import Calendar, Tier
@@ -112,9 +113,11 @@ def _type(reader: Reader, each: Block, cluster: ScratchCluster, paid: int, scrat
     if each.name == "replace":
         assert _payments(cluster, "DELETE FROM payments") == 0
     if each.name == "rescue":
-        key = re.search(r"^BACKUP_ENCRYPTION_KEY=(.*)$", (reader.directory / ".env").read_text(), re.M)
-        assert key, "the README did not lead to a key in .env"
-        reader.fills_in["the key"] = key[1]
+        reader.fills_in["the key"] = reader.setting("BACKUP_ENCRYPTION_KEY")
+    if each.name == "rotate":
+        former, new = reader.setting("BACKUP_ENCRYPTION_KEY"), generate_passphrase()
+        dotenv = (reader.directory / ".env").read_text().replace(former, new)
+        (reader.directory / ".env").write_text(f"{dotenv}BACKUP_ENCRYPTION_OLD_KEYS={former}\n")
     printed = reader.types(each.text)
     promised = _promised(each.name)
     if promised is not None:
