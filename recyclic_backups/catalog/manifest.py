@@ -6,6 +6,7 @@ The manifest is written last and create-only: a backup exists if and only if its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,7 +50,10 @@ class Encryption:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The server and database at the snapshot: what a restore has to make again around the dump."""
+    """The server and database at the snapshot: what a restore has to make again around the dump.
+
+    Of an adopted backup some of it is not known: a text is empty then, as is the locale.
+    """
 
     system_identifier: str
     version: str
@@ -65,6 +69,14 @@ class ServerFacts:
     def major(self) -> int:
         """15 for ``15.18``."""
         return int(self.version.split(".")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The file that an adopted backup was: its name, and the SHA-256 of the archive inside its wrappings."""
+
+    file_name: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,7 @@ class Manifest:
     fingerprint: Mapping[str, Any] | None
     notes: tuple[str, ...] = ()
     kind: str = "dump"
+    adopted: Adopted | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -106,6 +119,17 @@ class Manifest:
     def compression_percent(self) -> float:
         """How much smaller the stored bytes are, in percent of the plain ones."""
         return round(100 * (1 - self.stored_bytes / self.plain_bytes), 1) if self.plain_bytes else 0.0
+
+    @property
+    def archive_major(self) -> int:
+        """Major version of the pg_dump that wrote the archive: an older pg_restore could not read it."""
+        version = self.programs.get("pg_dump", self.server.version)
+        found = re.match(r"\d+", version)
+        if found is None:
+            raise DamagedData(
+                f"the manifest of {self.backup_id} says that pg_dump was of version {version!r}"
+            )
+        return max(int(found[0]), self.server.major)
 
     @property
     def main(self) -> BackupObject:
@@ -165,7 +189,11 @@ class Manifest:
             else {"envelope": self.encryption.envelope, "key_id": self.encryption.key_id},
             "fingerprint": None if self.fingerprint is None else dict(self.fingerprint),
             "notes": list(self.notes),
-        }
+        } | (
+            {}
+            if self.adopted is None
+            else {"adopted": {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}}
+        )
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Manifest:
@@ -200,6 +228,7 @@ class Manifest:
             encryption=_encryption(document.get("encryption")),
             fingerprint=None if document.get("fingerprint") is None else _mapping(document, "fingerprint"),
             notes=tuple(str(note) for note in _list(document, "notes")),
+            adopted=_adopted(document.get("adopted")),
             document=document,
         )
         names = [item.name for item in manifest.objects]
@@ -249,6 +278,13 @@ def _encryption(document: Any) -> Encryption | None:
         return None
     item = _as_mapping(document, "encryption")
     return Encryption(envelope=_number(item, "envelope"), key_id=_text(item, "key_id"))
+
+
+def _adopted(document: Any) -> Adopted | None:
+    if document is None:
+        return None
+    item = _as_mapping(document, "adopted")
+    return Adopted(file_name=_text(item, "file_name"), sha256=_text(item, "sha256"))
 
 
 def _tier(document: Mapping[str, Any]) -> Tier:

@@ -123,7 +123,10 @@ def _print(backup: Backup, timezone: Any) -> None:
 
     manifest = backup.manifest
     print(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
-    print(f"content of  {render.local_time(manifest.as_of, timezone)} ({manifest.server.lsn})")
+    position = f" ({manifest.server.lsn})" if manifest.server.lsn else ""
+    print(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
+    if manifest.adopted is not None:
+        print(f"adopted     {manifest.adopted.file_name}, sha256 of the archive {manifest.adopted.sha256}")
     print(
         f"taken in    {human_seconds(manifest.duration_seconds)} with pg_dump {manifest.programs.get('pg_dump')}"
     )

@@ -117,7 +117,7 @@ def _parse(
 ) -> None:
     """Let pg_restore read the whole archive, writing its SQL to nowhere. Raises DamagedData, ProgramMissing."""
     item = next(each for each in manifest.objects if each.name == name)
-    installation = choose(installations, manifest.server.major, {"pg_restore"})
+    installation = choose(installations, manifest.archive_major, {"pg_restore"})
     argv = restore_argv(installation, database=None)
     with (
         read_object(repository, manifest, item, progress.advance) as reader,

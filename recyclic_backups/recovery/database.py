@@ -53,16 +53,31 @@ def exists(connection: Connection, name: str) -> bool:
     return found is not None
 
 
+def require_role(connection: Connection, name: str) -> None:
+    """Refused when the server has no role of that name, for backups that cannot bring it."""
+    found = connection.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (name,)).fetchone()
+    if found is None:
+        raise Refused(
+            f"the database belonged to the role {name!r}: this server does not have it, nor does the backup bring it",
+            "create the roles first, or restore with --no-owner",
+        )
+
+
 def create_database(connection: Connection, name: str, facts: ServerFacts) -> None:
-    """An empty database with the source's encoding and locale. Raises DatabaseError if the server lacks the locale."""
+    """An empty database with the source's encoding and locale; what is not known of them is the server's default.
+
+    Raises DatabaseError if the server lacks the locale.
+    """
     from psycopg import Error, sql  # noqa: PLC0415 - the rest of the command line starts without psycopg
 
     locale = facts.locale
-    options = [
-        sql.SQL("TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-            sql.Literal(facts.encoding), sql.Literal(locale.get("collate")), sql.Literal(locale.get("ctype"))
-        )
-    ]
+    options: list[sql.Composable] = [sql.SQL("TEMPLATE template0")]
+    given = (
+        ("ENCODING", facts.encoding),
+        ("LC_COLLATE", locale.get("collate")),
+        ("LC_CTYPE", locale.get("ctype")),
+    )
+    options += [sql.SQL(f"{name} {{}}").format(sql.Literal(value)) for name, value in given if value]
     provider, name_of_locale = locale.get("provider", "libc"), locale.get("locale")
     if provider in ("icu", "builtin"):
         parameter = sql.SQL("ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE")
@@ -78,7 +93,7 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
         text = str(error).splitlines()[0] if str(error) else "no message"
         raise DatabaseError(
             f"the database {name!r} cannot be created: {text}",
-            f"the server needs the locale {locale.get('collate')} ({provider}), and the role CREATEDB",
+            f"the server needs the locale {locale.get('collate', '')} ({provider}), and the role CREATEDB",
         ) from None
 
 
@@ -90,9 +105,11 @@ def drop_database(connection: Connection, name: str) -> None:
 
 
 def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> None:
-    """Owner and grants, as the source had them. Needs the roles to exist."""
+    """Owner and grants, as the source had them where that is known. Needs the roles to exist."""
     from psycopg import sql  # noqa: PLC0415
 
+    if not facts.owner:
+        return
     database = sql.Identifier(name)
     connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner)))
     if facts.acl is None:

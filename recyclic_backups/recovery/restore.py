@@ -112,7 +112,7 @@ def restore(
     selection = select(request, expected) if request else None
     attempt = _Attempt(repository, manifest, server, into, options, selection, expected, progress)
     attempt.require_possible(replace=replace)
-    installation = choose(options.installations, attempt.archive_major, {"pg_restore", "pg_dump"})
+    installation = choose(options.installations, manifest.archive_major, {"pg_restore", "pg_dump"})
 
     beside = databases.name_beside(into, "restoring")
     with attempt.phase("roles"):
@@ -157,9 +157,9 @@ class _Attempt:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def archive_major(self) -> int:
-        """The version of the pg_dump that wrote the archive: an older pg_restore could not read it."""
-        return int(self.manifest.programs["pg_dump"].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
+    def brings_roles(self) -> bool:
+        """Whether the backup has the roles of its server."""
+        return any(item.role == "globals" for item in self.manifest.objects)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -195,6 +195,9 @@ class _Attempt:
                 raise Refused(
                     f"the role {self.server.user!r} may not create databases", "ALTER ROLE … CREATEDB"
                 )
+            owner = self.manifest.server.owner
+            if owner and not (self.options.no_owner or self.brings_roles):
+                databases.require_role(connection, owner)
             if databases.exists(connection, self.into) and not replace:
                 raise Refused(
                     f"the database {self.into!r} exists already",
@@ -202,8 +205,8 @@ class _Attempt:
                 )
 
     def create_roles(self) -> list[str]:
-        """The roles that are missing. Without owners and grants none is needed."""
-        if self.options.no_owner:
+        """The roles that are missing. Without owners and grants none is needed; an adopted backup brings none."""
+        if self.options.no_owner or not self.brings_roles:
             return []
         item = self.manifest.only("globals")
         pieces = []
@@ -268,7 +271,7 @@ class _Attempt:
             ).fetchone()
         same_major = row is not None and row[0] == self.manifest.server.major
         # Texts of two versions of pg_dump differ for reasons of their own; the catalog listing is compared then.
-        same_program = installation.major == self.archive_major
+        same_program = installation.major == self.manifest.archive_major
         schema_text = None
         if same_major and same_program and self.selection is None:
             schema_text = read_definitions(

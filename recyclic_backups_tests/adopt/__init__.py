@@ -1,0 +1,1 @@
+"""Backups of the old script become ours: recognized, dated, stored, restored."""
