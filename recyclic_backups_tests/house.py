@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.partition import BackedUp, BackupPlan, back_up
@@ -70,14 +71,18 @@ class House:
         self.plan = replace(self.plan, options=replace(self.plan.options, **changes))  # type: ignore[arg-type]
 
     def back_up(
-        self, tier: Tier = Tier.DAILY, partition: str | None = None, reuse_since: datetime | None = None
+        self,
+        tier: Tier = Tier.DAILY,
+        partition: str | None = None,
+        reuse_since: datetime | None = None,
+        source: Source = "manual",
     ) -> BackedUp:
         """Back up a partition, the current one by default."""
         key = partition or self.plan.calendar.partition_of(tier, self.now)
         return back_up(
             self.server,
             self.repository,
-            Slot(tier, key, "manual"),
+            Slot(tier, key, source),
             self.plan,
             clock=self.clock,
             reuse_since=reuse_since,

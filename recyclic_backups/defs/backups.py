@@ -14,6 +14,7 @@ from recyclic_backups.defs.presentation import metadata_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.dump.partition import back_up
 from recyclic_backups.dump.take import Slot
+from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
 
@@ -75,6 +76,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
+            be_polite()
             done = back_up(
                 now_settings.server,
                 now_settings.open_repository(),

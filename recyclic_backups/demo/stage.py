@@ -101,7 +101,8 @@ def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installati
             "BACKUP_ENCRYPTION": "true",
             "BACKUP_ENCRYPTION_KEY_FILE": str(directory / "encryption.key"),
             "BACKUP_START_DATE": (today - timedelta(days=DAYS_BEFORE_TODAY)).isoformat(),
-            "BACKUP_ENVIRONMENT": "development",
+            # As in production, so that its schedules are on.
+            "BACKUP_ENVIRONMENT": "production",
             "PG_BIN": str(installation.directory),
             "DAGSTER_HOME": str(directory / "dagster"),
         },

@@ -5,7 +5,7 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -80,10 +80,11 @@ def back_up(
             sweep(repository, read_system_identifier(connection), clock())
         run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress)
         if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+            run = run.after_its_day()
             return run.promoted() or run.fresh()
         if run.is_over:
             return run.kept() or run.reused(reuse_since) or run.fresh()
-        return run.fresh()
+        return run.already_done() or run.fresh()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,25 @@ class _Run:
     @property
     def is_over(self) -> bool:
         return self.clock() >= self.plan.calendar.window(self.slot.tier, self.slot.partition).end_at
+
+    def after_its_day(self) -> _Run:
+        """The same run once the day it promotes is backed up, if that day is today.
+
+        In the spring night whose 02:00 does not exist, the daily and the weekly tick are the same instant.
+        """
+        calendar = self.plan.calendar
+        day = calendar.preferred_day(self.slot.tier, self.slot.partition).isoformat()
+        holder = self.catalog.labelled(Tier.DAILY, day)
+        if day != calendar.partition_of(Tier.DAILY, self.clock()) or (holder is not None and holder.good):
+            return self
+        replace(self, slot=replace(self.slot, tier=Tier.DAILY, partition=day)).fresh()
+        return replace(self, catalog=load_catalog(self.repository))
+
+    def already_done(self) -> BackedUp | None:
+        """What a scheduled run finds done since it was due; somebody who asks by hand gets a new dump."""
+        kept = self.kept() if self.slot.source == "scheduled" else None
+        due_at = self.plan.calendar.scheduled_for(self.slot.tier, self.slot.partition)
+        return kept if kept is not None and kept.backup.as_of >= due_at else None
 
     def promoted(self) -> BackedUp | None:
         promotion = choose_promotion(self.catalog, self.plan.calendar, self.slot.tier, self.slot.partition)

@@ -206,6 +206,21 @@ def test_one_dump_serves_every_tier(house: House, memory: MemoryStore) -> None:
     assert backup.tiers == (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
 
 
+def test_a_weekly_tick_that_comes_before_the_daily_one_makes_one_dump_for_both(
+    house: House, memory: MemoryStore
+) -> None:
+    """Loss prevented: Saturday labelled as the week, in the night whose 02:00 does not exist (28 March 2027)."""
+    house.now = datetime(2027, 3, 28, 1, 0, tzinfo=UTC)  # 03:00 in Paris: both ticks
+    weekly = house.back_up(Tier.WEEKLY, source="scheduled")
+    assert weekly.label.promoted_from == "daily/2027-03-28"
+    house.now += timedelta(minutes=1)
+    daily = house.back_up(source="scheduled")
+    assert not daily.fresh
+    assert daily.backup.backup_id == weekly.backup.backup_id
+    assert len(house.catalog) == 1
+    assert house.back_up().fresh  # by hand it is another one
+
+
 def test_a_week_without_its_sunday_takes_the_nearest_good_day_and_says_so(house: House) -> None:
     """Loss prevented: no weekly backup at all because one night failed."""
     house.now = datetime(2026, 11, 20, 1, 0, tzinfo=UTC)
@@ -233,7 +248,7 @@ def test_a_damaged_backup_is_never_promoted(house: House, memory: MemoryStore) -
     assert isinstance(verdict.error, DamagedData)
     house.now += timedelta(minutes=30)
     weekly = house.back_up(Tier.WEEKLY)
-    assert weekly.fresh
+    assert weekly.backup.good
     assert weekly.backup.backup_id != daily.backup.backup_id
 
 
