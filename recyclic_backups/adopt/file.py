@@ -8,8 +8,10 @@ written.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +69,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """For reports."""
         return {
-            "file": str(self.file),
+            "file": readable(str(self.file)),
             "action": self.action,
             "backup_id": self.backup_id,
             "tier": None if self.place is None else self.place.tier.value,
@@ -75,6 +77,11 @@ class Outcome:
             "as_of": None if self.place is None else to_text(self.place.as_of),
             "reasons": list(self.reasons),
         }
+
+
+def readable(name: str) -> str:
+    """A file's name as text that can be stored and printed: names of another encoding cannot be as they are."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 @dataclass
@@ -96,7 +103,7 @@ class Adoption:
             return Outcome(file, "refused", reasons=(error.message,), error=error)
 
     def _adopt(self, file: Path) -> Outcome:
-        self.progress.stage(f"reading {file.name}")
+        self._stage("reading", file)
         examined = examine(
             file,
             self.options.passphrases,
@@ -120,6 +127,12 @@ class Adoption:
         if why_not and known is None:
             reasons = (*reasons, why_not)
         return Outcome(file, action, examined.place, backup.backup_id, reasons)
+
+    def _stage(self, verb: str, file: Path) -> None:
+        size_bytes = None
+        with suppress(OSError):  # told by whoever reads it
+            size_bytes = file.stat().st_size
+        self.progress.stage(f"{verb} {readable(file.name)}", size_bytes)
 
     def _known(self, examined: Examined) -> Backup | None:
         """The backup that this content already is in its tier and partition; one known to be damaged does not count."""
@@ -167,7 +180,7 @@ class Adoption:
             encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
             fingerprint=None,
             notes=(*self._remarks(examined), _NO_ROLES),
-            adopted=Adopted(file.name, examined.sha256),
+            adopted=Adopted(readable(file.name), examined.sha256),
         )
         try:
             manifest = record_manifest(self.repository, manifest)
@@ -179,7 +192,7 @@ class Adoption:
         return backup
 
     def _copy(self, file: Path, examined: Examined, backup_id: str, data_key: DataKey | None) -> BackupObject:
-        self.progress.stage(f"storing {file.name}")
+        self._stage("storing", file)
         sha256 = hashlib.sha256()
         with (
             open_archive(file, self.options.passphrases, self.progress.advance) as archive,

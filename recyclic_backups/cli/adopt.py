@@ -82,8 +82,10 @@ def _repository(settings: Any, *, dry_run: bool) -> Any:
 
 def _say(outcome: Outcome) -> None:
     """Remarks and problems, on standard error, as they come."""
+    from recyclic_backups.adopt.file import readable
+
     for reason in outcome.reasons:
-        render.say(f"{outcome.file}: {reason}")
+        render.say(f"{readable(str(outcome.file))}: {reason}")
     if outcome.error is not None:
         if outcome.error.hint:
             render.say(f"hint: {outcome.error.hint}")
@@ -92,11 +94,13 @@ def _say(outcome: Outcome) -> None:
 
 
 def _print(outcomes: Sequence[Outcome], timezone: Any) -> None:
+    from recyclic_backups.adopt.file import readable
+
     render.print_table(
         ("FILE", "", "TIER", "PARTITION", "CONTENT OF", "BACKUP"),
         [
             (
-                outcome.file.name,
+                readable(outcome.file.name),
                 outcome.action,
                 outcome.place.tier.value if outcome.place else "-",
                 outcome.place.partition if outcome.place else "-",

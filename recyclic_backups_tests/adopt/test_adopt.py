@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.adopt import old_script
 from recyclic_backups_tests.adopt.old_script import wrap
+from recyclic_backups_tests.docs.pages import blocks, read
 from recyclic_backups_tests.operator import Operator
 from recyclic_backups_tests.rescue.test_real_backup import everything
 
@@ -260,6 +263,42 @@ def test_a_newer_pg_dump_than_the_server_is_read_by_its_own_kind(
     data = old_script.dump(installation, cluster.server, recyclic_template)  # type: ignore[arg-type]
     heir.must("adopt", _write(heir, DAILY, data))
     assert heir.must("verify", "--all", "--json").json[0]["passed"]
+
+
+def test_a_name_in_another_encoding_is_no_obstacle(heir: Operator, archive: bytes) -> None:
+    """Loss prevented: the files after one that an old machine named in Latin-1."""
+    name = os.fsdecode(b"sauvegard\xe9e_postgres_backup_20250127_020000.dump")
+    (heir.directory / name).write_bytes(archive)
+    assert "adopted" in heir.must("adopt", name).out
+    (entry,) = heir.must("adopt", name, "--json").json
+    assert (entry["action"], entry["partition"]) == ("already adopted", "2025-01-27")
+
+
+def test_an_old_key_may_be_short(heir: Operator, archive: bytes) -> None:
+    """Loss prevented: a year of backups behind a key that today's rules would not accept."""
+    heir.variables["BACKUP_ENCRYPTION_OLD_KEYS"] = "another,short"
+    heir.must("adopt", _write(heir, DAILY, old_script.encrypt(archive, "pbkdf2", "short")))
+
+
+def test_the_page_can_be_typed(heir: Operator, cluster: ScratchCluster, archive: bytes) -> None:
+    """Loss prevented: instructions that were true of another version."""
+    (heir.directory / "old").mkdir()
+    _write(heir, f"old/{DAILY}", wrap(archive, ("pbkdf2", "gzip")))
+    _write(heir, "old/postgres_weekly_20250126.dump", archive)
+    _up(heir)
+    try:
+        for command in "".join(each.text for each in blocks(read("docs/adopting.md"))).splitlines():
+            words = shlex.split(command.removeprefix("recyclic-backups "))
+            typed = [sorted(glob(word, root_dir=heir.directory)) if "*" in word else [word] for word in words]
+            outcome = heir.must(*(word for expanded in typed for word in expanded))
+            if "--dry-run" in command:
+                assert heir.stored() == set()
+                assert outcome.out.count("would adopt") == 2
+        assert outcome.out.splitlines()[-1].startswith("not comparable")
+        assert len(_known(heir)) == 2
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE IF EXISTS recyclic_old WITH (FORCE)")
 
 
 def test_help_and_usage(heir: Operator, tmp_path: Path) -> None:
