@@ -1,5 +1,5 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test check format lock clean
+.PHONY: help install demo test check bench format lock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -20,6 +20,9 @@ check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/pytest recyclic_backups_tests/docs
+
+bench: install ## speed and memory beside pg_dump and the old script, as ratios (ARGS="--scale 20 --json FILE")
+	@.venv/bin/python -m recyclic_backups_tests.bench $(ARGS)
 
 format: install ## put the code into shape
 	@.venv/bin/ruff check --fix .
