@@ -101,8 +101,10 @@ class Archive:
             ThreadPoolExecutor(1, "listing") as beside,
         ):
             listing = beside.submit(_read_all, process)
-            _pour(reader, process)
-            process.close_stdin()
+            try:
+                _pour(reader, process)
+            finally:
+                process.close_stdin()  # or the other thread waits for a pg_restore that waits for us
             text = listing.result()
             process.wait_ok()
         return text.decode(errors="replace")
