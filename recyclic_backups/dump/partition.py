@@ -21,7 +21,7 @@ from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import Clock, Slot, take
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused
-from recyclic_backups.postgres.lock import exclusive
+from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
@@ -74,11 +74,12 @@ def back_up(
     """
     plan.calendar.check_key(slot.tier, slot.partition, clock())
     progress.stage("waiting for other backups")
-    with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds):
+    server = server.answering_within(plan.options.timeout_seconds)
+    with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock:
         install_rescue(repository.store)
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())
-        run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress)
+        run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock)
         if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
             run = run.after_its_day()
             return run.promoted() or run.fresh()
@@ -98,6 +99,7 @@ class _Run:
     catalog: Catalog
     clock: Clock
     progress: Progress
+    lock: HeldLock
 
     @property
     def is_over(self) -> bool:
@@ -178,6 +180,7 @@ class _Run:
             self.plan.options,
             clock=self.clock,
             progress=self.progress,
+            still_alone=self.lock.require,
         )
         verification = verify(
             self.repository,

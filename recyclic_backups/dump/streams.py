@@ -6,8 +6,6 @@ All of them read the same exported snapshot. Large tables may have streams of th
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -207,8 +205,9 @@ class Streams:
             wait([reading], timeout=_CANCEL_SECONDS)
             if not reading.done():
                 # A server that does not answer a cancellation will not answer the query either.
-                with suppress(Exception), socket.socket(fileno=os.dup(self.held.connection.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
+                from recyclic_backups.postgres.connection import shut  # noqa: PLC0415 - see Server.connect
+
+                shut(self.held.connection)
             raise
 
 

@@ -52,8 +52,12 @@ def take(
     *,
     clock: Clock,
     progress: Progress = SILENT,
+    still_alone: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
+
+    ``still_alone`` is called before the manifest is written and raises if the lock of this run was lost: another
+    run may have swept our objects then.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
     of the attempt are removed again.
@@ -100,7 +104,8 @@ def take(
                 scheduled_for=calendar.scheduled_for(slot.tier, slot.partition),
                 as_of=as_of,
                 taken_at=finished_at,
-                duration_seconds=round((finished_at - started_at).total_seconds(), 3),
+                # The machine's clock may have been set back meanwhile.
+                duration_seconds=max(0.0, round((finished_at - started_at).total_seconds(), 3)),
                 late=calendar.is_late(slot.tier, slot.partition, as_of),
                 server=facts,
                 programs={"pg_dump": installation.version, "pg_restore": installation.version},
@@ -110,6 +115,7 @@ def take(
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=tuple(notes),
             )
+            still_alone()
             return record_manifest(repository, manifest)
 
 

@@ -10,15 +10,46 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.errors import Refused
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.errors import DatabaseError, Refused
+from recyclic_backups.postgres.server import Server, translated
+
+if TYPE_CHECKING:
+    import psycopg
 
 _LONGEST_PAUSE_SECONDS = 1.0
 
+# The session that holds a lock says nothing for hours: no server may end it for that. Not every version has both.
+_ENDLESS = """
+SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+WHERE name IN ('idle_session_timeout', 'statement_timeout')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """A lock that was had; the server gives it to others as soon as our session is gone."""
+
+    connection: psycopg.Connection[tuple[Any, ...]]
+    subject: str
+
+    def require(self) -> None:
+        """Raises DatabaseError (retryable) unless it is still ours."""
+        try:
+            with translated(self.subject):
+                self.connection.execute("SELECT 1")
+        except DatabaseError as lost:
+            raise DatabaseError(
+                f"the lock against other runs was lost: {lost.message}",
+                "something ended the session that held it; try again",
+                retryable=True,
+            ) from None
+
 
 @contextmanager
-def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: float) -> Iterator[None]:
+def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: float) -> Iterator[HeldLock]:
     """Hold the lock ``purpose`` of a database, waiting for it at most ``wait_seconds``.
 
     Raises Refused (70, retryable) when somebody else still holds it then.
@@ -28,6 +59,7 @@ def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: floa
         hashlib.sha256(f"recyclic_backups:{purpose}".encode()).digest()[:8], "big", signed=True
     )
     with server.connect(database, application_name=f"recyclic_backups {purpose} lock") as connection:
+        connection.execute(_ENDLESS)
         give_up_at = time.monotonic() + wait_seconds
         pause_seconds = 0.02
         while True:
@@ -43,4 +75,4 @@ def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: floa
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
         # Closing the connection gives the lock back, even when the server has stopped answering.
-        yield
+        yield HeldLock(connection, f"database {database!r} on {server.label}")

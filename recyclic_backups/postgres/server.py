@@ -21,7 +21,8 @@ APPLICATION_NAME = "recyclic_backups"
 class Server:
     """Where a server is and as whom we speak to it. ``host`` may be a directory: a Unix socket.
 
-    ``connect_timeout_seconds`` bounds each attempt; the password never shows in ``repr``.
+    ``connect_timeout_seconds`` bounds each attempt, ``answer_timeout_seconds`` (None: for ever) each answer to one
+    question of ours; the password never shows in ``repr``.
     """
 
     host: str
@@ -31,6 +32,7 @@ class Server:
     sslmode: str = "prefer"
     sslrootcert: str = ""
     connect_timeout_seconds: int = 10
+    answer_timeout_seconds: float | None = None
 
     @classmethod
     def from_url(cls, url: str) -> tuple[Server, str]:
@@ -62,6 +64,10 @@ class Server:
     def at_timeout(self, seconds: int) -> Server:
         """The same server with another connection timeout."""
         return replace(self, connect_timeout_seconds=seconds)
+
+    def answering_within(self, seconds: float) -> Server:
+        """The same server, given up when an answer takes longer."""
+        return replace(self, answer_timeout_seconds=seconds)
 
     def environment(self, database: str) -> dict[str, str]:
         """The libpq variables for a program of PostgreSQL: the only place where the password travels.
@@ -98,10 +104,12 @@ class Server:
         Without ``autocommit`` the transaction is committed at the end of the block, and undone when it fails.
         Errors of psycopg raised inside the block leave it as DatabaseError.
         """
-        import psycopg  # noqa: PLC0415 - 60 ms that `--help` and `list` need not pay
+        # 60 ms that `--help` and `list` need not pay
+        from recyclic_backups.postgres.connection import PatientConnection  # noqa: PLC0415
 
-        with translated(f"database {database!r} on {self.label}"):
-            connection = psycopg.connect(
+        subject = f"database {database!r} on {self.label}"
+        with translated(subject):
+            connection = PatientConnection.connect(
                 host=self.host,
                 port=self.port,
                 user=self.user,
@@ -117,7 +125,8 @@ class Server:
                 keepalives_interval=15,
                 keepalives_count=5,
             )
-            try:
+        try:
+            with translated(subject), connection.watched(self.answer_timeout_seconds):
                 for name, value in (settings or {}).items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
                 if not autocommit:
@@ -125,9 +134,17 @@ class Server:
                 yield connection
                 if not autocommit:
                     connection.commit()
-            finally:
-                # Closing ends whatever is under way without waiting for a server that may never answer.
-                connection.close()
+        except DatabaseError:
+            if not connection.gave_up:
+                raise
+            raise DatabaseError(
+                f"{subject} did not answer within {self.answer_timeout_seconds:g} s",
+                "see what keeps the server busy, or raise BACKUP_TIMEOUT if it needs longer",
+                retryable=True,
+            ) from None
+        finally:
+            # Closing ends whatever is under way without waiting for a server that may never answer.
+            connection.close()
 
 
 @contextmanager
