@@ -101,6 +101,11 @@ class Catalog:
             raise DamagedData(f"{spoilt[0].name}: {spoilt[0].problem}", "see: recyclic-backups verify --all")
         if wanted in self.tombstones:
             raise RecoveryError(f"backup {reference} has expired", "see: recyclic-backups list")
+        if not self.backups and self.damage:
+            raise DamagedData(
+                f"no backup is whole; {self.damage[0].name}: {self.damage[0].problem}",
+                "see: recyclic-backups verify --all",
+            )
         if not self.backups:
             raise RecoveryError("there is no backup yet", "take one with: recyclic-backups backup")
         if reference == LATEST:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from recyclic_backups.catalog.moments import compact
 from recyclic_backups.errors import DamagedData
+
+_CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Z2-7]{6}")
 
@@ -44,6 +46,14 @@ def new_backup_id(as_of: datetime, randomness: bytes) -> str:
     return f"{compact(as_of)}-{token}"
 
 
+def moment_of_check(name: str) -> datetime | None:
+    """The moment that the name of a check tells; None for a name that no check of ours has."""
+    try:
+        return datetime.strptime(name.rpartition("/")[2], f"{_CHECK_TIME}.json").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one database's objects."""
@@ -72,10 +82,9 @@ class Layout:
         """One of the objects that the manifest lists."""
         return f"{self.backup(backup_id)}/{name}"
 
-    def check(self, backup_id: str, moment: datetime, suffix: str = "") -> str:
+    def check(self, backup_id: str, moment: datetime) -> str:
         """A verification or drill, append-only."""
-        time = moment.strftime("%Y%m%dT%H%M%S.%fZ")
-        return f"{self.backup(backup_id)}/checks/{time}{suffix}.json"
+        return f"{self.backup(backup_id)}/checks/{moment.strftime(_CHECK_TIME)}.json"
 
     @property
     def labels(self) -> str:

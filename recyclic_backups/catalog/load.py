@@ -12,7 +12,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, decode
+from recyclic_backups.envelope.document import check_signature, check_sum, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.tiers import Tier
 
@@ -114,14 +114,58 @@ def _stems(names: Iterable[str], folder: str) -> Iterable[str]:
 def require_authentic(repository: Repository, backup: Backup) -> None:
     """Check the MACs of a backup's manifest, labels and checks before its data are used.
 
-    Raises DamagedData naming the document that was edited, NoUsableKey when its key cannot be opened. A backup
-    taken without encryption carries no MAC: there is nothing to check.
+    Raises DamagedData naming the document that was edited, NoUsableKey when its key cannot be opened. Documents of
+    a backup taken without encryption have a SHA-256 instead, which tells damage but not forgery.
     """
-    if backup.manifest.encryption is None:
-        return
-    layout, open_key = repository.layout, repository.keyring.for_reading
-    check_signature(backup.manifest.document, layout.manifest(backup.backup_id), open_key)
+    layout = repository.layout
     names = [layout.label(label.tier, label.partition) for label in backup.labels]
     names += [item.name for item in repository.store.list(f"{layout.backup(backup.backup_id)}/checks/")]
+    _require_unedited(
+        repository, backup.manifest, backup.manifest.document, layout.manifest(backup.backup_id)
+    )
     for name in names:
-        check_signature(decode(repository.store.get(name), name), name, open_key)
+        _require_unedited(repository, backup.manifest, decode(repository.store.get(name), name), name)
+
+
+def find_forged(repository: Repository, catalog: Catalog) -> tuple[Damage, ...]:
+    """Holds and tombstones that are damaged or were not written by us: one such file would hide a whole backup.
+
+    The other documents belong to a backup and are checked with it (:func:`require_authentic`). Raises NoUsableKey,
+    StorageError.
+    """
+    layout, store = repository.layout, repository.store
+    manifests = {backup.backup_id: backup.manifest for backup in catalog}
+    reading = _Reading(repository)
+    for folder in ("holds", "tombstones"):
+        for item in store.list(f"{layout.root}/{folder}/"):
+            backup_id = PurePosixPath(item.name).stem
+            try:
+                document = decode(store.get(item.name), item.name)
+                manifest = manifests.get(backup_id) or _manifest_beside(reading, layout.manifest(backup_id))
+                if document.get("backup_id") != backup_id:
+                    raise DamagedData("it does not name the backup that it is filed under")
+                if manifest is not None:
+                    _require_unedited(repository, manifest, document, item.name)
+                elif "mac" in document:
+                    check_signature(document, item.name, repository.keyring.for_reading)
+                else:
+                    check_sum(document, item.name)
+            except ObjectMissing:
+                continue
+            except DamagedData as error:
+                reading.damage.append(Damage(item.name, error.message.removeprefix(f"{item.name} ")))
+    return tuple(reading.damage)
+
+
+def _manifest_beside(reading: _Reading, name: str) -> Manifest | None:
+    """The manifest of a backup that a tombstone hides, as long as it is there."""
+    return reading.document(name, Manifest.from_json)
+
+
+def _require_unedited(
+    repository: Repository, manifest: Manifest, document: Mapping[str, Any], name: str
+) -> None:
+    if manifest.encryption is None:
+        check_sum(document, name)
+    else:
+        check_signature(document, name, repository.keyring.for_reading)

@@ -1,16 +1,19 @@
 """Write what the catalog consists of: manifests, labels, checks. Each is one atomic, durable write.
 
 Every document of an encrypted backup carries a MAC under that backup's own data key, whatever the settings
-say by then: switching encryption off later must not make older documents forgeable.
+say by then: switching encryption off later must not make older documents forgeable. Those of a backup that is
+not encrypted carry a SHA-256 in its place, which shows damage and no more.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.layout import moment_of_check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope import document as envelope_document
@@ -36,26 +39,35 @@ def record_label(repository: Repository, label: Label, manifest: Manifest) -> No
 
 
 def record_check(repository: Repository, check: Check, manifest: Manifest) -> None:
-    """Append a verdict to a backup. Two in the same microsecond get different names. Raises StorageError."""
-    for attempt in range(100):
-        suffix = f"-{attempt}" if attempt else ""
-        name = repository.layout.check(check.backup_id, check.checked_at, suffix)
+    """Append a verdict to a backup. Raises StorageError.
+
+    The newest verdict is the one that counts, so it is never filed before one that is there already, whatever
+    the clock says: two in the same microsecond, or after the clock was set back, get later names.
+    """
+    store, layout = repository.store, repository.layout
+    for _ in range(100):
+        folder = f"{layout.backup(check.backup_id)}/checks/"
+        last = max((item.name for item in store.list(folder)), default="")
+        while layout.check(check.backup_id, check.checked_at) <= last:
+            found = moment_of_check(last)
+            if found is None:
+                break
+            check = dataclasses.replace(check, checked_at=found + timedelta(microseconds=1))
+        name = layout.check(check.backup_id, check.checked_at)
         document = _signed(repository, check.to_json(), name, manifest)
         try:
-            repository.store.create(name, envelope_document.encode(document))
+            store.create(name, envelope_document.encode(document))
         except ObjectExists:
             continue
         return
-    raise ObjectExists(
-        f"a hundred checks of {check.backup_id} at the same moment", "is the clock standing still?"
-    )
+    raise ObjectExists(f"others keep adding checks to {check.backup_id}", "try again later", retryable=True)
 
 
 def _signed(
     repository: Repository, document: Mapping[str, Any], name: str, manifest: Manifest
 ) -> Mapping[str, Any]:
     if manifest.encryption is None:
-        return document
+        return envelope_document.summed(document, name)
     return envelope_document.signed(
         document, name, repository.keyring.for_reading(manifest.encryption.key_id)
     )

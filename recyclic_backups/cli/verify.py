@@ -28,6 +28,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.catalog.load import find_forged
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
     from recyclic_backups.quantities import human_seconds
@@ -44,11 +45,20 @@ def run(options: argparse.Namespace) -> int:
     installations = settings.installations()
     verdicts: list[dict[str, Any]] = []
     errors: list[BackupError] = []
-    for damage in found.damage if options.all else ():
+    damages = list(found.damage) if options.all else []
+    if options.all:
+        try:
+            damages += find_forged(repository, found)
+        except BackupError as unknown:
+            errors.append(unknown)
+            render.say(f"holds and tombstones: {unknown.message}")
+    for damage in damages:
         errors.append(DamagedData(f"{damage.name}: {damage.problem}"))
         verdicts.append(
             {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
         )
+    for damage in damages[len(found.damage) :]:
+        render.say(f"damaged: {damage.name}: {damage.problem}")  # the others were told when they were loaded
     for backup in backups:
         with render.progress() as progress:
             verdict = verify(

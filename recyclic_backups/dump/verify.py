@@ -17,7 +17,7 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import BackupError, DamagedData, ProgramFailed
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ProgramFailed, StorageError
 from recyclic_backups.postgres.process import PipedProcess
 from recyclic_backups.postgres.programs import Installation, choose, restore_argv
 from recyclic_backups.progress import SILENT, Progress
@@ -67,44 +67,69 @@ def verify(
 ) -> Verification:
     """Re-read a backup from the storage and record the verdict beside it.
 
-    Only verdicts on the backup itself are recorded: a missing key (41) or storage that does not answer (30)
-    says nothing about the bytes and is returned without being written. Never raises BackupError for them.
+    Only verdicts on the backup itself are recorded: a missing key (41), storage that does not answer (30) or a
+    pg_restore that was killed (20) say nothing about the bytes and are returned without being written. Where a
+    verdict cannot be written (30), that is what is returned, unless the backup is damaged. Raises no BackupError.
     """
     started_at = clock()
     progress.stage(f"verifying {backup.backup_id}", backup.manifest.plain_bytes)
-    error: BackupError | None = None
+    error = _examine(repository, backup, level, installations, timeout_seconds, progress)
+    finished_at = clock()
+    duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
+    # "stored" alone does not show that the bytes can be read again: it can damn a backup, not clear it.
+    if isinstance(error, DamagedData) or (error is None and level != "stored"):
+        check = Check(
+            kind="verify",
+            backup_id=backup.backup_id,
+            checked_at=finished_at,
+            passed=error is None,
+            reasons=() if error is None else (error.message,),
+            duration_seconds=duration_seconds,
+            details={"level": level},
+        )
+        try:
+            record_check(repository, check, backup.manifest)
+        except StorageError as unrecorded:
+            said = f"the backup is whole, but the storage does not keep the verdict: {unrecorded.message}"
+            error = error or StorageError(said, unrecorded.hint, retryable=unrecorded.retryable)
+        except BackupError as unsigned:
+            error = error or unsigned  # what is wrong with the key is what was found wrong above
+    return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
+
+
+def _examine(
+    repository: Repository,
+    backup: Backup,
+    level: VerifyLevel,
+    installations: Sequence[Installation],
+    timeout_seconds: float,
+    progress: Progress,
+) -> BackupError | None:
+    """What is wrong with the backup, or what kept us from knowing."""
+    manifest = backup.manifest
     try:
         if level != "stored":
             require_authentic(repository, backup)
-        for item in backup.manifest.objects:
+        for item in manifest.objects:
             if level == "stored":
-                require_stored(repository, backup.manifest, item)
+                require_stored(repository, manifest, item)
             elif level == "parsed" and item.role != "globals":
-                _parse(repository, backup.manifest, item.name, installations, timeout_seconds, progress)
+                _parse(repository, manifest, item.name, installations, timeout_seconds, progress)
             else:
-                with read_object(repository, backup.manifest, item, progress.advance) as reader:
+                with read_object(repository, manifest, item, progress.advance) as reader:
                     while reader.read(READ_BYTES):
                         pass
+    except NoUsableKey as no_key:
+        # Hashes need no key: that the bytes are damaged is worse than that they cannot be read, and said first.
+        try:
+            for item in manifest.objects:
+                require_stored(repository, manifest, item)
+        except DamagedData as damage:
+            return damage
+        return no_key
     except BackupError as found:
-        error = found
-    finished_at = clock()
-    duration_seconds = (finished_at - started_at).total_seconds()
-    # "stored" alone does not show that the bytes can be read again: it can damn a backup, not clear it.
-    if isinstance(error, DamagedData) or (error is None and level != "stored"):
-        record_check(
-            repository,
-            Check(
-                kind="verify",
-                backup_id=backup.backup_id,
-                checked_at=finished_at,
-                passed=error is None,
-                reasons=() if error is None else (error.message,),
-                duration_seconds=duration_seconds,
-                details={"level": level},
-            ),
-            backup.manifest,
-        )
-    return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
+        return found
+    return None
 
 
 def _parse(
@@ -115,7 +140,11 @@ def _parse(
     timeout_seconds: float,
     progress: Progress,
 ) -> None:
-    """Let pg_restore read the whole archive, writing its SQL to nowhere. Raises DamagedData, ProgramMissing."""
+    """Let pg_restore read the whole archive, writing its SQL to nowhere.
+
+    Raises DamagedData, ProgramMissing, and ProgramFailed when pg_restore was killed or took too long: that says
+    nothing about the backup.
+    """
     item = next(each for each in manifest.objects if each.name == name)
     installation = choose(installations, manifest.archive_major, {"pg_restore"})
     argv = restore_argv(installation, database=None)
@@ -132,6 +161,8 @@ def _parse(
         except ProgramFailed as failure:
             while reader.read(READ_BYTES):
                 pass  # if the stored bytes are damaged, that is the better sentence
+            if failure.retryable:
+                raise
             raise DamagedData(
                 f"pg_restore cannot read {item.name}: {failure.message}", failure.hint
             ) from None

@@ -5,6 +5,7 @@ Specified in ``docs/format/documents.md``.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import math
@@ -67,6 +68,29 @@ def signed(document: Mapping[str, Any], name: str, data_key: DataKey) -> dict[st
     return stored
 
 
+def summed(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of the document with its SHA-256 for storage under ``name``: it tells damage, not forgery.
+
+    Raises BackupError for something that is not JSON.
+    """
+    stored = decode(encode({key: value for key, value in document.items() if key != "sha256"}), name)
+    stored["sha256"] = _sha256(stored, name)
+    return stored
+
+
+def check_sum(document: Mapping[str, Any], name: str) -> None:
+    """Return if the document is what :func:`summed` made for ``name``. Raises DamagedData."""
+    try:
+        whole = document.get("sha256") == _sha256(document, name)
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise DamagedData(
+            f"{name} was edited, damaged or moved: its SHA-256 is wrong",
+            "do not trust it; use another backup or copy",
+        )
+
+
 def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[str], DataKey]) -> None:
     """Return if the document was signed for ``name`` and not edited since.
 
@@ -91,6 +115,11 @@ def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[
             f"{name} was edited, damaged or moved: its MAC is wrong",
             "do not trust it; use another backup or copy",
         )
+
+
+def _sha256(document: Mapping[str, Any], name: str) -> str:
+    unsummed = {key: value for key, value in document.items() if key != "sha256"}
+    return hashlib.sha256(name.encode("utf-8") + b"\x00" + canonical(unsummed)).hexdigest()
 
 
 def _mac(document: Mapping[str, Any], name: str, data_key: DataKey) -> str:
