@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from recyclic_backups.fingerprint.schema_text import SCHEMA_DUMP_ENVIRONMENT
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, dump_argv
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.server import SQL_ASCII, Server
 
 
 def read_definitions(
@@ -13,13 +15,16 @@ def read_definitions(
     database: str,
     installation: Installation,
     *,
+    encoding: str,
+    money: Mapping[str, str],
     snapshot: str,
     lock_wait_seconds: int,
     timeout_seconds: float,
 ) -> str:
     """The output of ``pg_dump --schema-only``, of an exported snapshot unless ``snapshot`` is empty.
 
-    Raises ProgramFailed.
+    ``encoding`` is the database's, ``money`` what :mod:`recyclic_backups.dump.money` says; the text is as
+    :meth:`Server.connect` would give it. Raises ProgramFailed.
     """
     argv = dump_argv(
         installation,
@@ -27,7 +32,8 @@ def read_definitions(
         snapshot=snapshot,
         lock_wait_seconds=lock_wait_seconds,
         schema_only=True,
+        encoding=SQL_ASCII if encoding == SQL_ASCII else "UTF8",
     )
-    environment = {**server.environment(database), **SCHEMA_DUMP_ENVIRONMENT}
+    environment = {**server.environment(database), **SCHEMA_DUMP_ENVIRONMENT, **money}
     finished = run(argv, environment, timeout_seconds=timeout_seconds, nice=True)
-    return finished.stdout.decode(errors="surrogateescape")
+    return finished.stdout.decode("latin-1" if encoding == SQL_ASCII else "utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.manifest import ServerFacts
+from recyclic_backups.postgres.server import as_meant
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,11 +54,17 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
     settings = []
     for role, setting in connection.execute(_SETTINGS).fetchall():
         name, _, value = str(setting).partition("=")
-        settings.append({"name": name, "value": value} | ({"role": role} if role is not None else {}))
+        value = as_meant(connection, value)
+        role_name = None if role is None else as_meant(connection, str(role))
+        settings.append({"name": name, "value": value} | ({} if role_name is None else {"role": role_name}))
     acl = None
     if not default_acl:
         acl = tuple(
-            {"grantee": grantee, "privilege": privilege, "grantable": grantable}
+            {
+                "grantee": grantee and as_meant(connection, grantee),
+                "privilege": privilege,
+                "grantable": grantable,
+            }
             for grantee, privilege, grantable in connection.execute(_ACL).fetchall()
         )
     return ServerFacts(
@@ -71,10 +78,10 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
             "ctype": ctype,
             "locale": locale,
         },
-        owner=str(owner),
+        owner=as_meant(connection, str(owner)),
         settings=tuple(settings),
         acl=acl,
-        comment=comment,
+        comment=comment and as_meant(connection, comment),
     )
 
 

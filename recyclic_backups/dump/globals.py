@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres.server import as_meant
 
 if TYPE_CHECKING:
     import psycopg
@@ -103,7 +104,7 @@ def read_globals(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, 
         name, _, value = str(setting).partition("=")
         statement = f"ALTER ROLE {quoted_name(role)} SET {quoted_name(name)} TO {setting_value(name, value)};"
         parts.append(_only_if(_created(role), statement))
-    return "\n".join(parts), notes
+    return as_meant(connection, "\n".join(parts)), notes
 
 
 def setting_value(name: str, value: str) -> str:

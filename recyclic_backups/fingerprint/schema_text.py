@@ -2,7 +2,8 @@
 
 Two dumps of the same schema by the same pg_dump are the same text but for a few things, which are taken
 out here: the ``\\restrict`` key, versions in comments, ``SET`` lines that move from one entry to the next,
-the order of grants, and one expression that PostgreSQL writes in another way once it has been restored.
+the order of grants and of the columns of inheriting tables, and one expression that PostgreSQL writes in
+another way once it has been restored.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _MOVING_LINE = re.compile(
     r"-- (?:Started|Completed) on .*|"
     r"--|-- PostgreSQL database dump complete)$"
 )
-_OWNER_LINE = re.compile(r"^ALTER [A-Z ]+ .* OWNER TO .*;$")
+# Names may hold newlines: a statement ends where its quotes are closed.
+_OWNER_LINE = re.compile(
+    r"""^ALTER [A-Z ]+ (?:"(?:[^"]|"")*"|[^"\n])* OWNER TO (?:"(?:[^"]|"")*"|\w+);(?:\n|\Z)""", re.MULTILINE
+)
 _ABOUT_ANOTHER = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
 _SORTED = frozenset({"ACL", "DEFAULT ACL"})
 
@@ -45,25 +49,29 @@ def schema_entries(text: str) -> dict[str, str]:
     """Each entry of a schema dump, such as ``INDEX public.sales_pkey``, to its hash and owner.
 
     Grants and comments are named for what they are about: ``ACL TABLE public.sales``. A second entry of the
-    same name gets ``#2``. Everything before the first entry is settings of the session and left out.
+    same name gets ``#2``, in an order that does not depend on pg_dump's. Everything before the first entry is
+    settings of the session and left out.
     """
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
-    entries: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for header, end in zip(headers, ends, strict=False):
         kind = header["type"]
-        key = name = _entry_name(kind, header["schema"], header["name"])
-        number = 1
-        while key in entries:
-            number += 1
-            key = f"{name} #{number}"
-        lines = [line for line in text[header.end() : end].splitlines() if not _MOVING_LINE.match(line)]
-        lines = [line for line in lines if not _OWNER_LINE.match(line)]
+        name = _entry_name(kind, header["schema"], header["name"])
+        statements = _OWNER_LINE.sub("", text[header.end() : end])
+        lines = [line for line in statements.split("\n") if not _MOVING_LINE.match(line)]
+        if kind == "TABLE" and any(line.startswith("INHERITS (") for line in lines):
+            # Columns that a parent has too come first after a restore, whatever place they had before.
+            lines = sorted(line.removesuffix(",") for line in lines)
         body = "\n".join(sorted(lines) if kind in _SORTED else lines).strip()
         # An entry about another object has that one's owner, which is compared there already.
         owner = "" if kind in _ABOUT_ANOTHER or header["owner"] == "-" else header["owner"]
-        entries[key] = entry_value([canonical_expression(body)], owner)
-    return entries
+        found.setdefault(name, []).append(entry_value([canonical_expression(body)], owner))
+    return {
+        f"{name} #{number}" if number > 1 else name: value
+        for name, values in found.items()
+        for number, value in enumerate(sorted(values), 1)
+    }
 
 
 def canonical_expression(text: str) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # The text of a value depends on these, and hashes are made of texts. They are pg_dump's own, where it has
 # one; `row_security` off turns "you see only some rows" into an error.
 SETTINGS = {
-    "client_encoding": "UTF8",
     "search_path": "",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.relations import Table, list_tables, require_readable, some
 from recyclic_backups.fingerprint.session import reading_session
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.server import Server, encoding_of
 
 if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection
@@ -50,6 +50,11 @@ class Snapshot:
     exported_at_server: datetime
     tables: tuple[Table, ...]
     connection: Connection
+
+    @property
+    def encoding(self) -> str:
+        """The database's encoding, by PostgreSQL's name for it."""
+        return encoding_of(self.connection)
 
 
 @contextmanager

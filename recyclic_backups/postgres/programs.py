@@ -94,12 +94,15 @@ def dump_argv(
     lock_wait_seconds: int,
     compress: str = "0",
     schema_only: bool = False,
+    encoding: str = "",
     extra: Sequence[str] = (),
 ) -> list[str]:
     """pg_dump of one database in custom format to standard output, as of an exported snapshot.
 
     With ``schema_only`` it is the definitions alone, as plain SQL.
     An empty ``snapshot`` lets pg_dump take its own; ``lock_wait_seconds`` of 0 waits for ever.
+    ``encoding`` is the one of the dump; without it, pg_dump takes what the database or role has set for its
+    clients, and fails at the first character that does not have.
     ``compress`` is pg_dump's own notation: a level, or from 16 on ``method:level``.
     """
     form = (
@@ -107,6 +110,8 @@ def dump_argv(
     )
     argv = [installation.path("pg_dump"), *form, "--no-password"]
     argv.append(f"--lock-wait-timeout={lock_wait_seconds * 1000}")
+    if encoding:
+        argv.append(f"--encoding={encoding}")
     if snapshot:
         argv.append(f"--snapshot={snapshot}")
     return [*argv, *extra, f"--dbname={conninfo_dbname(database)}"]

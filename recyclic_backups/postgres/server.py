@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import psycopg
 
 APPLICATION_NAME = "recyclic_backups"
+SQL_ASCII = "SQL_ASCII"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Server:
         """A connection, closed at the end; ``settings`` are session parameters set at its start.
 
         Without ``autocommit`` the transaction is committed at the end of the block, and undone when it fails.
+        Texts come as UTF-8 whatever the database or role has set. Only SQL_ASCII, which is any bytes at all, cannot
+        be converted: there each byte is one character of Latin-1, which loses none and takes each back.
         Errors of psycopg raised inside the block leave it as DatabaseError.
         """
         # 60 ms that `--help` and `list` need not pay
@@ -119,6 +122,7 @@ class Server:
                 sslrootcert=self.sslrootcert or None,
                 connect_timeout=self.connect_timeout_seconds,
                 application_name=application_name,
+                client_encoding="UTF8",
                 autocommit=autocommit,
                 # A peer that vanished without a word is noticed within two minutes instead of two hours.
                 keepalives_idle=30,
@@ -127,6 +131,8 @@ class Server:
             )
         try:
             with translated(subject), connection.watched(self.answer_timeout_seconds):
+                if encoding_of(connection) == SQL_ASCII:
+                    connection.execute("SET client_encoding TO LATIN1")
                 for name, value in (settings or {}).items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
                 if not autocommit:
@@ -145,6 +151,24 @@ class Server:
         finally:
             # Closing ends whatever is under way without waiting for a server that may never answer.
             connection.close()
+
+
+def encoding_of(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+    """The encoding of the connected database, by PostgreSQL's name for it: ``UTF8``, ``LATIN1``, ``SQL_ASCII``."""
+    return connection.info.parameter_status("server_encoding") or "UTF8"
+
+
+def as_meant(connection: psycopg.Connection[tuple[Any, ...]], text: str) -> str:
+    """A text of the server's own catalogs (roles, settings) for a database of another encoding.
+
+    In a database with SQL_ASCII it was read byte by byte: what is UTF-8 is taken for it, the rest for Latin-1.
+    """
+    if encoding_of(connection) != SQL_ASCII:
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return text
 
 
 @contextmanager

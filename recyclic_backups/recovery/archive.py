@@ -18,13 +18,17 @@ from pathlib import Path
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.money import MONEY_OPTION
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, restore_argv
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.selection import Selection
 
-_SESSION = "-c synchronous_commit=off -c maintenance_work_mem=128MB -c statement_timeout=0 -c lock_timeout=0"
+_SESSION = (
+    "-c synchronous_commit=off -c maintenance_work_mem=128MB -c statement_timeout=0 -c lock_timeout=0 "
+    + MONEY_OPTION
+)
 
 
 @dataclass(frozen=True, slots=True)

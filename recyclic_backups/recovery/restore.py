@@ -19,12 +19,13 @@ from recyclic_backups.catalog.objects import READ_BYTES, read_object
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.definitions import read_definitions
+from recyclic_backups.dump.money import MONEY_ENVIRONMENT
 from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation, choose
-from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.server import Server, encoding_of, translated
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
@@ -252,7 +253,7 @@ class _Attempt:
             archive.restore_post_data(self.options.jobs)
         with self.phase("statistics"), self.server.connect(name) as connection:
             # A dump holds no planner statistics: without them the first morning is slow.
-            connection.execute("ANALYZE")
+            databases.analyze(connection)
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
             if not self.options.no_owner:
@@ -269,6 +270,7 @@ class _Attempt:
             row = connection.execute(
                 "SELECT pg_catalog.current_setting('server_version_num')::int / 10000"
             ).fetchone()
+            encoding = encoding_of(connection)
         same_major = row is not None and row[0] == self.manifest.server.major
         # Texts of two versions of pg_dump differ for reasons of their own; the catalog listing is compared then.
         same_program = installation.major == self.manifest.archive_major
@@ -278,6 +280,8 @@ class _Attempt:
                 self.server,
                 name,
                 installation,
+                encoding=encoding,
+                money=MONEY_ENVIRONMENT,
                 snapshot="",
                 lock_wait_seconds=60,
                 timeout_seconds=self.options.timeout_seconds,

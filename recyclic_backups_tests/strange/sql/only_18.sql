@@ -1,0 +1,21 @@
+-- What PostgreSQL 17 and 18 brought.
+CREATE SCHEMA new;
+CREATE TABLE new.computed (a int, v int GENERATED ALWAYS AS (a * 2) VIRTUAL, s int GENERATED ALWAYS AS (a * 3) STORED, w int GENERATED ALWAYS AS (a + 1));
+INSERT INTO new.computed VALUES (1), (NULL);
+CREATE TABLE new.not_nulls (a int CONSTRAINT "a must be" NOT NULL, b int NOT NULL NO INHERIT, c int);
+INSERT INTO new.not_nulls VALUES (1, 2, NULL);
+ALTER TABLE new.not_nulls ADD CONSTRAINT c_one_day NOT NULL c NOT VALID;
+COMMENT ON CONSTRAINT "a must be" ON new.not_nulls IS 'a constraint';
+CREATE TABLE new.no_checks (a int PRIMARY KEY, b int CONSTRAINT big CHECK (b > 9) NOT ENFORCED, c int CONSTRAINT loose REFERENCES new.no_checks NOT ENFORCED);
+INSERT INTO new.no_checks VALUES (1, 1, 77);
+CREATE TABLE new.periods (id int4range, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+CREATE TABLE new.of_periods (id int4range, during daterange, FOREIGN KEY (id, PERIOD during) REFERENCES new.periods (id, PERIOD during));
+INSERT INTO new.periods VALUES ('[1,2)', '[2026-01-01,2027-01-01)');
+INSERT INTO new.of_periods VALUES ('[1,2)', '[2026-02-01,2026-03-01)');
+CREATE TABLE new.parted (id int GENERATED ALWAYS AS IDENTITY, k int) PARTITION BY LIST (k);
+CREATE TABLE new.parted_1 PARTITION OF new.parted FOR VALUES IN (1);
+INSERT INTO new.parted (k) VALUES (1);
+CREATE COLLATION new.builtin (PROVIDER = builtin, LOCALE = 'C.UTF-8');
+CREATE TABLE new.collated (t text COLLATE new.builtin, u text COLLATE pg_c_utf8);
+GRANT MAINTAIN ON new.computed TO zoo_keepers;
+CREATE PUBLICATION computed FOR TABLE new.computed WITH (publish_generated_columns = stored);
