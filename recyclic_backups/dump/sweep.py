@@ -2,7 +2,8 @@
 
 Invariant 1 says what may go: objects without manifest, label and check, whose owner is known dead or which are
 older than 48 hours. The owner of an announced attempt on *this* server is dead whenever we hold the server's
-backup lock, which it held. Objects with a label or check but without manifest are damage: never touched.
+backup lock, which it held; that of an unfinished upload, where the storage says so. Objects with a label or check
+but without manifest are damage: never touched.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def sweep(repository: Repository, system_identifier: str, now: datetime) -> list
     for item in store.partials():
         inside = item.name.removeprefix(f"{layout.backups}/")
         owner = inside.partition("/")[0] if inside != item.name else ""
-        if owner in dead or _all_old([item], now):
+        if owner in dead or store.is_abandoned(item.name) or _all_old([item], now):
             store.discard_partial(item.name)
             removed.append(item.name)
     # Objects first: should we be killed in between, the announcement still tells whose they were.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from recyclic_backups.errors import ObjectExists, ObjectMissing, StorageError
 from recyclic_backups.storage.exclusive import move_new
 from recyclic_backups.storage.local_errors import storage_error
 from recyclic_backups.storage.names import PARTIAL_PREFIX, checked_name, split_prefix
+from recyclic_backups.storage.ownership import claim, is_unclaimed, new_partial_name
 from recyclic_backups.storage.store import StoredObject
 
 # What mkfs makes for root alone in the top directory of an ext file system: a storage may be a whole disk.
@@ -153,6 +153,11 @@ class LocalStore:
         """Uploads in progress, and what is left of killed ones: ``modified_at`` tells them apart."""
         return self._walk("", "", partial=True)
 
+    def is_abandoned(self, name: str) -> bool:
+        """Whether the process that was writing one of :meth:`partials` is known to be gone."""
+        with self._acting(f"look at {name}"):
+            return is_unclaimed(self.root / name)
+
     def discard_partial(self, name: str) -> None:
         """Remove one of :meth:`partials`. Only for one whose owner is known dead, or old enough to be."""
         directory, _, last = name.rpartition("/")
@@ -214,12 +219,15 @@ class LocalStore:
 
     def _open_partial(self, directory: Path) -> tuple[int, Path]:
         """A new temporary file. Once it is there, no deletion can remove the directory any more."""
-        path = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"
+        path = directory / new_partial_name()
         for attempt in range(_ATTEMPTS):
             try:
                 if attempt:
                     self._make_directories(directory)
-                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), path
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                if claim(descriptor):
+                    return descriptor, path
+                os.close(descriptor)  # taken for an abandoned one in the moment before it was locked
             except FileNotFoundError:
                 if attempt == _ATTEMPTS - 1 or not self.root.exists():
                     raise
@@ -310,6 +318,7 @@ class LocalUpload:
         with self._store._acting(f"store {self._name}"):
             self._settle()
             os.rename(self._partial, self._target)
+            self._close()
             self._store._sync_upwards(self._target.parent)
 
     def commit_new(self) -> None:
@@ -320,6 +329,7 @@ class LocalUpload:
                 move_new(self._partial, self._target)
             except FileExistsError:
                 raise ObjectExists(f"there is already a {self._name} in {self._store.url}") from None
+            self._close()
             self._store._sync_upwards(self._target.parent)
 
     def abandon(self) -> None:
@@ -333,9 +343,12 @@ class LocalUpload:
             self._store._prune(self._target.parent)
 
     def _settle(self) -> None:
-        """Bytes to the disk. Closing may be where a network file system reports what it could not write."""
+        """Bytes to the disk. Closing may be where a network file system reports what it could not write.
+
+        A second descriptor is closed for that: the first one holds the lock until the object has its name.
+        """
         os.fsync(self._open_descriptor())
-        self._close()
+        os.close(os.dup(self._open_descriptor()))
 
     def _close(self) -> None:
         # Forgotten before it is closed: Linux frees the number even when close(2) fails.

@@ -95,6 +95,10 @@ class MemoryStore:
         """None: what is not committed is gone with whoever wrote it."""
         return iter(())
 
+    def is_abandoned(self, name: str) -> bool:  # noqa: ARG002 - the protocol's
+        """There are none."""
+        return False
+
     def discard_partial(self, name: str) -> None:
         """Nothing to remove."""
 

@@ -81,5 +81,8 @@ class Store(Protocol):
     def partials(self) -> Iterator[StoredObject]:
         """Uploads that were never committed: some in progress, some left by killed processes."""
 
+    def is_abandoned(self, name: str) -> bool:
+        """Whether whoever wrote one of :meth:`partials` is known to be gone; False where nobody can tell."""
+
     def discard_partial(self, name: str) -> None:
         """Remove one of :meth:`partials`; one that is not there is no error."""
