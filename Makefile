@@ -1,5 +1,5 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test check bench format lock clean
+.PHONY: help install demo test check bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -23,6 +23,10 @@ check: install ## lint, types, layers, and the tests of the documentation
 
 bench: install ## speed and memory beside pg_dump and the old script, as ratios (ARGS="--scale 20 --json FILE")
 	@.venv/bin/python -m recyclic_backups_tests.bench $(ARGS)
+
+fuzz: install ## look for bytes that surprise a reader (ARGS="--seconds 3600")
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@.venv/bin/python -m recyclic_backups_tests.fuzz $(ARGS)
 
 format: install ## put the code into shape
 	@.venv/bin/ruff check --fix .

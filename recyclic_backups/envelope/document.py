@@ -104,7 +104,9 @@ def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[
         )
     key_id = mac.get("key_id") if isinstance(mac, dict) else None
     found = mac.get("hmac_sha256") if isinstance(mac, dict) else None
-    if not (_is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
+    # Nothing else may stand inside: the MAC does not cover itself.
+    alone = isinstance(mac, dict) and mac.keys() == {"key_id", "hmac_sha256"}
+    if not (alone and _is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
         raise DamagedData(f"{name} is damaged: its MAC is malformed")
     try:
         expected = _mac(document, name, open_key(key_id))

@@ -251,7 +251,8 @@ def check_mac(document: Json, name: str, keys: Keys) -> None:
     mac = document.get("mac")
     if (
         not isinstance(mac, dict)
-        or not isinstance(mac.get("hmac_sha256"), str)
+        or set(mac) != {"key_id", "hmac_sha256"}  # the MAC does not cover itself
+        or not isinstance(mac["hmac_sha256"], str)
         or not re.fullmatch(r"[0-9a-f]{16}", str(mac.get("key_id")))
     ):
         raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of everything that reads bytes we may not have written."""
