@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
     # Ended politely, we clean up as after any error; children are ended with their `with` blocks.
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us
+            signal.signal(number, _terminated)
     try:
         return int(options.run(options))
     except BackupError as error:
@@ -70,4 +72,5 @@ def _complain(error: BackupError) -> None:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
+    print(f"ended by {signal.Signals(number).name}, cleaning up", file=sys.stderr)
     raise SystemExit(128 + number)

@@ -202,6 +202,10 @@ class PipedProcess:
                 raise StoppedReading(f"{program_name(self._argv)} stopped reading before the end") from None
             rest = rest[written:]
 
+    def end(self) -> None:
+        """End it, from any thread: whoever reads, writes or waits gets ProgramFailed."""
+        _end_group(self._process)
+
     def close_stdin(self) -> None:
         """Tell it that there is no more input."""
         if self._process.stdin is not None:

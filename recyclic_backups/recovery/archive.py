@@ -10,15 +10,17 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.money import MONEY_OPTION
+from recyclic_backups.errors import StorageError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, restore_argv
@@ -43,6 +45,8 @@ class Archive:
     no_owner: bool
     timeout_seconds: float
     scratch: Path | None = None
+    _running: list[PipedProcess] = field(default_factory=list, repr=False)
+    _ending: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def restore_data(self, selection: Selection | None, jobs: int, on_bytes: Callable[[int], None]) -> None:
         """The rows of all tables, or of the selected ones, ``jobs`` streams at once, the largest first.
@@ -72,11 +76,9 @@ class Archive:
             with counting:
                 on_bytes(size_bytes)
 
-        with ThreadPoolExecutor(jobs, "restore") as pool:
-            for done in [
-                pool.submit(self._restore, "data", item, only, on_bytes=count) for item, only in parts
-            ]:
-                done.result()
+        self._together(
+            jobs, [partial(self._restore, "data", item, only, on_bytes=count) for item, only in parts]
+        )
 
     def restore_definitions(self) -> None:
         """Everything that comes before the rows: schemas, types, functions, empty tables."""
@@ -89,13 +91,24 @@ class Archive:
             return
         first, rest = _independent(self._listing())
         shares = [first[start::jobs] for start in range(jobs) if first[start::jobs]]
-        with ThreadPoolExecutor(jobs, "restore") as sessions:
-            main = self.manifest.main
-            for done in [
-                sessions.submit(self._restore, "post-data", main, entries=share) for share in shares
-            ]:
-                done.result()
+        main = self.manifest.main
+        self._together(jobs, [partial(self._restore, "post-data", main, entries=share) for share in shares])
         self._restore("post-data", self.manifest.main, entries=rest)
+
+    def _together(self, jobs: int, parts: Sequence[Callable[[], None]]) -> None:
+        """Run ``jobs`` parts at once; when one fails, or we are to end, the others are ended, not waited for."""
+        with ThreadPoolExecutor(jobs, "restore") as pool:
+            parts_done = [pool.submit(part) for part in parts]
+            try:
+                for done in as_completed(parts_done):
+                    done.result()
+            except BaseException:
+                self._ending.set()
+                for done in parts_done:
+                    done.cancel()
+                for process in list(self._running):
+                    process.end()
+                raise
 
     def _listing(self) -> str:
         argv = restore_argv(self.installation, database=None, section="post-data", extra=("--list",))
@@ -139,8 +152,14 @@ class Archive:
                     argv, environment, stdin=True, stdout=False, timeout_seconds=self.timeout_seconds
                 ) as process,
             ):
-                _pour(reader, process)
-                process.wait_ok()
+                self._running.append(process)
+                if self._ending.is_set():
+                    process.end()
+                try:
+                    _pour(reader, process)
+                    process.wait_ok()
+                finally:
+                    self._running.remove(process)
 
 
 def _pour(reader: PlainReader, process: PipedProcess) -> None:
@@ -178,7 +197,14 @@ def _list_file(entries: Sequence[int] | None, scratch: Path | None) -> Iterator[
     if entries is None:
         yield None
         return
-    with tempfile.NamedTemporaryFile("w", prefix="recyclic-list-", dir=scratch) as file:
-        file.writelines(f"{entry};\n" for entry in entries)
-        file.flush()
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="recyclic-list-", dir=scratch))
+            file.writelines(f"{entry};\n" for entry in entries)
+            file.flush()
+        except OSError as error:
+            raise StorageError(
+                f"a list of entries cannot be written to {scratch or tempfile.gettempdir()}: {error.strerror}",
+                "free some space there, or set BACKUP_SCRATCH to another directory",
+            ) from error
         yield Path(file.name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +130,7 @@ def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> Non
 
 
 def give_settings(connection: Connection, name: str, facts: ServerFacts, *, roles: bool) -> list[str]:
-    """Settings and comment, as the source had them; those of single roles only with ``roles``.
+    """Settings, as the source had them; those of single roles only with ``roles``.
 
     Returns notes about settings that this role may not make, or that the server does not know.
     """
@@ -149,10 +151,6 @@ def give_settings(connection: Connection, name: str, facts: ServerFacts, *, role
             )
         except (errors.InsufficientPrivilege, errors.UndefinedObject, errors.InvalidParameterValue):
             notes.append(f"the setting {setting['name']} of the database could not be given")
-    if facts.comment is not None:
-        connection.execute(
-            sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
-        )
     return notes
 
 
@@ -212,47 +210,63 @@ def rename(connection: Connection, old: str, new: str) -> None:
     )
 
 
-def swap_names(connection: Connection, live: str, restored: str, kept_as: str) -> None:
+def comment_on(connection: Connection, name: str, text: str | None) -> None:
+    """Give a database its comment, or none."""
+    from psycopg import sql  # noqa: PLC0415
+
+    connection.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(text))
+    )
+
+
+def swap_names(
+    server: Server, live: str, restored: str, kept_as: str, *, also: Callable[[Connection], None]
+) -> None:
     """Put ``restored`` in the place of ``live``, which is kept as ``kept_as``: both renamed, or neither.
 
-    Sessions on the live database are ended, and no new ones let in, for the moment of the swap. Renaming
-    is transactional (https://www.postgresql.org/docs/15/sql-alterdatabase.html). Raises Refused when sessions keep
-    the database busy.
+    Renaming is transactional (https://www.postgresql.org/docs/15/sql-alterdatabase.html), and ``also`` is done in
+    the same transaction: a process that is killed at any moment leaves both as they were, or swapped. While the
+    server waits for the database to be free it lets nobody new in; sessions there are ended from beside. Raises
+    Refused when sessions keep the database busy.
     """
-    from psycopg import errors, sql  # noqa: PLC0415
+    from psycopg import errors  # noqa: PLC0415
 
-    def allow_connections(database: str, allowed: bool) -> None:
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
-                sql.Identifier(database), sql.SQL("true" if allowed else "false")
-            )
-        )
-
-    allow_connections(live, False)
     give_up_at = time.monotonic() + _SWAP_PATIENCE_SECONDS
-    try:
-        while True:
+    done = threading.Event()
+    with maintenance(server) as connection, ThreadPoolExecutor(1, "swap") as beside:
+        ending = beside.submit(_end_sessions, server, live, done)
+        try:
+            while True:
+                try:
+                    with connection.transaction():
+                        rename(connection, live, kept_as)
+                        rename(connection, restored, live)
+                        also(connection)
+                    break
+                except errors.ObjectInUse:
+                    if time.monotonic() > give_up_at or ending.done():
+                        raise Refused(
+                            f"sessions keep {live!r} busy, so it was not replaced",
+                            "stop the application and try again",
+                            retryable=True,
+                        ) from None
+        finally:
+            done.set()
+        ending.result()
+
+
+def _end_sessions(server: Server, database: str, done: threading.Event) -> None:
+    """End whoever is connected to a database, until ``done``. By its oid: the name is about to be another's."""
+    with maintenance(server) as connection:
+        oid = connection.execute(
+            "SELECT oid FROM pg_catalog.pg_database WHERE datname = %s", (database,)
+        ).fetchone()
+        while not done.is_set():
             connection.execute(
-                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s",
-                (live,),
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datid = %s",
+                oid,
             )
-            try:
-                with connection.transaction():
-                    rename(connection, live, kept_as)
-                    rename(connection, restored, live)
-                break
-            except errors.ObjectInUse:
-                if time.monotonic() > give_up_at:
-                    raise Refused(
-                        f"sessions keep {live!r} busy, so it was not replaced",
-                        f"stop the application and try again; the restored database is there as {restored!r}",
-                        retryable=True,
-                    ) from None
-                time.sleep(0.2)
-    except BaseException:
-        allow_connections(live, True)
-        raise
-    allow_connections(kept_as, True)
+            done.wait(0.05)
 
 
 def _privilege(name: str) -> str:

@@ -10,7 +10,7 @@ keys off, and no ``ON DELETE CASCADE`` ever fires on a row that stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,18 @@ class _Table:
         return tuple(column for column in self.stored if column not in self.key)
 
 
-def merge(server: Server, restored: str, live: str, tables: Sequence[str]) -> MergeReport:
+def merge(
+    server: Server,
+    restored: str,
+    live: str,
+    tables: Sequence[str],
+    before_commit: Callable[[Sequence[TableMerge]], None] = lambda _: None,
+) -> MergeReport:
     """Make ``tables`` of the database ``live`` equal to those of ``restored``, a database beside it.
 
-    Rows that go are kept in ``restored``, in a schema ``replaced``. Raises Refused when the tables are not the same
-    any more (columns), DatabaseError when the server refuses a row; then nothing was changed.
+    ``before_commit`` is told what was done just before it counts. Rows that go are kept in ``restored``, in a schema
+    ``replaced``. Raises Refused when the tables are not the same any more (columns), DatabaseError when the server
+    refuses a row; then nothing was changed.
     """
     with (
         server.connect(restored) as source,
@@ -145,6 +152,7 @@ def merge(server: Server, restored: str, live: str, tables: Sequence[str]) -> Me
             done = _apply(target, _parents_first(plan, foreign_keys))
         for table in plan:
             _require_equal(target, table)
+        before_commit(done)
         target.commit()
     return MergeReport(live, tuple(done), (), kept_in=restored)
 

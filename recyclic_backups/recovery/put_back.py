@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import BackupError, Refused
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.merge import MergeReport, merge
+from recyclic_backups.recovery.beside import under_way
+from recyclic_backups.recovery.merge import MergeReport, TableMerge, merge
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 
@@ -62,18 +64,42 @@ def put_back(
                 f"there is no database {live!r} to merge into", "restore the whole backup with --into"
             )
     beside = databases.name_beside(live, "merged")
-    restored = restore(
-        repository, backup, server, beside, options, clock=clock, request=request, progress=progress
-    )
-    if restored.comparison.equal is False or restored.selection is None:
-        return PutBackReport(restored, None)
-    progress.stage("merging")
-    keep = False
-    try:
-        merged = merge(server, beside, live, restored.selection.wanted)
-        keep = any(table.updated or table.deleted for table in merged.tables)
-    finally:
-        if not keep:
-            with databases.maintenance(server) as connection:
-                databases.drop_database(connection, beside)
+    with under_way(server, beside):
+        restored = restore(
+            repository,
+            backup,
+            server,
+            beside,
+            options,
+            clock=clock,
+            request=request,
+            stays_marked=True,
+            progress=progress,
+        )
+        if restored.comparison.equal is False or restored.selection is None:
+            return PutBackReport(restored, None)
+        progress.stage("merging")
+        server = server.answering_within(options.timeout_seconds)
+        keep = False
+
+        def before_commit(tables: Sequence[TableMerge]) -> None:
+            """From the commit on, the rows that went are in the database beside and nowhere else."""
+            nonlocal keep
+            keep = any(table.updated or table.deleted for table in tables)
+            if keep:
+                with databases.maintenance(server) as connection:
+                    databases.comment_on(
+                        connection, beside, f"rows of {live} as they were on {to_text(clock())}"
+                    )
+
+        try:
+            merged = merge(server, beside, live, restored.selection.wanted, before_commit)
+        except BackupError as error:
+            if keep:  # a line that breaks at the commit does not tell whether it happened
+                error.add_note(f"the rows that were to be replaced are kept in the database {beside!r}")
+            raise
+        finally:
+            if not keep:
+                with databases.maintenance(server) as connection:
+                    databases.drop_database(connection, beside)
     return PutBackReport(restored, merged)

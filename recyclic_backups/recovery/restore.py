@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import require_authentic
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.moments import compact, to_text
-from recyclic_backups.catalog.objects import READ_BYTES, read_object
+from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.definitions import read_definitions
@@ -29,6 +30,7 @@ from recyclic_backups.postgres.server import Server, encoding_of, translated
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
+from recyclic_backups.recovery.beside import drop_left_behind, mark, under_way
 from recyclic_backups.recovery.selection import Request, Selection, select
 
 
@@ -95,6 +97,7 @@ def restore(
     clock: Callable[[], datetime],
     request: Request | None = None,
     replace: bool = False,
+    stays_marked: bool = False,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore ``backup`` as the database ``into``: all of it, or the tables of ``request``.
@@ -103,9 +106,13 @@ def restore(
     the swap; without it an existing one is Refused. When the comparison finds a difference the restored
     database stays beside under its temporary name and ``into`` is as it was: look at ``comparison.equal``.
 
-    Raises DamagedData and NoUsableKey before or while reading the backup, DatabaseError, Refused; then nothing of
-    the attempt is left on the server but roles that were missing.
+    What restores that were killed left on the server is dropped first (:mod:`recyclic_backups.recovery.beside`). With
+    ``stays_marked`` the database keeps the mark of one under way, for a caller that goes on with it under its lock.
+
+    Raises DamagedData and NoUsableKey before anything is made, DatabaseError, Refused; then nothing of the attempt
+    is left on the server but roles that were missing.
     """
+    server = server.answering_within(options.timeout_seconds)
     databases.require_name(into)
     require_authentic(repository, backup)
     manifest = backup.manifest
@@ -115,19 +122,27 @@ def restore(
     attempt.require_possible(replace=replace)
     installation = choose(options.installations, manifest.archive_major, {"pg_restore", "pg_dump"})
 
+    with attempt.phase("check"):
+        attempt.require_whole()
+    attempt.notes.extend(drop_left_behind(server))
     beside = databases.name_beside(into, "restoring")
-    with attempt.phase("roles"):
-        created_roles = attempt.create_roles()
-    with attempt.database_beside(beside):
-        attempt.fill(beside, installation)
-        with attempt.phase("compare"):
-            comparison = attempt.compare_with(beside, installation)
-        attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
-        kept_as, name = None, beside
-        if comparison.equal is not False:
-            with attempt.phase("swap"):
-                kept_as = attempt.put_in_place(beside, replace=replace, now=clock())
-            name = into
+    mark_of = partial(mark, manifest.backup_id, now=clock())
+    with under_way(server, beside):
+        with attempt.phase("roles"):
+            created_roles = attempt.create_roles()
+        with attempt.database_beside(beside, mark_of(beside)):
+            attempt.fill(beside, installation)
+            with attempt.phase("compare"):
+                comparison = attempt.compare_with(beside, installation)
+            attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
+            kept_as, name = None, beside
+            if comparison.equal is not False:
+                comment = mark_of(into) if stays_marked else manifest.server.comment
+                with attempt.phase("swap"):
+                    kept_as = attempt.put_in_place(beside, comment, replace=replace, now=clock())
+                name = into
+            else:
+                attempt.keep_beside(beside)
     return RestoreReport(
         backup_id=manifest.backup_id,
         as_of=manifest.as_of,
@@ -218,20 +233,33 @@ class _Attempt:
             text = b"".join(pieces).decode()
             return databases.create_missing_roles(connection, text, disarmed=self.options.disarm_roles)
 
+    def require_whole(self) -> None:
+        """Compare everything that will be read with its hash, before anything is made. Raises DamagedData."""
+        for item in self.manifest.objects:
+            if item.role == "table" and self.selection and item.relation not in self.selection.tables:
+                continue
+            require_stored(self.repository, self.manifest, item)
+
     @contextmanager
-    def database_beside(self, name: str) -> Iterator[None]:
+    def database_beside(self, name: str, comment: str) -> Iterator[None]:
         """A database to restore into, dropped again if the block fails."""
-        with databases.maintenance(self.server) as connection:
-            databases.create_database(connection, name, self.manifest.server)
         try:
+            with databases.maintenance(self.server) as connection:
+                databases.create_database(connection, name, self.manifest.server)
+                databases.comment_on(connection, name, comment)
             yield
         except BaseException as error:
             try:
                 with databases.maintenance(self.server) as connection:
                     databases.drop_database(connection, name)
             except BackupError as second:
-                error.add_note(f"the database {name} remains: {second}")
+                error.add_note(f"the next restore drops the database {name}, which remains: {second}")
             raise
+
+    def keep_beside(self, name: str) -> None:
+        """Take the mark off a database that is there for a person to look at."""
+        with databases.maintenance(self.server) as connection:
+            databases.comment_on(connection, name, self.manifest.server.comment)
 
     def fill(self, name: str, installation: Installation) -> None:
         """Definitions, data, indexes and keys, statistics, and what belongs to the database itself."""
@@ -295,17 +323,25 @@ class _Attempt:
             owners=not self.options.no_owner,
         )
 
-    def put_in_place(self, beside: str, *, replace: bool, now: datetime) -> str | None:
+    def put_in_place(self, beside: str, comment: str | None, *, replace: bool, now: datetime) -> str | None:
         """Give the restored database its name; returns the name under which a replaced one is kept."""
         with databases.maintenance(self.server) as connection, translated(f"database {self.into!r}"):
             if not databases.exists(connection, self.into):
-                databases.rename(connection, beside, self.into)
+                with connection.transaction():
+                    databases.rename(connection, beside, self.into)
+                    databases.comment_on(connection, self.into, comment)
                 return None
-            if not replace:
-                raise Refused(f"a database {self.into!r} has appeared meanwhile", "choose another name")
-            kept_as = databases.name_beside(self.into, f"before_{compact(now).lower()}")
-            databases.swap_names(connection, self.into, beside, kept_as)
-            return kept_as
+        if not replace:
+            raise Refused(f"a database {self.into!r} has appeared meanwhile", "choose another name")
+        kept_as = databases.name_beside(self.into, f"before_{compact(now).lower()}")
+        databases.swap_names(
+            self.server,
+            self.into,
+            beside,
+            kept_as,
+            also=lambda connection: databases.comment_on(connection, self.into, comment),
+        )
+        return kept_as
 
 
 def _record(

@@ -31,7 +31,7 @@ def claim(descriptor: int) -> bool:
 
 
 def is_unclaimed(path: Path) -> bool:
-    """Whether the process that wrote this temporary file is known to be gone. Raises OSError when it cannot be opened."""
+    """Whether the process that wrote this temporary file is known to be gone. Raises OSError if it cannot be read."""
     if not _kernel() or not path.name.startswith(f"{PARTIAL_PREFIX}{_kernel()}-"):
         return False
     try:
