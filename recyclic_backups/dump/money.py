@@ -18,7 +18,7 @@ MONEY_ENVIRONMENT: Mapping[str, str] = {"PGOPTIONS": MONEY_OPTION}
 
 # 790 and 791 are money and money[] (pg_type.dat). Only where there is any: connection poolers refuse PGOPTIONS.
 _NEEDED = """
-SELECT pg_catalog.current_setting('lc_monetary') NOT IN ('C', 'POSIX') AND (
+SELECT (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'lc_monetary') NOT IN ('C', 'POSIX') AND (
     EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE atttypid IN (790, 791) AND NOT attisdropped)
     OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typbasetype IN (790, 791))
     OR EXISTS (SELECT FROM pg_catalog.pg_range WHERE rngsubtype = 790))
@@ -26,6 +26,9 @@ SELECT pg_catalog.current_setting('lc_monetary') NOT IN ('C', 'POSIX') AND (
 
 
 def money_environment(connection: psycopg.Connection[tuple[Any, ...]]) -> Mapping[str, str]:
-    """What pg_dump needs in its environment to write the connected database's amounts in the locale C."""
+    """What pg_dump needs in its environment to write the connected database's amounts in the locale C.
+
+    ``reset_val`` is what a new session would have, whatever this one has set for itself.
+    """
     row = connection.execute(_NEEDED).fetchone()
     return MONEY_ENVIRONMENT if row and row[0] else {}

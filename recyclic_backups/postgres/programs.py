@@ -86,6 +86,23 @@ def conninfo_dbname(name: str) -> str:
     return f"dbname='{escaped}'"
 
 
+def in_encoding(argument: str, encoding: str) -> str:
+    """An argument with its bytes in a database's encoding, by PostgreSQL's name for that.
+
+    pg_dump and pg_restore compare names on their command line with those of the dump byte by byte. Names of an
+    SQL_ASCII database are known to us byte by byte too (:meth:`Server.connect`).
+    """
+    if encoding in ("", "UTF8"):
+        return argument
+    named_otherwise = {"SQL_ASCII": "latin-1", "KOI8R": "koi8-r", "KOI8U": "koi8-u"}
+    codec = named_otherwise.get(encoding, encoding.replace("WIN", "cp"))
+    try:
+        # What is not UTF-8 travels to the program as it is (PEP 383).
+        return argument.encode(codec).decode("utf-8", "surrogateescape")
+    except (LookupError, UnicodeEncodeError):
+        return argument  # of the server's encodings, Python lacks EUC_TW and MULE_INTERNAL
+
+
 def dump_argv(
     installation: Installation,
     *,
@@ -114,7 +131,7 @@ def dump_argv(
         argv.append(f"--encoding={encoding}")
     if snapshot:
         argv.append(f"--snapshot={snapshot}")
-    return [*argv, *extra, f"--dbname={conninfo_dbname(database)}"]
+    return [*argv, *(in_encoding(each, encoding) for each in extra), f"--dbname={conninfo_dbname(database)}"]
 
 
 def restore_argv(
@@ -127,9 +144,11 @@ def restore_argv(
     jobs: int = 1,
     archive: Path | None = None,
     extra: Sequence[str] = (),
+    encoding: str = "",
 ) -> list[str]:
     """pg_restore of an archive into a database, stopping at the first error.
 
+    ``encoding`` is the archive's, in which names in ``extra`` have to be written.
     Without ``archive`` it reads standard input, which excludes parallel ``jobs`` (UsageError). A
     ``database`` of None writes the SQL to standard output instead of running it: the whole archive is read.
     """
@@ -145,7 +164,7 @@ def restore_argv(
         argv += ["--no-owner", "--no-privileges"]
     if jobs > 1:
         argv.append(f"--jobs={jobs}")
-    argv += extra
+    argv += [in_encoding(each, encoding) for each in extra]
     argv.append("--file=-" if database is None else f"--dbname={conninfo_dbname(database)}")
     if archive is not None:
         argv.append(str(archive.absolute()))  # never mistaken for an option

@@ -142,6 +142,7 @@ class Archive:
                 database=self.database,
                 section=section,
                 list_file=list_file,
+                encoding=self.manifest.server.encoding,
                 no_owner=self.no_owner,
                 extra=("--no-tablespaces", *only),
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.dump.take import DumpOptions
+from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.fingerprint.schema_text import canonical_expression
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, conninfo_dbname
@@ -122,7 +122,7 @@ def round_trip(
 ) -> RestoreReport:
     """Back up, verify, restore, compare: by the fingerprint, and once more by the text of a whole dump."""
     house = back_up(source, database)
-    report = put(house, target, into, **changes)
+    report = put(house, target, into, **changes)  # type: ignore[arg-type]
     assert report.comparison.differences == ()
     assert report.comparison.equal
     owners = not changes.get("no_owner")
