@@ -1,5 +1,5 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test check bench fuzz format lock clean
+.PHONY: help install demo test test-all check bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -11,7 +11,10 @@ install: ## make .venv with .venv/bin/recyclic-backups in it
 demo: install ## see it work: a database backed up by Dagster, restored and compared (ARGS="--no-ui")
 	@.venv/bin/recyclic-backups demo $(ARGS)
 
-test: install ## every test, against real PostgreSQL servers that the tests start
+test: install ## the tests, against real PostgreSQL servers that they start
+	@.venv/bin/pytest -n 2 -m "not slow" $(ARGS)
+
+test-all: install ## every test, the slow ones too: every fault at every step (half an hour)
 	@.venv/bin/pytest -n 2 $(ARGS)
 
 check: install ## lint, types, layers, and the tests of the documentation

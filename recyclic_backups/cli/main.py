@@ -72,5 +72,6 @@ def _complain(error: BackupError) -> None:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    print(f"ended by {signal.Signals(number).name}, cleaning up", file=sys.stderr)
+    # Not print(): the signal may have interrupted one.
+    os.write(2, f"ended by {signal.Signals(number).name}, cleaning up\n".encode())
     raise SystemExit(128 + number)

@@ -35,7 +35,7 @@ def sweep(repository: Repository, system_identifier: str, now: datetime) -> list
     for item in store.list(f"{layout.backups}/"):
         objects[item.name.removeprefix(f"{layout.backups}/").partition("/")[0]].append(item)
 
-    removed = []
+    removed, discarded = [], []
     for backup_id, items in objects.items():
         names = {item.name for item in items}
         exists = layout.manifest(backup_id) in names
@@ -44,17 +44,17 @@ def sweep(repository: Repository, system_identifier: str, now: datetime) -> list
             continue
         if backup_id in dead or _all_old(items, now):
             removed += sorted(names)
-    for item in store.partials():
+    for item in list(store.partials()):
         inside = item.name.removeprefix(f"{layout.backups}/")
         owner = inside.partition("/")[0] if inside != item.name else ""
         if owner in dead or store.is_abandoned(item.name) or _all_old([item], now):
             store.discard_partial(item.name)
-            removed.append(item.name)
+            discarded.append(item.name)
     # Objects first: should we be killed in between, the announcement still tells whose they were.
     removed += sorted(layout.attempt(backup_id) for backup_id in dead)
     for name in removed:
         store.delete(name)
-    return removed
+    return [*discarded, *removed]
 
 
 def _dead_attempts(repository: Repository, system_identifier: str, now: datetime) -> Iterable[str]:

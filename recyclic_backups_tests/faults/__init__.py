@@ -1,0 +1,1 @@
+"""Nothing is lost, whatever happens: real processes, real signals, real servers, real file systems."""

@@ -1,0 +1,127 @@
+"""Commands killed at every step of their work on the storage, and at moments in between."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until
+
+FIRST_STEPS, NEXT_STEPS = 105, 60
+"""More system calls than a first backup, and one into a storage that has one, make on the storage."""
+
+
+def _some(steps: int, every: int) -> list[object]:
+    """All steps, of which ``make test`` takes one in ``every``."""
+    return [
+        pytest.param(step, marks=() if step % every == every // 2 else pytest.mark.slow)
+        for step in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("step", _some(FIRST_STEPS, 35))
+def test_the_first_backup_killed_at_any_step(site: Site, step: int) -> None:
+    """Loss prevented: a storage that a power cut on its first night has made unusable."""
+    outcome = site.run("backup", FAULT="kill", FAULT_STEP=str(step))
+    killed(outcome)
+    site.require_sound()
+    site.require_next_backup()
+    site.require_sound()
+
+
+@pytest.mark.parametrize("step", _some(NEXT_STEPS, 12))
+def test_a_backup_killed_at_any_step(site: Site, step: int) -> None:
+    """Loss prevented: a listed backup that is none; halves of backups that fill the disk (invariant 1)."""
+    first = site.operator.backup_id()
+    outcome = site.run("backup", FAULT="kill-after" if step % 2 else "kill", FAULT_STEP=str(step))
+    killed(outcome)
+    assert first in {backup.backup_id for backup in site.catalog}
+    site.require_sound()
+    site.require_next_backup()
+
+
+@pytest.mark.parametrize("step", _some(NEXT_STEPS, 20))
+def test_a_backup_ended_politely_at_any_step_leaves_nothing_to_sweep(site: Site, step: int) -> None:
+    """Loss prevented: a restarted container that leaves a half backup each time."""
+    site.operator.backup_id()
+    outcome = site.run("backup", FAULT="term", FAULT_STEP=str(step))
+    assert outcome.code in (0, 128 + signal.SIGTERM), outcome.err
+    site.require_nobody_at_work()
+    assert site.operator.stored() == site.expected_files()
+    site.require_sound()
+    site.require_next_backup()
+
+
+def test_no_step_is_left_out(site: Site, tmp_path: Path) -> None:
+    """Loss prevented: a sweep that stops before the steps that matter."""
+    for most in (FIRST_STEPS, NEXT_STEPS):
+        log = tmp_path / f"{most}.log"
+        assert site.run("backup", FAULT_LOG=str(log)).code == 0
+        assert most - 45 < len(log.read_text().splitlines()) < most
+
+
+@pytest.mark.parametrize("moment", [pytest.param(n, marks=pytest.mark.slow) for n in range(20)])
+@pytest.mark.parametrize("command", ["backup", "verify", "restore"])
+def test_a_command_killed_at_any_moment(site: Site, command: str, moment: int) -> None:
+    """Loss prevented: what no step of the storage shows: killed in the middle of pg_dump or pg_restore."""
+    site.operator.backup_id()
+    before = site.databases()
+    into = f"{site.database}_restored"
+    arguments = ("restore", "latest", "--into", into) if command == "restore" else (command,)
+    with site.start(*arguments) as process:
+        time.sleep(0.15 + moment * 0.1)
+        process.kill()
+        ended(process)
+    site.require_nobody_at_work()
+    site.require_sound()
+    site.require_next_backup()
+    try:
+        if command == "restore":
+            if into not in site.databases():
+                assert site.operator.must("restore", "latest", "--into", into, "--json").json["equal"]
+            else:
+                site.operator.must("restore", "latest", "--into", into, "--replace", "--yes")
+            assert {name for name in site.databases() - before if "_restoring_" in name} == set()
+    finally:
+        site.drop(*(site.databases() - before))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_backup_ended_in_the_middle_of_the_dump(bulky_site: Site, number: signal.Signals) -> None:
+    """Loss prevented: a pg_dump that nobody waits for any more and that keeps every table locked."""
+    with bulky_site.start("backup") as process:
+        bulky_site.dumping(process)
+        process.send_signal(number)
+        outcome = ended(process)
+    assert outcome.code == {signal.SIGKILL: -9, signal.SIGINT: 130}.get(number, 128 + number)
+    assert number == signal.SIGKILL or len(outcome.err.splitlines()) == 2, outcome.err  # the warning is off
+    bulky_site.require_nobody_at_work()
+    bulky_site.require_sound()
+    if number != signal.SIGKILL:
+        assert bulky_site.operator.stored() == bulky_site.expected_files()
+    bulky_site.operator.variables.pop("BACKUP_RATE_LIMIT")
+    bulky_site.require_next_backup()
+
+
+@pytest.mark.parametrize("step", _some(12, 6))
+def test_verify_killed_at_any_step(site: Site, step: int) -> None:
+    """Loss prevented: half a verdict beside a good backup."""
+    site.operator.backup_id()
+    killed(site.run("verify", "--all", FAULT="kill", FAULT_STEP=str(step)))
+    site.require_sound()
+    site.require_next_backup()
+
+
+def test_a_killed_upload_is_swept_whatever_it_was(site: Site) -> None:
+    """Loss prevented: temporary files of labels, checks and keys that stay for two days each, and add up."""
+    site.operator.backup_id()
+    log = site.operator.directory / "steps"
+    site.run("backup", FAULT_LOG=str(log))
+    last_open = [line.split()[0] for line in log.read_text().splitlines()]
+    step = len(last_open) - 1 - last_open[::-1].index("write")
+    killed(site.run("backup", FAULT="kill", FAULT_STEP=str(step)))  # the label, open and empty
+    wait_until(lambda: any(".partial-" in name for name in site.operator.stored()))
+    site.require_next_backup()
