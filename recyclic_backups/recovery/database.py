@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.manifest import ServerFacts
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAINTENANCE_DATABASES = ("postgres", "template1")
+# Names of databases and roles are the whole server's: the same bytes also from a maintenance database in SQL_ASCII.
+_NAMES_AS_UTF8 = {"client_encoding": "UTF8"}
 MAX_NAME_BYTES = 63
 """NAMEDATALEN - 1 (https://www.postgresql.org/docs/15/limits.html); the server would cut longer names silently."""
 
@@ -28,12 +30,19 @@ _SWAP_PATIENCE_SECONDS = 20
 
 
 @contextmanager
-def maintenance(server: Server) -> Iterator[Connection]:
-    """A connection from which databases can be created, renamed and dropped.
+def maintenance(server: Server, *, apart_from: str = "") -> Iterator[Connection]:
+    """A connection from which databases can be created, renamed and dropped; not one to ``apart_from``.
 
-    Raises DatabaseError when none of the usual maintenance databases lets us in.
+    Raises DatabaseError when none of the usual maintenance databases is there or lets us in.
     """
-    with server.connect(MAINTENANCE_DATABASES[0]) as connection:
+    first, *others = (name for name in MAINTENANCE_DATABASES if name != apart_from)
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(server.connect(first, settings=_NAMES_AS_UTF8))
+        except DatabaseError as error:
+            if not others or "does not exist" not in error.message:
+                raise
+            connection = stack.enter_context(server.connect(others[0], settings=_NAMES_AS_UTF8))
         yield connection
 
 
@@ -233,7 +242,7 @@ def swap_names(
 
     give_up_at = time.monotonic() + _SWAP_PATIENCE_SECONDS
     done = threading.Event()
-    with maintenance(server) as connection, ThreadPoolExecutor(1, "swap") as beside:
+    with maintenance(server, apart_from=live) as connection, ThreadPoolExecutor(1, "swap") as beside:
         ending = beside.submit(_end_sessions, server, live, done)
         try:
             while True:
@@ -257,7 +266,7 @@ def swap_names(
 
 def _end_sessions(server: Server, database: str, done: threading.Event) -> None:
     """End whoever is connected to a database, until ``done``. By its oid: the name is about to be another's."""
-    with maintenance(server) as connection:
+    with maintenance(server, apart_from=database) as connection:
         oid = connection.execute(
             "SELECT oid FROM pg_catalog.pg_database WHERE datname = %s", (database,)
         ).fetchone()
