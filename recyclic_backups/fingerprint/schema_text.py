@@ -2,8 +2,8 @@
 
 Two dumps of the same schema by the same pg_dump are the same text but for a few things, which are taken
 out here: the ``\\restrict`` key, versions in comments, ``SET`` lines that move from one entry to the next,
-the order of grants and of the columns of inheriting tables, and one expression that PostgreSQL writes in
-another way once it has been restored.
+the order of grants, of roles in policies and of the columns of inheriting tables, and one expression that
+PostgreSQL writes in another way once it has been restored.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ _MOVING_LINE = re.compile(
 _OWNER_LINE = re.compile(
     r"""^ALTER [A-Z ]+ (?:"(?:[^"]|"")*"|[^"\n])* OWNER TO (?:"(?:[^"]|"")*"|\w+);(?:\n|\Z)""", re.MULTILINE
 )
+_NAME = r'(?:"(?:[^"]|"")*"|\w+)'
+_POLICY = re.compile(
+    rf"^(?P<policy>CREATE POLICY {_NAME} ON {_NAME}\.{_NAME}(?: AS RESTRICTIVE)?(?: FOR \w+)? TO )"
+    rf"(?P<roles>{_NAME}(?:, {_NAME})*)",
+    re.MULTILINE,
+)
 _ABOUT_ANOTHER = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
 _SORTED = frozenset({"ACL", "DEFAULT ACL"})
 
@@ -60,6 +66,8 @@ def schema_entries(text: str) -> dict[str, str]:
         name = _entry_name(kind, header["schema"], header["name"])
         statements = _OWNER_LINE.sub("", text[header.end() : end])
         lines = [line for line in statements.split("\n") if not _MOVING_LINE.match(line)]
+        if kind == "POLICY":
+            lines = canonical_policies("\n".join(lines)).split("\n")
         if kind == "TABLE" and any(line.startswith("INHERITS (") for line in lines):
             # Columns that a parent has too come first after a restore, whatever place they had before.
             lines = sorted(line.removesuffix(",") for line in lines)
@@ -86,6 +94,15 @@ def canonical_expression(text: str) -> str:
         return "ARRAY[" + ", ".join(f"({element})::{match['type']}" for element in elements) + "]"
 
     return _CAST_OF_ARRAY.sub(moved, text)
+
+
+def canonical_policies(text: str) -> str:
+    """Policies with the roles they are for in order of name: pg_dump writes them as they were created on the server."""
+
+    def ordered(match: re.Match[str]) -> str:
+        return match["policy"] + ", ".join(sorted(re.findall(_NAME, match["roles"])))
+
+    return _POLICY.sub(ordered, text)
 
 
 def entry_value(parts: Iterable[str], owner: str = "") -> str:

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
+from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.recovery.database import MAX_NAME_BYTES
+from recyclic_backups.recovery.numbering import catch_up, identities_settable
 
 if TYPE_CHECKING:
     import psycopg
@@ -60,6 +63,13 @@ _TRIGGERS = """
         (SELECT %s::regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass)) ORDER BY 1, 2, 3
 """
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+
+
+# Rows travel and are compared as text, which must not depend on what either database has set for its sessions.
+# The search path stays: operators of a key's type may live in a schema that only it names.
+_SESSION = {name: value for name, value in SETTINGS.items() if name != "search_path"} | {
+    "default_transaction_read_only": "off"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +143,8 @@ def merge(
     refuses a row; then nothing was changed.
     """
     with (
-        server.connect(restored) as source,
-        server.connect(live, autocommit=False) as target,
+        server.connect(restored, settings=_SESSION) as source,
+        server.connect(live, autocommit=False, settings=_SESSION) as target,
         translated(f"database {live!r} on {server.label}"),
     ):
         plan = [_describe(source, target, name, number) for number, name in enumerate(tables)]
@@ -147,11 +157,13 @@ def merge(
         if broken:
             target.rollback()
             return MergeReport(live, (), broken, kept_in=restored)
-        with _user_triggers_off(target, plan):
+        keys = {table.name: table.key for table in plan}
+        with identities_settable(target, keys), _user_triggers_off(target, plan):
             _keep_rows_that_go(source, target, plan)
             done = _apply(target, _parents_first(plan, foreign_keys))
         for table in plan:
             _require_equal(target, table)
+        catch_up(source, target, keys)
         before_commit(done)
         target.commit()
     return MergeReport(live, tuple(done), (), kept_in=restored)
@@ -240,7 +252,7 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[_T
     source.execute("CREATE SCHEMA IF NOT EXISTS replaced")
     for table in plan:
         schema, name = split_qualified_name(table.name)
-        kept = _sql("replaced.{}", _name(f"{schema}.{name}"[:63]))
+        kept = _sql("replaced.{}", _name(_kept_name(f"{schema}.{name}", table.staged)))
         source.execute(
             _sql(
                 "CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA",
@@ -262,6 +274,14 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[_T
         with target.cursor().copy(out) as reading, source.cursor().copy(into) as writing:
             for piece in reading:
                 writing.write(piece)
+
+
+def _kept_name(name: str, staged: str) -> str:
+    """``schema.table``, cut to the length of a name where it has to be, and then with the table's number."""
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    number = f"~{staged.rpartition('_')[2]}"
+    return name.encode()[: MAX_NAME_BYTES - len(number)].decode(errors="ignore") + number
 
 
 def _apply(target: Connection, plan: Sequence[_Table]) -> list[TableMerge]:

@@ -662,12 +662,14 @@ def how_to_restore(backup: Backup, output: Path, compressed: list[str]) -> str:
         "instead of the database's own if that exists):",
         "",
         f"  cd {quoted(str(output))}",
+        # The dump's amounts of type money are written in this locale, whatever the server's is.
+        "  export PGOPTIONS='-c lc_monetary=C'",
     ]
     lines += [f"  zstd -d --rm {quoted(name)}" for name in compressed]
     roles = {role: [plain_name(e) for e in backup.objects if e.get("role") == role] for role in ROLES}
     lines += [f"  psql -X -d postgres -f {quoted(name)}" for name in roles["globals"]]
     lines.append(f"  {createdb(backup.database, server)}")
-    restore = f"pg_restore --exit-on-error -d {target}"
+    restore = f"pg_restore --exit-on-error --no-tablespaces -d {target}"
     for name in roles["main"]:
         if not roles["table"]:
             lines.append(f"  {restore} {quoted(name)}")

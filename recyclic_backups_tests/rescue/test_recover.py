@@ -69,12 +69,13 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
     name = """'dbname='"'"'dépôt \\'"'"'x\\'"'"''"'"''"""
     assert lines == [
         f"cd '{tmp_path / 'o u t'}'",
+        "export PGOPTIONS='-c lc_monetary=C'",
         "psql -X -d postgres -f globals.sql",
         "createdb --template=template0 --encoding=UTF8 --lc-collate=fr_FR.UTF-8 --lc-ctype=fr_FR.UTF-8"
         " --owner='app owner' -- 'dépôt '\"'\"'x'\"'\"''",
-        f"pg_restore --exit-on-error -d {name} --section=pre-data --section=data main.dump",
-        f"pg_restore --exit-on-error -d {name} --section=data table-0001.dump",
-        f"pg_restore --exit-on-error -d {name} --section=post-data main.dump",
+        f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=pre-data --section=data main.dump",
+        f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=data table-0001.dump",
+        f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=post-data main.dump",
         f"psql -X -v ON_ERROR_STOP=1 -d {name} -f database.sql",
         f"vacuumdb --analyze-only -d {name}",
     ]
