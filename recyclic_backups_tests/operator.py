@@ -64,9 +64,9 @@ class Operator:
         assert outcome.code == 0, f"exit code {outcome.code}: {outcome.err or outcome.out[-2000:]}"
         return outcome
 
-    def backup_id(self, *arguments: str) -> str:
+    def backup_id(self, *arguments: str, **overrides: str | None) -> str:
         """Take a backup; its id."""
-        return str(self.must("backup", "--json", *arguments).json["backup_id"])
+        return str(self.must("backup", "--json", *arguments, **overrides).json["backup_id"])
 
     @property
     def storage(self) -> Path:

@@ -183,8 +183,10 @@ class Streams:
         """
         layout, store = self.repository.layout, self.repository.store
         announcement = layout.attempt(self.backup_id)
-        store.create(announcement, document.encode({"format": 1, "system_identifier": system_identifier}))
         try:
+            store.create(
+                announcement, document.encode({"format": 1, "system_identifier": system_identifier})
+            )
             yield
         except BaseException as error:
             try:

@@ -62,6 +62,11 @@ _HINTS = (
     (r"lock timeout|could not obtain lock", "something holds a lock for longer than BACKUP_LOCK_TIMEOUT"),
     (r"no space left on device|could not extend file", "free space on the server's disk"),
     (
+        r"closed the connection|connection reset|could not (?:receive|send) data|terminating connection|"
+        r"no connection to the server|the database system is",
+        "the server or the line to it went away: see the server's log, then try again",
+    ),
+    (
         r"connection to server",
         "check that the server runs and that POSTGRES_HOST and POSTGRES_PORT point at it",
     ),

@@ -34,6 +34,8 @@ class Site:
     operator: Operator
     server: Server
     database: str
+    before: tuple[str, ...] = ()
+    """What to put before the command: a tracer, a limit."""
 
     @property
     def storage(self) -> Path:
@@ -54,11 +56,9 @@ class Site:
         return {name: value for name, value in mixed.items() if value is not None}
 
     @contextmanager
-    def start(
-        self, *arguments: str, before: tuple[str, ...] = (), **overrides: str | None
-    ) -> Iterator[subprocess.Popen[str]]:
+    def start(self, *arguments: str, **overrides: str | None) -> Iterator[subprocess.Popen[str]]:
         """The command as a process; killed at the end of the block if it is still there."""
-        argv = [*before, sys.executable, *DRIVER, *arguments]
+        argv = [*self.before, sys.executable, *DRIVER, *arguments]
         with subprocess.Popen(
             argv,
             cwd=self.operator.directory,
@@ -72,9 +72,9 @@ class Site:
             finally:
                 process.kill()
 
-    def run(self, *arguments: str, before: tuple[str, ...] = (), **overrides: str | None) -> Outcome:
+    def run(self, *arguments: str, **overrides: str | None) -> Outcome:
         """The command as a process, to its end."""
-        with self.start(*arguments, before=before, **overrides) as process:
+        with self.start(*arguments, **overrides) as process:
             return ended(process)
 
     def dumping(self, process: subprocess.Popen[str]) -> Path:
@@ -91,13 +91,13 @@ class Site:
         wait_until(written)
         return found[0]
 
-    def sessions(self) -> list[tuple[Any, ...]]:
-        """Who of ours is connected to the server."""
+    def sessions(self, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Who of ours is connected to the database, or to those whose names are like this."""
         with self.server.connect("postgres", application_name="looking") as connection:
             return connection.execute(
-                "SELECT application_name, state FROM pg_stat_activity WHERE datname = %s"
+                "SELECT application_name, state FROM pg_stat_activity WHERE datname LIKE %s"
                 " AND (application_name LIKE 'recyclic_backups%%' OR application_name LIKE 'pg_%%')",
-                (self.database,),
+                (database or self.database,),
             ).fetchall()
 
     def databases(self) -> set[str]:

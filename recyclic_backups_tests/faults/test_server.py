@@ -1,0 +1,276 @@
+"""The server, the line to it and its programs fail in the middle of things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres.discovery import find_installations
+from recyclic_backups.postgres.lock import exclusive
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups_tests.faults.proxy import Proxy
+from recyclic_backups_tests.faults.site import Site, ended, processes_of, refused, wait_until
+
+
+def _sound_afterwards(site: Site) -> None:
+    """Nothing half stays, and the next backup is as good as ever."""
+    site.require_nobody_at_work()
+    if site.storage.is_dir():
+        assert site.operator.stored() - {"recover.py", "RECOVERY.md"} == {
+            name for name in site.expected_files() if name not in ("recover.py", "RECOVERY.md")
+        }
+    site.operator.variables.pop("BACKUP_RATE_LIMIT", None)
+    site.require_next_backup()
+    site.require_sound()
+
+
+@pytest.mark.parametrize("how", ["crash", "stop"])
+def test_a_server_that_goes_down_midway(
+    fragile_cluster: ScratchCluster, fragile_site: Site, how: str
+) -> None:
+    """Loss prevented: the half that was dumped before a crash, taken for the night's backup (invariant 2)."""
+    with fragile_site.start("backup") as process:
+        fragile_site.dumping(process)
+        getattr(fragile_cluster, how)()
+        outcome = ended(process)
+    refused(outcome, 20)
+    assert "hint: " in outcome.err
+    assert fragile_site.operator.run("list", "--json").json == []
+    fragile_cluster.restart()
+    fragile_site.server = fragile_cluster.server
+    fragile_site.operator.variables["POSTGRES_PORT"] = str(fragile_cluster.server.port)
+    _sound_afterwards(fragile_site)
+
+
+def test_a_server_that_is_not_there(fragile_cluster: ScratchCluster, fragile_site: Site) -> None:
+    """Loss prevented: the storage's backups out of sight because the server is down: that is when they are needed."""
+    backup_id = fragile_site.operator.backup_id(BACKUP_RATE_LIMIT="")
+    fragile_cluster.stop()
+    for command in (("backup",), ("restore", "latest", "--into", "other")):
+        outcome = fragile_site.run(*command)
+        refused(outcome, 20)
+        assert "POSTGRES_HOST" in outcome.err
+    assert fragile_site.operator.must("list", "--json").json[0]["backup_id"] == backup_id
+    assert fragile_site.operator.must("verify").code == 0
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_line_that_is_cut_midway(bulky_site: Site, command: str) -> None:
+    """Loss prevented: a firewall that forgets an idle connection, and a dump that stops there and counts."""
+    backup_id = bulky_site.operator.backup_id(BACKUP_RATE_LIMIT="") if command == "restore" else None
+    before = bulky_site.databases()
+    into = f"{bulky_site.database}_restored"
+    with Proxy.to(bulky_site.server.port) as proxy:
+        arguments = ("restore", "latest", "--into", into) if backup_id else ("backup",)
+        with bulky_site.start(*arguments, POSTGRES_PORT=str(proxy.port)) as process:
+            if backup_id:
+                wait_until(lambda: bool(bulky_site.sessions("%\\_restoring\\_%")))
+            else:
+                bulky_site.dumping(process)
+            proxy.cut()
+            outcome = ended(process)
+    refused(outcome, 20)
+    assert bulky_site.databases() == before
+    _sound_afterwards(bulky_site)
+
+
+@pytest.mark.parametrize("moment", ["at the start", "during the dump"])
+def test_a_line_that_goes_silent(bulky_site: Site, moment: str) -> None:
+    """Loss prevented: a nightly run that hangs for weeks and holds the lock: no backup, and nobody is told."""
+    limits = {"BACKUP_TIMEOUT": "3", "POSTGRES_CONNECT_TIMEOUT": "2"}
+    with Proxy.to(bulky_site.server.port) as proxy:
+        if moment == "at the start":
+            proxy.go_silent()
+        with bulky_site.start("backup", POSTGRES_PORT=str(proxy.port), **limits) as process:
+            if moment == "during the dump":
+                bulky_site.dumping(process)
+                proxy.go_silent()
+            outcome = ended(process)
+    refused(outcome, 20)
+    _sound_afterwards(bulky_site)
+
+
+@pytest.mark.parametrize("seconds", [pytest.param(n, marks=pytest.mark.slow) for n in (0.3, 0.5, 0.7, 0.9)])
+def test_a_line_that_goes_silent_between_two_questions(site: Site, seconds: float) -> None:
+    """Loss prevented: the same, where no pg_dump runs whose time is up."""
+    with Proxy.to(site.server.port) as proxy:
+        timer = threading.Timer(seconds, proxy.go_silent)
+        timer.start()
+        limits = {"BACKUP_TIMEOUT": "3", "POSTGRES_CONNECT_TIMEOUT": "2"}
+        outcome = site.run("backup", POSTGRES_PORT=str(proxy.port), **limits)
+        timer.join()
+    if outcome.code:
+        refused(outcome, 20)
+    _sound_afterwards(site)
+
+
+def test_a_question_that_is_never_answered_is_given_up(site: Site) -> None:
+    """Loss prevented: hanging for ever on a server that took the question and does not answer."""
+    with Proxy.to(site.server.port) as proxy:
+        server = replace(site.server, port=proxy.port).answering_within(0.4)
+        with pytest.raises(DatabaseError, match=r"did not answer within 0\.4 s") as failed:
+            _ask_twice(server, site.database, between=proxy.go_silent)
+        assert failed.value.retryable
+
+
+def _ask_twice(server: Server, database: str, between: Callable[[], None]) -> None:
+    with server.connect(database) as connection:
+        connection.execute("SELECT 1")
+        between()
+        connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_pg_dump_is_killed(bulky_site: Site, number: signal.Signals) -> None:
+    """Loss prevented: the out-of-memory killer's choice is an ordinary end of file for whoever reads the pipe."""
+    with bulky_site.start("backup") as process:
+        bulky_site.dumping(process)
+        (child,) = processes_of(process.pid, "pg_dump")
+        os.kill(child, number)
+        outcome = ended(process)
+    refused(outcome, 20, "terminated" if number == signal.SIGTERM else f"pg_dump was ended by {number.name}")
+    _sound_afterwards(bulky_site)
+
+
+def test_a_pg_restore_that_is_killed_says_nothing_about_the_backup(bulky_site: Site, tmp_path: Path) -> None:
+    """Loss prevented: a good backup called damaged for ever because memory was short while it was verified."""
+    backup_id = bulky_site.operator.backup_id(BACKUP_RATE_LIMIT="")
+    real = Path(_programs(bulky_site))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in real.iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "pg_restore").unlink()
+    (programs / "pg_restore").write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*) exec "{real}/pg_restore" "$@";; esac\nkill -9 $$\n'
+    )
+    (programs / "pg_restore").chmod(0o755)
+    outcome = bulky_site.run("verify", PG_BIN=str(programs), PATH=os.environ["PATH"])
+    assert outcome.code == 20
+    assert "pg_restore was ended by SIGKILL" in outcome.err
+    (entry,) = bulky_site.operator.must("list", "--json").json
+    assert (entry["backup_id"], entry["verified_at"] is None) == (backup_id, False)
+
+
+def _programs(site: Site) -> str:
+    with site.server.connect(site.database) as connection:
+        row = connection.execute("SELECT current_setting('server_version_num')::int / 10000").fetchone()
+    assert row is not None
+    found = find_installations(os.environ.get("PG_BIN"), os.environ.get("PATH"))
+    return str(next(each.directory for each in found if each.major == row[0] and each.has_server))
+
+
+def test_a_table_that_somebody_locks_is_named(site: Site) -> None:
+    """Loss prevented: a migration left open in a terminal, and a backup that waits for it until morning."""
+    with site.server.connect(site.database, autocommit=False, application_name="migration") as connection:
+        connection.execute("LOCK TABLE sale IN ACCESS EXCLUSIVE MODE")
+        outcome = site.run("backup", BACKUP_LOCK_TIMEOUT="1")
+        connection.rollback()
+    refused(outcome, 20, "public.sale", "migration")
+    assert "BACKUP_LOCK_TIMEOUT" in outcome.err
+    _sound_afterwards(site)
+
+
+def _as_reader(site: Site, prepare: str) -> dict[str, str]:
+    with site.server.connect(site.database) as connection:
+        connection.execute(f"CREATE ROLE reader_{os.getpid()} LOGIN PASSWORD 'reads'")
+        connection.execute(prepare.replace("reader", f"reader_{os.getpid()}"))
+    return {"POSTGRES_USER": f"reader_{os.getpid()}", "POSTGRES_PASSWORD": "reads"}
+
+
+def _forget_reader(site: Site) -> None:
+    with site.server.connect(site.database) as connection:
+        connection.execute(f"DROP OWNED BY reader_{os.getpid()}")
+        connection.execute(f"DROP ROLE reader_{os.getpid()}")
+
+
+def test_a_table_that_may_not_be_read_is_named(site: Site) -> None:
+    """Loss prevented: a backup without the one table that was added last month."""
+    role = _as_reader(
+        site, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader; GRANT SELECT ON member TO reader"
+    )
+    try:
+        outcome = site.run("backup", **role)
+        refused(outcome, 20, "public.sale")
+        assert "pg_read_all_data" in outcome.err
+    finally:
+        _forget_reader(site)
+    _sound_afterwards(site)
+
+
+def test_rights_that_are_taken_away_midway(bulky_site: Site) -> None:
+    """Loss prevented: a dump that quietly leaves out what it may not read any more."""
+    role = _as_reader(bulky_site, "GRANT pg_read_all_data TO reader")
+    try:
+        with bulky_site.start("backup", **role) as process:
+            bulky_site.dumping(process)
+            with bulky_site.server.connect(bulky_site.database) as connection:
+                connection.execute(f"REVOKE pg_read_all_data FROM reader_{os.getpid()}")
+                connection.execute("INSERT INTO note VALUES (1000, 'meanwhile')")
+            outcome = ended(process)
+        if outcome.code:  # rights are asked for statement by statement: pg_dump may have begun all of them
+            refused(outcome, 20)
+    finally:
+        _forget_reader(bulky_site)
+    _sound_afterwards(bulky_site)
+
+
+def test_two_backups_at_once_take_turns(bulky_site: Site) -> None:
+    """Loss prevented: two dumps at once slow the till down, and each sweeps what the other is writing."""
+    with bulky_site.start("backup") as first:
+        bulky_site.dumping(first)
+        busy = bulky_site.run("backup", BACKUP_LOCK_WAIT="0")
+        assert first.poll() is None
+        refused(busy, 70, "another backup")
+        assert "BACKUP_LOCK_WAIT" in busy.err
+        with bulky_site.start("backup", "--json", BACKUP_RATE_LIMIT=None) as second:
+            assert ended(first).code == 0
+            assert ended(second).code == 0
+    first_taken, second_taken = sorted(backup.manifest.taken_at for backup in bulky_site.catalog)
+    newest = bulky_site.catalog.backups[0]
+    assert newest.as_of >= first_taken
+    assert newest.manifest.taken_at == second_taken
+    _sound_afterwards(bulky_site)
+
+
+def test_a_backup_whose_lock_is_lost_does_not_count(bulky_site: Site) -> None:
+    """Loss prevented: the session with the lock is ended, another backup sweeps our objects, then we name them."""
+    with bulky_site.start("backup") as process:
+        bulky_site.dumping(process)
+        with bulky_site.server.connect("postgres") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                " AND application_name = 'recyclic_backups backup lock'",
+                (bulky_site.database,),
+            )
+        outcome = ended(process)
+    refused(outcome, 20, "the lock against other runs was lost")
+    _sound_afterwards(bulky_site)
+
+
+def test_an_impatient_server_does_not_end_the_session_with_the_lock(bulky_site: Site) -> None:
+    """Loss prevented: idle_session_timeout, set for an application, ends every backup that is longer than it."""
+    with bulky_site.server.connect("postgres") as connection:
+        row = connection.execute("SELECT current_setting('server_version_num')::int").fetchone()
+        if row is not None and row[0] < 140000:
+            return  # no such setting yet
+        connection.execute(f"ALTER DATABASE {bulky_site.database} SET idle_session_timeout = '500ms'")
+    assert bulky_site.run("backup").code == 0
+
+
+def test_a_lock_is_free_as_soon_as_its_owner_is_killed(bulky_site: Site) -> None:
+    """Loss prevented: a lock file that a killed run leaves, and no backup until somebody deletes it."""
+    with bulky_site.start("backup") as process:
+        bulky_site.dumping(process)
+        process.kill()
+        ended(process)
+    with exclusive(bulky_site.server, bulky_site.database, "backup", wait_seconds=10):
+        pass
