@@ -171,6 +171,12 @@ def restore_argv(
     return argv
 
 
+def psql_argv(installation: Installation, database: str) -> list[str]:
+    """psql running a script from standard input in a database, stopping at the first error."""
+    argv = [installation.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--output=/dev/null"]
+    return [*argv, "--set=ON_ERROR_STOP=1", f"--dbname={conninfo_dbname(database)}", "--file=-"]
+
+
 def _lacking(installation: Installation, needed: Collection[str]) -> str:
     missing = sorted(set(needed) - installation.programs)
     return f" (without {', '.join(missing)})" if missing else ""

@@ -23,8 +23,9 @@ from recyclic_backups.dump.money import MONEY_OPTION
 from recyclic_backups.errors import StorageError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
-from recyclic_backups.postgres.programs import Installation, Section, restore_argv
+from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.older_server import needs_psql, play
 from recyclic_backups.recovery.selection import Selection
 
 _SESSION = (
@@ -45,6 +46,7 @@ class Archive:
     no_owner: bool
     timeout_seconds: float
     scratch: Path | None = None
+    server_major: int | None = None
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -136,10 +138,11 @@ class Archive:
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of the table of contents."""
+        by_psql = needs_psql(self.installation, self.server_major)
         with _list_file(entries, self.scratch) as list_file:
             argv = restore_argv(
                 self.installation,
-                database=self.database,
+                database=None if by_psql else self.database,
                 section=section,
                 list_file=list_file,
                 encoding=self.manifest.server.encoding,
@@ -150,17 +153,26 @@ class Archive:
             with (
                 read_object(self.repository, self.manifest, item, on_bytes) as reader,
                 PipedProcess(
-                    argv, environment, stdin=True, stdout=False, timeout_seconds=self.timeout_seconds
+                    argv, environment, stdin=True, stdout=by_psql, timeout_seconds=self.timeout_seconds
                 ) as process,
+                self._ended_with_the_others(process),
             ):
-                self._running.append(process)
-                if self._ending.is_set():
-                    process.end()
-                try:
+                if by_psql:
+                    psql = psql_argv(self.installation, self.database)
+                    play(process, psql, environment, lambda: _pour(reader, process), self.timeout_seconds)
+                else:
                     _pour(reader, process)
-                    process.wait_ok()
-                finally:
-                    self._running.remove(process)
+                process.wait_ok()
+
+    @contextmanager
+    def _ended_with_the_others(self, process: PipedProcess) -> Iterator[None]:
+        self._running.append(process)
+        if self._ending.is_set():
+            process.end()
+        try:
+            yield
+        finally:
+            self._running.remove(process)
 
 
 def _pour(reader: PlainReader, process: PipedProcess) -> None:

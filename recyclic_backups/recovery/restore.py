@@ -263,6 +263,8 @@ class _Attempt:
 
     def fill(self, name: str, installation: Installation) -> None:
         """Definitions, data, indexes and keys, statistics, and what belongs to the database itself."""
+        with self.server.connect(name) as connection:
+            server_major = connection.info.server_version // 10000
         archive = Archive(
             repository=self.repository,
             manifest=self.manifest,
@@ -272,6 +274,7 @@ class _Attempt:
             no_owner=self.options.no_owner,
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
+            server_major=server_major,
         )
         with self.phase("schema"):
             archive.restore_definitions()

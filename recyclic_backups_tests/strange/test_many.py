@@ -15,7 +15,7 @@ def test_large_objects_come_back(servers: Servers) -> None:
         servers[15],
         database,
         """
-        SELECT lo_from_bytea(0, decode(repeat(md5(n::text), n * 40), 'hex')) FROM generate_series(1, 1200, 12) n;
+        SELECT lo_from_bytea(0, decode(repeat(md5(n::text), n * 4), 'hex')) FROM generate_series(1, 1200, 12) n;
         SELECT lo_from_bytea(4294967295, '\\x00');
         SELECT lo_from_bytea(16000, decode(repeat('5a', 3 * 1024 * 1024 + 1), 'hex'));
         SELECT lo_create(16001);

@@ -1,0 +1,64 @@
+"""Restore with programs that are newer than the server, where nothing else is installed.
+
+pg_restore from 17 on begins every session with ``SET transaction_timeout = 0``, a setting that older servers do not
+know (https://www.postgresql.org/docs/17/runtime-config-client.html): the very dump that it has just taken of such a
+server it cannot put back. Then it writes a script instead, psql runs that, and this one line is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from recyclic_backups.catalog.objects import READ_BYTES
+from recyclic_backups.postgres.process import PipedProcess
+from recyclic_backups.postgres.programs import Installation
+
+FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_UNKNOWN_SETTING = b"\nSET transaction_timeout = 0;\n"
+# The settings are the beginning of the script, before anything of the database.
+_HEAD_BYTES = 4096
+
+
+def needs_psql(installation: Installation, server_major: int | None) -> bool:
+    """Whether pg_restore of this installation sets what a server of this major version does not know."""
+    return server_major is not None and server_major < FIRST_WITH_TRANSACTION_TIMEOUT <= installation.major
+
+
+def play(
+    pg_restore: PipedProcess,
+    psql: Sequence[str],
+    environment: Mapping[str, str],
+    pour: Callable[[], None],
+    timeout_seconds: float,
+) -> None:
+    """Run the script that ``pg_restore`` writes while ``pour`` gives it its archive, in another thread.
+
+    Raises ProgramFailed when either program fails.
+    """
+    with (
+        ThreadPoolExecutor(1, "archive") as beside,
+        PipedProcess(psql, environment, stdin=True, stdout=False, timeout_seconds=timeout_seconds) as playing,
+    ):
+        pouring = beside.submit(_poured, pour, pg_restore)
+        try:
+            head = b""
+            while len(head) < _HEAD_BYTES and (data := pg_restore.read(READ_BYTES)):
+                head += data
+            playing.write(head.replace(_UNKNOWN_SETTING, b"\n", 1))
+            while data := pg_restore.read(READ_BYTES):
+                playing.write(data)
+            # Half a script is a script too: psql may only end well if what wrote it has.
+            pouring.result()
+            pg_restore.wait_ok()
+            playing.wait_ok()
+        except BaseException:
+            pg_restore.end()  # or the other thread waits for it
+            raise
+
+
+def _poured(pour: Callable[[], None], pg_restore: PipedProcess) -> None:
+    try:
+        pour()
+    finally:
+        pg_restore.close_stdin()
