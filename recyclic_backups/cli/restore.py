@@ -40,7 +40,9 @@ def add_to(commands: Any) -> None:
         "--merge-into", metavar="DB", help="with --table: put its rows back into this live database"
     )
     command.add_argument(
-        "--to-server", metavar="URL", help="postgresql://user:password@host:port/ of another server"
+        "--to-server",
+        metavar="URL",
+        help="postgresql://user@host:port/ of another server; the password is in it, or in POSTGRES_PASSWORD",
     )
     command.add_argument(
         "--no-owner", action="store_true", help="without owners and grants; needs no superuser"
@@ -52,7 +54,6 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.put_back import put_back
     from recyclic_backups.recovery.restore import restore
     from recyclic_backups.recovery.selection import Request
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     _require_sense(options)
     settings = load_settings()
     backup = catalog.load(settings).find(options.backup)
-    server = Server.from_url(options.to_server)[0] if options.to_server else settings.server
+    server = _other_server(options.to_server, settings) if options.to_server else settings.server
     into = options.into or settings.database
     _confirm(options, settings, backup, server, into)
     repository = settings.open_repository(create=False)
@@ -101,6 +102,16 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_report(report)
     return _exit_code(report, put)
+
+
+def _other_server(url: str, settings: Settings) -> Server:
+    """The server of ``--to-server``. A URL without password leaves it to POSTGRES_PASSWORD, which no ``ps`` shows."""
+    from dataclasses import replace
+
+    from recyclic_backups.postgres.server import Server
+
+    server, _ = Server.from_url(url)
+    return server if server.password else replace(server, password=settings.password)
 
 
 def _positive(text: str) -> int:

@@ -266,3 +266,16 @@ def test_list_needs_no_key(operator: Operator) -> None:
     operator.backup_id()
     key = {"BACKUP_ENCRYPTION": "false", "BACKUP_ENCRYPTION_KEY": None}
     assert len(operator.must("list", "--json", **key).json) == 1
+
+
+def test_another_server_s_password_need_not_be_on_the_command_line(
+    cluster: ScratchCluster, operator: Operator
+) -> None:
+    """Loss prevented: the password of the new server in everybody's process list and in a shell's history."""
+    operator.backup_id()
+    into = f"{operator.variables['POSTGRES_DB']}_there"
+    url = f"postgresql://{cluster.server.user}@{cluster.server.host}:{cluster.server.port}/"
+    try:
+        operator.must("restore", "latest", "--into", into, "--to-server", url)
+    finally:
+        _drop(cluster, into)
