@@ -4,8 +4,8 @@
 system call by which the storage changes something, or commits it, is counted; with ``FAULT_AT=sql`` every statement
 that we send to a server instead. At the step given in ``FAULT_STEP`` (from 0) what ``FAULT`` says happens instead:
 ``kill`` or ``term`` (a signal to this process before the call), ``kill-after`` (the call is made first), or the name
-of an error number such as ``EIO``. ``FAULT_CALL`` counts calls of one name only. The steps taken are written into the
-file ``FAULT_LOG``, one line each.
+of an error number such as ``EIO``; ``slow`` makes every step take its time. ``FAULT_CALL`` counts calls of one name
+only. The steps taken are written into the file ``FAULT_LOG``, one line each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -46,6 +47,8 @@ class Fault:
             if self._log:
                 with open(self._log, "a", encoding="utf-8") as log:
                     log.write(f"{name} {arguments[-1 if name == 'execute' else 0]!r}\n")
+            if self._kind == "slow":
+                time.sleep(0.05)
             if step != self._step:
                 return real(*arguments, **options)
             if self._kind == "kill-after":

@@ -1,0 +1,66 @@
+"""The passphrase is changed while the power goes: the old one or the new one opens every backup."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.faults.site import Site, killed
+from recyclic_backups_tests.house import KEY
+
+NEW_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+STEPS = 24
+"""More system calls than changing the passphrase of two data keys takes."""
+
+
+def _opened_by(site: Site, key: str) -> set[str]:
+    return {entry.key_id for entry in Keyring(LocalStore(site.storage), key).inventory() if entry.opens}
+
+
+def _two_backups_with_keys_of_their_own(site: Site) -> None:
+    site.operator.backup_id()
+    keys = site.storage / "keys"
+    aside = site.operator.directory / "aside"
+    shutil.move(keys, aside)
+    site.operator.backup_id()
+    for path in aside.iterdir():
+        shutil.move(path, keys / path.name)
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(n, marks=() if n % 8 == 2 else pytest.mark.slow) for n in range(STEPS)]
+)
+def test_a_rotation_killed_at_any_step(site: Site, step: int) -> None:
+    """Loss prevented: every backup of the last year, encrypted with a key that nothing opens any more."""
+    _two_backups_with_keys_of_their_own(site)
+    everything = _opened_by(site, KEY)
+    assert len(everything) == 2
+    both = {"BACKUP_ENCRYPTION_KEY": NEW_KEY, "BACKUP_ENCRYPTION_OLD_KEYS": KEY}
+    outcome = site.run("keys", "rotate", FAULT="kill", FAULT_STEP=str(step), **both)
+    was_killed = killed(outcome)
+    assert _opened_by(site, KEY) | _opened_by(site, NEW_KEY) == everything
+    assert was_killed or _opened_by(site, NEW_KEY) == everything
+    site.operator.variables |= both
+    site.require_sound()
+    assert site.operator.must("keys", "rotate").code == 0
+    assert _opened_by(site, KEY) == set()
+    site.operator.variables.pop("BACKUP_ENCRYPTION_OLD_KEYS")
+    site.require_next_backup()
+    site.require_sound()
+
+
+@pytest.mark.parametrize("fault", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize("step", [1, 2, 3, pytest.param(9, marks=pytest.mark.slow)])
+def test_a_rotation_on_a_failing_disk(site: Site, fault: str, step: int) -> None:
+    """Loss prevented: the same, by a full disk."""
+    _two_backups_with_keys_of_their_own(site)
+    everything = _opened_by(site, KEY)
+    both = {"BACKUP_ENCRYPTION_KEY": NEW_KEY, "BACKUP_ENCRYPTION_OLD_KEYS": KEY}
+    outcome = site.run("keys", "rotate", FAULT=fault, FAULT_STEP=str(step), **both)
+    assert outcome.code == 30, outcome.err
+    assert _opened_by(site, KEY) | _opened_by(site, NEW_KEY) == everything
+    site.operator.variables |= both
+    site.require_sound()
