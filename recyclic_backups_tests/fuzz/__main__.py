@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make fuzz ARGS=…")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--target", choices=sorted(targets()))
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.target:
         return _fuzz(options.target, options.seconds)
@@ -40,18 +41,17 @@ def main() -> int:
     return 0
 
 
-def _fuzz(name: str, seconds: int) -> int:
+def _fuzz(name: str, seconds: int, corpus: Path) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["recyclic_backups"]):
         target = targets()[name]
     atheris.instrument_all()
-    with tempfile.TemporaryDirectory(prefix="recyclic-fuzz-") as directory:
-        for number, seed in enumerate(target.seeds):
-            (Path(directory) / f"seed-{number}").write_bytes(seed)
-        flags = ["-max_len=60000", f"-max_total_time={seconds}", "-print_final_stats=1", "-verbosity=0"]
-        atheris.Setup([sys.argv[0], *flags, directory], lambda data: survives(target, data))
-        atheris.Fuzz()
+    for number, seed in enumerate(target.seeds):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    flags = ["-max_len=60000", f"-max_total_time={seconds}", "-print_final_stats=1", "-verbosity=0"]
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], lambda data: survives(target, data))
+    atheris.Fuzz()
     return 0
 
 
