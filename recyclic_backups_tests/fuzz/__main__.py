@@ -22,22 +22,17 @@ def main() -> int:
     parser.add_argument("--target", choices=sorted(targets()))
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.target:
-        return _fuzz(options.target, options.seconds)
-    share = max(1, options.seconds // len(targets()))
-    for name in targets():
+    if options.corpus:
+        return _fuzz(options.target, options.seconds, options.corpus)
+    names = [options.target] if options.target else sorted(targets())
+    share = max(1, options.seconds // len(names))
+    for name in names:
         print(f"{name}: {share} s", flush=True)
-        argv = [
-            sys.executable,
-            "-m",
-            "recyclic_backups_tests.fuzz",
-            "--target",
-            name,
-            "--seconds",
-            str(share),
-        ]
-        if subprocess.run(argv, check=False).returncode != 0:
-            return 1
+        with tempfile.TemporaryDirectory(prefix="recyclic-fuzz-") as corpus:
+            argv = [sys.executable, "-m", "recyclic_backups_tests.fuzz", "--target", name]
+            argv += ["--seconds", str(share), "--corpus", corpus]
+            if subprocess.run(argv, check=False).returncode != 0:
+                return 1
     return 0
 
 
