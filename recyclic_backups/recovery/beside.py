@@ -52,7 +52,9 @@ def token_of(comment: str | None) -> str | None:
 @contextmanager
 def under_way(server: Server, token: str) -> Iterator[None]:
     """Hold the lock that says: whoever works on databases marked with this token is alive."""
-    with exclusive(server, databases.MAINTENANCE_DATABASES[0], f"restore {token}", wait_seconds=0):
+    with databases.maintenance(server) as connection:
+        maintenance_database = connection.info.dbname
+    with exclusive(server, maintenance_database, f"restore {token}", wait_seconds=0):
         yield
 
 

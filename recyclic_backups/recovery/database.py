@@ -253,7 +253,9 @@ def swap_names(
                         also(connection)
                     break
                 except errors.ObjectInUse:
-                    if time.monotonic() > give_up_at or ending.done():
+                    if ending.done():
+                        ending.result()  # why sessions could not be ended is the better sentence
+                    if time.monotonic() > give_up_at:
                         raise Refused(
                             f"sessions keep {live!r} busy, so it was not replaced",
                             "stop the application and try again",

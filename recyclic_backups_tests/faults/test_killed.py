@@ -8,21 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until
 
 FIRST_STEPS, NEXT_STEPS = 105, 65
 """More system calls than a first backup, and one into a storage that has one, make on the storage."""
 
 
-def _some(steps: int, every: int) -> list[object]:
-    """All steps, of which ``make test`` takes one in ``every``."""
-    return [
-        pytest.param(step, marks=() if step % every == every // 2 else pytest.mark.slow)
-        for step in range(steps)
-    ]
-
-
-@pytest.mark.parametrize("step", _some(FIRST_STEPS, 35))
+@pytest.mark.parametrize("step", some(range(FIRST_STEPS), {52}))
 def test_the_first_backup_killed_at_any_step(site: Site, step: int) -> None:
     """Loss prevented: a storage that a power cut on its first night has made unusable."""
     outcome = site.run("backup", FAULT="kill", FAULT_STEP=str(step))
@@ -32,7 +25,7 @@ def test_the_first_backup_killed_at_any_step(site: Site, step: int) -> None:
     site.require_sound()
 
 
-@pytest.mark.parametrize("step", _some(NEXT_STEPS, 12))
+@pytest.mark.parametrize("step", some(range(NEXT_STEPS), {6, 23, 37}))
 def test_a_backup_killed_at_any_step(site: Site, step: int) -> None:
     """Loss prevented: a listed backup that is none; halves of backups that fill the disk (invariant 1)."""
     first = site.operator.backup_id()
@@ -43,7 +36,7 @@ def test_a_backup_killed_at_any_step(site: Site, step: int) -> None:
     site.require_next_backup()
 
 
-@pytest.mark.parametrize("step", _some(NEXT_STEPS, 20))
+@pytest.mark.parametrize("step", some(range(NEXT_STEPS), {30}))
 def test_a_backup_ended_politely_at_any_step_leaves_nothing_to_sweep(site: Site, step: int) -> None:
     """Loss prevented: a restarted container that leaves a half backup each time."""
     site.operator.backup_id()
@@ -55,6 +48,7 @@ def test_a_backup_ended_politely_at_any_step_leaves_nothing_to_sweep(site: Site,
     site.require_next_backup()
 
 
+@slow
 def test_no_step_is_left_out(site: Site, tmp_path: Path) -> None:
     """Loss prevented: a sweep that stops before the steps that matter."""
     for most in (FIRST_STEPS, NEXT_STEPS):
@@ -63,7 +57,7 @@ def test_no_step_is_left_out(site: Site, tmp_path: Path) -> None:
         assert most - 45 < len(log.read_text().splitlines()) < most
 
 
-@pytest.mark.parametrize("moment", [pytest.param(n, marks=pytest.mark.slow) for n in range(20)])
+@pytest.mark.parametrize("moment", some(range(20), ()))
 @pytest.mark.parametrize("command", ["backup", "verify", "restore"])
 def test_a_command_killed_at_any_moment(site: Site, command: str, moment: int) -> None:
     """Loss prevented: what no step of the storage shows: killed in the middle of pg_dump or pg_restore."""
@@ -89,7 +83,10 @@ def test_a_command_killed_at_any_moment(site: Site, command: str, moment: int) -
         site.drop(*(site.databases() - before))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    some([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP], {signal.SIGKILL, signal.SIGTERM}),
+)
 def test_a_backup_ended_in_the_middle_of_the_dump(bulky_site: Site, number: signal.Signals) -> None:
     """Loss prevented: a pg_dump that nobody waits for any more and that keeps every table locked."""
     with bulky_site.start("backup") as process:
@@ -106,7 +103,7 @@ def test_a_backup_ended_in_the_middle_of_the_dump(bulky_site: Site, number: sign
     bulky_site.require_next_backup()
 
 
-@pytest.mark.parametrize("step", _some(12, 6))
+@pytest.mark.parametrize("step", some(range(12), {3}))
 def test_verify_killed_at_any_step(site: Site, step: int) -> None:
     """Loss prevented: half a verdict beside a good backup."""
     site.operator.backup_id()
@@ -115,6 +112,7 @@ def test_verify_killed_at_any_step(site: Site, step: int) -> None:
     site.require_next_backup()
 
 
+@slow
 def test_a_killed_upload_is_swept_whatever_it_was(site: Site) -> None:
     """Loss prevented: temporary files of labels, checks and keys that stay for two days each, and add up."""
     site.operator.backup_id()

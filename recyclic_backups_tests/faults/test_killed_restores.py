@@ -12,18 +12,12 @@ from contextlib import contextmanager
 import pytest
 
 from recyclic_backups.recovery.beside import mark, token_of, under_way
+from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until
 from recyclic_backups_tests.house import NOON
 
 STATEMENTS = 100
 """More than a restore of the small database sends."""
-
-
-def _some(every: int) -> list[object]:
-    return [
-        pytest.param(step, marks=() if step % every == every // 2 else pytest.mark.slow)
-        for step in range(STATEMENTS)
-    ]
 
 
 def _rows(site: Site, database: str, query: str) -> list[tuple[object, ...]]:
@@ -56,7 +50,7 @@ def _require_next_restore(site: Site, before: set[str], into: str) -> None:
     assert token_of(str(comment[0])) is None
 
 
-@pytest.mark.parametrize("step", _some(34))
+@pytest.mark.parametrize("step", some(range(STATEMENTS), {17, 45}))
 def test_a_restore_killed_at_any_statement(site: Site, step: int) -> None:
     """Loss prevented: half a database under the name somebody asked for, opened by the application next morning."""
     site.operator.backup_id()
@@ -70,7 +64,7 @@ def test_a_restore_killed_at_any_statement(site: Site, step: int) -> None:
         site.require_sound()
 
 
-@pytest.mark.parametrize("step", _some(49))
+@pytest.mark.parametrize("step", some(range(STATEMENTS), {77}))
 def test_a_replacing_restore_killed_at_any_statement(site: Site, step: int) -> None:
     """Loss prevented: production closed to everybody because the restore died while it swapped the names."""
     site.operator.backup_id()
@@ -87,7 +81,7 @@ def test_a_replacing_restore_killed_at_any_statement(site: Site, step: int) -> N
         _require_next_restore(site, before, f"{site.database}_again")
 
 
-@pytest.mark.parametrize("step", _some(49))
+@pytest.mark.parametrize("step", some(range(STATEMENTS), {62}))
 def test_putting_tables_back_killed_at_any_statement(site: Site, step: int) -> None:
     """Loss prevented: a live table half put back, or the rows that were replaced dropped as rubbish."""
     site.operator.backup_id()
@@ -113,8 +107,8 @@ def test_putting_tables_back_killed_at_any_statement(site: Site, step: int) -> N
             }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("jobs", ["1", "3"])
+@pytest.mark.parametrize("number", some([signal.SIGTERM, signal.SIGINT], {signal.SIGTERM}))
+@pytest.mark.parametrize("jobs", some(["1", "3"], {"3"}))
 def test_a_restore_ended_politely_cleans_up_at_once(
     bulky_site: Site, jobs: str, number: signal.Signals
 ) -> None:
@@ -131,6 +125,7 @@ def test_a_restore_ended_politely_cleans_up_at_once(
     bulky_site.require_nobody_at_work()
 
 
+@slow
 def test_a_database_of_a_restore_that_is_alive_is_left_alone(site: Site) -> None:
     """Loss prevented: two restores at once, of which one drops the other's database under it."""
     site.operator.backup_id()
@@ -152,6 +147,7 @@ def test_a_database_of_a_restore_that_is_alive_is_left_alone(site: Site) -> None
         assert before < site.databases()
 
 
+@slow
 def test_databases_that_only_look_like_ours_are_never_dropped(site: Site) -> None:
     """Loss prevented: somebody's database, called by chance as ours are, dropped as rubbish."""
     site.operator.backup_id()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups_tests.faults.disks import can_mount, mounted
+from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, refused
 
 STEPS = 65
@@ -31,17 +32,13 @@ def _traces() -> bool:
     )
 
 
-def _some(values: list[int], quick: set[int]) -> list[object]:
-    return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in values]
-
-
 def _require_recovered(site: Site) -> None:
     site.require_sound()
     site.require_next_backup()
     site.require_sound()
 
 
-@pytest.mark.parametrize("missing_blocks", _some([*range(1, 24), 100, 300, 600, 640], {1, 6, 12, 300, 640}))
+@pytest.mark.parametrize("missing_blocks", some([*range(1, 24), 100, 300, 600, 640], {6, 300}))
 def test_a_disk_that_is_full_sooner_or_later(bulky_site: Site, tmp_path: Path, missing_blocks: int) -> None:
     """Loss prevented: the half of a dump that fitted, listed; and no way back to order without a person."""
     bulky_site.operator.variables.pop("BACKUP_RATE_LIMIT")
@@ -69,6 +66,7 @@ def test_a_disk_that_is_full_sooner_or_later(bulky_site: Site, tmp_path: Path, m
         _require_recovered(bulky_site)
 
 
+@slow
 def test_a_file_that_grows_larger_than_the_system_allows(bulky_site: Site) -> None:
     """Loss prevented: a limit of the file system or the user (EFBIG) that ends the dump and nobody knows why."""
     bulky_site.operator.variables.pop("BACKUP_RATE_LIMIT")
@@ -78,8 +76,12 @@ def test_a_file_that_grows_larger_than_the_system_allows(bulky_site: Site) -> No
     _require_recovered(bulky_site)
 
 
-@pytest.mark.parametrize("step", _some(list(range(STEPS)), {4, 23, 34}))
-@pytest.mark.parametrize("fault", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize(
+    ("fault", "step"),
+    some(
+        [(fault, step) for fault in ("EIO", "ENOSPC") for step in range(STEPS)], {("EIO", 23), ("ENOSPC", 34)}
+    ),
+)
 def test_an_error_of_the_disk_at_any_step(site: Site, fault: str, step: int) -> None:
     """Loss prevented: an error that is swallowed, and a backup that exists without being on the disk."""
     site.operator.backup_id()
@@ -89,7 +91,7 @@ def test_an_error_of_the_disk_at_any_step(site: Site, fault: str, step: int) -> 
     _require_recovered(site)
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename", "link"])
+@pytest.mark.parametrize("call", some(["fsync", "rename", "link"], {"fsync"}))
 def test_a_commit_that_fails(site: Site, call: str) -> None:
     """Loss prevented: what the system refused to make durable is called a backup (the kernel's own errors)."""
     site.operator.backup_id()
@@ -133,6 +135,7 @@ def test_a_storage_that_is_read_only(site: Site, tmp_path: Path) -> None:
         _require_recovered(site)
 
 
+@slow
 def test_a_storage_that_turns_read_only_midway(bulky_site: Site) -> None:
     """Loss prevented: ext4's answer to a broken disk (errors=remount-ro) taken for the end of the dump."""
     if not _mounts():
@@ -153,12 +156,14 @@ def test_a_disk_that_is_not_mounted(site: Site) -> None:
     assert not (site.operator.directory / "not").exists()
 
 
+@slow
 def test_a_disk_that_is_slow(site: Site) -> None:
     """Loss prevented: a network file system's bad day is no reason to have no backup."""
     assert site.run("backup", FAULT="slow").code == 0
     _require_recovered(site)
 
 
+@slow
 def test_no_space_for_a_restore_s_own_files(site: Site, tmp_path: Path) -> None:
     """Loss prevented: a restore at 3 a.m. that ends with "this is a bug" because /tmp is full."""
     site.operator.backup_id()
