@@ -7,6 +7,7 @@ import pytest
 from recyclic_backups_tests.strange.conftest import Servers, create, round_trip, run_sql
 
 
+@pytest.mark.slow
 def test_large_objects_come_back(servers: Servers) -> None:
     """Loss prevented: scanned receipts, kept as large objects: of several pieces, empty, of others, with holes."""
     servers.zoo(15)  # for its roles

@@ -17,8 +17,7 @@ NAMES = {
     "signs and letters": "".join(map(chr, range(63, 126))),
     "the rest and not ASCII": "~\x7f é€😀 ﷽ \u0301 \u2028\u0085 ñ İ",
     "options and placeholders": "--table=%s {0} {} %(x)s $1 :x \\N \\. ${HOME} `id` ; -- /*",
-    "a connection string": "postgresql://nowhere/x?dbname=template1 host='nowhere'",
-    "63 bytes of two each": "é" * 31 + "x",
+    "a connection string of 63 bytes": "postgresql://nowhere/x?dbname=template1 host='x' ééééééé",
     "a header": "x; Type: TABLE; Schema: -; Owner: y",
     "lines of a dump": "a\n--\n-- Name: b; Type: TABLE; Schema: -; Owner: c\n--\n\\.\r\n",
 }
