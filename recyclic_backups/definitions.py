@@ -9,10 +9,12 @@ from __future__ import annotations
 import dagster as dg
 
 from recyclic_backups.defs.backups import backup_asset
+from recyclic_backups.defs.catalog_sync import catalog_sync_sensor
 from recyclic_backups.defs.checks import backup_checks
+from recyclic_backups.defs.missed_backups import missed_backups_sensor
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.resources import Environment, sentence
-from recyclic_backups.defs.schedules import backup_job, backup_schedule
+from recyclic_backups.defs.schedules import backup_job, backup_schedule, health_job, health_schedule
 from recyclic_backups.errors import ConfigurationError
 
 
@@ -20,11 +22,19 @@ def definitions_in(environment: Environment) -> dg.Definitions:
     """All definitions, shaped by that environment's settings. Raises ConfigurationError."""
     settings = environment.settings()
     jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
+    health = health_job(settings)
     return dg.Definitions(
         assets=[backup_asset(settings, tier) for tier in SCHEDULED_TIERS],
         asset_checks=[backup_checks(settings, tier) for tier in SCHEDULED_TIERS],
-        jobs=list(jobs.values()),
-        schedules=[backup_schedule(settings, tier, job) for tier, job in jobs.items()],
+        jobs=[*jobs.values(), health],
+        schedules=[
+            *(backup_schedule(settings, tier, job) for tier, job in jobs.items()),
+            health_schedule(settings, health),
+        ],
+        sensors=[
+            missed_backups_sensor(settings, environment, list(jobs.values())),
+            catalog_sync_sensor(settings, environment),
+        ],
         resources={"environment": environment},
         # One process per run: a step is a whole dump, and starting a process per step would take longer than
         # the dump of a small database (docs/adr/0005).

@@ -117,6 +117,15 @@ class Calendar:
                 f"the current one is {self.partition_of(tier, now)}",
             )
 
+    def first_to_come(self, tier: Tier, now: datetime) -> str | None:
+        """Key of the tier's first partition while the running one began before ``start`` though ``start`` has come.
+
+        A calendar that starts on a Wednesday has no week until the next Monday, which is no mistake. None once
+        there is a partition, and before ``start``: there, asking for a backup is one.
+        """
+        first = self._first_partition(tier)
+        return first.isoformat() if self._midnight(self.start) <= now < self._midnight(first) else None
+
     def partitions(self, tier: Tier, now: datetime) -> list[str]:
         """Every key from the first partition to the one that contains ``now``, oldest first."""
         if not tier.has_calendar:

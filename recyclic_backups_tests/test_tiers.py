@@ -145,6 +145,38 @@ def test_year_ends_and_leap_days_fall_where_the_calendar_says(
     assert found == [daily, weekly, monthly]
 
 
+@pytest.mark.parametrize(
+    ("moment", "weekly", "monthly"),
+    [
+        ("2026-11-17T23:59", None, None),  # before the start: asking for a backup is a mistake
+        ("2026-11-18T00:00", "2026-11-23", "2026-12-01"),
+        ("2026-11-22T02:30", "2026-11-23", "2026-12-01"),
+        ("2026-11-23T00:00", None, "2026-12-01"),
+        ("2026-12-01T00:00", None, None),
+    ],
+)
+def test_a_start_in_midweek_has_its_first_week_and_month_to_come(
+    moment: str, weekly: str | None, monthly: str | None
+) -> None:
+    """The first Sunday's line of cron would fail, or a start date in the wrong year pass for success."""
+    days = calendar(start=date(2026, 11, 18))
+    assert days.first_to_come(Tier.WEEKLY, paris(moment)) == weekly
+    assert days.first_to_come(Tier.MONTHLY, paris(moment)) == monthly
+    assert days.first_to_come(Tier.DAILY, paris(moment)) is None
+
+
+@given(any_zone, calendar_tiers, st.integers(0, 23), st.integers(0, 23), moments)
+def test_a_changed_hour_moves_the_ticks_and_no_partition(
+    zone: str, tier: Tier, hour: int, later: int, moment: datetime
+) -> None:
+    """With the hour in them, a changed BACKUP_TIME would make every backup there is a late one."""
+    before, after = (Calendar(ZoneInfo(zone), date(2005, 1, 1), each, 0) for each in (hour, later))
+    key = before.partition_of(tier, moment)
+    assert after.partition_of(tier, moment) == key
+    assert after.window(tier, key) == before.window(tier, key)
+    assert after.partition_due(tier, after.scheduled_for(tier, key)) == key
+
+
 def test_midnight_is_the_one_of_the_configured_time_zone() -> None:
     """By UTC the first two hours of a summer day in Paris would belong to the day before."""
     assert calendar().partition_of(Tier.DAILY, datetime(2026, 7, 1, 22, 30, tzinfo=UTC)) == "2026-07-02"

@@ -32,6 +32,13 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings()
     plan = settings.backup_plan()
     tier = Tier(options.tier)
+    first = plan.calendar.first_to_come(tier, render.now())
+    if options.partition is None and first is not None:
+        # A line of cron that came too early: the first week or month of all is no failure.
+        render.say(f"nothing to do: the first {tier} partition since BACKUP_START_DATE is {first}")
+        if options.json:
+            render.print_json(None)
+        return 0
     partition = options.partition or plan.calendar.partition_of(tier, render.now())
     plan.calendar.check_key(tier, partition, render.now())
     source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"

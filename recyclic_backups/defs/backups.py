@@ -21,7 +21,7 @@ from recyclic_backups.tiers import Tier
 GROUP = "backups"
 
 _BACKFILL_TAG = "dagster/backfill"
-_SCHEDULE_TAG = "dagster/schedule_name"
+_REGULAR_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
 _DESCRIPTIONS = {
     Tier.DAILY: """The database as it was on that day.
@@ -97,7 +97,7 @@ def source_of(run: dg.DagsterRun) -> Source:
     """Who asked for the run, as the manifest remembers it. Whether a backup is late is never read from this."""
     if _BACKFILL_TAG in run.tags:
         return "backfill"
-    return "scheduled" if _SCHEDULE_TAG in run.tags else "manual"
+    return "scheduled" if any(tag in run.tags for tag in _REGULAR_TAGS) else "manual"
 
 
 def backfill_began_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:

@@ -8,14 +8,19 @@ one step, so that the storage is asked once; any of them can be run alone.
 
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
+from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.runs import report_evaluation
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
@@ -49,6 +54,9 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
             partition = (
                 context.partition_key if context.has_partition_key else newest_partition(repository, tier)
             )
+            if partition is None:
+                context.log.info(f"There is no {tier.value} backup yet: nothing to ask about.")
+                return
             verdicts = assess(
                 repository,
                 tier,
@@ -58,27 +66,30 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
                 clock=environment.now,
                 progress=LoggedProgress(context.log),
             )
+            answered_at = environment.now()
         for name, verdict in verdicts.items():
             if context.has_partition_key:
-                yield result_of(key, name, verdict)
+                yield result_of(key, name, verdict, answered_at)
             else:
-                context.instance.report_runless_asset_event(evaluation_of(key, name, partition, verdict))
+                evaluation = evaluation_of(key, name, partition, verdict, answered_at)
+                report_evaluation(context.instance, evaluation, context.run)
 
     return checks
 
 
-def newest_partition(repository: Repository, tier: Tier) -> str:
-    """The newest partition with a backup: what is meant by a run without a partition.
+def newest_partition(repository: Repository, tier: Tier) -> str | None:
+    """The newest partition with a backup: what is meant by a run without a partition. None while the tier has none.
 
-    The button that executes all checks of an asset starts such runs. Raises RecoveryError when there is none.
+    The button that executes all checks of an asset starts such runs, and so does the hourly schedule. Raises
+    RecoveryError when no tier has a backup.
     """
-    partitions = [partition for each, partition in load_catalog(repository).labels if each is tier]
-    if not partitions:
+    labels = load_catalog(repository).labels
+    if not labels:
         raise RecoveryError(f"there is no {tier.value} backup yet", "materialize a partition first")
-    return max(partitions)
+    return max((partition for each, partition in labels if each is tier), default=None)
 
 
-def result_of(key: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
+def result_of(key: dg.AssetKey, name: str, verdict: Verdict, answered_at: datetime) -> dg.AssetCheckResult:
     """A verdict as the result of a check in a run of the partition."""
     return dg.AssetCheckResult(
         check_name=name,
@@ -86,12 +97,14 @@ def result_of(key: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckRes
         passed=verdict.passed,
         severity=_SEVERITIES[verdict.severity],
         description="; ".join(verdict.reasons),
-        metadata=dict(verdict.figures),
+        metadata=_metadata(verdict, answered_at),
     )
 
 
-def evaluation_of(key: dg.AssetKey, name: str, partition: str, verdict: Verdict) -> dg.AssetCheckEvaluation:
-    """The same, reported from outside: Dagster takes no result of a partitioned check from a run without one."""
+def evaluation_of(
+    key: dg.AssetKey, name: str, partition: str, verdict: Verdict, answered_at: datetime
+) -> dg.AssetCheckEvaluation:
+    """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
     return dg.AssetCheckEvaluation(
         check_name=name,
         asset_key=key,
@@ -99,8 +112,12 @@ def evaluation_of(key: dg.AssetKey, name: str, partition: str, verdict: Verdict)
         passed=verdict.passed,
         severity=_SEVERITIES[verdict.severity],
         description="; ".join(verdict.reasons),
-        metadata=dict(verdict.figures),
+        metadata=_metadata(verdict, answered_at),
     )
+
+
+def _metadata(verdict: Verdict, answered_at: datetime) -> dict[str, Any]:
+    return {**verdict.figures, ANSWERED_AT: to_text(answered_at)}
 
 
 def demands_of(settings: Settings) -> Demands:

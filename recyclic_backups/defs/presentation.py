@@ -7,9 +7,13 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.dump.partition import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.settings import Settings
+
+ANSWERED_AT = "answered_at"
+"""Metadata of every answer to a check: ISO 8601 in UTC, not before any verdict in the storage that it knows of."""
 
 _SHOWN_TABLES = 200
 """A database with thousands of tables would fill Dagster's event log: the manifest has them all."""
@@ -32,7 +36,7 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
         "encrypted": manifest.encryption is not None,
         "pg_dump": manifest.programs.get("pg_dump", "unknown"),
         "server": manifest.server.version,
-        "storage": f"{settings.storage_url.rstrip('/')}/{settings.open_repository().layout.backup(manifest.backup_id)}",
+        "storage": f"{settings.storage_url.rstrip('/')}/{Layout(settings.database).backup(manifest.backup_id)}",
         "environment": settings.environment,
     }
     if label.promoted_from:

@@ -75,6 +75,21 @@ def dagster_errors(
         raise dg.Failure(description=sentence(error), allow_retries=False) from None
 
 
+@contextmanager
+def sensor_errors() -> Iterator[None]:
+    """Let a sensor's tick fail with our sentence and its hint, and no traceback but the sensor's own."""
+    try:
+        yield
+    except BackupError as error:
+        raise type(error)(sentence(error)) from None
+
+
+def sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
+    """On from the beginning in production; elsewhere somebody has to switch it on."""
+    production = settings.environment == "production"
+    return dg.DefaultSensorStatus.RUNNING if production else dg.DefaultSensorStatus.STOPPED
+
+
 @dataclass
 class LoggedProgress:
     """Progress as lines of the run's log: every stage, and every quarter of one that is long."""

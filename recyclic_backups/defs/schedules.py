@@ -5,11 +5,17 @@ from __future__ import annotations
 import dagster as dg
 
 from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Calendar, Tier
 
 _MAX_RUNTIME_TAG = "dagster/max_runtime"
 _PRIORITY_TAG = "dagster/priority"
+
+HOURLY_QUESTIONS = ("age", "proven")
+"""Checks whose answer changes though nothing happens."""
+
+_HEALTH_SECONDS = 600
 
 # In the night that skips 02:00 to 03:00 the daily and the weekly tick are the same instant: what is promoted
 # has to leave the queue before what promotes it.
@@ -27,6 +33,48 @@ def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinitio
             _PRIORITY_TAG: str(_PRIORITIES[tier]),
         },
     )
+
+
+def health_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
+    """``health_job``: the questions whose answer changes with time alone, asked of the newest backup of each tier.
+
+    It runs without a partition, takes no lock and reads no backup: documents of the catalog only.
+    """
+    keys = [
+        dg.AssetCheckKey(asset_key(settings, tier), question)
+        for tier in SCHEDULED_TIERS
+        for question in HOURLY_QUESTIONS
+    ]
+    return dg.define_asset_job(
+        "health_job",
+        selection=dg.AssetSelection.checks(*keys),
+        description=f"How old the newest backup of {settings.database} is, and whether a restore is proven.",
+        tags={_MAX_RUNTIME_TAG: str(_HEALTH_SECONDS), _PRIORITY_TAG: "-1"},
+    )
+
+
+def health_schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """``health_schedule``: every hour, ten minutes after the backup of the night if there is one to be."""
+    minute = (settings.calendar.minute + 10) % 60
+
+    @dg.schedule(
+        job=job,
+        name="health_schedule",
+        cron_schedule=f"{minute} * * * *",
+        execution_timezone=settings.calendar.timezone.key,
+        default_status=schedule_status(settings),
+        description="Every hour: no other event makes a backup older.",
+    )
+    def schedule(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest()
+
+    return schedule
+
+
+def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """On from the beginning in production; elsewhere somebody has to switch it on."""
+    production = settings.environment == "production"
+    return dg.DefaultScheduleStatus.RUNNING if production else dg.DefaultScheduleStatus.STOPPED
 
 
 def max_runtime_seconds(settings: Settings) -> int:
@@ -52,9 +100,7 @@ def backup_schedule(
         name=f"{tier.value}_backup_schedule",
         cron_schedule=calendar.cron(tier),
         execution_timezone=calendar.timezone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.environment == "production"
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(settings),
         description=_describe(calendar, tier),
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -13,10 +14,17 @@ import pytest
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
+from recyclic_backups.dump.partition import BackedUp, back_up
+from recyclic_backups.dump.take import Slot
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import Settings, load_settings
+from recyclic_backups.tiers import Tier
+
+BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
+"""Sunday 1 November 2026, 02:00 in Paris."""
 
 PASSPHRASE = "a passphrase that must never show"
 
@@ -65,6 +73,16 @@ class House:
                 partition_key=partition, instance=self.instance, tags=dict(tags or {}), raise_on_error=False
             )
 
+    def evaluate(self, sensor: str, cursor: str | None = None) -> Any:
+        """One evaluation of a sensor at the clock's time: its run requests or reason, and its cursor."""
+        with (
+            dg.partition_loading_context(effective_dt=self.clock()),
+            dg.build_sensor_context(
+                instance=self.instance, cursor=cursor, definitions=self.definitions
+            ) as context,
+        ):
+            return self.definitions.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
+
     @property
     def catalog(self) -> Catalog:
         """What the storage holds."""
@@ -77,6 +95,18 @@ class House:
             for path in self.folder.rglob("*")
             if path.is_file() and secret.encode() in path.read_bytes()
         ]
+
+
+def elsewhere(house: House, tier: Tier, partition: str, source: Source = "manual") -> BackedUp:
+    """A backup made by the command line, of which Dagster knows nothing."""
+    settings = house.settings()
+    return back_up(
+        settings.server,
+        settings.open_repository(),
+        Slot(tier, partition, source),
+        settings.backup_plan(),
+        clock=house.clock,
+    )
 
 
 @pytest.fixture
@@ -104,4 +134,25 @@ def house(cluster: ScratchCluster, recyclic_database: str, tmp_path: Path) -> It
     folder = tmp_path / "dagster"
     folder.mkdir()
     with dg.DagsterInstance.local_temp(str(folder), {"telemetry": {"enabled": False}}) as instance:
-        yield House(variables, Clock(datetime(2026, 11, 1, 1, 0, tzinfo=UTC)), instance, folder)
+        yield House(variables, Clock(BEGINNING), instance, folder)
+
+
+@pytest.fixture
+def quick_house(cluster: ScratchCluster, database: str, scratch_directory: Path) -> Iterator[House]:
+    """One small table, no encryption, rows only counted, all in memory: where it is the calendar that matters."""
+    server = cluster.server
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE member AS SELECT n AS id FROM generate_series(1, 20) n")
+    with TemporaryDirectory(dir=scratch_directory) as folder, dg.DagsterInstance.ephemeral() as instance:
+        variables = {
+            "POSTGRES_HOST": server.host,
+            "POSTGRES_PORT": str(server.port),
+            "POSTGRES_USER": server.user,
+            "POSTGRES_PASSWORD": server.password,
+            "POSTGRES_DB": database,
+            "BACKUP_STORAGE": f"file://{folder}/storage",
+            "BACKUP_START_DATE": "2026-10-01",
+            "BACKUP_FINGERPRINT": "counts",
+            "PG_BIN": str(cluster.installation.directory),
+        }
+        yield House(variables, Clock(BEGINNING), instance, Path(folder) / "dagster")

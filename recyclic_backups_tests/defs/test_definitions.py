@@ -41,9 +41,13 @@ def test_exactly_the_documented_definitions_are_loaded(offline: Settings) -> Non
         (f"recyclic/{tier}_backup", name) for tier in TIERS for name in CHECKS
     }
     repository = definitions.get_repository_def()
-    assert set(repository.job_names) - {"__ASSET_JOB"} == {f"{tier}_backup_job" for tier in TIERS}
-    assert {each.name for each in repository.schedule_defs} == {f"{tier}_backup_schedule" for tier in TIERS}
-    assert list(repository.sensor_defs) == []
+    jobs = {"daily_backup_job", "weekly_backup_job", "monthly_backup_job", "health_job"}
+    assert set(repository.job_names) - {"__ASSET_JOB"} == jobs
+    assert {each.name for each in repository.schedule_defs} == {
+        f"{job.removesuffix('_job')}_schedule" for job in jobs
+    }
+    assert {each.name for each in repository.sensor_defs} == {"missed_backups", "catalog_sync"}
+    assert all((each.minimum_interval_seconds or 0) >= 60 for each in repository.sensor_defs)
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -116,16 +120,30 @@ def test_any_database_and_host_make_valid_names() -> None:
     assert pool_of(settings) == "backup__var_run_postgresql_5432"
 
 
-def test_schedules_are_on_by_themselves_in_production_only(offline: Settings) -> None:
+def test_schedules_and_sensors_are_on_by_themselves_in_production_only(offline: Settings) -> None:
     """Forgetting to switch a schedule on is how backups are never taken; a laptop needs none."""
     for environment, expected in (
-        ("production", dg.DefaultScheduleStatus.RUNNING),
-        ("staging", dg.DefaultScheduleStatus.STOPPED),
-        ("development", dg.DefaultScheduleStatus.STOPPED),
+        ("production", "RUNNING"),
+        ("staging", "STOPPED"),
+        ("development", "STOPPED"),
     ):
         settings = replace(offline, environment=environment)  # type: ignore[arg-type]
-        schedules = loaded(settings).get_repository_def().schedule_defs
-        assert {schedule.default_status for schedule in schedules} == {expected}
+        repository = loaded(settings).get_repository_def()
+        assert {each.default_status.value for each in repository.schedule_defs} == {expected}
+        assert {each.default_status.value for each in repository.sensor_defs} == {expected}
+
+
+def test_the_health_job_asks_every_tier_what_only_time_changes(offline: Settings) -> None:
+    """Reading a whole backup again every hour would be a load; a tier left out one that grows old unseen."""
+    job = loaded(offline).resolve_job_def("health_job")
+    assert {(key.asset_key.path[-1], key.name) for key in job.asset_layer.asset_graph.asset_check_keys} == {
+        (f"{tier}_backup", name) for tier in TIERS for name in ("age", "proven")
+    }
+    assert job.partitions_def is None
+    schedule = loaded(offline).resolve_schedule_def("health_schedule")
+    assert schedule.cron_schedule == "10 * * * *"
+    data = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=datetime.now(UTC)))
+    assert len(data.run_requests or []) == 1
 
 
 def test_wrong_settings_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

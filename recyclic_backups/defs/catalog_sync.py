@@ -1,0 +1,308 @@
+"""The sensor ``catalog_sync``: Dagster's asset history made equal to the storage, whoever wrote to the storage.
+
+What the command line or another machine did is reported once; what Dagster did itself is known by its data
+version, which is the backup's id. Nothing has to be remembered for that: after Dagster's own database is lost,
+the history is reported anew from the storage, oldest first, some events a minute.
+
+Dagster cannot forget one partition (its open source version refuses to wipe single ones). A partition whose
+backup is gone gets a last materialization that says so, and shows no restore command any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.catalog.news import Gone, checks_since, gone, new_labels
+from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.missed_backups import require_backups
+from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
+from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
+from recyclic_backups.dump.partition import BackedUp
+from recyclic_backups.errors import DamagedData
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Tier
+
+SENSOR = "catalog_sync"
+INTERVAL_SECONDS = 60
+EVENTS = 50
+"""How many events one evaluation reports before it leaves the rest to the next."""
+
+_CURSOR_VERSION = 1
+_DATA_VERSION_TAG = "dagster/data_version"
+_GONE = "gone:"
+"""Before the backup id in the data version of a partition that was told to be gone."""
+
+# How long a verdict may take to reach the storage after its own time, clocks of two machines included.
+_OVERLAP = timedelta(days=1)
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Up to when verdicts were told, of which storage. Losing it costs a longer look, never an event told twice."""
+
+    storage: str = ""
+    told_until: datetime | None = None
+
+    def to_cursor(self) -> str:
+        """As Dagster keeps it."""
+        until = None if self.told_until is None else to_text(self.told_until)
+        return json.dumps({"version": _CURSOR_VERSION, "storage": self.storage, "told_until": until})
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None, storage: str) -> Memory:
+        """What a cursor says of that storage; nothing if it is of another one, of another version, or not ours."""
+        nothing = cls(storage)
+        try:
+            document = json.loads(cursor or "")
+            if document["version"] != _CURSOR_VERSION or document["storage"] != storage:
+                return nothing
+            until = document["told_until"]
+            return cls(storage, None if until is None else from_text(until))
+        except (ValueError, TypeError, KeyError, DamagedData):
+            return nothing
+
+
+def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
+    """The sensor; on from the beginning in production."""
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description=(
+            "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
+            "the whole history again should Dagster's database be lost."
+        ),
+    )
+    def catalog_sync(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with sensor_errors():
+            return sync(context, environment, settings.database)
+
+    return catalog_sync
+
+
+def sync(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+    """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
+    settings = environment.settings_of(database)
+    memory = Memory.from_cursor(context.cursor, settings.storage_url)
+    history = History(context.instance, settings)
+    remembered = history.data_versions()
+    known = any(not version.startswith(_GONE) for version in remembered.values())
+    catalog = load_catalog(settings.open_repository(create=False))
+    require_backups(len(catalog), known, settings)
+
+    news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
+    told = 0
+    report = Report(context.instance)
+    for events in news:
+        for event in events:
+            report.tell(event)
+        told += len(events)
+        if told >= EVENTS:
+            # The rest is found again by the next look: what has been told until now is in the history.
+            said = f"Reported {told} events, more to come."
+            return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=memory.to_cursor())
+    until = max((check.checked_at for backup in catalog for check in backup.checks), default=None)
+    if news.waiting:
+        until = memory.told_until
+    said = f"Reported {told} events." if told else "Nothing new in the storage."
+    return dg.SensorResult(
+        skip_reason=dg.SkipReason(said), cursor=Memory(settings.storage_url, until).to_cursor()
+    )
+
+
+class History:
+    """Dagster's view: what it believes each partition to have, and when a question was last answered."""
+
+    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+        self.storage = instance.event_log_storage
+        self.keys = {tier: asset_key(settings, tier) for tier in SCHEDULED_TIERS}
+        self.in_work = {tier: partitions_in_work(instance, key) for tier, key in self.keys.items()}
+
+    def data_versions(self) -> dict[tuple[Tier, str], str]:
+        """Of every partition that counts as materialized: a backup id, or empty where somebody reported by hand."""
+        found: dict[tuple[Tier, str], str] = {}
+        for tier, key in self.keys.items():
+            materialized = self.storage.get_materialized_partitions(key)
+            tags = self.storage.get_latest_tags_by_partition(
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION_TAG], list(materialized)
+            )
+            for partition in materialized:
+                found[tier, partition] = tags.get(partition, {}).get(_DATA_VERSION_TAG, "")
+        return found
+
+    def answered_at(self, tier: Tier, partition: str, question: str) -> datetime | None:
+        """Up to when verdicts are part of the newest answer; None when the question was never answered."""
+        records = self.storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(self.keys[tier], question),
+            limit=1,
+            status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+            partition_filter=PartitionKeyFilter(key=partition),
+        )
+        if not records or records[0].event is None or records[0].event.dagster_event is None:
+            return None
+        metadata = records[0].event.dagster_event.asset_check_evaluation_data.metadata
+        said = metadata.get(ANSWERED_AT)
+        text = said.value if isinstance(said, dg.TextMetadataValue) else None
+        return from_text(text) if text else datetime.fromtimestamp(records[0].create_timestamp, UTC)
+
+
+class Report:
+    """Writes events into the history.
+
+    Answers to checks need a run (:func:`report_evaluation`): one named after the sensor, which has nothing else.
+    A second answer to the same question in one evaluation of the sensor needs a second one.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.runs: list[dg.DagsterRun] = []
+        self.answers: Counter[tuple[dg.AssetCheckKey, str | None]] = Counter()
+
+    def tell(self, event: Event) -> None:
+        """Add one event."""
+        if isinstance(event, dg.AssetMaterialization):
+            self.instance.report_runless_asset_event(event)
+            return
+        question = (event.asset_check_key, event.partition)
+        turn = self.answers[question]
+        self.answers[question] += 1
+        if turn == len(self.runs):
+            run = dg.DagsterRun(job_name=SENSOR, status=dg.DagsterRunStatus.SUCCESS)
+            self.runs.append(self.instance.add_run(run))
+        report_evaluation(self.instance, event, self.runs[turn])
+
+
+class News:
+    """What the storage tells that the history does not, as groups of events that belong together.
+
+    ``waiting`` is true once something was left for later because a run is at work on its partition.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        history: History,
+        settings: Settings,
+        remembered: Mapping[tuple[Tier, str], str],
+        told_until: datetime | None,
+        now: datetime,
+    ) -> None:
+        self.catalog = catalog
+        self.history = history
+        self.settings = settings
+        self.remembered = remembered
+        self.told_until = told_until
+        self.now = now
+        self.waiting = False
+        self.partitions = {tier: set(settings.calendar.partitions(tier, now)) for tier in SCHEDULED_TIERS}
+
+    def __iter__(self) -> Iterator[Sequence[Event]]:
+        for label, backup in new_labels(self.catalog, self.remembered, self.now):
+            if self._is_ours(label.tier, label.partition):
+                yield [
+                    self._materialization(label, backup),
+                    *self._evaluations(label.tier, label.partition, backup),
+                ]
+        for slot, label in sorted(self.catalog.labels.items()):
+            holder = self.catalog.labelled(*slot)
+            if holder is None or self.remembered.get(slot) != label.backup_id:
+                continue
+            if self._has_recent_checks(holder) and self._is_ours(label.tier, label.partition):
+                yield self._evaluations(label.tier, label.partition, holder)
+        believed = {
+            slot: version for slot, version in self.remembered.items() if not version.startswith(_GONE)
+        }
+        for each in gone(self.catalog, believed):
+            if self._is_ours(each.tier, each.partition):
+                yield self._farewell(each)
+
+    def _is_ours(self, tier: Tier, partition: str) -> bool:
+        """Whether Dagster has that partition, and no run is about to tell of it itself."""
+        if partition not in self.partitions.get(tier, ()):
+            return False
+        if partition in self.history.in_work[tier]:
+            self.waiting = True
+            return False
+        return True
+
+    def _has_recent_checks(self, backup: Backup) -> bool:
+        return self.told_until is None or any(
+            check.checked_at > self.told_until - _OVERLAP for check in backup.checks
+        )
+
+    def _materialization(self, label: Label, backup: Backup) -> Event:
+        manifest = backup.manifest
+        own = (manifest.tier, manifest.partition) == (label.tier, label.partition)
+        return dg.AssetMaterialization(
+            asset_key=self.history.keys[label.tier],
+            partition=label.partition,
+            description="found in the storage",
+            metadata=metadata_of(BackedUp(backup, label, fresh=own), self.settings),
+            tags={_DATA_VERSION_TAG: backup.backup_id},
+        )
+
+    def _evaluations(self, tier: Tier, partition: str, backup: Backup) -> list[Event]:
+        events: list[Event] = []
+        for question in ("integrity", "proven"):
+            since = self.history.answered_at(tier, partition, question)
+            for check in checks_since(backup, since, verifications=question == "integrity"):
+                events.append(self._evaluation(tier, partition, question, check))
+        return events
+
+    def _evaluation(self, tier: Tier, partition: str, question: str, check: Check) -> Event:
+        outcome = "passed" if check.passed else "failed"
+        why = f": {'; '.join(check.reasons)}" if check.reasons else ""
+        return dg.AssetCheckEvaluation(
+            asset_key=self.history.keys[tier],
+            check_name=question,
+            partition=partition,
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"the {_NAMES[check.kind]} of {check.backup_id} {outcome}{why}",
+            metadata={ANSWERED_AT: to_text(check.checked_at), f"{check.kind}_s": check.duration_seconds},
+        )
+
+    def _farewell(self, each: Gone) -> list[Event]:
+        key = self.history.keys[each.tier]
+        events: list[Event] = [
+            dg.AssetMaterialization(
+                asset_key=key,
+                partition=each.partition,
+                description=each.reason,
+                metadata={"gone": True, "backup_id": each.backup_id, "reason": each.reason},
+                tags={_DATA_VERSION_TAG: f"{_GONE}{each.backup_id}"},
+            )
+        ]
+        if not each.expired:
+            events.append(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name="integrity",
+                    partition=each.partition,
+                    passed=False,
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    description=each.reason,
+                    metadata={ANSWERED_AT: to_text(self.now)},
+                )
+            )
+        return events
+
+
+_NAMES: Mapping[str, str] = {"verify": "verification", "restore": "restore", "drill": "drill"}

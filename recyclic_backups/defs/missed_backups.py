@@ -1,0 +1,199 @@
+"""The sensor ``missed_backups``: starts what is due and missing, lists what only a person can decide about.
+
+Dagster keeps but the last tick that its scheduler missed, and forgets everything with its database. So the
+storage is asked, every minute; what to do about its answer is decided in :mod:`recyclic_backups.health.gaps`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.runs import partitions_in_work
+from recyclic_backups.errors import StorageError
+from recyclic_backups.health.gaps import (
+    Gap,
+    Remedy,
+    Start,
+    Stretch,
+    before_the_first,
+    due,
+    missing_partitions,
+    stretches,
+)
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Calendar, Tier
+
+INTERVAL_SECONDS = 60
+
+_CURSOR_VERSION = 1
+_LISTED = 20
+"""Stretches that are listed one by one: a longer list is not read."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the sensor knows from its last look. ``missing`` holds its lines about older partitions."""
+
+    storage: str = ""
+    had_backups: bool = False
+    missing: tuple[dict[str, Any], ...] = ()
+
+    def to_cursor(self) -> str:
+        """As Dagster keeps it."""
+        return json.dumps(
+            {
+                "version": _CURSOR_VERSION,
+                "storage": self.storage,
+                "had_backups": self.had_backups,
+                "missing": list(self.missing),
+            }
+        )
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None) -> Memory:
+        """What a cursor says; nothing if it is of another version or not ours. It can always be made anew."""
+        try:
+            document = json.loads(cursor or "")
+        except ValueError:
+            return cls()
+        if not isinstance(document, dict) or document.get("version") != _CURSOR_VERSION:
+            return cls()
+        missing = document.get("missing")
+        return cls(
+            storage=str(document.get("storage")),
+            had_backups=document.get("had_backups") is True,
+            missing=tuple(each for each in missing if isinstance(each, dict))
+            if isinstance(missing, list)
+            else (),
+        )
+
+
+def missed_backups_sensor(
+    settings: Settings, environment: Environment, jobs: Sequence[dg.UnresolvedAssetJobDefinition]
+) -> dg.SensorDefinition:
+    """The sensor. ``jobs`` are those of the tiers; on from the beginning in production."""
+
+    @dg.sensor(
+        name="missed_backups",
+        jobs=list(jobs),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description=(
+            "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
+            "without a backup are listed with what fills them: a dump taken now is not of those days."
+        ),
+    )
+    def missed_backups(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with sensor_errors():
+            return look(context, environment, settings.database)
+
+    return missed_backups
+
+
+def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+    """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
+    settings = environment.settings_of(database)
+    memory = Memory.from_cursor(context.cursor)
+    known = memory.storage == settings.storage_url and memory.had_backups
+    # A storage that has never held anything is made here, as the backup itself would make it.
+    catalog = load_catalog(settings.open_repository(create=not known))
+    require_backups(len(catalog), known, settings)
+
+    now, calendar = environment.now(), settings.calendar
+    earlier, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
+    older = stretches(since, calendar)
+    lines = [line_of(each) for each in older[:_LISTED]]
+    if len(older) > _LISTED:
+        lines.append(f"… and {len(older) - _LISTED} more")
+    if earlier:
+        lines.append(line_before_the_first(earlier, calendar))
+
+    found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
+    if found.missing != memory.missing and lines:
+        context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
+    requests = [
+        request
+        for start in due(catalog, calendar, now)
+        if (request := request_for(start, context, settings)) is not None
+    ]
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
+    said = ["Nothing to start.", *lines] if lines else ["Nothing to start, and nothing is missing."]
+    return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())
+
+
+def require_backups(count: int, known: bool, settings: Settings) -> None:
+    """Raises StorageError if a storage that held backups a minute ago holds none: it is not the same disk."""
+    if known and count == 0:
+        raise StorageError(
+            f"{settings.storage_url} held backups of {settings.database} a moment ago and holds none now",
+            "see that its disk is mounted; if it was emptied on purpose, take a backup: recyclic-backups backup",
+        )
+
+
+def request_for(
+    start: Start, context: dg.SensorEvaluationContext, settings: Settings
+) -> dg.RunRequest | None:
+    """The run that fills the partition; None while another one is at it.
+
+    The run key changes every hour: Dagster starts each only once, whatever became of it.
+    """
+    if start.partition in partitions_in_work(context.instance, asset_key(settings, start.tier)):
+        return None
+    return dg.RunRequest(
+        run_key=f"{start.tier.value}/{start.partition}/{start.attempt}",
+        job_name=f"{start.tier.value}_backup_job",
+        partition_key=start.partition,
+    )
+
+
+def line_of(stretch: Stretch) -> str:
+    """What is missing and what to do about it, in one line."""
+    tier = stretch.tier.value
+    if stretch.remedy is Remedy.NOTHING:
+        return f"{_span(stretch)}: no good backup is of that time any more, nothing can fill it"
+    command = (
+        f"dagster job backfill -w workspace.yaml -l recyclic_backups -j {tier}_backup_job "
+        f"--from {stretch.first} --to {stretch.last} --noprompt"
+    )
+    effect = (
+        "with one dump taken now, marked late"
+        if stretch.remedy is Remedy.LATE_DUMP
+        else "with the label of a good backup of that time, without a dump"
+    )
+    return f"{_span(stretch)}: filled {effect} by: {command}"
+
+
+def _span(stretch: Stretch) -> str:
+    if stretch.count == 1:
+        return f"{stretch.tier.value} {stretch.first}"
+    return f"{stretch.tier.value} {stretch.first} to {stretch.last} ({stretch.count})"
+
+
+def line_before_the_first(gaps: Sequence[Gap], calendar: Calendar) -> str:
+    """One line about everything between the configured start and the first backup."""
+    counts = {tier: sum(gap.tier is tier for gap in gaps) for tier in Tier}
+    said = ", ".join(f"{count} {tier.value}" for tier, count in counts.items() if count)
+    return (
+        f"{said}: between BACKUP_START_DATE ({calendar.start}) and the first backup; set it to the first of the "
+        "month in which backups begin, and these are no longer asked for"
+    )
+
+
+def document_of(stretch: Stretch) -> dict[str, Any]:
+    """A stretch in the cursor, for whoever reads it there."""
+    return {
+        "tier": stretch.tier.value,
+        "from": stretch.first,
+        "to": stretch.last,
+        "count": stretch.count,
+        "remedy": stretch.remedy.value,
+    }

@@ -1,0 +1,280 @@
+"""The sensor that makes Dagster's history equal to the storage: each thing told once, nothing made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.defs import catalog_sync
+from recyclic_backups.defs.catalog_sync import Memory
+from recyclic_backups.dump.verify import verify
+from recyclic_backups.errors import StorageError
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.defs.conftest import House, elsewhere
+from recyclic_backups_tests.defs.test_backups import look
+
+
+def repository_of(house: House) -> Repository:
+    """The storage."""
+    return house.settings().open_repository()
+
+
+def verify_elsewhere(house: House, backup: Backup) -> None:
+    """What ``recyclic-backups verify`` does."""
+    settings = house.settings()
+    verify(
+        repository_of(house),
+        backup,
+        "parsed",
+        settings.installations(),
+        clock=house.clock,
+        timeout_seconds=60,
+    )
+
+
+def restored_elsewhere(house: House, backup: Backup, *, passed: bool) -> None:
+    """What a restore records."""
+    reasons = () if passed else ("public.member: 3 rows missing",)
+    check = Check(
+        "restore", backup.backup_id, house.clock(), passed, reasons, proves=passed, duration_seconds=2
+    )
+    record_check(repository_of(house), check, backup.manifest)
+
+
+def key_of(house: House, tier: str = "daily") -> dg.AssetKey:
+    """The asset of a tier."""
+    return dg.AssetKey([house.variables["POSTGRES_DB"], f"{tier}_backup"])
+
+
+def materializations(house: House, tier: str = "daily") -> list[dg.AssetMaterialization]:
+    """All of an asset, oldest first."""
+    records = house.instance.fetch_materializations(key_of(house, tier), limit=1000).records
+    found = [record.asset_materialization for record in reversed(records)]
+    return [each for each in found if each is not None]
+
+
+def evaluations(house: House, name: str, tier: str = "daily") -> list[tuple[str | None, bool, str]]:
+    """Partition, verdict and sentence of every answer to a check, oldest first."""
+    records = house.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(key_of(house, tier), name), limit=1000
+    )
+    found = []
+    for record in reversed(records):
+        assert record.event is not None
+        event = record.event.dagster_event
+        if event is not None and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            said = event.asset_check_evaluation_data
+            found.append((said.partition, said.passed, said.description or ""))
+    return found
+
+
+def synchronize(house: House, cursor: str | None = None) -> tuple[str, str]:
+    """Evaluate until nothing is new; the last reason and cursor."""
+    for _ in range(20):
+        data = house.evaluate("catalog_sync", cursor)
+        cursor = data.cursor
+        if "more to come" not in data.skip_message:
+            return data.skip_message, data.cursor
+    raise AssertionError("it never ends")
+
+
+def test_what_dagster_made_itself_is_not_told_again(quick_house: House) -> None:
+    """Loss prevented: a history in which every night has two backups."""
+    house = quick_house
+    for tier, key in (("daily", "2026-11-01"), ("weekly", "2026-10-26"), ("monthly", "2026-11-01")):
+        assert house.run(tier, key).success
+    house.clock.at += timedelta(hours=1)
+    _, cursor = synchronize(house)
+    for tier in ("daily", "weekly", "monthly"):
+        assert len(materializations(house, tier)) == 1
+    # The week's and the month's own checks read the same backup again: to the day that is news, and told once.
+    assert len(evaluations(house, "integrity")) == 3
+    assert synchronize(house, cursor)[0] == "Nothing new in the storage."
+    assert synchronize(house, None)[0] == "Nothing new in the storage."
+
+
+def test_a_backup_of_the_command_line_appears_as_if_dagster_had_made_it(quick_house: House) -> None:
+    """Loss prevented: a page that shows a hole where there is a backup, and nobody who can restore it."""
+    house = quick_house
+    assert house.run("daily", "2026-10-31").success
+    by_dagster = materializations(house)[0].metadata
+    done = elsewhere(house, Tier.DAILY, "2026-11-01")
+    elsewhere(house, Tier.WEEKLY, "2026-10-26")
+    assert house.evaluate("catalog_sync").skip_message == "Nothing new in the storage."  # not settled yet
+    house.clock.at += timedelta(minutes=5)
+    reason, cursor = synchronize(house)
+    assert reason.startswith("Reported ")
+    told = materializations(house)[1]
+    assert told.partition == "2026-11-01"
+    assert told.tags is not None
+    assert told.tags["dagster/data_version"] == done.backup.backup_id
+    assert set(told.metadata) | {"reason"} == set(by_dagster) | {"reason"}
+    assert f"restore {done.backup.backup_id} --into" in str(told.metadata["restore"].value)
+    assert evaluations(house, "integrity")[-1][:2] == ("2026-11-01", True)
+    (weekly,) = materializations(house, "weekly")
+    assert weekly.metadata["promoted_from"].value == "daily/2026-11-01"
+    assert weekly.metadata["new_dump"].value is False
+    assert told.metadata["new_dump"].value is True
+    assert synchronize(house, cursor)[0] == "Nothing new in the storage."
+
+
+def test_verifications_and_restores_are_told_each_once(quick_house: House) -> None:
+    """Loss prevented: a proof nobody sees, damage nobody sees, or the same alarm every minute."""
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    _, cursor = synchronize(house)
+    (backup,) = house.catalog
+    restored_elsewhere(house, backup, passed=False)
+    verify_elsewhere(house, backup)
+    restored_elsewhere(house, backup, passed=True)
+    house.clock.at += timedelta(minutes=1)
+    before = len(evaluations(house, "proven"))
+    assert synchronize(house, cursor)[0] == "Reported 3 events."
+    assert evaluations(house, "integrity")[1:] == [
+        ("2026-11-01", True, f"the verification of {backup.backup_id} passed")
+    ]
+    assert evaluations(house, "proven")[before:] == [
+        ("2026-11-01", False, f"the restore of {backup.backup_id} failed: public.member: 3 rows missing"),
+        ("2026-11-01", True, f"the restore of {backup.backup_id} passed"),
+    ]
+    for known in (cursor, None):
+        assert synchronize(house, known)[0] == "Nothing new in the storage."
+    # An answer that Dagster gives itself comes after them, and is no reason to tell them again.
+    look(house, "proven")
+    assert synchronize(house)[0] == "Nothing new in the storage."
+
+
+def test_the_history_is_rebuilt_after_dagsters_database_is_lost(
+    quick_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a year of backups that Dagster shows as missing and would make again."""
+    monkeypatch.setattr(catalog_sync, "EVENTS", 4)
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    for day in (2, 3):
+        house.clock.at = datetime(2026, 11, day, 1, 0, tzinfo=UTC)
+        elsewhere(house, Tier.DAILY, f"2026-11-0{day}")
+    elsewhere(house, Tier.WEEKLY, "2026-10-26")
+    house.clock.at += timedelta(hours=1)
+    synchronize(house)
+    before = [(each.partition, each.metadata["backup_id"].value) for each in materializations(house)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        lost = replace(house, instance=instance)
+        first = lost.evaluate("catalog_sync")
+        assert "more to come" in first.skip_message
+        synchronize(lost, first.cursor)
+        assert [
+            (each.partition, each.metadata["backup_id"].value) for each in materializations(lost)
+        ] == before
+        assert len(materializations(lost, "weekly")) == 1
+        assert {partition for partition, _, _ in evaluations(lost, "integrity")} == {
+            partition for partition, _ in before
+        }
+        assert synchronize(lost)[0] == "Nothing new in the storage."
+        assert [partition for partition, _ in before] == sorted(
+            instance.get_materialized_partitions(key_of(house))
+        )
+
+
+def test_a_backup_that_is_gone_is_shown_as_gone_until_there_is_another(quick_house: House) -> None:
+    """Loss prevented: the command to restore a backup that nobody has any more, on a green page."""
+    house = quick_house
+    assert house.run("daily", "2026-10-31").success
+    assert house.run("daily", "2026-11-01").success
+    house.clock.at += timedelta(minutes=5)
+    synchronize(house)
+    label = house.catalog.labels[Tier.DAILY, "2026-11-01"]
+    layout, store = repository_of(house).layout, repository_of(house).store
+    manifest = layout.manifest(label.backup_id)
+    document = store.get(manifest)
+    store.delete(manifest)
+    reason, cursor = synchronize(house)
+    assert reason == "Reported 2 events."
+    told = materializations(house)[-1]
+    assert told.metadata["gone"].value is True
+    assert "restore" not in told.metadata
+    assert evaluations(house, "integrity")[-1] == (
+        "2026-11-01",
+        False,
+        f"the manifest of the backup {label.backup_id} is not usable: it is missing, but the backup was checked once",
+    )
+    assert synchronize(house, cursor)[0] == "Nothing new in the storage."
+    store.create(manifest, document)
+    assert synchronize(house, cursor)[0].startswith("Reported ")
+    assert "restore" in materializations(house)[-1].metadata
+
+    store.create(layout.tombstone(label.backup_id), b"{}")
+    integrity = len(evaluations(house, "integrity"))
+    assert synchronize(house, cursor)[0] == "Reported 1 events."
+    assert "has expired" in (materializations(house)[-1].description or "")
+    assert len(evaluations(house, "integrity")) == integrity  # an expiry is no damage
+
+
+def test_a_partition_that_a_run_is_at_is_left_to_it(quick_house: House) -> None:
+    """Loss prevented: the verdict of a run's first reading told while its own check is still reading."""
+    house = quick_house
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    house.clock.at += timedelta(minutes=5)
+    run = dg.DagsterRun(
+        job_name="daily_backup_job",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "2026-11-01"},
+    )
+    house.instance.add_run(run)
+    reason, cursor = synchronize(house)
+    assert reason == "Nothing new in the storage."
+    house.instance.report_run_failed(run)
+    assert synchronize(house, cursor)[0] == "Reported 2 events."
+
+
+def test_an_unmounted_storage_wipes_nothing(quick_house: House) -> None:
+    """Loss prevented: a whole history declared gone because a disk was not mounted for a minute."""
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    house.clock.at += timedelta(minutes=5)
+    storage = house.folder.parent / "storage"
+    storage.rename(house.folder.parent / "unmounted")
+    with pytest.raises(StorageError, match="Hint: "):
+        house.evaluate("catalog_sync")
+    storage.mkdir(mode=0o700)
+    with pytest.raises(StorageError, match="holds none now"):
+        house.evaluate("catalog_sync")
+    assert len(materializations(house)) == 1
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [None, "", "x", "[]", "{}", "null", "3", '{"version": 2}', '{"version": 1, "storage": "s"}']
+    + [json.dumps({"version": 1, "storage": "s", "told_until": each}) for each in ("yesterday", 3, "")],
+)
+def test_any_cursor_is_survived(cursor: str | None) -> None:
+    """Loss prevented: a sensor that fails every minute since an update."""
+    assert Memory.from_cursor(cursor, "s") == Memory("s")
+
+
+def test_what_it_remembers_comes_back_for_the_same_storage_only() -> None:
+    """Loss prevented: verdicts of a new storage that are never told because the old one had later ones."""
+    memory = Memory("file:///srv", datetime(2026, 11, 1, tzinfo=UTC))
+    assert Memory.from_cursor(memory.to_cursor(), "file:///srv") == memory
+    assert Memory.from_cursor(memory.to_cursor(), "file:///other") == Memory("file:///other")
+
+
+def test_the_hourly_questions_are_answered_for_the_newest_backup_of_each_tier(quick_house: House) -> None:
+    """Loss prevented: an age that nobody asks for between two nights, or an alarm for a week that has not come."""
+    house: Any = quick_house
+    job = house.definitions.resolve_job_def("health_job")
+    assert house.run("daily", "2026-11-01").success
+    house.clock.at += timedelta(hours=26)
+    result = job.execute_in_process(instance=house.instance, raise_on_error=False)
+    assert result.success
+    assert evaluations(house, "age")[-1][:2] == ("2026-11-01", False)
+    assert evaluations(house, "age", "weekly") == []
