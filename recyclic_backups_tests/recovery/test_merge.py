@@ -195,3 +195,16 @@ def test_a_live_database_that_is_missing_is_refused(live: House) -> None:
             RestoreOptions(live.plan.options.installations, timeout_seconds=60),
             clock=live.clock,
         )
+
+
+def test_columns_that_an_index_only_carries_are_no_part_of_the_key(live: House) -> None:
+    """Loss prevented: a row taken for another because its payload changed, and its children in the way."""
+    _do(live, "ALTER TABLE member DROP CONSTRAINT member_pkey CASCADE")
+    _do(live, "CREATE UNIQUE INDEX member_id ON member (id) INCLUDE (name)")
+    before = _all(live, "member")
+    _do(live, "UPDATE member SET name = 'wrong' WHERE id < 5")
+    merged = _put_back(live, "member").merged
+    assert merged is not None
+    (table,) = merged.tables
+    assert (table.inserted, table.updated, table.deleted) == (0, 4, 0)
+    assert _all(live, "member") == before

@@ -1,0 +1,140 @@
+"""What the backup's tables meet in the live database: columns, keys, and the foreign keys around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.errors import Refused
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.recovery import compose
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_COLUMNS = """
+    SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attgenerated <> ''
+    FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+    ORDER BY attname
+"""
+# The primary key, else a unique key whose columns cannot be null: what tells one row from another.
+_KEY = """
+    SELECT array_agg(a.attname::text ORDER BY a.attname)
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
+      ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+    WHERE i.indrelid = %s::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
+      AND i.indpred IS NULL AND i.indexprs IS NULL
+    GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(a.attnotnull)
+    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
+"""
+_FOREIGN_KEYS = """
+    SELECT c.conname, cn.nspname, ct.relname,
+           (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k(attnum, n)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum),
+           pn.nspname, pt.relname,
+           (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY k(attnum, n)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum)
+    FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
+    JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
+    WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.conname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key by the qualified names of its tables; columns pair up in order."""
+
+    name: str
+    child: str
+    child_columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTable:
+    """A table to put back: all columns, those that store a value, those of its key, and where the rows are staged."""
+
+    name: str
+    columns: tuple[str, ...]
+    stored: tuple[str, ...]
+    key: tuple[str, ...]
+    staged: str
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Columns that are not part of the key and can be set."""
+        return tuple(column for column in self.stored if column not in self.key)
+
+
+def describe(source: Connection, target: Connection, name: str, number: int) -> LiveTable:
+    """A table that ``source``, the restored database, and ``target``, the live one, both have alike. Raises Refused."""
+    quoted = compose.relation(name).as_string(None)
+    exists = target.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (quoted,)).fetchone()
+    if not exists or not exists[0]:
+        raise Refused(
+            f"the live database has no table {name} any more",
+            "restore it into a database of its own with --into, and create it from there",
+        )
+    children = target.execute(
+        "SELECT count(*) FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent"
+        " WHERE i.inhparent = %s::regclass AND c.relkind = 'r'",
+        (quoted,),
+    ).fetchone()
+    if children and children[0]:
+        raise Refused(
+            f"other tables inherit from {name}, whose rows would be mixed with theirs",
+            "restore it into a database of its own with --into, and copy the rows from there",
+        )
+    there, here = (connection.execute(_COLUMNS, (quoted,)).fetchall() for connection in (source, target))
+    if there != here:
+        differing = sorted({str(row[0]) for row in set(there) ^ set(here)})
+        raise Refused(
+            f"the columns of {name} have changed since the backup: {', '.join(differing)}",
+            "restore it into a database of its own with --into, and copy the rows from there",
+        )
+    key = target.execute(_KEY, (quoted,)).fetchone()
+    return LiveTable(
+        name=name,
+        columns=tuple(str(row[0]) for row in here),
+        stored=tuple(str(row[0]) for row in here if not row[2]),
+        key=tuple(key[0]) if key else (),
+        staged=f"recyclic_staged_{number}",
+    )
+
+
+def foreign_keys_of(target: Connection) -> list[ForeignKey]:
+    """Every foreign key of the live database; those of partitions are their parents'."""
+    return [
+        ForeignKey(
+            name=str(name),
+            child=qualified_name(child_schema, child),
+            child_columns=tuple(child_columns),
+            parent=qualified_name(parent_schema, parent),
+            parent_columns=tuple(parent_columns),
+        )
+        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns in target.execute(
+            _FOREIGN_KEYS
+        ).fetchall()
+    ]
+
+
+def parents_first(plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]) -> list[LiveTable]:
+    """The tables in an order in which rows can come back: what is referred to before what refers."""
+    ordered: list[LiveTable] = []
+    waiting = list(plan)
+    while waiting:
+        names = {table.name for table in waiting}
+        free = [
+            table
+            for table in waiting
+            if not any(key.child == table.name and key.parent in names - {table.name} for key in foreign_keys)
+        ]
+        # A circle of references cannot be ordered: the server decides whether its constraints can wait.
+        ordered += free or waiting
+        waiting = [table for table in waiting if table not in ordered]
+    return ordered
