@@ -184,22 +184,32 @@ class Streams:
         layout, store = self.repository.layout, self.repository.store
         announcement = layout.attempt(self.backup_id)
         try:
-            store.create(
-                announcement, document.encode({"format": 1, "system_identifier": system_identifier})
-            )
-            yield
-        except BaseException as error:
             try:
-                names = [item.name for item in store.list(f"{layout.backup(self.backup_id)}/")]
-                # Once the manifest is there the backup exists, and its objects stay whatever happened after.
-                for name in names if layout.manifest(self.backup_id) not in names else ():
-                    store.delete(name)
+                store.create(
+                    announcement, document.encode({"format": 1, "system_identifier": system_identifier})
+                )
+                yield
+            except BaseException as error:
+                try:
+                    self._remove_objects()
+                    store.delete(announcement)
+                except BackupError as second:
+                    error.add_note(f"the next backup removes what is left of {self.backup_id}: {second}")
+                raise
+            with suppress(StorageError):  # the backup is there; the next sweep removes the announcement
                 store.delete(announcement)
-            except BackupError as second:
-                error.add_note(f"the next backup removes what is left of {self.backup_id}: {second}")
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(StorageError):  # asked to end in the very moment of tidying up
+                store.delete(announcement)
             raise
-        with suppress(StorageError):  # the backup is there; the next sweep removes the announcement
-            store.delete(announcement)
+
+    def _remove_objects(self) -> None:
+        """Once the manifest is there the backup exists, and its objects stay whatever happened after."""
+        layout, store = self.repository.layout, self.repository.store
+        names = [item.name for item in store.list(f"{layout.backup(self.backup_id)}/")]
+        if layout.manifest(self.backup_id) not in names:
+            for name in names:
+                store.delete(name)
 
     @contextmanager
     def interrupting_on_error(self, reading: Future[Fingerprint | None]) -> Iterator[None]:

@@ -45,6 +45,8 @@ class Site:
     @property
     def catalog(self) -> Catalog:
         """What the storage holds."""
+        if not self.storage.is_dir():
+            return Catalog((), {})
         store = LocalStore(self.storage)
         return load_catalog(Repository(store, self.database, Keyring(store, ""), encrypt=False))
 
