@@ -115,6 +115,7 @@ class Settings:
             sslmode=self.sslmode,
             sslrootcert=self.sslrootcert,
             connect_timeout_seconds=self.connect_timeout_seconds,
+            answer_timeout_seconds=self.timeout_seconds,
         )
 
     def open_store(self, *, create: bool = True) -> Store:

@@ -11,7 +11,7 @@ from types import FrameType
 
 from recyclic_backups import __version__
 from recyclic_backups.cli import adopt, backup, catalog, demo, keys, restore, validate, verify
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, StorageError
 
 _COMMANDS = (demo, validate, backup, catalog, verify, restore, adopt, keys)
 
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us
             signal.signal(number, _terminated)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except BackupError as error:
         _complain(error)
         return error.exit_code
@@ -52,15 +54,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`list | head`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()  # whoever read our output has seen enough (`list | head`)
         return 0
     except Exception as error:
+        refusal = _refusal_of_stdout()
+        if refusal is not None:
+            _complain(StorageError(f"the report cannot be printed: {refusal}", "see where standard output goes"))
+            return StorageError.exit_code
         if os.environ.get("RECYCLIC_BACKUPS_DEBUG"):
             raise
         print(f"unexpected error, this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
         print("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where", file=sys.stderr)
         return 1
+
+
+def _refusal_of_stdout() -> str | None:
+    """Why nothing can be printed (a full disk behind ``>``), or None if it can. Then nothing more is tried."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _print_no_more()
+        return error.strerror
+    return None
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: BackupError) -> None:

@@ -175,3 +175,11 @@ def test_no_space_for_a_restore_s_own_files(site: Site, tmp_path: Path) -> None:
     refused(outcome, 30, str(scratch))
     assert "BACKUP_SCRATCH" in outcome.err
     assert site.databases() == before
+
+
+@pytest.mark.parametrize("arguments", [("list", "--json"), ("list",)])
+def test_a_report_that_cannot_be_printed(site: Site, arguments: tuple[str, ...]) -> None:
+    """Loss prevented: a job of cron that is called a bug because the log's disk is full, or called done."""
+    site.operator.backup_id()
+    site.before = ("sh", "-c", 'exec "$0" "$@" > /dev/full')
+    refused(site.run(*arguments), 30, "the report cannot be printed")
