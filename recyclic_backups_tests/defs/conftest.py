@@ -51,6 +51,7 @@ class House:
     folder: Path
     first_retry_seconds: float = 0.0
     overrides: list[Mapping[str, str]] = field(default_factory=list)
+    _loaded: dict[str, dg.Definitions] = field(default_factory=dict)
 
     def settings(self) -> Settings:
         """The settings; one of the overrides is used up by each call after the definitions are loaded."""
@@ -58,7 +59,13 @@ class House:
 
     @property
     def definitions(self) -> dg.Definitions:
-        """All definitions, as Dagster would load them now."""
+        """All definitions, as Dagster would load them now; kept until a setting changes."""
+        known = repr(self.variables)
+        if known not in self._loaded:
+            self._loaded[known] = self._load()
+        return self._loaded[known]
+
+    def _load(self) -> dg.Definitions:
         held, self.overrides = self.overrides, []
         try:
             return definitions_in(Environment(self.settings, self.clock, self.first_retry_seconds))
