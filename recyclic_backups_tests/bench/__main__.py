@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -236,6 +235,31 @@ class Bench:
         self.row("list, seconds", series.median("list --json"), 0.6)
 
 
+def _report(bench: Bench, comparison: Callable[[], None]) -> None:
+    """Run one comparison and print it at once: what is interrupted later has not been in vain."""
+    shown = len(bench.rows)
+    comparison()
+    title = comparison.__name__.replace("_", " ")
+    series = bench.series[title]
+    print(f"\n{title}")
+    print_table(
+        ("COMMAND", "WALL s", "CPU s", "PEAK MB"),
+        [
+            (
+                command,
+                f"{series.median(command):.2f}",
+                f"{series.median(command, 'cpu_seconds'):.2f}",
+                f"{series.median(command, 'peak_bytes') / 1e6:.0f}",
+            )
+            for command in series.runs
+        ],
+        right=(1, 2, 3),
+    )
+    print()
+    print_table(("RATIO", "SEEN", "TARGET", ""), [row.cells for row in bench.rows[shown:]], right=(1,))
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run every comparison and print the table."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=…")
@@ -265,28 +289,9 @@ def main() -> int:
             "cores": os.cpu_count(),
             "postgresql": installation.version,
         }
+        print(bench.facts)
         for comparison in (bench.backup, bench.verify, bench.restore, bench.command_line):
-            print(f"{comparison.__name__.replace('_', ' ')} …", file=sys.stderr)
-            comparison()
-        free = shutil.disk_usage(name).free
-    print(f"{bench.facts} (free disk {free / 1e9:.0f} GB)\n")
-    for title, series in bench.series.items():
-        print(title)
-        print_table(
-            ("COMMAND", "WALL s", "CPU s", "PEAK MB"),
-            [
-                (
-                    command,
-                    f"{series.median(command):.2f}",
-                    f"{series.median(command, 'cpu_seconds'):.2f}",
-                    f"{series.median(command, 'peak_bytes') / 1e6:.0f}",
-                )
-                for command in series.runs
-            ],
-            right=(1, 2, 3),
-        )
-        print()
-    print_table(("RATIO", "SEEN", "TARGET", ""), [row.cells for row in bench.rows], right=(1,))
+            _report(bench, comparison)
     if options.json:
         document = {
             "facts": bench.facts,
