@@ -219,6 +219,20 @@ def test_a_backup_that_is_gone_is_shown_as_gone_until_there_is_another(quick_hou
     assert len(evaluations(house, "integrity")) == integrity  # an expiry is no damage
 
 
+def test_a_history_on_disk_takes_it_too(house: House) -> None:
+    """Loss prevented: what works in the memory of a test alone; Dagster shards its files by runs."""
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    house.clock.at += timedelta(minutes=5)
+    _, cursor = synchronize(house)
+    (backup,) = house.catalog
+    verify_elsewhere(house, backup)
+    verify_elsewhere(house, backup)
+    assert synchronize(house, cursor)[0] == "Reported 2 events."
+    assert [said[:2] for said in evaluations(house, "integrity")] == [("2026-11-01", True)] * 3
+    assert synchronize(house)[0] == "Nothing new in the storage."
+    assert {run.job_name for run in house.instance.get_runs()} == {"catalog_sync"}
+
+
 def test_a_partition_that_a_run_is_at_is_left_to_it(quick_house: House) -> None:
     """Loss prevented: the verdict of a run's first reading told while its own check is still reading."""
     house = quick_house
