@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         refusal = _refusal_of_stdout()
         if refusal is not None:
-            _complain(StorageError(f"the report cannot be printed: {refusal}", "see where standard output goes"))
+            _complain(
+                StorageError(f"the report cannot be printed: {refusal}", "see where standard output goes")
+            )
             return StorageError.exit_code
         if os.environ.get("RECYCLIC_BACKUPS_DEBUG"):
             raise
