@@ -105,15 +105,23 @@ class Check:
             or not isinstance(proves, bool)
         ):
             raise DamagedData("the check does not say what it is or what it found")
-        details = document.get("details", {})
+        details, reasons = document.get("details", {}), document.get("reasons", [])
+        duration_seconds = document.get("duration_seconds", 0)
+        if (
+            not isinstance(reasons, list)
+            or isinstance(duration_seconds, bool)
+            or not isinstance(duration_seconds, int | float)
+            or not 0 <= duration_seconds < 2**63  # larger numbers do not fit into a float
+        ):
+            raise DamagedData("the check's reasons or its duration are none")
         return cls(
             kind=kind,
             backup_id=_text(document, "backup_id"),
             checked_at=from_text(document.get("checked_at")),
             passed=passed,
-            reasons=tuple(str(reason) for reason in document.get("reasons", [])),
+            reasons=tuple(str(reason) for reason in reasons),
             proves=proves,
-            duration_seconds=float(document.get("duration_seconds", 0)),
+            duration_seconds=round(float(duration_seconds), 3),
             details=details if isinstance(details, Mapping) else {},
         )
 

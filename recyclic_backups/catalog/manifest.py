@@ -310,7 +310,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 def _number(document: Mapping[str, Any], name: str) -> Any:
     value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
         raise DamagedData(f"the manifest's {name} is not a number")
     return value
 

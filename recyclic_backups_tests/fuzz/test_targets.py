@@ -15,6 +15,13 @@ FINDINGS: dict[str, list[bytes]] = {
     "signed_document": [
         TARGETS["signed_document"].seeds[0].replace(b'"hmac_sha256"', b'"late": false, "hmac_sha256"')
     ],
+    # More digits than we keep; and values of the wrong kind, found by reading the code beside it.
+    "check": [
+        TARGETS["check"].seeds[0].replace(b'"duration_seconds": 0.0', b'"duration_seconds": 0.55555'),
+        TARGETS["check"].seeds[0].replace(b'"duration_seconds": 0.0', b'"duration_seconds": "soon"'),
+        TARGETS["check"].seeds[0].replace(b'"duration_seconds": 0.0', b'"duration_seconds": 1' + b"0" * 400),
+        TARGETS["check"].seeds[0].replace(b'"reasons": []', b'"reasons": 5'),
+    ],
 }
 """What the fuzzer found, by target: fixed, and tried again for ever."""
 
