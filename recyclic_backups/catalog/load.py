@@ -167,5 +167,9 @@ def _require_unedited(
 ) -> None:
     if manifest.encryption is None:
         check_sum(document, name)
-    else:
-        check_signature(document, name, repository.keyring.for_reading)
+        return
+    mac = document.get("mac")
+    if isinstance(mac, Mapping) and mac.get("key_id") != manifest.encryption.key_id:
+        # Before the key is looked for: a name that was damaged must not be taken for a key that is missing.
+        raise DamagedData(f"{name} is damaged: it is not signed with the key of its backup")
+    check_signature(document, name, repository.keyring.for_reading)
