@@ -1,0 +1,206 @@
+"""What is compared with what. Each comparison measures whole commands side by side and notes its ratios."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from recyclic_backups.demo.dataset import fill
+from recyclic_backups.postgres.programs import conninfo_dbname
+from recyclic_backups_tests.bench.stand import KEY, Stand
+
+_OLD_SCRIPT = (
+    "pg_dump -Fc -Z9 >old.dump;"
+    "openssl enc -aes-256-cbc -pbkdf2 -salt -in old.dump -out old.enc -pass env:OLD_KEY;"
+    "gzip -9 -f old.enc"
+)
+_OLD_SCRIPT_REVERSED = (
+    "gzip -dc old.enc.gz >old.back;"
+    "openssl enc -d -aes-256-cbc -pbkdf2 -in old.back -out old.dump -pass env:OLD_KEY;"
+)
+
+
+def backup(stand: Stand, scale: float) -> None:
+    """Taking a backup against the fastest pg_dump there is, and against what people do.
+
+    "Taking" is what the manifest says: from the first connection to the stored manifest. The whole command also
+    starts Python and reads everything back, which none of the others does.
+    """
+    series = stand.compare(
+        "backup",
+        [
+            stand.shell("limit", "pg_dump -Fc -Z0 >/dev/null"),
+            stand.ours("backup", name="ours, counts", BACKUP_FINGERPRINT="counts"),
+            stand.ours("backup", name="ours, content", BACKUP_FINGERPRINT="content"),
+            stand.shell("pg_dump -Fc", "pg_dump -Fc >custom.dump"),
+            stand.shell("old script", _OLD_SCRIPT),
+        ],
+    )
+    manifests = _manifests(stand.storage)
+    counts, content = (_durations(manifests, level)[-stand.rounds :] for level in ("counts", "content"))
+
+    def of(name: str) -> list[float]:
+        return [run.wall_seconds for run in series.runs[name]]
+
+    stand.at_most("taking (counts) / pg_dump -Fc -Z0 >/dev/null", _ratio(counts, of("limit")), 1.10)
+    stand.at_most("taking (content) / same", _ratio(content, of("limit")), 2.0)
+    stand.at_least("old script / taking (counts), wall", _ratio(of("old script"), counts), 6)
+    stand.at_least("pg_dump -Fc / taking (counts), wall", _ratio(of("pg_dump -Fc"), counts), 4)
+    stand.at_least(
+        "old script / whole command (counts), CPU",
+        series.ratio("old script", "ours, counts", "cpu_seconds"),
+        7,
+    )
+    stand.seen("whole command (counts) / pg_dump -Fc -Z0 >/dev/null", series.ratio("ours, counts", "limit"))
+    stand.seen("old script / whole command (counts), wall", series.ratio("old script", "ours, counts"))
+    stored = int(manifests[-1]["stored_bytes"])
+    stand.at_most(
+        "stored bytes / old script's", stored / (stand.directory / "old.enc.gz").stat().st_size, 0.87
+    )
+
+
+def memory(stand: Stand, scale: float) -> None:
+    """Peak memory of a backup with all its children, against that of a database a quarter the size."""
+    stand.drop("quarter", create=True)()
+    fill(stand.cluster.server, "quarter", scale=scale / 4, today=datetime.now(UTC).date())
+    series = stand.compare(
+        "memory",
+        [stand.ours("backup", name="whole"), stand.ours("backup", name="a quarter", database="quarter")],
+    )
+    stand.at_most("peak memory with children, MiB", series.median("whole", "peak_bytes") / 2**20, 55)
+    stand.at_most("peak memory / that of a quarter", series.ratio("whole", "a quarter", "peak_bytes"), 1.05)
+
+
+def verify(stand: Stand, scale: float) -> None:
+    """Reading a backup again, against reading its bytes."""
+    newest = max(stand.storage.glob("bench/backups/*/main.dump.zst.sealed"))
+    series = stand.compare(
+        "verify",
+        [
+            stand.shell("sha256sum", f"sha256sum '{newest}'"),
+            stand.ours("verify", "latest", "--level", "stored", name="stored"),
+            stand.ours("verify", "latest", "--level", "readable", name="readable"),
+            stand.ours("verify", "latest", "--level", "parsed", name="parsed"),
+            stand.ours("backup", name="backup", BACKUP_FINGERPRINT="counts"),
+            stand.ours("--help"),
+        ],
+    )
+
+    def without_start(name: str) -> list[float]:
+        starts = series.runs["--help"]
+        return [
+            run.wall_seconds - start.wall_seconds
+            for run, start in zip(series.runs[name], starts, strict=True)
+        ]
+
+    sums = [run.wall_seconds for run in series.runs["sha256sum"]]
+    stand.at_most("verify readable, without start / sha256sum", _ratio(without_start("readable"), sums), 0.2)
+    stand.seen("verify stored, without start / sha256sum", _ratio(without_start("stored"), sums))
+    stand.at_most("verify parsed / whole backup", series.ratio("parsed", "backup"), 0.3)
+
+
+def restore(stand: Stand, scale: float) -> None:
+    """Bringing it back, against psql and pg_restore of files that lie there plain, and the old script reversed."""
+    stand.once(stand.shell("plain files", "pg_dump -Fp >plain.sql; pg_dump -Fc -Z0 >plain.dump"))
+    stand.once(stand.shell("old script", _OLD_SCRIPT))
+    stand.once(stand.ours("backup", BACKUP_JOBS="2"))
+    into = f"--dbname={conninfo_dbname('bench_into')}"
+    fresh = stand.drop("bench_into", create=True)
+    gone = stand.drop("bench_ours")
+    restored = ("restore", "latest", "--into", "bench_ours", "--jobs")
+    series = stand.compare(
+        "restore",
+        [
+            stand.shell("psql -f", f'psql -qX "{into}" -f plain.sql', fresh),
+            stand.shell("pg_restore -j2", f'pg_restore -j2 "{into}" plain.dump', fresh),
+            stand.shell("old script reversed", f'{_OLD_SCRIPT_REVERSED} pg_restore "{into}" old.dump', fresh),
+            stand.after(stand.ours(*restored, "1", name="ours, 1 job", BACKUP_FINGERPRINT="off"), gone),
+            stand.after(stand.ours(*restored, "2", name="ours, 2 jobs", BACKUP_FINGERPRINT="off"), gone),
+            stand.after(stand.ours(*restored, "2", name="ours, 2 jobs, compared"), gone),
+        ],
+    )
+    stand.at_most("restore / psql -f", series.ratio("ours, 1 job", "psql -f"), 1.0)
+    stand.at_most(
+        "parallel restore / old script reversed", series.ratio("ours, 2 jobs", "old script reversed"), 0.55
+    )
+    stand.seen("parallel restore / pg_restore -j2 plain", series.ratio("ours, 2 jobs", "pg_restore -j2"))
+    stand.seen(
+        "parallel restore, compared / old script reversed",
+        series.ratio("ours, 2 jobs, compared", "old script reversed"),
+    )
+
+
+def command_line(stand: Stand, scale: float) -> None:
+    """What an operator waits for before anything happens: with a thousand backups in the storage."""
+    (newest,) = sorted(stand.storage.glob("bench/backups/*/manifest.json"))[-1:]
+    document = json.loads(newest.read_text())
+    crowded = stand.directory / "thousand"
+    shutil.copytree(stand.storage / "keys", crowded / "keys")
+    for number in range(1000):
+        backup_id = f"20240101T{number // 60:02d}{number % 60:02d}00Z-AAAAAA"
+        folder = crowded / "bench" / "backups" / backup_id
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({**document, "backup_id": backup_id}))
+    series = stand.compare(
+        "command line",
+        [stand.ours("--help"), stand.ours("list", "--json", BACKUP_STORAGE=f"file://{crowded}")],
+    )
+    stand.at_most("--help, seconds", series.median("--help"), 0.3)
+    stand.at_most("list of 1000 backups, seconds", series.median("list --json"), 0.6)
+
+
+def pgbackrest(stand: Stand, scale: float) -> None:
+    """A full copy by pgBackRest of the same server: a physical backup, so other bytes for another use."""
+    if shutil.which("pgbackrest") is None:
+        return
+    server = stand.cluster.server_on_socket
+    # Options as variables: those that a command does not know are passed over.
+    options = {
+        "PGBACKREST_STANZA": "bench",
+        "PGBACKREST_PG1_PATH": str(stand.cluster.data_directory),
+        "PGBACKREST_PG1_PORT": str(server.port),
+        "PGBACKREST_PG1_SOCKET_PATH": server.host,
+        "PGBACKREST_PG1_USER": server.user,
+        "PGBACKREST_REPO1_PATH": f"{stand.directory}/pgbackrest",
+        "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
+        "PGBACKREST_REPO1_CIPHER_PASS": KEY,
+        "PGBACKREST_REPO1_RETENTION_FULL": "1",
+        "PGBACKREST_LOCK_PATH": f"{stand.directory}/lock",
+        "PGBACKREST_LOG_LEVEL_FILE": "off",
+        "PGBACKREST_COMPRESS_TYPE": "zst",
+        "PGBACKREST_PROCESS_MAX": "2",
+        "PGBACKREST_ARCHIVE_CHECK": "n",
+        "PGBACKREST_START_FAST": "y",
+    }
+    stand.once(stand.shell("stanza", "pgbackrest stanza-create", **options))
+    series = stand.compare(
+        "pgbackrest",
+        [
+            stand.shell("pgBackRest, full", "pgbackrest --type=full backup", **options),
+            stand.ours("backup", name="ours, content", BACKUP_FINGERPRINT="content"),
+        ],
+    )
+    stand.seen(
+        "whole backup (content) / pgBackRest full, wall", series.ratio("ours, content", "pgBackRest, full")
+    )
+    stand.seen(
+        "whole backup (content) / pgBackRest full, CPU",
+        series.ratio("ours, content", "pgBackRest, full", "cpu_seconds"),
+    )
+
+
+def _manifests(storage: Path) -> list[dict[str, Any]]:
+    paths = sorted(storage.glob("bench/backups/*/manifest.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def _durations(manifests: list[dict[str, Any]], level: str) -> list[float]:
+    return [each["duration_seconds"] for each in manifests if each["fingerprint"]["level"] == level]
+
+
+def _ratio(ones: list[float], others: list[float]) -> float:
+    return median(one / other for one, other in zip(ones, others, strict=True))
