@@ -11,10 +11,12 @@ import dagster as dg
 from recyclic_backups.defs.backups import backup_asset
 from recyclic_backups.defs.catalog_sync import catalog_sync_sensor
 from recyclic_backups.defs.checks import backup_checks
+from recyclic_backups.defs.drills import drill_asset, drill_job, drill_schedule
 from recyclic_backups.defs.missed_backups import missed_backups_sensor
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.resources import Environment, sentence
 from recyclic_backups.defs.schedules import backup_job, backup_schedule, health_job, health_schedule
+from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 
 
@@ -22,13 +24,18 @@ def definitions_in(environment: Environment) -> dg.Definitions:
     """All definitions, shaped by that environment's settings. Raises ConfigurationError."""
     settings = environment.settings()
     jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
+    drills = {scenario: drill_job(settings, scenario) for scenario in Scenario}
     health = health_job(settings)
     return dg.Definitions(
-        assets=[backup_asset(settings, tier) for tier in SCHEDULED_TIERS],
+        assets=[
+            *(backup_asset(settings, tier) for tier in SCHEDULED_TIERS),
+            *(drill_asset(settings, scenario) for scenario in Scenario),
+        ],
         asset_checks=[backup_checks(settings, tier) for tier in SCHEDULED_TIERS],
-        jobs=[*jobs.values(), health],
+        jobs=[*jobs.values(), *drills.values(), health],
         schedules=[
             *(backup_schedule(settings, tier, job) for tier, job in jobs.items()),
+            *(drill_schedule(settings, scenario, job) for scenario, job in drills.items()),
             health_schedule(settings, health),
         ],
         sensors=[

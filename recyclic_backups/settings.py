@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
+from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
 from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH, Keyring
@@ -101,6 +102,8 @@ class Settings:
     encryption_old_keys: tuple[str, ...] = field(repr=False)
     retention: Retention
     alerts: Alerts
+    drill_server: Server | None
+    drill_probes: Path | None
     locale: Literal["en", "fr"]
     environment: Literal["production", "staging", "development"]
 
@@ -155,6 +158,18 @@ class Settings:
             no_owner=no_owner,
             disarm_roles=self.environment == "staging",
             scratch=self.scratch,
+        )
+
+    def drill_plan(self) -> DrillPlan:
+        """How drills are done. The full one gets the storage and the key, and nothing else of all this."""
+        location = parse_storage_url(self.storage_url)
+        directory = location.path.absolute() if location.scheme == "file" else None
+        url = self.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
+        return DrillPlan(
+            terms=Terms(self.installations(), self.server, self.drill_server, self.scratch),
+            options=self.restore_options(),
+            probes=self.drill_probes,
+            remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
         )
 
 
@@ -235,6 +250,10 @@ class _Reading:
                 disk_warning_bytes=self.read("ALERT_DISK_SPACE_WARNING", "5GB", parse_bytes),
                 disk_critical_bytes=self.read("ALERT_DISK_SPACE_CRITICAL", "1GB", parse_bytes),
             ),
+            "drill_server": self.read(
+                "DRILL_SERVER_URL", "", lambda text: Server.from_url(text)[0] if text else None
+            ),
+            "drill_probes": self.read("DRILL_PROBES", "", lambda text: Path(text) if text else None),
             "locale": self.read("BACKUP_LOCALE", "en", _one_of("en", "fr")),
             "environment": self.read(
                 "BACKUP_ENVIRONMENT", "production", _one_of("production", "staging", "development")
@@ -248,7 +267,7 @@ class _Reading:
         if self.problems:
             raise ConfigurationError(
                 "; ".join(self.problems),
-                "correct them in the environment or in .env; the README lists every setting",
+                "correct them in the environment or in .env; docs/settings.md lists every setting",
             )
         return Settings(**values)
 
@@ -265,7 +284,6 @@ class _Reading:
         self.read("SMTP_STARTTLS", "true", _boolean)
         for name in ("HEARTBEAT_URL", "DAGSTER_URL"):
             self.read(name, "", _web_url)
-        self.read("DRILL_SERVER_URL", "", lambda text: Server.from_url(text) if text else None)
         for name in ("SMTP_PASSWORD", "NOTIFICATION_TELEGRAM_TOKEN", "NOTIFICATION_URLS"):
             self.read(name, "", str)
 

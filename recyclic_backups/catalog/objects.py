@@ -8,6 +8,7 @@ the end of the frame, the final chunk of the envelope and the storage's commit a
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -138,10 +139,13 @@ class PlainReader:
     plain: Source
     on_bytes: Callable[[int], None]
     read_bytes: int = 0
+    reading_seconds: float = 0.0
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes. Raises DamagedData, NoUsableKey, StorageError."""
+        started = time.monotonic()
         data = self._judged(lambda: self.plain.read(size))
+        self.reading_seconds += time.monotonic() - started
         self.read_bytes += len(data)
         if not data:
             self.stored.require_whole(self.item)

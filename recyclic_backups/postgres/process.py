@@ -75,10 +75,11 @@ _HINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A program that ended well: what it printed, and what it said beside (warnings)."""
+    """A program that ended as it may: what it printed, what it said beside (warnings), and its exit code."""
 
     stdout: bytes
     stderr: str
+    code: int = 0
 
 
 def run(
@@ -88,10 +89,12 @@ def run(
     timeout_seconds: float,
     input: bytes | None = None,
     nice: bool = False,
+    cwd: Path | None = None,
+    any_code: bool = False,
 ) -> Finished:
     """Run a program to its end and return all it printed: for short answers, not for dumps.
 
-    Raises ProgramFailed if it fails, is killed or takes too long; ProgramMissing if it is not there.
+    With ``any_code`` the caller judges what it exited with. Raises ProgramFailed if it fails, is killed or takes too long; ProgramMissing if it is not there.
     """
     process = _start(
         argv,
@@ -99,6 +102,7 @@ def run(
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         nice=nice,
+        cwd=cwd,
     )
     with process:
         try:
@@ -110,9 +114,9 @@ def run(
             _end_group(process)
             raise
     said = stderr.decode(errors="replace")
-    if process.returncode != 0:
+    if process.returncode < 0 or (process.returncode and not any_code):
         raise failure(program_name(argv), process.returncode, said)
-    return Finished(stdout, said)
+    return Finished(stdout, said, process.returncode)
 
 
 class StoppedReading(ProgramFailed):
@@ -300,7 +304,13 @@ def first_complaint(stderr: str) -> str:
 
 
 def _start(
-    argv: Sequence[str], environment: Mapping[str, str], *, stdin: int, stdout: int, nice: bool
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: int,
+    stdout: int,
+    nice: bool,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     if shutil.which(argv[0]) is None:
         raise ProgramMissing(
@@ -315,6 +325,7 @@ def _start(
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
+            cwd=cwd,
             # A group of its own: a Ctrl-C at the terminal is for us to handle, and we can end all of it.
             process_group=0,
             bufsize=0,

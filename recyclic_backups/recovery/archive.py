@@ -49,6 +49,12 @@ class Archive:
     server_major: int | None = None
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
+    _reading_seconds: list[float] = field(default_factory=list, repr=False)
+
+    @property
+    def reading_seconds(self) -> float:
+        """How long the streams of rows were fetched, decrypted and decompressed, all of them together."""
+        return sum(self._reading_seconds)
 
     def restore_data(self, selection: Selection | None, jobs: int, on_bytes: Callable[[int], None]) -> None:
         """The rows of all tables, or of the selected ones, ``jobs`` streams at once, the largest first.
@@ -163,6 +169,8 @@ class Archive:
                 else:
                     _pour(reader, process)
                 process.wait_ok()
+                if section == "data":
+                    self._reading_seconds.append(reader.reading_seconds)
 
     @contextmanager
     def _ended_with_the_others(self, process: PipedProcess) -> Iterator[None]:

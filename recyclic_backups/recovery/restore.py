@@ -98,6 +98,7 @@ def restore(
     request: Request | None = None,
     replace: bool = False,
     stays_marked: bool = False,
+    recorded: bool = True,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore ``backup`` as the database ``into``: all of it, or the tables of ``request``.
@@ -108,6 +109,7 @@ def restore(
 
     What restores that were killed left on the server is dropped first (:mod:`recyclic_backups.recovery.beside`). With
     ``stays_marked`` the database keeps the mark of one under way, for a caller that goes on with it under its lock.
+    Without ``recorded`` the outcome is not written beside the backup: a drill judges more, and writes its own.
 
     Raises DamagedData and NoUsableKey before anything is made, DatabaseError, Refused; then nothing of the attempt
     is left on the server but roles that were missing.
@@ -122,7 +124,7 @@ def restore(
     attempt.require_possible(replace=replace)
     installation = choose(options.installations, manifest.archive_major, {"pg_restore", "pg_dump"})
 
-    with attempt.phase("check"):
+    with attempt.phase("fetch"):
         attempt.require_whole()
     attempt.notes.extend(drop_left_behind(server))
     beside = databases.name_beside(into, "restoring")
@@ -134,7 +136,8 @@ def restore(
             attempt.fill(beside, installation)
             with attempt.phase("compare"):
                 comparison = attempt.compare_with(beside, installation)
-            attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
+            if recorded:
+                attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
             kept_as, name = None, beside
             if comparison.equal is not False:
                 comment = mark_of(into) if stays_marked else manifest.server.comment
@@ -280,6 +283,10 @@ class _Attempt:
             archive.restore_definitions()
         with self.phase("data"):
             archive.restore_data(self.selection, self.options.jobs, self.progress.advance)
+        # Of the time the rows took, what went into decrypting and decompressing them; streams share it.
+        unseal_seconds = min(archive.reading_seconds / self.options.jobs, self.phases["data"])
+        self.phases["data"] -= unseal_seconds
+        self.phases["unseal"] = unseal_seconds
         with self.phase("indexes"):
             archive.restore_post_data(self.options.jobs)
         with self.phase("statistics"), self.server.connect(name) as connection:

@@ -176,11 +176,11 @@ def pgbackrest(stand: Stand, scale: float) -> None:
         "PGBACKREST_ARCHIVE_CHECK": "n",
         "PGBACKREST_START_FAST": "y",
     }
-    stand.once(stand.shell("stanza", "pgbackrest stanza-create", **options))
+    stand.once(stand.shell("stanza", "pgbackrest stanza-create", more=options))
     series = stand.compare(
         "pgbackrest",
         [
-            stand.shell("pgBackRest, full", "pgbackrest --type=full backup", **options),
+            stand.shell("pgBackRest, full", "pgbackrest --type=full backup", more=options),
             stand.ours("backup", name="ours, content", BACKUP_FINGERPRINT="content"),
         ],
     )

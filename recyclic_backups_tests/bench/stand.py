@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,12 +68,16 @@ class Stand:
         return Command(name or " ".join(arguments), argv, environment, cwd=self.directory)
 
     def shell(
-        self, name: str, script: str, prepare: Callable[[], None] = lambda: None, **more: str
+        self,
+        name: str,
+        script: str,
+        prepare: Callable[[], None] = lambda: None,
+        more: Mapping[str, str] | None = None,
     ) -> Command:
         """A pipeline, as an operator would have written it."""
         path = f"{self.installation.directory}:{os.environ['PATH']}"
         libpq = self.cluster.server.environment(DATABASE)
-        environment = {**libpq, "PATH": path, "OLD_KEY": KEY, **more}
+        environment = {**libpq, "PATH": path, "OLD_KEY": KEY, **(more or {})}
         return Command(name, ["/bin/sh", "-ec", script], environment, prepare, self.directory)
 
     def once(self, command: Command) -> None:

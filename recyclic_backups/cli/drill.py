@@ -1,0 +1,100 @@
+"""``drill``: rehearse a recovery somewhere it can do no harm, measure it, and judge."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.drill.report import DrillReport
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "drill",
+        help="rehearse a recovery on a throwaway server, compare, and measure it",
+        description="simple: the newest backup of each tier into a new database. partial: damage is done to a copy, "
+        "found by diagnose, and put right. full: everything but storage and key is gone. Never touches production; "
+        "the verdict is kept beside the backup.",
+    )
+    command.add_argument("scenario", choices=("simple", "partial", "full"))
+    command.add_argument("--backup", metavar="ID", help="this backup instead of the newest")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.drill.run import drill
+    from recyclic_backups.drill.scenarios import Scenario
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    with render.progress() as progress:
+        report = drill(
+            Scenario(options.scenario),
+            settings.open_repository(create=False),
+            settings.drill_plan(),
+            clock=render.now,
+            backup_id=options.backup,
+            progress=progress,
+        )
+    if options.json:
+        render.print_json(report.to_json())
+    else:
+        print_report(report)
+    return report.exit_code
+
+
+def print_report(report: DrillReport) -> None:
+    """A drill for people: what was compared, what was found, how long it took, and the verdict as the last line."""
+    from recyclic_backups.cli.restore import print_comparison
+    from recyclic_backups.quantities import human_seconds
+
+    newest = report.newest
+    print(f"drill {report.scenario} of {newest.backup_id} on {report.ground}")
+    print()
+    if newest.comparison is not None:
+        print_comparison(newest.comparison)
+        print()
+    for each in newest.details.get("wounds", ()):
+        print(f"damage    {each['table']}: {each['what']} ({each['rows']})")
+    for command in newest.details.get("commands", ()):
+        print(f"diagnose  {command}")
+    for refused in newest.details.get("refused", ()):
+        print(f"refused   {refused}")
+    for answer in newest.details.get("probes", ()):
+        verdict = {True: "ok", False: "FAILED", None: "-"}[answer["passed"]]
+        print(
+            f"probe     {verdict:<6}  {answer['probe']}"
+            + ("" if answer["passed"] else f": {answer['reason']}")
+        )
+    print()
+    for name, seconds in newest.phases.items():
+        print(f"{name:<11} {human_seconds(seconds):>10}")
+    allowed = report.objective
+    print(
+        f"{'together':<11} {human_seconds(report.restore_seconds):>10}   objective "
+        f"{human_seconds(allowed.restore_seconds)}: {_met(report.in_time)}"
+    )
+    print(
+        f"{'data loss':<11} {human_seconds(report.data_loss_seconds):>10}   objective "
+        f"{human_seconds(allowed.data_loss_seconds)}: {_met(report.loss_in_bounds)}"
+    )
+    for other in report.rehearsals[1:]:
+        print(
+            f"also        {other.backup_id}: {'equal' if other.passed else 'FAILED'} "
+            f"in {human_seconds(other.restore_seconds)}"
+        )
+    for note in newest.notes:
+        print(f"note: {note}")
+    for reason in report.reasons:
+        print(f"failed: {reason}")
+    print("passed" if report.passed else "FAILED")
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "not met"

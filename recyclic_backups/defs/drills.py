@@ -1,0 +1,214 @@
+"""Restore drills: asset, job and schedule per scenario. One that fails turns its run red, and keeps its report."""
+
+# Without the future import of annotations: Dagster compares the context's annotation with its classes.
+
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.schedules import schedule_status
+from recyclic_backups.drill.report import DrillReport
+from recyclic_backups.drill.run import drill
+from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
+from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.quantities import human_seconds
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Tier
+
+GROUP = "drills"
+POOL = "drills"
+VERDICT = "passed"
+"""The check that every drill asset has: red when the drill failed, and its run with it."""
+
+_SHOWN_TABLES = 200
+
+_DESCRIPTIONS = {
+    Scenario.SIMPLE: """The newest backup of each tier, restored on a throwaway server and compared, table by table.
+
+**What does it prove?** That what lies in the storage becomes the database again: rows, values, sequences, roles,
+grants and definitions are those of the backup's own snapshot, and the probes get the answers an application expects.
+
+**Can it harm production?** No: it never connects there. Without `DRILL_SERVER_URL` it starts a server of its own and
+removes it afterwards.""",
+    Scenario.PARTIAL: """A copy is damaged on purpose; `diagnose` has to find it; the tables are put back.
+
+**What does it prove?** That an accident with some tables is found without being told, and put right while the other
+tables keep their newer rows. A newer row that would lose its parent stops it, and is named.""",
+    Scenario.FULL: """Everything is gone but the storage and the key.
+
+**What does it prove?** That a new machine gets the database back with our command line alone, without Dagster, and
+again without this software, by the commands that `recover.py` prints; and that the application can log in.""",
+}
+
+# Minutes and hours in the night of a Sunday, after backups and their checks; the quarterly one on its first Sunday
+# would need more than cron can say, so it is the quarter's first day.
+_CRON = {
+    Scenario.SIMPLE: "0 5 * * 0",
+    Scenario.PARTIAL: "0 6 * * 0",
+    Scenario.FULL: "0 7 1 1,4,7,10 *",
+}
+_WHEN = {
+    Scenario.SIMPLE: "Every Sunday at 05:00.",
+    Scenario.PARTIAL: "Every Sunday at 06:00.",
+    Scenario.FULL: "On the first day of every quarter at 07:00.",
+}
+
+
+def drill_key(settings: Settings, scenario: Scenario) -> dg.AssetKey:
+    """``<database>/drill_simple`` and so on."""
+    return dg.AssetKey([asset_name_of(settings.database), f"drill_{scenario}"])
+
+
+def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
+    """The asset of one scenario: its newest materialization is the newest report."""
+    key = drill_key(settings, scenario)
+
+    @dg.asset(
+        key=key,
+        description=_DESCRIPTIONS[scenario],
+        # A drill reads whatever is newest in the storage: shown as lineage, not as something to wait for.
+        deps=[dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=dg.LastPartitionMapping())],
+        group_name=GROUP,
+        kinds={"postgres"},
+        tags={"environment": settings.environment},
+        pool=POOL,
+        check_specs=[
+            dg.AssetCheckSpec(
+                VERDICT,
+                asset=key,
+                blocking=True,
+                description="Content, probes and restore time are as they have to be.",
+            )
+        ],
+    )
+    def drill_it(
+        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
+    ) -> dg.MaterializeResult[None]:
+        with dagster_errors(context, environment):
+            now_settings = environment.settings_of(settings.database)
+            be_polite()
+            report = drill(
+                scenario,
+                now_settings.open_repository(create=False),
+                now_settings.drill_plan(),
+                clock=environment.now,
+                progress=LoggedProgress(context.log),
+            )
+        for reason in report.reasons:
+            context.log.error(reason)
+        return dg.MaterializeResult(
+            metadata=metadata_of(report),
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=VERDICT,
+                    passed=report.passed,
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    description="; ".join(report.reasons)
+                    or f"restored and equal in {report.restore_seconds:.0f} s",
+                )
+            ],
+        )
+
+    return drill_it
+
+
+def drill_job(settings: Settings, scenario: Scenario) -> dg.UnresolvedAssetJobDefinition:
+    """``drill_simple_job`` and so on."""
+    objective = human_seconds(OBJECTIVES[scenario].restore_seconds)
+    return dg.define_asset_job(
+        f"drill_{scenario}_job",
+        selection=dg.AssetSelection.assets(drill_key(settings, scenario)),
+        description=f"Rehearse the recovery of {settings.database}: {scenario}. Objective: back within {objective}.",
+        tags={"dagster/max_runtime": str(max_runtime_seconds(settings)), "dagster/priority": "-2"},
+    )
+
+
+def max_runtime_seconds(settings: Settings) -> int:
+    """After which a drill is taken for hung: three tiers, each restored within the time limit of a restore."""
+    return 3 * 4 * settings.timeout_seconds
+
+
+def drill_schedule(
+    settings: Settings, scenario: Scenario, job: dg.UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition:
+    """``drill_simple_schedule`` and so on; on from the beginning in production."""
+
+    @dg.schedule(
+        job=job,
+        name=f"drill_{scenario}_schedule",
+        cron_schedule=_CRON[scenario],
+        execution_timezone=settings.calendar.timezone.key,
+        default_status=schedule_status(settings),
+        description=_WHEN[scenario],
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return schedule
+
+
+def metadata_of(report: DrillReport) -> dict[str, Any]:
+    """The report, as the asset's page shows it: numbers for the plots, the tables, and what was found."""
+    document = report.to_json()
+    tables = document["tables"][:_SHOWN_TABLES]
+    return {
+        "backup_id": report.newest.backup_id,
+        "passed": report.passed,
+        "restore_s": report.restore_seconds,
+        "data_loss_h": round(report.data_loss_seconds / 3600, 2),
+        "objectives_met": document["objectives_met"],
+        "ground": report.ground,
+        **{
+            f"{name.replace(' ', '_')}_s": round(seconds, 3) for name, seconds in report.newest.phases.items()
+        },
+        "report": dg.MetadataValue.md(markdown_of(report)),
+        "comparison": dg.MetadataValue.table(
+            records=[
+                dg.TableRecord(
+                    {
+                        "table": each["name"],
+                        "backup": each["rows_expected"] if each["rows_expected"] is not None else -1,
+                        "restored": each["rows_actual"] if each["rows_actual"] is not None else -1,
+                        "content": "equal" if each["equal"] else "; ".join(each["differences"]),
+                    }
+                )
+                for each in tables
+            ],
+            schema=dg.TableSchema(
+                columns=[
+                    dg.TableColumn("table", "string"),
+                    dg.TableColumn("backup", "int", description="rows; -1: not there"),
+                    dg.TableColumn("restored", "int", description="rows; -1: not there"),
+                    dg.TableColumn("content", "string"),
+                ]
+            ),
+        ),
+        "details": dg.MetadataValue.json(
+            {name: value for name, value in document.items() if name != "tables"}
+        ),
+    }
+
+
+def markdown_of(report: DrillReport) -> str:
+    """The report in words, verdict first."""
+    objective = report.objective
+    lines = [
+        f"**{'Passed' if report.passed else 'FAILED'}** on {report.ground}.",
+        "",
+        f"- back in {human_seconds(report.restore_seconds)} (objective {human_seconds(objective.restore_seconds)})",
+        f"- what would be lost: {human_seconds(report.data_loss_seconds)} of work"
+        f" (objective {human_seconds(objective.data_loss_seconds)})",
+        *(f"- **failed:** {reason}" for reason in report.reasons),
+        *(f"- {each.backup_id}: {'equal' if each.passed else 'FAILED'}" for each in report.rehearsals),
+    ]
+    for answer in report.newest.details.get("probes", ()):
+        verdict = {True: "ok", False: "**FAILED**", None: "passed over"}[answer["passed"]]
+        lines.append(f"- probe “{answer['probe']}”: {verdict}")
+    for each in report.newest.details.get("wounds", ()):
+        lines.append(f"- damage done: `{each['table']}`, {each['what']} ({each['rows']})")
+    for command in report.newest.details.get("commands", ()):
+        lines.append(f"- diagnose proposed: `{command}`")
+    return "\n".join(lines)

@@ -1,0 +1,265 @@
+"""The full scenario: everything is gone but the storage and the key.
+
+Brought back twice, from an empty directory and an empty environment: by our command line with Dagster not even
+importable, and without this software, by the commands that ``recover.py`` prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.drill.ground import Ground, ground
+from recyclic_backups.drill.plan import Remains, Terms
+from recyclic_backups.drill.probes import Answer, ask
+from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
+from recyclic_backups.drill.report import Rehearsal
+from recyclic_backups.dump.definitions import read_definitions
+from recyclic_backups.dump.money import MONEY_ENVIRONMENT
+from recyclic_backups.errors import (
+    BackupError,
+    DamagedData,
+    DatabaseError,
+    NoUsableKey,
+    ProgramFailed,
+    VerdictNegative,
+)
+from recyclic_backups.fingerprint.compare import Comparison, TableComparison, compare
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.postgres.process import run
+from recyclic_backups.postgres.programs import choose
+from recyclic_backups.postgres.server import Server
+
+_WITHOUT_DAGSTER = (
+    "import sys; sys.modules['dagster'] = None\n"
+    "from recyclic_backups.cli.main import main\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+
+
+def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) -> Rehearsal:
+    """Restore one backup from nothing, be its application, and do it again without this software.
+
+    The time that counts is that of our own way. Raises what :func:`rehearse` raises.
+    """
+    reasons: list[str] = []
+    notes: list[str] = []
+    try:
+        with means.ground.database("full") as name, _empty_directory(terms) as directory:
+            report = _restore_from_nothing(means, backup, remains, name, directory)
+            means.ground.created_roles.extend(report["created_roles"])
+            phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
+            comparison = _comparison_of(report["comparison"])
+            reasons.extend(comparison.differences)
+            with timed(phases, "probes"):
+                answers, role = _be_the_application(means, str(report["database"]), backup, notes)
+            reasons.extend(reasons_of(answers))
+        without_us: dict[str, float] = {}
+        if remains.directory is None or not means.ground.throwaway:
+            notes.append(
+                "not done without this software: that needs a storage on disk and a throwaway server"
+            )
+        else:
+            reasons.extend(_restore_without_us(means, terms, backup, remains, without_us))
+    except (DamagedData, ProgramFailed) as found:
+        return failure(backup, found)
+    return Rehearsal(
+        backup_id=backup.backup_id,
+        as_of=backup.as_of,
+        phases=phases,
+        reasons=tuple(reasons),
+        comparison=comparison,
+        notes=(*comparison.notes, *report["notes"], *notes),
+        details={
+            "probes": [answer.to_json() for answer in answers],
+            "probed_as": role,
+            "without_this_software_seconds": {
+                name: round(seconds, 3) for name, seconds in without_us.items()
+            },
+        },
+    )
+
+
+def _restore_from_nothing(
+    means: Means, backup: Backup, remains: Remains, name: str, directory: Path
+) -> Mapping[str, Any]:
+    """Our own ``restore`` as a process that knows only the storage, the key and the new server."""
+    server = means.ground.server
+    environment = {
+        **remains.environment(),
+        "HOME": str(directory),
+        "BACKUP_STORAGE": remains.storage_url,
+        "BACKUP_ENCRYPTION": "true" if remains.encryption_key else "false",
+        "BACKUP_ENVIRONMENT": "production" if means.ground.throwaway else "staging",
+        "POSTGRES_DB": backup.manifest.database,
+        "POSTGRES_PASSWORD": server.password,
+        "PG_BIN": str(_programs(means, backup).directory),
+    }
+    url = f"postgresql://{server.user}@{server.host}:{server.port}/"
+    arguments = ["restore", backup.backup_id, "--into", name, "--to-server", url, "--json"]
+    means.progress.stage("restoring from nothing but storage and key")
+    finished = run(
+        [sys.executable, "-c", _WITHOUT_DAGSTER, *arguments],
+        environment,
+        timeout_seconds=means.options.timeout_seconds,
+        cwd=directory,
+        any_code=True,
+    )
+    if finished.code not in (0, VerdictNegative.exit_code):
+        raise _as_it_was(finished.code, finished.stderr)
+    document: Mapping[str, Any] = json.loads(finished.stdout)
+    return document
+
+
+def _as_it_was(code: int, stderr: str) -> BackupError:
+    """The error of the other process, as one of ours."""
+    lines = [line.removeprefix("error: ") for line in stderr.splitlines() if line.startswith("error: ")]
+    hints = [line.removeprefix("hint: ") for line in stderr.splitlines() if line.startswith("hint: ")]
+    message = lines[0] if lines else f"the restore ended with exit code {code}"
+    if code == DamagedData.exit_code:
+        return DamagedData(message, *hints[:1])
+    if code == NoUsableKey.exit_code:
+        return NoUsableKey(message, *hints[:1])
+    if code == DatabaseError.exit_code and "pg_restore" in message:
+        return ProgramFailed(message, *hints[:1])
+    return DatabaseError(f"restoring from nothing did not work here: {message}", *hints[:1])
+
+
+def _comparison_of(document: Mapping[str, Any]) -> Comparison:
+    return Comparison(
+        tables=tuple(
+            TableComparison(
+                each["name"], each["rows_expected"], each["rows_actual"], tuple(each["differences"])
+            )
+            for each in document["tables"]
+        ),
+        differences=tuple(document["differences"]),
+        notes=tuple(document["notes"]),
+        comparable=bool(document["comparable"]),
+    )
+
+
+def _be_the_application(
+    means: Means, database: str, backup: Backup, notes: list[str]
+) -> tuple[list[Answer], str]:
+    """Log in as the application's role does, and ask its questions; on a staging server only act as that role."""
+    with means.ground.server.connect(database) as connection:
+        role = role_of_application(connection)
+        if not role or not means.ground.throwaway:
+            if not role:
+                notes.append(
+                    "no role but superusers may log in and read tables: nothing was asked as the application"
+                )
+            return probe(means, database, backup)
+        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+        # Its password is known to nobody here, only its hash; another one opens the same door.
+        password = secrets.token_urlsafe(24)
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+    fingerprint = backup.manifest.fingerprint
+    tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
+    as_role = replace(means.ground.server, user=role, password=password)
+    try:
+        with as_role.connect(database) as connection:
+            return ask(connection, means.probes, tables, backup.as_of), role
+    except DatabaseError as refused:
+        return [Answer("the application's role can log in", passed=False, reason=refused.message)], role
+
+
+def _restore_without_us(
+    means: Means, terms: Terms, backup: Backup, remains: Remains, phases: dict[str, float]
+) -> list[str]:
+    """What ``recover.py`` extracts and says, done to the letter on another new server. Returns what was wrong."""
+    assert remains.directory is not None
+    means.progress.stage("restoring without this software")
+    database = backup.manifest.database
+    with (
+        ground(replace(terms, staging=None), [backup.manifest]) as other,
+        _empty_directory(terms) as directory,
+    ):
+        script = directory / "recover.py"
+        script.write_bytes(means.repository.store.get("recover.py"))
+        extracted = directory / "extracted"
+        extract = ["extract", backup.backup_id, "--database", database, "--output", str(extracted)]
+        try:
+            with timed(phases, "extract"):
+                finished = run(
+                    [sys.executable, "-I", str(script), "--storage", str(remains.directory), *extract],
+                    {**remains.environment(), "HOME": str(directory)},
+                    timeout_seconds=means.options.timeout_seconds,
+                    cwd=directory,
+                )
+            commands = [line for line in finished.stdout.decode().splitlines() if line.startswith("  ")]
+            programs = _programs(means, backup).directory
+            with timed(phases, "commands"):
+                run(
+                    ["/bin/sh", "-ec", "\n".join(commands)],
+                    {**_libpq(other.server), "HOME": str(directory), "PATH": f"{programs}:{os.defpath}"},
+                    timeout_seconds=means.options.timeout_seconds,
+                    cwd=directory,
+                )
+        except ProgramFailed as failed:
+            if failed.retryable:
+                raise
+            return [f"without this software: {failed.message}"]
+        with timed(phases, "compare"):
+            comparison = _compare(means, other, backup)
+    return [f"without this software: {sentence}" for sentence in comparison.differences]
+
+
+def _compare(means: Means, other: Ground, backup: Backup) -> Comparison:
+    fingerprint = backup.manifest.fingerprint
+    if fingerprint is None:
+        return compare(None, None, same_major=True)
+    expected = Fingerprint.from_json(fingerprint)
+    installation = _programs(means, backup)
+    database = backup.manifest.database
+    with other.server.connect(database) as connection:
+        same_major = connection.info.server_version // 10000 == backup.manifest.server.major
+    same_major = same_major and installation.major == backup.manifest.archive_major
+    schema_text = None
+    if same_major:
+        schema_text = read_definitions(
+            other.server,
+            database,
+            installation,
+            encoding=backup.manifest.server.encoding,
+            money=MONEY_ENVIRONMENT,
+            snapshot="",
+            lock_wait_seconds=60,
+            timeout_seconds=means.options.timeout_seconds,
+        )
+    actual = read_fingerprint(other.server, database, level=expected.level, schema_text=schema_text)
+    return compare(expected, actual, same_major=same_major)
+
+
+def _programs(means: Means, backup: Backup) -> Any:
+    return choose(
+        means.options.installations, backup.manifest.archive_major, {"pg_restore", "pg_dump", "psql"}
+    )
+
+
+def _libpq(server: Server) -> dict[str, str]:
+    """How programs reach a server; the database is each command's own."""
+    return {name: value for name, value in server.environment("postgres").items() if name != "PGDATABASE"}
+
+
+@contextmanager
+def _empty_directory(terms: Terms) -> Iterator[Path]:
+    """A private directory: decrypted dumps lie in it for as long as the drill takes."""
+    with tempfile.TemporaryDirectory(
+        prefix="recyclic-drill-", dir=terms.scratch, ignore_cleanup_errors=True
+    ) as name:
+        yield Path(name)

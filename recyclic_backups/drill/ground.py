@@ -1,0 +1,200 @@
+"""Where a drill may happen: on a throwaway server of its own, or on a staging server. Never on production."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.drill.plan import Terms
+from recyclic_backups.dump.facts import read_system_identifier
+from recyclic_backups.errors import DatabaseError, ProgramMissing, Refused, StorageError
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.postgres.programs import SERVER_PROGRAMS, choose
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.quantities import human_bytes
+from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.beside import drop_left_behind, under_way
+
+RESERVED_PREFIX = "recyclic_drill_"
+"""Databases of a staging server whose names begin so belong to drills."""
+
+_SPACE_FACTOR = 3.0
+"""Data, its indexes and the server's log, against the bytes of a plain dump: generous, refused beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A server to restore into; ``label`` tells people which."""
+
+    server: Server
+    label: str
+    throwaway: bool
+    created_roles: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def database(self, meaning: str) -> Iterator[str]:
+        """A reserved name for a database that the caller makes; whatever has it at the end is dropped."""
+        name = f"{RESERVED_PREFIX}{meaning}_{secrets.token_hex(3)}"
+        with under_way(self.server, name):
+            try:
+                yield name
+            finally:
+                with databases.maintenance(self.server) as connection:
+                    databases.drop_database(connection, name)
+
+
+@contextmanager
+def ground(terms: Terms, manifests: Sequence[Manifest]) -> Iterator[Ground]:
+    """A place where all of these backups can be restored, gone without a trace at the end.
+
+    Raises ProgramMissing without server programs of the right version, Refused without space, or where the staging
+    server is the one the backups are of, DatabaseError and StorageError.
+    """
+    major = max(manifest.archive_major for manifest in manifests)
+    with ExitStack() as stack:
+        if terms.staging is not None:
+            made = stack.enter_context(_staging(terms, terms.staging, manifests))
+        else:
+            made = stack.enter_context(_throwaway(terms, major, manifests))
+        require_extensions(made.server, manifests)
+        yield made
+
+
+@contextmanager
+def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Iterator[Ground]:
+    with_server = [each for each in terms.installations if each.has_server]
+    needed = SERVER_PROGRAMS | {"pg_restore", "pg_dump"}
+    try:
+        installation = choose(with_server, major, needed)
+    except ProgramMissing as missing:
+        raise ProgramMissing(
+            f"a drill starts a server of its own: {missing.message}",
+            f"install postgresql-{major} (the server) on this machine, or set DRILL_SERVER_URL to a staging server",
+        ) from None
+    directory = terms.scratch or Path(tempfile.gettempdir())
+    _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
+    with ScratchCluster.start(installation, directory, settings=_for_restoring()) as cluster:
+        yield Ground(cluster.server, f"a throwaway PostgreSQL {installation.version}", throwaway=True)
+
+
+@contextmanager
+def _staging(terms: Terms, staging: Server, manifests: Sequence[Manifest]) -> Iterator[Ground]:
+    require_not_production(staging, terms.production, manifests)
+    drop_left_behind(staging)
+    _drop_of_killed_drills(staging)
+    made = Ground(staging, f"the staging server {staging.label}", throwaway=False)
+    try:
+        yield made
+    finally:
+        _drop_roles(staging, made.created_roles)
+
+
+def _drop_roles(server: Server, names: Sequence[str]) -> None:
+    """Roles that drills had to create: without their databases nothing refers to them, unless somebody else's does."""
+    from psycopg import errors, sql  # noqa: PLC0415 - the command line starts without it
+
+    with databases.maintenance(server) as connection:
+        for name in dict.fromkeys(names):
+            with suppress(errors.DependentObjectsStillExist):
+                connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def _drop_of_killed_drills(server: Server) -> None:
+    """Databases with a reserved name that no living drill works on (see :meth:`Ground.database`)."""
+    with databases.maintenance(server) as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname, %s)",
+            (RESERVED_PREFIX,),
+        ).fetchall()
+        for (name,) in rows:
+            try:
+                with under_way(server, name):
+                    databases.drop_database(connection, name)
+            except Refused:
+                continue  # that drill is alive
+
+
+def require_not_production(staging: Server, production: Server, manifests: Sequence[Manifest]) -> None:
+    """Refuse a server that is, or may be, one the backups were taken of. Only ever reads from it.
+
+    The system identifier is made by initdb and stays with a cluster for life, physical copies of it included
+    (https://www.postgresql.org/docs/15/functions-info.html, pg_control_system).
+    """
+    hint = "set DRILL_SERVER_URL to another server, or leave it empty: drills then start one of their own"
+    if (staging.host, staging.port) == (production.host, production.port):
+        raise Refused("DRILL_SERVER_URL is the production server: a drill never runs there", hint)
+    with databases.maintenance(staging) as connection:
+        try:
+            identifier = read_system_identifier(connection)
+        except DatabaseError as unreadable:
+            raise Refused(
+                f"cannot tell whether {staging.label} is production: {unreadable.message}", hint
+            ) from None
+    known = {manifest.server.system_identifier for manifest in manifests} - {""}
+    if not identifier or not known:
+        raise Refused(
+            f"cannot tell whether {staging.label} is production: the backup does not say where it is from",
+            hint,
+        )
+    if identifier in known:
+        raise Refused(
+            f"{staging.label} is the server that the backups are of, or a physical copy of it: no drill runs there",
+            hint,
+        )
+
+
+def require_extensions(server: Server, manifests: Sequence[Manifest]) -> None:
+    """Refuse a server that lacks an extension: that would say nothing about the backup. Raises ProgramMissing."""
+    with databases.maintenance(server) as connection:
+        available = {
+            str(row[0]) for row in connection.execute("SELECT name FROM pg_catalog.pg_available_extensions")
+        }
+    for manifest in manifests:
+        needed = (
+            set()
+            if manifest.fingerprint is None
+            else set(Fingerprint.from_json(manifest.fingerprint).extensions)
+        )
+        if missing := sorted(needed - available):
+            raise ProgramMissing(
+                f"the drill's server lacks the extension {', '.join(missing)}, which {manifest.database!r} needs",
+                "install it (Debian: postgresql-contrib, or the extension's own package), or set DRILL_SERVER_URL",
+            )
+
+
+def _for_restoring() -> dict[str, str]:
+    """Settings of a server that has nothing to do but be filled (populate.html of PostgreSQL's documentation)."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    share_mb = max(64, min(1024, memory_bytes // 16 // 2**20))
+    return {
+        "shared_buffers": f"{share_mb}MB",
+        "maintenance_work_mem": f"{share_mb}MB",
+        "max_parallel_maintenance_workers": str(min(4, os.cpu_count() or 1)),
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+        "max_wal_size": "4GB",
+        "autovacuum": "off",
+    }
+
+
+def _require_space(directory: Path, plain_bytes: int) -> None:
+    needed_bytes = int(plain_bytes * _SPACE_FACTOR)
+    try:
+        free_bytes = shutil.disk_usage(directory).free
+    except OSError as error:
+        raise StorageError(
+            f"{directory} cannot be used for drills: {error.strerror}", "set BACKUP_SCRATCH"
+        ) from None
+    if free_bytes < needed_bytes:
+        raise Refused(
+            f"{directory} has {human_bytes(free_bytes)} free, and the drill may need {human_bytes(needed_bytes)}",
+            "set BACKUP_SCRATCH to a larger disk, or DRILL_SERVER_URL to a staging server",
+        )

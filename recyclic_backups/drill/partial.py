@@ -1,0 +1,199 @@
+"""The partial scenario: damage nobody was told of is found, and put right without losing the day's work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, timed
+from recyclic_backups.drill.report import Rehearsal
+from recyclic_backups.drill.vandal import Dependent, Wound, add_newer_rows, depend_on, wound
+from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
+from recyclic_backups.fingerprint.compare import Comparison, compare
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.diagnose import diagnose
+from recyclic_backups.recovery.findings import Diagnosis
+from recyclic_backups.recovery.put_back import PutBackReport, put_back
+from recyclic_backups.recovery.restore import restore
+from recyclic_backups.recovery.selection import Request
+
+_LOCK_TIMEOUT_SECONDS = 60
+
+
+def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
+    """Restore a scratch copy, hurt it, let ``diagnose`` find out, put the tables back, and compare both halves.
+
+    The time that counts is that of the repair: diagnosing and putting back. Raises what :func:`rehearse` raises, and
+    Refused for a backup without fingerprint, or without anything to damage.
+    """
+    if backup.manifest.fingerprint is None:
+        raise Refused(
+            f"{backup.backup_id} has no fingerprint: nothing could tell its tables' damage",
+            "drill a backup of this software; adopted files have no fingerprint",
+        )
+    with means.ground.database("partial") as live:
+        try:
+            copy = restore(
+                means.repository,
+                backup,
+                means.ground.server,
+                live,
+                means.options,
+                clock=means.clock,
+                replace=True,
+                recorded=False,
+                progress=means.progress,
+            )
+            means.ground.created_roles.extend(copy.created_roles)
+            if copy.comparison.differences:
+                return Rehearsal(
+                    backup.backup_id, backup.as_of, copy.phases, copy.comparison.differences, copy.comparison
+                )
+            return _Accident(means, backup, live).rehearsal()
+        except (DamagedData, ProgramFailed) as found:
+            return failure(backup, found)
+
+
+@dataclass
+class _Accident:
+    """A hurt copy, and what is found out about it and done to it, step by step."""
+
+    means: Means
+    backup: Backup
+    live: str
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+
+    def rehearsal(self) -> Rehearsal:
+        """All of it."""
+        wounds, newer, dependent = self._happen()
+        hurt = self._read()
+        found = self._diagnose(wounds)
+        tables = tuple(sorted({each.table for each in wounds} & set(found.damaged_tables)))
+        refused = self._require_refusal(tables, dependent) if dependent else ()
+        if dependent:
+            # What the operator does about a child that would break; the row it referred to is not in the backup.
+            with self.means.ground.server.connect(self.live) as connection:
+                dependent.undo(connection)
+            hurt = self._read()
+        comparison = self._repair(tables, hurt) if tables else None
+        with timed(self.phases, "probes"):
+            answers, role = probe(self.means, self.live, self.backup)
+        self.reasons.extend(reasons_of(answers))
+        return Rehearsal(
+            backup_id=self.backup.backup_id,
+            as_of=self.backup.as_of,
+            phases=self.phases,
+            reasons=tuple(self.reasons),
+            # Of the hurt tables only: what the others hold is newer than the backup, and has to be.
+            comparison=comparison,
+            notes=tuple(self.notes),
+            details={
+                "wounds": [each.to_json() for each in wounds],
+                "newer_rows": newer,
+                "refused": list(refused),
+                "findings": [finding.to_json() for finding in found.findings],
+                "commands": list(found.commands),
+                "probes": [answer.to_json() for answer in answers],
+                "probed_as": role,
+            },
+        )
+
+    def _happen(self) -> tuple[list[Wound], dict[str, int], Dependent | None]:
+        """The accident, and the work that went on meanwhile."""
+        with self.means.ground.server.connect(self.live) as connection:
+            wounds = wound(connection, self.backup.backup_id)
+            if not wounds:
+                raise Refused(
+                    f"{self.backup.backup_id} holds no table with a primary key and rows: there is nothing to damage"
+                )
+            newer = add_newer_rows(connection, [each.table for each in wounds], self.backup.backup_id)
+            dependent = depend_on(connection, [each.table for each in wounds])
+        if not newer:
+            self.notes.append("no table outside the damage offers a key for newer rows; none were added")
+        if dependent is None:
+            self.notes.append("no damaged table is referred to by another one: no child could break")
+        return wounds, newer, dependent
+
+    def _diagnose(self, wounds: Sequence[Wound]) -> Diagnosis:
+        with timed(self.phases, "diagnose"):
+            found = diagnose(
+                self.means.repository,
+                # Without history, which could explain rows that went: nobody has worked in this copy.
+                Catalog((self.backup,), {}),
+                self.means.ground.server,
+                self.live,
+                timeout_seconds=self.means.options.timeout_seconds,
+                lock_timeout_seconds=_LOCK_TIMEOUT_SECONDS,
+                now=self.means.clock(),
+                backup=self.backup,
+                progress=self.means.progress,
+            )
+        for each in wounds:
+            if each.table not in found.damaged_tables:
+                self.reasons.append(f"diagnose did not find that {each.table} was damaged: {each.what}")
+        return found
+
+    def _put_back(self, tables: Collection[str]) -> PutBackReport:
+        put = put_back(
+            self.means.repository,
+            self.backup,
+            self.means.ground.server,
+            self.live,
+            Request(tuple(tables)),
+            self.means.options,
+            clock=self.means.clock,
+            progress=self.means.progress,
+        )
+        if put.merged is not None:
+            with databases.maintenance(self.means.ground.server) as connection:
+                databases.drop_database(connection, put.merged.kept_in)
+        return put
+
+    def _require_refusal(self, tables: Collection[str], dependent: Dependent) -> tuple[str, ...]:
+        """Putting a table back must not take away a row that newer work refers to."""
+        if dependent.parent not in tables:
+            return ()
+        merged = self._put_back(tables).merged
+        if merged is None or merged.clean:
+            self.reasons.append(
+                f"{dependent.parent} was put back although a newer row of {dependent.child} refers to a row that went"
+            )
+            return ()
+        if not any(dependent.child in sentence for sentence in merged.broken):
+            self.reasons.append(f"of the children that would break, {dependent.child} was not listed")
+        return merged.broken
+
+    def _repair(self, tables: Collection[str], hurt: Fingerprint) -> Comparison | None:
+        with timed(self.phases, "put back"):
+            put = self._put_back(tables)
+        if put.merged is None:
+            self.reasons.extend(put.restored.comparison.differences)
+            return put.restored.comparison
+        if not put.merged.clean:
+            self.reasons.extend(f"would break: {sentence}" for sentence in put.merged.broken)
+            return None
+        with timed(self.phases, "compare"):
+            now = self._read()
+            repaired = compare(_expected(self.backup), now, same_major=True, only_tables=tables)
+            others = sorted(set(hurt.tables) - set(tables))
+            kept = compare(hurt, now, same_major=True, only_tables=others)
+        # Sequences may have gone on; rows may not differ.
+        self.reasons.extend(sentence for table in repaired.tables for sentence in table.differences)
+        self.reasons.extend(
+            f"not asked for, and changed: {sentence}"
+            for table in kept.tables
+            for sentence in table.differences
+        )
+        return Comparison(repaired.tables, tuple(self.reasons), repaired.notes)
+
+    def _read(self) -> Fingerprint:
+        return read_fingerprint(self.means.ground.server, self.live, level=_expected(self.backup).level)
+
+
+def _expected(backup: Backup) -> Fingerprint:
+    return Fingerprint.from_json(backup.manifest.fingerprint)

@@ -1,0 +1,49 @@
+"""How drills are done, as the settings say it: where, with what, and from what the full one starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.restore import RestoreOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is known about where drills run; ``production`` are servers that no drill may touch."""
+
+    installations: Sequence[Installation]
+    production: Server
+    staging: Server | None = None
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is left when all else is gone: where the storage is, and what opens it."""
+
+    storage_url: str
+    directory: Path | None
+    encryption_key: str = field(repr=False)
+    old_keys: tuple[str, ...] = field(default=(), repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The keys, as both ways back read them."""
+        keys = {
+            "BACKUP_ENCRYPTION_KEY": self.encryption_key,
+            "BACKUP_ENCRYPTION_OLD_KEYS": "\n".join(self.old_keys),
+        }
+        return {name: value for name, value in keys.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class DrillPlan:
+    """How drills are done: where, with which restore options and probes, and what the full one starts from."""
+
+    terms: Terms
+    options: RestoreOptions
+    probes: Path | None
+    remains: Remains

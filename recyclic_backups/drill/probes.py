@@ -1,0 +1,166 @@
+"""Probes: questions in SQL that a restored database must answer as its application would expect.
+
+A probe is a file with one query and, in comments before it, what it is about::
+
+    -- probe: every sale has at least one line
+    -- needs: public.sales, public.sale_items
+    -- expect: no rows
+    SELECT …
+
+``expect`` is one of ``rows``, ``no rows``, ``true``, ``at least NUMBER`` and ``younger than NUMBER hours|days``: there
+has to be a row, there must be none, or the first value is true, large enough, or a moment not older than that when
+the backup was taken. A probe whose tables the backup does not have is passed over, and the report says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.errors import ConfigurationError, DatabaseError
+from recyclic_backups.quantities import human_seconds
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_HEADER = re.compile(r"^--\s*(probe|needs|expect)\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_YOUNGER = re.compile(r"younger than (\d+(?:\.\d+)?) (hour|day)s?")
+_AT_LEAST = re.compile(r"at least (-?\d+(?:\.\d+)?)")
+_HOW_TO = "see docs/drills.md: -- expect: rows | no rows | true | at least N | younger than N hours|days"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question. ``needs`` are the tables it is about, as ``schema.table``."""
+
+    name: str
+    query: str
+    expect: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a probe found: ``passed`` is None for one that was passed over."""
+
+    probe: str
+    passed: bool | None
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {"probe": self.probe, "passed": self.passed, "reason": self.reason}
+
+
+def load_probes(own_directory: Path | None) -> list[Probe]:
+    """Recyclic's own probes, and the user's (``DRILL_PROBES``). Raises ConfigurationError, naming the file."""
+    shipped = files(__package__).joinpath("probes")
+    texts = [
+        (each.name, each.read_text(encoding="utf-8"))
+        for each in shipped.iterdir()
+        if each.name.endswith(".sql")
+    ]
+    if own_directory is not None:
+        try:
+            own = sorted(own_directory.glob("*.sql"))
+            if not own_directory.is_dir():
+                raise NotADirectoryError
+            texts += [(str(path), path.read_text(encoding="utf-8")) for path in own]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"DRILL_PROBES {str(own_directory)!r} cannot be read: {error.__class__.__name__}",
+                "name a directory of .sql files",
+            ) from None
+    return [parse(name, text) for name, text in sorted(texts)]
+
+
+def parse(name: str, text: str) -> Probe:
+    """A probe from its file. Raises ConfigurationError when what it expects is none of the known things."""
+    headers = {key.lower(): value for key, value in _HEADER.findall(text)}
+    expect = " ".join(headers.get("expect", "").lower().split())
+    known = expect in ("rows", "no rows", "true") or _YOUNGER.fullmatch(expect) or _AT_LEAST.fullmatch(expect)
+    if not known:
+        raise ConfigurationError(f"the probe {name} expects {expect or 'nothing'!r}", _HOW_TO)
+    query = _HEADER.sub("", text).strip().rstrip(";")
+    if not query:
+        raise ConfigurationError(f"the probe {name} has no query", _HOW_TO)
+    needs = tuple(table.strip() for table in headers.get("needs", "").split(",") if table.strip())
+    return Probe(headers.get("probe") or Path(name).stem, query, expect, needs)
+
+
+def ask(
+    connection: Connection, probes: Sequence[Probe], tables: Collection[str], as_of: datetime
+) -> list[Answer]:
+    """Ask every probe, each in a read-only transaction of its own. A query that fails is an answer: it failed."""
+    return [_ask(connection, probe, tables, as_of) for probe in probes]
+
+
+def _ask(connection: Connection, probe: Probe, tables: Collection[str], as_of: datetime) -> Answer:
+    if missing := sorted(set(probe.needs) - set(tables)):
+        return Answer(probe.name, None, f"passed over: the backup has no {', '.join(missing)}")
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET TRANSACTION READ ONLY")
+            row = connection.execute(probe.query.encode()).fetchone()
+    except Exception as error:
+        if not _is_of_the_database(error):
+            raise
+        sentence = str(error).strip().splitlines()[0] if str(error).strip() else error.__class__.__name__
+        return Answer(probe.name, False, f"the query fails: {sentence}")
+    problem = judge(probe.expect, row, as_of)
+    return Answer(probe.name, not problem, problem or "as expected")
+
+
+def judge(expect: str, row: tuple[Any, ...] | None, as_of: datetime) -> str:
+    """What is wrong with an answer; empty when nothing is. Pure. ``row`` is the first one, if there is any."""
+    if expect == "no rows":
+        return "" if row is None else f"found a row that should not be: {_shown(row)}"
+    if row is None:
+        return "found no row"
+    if expect == "rows":
+        return ""
+    value = row[0]
+    if expect == "true":
+        return "" if value is True else f"is {value!r}, not true"
+    if found := _AT_LEAST.fullmatch(expect):
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+            return f"is {value!r}, not a number"
+        return "" if value >= Decimal(found[1]) else f"is {value}, less than {found[1]}"
+    found = _YOUNGER.fullmatch(expect)
+    assert found is not None, expect
+    moment = _moment(value)
+    if moment is None:
+        return f"is {value!r}, not a moment"
+    allowed = timedelta(**{f"{found[2]}s": float(found[1])})
+    age = as_of - moment
+    return (
+        "" if age <= allowed else f"the newest is {human_seconds(age.total_seconds())} older than the backup"
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        # The end of that day, wherever: a date has no hour to be held against.
+        return datetime.combine(value + timedelta(days=1), time(), UTC)
+    return None
+
+
+def _shown(row: tuple[Any, ...]) -> str:
+    """Enough of a row to find it by: its first column. The others may be somebody's personal data."""
+    return str(row[0])[:60]
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    import psycopg  # noqa: PLC0415 - the command line starts without it
+
+    return isinstance(error, psycopg.Error | DatabaseError)

@@ -1,0 +1,5 @@
+-- probe: every line of a sale belongs to a sale
+-- needs: public.sale_items, public.sales
+-- expect: no rows
+SELECT item.id FROM public.sale_items item
+WHERE NOT EXISTS (SELECT FROM public.sales sale WHERE sale.id = item.sale_id) LIMIT 1;

@@ -1,0 +1,150 @@
+"""The simple scenario: backups brought back whole, compared and probed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.drill.ground import Ground
+from recyclic_backups.drill.probes import Answer, Probe, ask
+from recyclic_backups.drill.report import Rehearsal
+from recyclic_backups.errors import DamagedData, ProgramFailed
+from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.restore import RestoreOptions, restore
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_PROBE_SETTINGS = {"statement_timeout": "300s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every scenario works with."""
+
+    repository: Repository
+    ground: Ground
+    options: RestoreOptions
+    probes: Sequence[Probe]
+    clock: Callable[[], datetime]
+    progress: Progress = SILENT
+
+
+def rehearse(means: Means, backup: Backup) -> Rehearsal:
+    """Restore one backup, compare it with its fingerprint, and ask the probes as the application would.
+
+    That its bytes are damaged, or that PostgreSQL refuses what is in it, is a finding. Raises what says nothing
+    about the backup: DatabaseError, StorageError, NoUsableKey.
+    """
+    with means.ground.database("simple") as name:
+        try:
+            report = restore(
+                means.repository,
+                backup,
+                means.ground.server,
+                name,
+                means.options,
+                clock=means.clock,
+                replace=True,  # the name is ours: nothing else can have it
+                recorded=False,
+                progress=means.progress,
+            )
+        except (DamagedData, ProgramFailed) as found:
+            return failure(backup, found)
+        means.ground.created_roles.extend(report.created_roles)
+        phases = dict(report.phases)
+        with timed(phases, "probes"):
+            answers, role = probe(means, report.database, backup)
+    return Rehearsal(
+        backup_id=backup.backup_id,
+        as_of=backup.as_of,
+        phases=phases,
+        reasons=(*differences_of(report.comparison), *reasons_of(answers)),
+        comparison=report.comparison,
+        notes=(*report.comparison.notes, *report.notes),
+        details={"probes": [answer.to_json() for answer in answers], "probed_as": role},
+    )
+
+
+def failure(backup: Backup, found: DamagedData | ProgramFailed) -> Rehearsal:
+    """What a restore that did not come to its end says of the backup. Raises one that says nothing of it."""
+    if found.retryable:
+        raise found
+    damaged = isinstance(found, DamagedData)
+    return Rehearsal(backup.backup_id, backup.as_of, {}, (found.message,), damaged=damaged)
+
+
+def differences_of(comparison: Comparison) -> tuple[str, ...]:
+    """Reasons to fail; a backup that says nothing of its content proves nothing, which is no failure of it."""
+    return comparison.differences
+
+
+def reasons_of(answers: Sequence[Answer]) -> list[str]:
+    """The probes that failed, as reasons."""
+    return [f"probe {answer.probe!r}: {answer.reason}" for answer in answers if answer.passed is False]
+
+
+def probe(means: Means, database: str, backup: Backup) -> tuple[list[Answer], str]:
+    """The answers, and the role in whose name they were asked."""
+    fingerprint = backup.manifest.fingerprint
+    tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
+    means.progress.stage("probes")
+    with means.ground.server.connect(database, settings=_PROBE_SETTINGS) as connection:
+        role = role_of_application(connection)
+        if role:
+            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
+        return ask(connection, means.probes, tables, backup.as_of), role
+
+
+def role_of_application(connection: Connection) -> str:
+    """Which role the application most likely is: of those that may log in and read tables, the one that may read most.
+
+    Superusers are left out: they prove nothing about grants. Empty when there is none, as in a dump without grants.
+    """
+    row = connection.execute(
+        """
+        SELECT r.rolname FROM pg_catalog.pg_roles r
+        CROSS JOIN pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE r.rolcanlogin AND NOT r.rolsuper AND c.relkind IN ('r', 'p')
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+            AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+            AND pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
+        GROUP BY r.rolname
+        ORDER BY count(*) DESC,
+            count(*) FILTER (WHERE pg_catalog.has_table_privilege(r.rolname, c.oid, 'INSERT')) DESC, r.rolname LIMIT 1
+        """
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+@contextmanager
+def timed(phases: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time of the block to a phase."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        phases[name] = phases.get(name, 0.0) + time.monotonic() - started
+
+
+def newest_of_each_tier(backups: Sequence[Backup]) -> list[Backup]:
+    """The newest backup of every tier, each once, the newest first; without labels the newest of all. Pure."""
+    chosen: dict[str, Backup] = {}
+    for backup in sorted(backups, key=lambda each: each.as_of, reverse=True):
+        for tier in backup.tiers:
+            chosen.setdefault(tier, backup)
+    distinct = {backup.backup_id: backup for backup in chosen.values()}
+    newest = max(backups, key=lambda each: each.as_of, default=None)
+    if newest is not None and not distinct:
+        distinct[newest.backup_id] = newest
+    return sorted(distinct.values(), key=lambda each: each.as_of, reverse=True)

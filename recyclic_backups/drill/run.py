@@ -1,0 +1,66 @@
+"""Run a drill from beginning to end: find a place, bring backups back, judge, and write it down beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.drill.full import rehearse_full
+from recyclic_backups.drill.ground import ground
+from recyclic_backups.drill.partial import rehearse_partial
+from recyclic_backups.drill.plan import DrillPlan
+from recyclic_backups.drill.probes import load_probes
+from recyclic_backups.drill.rehearse import Means, newest_of_each_tier, rehearse
+from recyclic_backups.drill.report import DrillReport, Rehearsal
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.progress import SILENT, Progress
+
+
+def drill(
+    scenario: Scenario,
+    repository: Repository,
+    plan: DrillPlan,
+    *,
+    clock: Callable[[], datetime],
+    backup_id: str | None = None,
+    progress: Progress = SILENT,
+) -> DrillReport:
+    """Rehearse a scenario with the newest backup (``simple``: of every tier), or with the one that is named.
+
+    The verdict is recorded in each backup's ``checks/``. Raises what kept the drill from running, which is no verdict:
+    RecoveryError without backups, ProgramMissing, Refused, DatabaseError, StorageError, NoUsableKey.
+    """
+    started_at = clock()
+    catalog = load_catalog(repository)
+    newest = catalog.find(backup_id or "latest")
+    backups = [newest]
+    if scenario is Scenario.SIMPLE and backup_id is None:
+        backups = _whole_first(newest_of_each_tier(catalog.backups), newest)
+    probes = load_probes(plan.probes)
+    with ground(plan.terms, [backup.manifest for backup in backups]) as place:
+        options = replace(plan.options, disarm_roles=not place.throwaway)
+        means = Means(repository, place, options, probes, clock, progress)
+        rehearsals = tuple(_rehearse(scenario, means, plan, backup) for backup in backups)
+        report = DrillReport(scenario, started_at, place.label, rehearsals)
+    for backup, rehearsal in zip(backups, rehearsals, strict=True):
+        record_check(repository, report.check_of(rehearsal, clock()), backup.manifest)
+    return report
+
+
+def _rehearse(scenario: Scenario, means: Means, plan: DrillPlan, backup: Backup) -> Rehearsal:
+    means.progress.stage(f"drill {scenario}: {backup.backup_id}")
+    if scenario is Scenario.SIMPLE:
+        return rehearse(means, backup)
+    if scenario is Scenario.PARTIAL:
+        return rehearse_partial(means, backup)
+    return rehearse_full(means, plan.terms, backup, plan.remains)
+
+
+def _whole_first(chosen: Sequence[Backup], newest: Backup) -> list[Backup]:
+    """The newest backup first, even if a tier's own newest is a damaged one that ``latest`` passes over."""
+    return [newest, *(backup for backup in chosen if backup.backup_id != newest.backup_id)]

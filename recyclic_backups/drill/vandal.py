@@ -1,0 +1,311 @@
+"""Damage a scratch copy on purpose, as accidents do: rows deleted, values nulled, a constraint broken.
+
+Which tables are hit is drawn by lot from the backup's id: another drill hits others, the same one can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.recovery import compose
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_SHARE = 10
+"""One row in so many is hit, and at least one."""
+
+# Ordinary tables with a primary key; neither partitions nor tables of extensions.
+_TABLES = """
+    SELECT n.nspname, c.relname,
+        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::smallint[])),
+        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull
+                AND a.attgenerated = '' ORDER BY a.attnum)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
+    WHERE c.relkind = 'r' AND NOT c.relispartition
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1, 2
+"""
+# Foreign keys of one column to another table, with both columns.
+_REFERENCES = """
+    SELECT cn.nspname, cc.relname, ca.attname, pn.nspname, pc.relname, pa.attname
+    FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_class cc ON cc.oid = k.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = cc.relnamespace
+    JOIN pg_catalog.pg_class pc ON pc.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+    JOIN pg_catalog.pg_attribute ca ON ca.attrelid = cc.oid AND ca.attnum = k.conkey[1]
+    JOIN pg_catalog.pg_attribute pa ON pa.attrelid = pc.oid AND pa.attnum = k.confkey[1]
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND array_length(k.conkey, 1) = 1 AND k.conrelid <> k.confrelid
+    ORDER BY 1, 2, 3, 4, 5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wound:
+    """One piece of damage: the table it is in, and what was done, for people."""
+
+    table: str
+    what: str
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {"table": self.table, "what": self.what, "rows": self.rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that may be hit: columns of its primary key, and those that may be null."""
+
+    name: str
+    key: tuple[str, ...]
+    nullable: tuple[str, ...]
+
+
+def tables_of(connection: Connection) -> list[Table]:
+    """The tables that can be damaged and put right: with a primary key and at least one row."""
+    found = [
+        Table(qualified_name(schema, name), tuple(key), tuple(nullable))
+        for schema, name, key, nullable in connection.execute(_TABLES).fetchall()
+    ]
+    return [table for table in found if _one(connection, "SELECT EXISTS (SELECT FROM {})", table.name)]
+
+
+def wound(connection: Connection, seed: str) -> list[Wound]:
+    """Do all the harm that the database offers room for, each kind to another table where there are enough."""
+    lot = Random(seed)  # noqa: S311 - a lottery, not a secret
+    tables = tables_of(connection)
+    lot.shuffle(tables)
+    done: list[Wound] = []
+    with _unguarded(connection):
+        for harm in (_break_reference, _null_values, _delete_rows):
+            hit = {each.table for each in done}
+            fresh = [table for table in tables if table.name not in hit]
+            for table in [*fresh, *(each for each in tables if each.name in hit)]:
+                if found := harm(connection, table):
+                    done.append(found)
+                    break
+    return done
+
+
+def _delete_rows(connection: Connection, table: Table) -> Wound | None:
+    relation, key = compose.relation(table.name), compose.names(table.key)
+    rows = _execute(
+        connection,
+        "DELETE FROM {} WHERE ({}) IN (SELECT {} FROM {} ORDER BY {} LIMIT"
+        f" (SELECT greatest(1, count(*) / {_SHARE}) FROM {{}}))",
+        *(relation, key, key, relation, key, relation),
+    )
+    return Wound(table.name, "rows deleted", rows) if rows else None
+
+
+def _null_values(connection: Connection, table: Table) -> Wound | None:
+    from psycopg import errors  # noqa: PLC0415 - the command line starts without it
+
+    for column in table.nullable:
+        if column in table.key:
+            continue
+        name = compose.name(column)
+        key = compose.names(table.key)
+        relation = compose.relation(table.name)
+        try:
+            with connection.transaction():
+                rows = _execute(
+                    connection,
+                    "UPDATE {} SET {} = NULL WHERE {} IS NOT NULL AND ({}) IN (SELECT {} FROM {} WHERE {} IS NOT NULL"
+                    f" ORDER BY {{}} LIMIT (SELECT greatest(1, count({{}}) / {_SHARE}) FROM {{}}))",
+                    *(relation, name, name, key, key, relation, name, key, name, relation),
+                )
+        except errors.IntegrityError:
+            continue  # a check wants a value there
+        if rows:
+            return Wound(table.name, f"values of {column} nulled", rows)
+    return None
+
+
+def _break_reference(connection: Connection, table: Table) -> Wound | None:
+    """Delete a row that another table refers to, as somebody does who has switched triggers off."""
+    for child_schema, child, child_column, schema, name, column in connection.execute(_REFERENCES).fetchall():
+        if qualified_name(schema, name) != table.name:
+            continue
+        parent = compose.relation(table.name)
+        own = compose.name(column)
+        referring = compose.name(child_column)
+        children = compose.relation(qualified_name(child_schema, child))
+        rows = _execute(
+            connection,
+            "DELETE FROM {} WHERE {} = (SELECT {} FROM {} WHERE {} IS NOT NULL ORDER BY {} LIMIT 1)",
+            *(parent, own, referring, children, referring, referring),
+        )
+        if rows:
+            return Wound(
+                table.name, f"a row deleted that {qualified_name(child_schema, child)} refers to", rows
+            )
+    return None
+
+
+def add_newer_rows(
+    connection: Connection, avoid: Sequence[str], seed: str, at_most: int = 3
+) -> dict[str, int]:
+    """Rows that the backup does not have, in tables that were not hit: work of the day that must survive.
+
+    Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it.
+    """
+    lot = Random(seed)  # noqa: S311
+    tables = [table for table in tables_of(connection) if table.name not in avoid and len(table.key) == 1]
+    lot.shuffle(tables)
+    added: dict[str, int] = {}
+    for table in tables:
+        if len(added) == at_most:
+            break
+        try:
+            with connection.transaction():
+                if clone_row(connection, table) is not None:
+                    added[table.name] = 1
+        except _not_for_copies():
+            continue
+    return added
+
+
+def clone_row(connection: Connection, table: Table) -> Any:
+    """Copy one row under a new key, which is returned; None where the key's type does not offer one."""
+    (key,) = table.key
+    columns = connection.execute(
+        "SELECT attname::text, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+        (_text_of(connection, table.name),),
+    ).fetchall()
+    types: dict[str, str] = dict(columns)
+    own = compose.name(key)
+    if types[key] == "uuid":
+        fresh = compose.statement("pg_catalog.gen_random_uuid()")
+    elif types[key] in ("smallint", "integer", "bigint", "numeric"):
+        fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, compose.relation(table.name))
+    else:
+        return None
+    values = [fresh if column == key else compose.name(column) for column in types]
+    row = connection.execute(
+        compose.statement(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY {} DESC LIMIT 1 RETURNING {}",
+            compose.relation(table.name),
+            compose.names(list(types)),
+            compose.joined(", ", values),
+            compose.relation(table.name),
+            own,
+            own,
+        )
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependent:
+    """A row of ``child`` that was made to refer to a new row of ``parent``, and what it referred to before."""
+
+    parent: str
+    child: str
+    column: str
+    referred_to: Any
+    refers_to: Any
+
+    def undo(self, connection: Connection) -> None:
+        """Refer to the former row again."""
+        _execute(
+            connection,
+            "UPDATE {} SET {} = {} WHERE {} = {}",
+            *_assignment(self.child, self.column, self.referred_to, self.refers_to),
+        )
+
+
+def depend_on(connection: Connection, parents: Sequence[str]) -> Dependent | None:
+    """Work newer than the backup that needs a row of a damaged table which the backup does not have.
+
+    Putting that table back as it was would orphan it. None where no table offers it.
+    """
+    known = {table.name: table for table in tables_of(connection)}
+    for child_schema, child, child_column, schema, name, column in connection.execute(_REFERENCES).fetchall():
+        parent = known.get(qualified_name(schema, name))
+        child_table = qualified_name(child_schema, child)
+        if parent is None or parent.name not in parents or child_table in parents or parent.key != (column,):
+            continue
+        try:
+            with connection.transaction():
+                fresh = clone_row(connection, parent)
+                row = connection.execute(
+                    compose.statement(
+                        "SELECT {} FROM {} WHERE {} IN (SELECT {} FROM {}) LIMIT 1",
+                        *(
+                            compose.name(child_column),
+                            compose.relation(child_table),
+                            compose.name(child_column),
+                        ),
+                        *(compose.name(column), compose.relation(parent.name)),
+                    )
+                ).fetchone()
+                if fresh is None or row is None:
+                    continue
+                moved = Dependent(parent.name, child_table, child_column, row[0], fresh)
+                connection.execute(
+                    compose.statement(
+                        "UPDATE {} SET {} = {} WHERE ctid = (SELECT min(ctid) FROM {} WHERE {} = {})",
+                        *_assignment(child_table, child_column, fresh, row[0], once=True),
+                    )
+                )
+            return moved
+        except _not_for_copies():
+            continue
+    return None
+
+
+def _assignment(table: str, column: str, value: Any, where: Any, *, once: bool = False) -> tuple[Any, ...]:
+    from psycopg import sql  # noqa: PLC0415
+
+    relation, name = compose.relation(table), compose.name(column)
+    found = (relation, name, sql.Literal(where)) if once else (name, sql.Literal(where))
+    return (relation, name, sql.Literal(value), *found)
+
+
+def _not_for_copies() -> tuple[type[Exception], ...]:
+    """Another unique key, a check, a trigger: that table is not for copies."""
+    from psycopg import errors  # noqa: PLC0415
+
+    return (
+        errors.IntegrityError,
+        errors.DataError,
+        errors.RaiseException,
+        errors.ObjectNotInPrerequisiteState,
+    )
+
+
+@contextmanager
+def _unguarded(connection: Connection) -> Iterator[None]:
+    """With neither triggers nor foreign keys (runtime-config-client.html, session_replication_role)."""
+    connection.execute("SET session_replication_role = replica")
+    try:
+        yield
+    finally:
+        connection.execute("RESET session_replication_role")
+
+
+def _execute(connection: Connection, template: str, *parts: Any) -> int:
+    return connection.execute(compose.statement(template, *parts)).rowcount
+
+
+def _one(connection: Connection, template: str, table: str) -> Any:
+    row = connection.execute(compose.statement(template, compose.relation(table))).fetchone()
+    return row[0] if row else None
+
+
+def _text_of(connection: Connection, table: str) -> str:
+    return compose.relation(table).as_string(connection)
