@@ -27,11 +27,15 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes, parse_seconds
 from recyclic_backups.recovery.restore import RestoreOptions
+from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
 from recyclic_backups.tiers import Calendar
 
 T = TypeVar("T")
+
+_RESTORE_JOBS = 4
+"""Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
 
 SECRETS = frozenset(
     {
@@ -48,18 +52,6 @@ SECRETS = frozenset(
 """Settings whose value is never shown; each may also be given as ``NAME_FILE``."""
 
 _HOUR = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How many distinct backups each tier keeps, and the bounds around them."""
-
-    daily: int
-    weekly: int
-    monthly: int
-    checkpoint: int
-    minimum: int
-    max_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +146,8 @@ class Settings:
             installations=self.installations(),
             # A restore builds every index: it may take several times what the dump took.
             timeout_seconds=4 * self.timeout_seconds,
-            jobs=jobs or self.jobs,
+            # Somebody waits for it: what a backup leaves to the application, a restore takes.
+            jobs=jobs or max(self.jobs, min(os.cpu_count() or 1, _RESTORE_JOBS)),
             no_owner=no_owner,
             disarm_roles=self.environment == "staging",
             scratch=self.scratch,

@@ -32,7 +32,12 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--schema", action="append", default=[], metavar="S", help="only this schema's tables"
     )
-    command.add_argument("--jobs", type=_positive, metavar="N", help="build N indexes at once")
+    command.add_argument(
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="N streams of rows and N indexes at once (default: the cores, at most 4)",
+    )
     command.add_argument(
         "--replace", action="store_true", help="swap with the live database (or with --into NAME)"
     )

@@ -115,7 +115,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     return drill_it
 
 
-def drill_job(settings: Settings, scenario: Scenario) -> dg.UnresolvedAssetJobDefinition:
+def drill_job(settings: Settings, scenario: Scenario) -> "dg.UnresolvedAssetJobDefinition":
     """``drill_simple_job`` and so on."""
     objective = human_seconds(OBJECTIVES[scenario].restore_seconds)
     return dg.define_asset_job(
@@ -132,7 +132,7 @@ def max_runtime_seconds(settings: Settings) -> int:
 
 
 def drill_schedule(
-    settings: Settings, scenario: Scenario, job: dg.UnresolvedAssetJobDefinition
+    settings: Settings, scenario: Scenario, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
     """``drill_simple_schedule`` and so on; on from the beginning in production."""
 

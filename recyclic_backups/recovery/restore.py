@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -134,7 +135,8 @@ def restore(
             created_roles = attempt.create_roles()
         with attempt.database_beside(beside, mark_of(beside)):
             attempt.fill(beside, installation)
-            with attempt.phase("compare"):
+            # Side by side: both only read, and neither keeps a second core of the server busy by itself.
+            with attempt.analyzing(beside), attempt.phase("compare"):
                 comparison = attempt.compare_with(beside, installation)
             if recorded:
                 attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
@@ -265,7 +267,7 @@ class _Attempt:
             databases.comment_on(connection, name, self.manifest.server.comment)
 
     def fill(self, name: str, installation: Installation) -> None:
-        """Definitions, data, indexes and keys, statistics, and what belongs to the database itself."""
+        """Definitions, data, indexes and keys, and what belongs to the database itself."""
         with self.server.connect(name) as connection:
             server_major = connection.info.server_version // 10000
         archive = Archive(
@@ -289,9 +291,6 @@ class _Attempt:
         self.phases["unseal"] = unseal_seconds
         with self.phase("indexes"):
             archive.restore_post_data(self.options.jobs)
-        with self.phase("statistics"), self.server.connect(name) as connection:
-            # A dump holds no planner statistics: without them the first morning is slow.
-            databases.analyze(connection)
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
             if not self.options.no_owner:
@@ -299,6 +298,23 @@ class _Attempt:
             self.notes.extend(
                 databases.give_settings(connection, name, facts, roles=not self.options.no_owner)
             )
+
+    @contextmanager
+    def analyzing(self, name: str) -> Iterator[None]:
+        """Collect planner statistics beside the block: a dump holds none, and without them the first morning is slow.
+
+        The phase is what the wait for them adds to the block.
+        """
+
+        def analyze() -> None:
+            with self.server.connect(name) as connection:
+                databases.analyze(connection)
+
+        with ThreadPoolExecutor(1, "statistics") as beside:
+            analyzed = beside.submit(analyze)
+            yield
+            with self.phase("statistics"):
+                analyzed.result()
 
     def compare_with(self, name: str, installation: Installation) -> Comparison:
         """The restored database against the fingerprint of the backup's own snapshot."""
