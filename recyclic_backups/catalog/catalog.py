@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import DamagedData, RecoveryError
 from recyclic_backups.tiers import Tier
@@ -29,7 +29,7 @@ class Backup:
     manifest: Manifest
     labels: tuple[Label, ...] = ()
     checks: tuple[Check, ...] = ()
-    held: bool = False
+    hold: Hold | None = None
 
     @property
     def backup_id(self) -> str:
@@ -64,6 +64,10 @@ class Backup:
         """Whether the last check of its bytes passed: what labels, promotion and retention may build on."""
         return self.verified_at is not None
 
+    def is_held(self, now: datetime) -> bool:
+        """Whether somebody's hold keeps it from expiring at that moment."""
+        return self.hold is not None and self.hold.holds(now)
+
     @property
     def known_damaged(self) -> bool:
         """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
@@ -77,12 +81,17 @@ def _standing(checks: Sequence[Check]) -> datetime | None:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What the storage holds of one database: usable backups newest first, and the damage found while loading."""
+    """What the storage holds of one database: usable backups newest first, and the damage found while loading.
+
+    ``labels`` has those of expired backups too: their partitions had a backup. ``tombstones`` are the ids of all
+    expired backups, ``expired`` what could be read of their tombstones.
+    """
 
     backups: tuple[Backup, ...]
     labels: Mapping[tuple[Tier, str], Label]
     damage: tuple[Damage, ...] = ()
     tombstones: frozenset[str] = frozenset()
+    expired: tuple[Tombstone, ...] = ()
 
     def __iter__(self) -> Iterator[Backup]:
         return iter(self.backups)
@@ -134,4 +143,4 @@ class Catalog:
     def in_tier(self, tier: Tier) -> Catalog:
         """Only the backups labelled with one tier."""
         kept = tuple(backup for backup in self.backups if tier in backup.tiers)
-        return Catalog(kept, self.labels, self.damage, self.tombstones)
+        return replace(self, backups=kept)

@@ -1,4 +1,4 @@
-"""The small documents beside manifests: labels, checks, holds."""
+"""The small documents beside manifests: labels, checks, holds, tombstones."""
 
 from __future__ import annotations
 
@@ -124,6 +124,94 @@ class Check:
             duration_seconds=round(float(duration_seconds), 3),
             details=details if isinstance(details, Mapping) else {},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody's word that a backup must not expire before ``until`` (aware UTC; None: for ever)."""
+
+    backup_id: str
+    reason: str
+    held_at: datetime | None
+    until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it still does at that moment."""
+        return self.until is None or now < self.until
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, without its MAC."""
+        return {
+            "format": FORMAT,
+            "backup_id": self.backup_id,
+            "reason": self.reason,
+            "held_at": None if self.held_at is None else to_text(self.held_at),
+            "until": None if self.until is None else to_text(self.until),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Hold:
+        """Read a document. Its being there is what counts: without a moment it holds for ever. Raises DamagedData."""
+        _require_format(document)
+        return cls(
+            backup_id=_text(document, "backup_id"),
+            reason=str(document.get("reason", "")),
+            held_at=_moment_or_none(document, "held_at"),
+            until=_moment_or_none(document, "until"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What is left of a backup that expired: that it is not usable any more, when and why, and what it was.
+
+    ``labels`` are those it had: a partition whose backup expired had one. ``stored_bytes`` is what its manifest said.
+    """
+
+    backup_id: str
+    expired_at: datetime | None
+    as_of: datetime | None = None
+    stored_bytes: int = 0
+    reasons: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, without its MAC."""
+        return {
+            "format": FORMAT,
+            "backup_id": self.backup_id,
+            "expired_at": None if self.expired_at is None else to_text(self.expired_at),
+            "as_of": None if self.as_of is None else to_text(self.as_of),
+            "stored_bytes": self.stored_bytes,
+            "reasons": list(self.reasons),
+            "labels": [label.to_json() for label in self.labels],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Tombstone:
+        """Read a document; all but its being there may be missing. Raises DamagedData."""
+        _require_format(document)
+        reasons, labels = document.get("reasons", []), document.get("labels", [])
+        stored_bytes = document.get("stored_bytes", 0)
+        if not isinstance(reasons, list) or not isinstance(labels, list):
+            raise DamagedData("the tombstone's reasons or labels are none")
+        if isinstance(stored_bytes, bool) or not isinstance(stored_bytes, int) or stored_bytes < 0:
+            raise DamagedData("the tombstone's stored_bytes is not a number")
+        if not all(isinstance(label, Mapping) for label in labels):
+            raise DamagedData("the tombstone's labels are none")
+        return cls(
+            backup_id=_text(document, "backup_id"),
+            expired_at=_moment_or_none(document, "expired_at"),
+            as_of=_moment_or_none(document, "as_of"),
+            stored_bytes=stored_bytes,
+            reasons=tuple(str(reason) for reason in reasons),
+            labels=tuple(Label.from_json(label) for label in labels),
+        )
+
+
+def _moment_or_none(document: Mapping[str, Any], name: str) -> datetime | None:
+    value = document.get(name)
+    return None if value is None else from_text(value)
 
 
 def _require_format(document: Mapping[str, Any]) -> None:

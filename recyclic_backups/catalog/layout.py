@@ -54,6 +54,14 @@ def moment_of_check(name: str) -> datetime | None:
         return None
 
 
+def backup_id_of_manifest(name: str) -> str | None:
+    """The backup whose manifest has that storage name; None for a name that no manifest has."""
+    folder, _, file = name.rpartition("/")
+    folder, _, backup_id = folder.rpartition("/")
+    is_one = file == "manifest.json" and folder.endswith("/backups") and BACKUP_ID.fullmatch(backup_id)
+    return backup_id if is_one else None
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one database's objects."""
@@ -95,13 +103,23 @@ class Layout:
         """The label of one tier's partition."""
         return f"{self.labels}/{tier}/{partition}.json"
 
+    @property
+    def holds(self) -> str:
+        """The folder of all holds."""
+        return f"{self.root}/holds"
+
     def hold(self, backup_id: str) -> str:
         """The document that keeps a backup from expiring."""
-        return f"{self.root}/holds/{backup_id}.json"
+        return f"{self.holds}/{backup_id}.json"
+
+    @property
+    def tombstones(self) -> str:
+        """The folder of all tombstones."""
+        return f"{self.root}/tombstones"
 
     def tombstone(self, backup_id: str) -> str:
         """The document after which a backup is not usable any more."""
-        return f"{self.root}/tombstones/{backup_id}.json"
+        return f"{self.tombstones}/{backup_id}.json"
 
     @property
     def attempts(self) -> str:

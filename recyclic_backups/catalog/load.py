@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
@@ -29,8 +29,19 @@ def load_catalog(repository: Repository) -> Catalog:
     names = [item.name for item in repository.store.list(f"{layout.root}/")]
     reading = _Reading(repository)
 
-    tombstones = frozenset(_stems(names, f"{layout.root}/tombstones/"))
-    held = frozenset(_stems(names, f"{layout.root}/holds/"))
+    tombstones = frozenset(_stems(names, f"{layout.tombstones}/"))
+    # Their being there is what counts: one that cannot be read still buries, or holds for ever. What is wrong with
+    # it, find_forged() tells.
+    expired = [
+        found
+        for backup_id in sorted(tombstones)
+        if (found := reading.quietly(layout.tombstone(backup_id), Tombstone.from_json)) is not None
+    ]
+    holds = {
+        backup_id: reading.quietly(layout.hold(backup_id), Hold.from_json)
+        or Hold(backup_id, "its document cannot be read", held_at=None, until=None)
+        for backup_id in _stems(names, f"{layout.holds}/")
+    }
     manifests: dict[str, Manifest] = {}
     checks: dict[str, list[Check]] = defaultdict(list)
     labels: dict[tuple[Tier, str], Label] = {}
@@ -59,6 +70,10 @@ def load_catalog(repository: Repository) -> Catalog:
             case _:
                 pass
 
+    for tombstone in expired:
+        for label in tombstone.labels:
+            if label.backup_id in tombstones:
+                labels.setdefault((label.tier, label.partition), label)
     labels_of: dict[str, list[Label]] = defaultdict(list)
     for (tier, partition), label in sorted(labels.items()):
         if label.backup_id in tombstones:
@@ -78,12 +93,12 @@ def load_catalog(repository: Repository) -> Catalog:
             manifest=manifest,
             labels=tuple(labels_of[backup_id]),
             checks=tuple(sorted(checks[backup_id], key=lambda check: check.checked_at)),
-            held=backup_id in held,
+            hold=holds.get(backup_id),
         )
         for backup_id, manifest in manifests.items()
     )
     newest_first = tuple(sorted(backups, key=lambda backup: (backup.as_of, backup.backup_id), reverse=True))
-    return Catalog(newest_first, labels, tuple(reading.damage), tombstones)
+    return Catalog(newest_first, labels, tuple(reading.damage), tombstones, tuple(expired))
 
 
 class _Reading:
@@ -103,6 +118,13 @@ class _Reading:
             self.damage.append(Damage(name, error.message))
             return None
 
+    def quietly(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
+        """The same for a document that says enough by being there."""
+        known = len(self.damage)
+        found = self.document(name, parse)
+        del self.damage[known:]
+        return found
+
 
 def _stems(names: Iterable[str], folder: str) -> Iterable[str]:
     for name in names:
@@ -117,9 +139,21 @@ def require_authentic(repository: Repository, backup: Backup) -> None:
     Raises DamagedData naming the document that was edited, NoUsableKey when its key cannot be opened. Documents of
     a backup taken without encryption have a SHA-256 instead, which tells damage but not forgery.
     """
+    require_authentic_labels(repository, backup)
+    require_authentic_content(repository, backup)
+
+
+def require_authentic_labels(repository: Repository, backup: Backup) -> None:
+    """The labels' part of :func:`require_authentic`: whether partitions point at it by our hand."""
+    for label in backup.labels:
+        name = repository.layout.label(label.tier, label.partition)
+        _require_unedited(repository, backup.manifest, decode(repository.store.get(name), name), name)
+
+
+def require_authentic_content(repository: Repository, backup: Backup) -> None:
+    """The part of :func:`require_authentic` about what the backup is: its manifest and its checks."""
     layout = repository.layout
-    names = [layout.label(label.tier, label.partition) for label in backup.labels]
-    names += [item.name for item in repository.store.list(f"{layout.backup(backup.backup_id)}/checks/")]
+    names = [item.name for item in repository.store.list(f"{layout.backup(backup.backup_id)}/checks/")]
     _require_unedited(
         repository, backup.manifest, backup.manifest.document, layout.manifest(backup.backup_id)
     )

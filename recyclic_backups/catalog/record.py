@@ -1,4 +1,4 @@
-"""Write what the catalog consists of: manifests, labels, checks. Each is one atomic, durable write.
+"""Write what the catalog consists of: manifests, labels, checks, holds, tombstones. Each is one atomic, durable write.
 
 Every document of an encrypted backup carries a MAC under that backup's own data key, whatever the settings
 say by then: switching encryption off later must not make older documents forgeable. Those of a backup that is
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import moment_of_check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
@@ -61,6 +61,20 @@ def record_check(repository: Repository, check: Check, manifest: Manifest) -> No
             continue
         return
     raise ObjectExists(f"others keep adding checks to {check.backup_id}", "try again later", retryable=True)
+
+
+def record_hold(repository: Repository, hold: Hold, manifest: Manifest) -> None:
+    """Keep a backup from expiring, in place of the hold it had. Raises NoUsableKey, StorageError."""
+    name = repository.layout.hold(hold.backup_id)
+    document = _signed(repository, hold.to_json(), name, manifest)
+    repository.store.replace(name, envelope_document.encode(document))
+
+
+def record_tombstone(repository: Repository, tombstone: Tombstone, manifest: Manifest) -> None:
+    """Make a backup unusable, before anything of it is deleted. Raises ObjectExists, NoUsableKey, StorageError."""
+    name = repository.layout.tombstone(tombstone.backup_id)
+    document = _signed(repository, tombstone.to_json(), name, manifest)
+    repository.store.create(name, envelope_document.encode(document))
 
 
 def _signed(

@@ -23,8 +23,10 @@ ORPHAN_AGE = timedelta(hours=48)
 """Longer than any backup takes, and than clocks of two machines differ."""
 
 
-def sweep(repository: Repository, system_identifier: str, now: datetime) -> list[str]:
+def sweep(repository: Repository, system_identifier: str | None, now: datetime) -> list[str]:
     """Remove orphans of the repository's database; returns their names. The caller holds the server's backup lock.
+
+    ``system_identifier`` is that server's; None where there is no server, and then age alone decides.
 
     Raises StorageError; what was removed until then stays removed.
     """
@@ -57,7 +59,7 @@ def sweep(repository: Repository, system_identifier: str, now: datetime) -> list
     return [*discarded, *removed]
 
 
-def _dead_attempts(repository: Repository, system_identifier: str, now: datetime) -> Iterable[str]:
+def _dead_attempts(repository: Repository, system_identifier: str | None, now: datetime) -> Iterable[str]:
     """Ids of announced attempts whose process is known to be gone."""
     layout, store = repository.layout, repository.store
     for item in list(store.list(f"{layout.attempts}/")):
@@ -66,7 +68,8 @@ def _dead_attempts(repository: Repository, system_identifier: str, now: datetime
             owner = decode(store.get(item.name), item.name).get("system_identifier")
         except (DamagedData, ObjectMissing):
             owner = None  # not readable: age decides
-        if BACKUP_ID.fullmatch(backup_id) and (owner == system_identifier or _all_old([item], now)):
+        ours = owner is not None and owner == system_identifier
+        if BACKUP_ID.fullmatch(backup_id) and (ours or _all_old([item], now)):
             yield backup_id
 
 

@@ -1,0 +1,1 @@
+"""Retention: what stays and why (pure), what leaves, and what is held."""

@@ -1,0 +1,47 @@
+"""Hold a backup back from expiring, and let go of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.documents import Hold
+from recyclic_backups.catalog.record import record_hold
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import Refused, UsageError
+
+
+def hold(repository: Repository, backup: Backup, reason: str, until: datetime, now: datetime) -> Hold:
+    """Keep a backup from expiring before ``until``; holding it again extends the hold.
+
+    No lock is taken, so that a backup can be held at any time: `expire` looks for a hold again after it announced
+    a deletion and before it deletes, and this looks for that announcement after it wrote the hold. One of the two
+    sees the other.
+
+    Raises UsageError for an ``until`` that is over or an empty reason, Refused when the present hold is longer or the
+    backup is expiring at this moment, NoUsableKey, StorageError.
+    """
+    if not reason.strip():
+        raise UsageError("a hold needs a reason", "somebody will ask one day why it is there")
+    if until <= now:
+        raise UsageError("the end of the hold is over already", "--until is the last day of the hold")
+    present = backup.hold
+    if present is not None and (present.until is None or present.until > until):
+        raise Refused(
+            f"backup {backup.backup_id} is held for longer than that already",
+            f"see: recyclic-backups show {backup.backup_id}; release it first to shorten the hold",
+        )
+    made = Hold(backup.backup_id, reason.strip(), held_at=now, until=until)
+    record_hold(repository, made, backup.manifest)
+    if any(True for _ in repository.store.list(repository.layout.tombstone(backup.backup_id))):
+        repository.store.delete(repository.layout.hold(backup.backup_id))
+        raise Refused(
+            f"backup {backup.backup_id} is expiring at this moment", "see what is left: recyclic-backups list"
+        )
+    return made
+
+
+def release(repository: Repository, backup: Backup) -> bool:
+    """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError."""
+    repository.store.delete(repository.layout.hold(backup.backup_id))
+    return backup.hold is not None

@@ -1,0 +1,350 @@
+"""What stays, what leaves, and why. Pure: the same catalog, settings and moment give the same plan.
+
+A backup stays for any one reason and leaves when there is none. The rules, in the words of docs/retention.md:
+
+- The last N partitions of each tier that have a good backup keep it; one backup in several counts once.
+- The newest good backups (RETENTION_MINIMUM), the newest proven one and what is held stay.
+- Without a label a backup stays seven days. Unverified and damaged ones stay as long as good ones of their partition
+  would and are never counted; nothing leaves that has no newer good backup.
+- What is older than RETENTION_MAX_DAYS leaves whatever tier or proof it has, but not the newest good ones and not what
+  is held.
+
+**When backups stop, expiry stops.** Places in a tier are only taken by newer good backups. The seven days pass by the
+clock of the newest good backup. RETENTION_MAX_DAYS and the ends of holds count only while backups are steady: at
+least RETENTION_MINIMUM good ones in the last thirty days. So a clock that jumped years ahead removes nothing.
+
+**A plan can be carried out in any order, stopped and made again**: no reason to stay depends on a backup that leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.layout import backup_id_of_manifest
+from recyclic_backups.errors import UsageError
+from recyclic_backups.retention.wording import Code, Locale, Sentence, say
+from recyclic_backups.tiers import Calendar, Tier
+
+UNLABELLED = timedelta(days=7)
+"""How long a backup without a label stays: time to notice that the one that took its place is worse."""
+
+NOTICE = timedelta(days=30)
+"""How long before RETENTION_MAX_DAYS takes a backup it is warned of; how long an adopted one has at least."""
+
+STEADY = timedelta(days=30)
+"""In this stretch before now RETENTION_MINIMUM good backups prove that the clock and the backups are running."""
+
+# Clocks of machines differ a little: only more than this is the future.
+_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many distinct backups each tier keeps, and the bounds around them."""
+
+    daily: int = 7
+    weekly: int = 4
+    monthly: int = 12
+    checkpoint: int = 5
+    minimum: int = 3
+    max_days: int = 400
+
+
+class Action(StrEnum):
+    """What becomes of a backup."""
+
+    KEEP = "keep"
+    EXPIRE = "expire"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one backup, with all reasons. ``backup`` is None where its manifest cannot be trusted."""
+
+    backup_id: str
+    action: Action
+    reasons: tuple[Sentence, ...]
+    backup: Backup | None = None
+
+    def texts(self, locale: Locale = "en") -> tuple[str, ...]:
+        """The reasons in a language."""
+        return tuple(reason.text(locale) for reason in self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryPlan:
+    """A decision on every backup, newest first; what to know before it is carried out, and what needs somebody.
+
+    ``incidents`` are promises that retention could not keep: somebody has to act.
+    """
+
+    decisions: tuple[Decision, ...]
+    warnings: tuple[Sentence, ...] = ()
+    incidents: tuple[Sentence, ...] = ()
+
+    @property
+    def kept(self) -> list[Decision]:
+        """What stays."""
+        return [decision for decision in self.decisions if decision.action is Action.KEEP]
+
+    @property
+    def expiring(self) -> list[Decision]:
+        """What leaves."""
+        return [decision for decision in self.decisions if decision.action is Action.EXPIRE]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """For reports: ``[{backup_id, action, reasons}]``."""
+        return [
+            {"backup_id": each.backup_id, "action": each.action.value, "reasons": list(each.texts())}
+            for each in self.decisions
+        ]
+
+
+def plan(catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> ExpiryPlan:
+    """Decide on every backup of the catalog. ``now`` is aware.
+
+    Backups named in ``catalog.damage`` because their manifest is missing or cannot be trusted stay, and count nowhere.
+    """
+    return _Planning(catalog, retention, calendar, now).plan()
+
+
+def expires_for_age_at(backup: Backup, retention: Retention) -> datetime:
+    """When RETENTION_MAX_DAYS takes a backup: from then on if ``now`` is later.
+
+    An adopted backup may be older than that on its first day; it gets the notice that every other one has.
+    """
+    ceiling_at = backup.as_of + timedelta(days=retention.max_days)
+    if backup.manifest.source == "adopted":
+        return max(ceiling_at, backup.manifest.taken_at + NOTICE)
+    return ceiling_at
+
+
+def _places_of(tier: Tier, retention: Retention) -> int:
+    """How many distinct backups of a tier are kept."""
+    counts = {
+        Tier.DAILY: retention.daily,
+        Tier.WEEKLY: retention.weekly,
+        Tier.MONTHLY: retention.monthly,
+        Tier.CHECKPOINT: retention.checkpoint,
+    }
+    return counts[tier]
+
+
+class _Planning:
+    """One plan in the making: reasons to stay and reasons to leave, collected rule by rule."""
+
+    def __init__(self, catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> None:
+        self.catalog, self.retention, self.calendar, self.now = catalog, retention, calendar, now
+        self.stays: dict[str, list[Sentence]] = {backup.backup_id: [] for backup in catalog}
+        self.leaves: dict[str, list[Sentence]] = {backup.backup_id: [] for backup in catalog}
+        self.future = {backup.backup_id for backup in catalog if self._is_of_the_future(backup)}
+        self.present = [backup for backup in catalog if backup.backup_id not in self.future]
+        self.good = [backup for backup in self.present if backup.good]
+        recent = [backup for backup in self.good if now - backup.as_of <= STEADY]
+        self.steady = len(recent) >= retention.minimum
+
+    def plan(self) -> ExpiryPlan:
+        """Apply every rule; a backup without any reason to stay leaves."""
+        self._keep_what_no_rule_may_take()
+        too_old = {each.backup_id for each in self.present if self._is_past_ceiling(each)}
+        sacred = {backup_id for backup_id, reasons in self.stays.items() if reasons}
+        taken = too_old - sacred if self.steady else set()
+        for backup in self.present:
+            if backup.backup_id in taken:
+                self._leave(backup, say(Code.CEILING, days=self.retention.max_days))
+        rest = [backup for backup in self.present if backup.backup_id not in taken]
+        self._keep_newest_proven(rest)
+        for tier in Tier:
+            self._keep_tier(tier, rest)
+        self._judge_unlabelled(rest)
+        for backup in self.present:
+            self._tell_damage(backup)
+        decisions = tuple(self._decision(backup) for backup in self.catalog)
+        warnings = [*self._ceiling_warnings(too_old, sacred), *self._damage_warnings(decisions)]
+        return ExpiryPlan(
+            decisions=(*decisions, *self._untrusted()),
+            warnings=tuple(warnings),
+            incidents=tuple(self._incidents(too_old - sacred)),
+        )
+
+    # What stays whatever its age
+
+    def _keep_what_no_rule_may_take(self) -> None:
+        for backup in self.catalog:
+            if backup.backup_id in self.future:
+                self._keep(backup, say(Code.FUTURE, date=self._date(backup.as_of)))
+            self._keep_held(backup)
+        for backup in self.present:
+            if not self.good:
+                self._keep(backup, say(Code.NO_GOOD))
+            elif not backup.good and backup.as_of >= self.good[0].as_of:
+                self._keep(backup, say(Code.NOT_REPLACED))
+        for number, backup in enumerate(self.good[: max(self.retention.minimum, 1)]):
+            if number == 0:
+                self._keep(backup, say(Code.NEWEST_GOOD))
+            if self.retention.minimum > 1:
+                self._keep(backup, say(Code.MINIMUM, count=self.retention.minimum))
+
+    def _keep_held(self, backup: Backup) -> None:
+        hold = backup.hold
+        # Only while backups are steady can the clock be believed that a hold is over.
+        if hold is None or (self.steady and not hold.holds(self.now)):
+            return
+        if hold.until is None:
+            self._keep(backup, say(Code.HELD_FOR_EVER, reason=hold.reason))
+        else:
+            self._keep(backup, say(Code.HELD, until=self._date(hold.until), reason=hold.reason))
+
+    # What stays for its place
+
+    def _keep_newest_proven(self, rest: Iterable[Backup]) -> None:
+        proven = next((backup for backup in rest if backup.good and backup.proven_at is not None), None)
+        if proven is not None:
+            self._keep(proven, say(Code.NEWEST_PROVEN))
+
+    def _keep_tier(self, tier: Tier, rest: Iterable[Backup]) -> None:
+        """The newest partitions with a good backup, until enough distinct ones are counted."""
+        places = sorted(
+            ((place, backup) for backup in rest for place in self._places(tier, backup)),
+            key=lambda entry: (entry[0], entry[1].as_of),
+            reverse=True,
+        )
+        count = _places_of(tier, self.retention)
+        counted: list[str] = []
+        for place, backup in places:
+            label = {} if tier is Tier.CHECKPOINT else {"tier": tier, "partition": place}
+            checkpoint = tier is Tier.CHECKPOINT
+            if not backup.good and len(counted) < count:
+                code = Code.CHECKPOINT_NOT_COUNTED if checkpoint else Code.TIER_NOT_COUNTED
+                self._keep(backup, say(code, **label))
+            elif backup.backup_id in counted:
+                self._keep(backup, say(Code.TIER_SHARED, **label))
+            elif len(counted) < count:
+                counted.append(backup.backup_id)
+                code = Code.CHECKPOINT_KEPT if checkpoint else Code.TIER_KEPT
+                self._keep(backup, say(code, **label, number=len(counted), count=count))
+            else:
+                code = Code.CHECKPOINT_OVER if checkpoint else Code.TIER_OVER
+                self._leave(backup, say(code, **label, count=count))
+
+    def _places(self, tier: Tier, backup: Backup) -> list[str]:
+        """The partitions of a tier that a backup has; of checkpoints, which have none, its own moment."""
+        labels = [label for label in backup.labels if label.tier is tier]
+        if not tier.has_calendar:
+            is_one = bool(labels) or backup.manifest.tier is tier
+            return [backup.as_of.isoformat()] if is_one else []
+        places = []
+        for label in labels:
+            try:
+                self.calendar.window(tier, label.partition)
+            except UsageError:
+                self._keep(backup, say(Code.UNKNOWN_PARTITION, tier=tier, partition=label.partition))
+            else:
+                places.append(label.partition)
+        return places
+
+    def _judge_unlabelled(self, rest: Iterable[Backup]) -> None:
+        for backup in rest:
+            if backup.labels or backup.manifest.tier is Tier.CHECKPOINT or not self.good:
+                continue
+            since = self._unlabelled_since(backup)
+            date = self._date(since)
+            # By the clock of the newest good backup: when backups stop, the seven days stop.
+            if self.good[0].as_of - since > UNLABELLED:
+                self._leave(backup, say(Code.UNLABELLED_OVER, since=date, days=UNLABELLED.days))
+            else:
+                self._keep(
+                    backup, say(Code.UNLABELLED_WAITS, since=date, until=self._date(since + UNLABELLED))
+                )
+
+    def _unlabelled_since(self, backup: Backup) -> datetime:
+        """When it lost its partition to another, or when it was taken (adopted); what is of the future is not asked."""
+        manifest = backup.manifest
+        moments = [manifest.taken_at]
+        label = self.catalog.labels.get((manifest.tier, manifest.partition))
+        if label is not None:
+            moments.append(label.labelled_at)
+        return max((moment for moment in moments if moment <= self.now + _SKEW), default=backup.as_of)
+
+    # What is said
+
+    def _decision(self, backup: Backup) -> Decision:
+        stays, leaves = self.stays[backup.backup_id], self.leaves[backup.backup_id]
+        if stays or not leaves:
+            return Decision(backup.backup_id, Action.KEEP, tuple(stays), backup)
+        return Decision(backup.backup_id, Action.EXPIRE, tuple(leaves), backup)
+
+    def _untrusted(self) -> Iterable[Decision]:
+        known = {backup.backup_id for backup in self.catalog}
+        for damage in self.catalog.damage:
+            backup_id = backup_id_of_manifest(damage.name)
+            if backup_id is not None and backup_id not in known:
+                known.add(backup_id)
+                reason = say(Code.UNTRUSTED, problem=damage.problem)
+                yield Decision(backup_id, Action.KEEP, (reason,))
+
+    def _tell_damage(self, backup: Backup) -> None:
+        if backup.known_damaged:
+            check = max((each for each in backup.checks if not each.passed), key=lambda each: each.checked_at)
+            problem = "; ".join(check.reasons) or "?"
+            self._leave(backup, say(Code.DAMAGED, date=self._date(check.checked_at), problem=problem))
+        elif not backup.good:
+            self._leave(backup, say(Code.UNVERIFIED))
+
+    def _damage_warnings(self, decisions: Iterable[Decision]) -> Iterable[Sentence]:
+        for decision in decisions:
+            if decision.action is Action.EXPIRE and decision.backup and decision.backup.known_damaged:
+                yield say(Code.DAMAGED_LEAVES, backup_id=decision.backup_id, why=decision.reasons)
+
+    def _ceiling_warnings(self, too_old: set[str], sacred: set[str]) -> Iterable[Sentence]:
+        newest_good = self.good[0].backup_id if self.good else None
+        for backup in self.present:
+            backup_id, why = backup.backup_id, tuple(self.stays[backup.backup_id])
+            ends_at = expires_for_age_at(backup, self.retention)
+            days = self.retention.max_days
+            if backup_id in too_old & sacred and backup_id != newest_good:
+                yield say(Code.CEILING_PASSED, backup_id=backup_id, days=days, why=why)
+            elif why and backup_id not in too_old | sacred and ends_at - self.now <= NOTICE:
+                date = self._date(ends_at)
+                yield say(Code.CEILING_SOON, backup_id=backup_id, days=days, date=date, why=why)
+
+    def _incidents(self, takable: set[str]) -> Iterable[Sentence]:
+        days = self.retention.max_days
+        if self.catalog.backups and not any(backup.good for backup in self.catalog):
+            yield say(Code.NO_GOOD_BACKUP, number=len(self.catalog))
+        if self.good and self._is_past_ceiling(self.good[0]):
+            yield say(Code.NEWEST_PAST_CEILING, backup_id=self.good[0].backup_id, days=days)
+        if takable and not self.steady:
+            count, window = self.retention.minimum, STEADY.days
+            yield say(Code.CEILING_SUSPENDED, number=len(takable), days=days, count=count, window=window)
+
+    def _keep(self, backup: Backup, reason: Sentence) -> None:
+        self.stays[backup.backup_id].append(reason)
+
+    def _leave(self, backup: Backup, reason: Sentence) -> None:
+        self.leaves[backup.backup_id].append(reason)
+
+    def _is_past_ceiling(self, backup: Backup) -> bool:
+        return self.now > expires_for_age_at(backup, self.retention)
+
+    def _is_of_the_future(self, backup: Backup) -> bool:
+        """Its moment, or a partition it is labelled for: it must not push out what is of the present."""
+        if backup.as_of > self.now + _SKEW:
+            return True
+        for label in backup.labels:
+            if label.tier.has_calendar:
+                try:
+                    begins_at = self.calendar.window(label.tier, label.partition).start_at
+                except UsageError:
+                    continue
+                if begins_at > self.now + _SKEW:
+                    return True
+        return False
+
+    def _date(self, moment: datetime) -> str:
+        return moment.astimezone(self.calendar.timezone).date().isoformat()

@@ -1,0 +1,208 @@
+"""The monthly retention review: what is kept and why, what left and when, what the law asks, what leaves next. Pure.
+
+Markdown in English or French, for the person who answers for the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Tombstone
+from recyclic_backups.quantities import human_bytes
+from recyclic_backups.retention.forecast import departures
+from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
+from recyclic_backups.retention.wording import Locale, tier_name
+from recyclic_backups.tiers import Calendar, Tier
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    "title": ("Retention review: {database}", "Revue de conservation : {database}"),
+    "made": ("Of {date} ({timezone}).", "Du {date} ({timezone})."),
+    "summary": (
+        "{count} backups, {size}; {good} verified, {proven} proven by a restore, {held} held. "
+        "The oldest is of {oldest}, the newest of {newest}.",
+        "{count} sauvegardes, {size} ; {good} vérifiées, {proven} prouvées par une restauration, {held} retenues. "
+        "La plus ancienne est du {oldest}, la plus récente du {newest}.",
+    ),
+    "nothing": ("There is no backup.", "Il n'y a aucune sauvegarde."),
+    "rules": (
+        "Kept are {daily} daily, {weekly} weekly, {monthly} monthly backups and {checkpoint} checkpoints; never fewer "
+        "than {minimum} good ones; nothing older than {max_days} days but what is held or irreplaceable.",
+        "Sont gardées {daily} sauvegardes quotidiennes, {weekly} hebdomadaires, {monthly} mensuelles et {checkpoint} "
+        "points de contrôle ; jamais moins de {minimum} valides ; rien de plus de {max_days} jours, sauf ce qui est "
+        "retenu ou irremplaçable.",
+    ),
+    "incidents": ("Needs somebody", "Demande une intervention"),
+    "warnings": ("To know", "À savoir"),
+    "kept": ("What is kept, and why", "Ce qui est gardé, et pourquoi"),
+    "head kept": (
+        "| Content of | Backup | Tiers | Size | Why | Not beyond |",
+        "| Contenu du | Sauvegarde | Niveaux | Taille | Pourquoi | Pas au-delà du |",
+    ),
+    "left": ("What left in the last {days} days", "Ce qui est parti ces {days} derniers jours"),
+    "head left": (
+        "| Left on | Content of | Backup | Size | Why |",
+        "| Partie le | Contenu du | Sauvegarde | Taille | Pourquoi |",
+    ),
+    "none": ("Nothing.", "Rien."),
+    "next": ("What leaves next", "Ce qui part ensuite"),
+    "if": (
+        "If every backup of the next {days} days is good. When backups fail, nothing leaves.",
+        "Si chaque sauvegarde des {days} prochains jours est valide. Quand les sauvegardes échouent, rien ne part.",
+    ),
+    "head next": ("| On | Backup | Why |", "| Le | Sauvegarde | Pourquoi |"),
+    "law": ("What the GDPR says", "Ce que dit le RGPD"),
+    "gdpr": (
+        "Personal data may be kept no longer than their purpose needs (article 5(1)(e)), so copies in backups must "
+        "have an end too: here it is {max_days} days at the latest. What a member asked to have erased (article 17) "
+        "leaves the backups with them by that day, and must be erased again after a restore of an older one; until "
+        "then article 32 asks for encryption and for the ability to restore.",
+        "Les données personnelles ne sont pas conservées plus longtemps que leur finalité ne l'exige (article 5, "
+        "paragraphe 1, point e) ; leurs copies dans les sauvegardes doivent donc avoir une fin : ici {max_days} jours "
+        "au plus tard. Ce dont un membre a demandé l'effacement (article 17) quitte les sauvegardes avec elles avant "
+        "ce terme, et doit être effacé de nouveau après la restauration d'une plus ancienne ; d'ici là, l'article 32 "
+        "demande le chiffrement et la capacité de restaurer.",
+    ),
+    "unreadable": ("not readable", "illisible"),
+}
+
+
+def review(
+    catalog: Catalog,
+    retention: Retention,
+    calendar: Calendar,
+    now: datetime,
+    *,
+    database: str,
+    locale: Locale = "en",
+    past_days: int = 31,
+    coming_days: int = 31,
+) -> str:
+    """The review of a database's catalog as Markdown. ``now`` is aware; dates are those of the calendar's zone."""
+    return _Review(catalog, retention, calendar, now, locale).markdown(database, past_days, coming_days)
+
+
+class _Review:
+    """One review in one language."""
+
+    def __init__(
+        self, catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime, locale: Locale
+    ) -> None:
+        self.catalog, self.retention, self.calendar, self.now = catalog, retention, calendar, now
+        self.locale: Locale = locale
+        self.plan = plan(catalog, retention, calendar, now)
+
+    def markdown(self, database: str, past_days: int, coming_days: int) -> str:
+        """All of it, in the order in which somebody reads who has one minute."""
+        parts = [
+            f"# {self.text('title', database=_cell(database))}",
+            self.text("made", date=self.date(self.now), timezone=self.calendar.timezone.key),
+            self.summary(),
+            self.text("rules", **{name: getattr(self.retention, name) for name in self.retention.__slots__}),
+        ]
+        for name, sentences in (("incidents", self.plan.incidents), ("warnings", self.plan.warnings)):
+            if sentences:
+                lines = [f"- {sentence.text(self.locale)}" for sentence in sentences]
+                parts += [f"## {self.text(name)}", "\n".join(lines)]
+        parts += [f"## {self.text('kept')}", self.kept()]
+        parts += [f"## {self.text('left', days=past_days)}", self.left(past_days)]
+        parts += [f"## {self.text('next')}", self.text("if", days=coming_days), self.next(coming_days)]
+        parts += [f"## {self.text('law')}", self.text("gdpr", max_days=self.retention.max_days)]
+        return "\n\n".join(parts) + "\n"
+
+    def summary(self) -> str:
+        """Counts and sizes, or that there is nothing."""
+        backups = self.catalog.backups
+        if not backups:
+            return self.text("nothing")
+        return self.text(
+            "summary",
+            count=len(backups),
+            size=human_bytes(sum(backup.manifest.stored_bytes for backup in backups)),
+            good=sum(backup.good for backup in backups),
+            proven=sum(backup.proven_at is not None for backup in backups),
+            held=sum(backup.is_held(self.now) for backup in backups),
+            oldest=self.date(backups[-1].as_of),
+            newest=self.date(backups[0].as_of),
+        )
+
+    def kept(self) -> str:
+        """A row for each backup that stays."""
+        return self.table("head kept", (self.kept_row(decision) for decision in self.plan.kept))
+
+    def kept_row(self, decision: Decision) -> list[str]:
+        """Its cells; of one whose manifest cannot be trusted there is nothing to tell but that."""
+        backup = decision.backup
+        why = "; ".join(decision.texts(self.locale))
+        if backup is None:
+            return [self.text("unreadable"), decision.backup_id, "-", "-", why, "-"]
+        ends_at = expires_for_age_at(backup, self.retention)
+        size = human_bytes(backup.manifest.stored_bytes)
+        return [
+            self.date(backup.as_of),
+            decision.backup_id,
+            self.tiers(backup),
+            size,
+            why,
+            self.date(ends_at),
+        ]
+
+    def left(self, days: int) -> str:
+        """A row for each tombstone of the last days, the newest first."""
+        since = self.now - timedelta(days=days)
+        gone = [
+            (each.expired_at, each)
+            for each in self.catalog.expired
+            if each.expired_at is not None and since <= each.expired_at
+        ]
+        newest_first = sorted(gone, key=lambda entry: (entry[0], entry[1].backup_id), reverse=True)
+        return self.table("head left", (self.left_row(at, tombstone) for at, tombstone in newest_first))
+
+    def left_row(self, expired_at: datetime, tombstone: Tombstone) -> list[str]:
+        """Its cells. The reasons are those written down when it left, in English."""
+        as_of = "-" if tombstone.as_of is None else self.date(tombstone.as_of)
+        size = human_bytes(tombstone.stored_bytes)
+        return [self.date(expired_at), as_of, tombstone.backup_id, size, "; ".join(tombstone.reasons) or "-"]
+
+    def next(self, days: int) -> str:
+        """A row for each departure to come."""
+        coming = departures(self.catalog, self.retention, self.calendar, self.now, days=days)
+        return self.table(
+            "head next",
+            (
+                [
+                    each.day.isoformat(),
+                    each.backup_id,
+                    "; ".join(why.text(self.locale) for why in each.reasons),
+                ]
+                for each in coming
+            ),
+        )
+
+    def tiers(self, backup: Backup) -> str:
+        """The names of its tiers."""
+        return ", ".join(tier_name(tier, self.locale) for tier in Tier if tier in backup.tiers) or "-"
+
+    def table(self, head: str, rows: Iterable[Sequence[str]]) -> str:
+        """A Markdown table, or that there is nothing in it."""
+        header = self.text(head)
+        lines = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+        if not lines:
+            return self.text("none")
+        return "\n".join([header, "|---" * (header.count("|") - 1) + "|", *lines])
+
+    def text(self, name: str, **values: object) -> str:
+        """One of the fixed texts."""
+        return _TEXTS[name][1 if self.locale == "fr" else 0].format(**values)
+
+    def date(self, moment: datetime) -> str:
+        """The day on the operator's calendar."""
+        return moment.astimezone(self.calendar.timezone).date().isoformat()
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside its cell, whatever somebody wrote as the reason of a hold."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

@@ -1,0 +1,201 @@
+"""The sentences of retention, in English and French: why a backup stays or leaves, what to worry about. Pure.
+
+A decision carries what it was made of, not a text: the command line, a report and a mail may say it in another
+language each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from recyclic_backups.tiers import Tier
+
+Locale = Literal["en", "fr"]
+
+
+class Code(StrEnum):
+    """What a sentence says; its words are in :data:`WORDS`."""
+
+    TIER_KEPT = "tier kept"
+    TIER_SHARED = "tier shared"
+    TIER_NOT_COUNTED = "tier not counted"
+    CHECKPOINT_KEPT = "checkpoint kept"
+    CHECKPOINT_NOT_COUNTED = "checkpoint not counted"
+    UNLABELLED_WAITS = "unlabelled waits"
+    NEWEST_GOOD = "newest good"
+    NEWEST_PROVEN = "newest proven"
+    MINIMUM = "minimum"
+    HELD = "held"
+    HELD_FOR_EVER = "held for ever"
+    NOT_REPLACED = "not replaced"
+    NO_GOOD = "no good"
+    FUTURE = "future"
+    UNKNOWN_PARTITION = "unknown partition"
+    UNTRUSTED = "untrusted"
+
+    TIER_OVER = "tier over"
+    CHECKPOINT_OVER = "checkpoint over"
+    UNLABELLED_OVER = "unlabelled over"
+    CEILING = "ceiling"
+    DAMAGED = "damaged"
+    UNVERIFIED = "unverified"
+    DELETION_RESUMED = "deletion resumed"
+
+    CEILING_SOON = "ceiling soon"
+    CEILING_PASSED = "ceiling passed"
+    DAMAGED_LEAVES = "damaged leaves"
+
+    NEWEST_PAST_CEILING = "newest past ceiling"
+    CEILING_SUSPENDED = "ceiling suspended"
+    NO_GOOD_BACKUP = "no good backup"
+
+
+WORDS: Mapping[Code, tuple[str, str]] = {
+    Code.TIER_KEPT: ("{tier} {partition}, {number} of {count}", "{tier} {partition}, {number} sur {count}"),
+    Code.TIER_SHARED: ("also {tier} {partition}", "aussi {tier} {partition}"),
+    Code.TIER_NOT_COUNTED: (
+        "{tier} {partition}, not counted because it is not verified",
+        "{tier} {partition}, non comptée car non vérifiée",
+    ),
+    Code.CHECKPOINT_KEPT: ("checkpoint, {number} of {count}", "point de contrôle, {number} sur {count}"),
+    Code.CHECKPOINT_NOT_COUNTED: (
+        "checkpoint, not counted because it is not verified",
+        "point de contrôle, non compté car non vérifié",
+    ),
+    Code.UNLABELLED_WAITS: (
+        "without a label since {since}: stays until {until}",
+        "sans étiquette depuis le {since} : reste jusqu'au {until}",
+    ),
+    Code.NEWEST_GOOD: ("the newest good backup", "la sauvegarde valide la plus récente"),
+    Code.NEWEST_PROVEN: (
+        "the newest backup proven by a restore",
+        "la plus récente prouvée par une restauration",
+    ),
+    Code.MINIMUM: ("one of the {count} newest good backups", "l'une des {count} valides les plus récentes"),
+    Code.HELD: ("held until {until}: {reason}", "retenue jusqu'au {until} : {reason}"),
+    Code.HELD_FOR_EVER: ("held without an end: {reason}", "retenue sans limite : {reason}"),
+    Code.NOT_REPLACED: (
+        "there is no newer good backup to take its place",
+        "aucune sauvegarde valide plus récente ne la remplace",
+    ),
+    Code.NO_GOOD: (
+        "there is no good backup: nothing expires",
+        "il n'y a aucune sauvegarde valide : rien n'expire",
+    ),
+    Code.FUTURE: (
+        "it is of the future ({date}): a clock is or was wrong",
+        "elle est datée du futur ({date}) : une horloge est ou était fausse",
+    ),
+    Code.UNKNOWN_PARTITION: (
+        "its label {tier} {partition} is no partition",
+        "son étiquette {tier} {partition} n'est pas une période",
+    ),
+    Code.UNTRUSTED: (
+        "its documents cannot be trusted: {problem}",
+        "ses documents ne sont pas fiables : {problem}",
+    ),
+    Code.TIER_OVER: (
+        "{tier} {partition}: {count} newer ones are kept",
+        "{tier} {partition} : {count} plus récentes sont gardées",
+    ),
+    Code.CHECKPOINT_OVER: (
+        "checkpoint: {count} newer ones are kept",
+        "point de contrôle : {count} plus récents sont gardés",
+    ),
+    Code.UNLABELLED_OVER: (
+        "without a label since {since}, more than {days} days",
+        "sans étiquette depuis le {since}, plus de {days} jours",
+    ),
+    Code.CEILING: (
+        "its content is older than {days} days (RETENTION_MAX_DAYS)",
+        "son contenu a plus de {days} jours (RETENTION_MAX_DAYS)",
+    ),
+    Code.DAMAGED: ("found damaged on {date}: {problem}", "trouvée endommagée le {date} : {problem}"),
+    Code.UNVERIFIED: ("never verified", "jamais vérifiée"),
+    Code.DELETION_RESUMED: (
+        "its deletion had begun and was finished",
+        "sa suppression avait commencé et a été achevée",
+    ),
+    Code.CEILING_SOON: (
+        "{backup_id} reaches RETENTION_MAX_DAYS ({days} days) on {date} and leaves then, though it is kept now: "
+        "{why}; hold it, or take and prove a newer one",
+        "{backup_id} atteint RETENTION_MAX_DAYS ({days} jours) le {date} et part alors, bien que gardée "
+        "aujourd'hui : {why} ; retenez-la, ou prenez et prouvez-en une plus récente",
+    ),
+    Code.CEILING_PASSED: (
+        "{backup_id} is older than {days} days (RETENTION_MAX_DAYS) and stays: {why}",
+        "{backup_id} a plus de {days} jours (RETENTION_MAX_DAYS) et reste : {why}",
+    ),
+    Code.DAMAGED_LEAVES: (
+        "{backup_id} leaves damaged: what could still be read of it leaves with it ({why})",
+        "{backup_id} part endommagée : ce qui pouvait encore en être lu part avec elle ({why})",
+    ),
+    Code.NEWEST_PAST_CEILING: (
+        "the newest good backup, {backup_id}, is older than {days} days (RETENTION_MAX_DAYS); it stays because "
+        "there is no other: backups have stopped, or a clock is wrong",
+        "la sauvegarde valide la plus récente, {backup_id}, a plus de {days} jours (RETENTION_MAX_DAYS) ; elle "
+        "reste car il n'y en a pas d'autre : les sauvegardes ont cessé, ou une horloge est fausse",
+    ),
+    Code.CEILING_SUSPENDED: (
+        "{number} backups are older than {days} days (RETENTION_MAX_DAYS) and stay: fewer than {count} good "
+        "backups were taken in the last {window} days, so backups have stopped or a clock is wrong",
+        "{number} sauvegardes ont plus de {days} jours (RETENTION_MAX_DAYS) et restent : moins de {count} "
+        "sauvegardes valides ont été prises ces {window} derniers jours ; les sauvegardes ont cessé, ou une "
+        "horloge est fausse",
+    ),
+    Code.NO_GOOD_BACKUP: (
+        "none of the {number} backups is known to be good: nothing expires",
+        "aucune des {number} sauvegardes n'est connue comme valide : rien n'expire",
+    ),
+}
+"""Each sentence in English and French, with the names of its values in braces."""
+
+TIER_NAMES: Mapping[Tier, tuple[str, str]] = {
+    Tier.DAILY: ("daily", "quotidienne"),
+    Tier.WEEKLY: ("weekly", "hebdomadaire"),
+    Tier.MONTHLY: ("monthly", "mensuelle"),
+    Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One reason, warning or incident. Values are texts, numbers, tiers, and sentences (joined by ``;``)."""
+
+    code: Code
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, locale: Locale = "en") -> str:
+        """The sentence in a language."""
+        words = WORDS[self.code][_column(locale)]
+        return words.format(**{name: _worded(value, locale) for name, value in self.values.items()})
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def say(code: Code, **values: object) -> Sentence:
+    """A sentence with its values."""
+    return Sentence(code, values)
+
+
+def tier_name(tier: Tier, locale: Locale) -> str:
+    """What a tier is called in a language."""
+    return TIER_NAMES[tier][_column(locale)]
+
+
+def _column(locale: Locale) -> int:
+    return 1 if locale == "fr" else 0
+
+
+def _worded(value: object, locale: Locale) -> str:
+    if isinstance(value, Tier):
+        return tier_name(value, locale)
+    if isinstance(value, tuple):
+        return "; ".join(_worded(each, locale) for each in value)
+    if isinstance(value, Sentence):
+        return value.text(locale)
+    return str(value)
