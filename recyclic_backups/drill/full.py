@@ -10,9 +10,7 @@ import json
 import os
 import secrets
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +53,7 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
     reasons: list[str] = []
     notes: list[str] = []
     try:
-        with means.ground.database("full") as name, _empty_directory(terms) as directory:
+        with means.ground.database("full") as name, means.ground.directory() as directory:
             report = _restore_from_nothing(means, backup, remains, name, directory)
             means.ground.created_roles.extend(report["created_roles"])
             phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
@@ -187,7 +185,7 @@ def _restore_without_us(
     database = backup.manifest.database
     with (
         ground(replace(terms, staging=None), [backup.manifest]) as other,
-        _empty_directory(terms) as directory,
+        other.directory() as directory,
     ):
         script = directory / "recover.py"
         script.write_bytes(means.repository.store.get("recover.py"))
@@ -254,12 +252,3 @@ def _programs(means: Means, backup: Backup) -> Any:
 def _libpq(server: Server) -> dict[str, str]:
     """How programs reach a server; the database is each command's own."""
     return {name: value for name, value in server.environment("postgres").items() if name != "PGDATABASE"}
-
-
-@contextmanager
-def _empty_directory(terms: Terms) -> Iterator[Path]:
-    """A private directory: decrypted dumps lie in it for as long as the drill takes."""
-    with tempfile.TemporaryDirectory(
-        prefix="recyclic-drill-", dir=terms.scratch, ignore_cleanup_errors=True
-    ) as name:
-        yield Path(name)

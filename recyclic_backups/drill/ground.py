@@ -32,12 +32,27 @@ _SPACE_FACTOR = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A server to restore into; ``label`` tells people which."""
+    """A server to restore into; ``label`` tells people which.
+
+    ``home`` is the private directory of a throwaway server, None for staging. Whatever lies in it goes away with the
+    server, even if this process is killed.
+    """
 
     server: Server
     label: str
-    throwaway: bool
+    home: Path | None
     created_roles: list[str] = field(default_factory=list)
+
+    @property
+    def throwaway(self) -> bool:
+        """Whether the server is the drill's own."""
+        return self.home is not None
+
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """An empty private directory."""
+        with tempfile.TemporaryDirectory(prefix="drill-", dir=self.home, ignore_cleanup_errors=True) as name:
+            yield Path(name)
 
     @contextmanager
     def database(self, meaning: str) -> Iterator[str]:
@@ -82,7 +97,7 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Itera
     directory = terms.scratch or Path(tempfile.gettempdir())
     _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
     with ScratchCluster.start(installation, directory, settings=_for_restoring()) as cluster:
-        yield Ground(cluster.server, f"a throwaway PostgreSQL {installation.version}", throwaway=True)
+        yield Ground(cluster.server, f"a throwaway PostgreSQL {installation.version}", cluster.home)
 
 
 @contextmanager
@@ -90,7 +105,7 @@ def _staging(terms: Terms, staging: Server, manifests: Sequence[Manifest]) -> It
     require_not_production(staging, terms.production, manifests)
     drop_left_behind(staging)
     _drop_of_killed_drills(staging)
-    made = Ground(staging, f"the staging server {staging.label}", throwaway=False)
+    made = Ground(staging, f"the staging server {staging.label}", home=None)
     try:
         yield made
     finally:

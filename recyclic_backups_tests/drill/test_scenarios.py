@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups_tests.operator import Operator
 
 
 @pytest.mark.parametrize("scenario", ["simple", "partial", "full"])
-def test_a_drill_brings_the_newest_backup_back_and_says_so_beside_it(operator: Operator, scenario: str) -> None:
+def test_a_drill_brings_the_newest_backup_back_and_says_so_beside_it(
+    operator: Operator, scenario: str
+) -> None:
     """Prevents the night on which it turns out that nobody had ever tried."""
     backup_id = operator.backup_id()
     report = operator.must("drill", scenario, "--json").json
