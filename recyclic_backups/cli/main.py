@@ -10,10 +10,23 @@ from collections.abc import Sequence
 from types import FrameType
 
 from recyclic_backups import __version__
-from recyclic_backups.cli import adopt, backup, catalog, demo, drill, expire, hold, keys, restore, validate, verify
+from recyclic_backups.cli import (
+    adopt,
+    backup,
+    catalog,
+    demo,
+    diagnose,
+    drill,
+    expire,
+    hold,
+    keys,
+    restore,
+    validate,
+    verify,
+)
 from recyclic_backups.errors import BackupError, StorageError
 
-_COMMANDS = (demo, validate, backup, catalog, verify, restore, drill, expire, hold, adopt, keys)
+_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, expire, hold, adopt, keys)
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;

@@ -1,0 +1,78 @@
+"""``diagnose``: what is damaged in a live database, and the commands that put it right."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from recyclic_backups.recovery.findings import Diagnosis
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "diagnose",
+        help="what is damaged or lost in a live database, and the command that puts it right",
+        description="Reads the whole database, changes nothing, and compares it with the newest good backup. "
+        "Exit code 80 when something was found.",
+    )
+    command.add_argument("database", metavar="DB", nargs="?", help="the database (default: POSTGRES_DB)")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.errors import VerdictNegative
+    from recyclic_backups.recovery.diagnose import diagnose
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    found = catalog.load(settings)
+    database = options.database or settings.database
+    if database != settings.database:
+        render.say(f"compared with backups of {settings.database!r}")
+    with render.progress() as progress:
+        diagnosis = diagnose(
+            settings.open_repository(create=False) if len(found) else None,
+            found,
+            settings.server,
+            database,
+            timeout_seconds=settings.timeout_seconds,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+            now=render.now(),
+            progress=progress,
+        )
+    if options.json:
+        render.print_json(diagnosis.to_json())
+    else:
+        moment = render.local_time(diagnosis.as_of, settings.calendar.timezone)
+        _print(diagnosis, moment)
+    return 0 if diagnosis.clean else VerdictNegative.exit_code
+
+
+def _print(diagnosis: Diagnosis, moment: str) -> None:
+    """Findings, notes, commands, and the verdict as the last line."""
+    rows = f"{diagnosis.rows:,}".replace(",", " ")
+    print(f"looked at  {diagnosis.database}: {diagnosis.tables} tables, {rows} rows")
+    print(f"against    {f'{diagnosis.backup_id}, of {moment}' if diagnosis.backup_id else 'no backup'}")
+    print()
+    if diagnosis.findings:
+        render.print_table(
+            ("WHERE", "WHAT", "FINDING"),
+            [(each.name, each.kind.replace("_", " "), each.sentence) for each in diagnosis.findings],
+        )
+        print()
+    for note in (*diagnosis.incomplete, *diagnosis.notes):
+        print(f"note: {note}")
+    if diagnosis.commands:
+        print("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
+        for command in diagnosis.commands:
+            print(f"  {command}")
+        print()
+    elif diagnosis.findings:
+        print("no backup has what is needed to put it right")
+    print(diagnosis.verdict)

@@ -1,0 +1,110 @@
+"""Questions to a live database that may be damaged: read-only, patient within limits, one failure at a time.
+
+Each question is a transaction of its own, so that its locks (ACCESS SHARE) end with it and a long diagnosis keeps
+no old row versions alive. Indexes are not used to find rows, because a damaged one would hide those it has lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.fingerprint.session import SETTINGS
+from recyclic_backups.postgres.server import Server, first_line, translated
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_SETTINGS = SETTINGS | {
+    "default_transaction_read_only": "on",
+    # What an index says is what is in doubt (runtime-config-query.html).
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    # A constraint that is violated must not be taken as proof that no row violates it.
+    "constraint_exclusion": "off",
+    "enable_partition_pruning": "off",
+}
+# Conflicts with others, and resources that ran out, such as the disk for sorting (errcodes-appendix.html).
+_NOT_THE_DATA = ("40", "53", "54", "55")
+_GRACE_SECONDS = 30
+"""How much later than the server's own limit we hang up: its answer says which question it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A question the server answered with an error that concerns the data themselves; ``state`` is its SQLSTATE."""
+
+    sentence: str
+    state: str
+
+
+@dataclass
+class Inspection:
+    """An open session, and what was not looked at so far, one sentence each.
+
+    ``incomplete`` is what should have been; ``not_looked_at`` is what no diagnosis looks at.
+    """
+
+    connection: Connection
+    label: str
+    incomplete: list[str] = field(default_factory=list)
+    not_looked_at: list[str] = field(default_factory=list)
+
+    def ask(
+        self, subject: str, query: str | sql.Composed, parameters: tuple[Any, ...] | None = None
+    ) -> list[tuple[Any, ...]] | Failed | None:
+        """The rows of an answer; Failed if the data are at fault; None, and a note, if that cannot be told.
+
+        ``subject`` begins sentences about it. Raises DatabaseError when the server is lost.
+        """
+        import psycopg  # noqa: PLC0415 - see Server.connect
+
+        try:
+            # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
+            return self.connection.execute(query, parameters).fetchall()
+        except psycopg.errors.InsufficientPrivilege as error:
+            self.incomplete.append(f"{subject} was not looked at: {first_line(str(error))}")
+        except psycopg.errors.LockNotAvailable:
+            self.incomplete.append(
+                f"{subject} was not looked at: it stayed locked for longer than BACKUP_LOCK_TIMEOUT"
+            )
+        except psycopg.errors.QueryCanceled:
+            self.incomplete.append(
+                f"{subject} was not looked at to the end: it takes longer than BACKUP_TIMEOUT"
+            )
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            self.incomplete.append(f"{subject} was not looked at: it was dropped meanwhile")
+        except psycopg.Error as error:
+            if self.connection.closed or (error.sqlstate or "").startswith("57"):
+                with translated(f"{self.label}, while {subject} was read"):
+                    raise
+            if (error.sqlstate or "")[:2] in _NOT_THE_DATA:
+                self.incomplete.append(f"{subject} was not looked at: {first_line(str(error))}")
+                return None
+            return Failed(first_line(str(error)), error.sqlstate or "")
+        return None
+
+    def rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
+        """The answer to a question about the catalog, which must be had. Raises DatabaseError."""
+        return self.connection.execute(query.encode(), parameters).fetchall()
+
+
+@contextmanager
+def inspection(
+    server: Server, database: str, *, timeout_seconds: float, lock_timeout_seconds: float
+) -> Iterator[Inspection]:
+    """A read-only session; no question takes longer than ``timeout_seconds``. Raises DatabaseError."""
+    settings = {
+        **_SETTINGS,
+        "statement_timeout": f"{round(timeout_seconds * 1000)}ms",
+        "lock_timeout": f"{round(lock_timeout_seconds * 1000)}ms",
+    }
+    patient = server.answering_within(timeout_seconds + _GRACE_SECONDS)
+    with patient.connect(database, settings=settings) as connection:
+        yield Inspection(connection, f"database {database!r} on {server.label}")

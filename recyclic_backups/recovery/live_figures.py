@@ -1,0 +1,151 @@
+"""What a live database contains now, counted table by table, and what of it cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.contents import table_query
+from recyclic_backups.fingerprint.model import SequenceReading, TableFingerprint
+from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
+from recyclic_backups.fingerprint.relations import (
+    USER_SCHEMA,
+    Table,
+    columns_of,
+    list_tables,
+    partitions_of,
+    references_of,
+)
+from recyclic_backups.fingerprint.sequences import list_sequences, read_sequences
+from recyclic_backups.progress import Progress
+from recyclic_backups.recovery.findings import Finding
+from recyclic_backups.recovery.inspection import Failed, Inspection
+from recyclic_backups.recovery.losses import LiveFigures
+
+_MATERIALIZED_VIEWS = f"""
+SELECT n.nspname, c.relname, c.oid::regclass::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND c.relispopulated AND {USER_SCHEMA} ORDER BY 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class LiveReading:
+    """The figures, and findings about what could not be read.
+
+    ``references`` are the foreign keys and parents of each table as they are now, ``unreadable`` the tables
+    whose data are damaged, ``skipped`` these and those that could not be read for another reason.
+    """
+
+    figures: LiveFigures
+    findings: list[Finding]
+    references: Mapping[str, tuple[str, ...]]
+    unreadable: frozenset[str]
+    skipped: frozenset[str]
+
+
+@dataclass
+class _Counting:
+    inspection: Inspection
+    tables: dict[str, TableFingerprint] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+
+    def table(
+        self, table: Table, columns: list[str], references: tuple[str, ...], partitions: tuple[str, ...]
+    ) -> None:
+        name = table.qualified
+        if not table.readable:
+            self.unread.add(name)
+            self.inspection.incomplete.append(f"table {name} was not looked at: this role may not read it")
+            return
+        if table.filtered:
+            self.unread.add(name)
+            self.inspection.incomplete.append(
+                f"table {name} was not looked at: row-level security hides rows from this role"
+            )
+            return
+        # Hashing the text of each row is what makes the server fetch and decompress every value.
+        answer = self.inspection.ask(f"table {name}", table_query(table, columns, "content"))
+        if isinstance(answer, Failed):
+            self.unreadable.add(name)
+            sentence = f"the table cannot be read: {answer.sentence}"
+            self.findings.append(Finding("unreadable", name, sentence, table=name, restore=(name,)))
+        elif answer is None:
+            self.unread.add(name)
+        else:
+            rows, content, *counts = answer[0]
+            self.tables[name] = TableFingerprint(
+                rows=rows,
+                non_null=dict(zip(columns, counts, strict=True)),
+                content=content,
+                references=references,
+                partitions=partitions,
+            )
+
+
+def read_live(inspection: Inspection, progress: Progress) -> LiveReading:
+    """Read every table, materialized view and sequence to its end. Raises DatabaseError when the server is lost."""
+    connection = inspection.connection
+    tables = list_tables(connection)
+    columns = columns_of(connection, tables)
+    references = references_of(connection, tables)
+    partitions = partitions_of(connection, tables)
+    counting = _Counting(inspection)
+    for table in tables:
+        progress.stage(f"table {table.qualified}")
+        counting.table(table, columns[table.oid], references[table.oid], partitions[table.oid])
+    _materialized_views(inspection, counting, progress)
+    sequences = _sequences(inspection, counting)
+    large_objects = inspection.ask("large objects", "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
+    unread = frozenset(counting.unread | counting.unreadable)
+    figures = LiveFigures(
+        tables=counting.tables,
+        sequences=sequences,
+        large_objects=large_objects[0][0] if isinstance(large_objects, list) else None,
+        unread=unread,
+    )
+    return LiveReading(
+        figures=figures,
+        findings=counting.findings,
+        references={table.qualified: references[table.oid] for table in tables},
+        unreadable=frozenset(counting.unreadable),
+        skipped=unread,
+    )
+
+
+def _materialized_views(inspection: Inspection, counting: _Counting, progress: Progress) -> None:
+    from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
+    for schema, view, quoted in inspection.rows(_MATERIALIZED_VIEWS):
+        name = qualified_name(schema, view)
+        progress.stage(f"materialized view {name}")
+        query = sql.SQL("SELECT count(CAST(v AS text)) FROM {} v").format(sql.Identifier(schema, view))
+        answer = inspection.ask(f"materialized view {name}", query)
+        if isinstance(answer, Failed):
+            sentence = f"the materialized view cannot be read: {answer.sentence}"
+            statement = f"REFRESH MATERIALIZED VIEW {quoted};"
+            counting.findings.append(Finding("unreadable", name, sentence, statement=statement))
+
+
+def _sequences(inspection: Inspection, counting: _Counting) -> dict[str, SequenceReading]:
+    """All sequences at once; where one cannot be read, which ones those are."""
+    import psycopg  # noqa: PLC0415 - see Server.connect
+    from psycopg import sql  # noqa: PLC0415
+
+    try:
+        return read_sequences(inspection.connection)
+    except (DatabaseError, psycopg.Error):
+        if inspection.connection.closed:
+            raise
+    for name in list_sequences(inspection.connection):
+        counting.unread.add(name)
+        query = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*split_qualified_name(name)))
+        answer = inspection.ask(f"sequence {name}", query)
+        if isinstance(answer, Failed):
+            sentence = f"the sequence cannot be read: {answer.sentence}"
+            counting.findings.append(Finding("unreadable", name, sentence))
+    inspection.incomplete.append("positions of sequences were not compared: not all of them can be read")
+    return {}

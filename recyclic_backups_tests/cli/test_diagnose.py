@@ -1,0 +1,69 @@
+"""``diagnose`` at the command line: what it prints, its exit codes, and its commands, typed as printed."""
+
+from __future__ import annotations
+
+import shlex
+
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.docs.pages import block, read
+from recyclic_backups_tests.operator import Operator
+
+
+def test_damage_is_found_and_the_printed_command_puts_it_right(
+    operator: Operator, cluster: ScratchCluster
+) -> None:
+    """Loss prevented: a command that has to be thought about at three in the morning."""
+    backup_id = operator.backup_id()
+    healthy = operator.must("diagnose")
+    assert healthy.out.splitlines()[-1] == "no damage found"
+    database = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect(database) as connection:
+        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
+    found = operator.run("diagnose", database, "--json")
+    assert found.code == 80
+    (command,) = found.json["commands"]
+    assert found.json["damaged_tables"] == ["public.payments"]
+    assert found.json["backup_id"] == backup_id
+    printed = operator.run("diagnose", database)
+    assert printed.code == 80
+    assert f"  {command}" in printed.out.splitlines()
+    assert printed.out.splitlines()[-1] == "damaged: 1 finding"
+    assert printed.err == ""
+    program, *words = shlex.split(command)
+    assert program == "recyclic-backups"
+    operator.must(*words)
+    assert operator.must("diagnose", "--json").json["damaged"] is False
+
+
+def test_without_a_backup_it_looks_at_the_database_alone(operator: Operator) -> None:
+    """Loss prevented: no answer at all before the first backup."""
+    outcome = operator.must("diagnose")
+    assert "no backup" in outcome.out
+    assert outcome.out.splitlines()[-1] == "no damage found"
+    assert not operator.stored()
+
+
+def test_a_database_that_is_not_there_is_a_problem_of_the_server(operator: Operator) -> None:
+    """Loss prevented: exit code 0 for a database that nobody has seen."""
+    outcome = operator.run("diagnose", "nowhere")
+    assert outcome.code == 20
+    assert outcome.out == ""
+
+
+def test_the_page_says_what_is_printed(operator: Operator, cluster: ScratchCluster) -> None:
+    """Loss prevented: a page on what to do that speaks of another program."""
+    database = operator.variables["POSTGRES_DB"]
+    operator.backup_id()
+    with cluster.server.connect(database) as connection:
+        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
+    page = read("docs/diagnose.md")
+    command = block(page, "test=diagnose").replace(
+        "recyclic-backups diagnose recyclic", f"diagnose {database}"
+    )
+    printed = operator.run(*shlex.split(command)).out.splitlines()
+    shown = block(page, "prints").splitlines()
+    assert len(shown) == len([line for line in printed if not line.startswith("note:")])
+    assert printed[-1] == shown[-1]
+    for word in ("looked at", "against", "WHERE", "public.payments", "to put it right:"):
+        assert [line.startswith(word) for line in shown].count(True) == 1
+        assert [line.startswith(word) for line in printed].count(True) == 1
