@@ -103,7 +103,10 @@ def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
     )
     leaving = found.expiring
     print()
-    print(f"{len(found.kept)} stay ({_stored(found.kept)}), {len(leaving)} expire ({_stored(leaving)})")
+    print(
+        f"kept: {_backups(len(found.kept))}, {_stored(found.kept)}; "
+        f"expiring: {_backups(len(leaving))}, {_stored(leaving)}"
+    )
     if leaving:
         print(f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free {_stored(leaving)}")
     else:
@@ -157,7 +160,7 @@ def _print_report(report: ExpiryReport) -> None:
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     print(
         f"{_backups(len(report.removed))} deleted and seen to be gone, {human_bytes(report.freed_bytes)} freed; "
-        f"{kept} stay"
+        f"kept: {_backups(kept)}"
     )
 
 

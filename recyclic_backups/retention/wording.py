@@ -98,12 +98,12 @@ WORDS: Mapping[Code, tuple[str, str]] = {
         "ses documents ne sont pas fiables : {problem}",
     ),
     Code.TIER_OVER: (
-        "{tier} {partition}: {count} newer ones are kept",
-        "{tier} {partition} : {count} plus récentes sont gardées",
+        "{tier} {partition}: not among the newest {count}",
+        "{tier} {partition} : pas parmi les {count} plus récentes",
     ),
     Code.CHECKPOINT_OVER: (
-        "checkpoint: {count} newer ones are kept",
-        "point de contrôle : {count} plus récents sont gardés",
+        "checkpoint: not among the newest {count}",
+        "point de contrôle : pas parmi les {count} plus récents",
     ),
     Code.UNLABELLED_OVER: (
         "without a label since {since}, more than {days} days",

@@ -55,8 +55,8 @@ def test_every_backup_has_all_its_reasons() -> None:
     )
     old = next(each for each in history.catalog() if each.manifest.partition == "2026-10-04")
     assert reasons(found, old) == (
-        "daily 2026-10-04: 7 newer ones are kept",
-        "weekly 2026-09-28: 4 newer ones are kept",
+        "daily 2026-10-04: not among the newest 7",
+        "weekly 2026-09-28: not among the newest 4",
     )
     assert all(decision.reasons for decision in found.decisions)
 
@@ -163,7 +163,7 @@ def test_damage_ages_with_its_partition_and_does_not_leave_in_silence() -> None:
     found = plan(history.catalog(), DEFAULTS, CALENDAR, NOW)
     assert reasons(found, month) == ("monthly 2026-10-01, not counted because it is not verified",)
     assert reasons(found, day) == (
-        "daily 2026-11-03: 7 newer ones are kept",
+        "daily 2026-11-03: not among the newest 7",
         "found damaged on 2026-11-03: main.dump.zst is not what was stored",
     )
     assert [warning.code for warning in found.warnings] == [Code.DAMAGED_LEAVES]
@@ -323,7 +323,7 @@ def test_the_newest_checkpoints_stay() -> None:
     found = plan(history.catalog(), DEFAULTS, CALENDAR, NOW)
     assert {each.backup_id for each in points} & ids(found.kept) == {each.backup_id for each in points[3:]}
     assert reasons(found, points[-1]) == ("checkpoint, 1 of 5",)
-    assert reasons(found, points[0]) == ("checkpoint: 5 newer ones are kept",)
+    assert reasons(found, points[0]) == ("checkpoint: not among the newest 5",)
 
 
 def test_small_numbers_mean_what_they_say() -> None:

@@ -1,0 +1,84 @@
+"""``hold`` and ``release``: said, shown, signed, and over one day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from recyclic_backups.cli import render
+from recyclic_backups_tests.operator import Operator
+
+
+def _day(days: int) -> str:
+    return (render.now() + timedelta(days=days)).date().isoformat()
+
+
+def _held(operator: Operator) -> bool:
+    (entry,) = operator.must("list", "--json").json
+    return bool(entry["held"])
+
+
+def test_a_hold_is_shown_everywhere_until_it_is_released(operator: Operator) -> None:
+    """Loss prevented: a hold that nobody sees, and that nobody ends."""
+    backup_id = operator.backup_id()
+    assert not _held(operator)
+    until = _day(30)
+    assert backup_id in operator.must("hold", "latest", "--reason", "invoice dispute", "--until", until).out
+    assert _held(operator)
+    assert "held" in operator.must("list").out
+    shown = operator.must("show", backup_id, "--json").json
+    assert shown["held"] is True
+    assert shown["hold"]["reason"] == "invoice dispute"
+    assert "invoice dispute" in operator.must("show", backup_id).out
+    assert any("invoice dispute" in reason for reason in operator.must("expire", "--json").json[0]["reasons"])
+    assert operator.must("verify", "--all").code == 0
+    operator.must("release", backup_id)
+    assert not _held(operator)
+    assert "was not held" in operator.must("release", backup_id).out
+
+
+def test_a_hold_ends_with_its_last_day(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a hold of a month that lasts for ever, or ends a day early."""
+    operator.backup_id()
+    until, now = _day(2), render.now()
+    operator.must("hold", "latest", "--reason", "audit", "--until", until)
+    monkeypatch.setattr(render, "now", lambda: now + timedelta(days=1))
+    assert _held(operator)
+    monkeypatch.setattr(render, "now", lambda: now + timedelta(days=4))
+    assert not _held(operator)
+    assert "was held until" in operator.must("show", "latest").out
+
+
+def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
+    """Loss prevented: a hold believed to be there because a typing error was accepted."""
+    backup_id = operator.backup_id()
+    for arguments, code in (
+        (["hold", "latest", "--reason", "x", "--until", "soon"], 2),
+        (["hold", "latest", "--reason", "x", "--until", _day(-2)], 2),
+        (["hold", "latest", "--reason", " ", "--until", _day(2)], 2),
+        (["hold", "latest", "--until", _day(2)], 2),
+        (["hold", "20200101T000000Z-AAAAAA", "--reason", "x", "--until", _day(2)], 60),
+        (["release", "20200101T000000Z-AAAAAA"], 60),
+    ):
+        assert operator.run(*arguments).code == code, arguments
+    operator.must("hold", backup_id, "--reason", "long", "--until", _day(20))
+    assert operator.run("hold", backup_id, "--reason", "short", "--until", _day(10)).code == 70
+    operator.must("hold", backup_id, "--reason", "longer", "--until", _day(30))
+
+
+def test_without_the_key_nobody_holds_anything(operator: Operator) -> None:
+    """Loss prevented: whoever may write files keeps members' data for ever."""
+    backup_id = operator.backup_id()
+    outcome = operator.run(
+        "hold",
+        backup_id,
+        "--reason",
+        "x",
+        "--until",
+        _day(2),
+        BACKUP_ENCRYPTION="false",
+        BACKUP_ENCRYPTION_KEY=None,
+    )
+    assert outcome.code == 41
+    assert not _held(operator)
