@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
@@ -26,6 +27,7 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.catalog.news import Gone, checks_since, gone, new_labels
 from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.drill_history import drills_elsewhere
 from recyclic_backups.defs.missed_backups import require_backups
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
@@ -110,7 +112,7 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
     news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
     told = 0
     report = Report(context.instance)
-    for events in news:
+    for events in chain(news, drills_elsewhere(catalog, context.instance, settings)):
         for event in events:
             report.tell(event)
         told += len(events)

@@ -2,11 +2,13 @@
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.schedules import schedule_status
@@ -85,8 +87,10 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
         ],
     )
     def drill_it(
-        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> dg.MaterializeResult[None]:
+        context: dg.AssetExecutionContext,
+        environment: dg.ResourceParam[Environment],
+        # With a check beside it, Dagster (1.13) knows the bare class only.
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             be_polite()
@@ -101,6 +105,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
             context.log.error(reason)
         return dg.MaterializeResult(
             metadata=metadata_of(report),
+            data_version=dg.DataVersion(to_text(report.started_at)),
             check_results=[
                 dg.AssetCheckResult(
                     check_name=VERDICT,
@@ -153,7 +158,6 @@ def drill_schedule(
 def metadata_of(report: DrillReport) -> dict[str, Any]:
     """The report, as the asset's page shows it: numbers for the plots, the tables, and what was found."""
     document = report.to_json()
-    tables = document["tables"][:_SHOWN_TABLES]
     return {
         "backup_id": report.newest.backup_id,
         "passed": report.passed,
@@ -165,31 +169,40 @@ def metadata_of(report: DrillReport) -> dict[str, Any]:
             f"{name.replace(' ', '_')}_s": round(seconds, 3) for name, seconds in report.newest.phases.items()
         },
         "report": dg.MetadataValue.md(markdown_of(report)),
-        "comparison": dg.MetadataValue.table(
-            records=[
-                dg.TableRecord(
-                    {
-                        "table": each["name"],
-                        "backup": each["rows_expected"] if each["rows_expected"] is not None else -1,
-                        "restored": each["rows_actual"] if each["rows_actual"] is not None else -1,
-                        "content": "equal" if each["equal"] else "; ".join(each["differences"]),
-                    }
-                )
-                for each in tables
-            ],
-            schema=dg.TableSchema(
-                columns=[
-                    dg.TableColumn("table", "string"),
-                    dg.TableColumn("backup", "int", description="rows; -1: not there"),
-                    dg.TableColumn("restored", "int", description="rows; -1: not there"),
-                    dg.TableColumn("content", "string"),
-                ]
-            ),
-        ),
+        "comparison": comparison_table(document["tables"]),
         "details": dg.MetadataValue.json(
             {name: value for name, value in document.items() if name != "tables"}
         ),
     }
+
+
+def comparison_table(tables: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows of each table in the backup and in the restored database."""
+
+    def rows(number: int | None) -> int:
+        return -1 if number is None else number
+
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "table": each["name"],
+                    "backup": rows(each["rows_expected"]),
+                    "restored": rows(each["rows_actual"]),
+                    "content": "equal" if each["equal"] else "; ".join(each["differences"]),
+                }
+            )
+            for each in tables[:_SHOWN_TABLES]
+        ],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("table", "string"),
+                dg.TableColumn("backup", "int", description="rows; -1: not there"),
+                dg.TableColumn("restored", "int", description="rows; -1: not there"),
+                dg.TableColumn("content", "string"),
+            ]
+        ),
+    )
 
 
 def markdown_of(report: DrillReport) -> str:

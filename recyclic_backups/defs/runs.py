@@ -25,6 +25,11 @@ def partitions_in_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[st
     }
 
 
+def is_in_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
+    """Whether a run waits or works on an asset, whoever launched it."""
+    return any(_makes(run, key) for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)))
+
+
 def _makes(run: dg.DagsterRun, key: dg.AssetKey) -> bool:
     # The job of a tier is named as its asset; a run of it may have no selection of assets.
     return run.job_name == f"{key.path[-1]}_job" or key in (run.asset_selection or ())

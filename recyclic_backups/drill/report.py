@@ -123,6 +123,9 @@ class DrillReport:
             duration_seconds=rehearsal.restore_seconds,
             details={
                 "scenario": str(self.scenario),
+                "started_at": to_text(self.started_at),
+                # The same drill may write beside several backups; its own numbers are of the newest.
+                "leading": rehearsal is self.newest,
                 "ground": self.ground,
                 "restore_seconds": rehearsal.restore_seconds,
                 "data_loss_seconds": self.data_loss_seconds,

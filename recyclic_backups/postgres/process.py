@@ -94,7 +94,8 @@ def run(
 ) -> Finished:
     """Run a program to its end and return all it printed: for short answers, not for dumps.
 
-    With ``any_code`` the caller judges what it exited with. Raises ProgramFailed if it fails, is killed or takes too long; ProgramMissing if it is not there.
+    With ``any_code`` the caller judges what it exited with. Raises ProgramFailed if it fails, is killed or takes too
+    long; ProgramMissing if it is not there.
     """
     process = _start(
         argv,

@@ -21,6 +21,7 @@ from recyclic_backups.settings import Settings, load_settings
 from recyclic_backups.tiers import Calendar, Tier
 
 TIERS = ("daily", "weekly", "monthly")
+SCENARIOS = ("simple", "partial", "full")
 CHECKS = ("integrity", "age", "encrypted", "size", "compression", "duration", "timeliness", "proven")
 
 
@@ -35,13 +36,16 @@ def test_exactly_the_documented_definitions_are_loaded(offline: Settings) -> Non
     dg.Definitions.validate_loadable(definitions)
     graph = definitions.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        f"recyclic/{tier}_backup" for tier in TIERS
+        *(f"recyclic/{tier}_backup" for tier in TIERS),
+        *(f"recyclic/drill_{scenario}" for scenario in SCENARIOS),
     }
     assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
-        (f"recyclic/{tier}_backup", name) for tier in TIERS for name in CHECKS
+        *((f"recyclic/{tier}_backup", name) for tier in TIERS for name in CHECKS),
+        *((f"recyclic/drill_{scenario}", "passed") for scenario in SCENARIOS),
     }
     repository = definitions.get_repository_def()
     jobs = {"daily_backup_job", "weekly_backup_job", "monthly_backup_job", "health_job"}
+    jobs |= {f"drill_{scenario}_job" for scenario in SCENARIOS}
     assert set(repository.job_names) - {"__ASSET_JOB"} == jobs
     assert {each.name for each in repository.schedule_defs} == {
         f"{job.removesuffix('_job')}_schedule" for job in jobs

@@ -1,0 +1,88 @@
+"""Drills run by the command line or elsewhere, reported into the history of the drill assets, each once.
+
+What Dagster already knows is told by the data version of an asset's newest materialization: when that drill began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
+from recyclic_backups.defs.runs import is_in_work
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.settings import Settings
+
+_DATA_VERSION_TAG = "dagster/data_version"
+
+
+def drills_elsewhere(
+    catalog: Catalog, instance: dg.DagsterInstance, settings: Settings
+) -> Iterator[Sequence[dg.AssetMaterialization | dg.AssetCheckEvaluation]]:
+    """Events for every drill that is newer than what the history of its scenario ends with, oldest first.
+
+    A scenario with a run under way is left for later: that run will tell of its drill itself.
+    """
+    for scenario in Scenario:
+        key = drill_key(settings, scenario)
+        if is_in_work(instance, key):
+            continue
+        known = _known(instance, key)
+        for check in drills_of(catalog, scenario):
+            if str(check.details["started_at"]) > known:
+                yield _events(key, check)
+
+
+def drills_of(catalog: Catalog, scenario: Scenario) -> list[Check]:
+    """The drills of a scenario as their newest backup tells of them, oldest first. Pure."""
+    found = [
+        check
+        for backup in catalog
+        for check in backup.checks
+        if check.kind == "drill"
+        and check.details.get("scenario") == scenario
+        and check.details.get("leading")
+        if isinstance(check.details.get("started_at"), str)
+    ]
+    return sorted(found, key=lambda check: str(check.details["started_at"]))
+
+
+def _known(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
+    event = instance.get_latest_materialization_event(key)
+    materialization = None if event is None else event.asset_materialization
+    return "" if materialization is None else (materialization.tags or {}).get(_DATA_VERSION_TAG, "")
+
+
+def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    details = check.details
+    verdict = "passed" if check.passed else "FAILED: " + "; ".join(check.reasons)
+    numbers = {
+        "restore_s": check.duration_seconds,
+        "data_loss_h": round(float(details.get("data_loss_seconds", 0)) / 3600, 2),
+    }
+    tables = details.get("tables")
+    return [
+        dg.AssetMaterialization(
+            asset_key=key,
+            description="found in the storage",
+            metadata={
+                "backup_id": check.backup_id,
+                "passed": check.passed,
+                "report": dg.MetadataValue.md(f"**{verdict}** on {details.get('ground', 'a server')}."),
+                "comparison": comparison_table(tables if isinstance(tables, list) else []),
+                **numbers,
+            },
+            tags={_DATA_VERSION_TAG: str(details["started_at"])},
+        ),
+        dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=VERDICT,
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=verdict,
+            metadata=numbers,
+        ),
+    ]

@@ -1,0 +1,98 @@
+"""Drills as Dagster runs them: green with a report, red with one, and those of the command line told too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recyclic_backups.drill.run import drill
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.recovery import restore as restoring
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.defs.conftest import House, elsewhere
+
+PARTITION = "2026-11-01"
+
+
+def run(house: House, scenario: str) -> Any:
+    """Run a drill's job."""
+    job = house.definitions.resolve_job_def(f"drill_{scenario}_job")
+    return job.execute_in_process(instance=house.instance, raise_on_error=False)
+
+
+def reports(house: House, scenario: str = "simple") -> list[dg.AssetMaterialization]:
+    """What the asset's page can show, oldest first."""
+    key = dg.AssetKey([house.variables["POSTGRES_DB"], f"drill_{scenario}"])
+    records = house.instance.fetch_materializations(key, limit=100).records
+    return [each.asset_materialization for each in reversed(records) if each.asset_materialization]
+
+
+def drill_elsewhere(house: House) -> None:
+    """What ``recyclic-backups drill simple`` does."""
+    settings = house.settings()
+    drill(Scenario.SIMPLE, settings.open_repository(), settings.drill_plan(), clock=house.clock)
+
+
+def test_a_drill_that_passes_shows_what_it_restored_and_how_fast(house: House) -> None:
+    """A green run without a report is a claim that nobody can check."""
+    elsewhere(house, Tier.DAILY, PARTITION)
+    result = run(house, "simple")
+    assert result.success
+    (report,) = reports(house)
+    assert report.metadata["passed"].value is True
+    assert float(str(report.metadata["restore_s"].value)) > 0
+    assert isinstance(report.metadata["comparison"], dg.TableMetadataValue)
+    assert report.metadata["comparison"].records
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.passed
+
+
+def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a failed drill that only its log remembers."""
+    elsewhere(house, Tier.DAILY, PARTITION)
+    compare_with = restoring._Attempt.compare_with
+
+    def changed(attempt: Any, name: str, installation: Any) -> Any:
+        with attempt.server.connect(name) as connection:
+            connection.execute("DELETE FROM payments")
+        return compare_with(attempt, name, installation)
+
+    monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
+    result = run(house, "simple")
+    assert not result.success
+    (report,) = reports(house)
+    assert report.metadata["passed"].value is False
+    assert "public.payments" in str(report.metadata["report"].value)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert evaluation.severity is dg.AssetCheckSeverity.ERROR
+
+
+def test_a_drill_that_cannot_run_fails_and_reports_nothing(house: House) -> None:
+    """A drill without any backup must not look like one that passed, or like one that found damage."""
+    house.settings().open_repository()
+    result = run(house, "simple")
+    assert not result.success
+    assert not reports(house)
+
+
+def test_drills_of_the_command_line_reach_the_history_once(house: House) -> None:
+    """Prevents a page that says `never drilled` to whoever drills by hand, and one that counts a drill twice."""
+    elsewhere(house, Tier.DAILY, PARTITION)
+    drill_elsewhere(house)
+    cursor = house.evaluate("catalog_sync").cursor
+    house.evaluate("catalog_sync", cursor)
+    assert len(reports(house)) == 1
+    run(house, "simple")
+    house.evaluate("catalog_sync", cursor)
+    assert len(reports(house)) == 2
+    drill_elsewhere(house)
+    house.evaluate("catalog_sync", None)
+    told = reports(house)
+    assert len(told) == 3
+    assert told[-1].description == "found in the storage"
+    assert told[-1].metadata["passed"].value is True
