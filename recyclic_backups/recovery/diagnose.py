@@ -291,9 +291,11 @@ def _of_violations(
     notes: list[str],
 ) -> Iterator[Finding]:
     for each in violations:
-        entry = f"CONSTRAINT {each.table} {each.constraint}"
-        then = base.fingerprint.listing.get(entry) if base else None
-        if not each.validated and then is not None and (listing or {}).get(entry) == then:
+        if (
+            base is not None
+            and not each.validated
+            and _was_not_valid_then(each, base.fingerprint, listing or {})
+        ):
             notes.append(f"{each.table}: {each.sentence}, and was when the backup was taken")
             continue
         yield Finding(
@@ -306,6 +308,15 @@ def _of_violations(
             rows=each.rows,
             restore=_puts_right(each, base, live, losses),
         )
+
+
+def _was_not_valid_then(violation: Violation, then: Fingerprint, listing: Mapping[str, str]) -> bool:
+    """Whether the same constraint did not hold for all rows at the time of the backup either."""
+    if violation.kind == "not_null":  # which no listing has, but nulls were counted
+        table = then.tables.get(violation.table)
+        return table is not None and table.non_null.get(violation.column or "", table.rows) < table.rows
+    entry = f"CONSTRAINT {violation.table} {violation.constraint}"
+    return entry in listing and listing[entry] == then.listing.get(entry)
 
 
 def _puts_right(
