@@ -23,7 +23,8 @@ def add_to(commands: Any) -> None:
         "demo",
         help="see it work: a database of its own, backed up by Dagster, restored and compared",
         description="Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
-        "restores the backup, compares, and leaves Dagster's UI running until Ctrl-C. Reads no settings and no .env.",
+        "restores the backup, compares, rehearses three recoveries, and leaves Dagster's UI running until Ctrl-C. "
+        "Reads no settings and no .env.",
     )
     command.add_argument("--no-ui", action="store_true", help="end after the comparison")
     command.add_argument(
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
             render.say(f"          check {check}")
         with _step("restore it into a new database and compare"):
             report = _restore(stage)
-        code = _report(stage, report)
+        failed = _rehearse(stage)
+        code = _report(stage, report) or failed
         if not options.no_ui and code == 0:
             _serve(stage)
         if options.keep:
@@ -84,6 +86,33 @@ def _restore(stage: Stage) -> RestoreReport:
         settings.restore_options(),
         clock=render.now,
     )
+
+
+def _rehearse(stage: Stage) -> int:
+    """The three drills; the exit code of the worst one."""
+    from recyclic_backups.drill.run import drill
+    from recyclic_backups.drill.scenarios import Scenario
+    from recyclic_backups.quantities import human_seconds
+
+    settings = stage.settings
+    lost = {
+        Scenario.SIMPLE: "the database is lost",
+        Scenario.PARTIAL: "some tables are damaged",
+        Scenario.FULL: "everything is lost but storage and key",
+    }
+    worst = 0
+    for scenario, what in lost.items():
+        with _step(f"rehearse that {what} (drill {scenario})"):
+            report = drill(
+                scenario, settings.open_repository(create=False), settings.drill_plan(), clock=render.now
+            )
+        objective = human_seconds(report.objective.restore_seconds)
+        verdict = "passed" if report.passed else f"FAILED: {'; '.join(report.reasons)}"
+        render.say(
+            f"          back in {human_seconds(report.restore_seconds)} (objective {objective}): {verdict}"
+        )
+        worst = max(worst, report.exit_code)
+    return worst
 
 
 def _report(stage: Stage, report: RestoreReport) -> int:
