@@ -84,7 +84,9 @@ def diagnose(
         notes += _blinded(session)
         live = read_live(session, progress)
         findings = list(live.findings)
-        findings += look_at_indexes(session, live.unreadable, notes, progress)
+        known = {finding.name for finding in findings}
+        indexes = look_at_indexes(session, live.unreadable, notes, progress)
+        findings += [each for each in indexes if each.name not in known]
         violations = list(_violations(session, live, progress))
         listing = _listing(session)
         losses: Sequence[Loss] = ()

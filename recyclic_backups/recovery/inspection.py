@@ -90,6 +90,21 @@ class Inspection:
             return Failed(first_line(str(error)), error.sqlstate or "")
         return None
 
+    def copies(self, subject: str, query: sql.Composed) -> bool:
+        """Whether a COPY to us runs to its end. Unlike a query it is not planned, so that it opens no index."""
+        import psycopg  # noqa: PLC0415 - see Server.connect
+
+        try:
+            with self.connection.cursor().copy(query) as copying:
+                for _ in copying:
+                    pass
+        except psycopg.Error:
+            if self.connection.closed:
+                with translated(f"{self.label}, while {subject} was read"):
+                    raise
+            return False
+        return True
+
     def rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
         """The answer to a question about the catalog, which must be had. Raises DatabaseError."""
         return self.connection.execute(query.encode(), parameters).fetchall()

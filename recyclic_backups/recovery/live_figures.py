@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,12 @@ _MATERIALIZED_VIEWS = f"""
 SELECT n.nspname, c.relname, c.oid::regclass::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'm' AND c.relispopulated AND {USER_SCHEMA} ORDER BY 1, 2
+"""
+
+_INDEXES_OF = """
+SELECT n.nspname, c.relname, c.oid::regclass::text, pg_catalog.pg_relation_filenode(c.oid)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE i.indrelid = %s ORDER BY 2
 """
 
 
@@ -69,7 +76,13 @@ class _Counting:
             return
         # Hashing the text of each row is what makes the server fetch and decompress every value.
         answer = self.inspection.ask(f"table {name}", table_query(table, columns, "content"))
-        if isinstance(answer, Failed):
+        if isinstance(answer, Failed) and self._is_sound(table):
+            self.unread.add(name)
+            self.findings.append(_damaged_index(self.inspection, table, answer))
+            self.inspection.incomplete.append(
+                f"table {name} was not looked at: diagnose again with its index rebuilt"
+            )
+        elif isinstance(answer, Failed):
             self.unreadable.add(name)
             sentence = f"the table cannot be read: {answer.sentence}"
             self.findings.append(Finding("unreadable", name, sentence, table=name, restore=(name,)))
@@ -84,6 +97,30 @@ class _Counting:
                 references=references,
                 partitions=partitions,
             )
+
+    def _is_sound(self, table: Table) -> bool:
+        """Whether the rows themselves can be read, and it is an index that stops every query from being planned."""
+        from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
+        if table.kind != "r":
+            return False
+        return self.inspection.copies(
+            f"table {table.qualified}", sql.SQL("COPY {} TO STDOUT").format(table.identifier)
+        )
+
+
+def _damaged_index(inspection: Inspection, table: Table, failed: Failed) -> Finding:
+    """The index that the server's message means, by its file or name; if neither is in it, all of the table."""
+    for schema, name, quoted, filenode in inspection.rows(_INDEXES_OF, (table.oid,)):
+        if re.search(rf'/{filenode}\b|"{re.escape(name)}"', failed.sentence):
+            sentence = f"the index is damaged, and no query of its table can be run: {failed.sentence}"
+            statement = f"REINDEX INDEX {quoted};"
+            return Finding(
+                "index", qualified_name(schema, name), sentence, table=table.qualified, statement=statement
+            )
+    sentence = f"an index of the table is damaged, and no query of it can be run: {failed.sentence}"
+    statement = f"REINDEX TABLE {table.identifier.as_string(inspection.connection)};"
+    return Finding("index", table.qualified, sentence, table=table.qualified, statement=statement)
 
 
 def read_live(inspection: Inspection, progress: Progress) -> LiveReading:

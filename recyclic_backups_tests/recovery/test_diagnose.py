@@ -417,8 +417,17 @@ def test_destroyed_files_are_found_and_hide_nothing_else(
             "CREATE TABLE letter (id int PRIMARY KEY, body text); ALTER TABLE letter ALTER body SET STORAGE EXTERNAL;"
             "INSERT INTO letter SELECT n, repeat('x', 9000) FROM generate_series(1, 20) n;"
             "CREATE MATERIALIZED VIEW figures AS SELECT id FROM garbled;"
-            "CREATE TABLE fine AS SELECT n AS id FROM generate_series(1, 100) n; CHECKPOINT",
+            "CREATE TABLE fine AS SELECT n AS id FROM generate_series(1, 100) n;"
+            "CREATE TABLE sound AS SELECT n AS id FROM generate_series(1, 1000) n; CREATE INDEX by_id ON sound (id);"
+            "CREATE TABLE stopped AS SELECT n AS id FROM generate_series(1, 9) n; CREATE INDEX stop ON stopped (id)",
         )
+        with cluster.server.connect("shop") as connection:
+            found = connection.execute(
+                "SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'"
+            ).fetchone()
+            amcheck = found is not None
+            if amcheck:
+                connection.execute("CREATE EXTENSION amcheck")
         house.back_up()
         paths = {}
         with cluster.server.connect("shop") as connection:
@@ -426,6 +435,8 @@ def test_destroyed_files_are_found_and_hide_nothing_else(
                 "garbled": "'garbled'",
                 "gone": "'gone'",
                 "figures": "'figures'",
+                "index": "'by_id'",
+                "root": "'stop'",
                 "toast": "(SELECT reltoastrelid FROM pg_class WHERE oid = 'letter'::regclass)",
             }.items():
                 row = connection.execute(
@@ -433,15 +444,19 @@ def test_destroyed_files_are_found_and_hide_nothing_else(
                 ).fetchone()
                 paths[name] = cluster.data_directory / str(row[0] if row else "")
         cluster.stop()
-        for name in ("garbled", "toast", "figures"):
+        for name in ("garbled", "toast", "figures", "root"):
             with paths[name].open("r+b") as file:
                 file.write(b"\xa5" * 4096)
+        with paths["index"].open("r+b") as file:
+            file.seek(8192 + 4096)  # beyond what planning a query reads
+            file.write(b"\xa5" * 4096)
         paths["gone"].unlink()
         cluster.restart()
         house = _reopened(house, cluster)
         _do(house, "DELETE FROM fine WHERE id = 1")
         diagnosis = _diagnosed(house)
-        assert _kinds(diagnosis) == {
+        assert _kinds(diagnosis) == ({("index", "public.by_id")} if amcheck else set()) | {
+            ("index", "public.stop"),
             ("unreadable", "public.garbled"),
             ("unreadable", "public.gone"),
             ("unreadable", "public.letter"),
@@ -450,11 +465,16 @@ def test_destroyed_files_are_found_and_hide_nothing_else(
         }
         backup_id = diagnosis.backup_id
         assert diagnosis.commands == (
+            "REINDEX INDEX public.stop;",
+            *(["REINDEX INDEX public.by_id;"] if amcheck else []),
             f"recyclic-backups restore {backup_id} --table public.fine --merge-into shop --yes",
             f"recyclic-backups restore {backup_id} --table public.garbled --table public.gone --table public.letter"
             " --into shop_recovered",
             "REFRESH MATERIALIZED VIEW public.figures;",
         )
+        assert any("public.stopped" in each for each in diagnosis.incomplete)
+        _do(house, "REINDEX INDEX public.stop; DELETE FROM stopped WHERE id = 1")
+        assert ("rows", "public.stopped") in _kinds(_diagnosed(house))
 
 
 def _reopened(house: House, cluster: ScratchCluster) -> House:
