@@ -22,7 +22,10 @@ def from_text(text: object) -> datetime:
         raise DamagedData(f"{text!r} is not a moment") from None
     if moment.tzinfo is None:
         raise DamagedData(f"{text!r} has no time zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise DamagedData(f"{text!r} is beyond the calendar") from None
 
 
 def compact(moment: datetime) -> str:

@@ -268,7 +268,11 @@ class _Work:
                 tombstone.expired_at is not None
                 and min(self.now, newest_good.as_of) - tombstone.expired_at > kept_for
             )
-            if is_old and not any(True for _ in store.list(f"{layout.backup(backup_id)}/")):
+            pointing = (label for label in catalog.labels.values() if label.backup_id == backup_id)
+            is_needed = any(True for _ in store.list(f"{layout.backup(backup_id)}/")) or any(
+                self.is_there(label) for label in pointing
+            )
+            if is_old and not is_needed:
                 self.still_alone()
                 store.delete(name)
                 yield name

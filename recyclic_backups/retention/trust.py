@@ -58,6 +58,8 @@ class _Examination:
                 require_authentic_labels(self.repository, backup)
             except DamagedData as error:
                 self.doubts.append(Damage(error.message.split(" ", 1)[0], error.message))
+            except ObjectMissing:
+                continue  # given up meanwhile by another run: whoever deletes holds the lock, and reads anew
         known = {backup.backup_id for backup in self.loaded} - self.aside.keys()
         for label in self.loaded.labels.values():
             if label.backup_id not in known and label.backup_id not in self.loaded.tombstones:

@@ -62,7 +62,9 @@ def test_moments_come_back_to_the_microsecond(moment: datetime) -> None:
     assert to_text(moment).endswith("Z")
 
 
-@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-11-22T01:00:00", 5])
+@pytest.mark.parametrize(
+    "text", [None, "", "yesterday", "2026-11-22T01:00:00", "0001-01-01T00:00:00+14:00", 5]
+)
 def test_what_is_no_moment_is_damage(text: object) -> None:
     """Loss prevented: a naive time taken for UTC in winter and wrong in summer."""
     with pytest.raises(DamagedData):

@@ -14,6 +14,7 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.envelope.document import summed
 from recyclic_backups.errors import DamagedData, DatabaseError, NoUsableKey, Refused, StorageError, UsageError
+from recyclic_backups.health.gaps import missing_partitions
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.retention.expire import ExpiryReport, expire, expire_alone, plan_expiry
@@ -65,6 +66,9 @@ def test_what_the_plan_lets_go_is_gone_and_what_it_keeps_is_untouched(encrypt: b
     assert catalog.tombstones == gone
     # A partition whose backup expired had one.
     assert catalog.labels[Tier.DAILY, "2026-11-19"].backup_id in gone
+    missing = {gap.partition for gap in missing_partitions(catalog, CALENDAR, NOW)}
+    assert "2026-11-18" in missing
+    assert not missing & {"2026-11-19", "2026-11-20", "2026-11-21"}
     (first, *_) = catalog.expired
     assert first.expired_at == NOW
     assert first.reasons
