@@ -97,7 +97,7 @@ def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
         print("there is no backup: nothing to keep, nothing to expire")
         return
     render.print_table(
-        ("BACKUP", "CONTENT OF", "TIERS", "STORED", "", "WHY"),
+        ("BACKUP", "CONTENT OF", "TIERS", "STORED", "ACTION", "WHY"),
         [_row(decision, timezone) for decision in found.decisions],
         right=(3,),
     )

@@ -137,7 +137,6 @@ class _Review:
         why = "; ".join(decision.texts(self.locale))
         if backup is None:
             return [self.text("unreadable"), decision.backup_id, "-", "-", why, "-"]
-        ends_at = expires_for_age_at(backup, self.retention)
         size = human_bytes(backup.manifest.stored_bytes)
         return [
             self.date(backup.as_of),
@@ -145,8 +144,15 @@ class _Review:
             self.tiers(backup),
             size,
             why,
-            self.date(ends_at),
+            self.last_day(backup),
         ]
+
+    def last_day(self, backup: Backup) -> str:
+        """When it leaves at the latest if backups go on; a dash where a hold has no end."""
+        ends_at = expires_for_age_at(backup, self.retention)
+        if backup.hold is None:
+            return self.date(ends_at)
+        return "-" if backup.hold.until is None else self.date(max(ends_at, backup.hold.until))
 
     def left(self, days: int) -> str:
         """A row for each tombstone of the last days, the newest first."""

@@ -113,5 +113,13 @@ def test_what_is_promised_to_end_does_end() -> None:
     catalog = history.catalog()
     text = review(catalog, DEFAULTS, CALENDAR, NOW, database="recyclic")
     newest = catalog.backups[0]
-    row = next(line for line in text.splitlines() if newest.backup_id in line)
-    assert row.rstrip(" |").endswith((newest.as_of + timedelta(days=400)).date().isoformat())
+    assert _last_day(text, newest.backup_id) == (newest.as_of + timedelta(days=400)).date().isoformat()
+    for until, expected in ((paris("2029-01-01T00:00"), "2029-01-01"), (None, "-")):
+        history.hold(newest, until)
+        text = review(history.catalog(), DEFAULTS, CALENDAR, NOW, database="recyclic")
+        assert _last_day(text, newest.backup_id) == expected
+
+
+def _last_day(text: str, backup_id: str) -> str:
+    row = next(line for line in text.splitlines() if backup_id in line)
+    return row.rstrip(" |").rpartition("| ")[2]
