@@ -19,6 +19,8 @@ from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
 
 GROUP = "backups"
+OWNERS = ("team:backups",)
+"""Whom Dagster's pages name: the people, whoever they are, that read ``NOTIFICATION_EMAIL``."""
 
 _BACKFILL_TAG = "dagster/backfill"
 _REGULAR_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
@@ -68,6 +70,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         deps=deps,
         group_name=GROUP,
         kinds={"postgres"},
+        owners=OWNERS,
         tags={"environment": settings.environment, "tier": tier.value},
         pool=pool_of(settings),
     )
@@ -77,6 +80,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             be_polite()
+            tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             done = back_up(
                 now_settings.server,
                 now_settings.open_repository(),
@@ -86,11 +90,22 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
                 progress=LoggedProgress(context.log),
                 reuse_since=backfill_began_at(context.instance, context.run),
             )
+            tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(
             metadata=metadata_of(done, now_settings), data_version=dg.DataVersion(done.backup.backup_id)
         )
 
     return backup
+
+
+def run_tags(settings: Settings) -> dict[str, str]:
+    """What runs can be searched by on Dagster's page of runs, beside Dagster's own ``dagster/partition``."""
+    return {"database": asset_name_of(settings.database), "environment": settings.environment}
+
+
+def tag_run(context: dg.AssetExecutionContext, tags: dict[str, str]) -> None:
+    """Add tags to the run: one launched from the asset's page is of no job of ours, and has none of its tags."""
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def source_of(run: dg.DagsterRun) -> Source:

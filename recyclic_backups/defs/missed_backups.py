@@ -17,6 +17,8 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
 from recyclic_backups.defs.runs import partitions_in_work
+from recyclic_backups.defs.schedules import max_runtime_seconds
+from recyclic_backups.defs.slow_runs import runs_too_long
 from recyclic_backups.errors import StorageError
 from recyclic_backups.health.gaps import (
     Gap,
@@ -88,7 +90,8 @@ def missed_backups_sensor(
         default_status=sensor_status(settings),
         description=(
             "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
-            "without a backup are listed with what fills them: a dump taken now is not of those days."
+            "without a backup are listed with what fills them: a dump taken now is not of those days. Runs that "
+            "have been queued or at work for too long are listed too."
         ),
     )
     def missed_backups(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -126,7 +129,9 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     ]
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
-    said = ["Nothing to start.", *lines] if lines else ["Nothing to start, and nothing is missing."]
+    said = ["Nothing to start." if lines else "Nothing to start, and nothing is missing."]
+    said += runs_too_long(context.instance, now, max_runtime_seconds(settings))
+    said += lines
     return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.backups import asset_key, run_tags
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Calendar, Tier
 
-_MAX_RUNTIME_TAG = "dagster/max_runtime"
 _PRIORITY_TAG = "dagster/priority"
 
 HOURLY_QUESTIONS = ("age", "proven")
@@ -29,8 +29,10 @@ def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinitio
         selection=dg.AssetSelection.assets(asset_key(settings, tier)),
         description=f"The {tier.value} backup of {settings.database} ({settings.environment}) and its checks.",
         tags={
-            _MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)),
+            MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)),
             _PRIORITY_TAG: str(_PRIORITIES[tier]),
+            "tier": tier.value,
+            **run_tags(settings),
         },
     )
 
@@ -49,7 +51,7 @@ def health_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
         "health_job",
         selection=dg.AssetSelection.checks(*keys),
         description=f"How old the newest backup of {settings.database} is, and whether a restore is proven.",
-        tags={_MAX_RUNTIME_TAG: str(_HEALTH_SECONDS), _PRIORITY_TAG: "-1"},
+        tags={MAX_RUNTIME_TAG: str(_HEALTH_SECONDS), _PRIORITY_TAG: "-1"},
     )
 
 

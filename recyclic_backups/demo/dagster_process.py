@@ -62,7 +62,7 @@ def ui(stage: Stage) -> Iterator[str]:
     """
     port = free_port()
     log = stage.directory / "dagster-ui.log"
-    argv = [sys.executable, "-m", "dagster", "dev", "-m", _MODULE, "-h", UI_HOST, "-p", str(port)]
+    argv = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", UI_HOST, "-p", str(port)]
     with log.open("wb") as file, _started(argv, stage, file.fileno()) as process:
         address = f"http://{UI_HOST}:{port}"
         give_up_at = time.monotonic() + _READY_SECONDS

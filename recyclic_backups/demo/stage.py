@@ -28,9 +28,19 @@ DATABASE = "recyclic"
 DAYS_BEFORE_TODAY = 13
 """How many earlier days Dagster shows as missing."""
 
+# What the project's dagster.yaml says, as far as an hour of looking around needs it; a test compares the two.
 _DAGSTER_YAML = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
+concurrency:
+  pools: {granularity: op, default_limit: 1}
+  runs: {max_concurrent_runs: 4}
+run_monitoring: {enabled: true, poll_interval_seconds: 15, free_slots_after_run_end_seconds: 60}
+code_servers: {local_startup_timeout: 180, reload_timeout: 180}
+"""
+_WORKSPACE_YAML = """\
+load_from:
+  - python_module: {module_name: recyclic_backups.definitions, location_name: recyclic_backups}
 """
 
 
@@ -66,10 +76,11 @@ class Stage:
 
 
 @contextmanager
-def open_stage(today: date, keep: Path | None) -> Iterator[Stage]:
+def open_stage(today: date, keep: Path | None, since: date | None = None) -> Iterator[Stage]:
     """Start the server and lay everything out; at the end the server is gone, and the files too unless kept.
 
-    ``keep`` is a directory that does not exist yet or is empty. Raises StorageError when it cannot be used,
+    ``keep`` is a directory that does not exist yet or is empty; ``since`` is the first day that counts, else
+    :data:`DAYS_BEFORE_TODAY`. Raises StorageError when it cannot be used,
     ProgramMissing when there are no server programs.
     """
     installation = choose(
@@ -82,10 +93,10 @@ def open_stage(today: date, keep: Path | None) -> Iterator[Stage]:
         TemporaryDirectory(prefix="recyclic-demo-server-") as server_directory,
         ScratchCluster.start(installation, Path(server_directory)) as cluster,
     ):
-        yield _laid_out(directory, cluster, installation, today)
+        yield _laid_out(directory, cluster, installation, since or today - timedelta(days=DAYS_BEFORE_TODAY))
 
 
-def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installation, today: date) -> Stage:
+def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installation, since: date) -> Stage:
     server = cluster.server
     stage = Stage(
         directory,
@@ -100,7 +111,7 @@ def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installati
             "BACKUP_STORAGE": f"file://{directory / 'backups'}",
             "BACKUP_ENCRYPTION": "true",
             "BACKUP_ENCRYPTION_KEY_FILE": str(directory / "encryption.key"),
-            "BACKUP_START_DATE": (today - timedelta(days=DAYS_BEFORE_TODAY)).isoformat(),
+            "BACKUP_START_DATE": since.isoformat(),
             # As in production, so that its schedules are on.
             "BACKUP_ENVIRONMENT": "production",
             "PG_BIN": str(installation.directory),
@@ -114,6 +125,7 @@ def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installati
     )
     stage.dagster_home.mkdir(mode=0o700)
     (stage.dagster_home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    (directory / "workspace.yaml").write_text(_WORKSPACE_YAML)
     return stage
 
 
