@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from recyclic_backups.defs.resources import MAXIMUM_RETRIES
 from recyclic_backups.health.assess import QUESTIONS
@@ -225,3 +226,51 @@ def test_storage_that_is_gone_fails_the_checks_with_a_sentence(house: House) -> 
     assert not result.success
     assert "Hint:" in failure_of(result)
     assert not storage.exists()
+
+
+def test_a_missed_day_that_is_refused_says_what_to_do(house: House) -> None:
+    """A dump of today under yesterday's date is what this operator never wants: nothing may be taken instead."""
+    house.variables["BACKUP_MISSED_DAY"] = "refuse"
+    house.clock.at = datetime(2026, 11, 4, 9, 0, tzinfo=UTC)
+    result = house.run("daily", "2026-11-02", {"dagster/backfill": begun_backfill(house, ["2026-11-02"])})
+    assert not result.success
+    assert "2026-11-02 is over, and a dump taken now is not of that day" in failure_of(result)
+    assert "Hint: set BACKUP_MISSED_DAY=late" in failure_of(result)
+    assert retries_of(result) == 0
+    assert len(house.catalog) == 0
+    assert house.run("daily", "2026-11-04").success  # the running day is not missed
+
+
+def test_a_good_backup_survives_a_run_that_fails_and_one_that_is_a_day_late(house: House) -> None:
+    """Running a partition again must never cost what it had."""
+    assert house.run("daily", "2026-11-01").success
+    (first,) = house.catalog
+    port = house.variables["POSTGRES_PORT"]
+    house.variables["POSTGRES_PORT"] = "1"
+    assert not house.run("daily", "2026-11-01").success
+    house.variables["POSTGRES_PORT"] = port
+    house.clock.at += timedelta(days=1)
+    again = house.run("daily", "2026-11-01", {"dagster/backfill": begun_backfill(house, ["2026-11-01"])})
+    assert again.success
+    assert metadata_of(again)["backup_id"] == first.backup_id
+    assert metadata_of(again)["late"] is False
+    assert [backup.backup_id for backup in house.catalog] == [first.backup_id]
+
+
+def test_tomorrow_is_refused(house: House) -> None:
+    """A dump of today under tomorrow's date would be believed the day after."""
+    house.clock.at = datetime(2026, 11, 4, 9, 0, tzinfo=UTC)
+    with pytest.raises(dg.DagsterUnknownPartitionError):
+        house.run("daily", "2026-11-05")
+    assert len(house.catalog) == 0
+
+
+def test_runs_are_tagged_with_what_they_made(house: House) -> None:
+    """A backup must lead to the run that made it, its log and its captured output."""
+    result = house.run("daily", "2026-11-01")
+    (backup,) = house.catalog
+    (found,) = house.instance.get_runs(dg.RunsFilter(tags={"backup_id": backup.backup_id}))
+    assert found.run_id == result.run_id
+    expected = {"tier": "daily", "late": "false", "environment": "production"}
+    assert expected.items() <= found.tags.items()
+    assert found.tags["database"] == house.variables["POSTGRES_DB"]
