@@ -20,7 +20,7 @@ def add_to(commands: Any) -> None:
         "found by diagnose, and put right. full: everything but storage and key is gone. Never touches production; "
         "the verdict is kept beside the backup.",
     )
-    command.add_argument("scenario", choices=("simple", "partial", "full"))
+    command.add_argument("scenario", metavar="SCENARIO", choices=("simple", "partial", "full"))
     command.add_argument("--backup", metavar="ID", help="this backup instead of the newest")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.cli import catalog, render
+from recyclic_backups.cli import catalog, render, restore_plan
 
 if TYPE_CHECKING:
-    from recyclic_backups.catalog.catalog import Backup
+    from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.fingerprint.compare import Comparison
     from recyclic_backups.postgres.server import Server
+    from recyclic_backups.recovery.go_back import GoBack
     from recyclic_backups.recovery.put_back import PutBackReport
     from recyclic_backups.recovery.restore import RestoreReport
     from recyclic_backups.settings import Settings
@@ -66,10 +67,11 @@ def run(options: argparse.Namespace) -> int:
 
     _require_sense(options)
     settings = load_settings()
-    backup = catalog.load(settings).find(options.backup)
+    found = catalog.load(settings)
+    backup = found.find(options.backup)
     server = _other_server(options.to_server, settings) if options.to_server else settings.server
     into = options.into or settings.database
-    _confirm(options, settings, backup, server, into)
+    _confirm(options, settings, found, backup, server, into)
     repository = settings.open_repository(create=False)
     restore_options = settings.restore_options(jobs=options.jobs, no_owner=options.no_owner)
     request = Request(tuple(options.table), tuple(options.schema))
@@ -100,12 +102,14 @@ def run(options: argparse.Namespace) -> int:
                 progress=progress,
             )
             document = report.to_json()
+    back = restore_plan.way_back(settings, server, into, report.kept_as) if report.kept_as else None
+    document["go_back"] = None if back is None else back.to_json()
     if options.json:
         render.print_json(document)
     elif put is not None:
         _print_merge(put)
     else:
-        print_report(report)
+        print_report(report, back)
     return _exit_code(report, put)
 
 
@@ -146,36 +150,33 @@ def _require_sense(options: argparse.Namespace) -> None:
 
 
 def _confirm(
-    options: argparse.Namespace, settings: Settings, backup: Backup, server: Server, into: str
+    options: argparse.Namespace,
+    settings: Settings,
+    found: Catalog,
+    backup: Backup,
+    server: Server,
+    into: str,
 ) -> None:
     """Print what would happen to something that exists, and go on only with ``--yes``."""
     from recyclic_backups.errors import Refused
-    from recyclic_backups.quantities import human_bytes, human_seconds
 
     if not (options.replace or options.merge_into):
         return
-    manifest = backup.manifest
-    age = human_seconds((render.now() - backup.as_of).total_seconds())
-    render.say(f"restore   {backup.backup_id} ({human_bytes(manifest.stored_bytes)} stored)")
-    content_of = render.local_time(backup.as_of, settings.calendar.timezone)
-    render.say(f"of        {content_of}: what changed in the {age} since is lost")
-    proven = render.local_time(backup.proven_at, settings.calendar.timezone)
-    render.say(f"proven    {'never yet' if backup.proven_at is None else proven}")
-    if options.merge_into:
-        tables = ", ".join([*options.table, *(f"{schema}.*" for schema in options.schema)])
-        render.say(
-            f"into      {options.merge_into!r} on {server.label}: the rows of {tables} become those of the backup;"
-        )
-        render.say("          rows it does not have go, and are kept in a database beside")
-    else:
-        render.say(
-            f"replaces  {into!r} on {server.label}, which is kept under another name; its sessions are ended"
-        )
+    tables = [*options.table, *(f"{schema}.*" for schema in options.schema)]
+    restore_plan.say_plan(
+        found,
+        backup,
+        server,
+        replaces=into if options.replace else None,
+        merges=(options.merge_into, tables) if options.merge_into else None,
+        timezone=settings.calendar.timezone,
+        now=render.now(),
+    )
     if not options.yes:
         raise Refused("not confirmed, nothing was done", "add --yes to do it")
 
 
-def print_report(report: RestoreReport) -> None:
+def print_report(report: RestoreReport, back: GoBack | None = None) -> None:
     """A restore for people: the comparison as a table, times, and the verdict as the last line."""
     from recyclic_backups.quantities import human_seconds
 
@@ -192,7 +193,9 @@ def print_report(report: RestoreReport) -> None:
     if report.created_roles:
         print(f"created roles: {', '.join(report.created_roles)}")
     if report.kept_as:
-        print(f"what was there before is kept as {report.kept_as!r}; drop it once you no longer need it")
+        print(f"what was there before is kept as {report.kept_as!r}")
+    if back is not None:
+        restore_plan.print_way_back(back)
     for note in (*report.comparison.notes, *report.notes):
         print(f"note: {note}")
     print_verdict(report.comparison)

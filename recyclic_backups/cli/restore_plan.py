@@ -1,0 +1,114 @@
+"""What ``restore`` says before it touches something that exists, and how to go back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.postgres.server import Server
+    from recyclic_backups.recovery.go_back import GoBack
+    from recyclic_backups.settings import Settings
+
+
+def say_plan(
+    catalog: Catalog,
+    backup: Backup,
+    server: Server,
+    *,
+    replaces: str | None,
+    merges: tuple[str, Sequence[str]] | None,
+    timezone: ZoneInfo,
+    now: datetime,
+) -> None:
+    """What would be done, from when, what is lost by it, what is known of the backup, how long it took before.
+
+    ``replaces`` is the database to be swapped, ``merges`` the one whose tables are put back, and those tables.
+    """
+    from recyclic_backups.quantities import human_bytes, human_seconds
+
+    def line(word: str, text: str) -> None:
+        render.say(f"{word:<9} {text}")
+
+    labels = ", ".join(f"{label.tier.value} {label.partition}" for label in backup.labels)
+    stored = human_bytes(backup.manifest.stored_bytes)
+    line("restore", f"{backup.backup_id} ({labels or 'no label'}; {stored} stored)")
+    content_of = render.local_time(backup.as_of, timezone)
+    line("content", f"of {content_of} ({timezone.key}), nothing newer")
+    age = human_seconds(max(0.0, (now - backup.as_of).total_seconds()))
+    of_what = "is lost" if merges is None else "in these tables is lost"
+    line("lost", f"what was written in the {age} since then {of_what}")
+    newer = [each for each in catalog if each.as_of > backup.as_of and not each.known_damaged]
+    if newer:
+        line("newer", f"{newer[0].backup_id}, of {render.local_time(newer[0].as_of, timezone)}, is there too")
+    line("proven", _proof(backup, timezone))
+    line("took", _last_time(catalog, backup, timezone, partial=merges is not None))
+    if merges is not None:
+        database, tables = merges
+        line(
+            "into",
+            f"{database!r} on {server.label}: restored beside and compared first; if equal, the rows of",
+        )
+        line("", f"{', '.join(tables)} become those of the backup, in one transaction;")
+        line("", "rows it does not have go, and are kept in a database beside")
+    else:
+        line(
+            "replaces",
+            f"{replaces!r} on {server.label}: restored beside and compared first; only if equal are",
+        )
+        line("", "the names swapped; its sessions are ended then, and it is kept under another name")
+
+
+def _proof(backup: Backup, timezone: ZoneInfo) -> str:
+    from recyclic_backups.recovery.measured import last_failure
+
+    failed = last_failure(backup)
+    if failed is not None:
+        why = failed.check.reasons[0] if failed.check.reasons else "no reason was given"
+        return (
+            f"NO: the {failed.what} of {render.local_time(failed.check.checked_at, timezone)} FAILED: {why}"
+        )
+    if backup.proven_at is None:
+        return "never yet"
+    return f"{render.local_time(backup.proven_at, timezone)}, restored and found equal"
+
+
+def _last_time(catalog: Catalog, backup: Backup, timezone: ZoneInfo, *, partial: bool) -> str:
+    from recyclic_backups.quantities import human_seconds
+    from recyclic_backups.recovery.measured import last_measured
+
+    found = last_measured(backup, catalog, partial=partial)
+    if found is None:
+        return "not known: no drill or restore was measured yet"
+    seconds, when = (
+        human_seconds(found.check.duration_seconds),
+        render.local_time(found.check.checked_at, timezone),
+    )
+    of_other = "" if found.check.backup_id == backup.backup_id else f" of {found.check.backup_id}"
+    return f"{seconds} the last time ({found.what}{of_other}, {when})"
+
+
+def way_back(settings: Settings, server: Server, database: str, kept_as: str) -> GoBack:
+    """The commands that undo a swap, with the psql that this machine has."""
+    import shutil
+
+    from recyclic_backups.recovery.go_back import go_back
+
+    psql = shutil.which("psql")
+    if psql is not None:
+        return go_back(server, database, kept_as)
+    found = [each.path("psql") for each in settings.installations() if "psql" in each.programs]
+    return go_back(server, database, kept_as, psql=found[0] if found else "psql")
+
+
+def print_way_back(back: GoBack) -> None:
+    """How to go back, and how to be rid of what was replaced."""
+    print(f"to go back (ends the sessions there, the restored one is then called {back.restored_as!r}):")
+    print(f"  {back.command}")
+    print("to drop what was there before, once you no longer need it:")
+    print(f"  {back.drop_command}")

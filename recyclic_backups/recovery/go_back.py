@@ -1,0 +1,75 @@
+"""How to undo a swap: the commands that a person pastes into a shell. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.database import MAINTENANCE_DATABASES
+
+
+@dataclass(frozen=True, slots=True)
+class GoBack:
+    """Two lines for a shell, and the name that the restored database gets by the first of them.
+
+    ``command`` puts the replaced database back in its place, ``drop_command`` removes it for good.
+    """
+
+    command: str
+    drop_command: str
+    restored_as: str
+
+    def to_json(self) -> dict[str, str]:
+        """For reports."""
+        return {
+            "command": self.command,
+            "drop_command": self.drop_command,
+            "restored_as": self.restored_as,
+        }
+
+
+def go_back(server: Server, database: str, kept_as: str, *, psql: str = "psql") -> GoBack:
+    """The way back from a ``database`` that was replaced, and what it replaced is kept as ``kept_as``.
+
+    One string for psql is one transaction: both names change or neither does. No session may be in a database that
+    is renamed (https://www.postgresql.org/docs/15/sql-alterdatabase.html), so those there are ended in the same
+    breath: the renaming follows before an application has connected again, and then keeps it waiting. Should one be
+    faster, nothing has changed, and the same line works again. The password is in no command line: psql asks, or
+    finds PGPASSWORD or ``~/.pgpass``.
+    """
+    # Of the same length as the name it is made of: it fits where that one does.
+    start, _, end = kept_as.rpartition("_before_")
+    restored_as = f"{start}_undone_{end}" if start else f"{kept_as[:-7]}_undone"
+    swap = (
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN "
+        f"({_text(database)}, {_text(kept_as)}); "
+        f"ALTER DATABASE {_name(database)} RENAME TO {_name(restored_as)}; "
+        f"ALTER DATABASE {_name(kept_as)} RENAME TO {_name(database)}"
+    )
+    beginning = _psql(server, database, psql)
+    return GoBack(
+        command=f"{beginning} -c {shlex.quote(swap)}",
+        drop_command=f"{beginning} -c {shlex.quote(f'DROP DATABASE {_name(kept_as)}')}",
+        restored_as=restored_as,
+    )
+
+
+def _psql(server: Server, database: str, program: str) -> str:
+    """psql, connected to a database that is not the one to be renamed."""
+    words = [program, "-X", "-v", "ON_ERROR_STOP=1", "-h", server.host, "-p", str(server.port)]
+    words += ["-U", server.user, "-d", next(name for name in MAINTENANCE_DATABASES if name != database)]
+    given = {"PGSSLMODE": server.sslmode, "PGSSLROOTCERT": server.sslrootcert}
+    usual = {"PGSSLMODE": "prefer", "PGSSLROOTCERT": ""}
+    settings = [f"{name}={shlex.quote(value)}" for name, value in given.items() if value != usual[name]]
+    return " ".join([*settings, shlex.join(words)])
+
+
+def _name(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    """An SQL string; in dollar quotes if it may be, which a shell's own quotes leave readable."""
+    return f"$${text}$$" if "$" not in text else "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,109 @@
+"""``restore --replace`` at three in the morning: what it says before, and the way back that it prints after."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.operator import Operator
+
+
+def _payments(cluster: ScratchCluster, database: str, change: str = "") -> int:
+    with cluster.server.connect(database) as connection:
+        if change:
+            connection.execute(change.encode())
+        row = connection.execute("SELECT count(*) FROM payments").fetchone()
+    return int(row[0]) if row else -1
+
+
+def _databases(cluster: ScratchCluster) -> set[str]:
+    with cluster.server.connect("postgres") as connection:
+        return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+
+
+def _drop(cluster: ScratchCluster, *names: str) -> None:
+    with cluster.server.connect("postgres") as connection:
+        for name in names:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
+def _paste(cluster: ScratchCluster, line: str) -> None:
+    """As a volunteer does: into a shell, with the password where psql looks for it."""
+    environment = {"PATH": os.environ["PATH"], "PGPASSWORD": cluster.server.password}
+    subprocess.run(["/bin/sh", "-c", line], env=environment, check=True, capture_output=True)
+
+
+def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operator: Operator) -> None:
+    """Loss prevented: a yes by somebody who did not know what they said yes to."""
+    backup_id = operator.backup_id()
+    live = operator.variables["POSTGRES_DB"]
+    first = operator.run("restore", "latest", "--replace")
+    assert first.code == 70
+    assert first.out == ""
+    for said in (
+        f"restore   {backup_id} (daily ",
+        "content   of 20",
+        "(Europe/Paris)",
+        "lost      what was written in the ",
+        "proven    never yet",
+        "took      not known: no drill or restore was measured yet",
+        f"replaces  '{live}' on ",
+        "restored beside and compared first",
+        "the names swapped",
+    ):
+        assert said in first.err, said
+
+    operator.must("drill", "simple")
+    second = operator.run("restore", "latest", "--replace").err
+    assert "restored and found equal" in second
+    assert " s the last time (drill simple, 20" in second
+
+    newer_id = operator.backup_id()
+    newest = operator.run("restore", "latest", "--replace").err
+    assert "proven    never yet" in newest
+    assert f" s the last time (drill simple of {backup_id}, 20" in newest
+    assert "newer " not in newest
+    assert f"newer     {newer_id}, of 20" in operator.run("restore", backup_id, "--replace").err
+
+    merge = operator.run("restore", "latest", "--table", "public.payments", "--merge-into", live).err
+    assert "in these tables is lost" in merge
+    assert "public.payments become those of the backup" in merge
+
+
+def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster, operator: Operator) -> None:
+    """Loss prevented: the wrong backup restored, and nobody awake who knows how to undo it."""
+    before = _databases(cluster)
+    backup_id = operator.backup_id()
+    live = operator.variables["POSTGRES_DB"]
+    assert _payments(cluster, live, "DELETE FROM payments") == 0
+    try:
+        out = operator.must("restore", backup_id, "--replace", "--yes").out
+        assert _payments(cluster, live) > 0
+        assert cluster.server.password not in out
+        back, drop = (line.strip() for line in out.splitlines() if line.startswith("  ") and "psql" in line)
+        assert out.splitlines()[-1] == "equal"
+        with cluster.server.connect(live):  # the application is connected again
+            _paste(cluster, back)
+        assert _payments(cluster, live) == 0
+
+        report = operator.must("restore", "latest", "--replace", "--yes", "--json").json
+        assert report["kept_as"] in _databases(cluster)
+        assert report["go_back"]["command"] != back
+        assert "DROP DATABASE" in drop
+        _paste(cluster, report["go_back"]["drop_command"])
+        assert report["kept_as"] not in _databases(cluster)
+    finally:
+        _drop(cluster, *(_databases(cluster) - before))
+
+
+def test_a_restore_into_a_new_database_has_nothing_to_go_back_to(
+    cluster: ScratchCluster, operator: Operator
+) -> None:
+    """Loss prevented: commands pasted that rename what should stay."""
+    operator.backup_id()
+    into = f"{operator.variables['POSTGRES_DB']}_new"
+    try:
+        assert operator.must("restore", "latest", "--into", into, "--json").json["go_back"] is None
+    finally:
+        _drop(cluster, into)
