@@ -7,25 +7,26 @@ Every setting is checked at once, and one error names every wrong one. Secrets m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from recyclic_backups import setting_values as read_as
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
 from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
-from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH, Keyring
+from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.quantities import parse_bytes, parse_seconds
+from recyclic_backups.quantities import parse_bytes
 from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
@@ -197,49 +198,51 @@ class _Reading:
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
-        encryption = self.read("BACKUP_ENCRYPTION", "false", _boolean)
+        encryption = self.read("BACKUP_ENCRYPTION", "false", read_as.boolean)
         values: dict[str, Any] = {
-            "host": self.read("POSTGRES_HOST", "localhost", _host),
-            "port": self.read("POSTGRES_PORT", "5432", _integer(1, 65535)),
-            "user": self.read("POSTGRES_USER", "postgres", _name),
+            "host": self.read("POSTGRES_HOST", "localhost", read_as.host),
+            "port": self.read("POSTGRES_PORT", "5432", read_as.integer(1, 65535)),
+            "user": self.read("POSTGRES_USER", "postgres", read_as.name),
             "password": self.read("POSTGRES_PASSWORD", "", str),
-            "database": self.read("POSTGRES_DB", "recyclic", _name),
+            "database": self.read("POSTGRES_DB", "recyclic", read_as.name),
             "sslmode": self.read(
                 "POSTGRES_SSLMODE",
                 "prefer",
-                _one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+                read_as.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
             ),
-            "sslrootcert": self.read("POSTGRES_SSLROOTCERT", "", _existing_file),
-            "connect_timeout_seconds": self.read("POSTGRES_CONNECT_TIMEOUT", "10", _seconds("s", 1)),
-            "lock_timeout_seconds": self.read("BACKUP_LOCK_TIMEOUT", "60", _seconds("s", 1)),
-            "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", _seconds("s", 1)),
-            "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", _seconds("s", 0)),
-            "storage_url": self.read("BACKUP_STORAGE", "file://./backups", _storage_url),
+            "sslrootcert": self.read("POSTGRES_SSLROOTCERT", "", read_as.existing_file),
+            "connect_timeout_seconds": self.read("POSTGRES_CONNECT_TIMEOUT", "10", read_as.seconds("s", 1)),
+            "lock_timeout_seconds": self.read("BACKUP_LOCK_TIMEOUT", "60", read_as.seconds("s", 1)),
+            "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", read_as.seconds("s", 1)),
+            "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", read_as.seconds("s", 0)),
+            "storage_url": self.read("BACKUP_STORAGE", "file://./backups", read_as.storage_url),
             "scratch": self.read("BACKUP_SCRATCH", "", lambda text: Path(text) if text else None),
             "calendar": self.calendar(),
-            "missed_day": self.read("BACKUP_MISSED_DAY", "late", _one_of("late", "refuse")),
+            "missed_day": self.read("BACKUP_MISSED_DAY", "late", read_as.one_of("late", "refuse")),
             "compression": self.read("BACKUP_COMPRESSION", "true", Compression.parse),
-            "jobs": self.read("BACKUP_JOBS", "1", _integer(1, 64)),
+            "jobs": self.read("BACKUP_JOBS", "1", read_as.integer(1, 64)),
             "rate_limit_bytes": self.read(
-                "BACKUP_RATE_LIMIT", "", lambda text: _rate(text) if text else None
+                "BACKUP_RATE_LIMIT", "", lambda text: read_as.rate(text) if text else None
             ),
-            "fingerprint": self.read("BACKUP_FINGERPRINT", "content", _one_of("content", "counts", "off")),
+            "fingerprint": self.read(
+                "BACKUP_FINGERPRINT", "content", read_as.one_of("content", "counts", "off")
+            ),
             "pg_bin": self.given.get("PG_BIN", "").strip() or None,
             "path": self.given.get("PATH", ""),
             "encryption": encryption,
-            "encryption_key": self.read("BACKUP_ENCRYPTION_KEY", "", _passphrase),
-            "encryption_old_keys": self.read("BACKUP_ENCRYPTION_OLD_KEYS", "", _passphrases),
+            "encryption_key": self.read("BACKUP_ENCRYPTION_KEY", "", read_as.passphrase),
+            "encryption_old_keys": self.read("BACKUP_ENCRYPTION_OLD_KEYS", "", read_as.passphrases),
             "retention": Retention(
-                daily=self.read("RETENTION_DAILY", "7", _integer(1, 10_000)),
-                weekly=self.read("RETENTION_WEEKLY", "4", _integer(0, 10_000)),
-                monthly=self.read("RETENTION_MONTHLY", "12", _integer(0, 10_000)),
-                checkpoint=self.read("RETENTION_CHECKPOINT", "5", _integer(0, 10_000)),
-                minimum=self.read("RETENTION_MINIMUM", "3", _integer(1, 10_000)),
-                max_days=self.read("RETENTION_MAX_DAYS", "400", _integer(1, 100_000)),
+                daily=self.read("RETENTION_DAILY", "7", read_as.integer(1, 10_000)),
+                weekly=self.read("RETENTION_WEEKLY", "4", read_as.integer(0, 10_000)),
+                monthly=self.read("RETENTION_MONTHLY", "12", read_as.integer(0, 10_000)),
+                checkpoint=self.read("RETENTION_CHECKPOINT", "5", read_as.integer(0, 10_000)),
+                minimum=self.read("RETENTION_MINIMUM", "3", read_as.integer(1, 10_000)),
+                max_days=self.read("RETENTION_MAX_DAYS", "400", read_as.integer(1, 100_000)),
             ),
             "alerts": Alerts(
-                age_warning_seconds=self.read("ALERT_BACKUP_AGE_WARNING", "6h", _seconds("h", 1)),
-                age_critical_seconds=self.read("ALERT_BACKUP_AGE_CRITICAL", "25h", _seconds("h", 1)),
+                age_warning_seconds=self.read("ALERT_BACKUP_AGE_WARNING", "6h", read_as.seconds("h", 1)),
+                age_critical_seconds=self.read("ALERT_BACKUP_AGE_CRITICAL", "25h", read_as.seconds("h", 1)),
                 disk_warning_bytes=self.read("ALERT_DISK_SPACE_WARNING", "5GB", parse_bytes),
                 disk_critical_bytes=self.read("ALERT_DISK_SPACE_CRITICAL", "1GB", parse_bytes),
             ),
@@ -247,9 +250,9 @@ class _Reading:
                 "DRILL_SERVER_URL", "", lambda text: Server.from_url(text)[0] if text else None
             ),
             "drill_probes": self.read("DRILL_PROBES", "", lambda text: Path(text) if text else None),
-            "locale": self.read("BACKUP_LOCALE", "en", _one_of("en", "fr")),
+            "locale": self.read("BACKUP_LOCALE", "en", read_as.one_of("en", "fr")),
             "environment": self.read(
-                "BACKUP_ENVIRONMENT", "production", _one_of("production", "staging", "development")
+                "BACKUP_ENVIRONMENT", "production", read_as.one_of("production", "staging", "development")
             ),
         }
         self.check_the_rest()
@@ -265,18 +268,18 @@ class _Reading:
         return Settings(**values)
 
     def calendar(self) -> Calendar:
-        timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", _timezone) or ZoneInfo("UTC")
-        start = self.read("BACKUP_START_DATE", "2026-01-01", _date) or date(2026, 1, 1)
-        hour = self.read("BACKUP_TIME", "2", _integer(0, 23)) or 0
-        minute = self.read("BACKUP_MINUTE", "0", _integer(0, 59)) or 0
+        timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", read_as.time_zone) or ZoneInfo("UTC")
+        start = self.read("BACKUP_START_DATE", "2026-01-01", read_as.day) or date(2026, 1, 1)
+        hour = self.read("BACKUP_TIME", "2", read_as.integer(0, 23)) or 0
+        minute = self.read("BACKUP_MINUTE", "0", read_as.integer(0, 59)) or 0
         return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
 
     def check_the_rest(self) -> None:
         """Settings that the features of later days read: nonsense is named today, not on the night it matters."""
-        self.read("SMTP_PORT", "587", _integer(1, 65535))
-        self.read("SMTP_STARTTLS", "true", _boolean)
+        self.read("SMTP_PORT", "587", read_as.integer(1, 65535))
+        self.read("SMTP_STARTTLS", "true", read_as.boolean)
         for name in ("HEARTBEAT_URL", "DAGSTER_URL"):
-            self.read(name, "", _web_url)
+            self.read(name, "", read_as.web_url)
         for name in ("SMTP_PASSWORD", "NOTIFICATION_TELEGRAM_TOKEN", "NOTIFICATION_URLS"):
             self.read(name, "", str)
 
@@ -316,105 +319,3 @@ class _Reading:
             )
             self.problems.append(f"{name}_FILE cannot be read: {file!r}: {reason}")
             return None
-
-
-def _boolean(text: str) -> bool:
-    if text.strip().lower() in ("true", "1", "yes", "on"):
-        return True
-    if text.strip().lower() in ("false", "0", "no", "off"):
-        return False
-    raise ValueError(f"must be true or false, not {text!r}")
-
-
-def _integer(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.strip().isascii() or not text.strip().isdigit() or not lowest <= int(text) <= highest:
-            raise ValueError(f"must be a whole number from {lowest} to {highest}, not {text!r}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(unit: Literal["s", "h"], at_least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        seconds = int(parse_seconds(text, unit=unit))
-        if not at_least <= seconds <= 100 * 365 * 86400:
-            raise ValueError(f"is out of range: {text!r}")
-        return seconds
-
-    return parse
-
-
-def _rate(text: str) -> int:
-    rate = parse_bytes(text.strip().removesuffix("/s"))
-    if rate < 64 * 1024:
-        raise ValueError(f"is slower than 64 KiB a second, which would never finish: {text!r}")
-    return rate
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.strip().lower() not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}, not {text!r}")
-        return text.strip().lower()
-
-    return parse
-
-
-def _name(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("contains a NUL character")
-    return text
-
-
-def _host(text: str) -> str:
-    if any(character.isspace() for character in text) or "://" in text or "@" in text:
-        raise ValueError("must be a host name, an address or a socket directory, not a URL")
-    return text
-
-
-def _existing_file(text: str) -> str:
-    # libpq knows "system" as the operating system's own roots (libpq-connect, sslrootcert).
-    if text and text != "system" and not Path(text).is_file():
-        raise ValueError(f"names no file: {text!r}")
-    return text
-
-
-def _storage_url(text: str) -> str:
-    parse_storage_url(text)
-    return text
-
-
-def _web_url(text: str) -> str:
-    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
-        raise ValueError("is not an http(s) URL")
-    return text
-
-
-def _timezone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"is not a time zone such as Europe/Paris: {text!r}") from None
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"is not a date such as 2026-01-01: {text!r}") from None
-
-
-def _passphrase(text: str) -> str:
-    if text and len(text) < MINIMUM_PASSPHRASE_LENGTH:
-        raise ValueError(f"is shorter than {MINIMUM_PASSPHRASE_LENGTH} characters")
-    return text
-
-
-def _passphrases(text: str) -> tuple[str, ...]:
-    """One key a line, or separated by commas where there are no lines.
-
-    Of any length: nothing new is protected by them, and files that `adopt` reads were made before there was a rule.
-    """
-    separated: Sequence[str] = text.splitlines() if "\n" in text else text.split(",")
-    return tuple(key.strip() for key in separated if key.strip())

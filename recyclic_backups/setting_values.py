@@ -1,0 +1,136 @@
+"""What the values of settings look like: one function for each kind of value, from its text to what it means. Pure
+but for asking whether a file is there.
+
+Each raises ValueError with the end of a sentence that begins with the setting's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH
+from recyclic_backups.quantities import parse_bytes, parse_seconds
+from recyclic_backups.storage.location import parse_storage_url
+
+
+def boolean(text: str) -> bool:
+    """true, false and their synonyms."""
+    if text.strip().lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.strip().lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError(f"must be true or false, not {text!r}")
+
+
+def integer(lowest: int, highest: int) -> Callable[[str], int]:
+    """Whole numbers between two bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not text.strip().isascii() or not text.strip().isdigit() or not lowest <= int(text) <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def seconds(unit: Literal["s", "h"], at_least: int) -> Callable[[str], int]:
+    """Durations in seconds; a bare number is in ``unit``."""
+
+    def parse(text: str) -> int:
+        seconds = int(parse_seconds(text, unit=unit))
+        if not at_least <= seconds <= 100 * 365 * 86400:
+            raise ValueError(f"is out of range: {text!r}")
+        return seconds
+
+    return parse
+
+
+def rate(text: str) -> int:
+    """Bytes a second, from ``20MB/s``."""
+    rate = parse_bytes(text.strip().removesuffix("/s"))
+    if rate < 64 * 1024:
+        raise ValueError(f"is slower than 64 KiB a second, which would never finish: {text!r}")
+    return rate
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """One of the words, in lower case."""
+
+    def parse(text: str) -> str:
+        if text.strip().lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}, not {text!r}")
+        return text.strip().lower()
+
+    return parse
+
+
+def name(text: str) -> str:
+    """Any text that PostgreSQL takes for a name."""
+    if "\0" in text:
+        raise ValueError("contains a NUL character")
+    return text
+
+
+def host(text: str) -> str:
+    """A host name, an address or the directory of a socket."""
+    if any(character.isspace() for character in text) or "://" in text or "@" in text:
+        raise ValueError("must be a host name, an address or a socket directory, not a URL")
+    return text
+
+
+def existing_file(text: str) -> str:
+    """The path of a file that is there, or ``system``."""
+    # libpq knows "system" as the operating system's own roots (libpq-connect, sslrootcert).
+    if text and text != "system" and not Path(text).is_file():
+        raise ValueError(f"names no file: {text!r}")
+    return text
+
+
+def storage_url(text: str) -> str:
+    """A URL that a storage can be opened with."""
+    parse_storage_url(text)
+    return text
+
+
+def web_url(text: str) -> str:
+    """An http or https URL, or nothing."""
+    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
+        raise ValueError("is not an http(s) URL")
+    return text
+
+
+def time_zone(text: str) -> ZoneInfo:
+    """A time zone of the IANA database."""
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"is not a time zone such as Europe/Paris: {text!r}") from None
+
+
+def day(text: str) -> date:
+    """A date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"is not a date such as 2026-01-01: {text!r}") from None
+
+
+def passphrase(text: str) -> str:
+    """A text long enough to be a key, or nothing."""
+    if text and len(text) < MINIMUM_PASSPHRASE_LENGTH:
+        raise ValueError(f"is shorter than {MINIMUM_PASSPHRASE_LENGTH} characters")
+    return text
+
+
+def passphrases(text: str) -> tuple[str, ...]:
+    """One key a line, or separated by commas where there are no lines.
+
+    Of any length: nothing new is protected by them, and files that `adopt` reads were made before there was a rule.
+    """
+    separated: Sequence[str] = text.splitlines() if "\n" in text else text.split(",")
+    return tuple(key.strip() for key in separated if key.strip())
