@@ -1,9 +1,9 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test test-all check bench fuzz format lock clean
+.PHONY: help install demo test test-all test-browser check bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## make .venv with .venv/bin/recyclic-backups in it
 	@scripts/install
@@ -12,10 +12,14 @@ demo: install ## see it work: a database backed up by Dagster, restored and comp
 	@.venv/bin/recyclic-backups demo $(ARGS)
 
 test: install ## the tests, against real PostgreSQL servers that they start
-	@.venv/bin/pytest -n 2 -m "not slow" $(ARGS)
+	@.venv/bin/pytest -n 2 -m "not slow and not browser" $(ARGS)
 
 test-all: install ## every test, the slow ones too: every fault at every step (half an hour)
-	@.venv/bin/pytest -n 2 $(ARGS)
+	@.venv/bin/pytest -n 2 -m "not browser" $(ARGS)
+
+test-browser: install ## what people see: Dagster's pages of a quarter, clicked through in Chromium (five minutes)
+	@scripts/install-browser
+	@.venv/bin/pytest -m browser recyclic_backups_tests/browser $(ARGS)
 
 check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/ruff check .
