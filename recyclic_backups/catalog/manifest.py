@@ -80,6 +80,14 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was about to be changed when a checkpoint was taken, as whoever took it says: either may be empty."""
+
+    version: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Format 1. Times are aware UTC; ``fingerprint`` is the JSON of fingerprint.model, kept as it was read."""
 
@@ -102,6 +110,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     kind: str = "dump"
     adopted: Adopted | None = None
+    checkpoint: Checkpoint | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -145,7 +154,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The document, without its MAC."""
-        return {
+        document: dict[str, Any] = {
             "format": FORMAT,
             "backup_id": self.backup_id,
             "database": self.database,
@@ -189,11 +198,15 @@ class Manifest:
             else {"envelope": self.encryption.envelope, "key_id": self.encryption.key_id},
             "fingerprint": None if self.fingerprint is None else dict(self.fingerprint),
             "notes": list(self.notes),
-        } | (
-            {}
-            if self.adopted is None
-            else {"adopted": {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}}
-        )
+        }
+        if self.adopted is not None:
+            document["adopted"] = {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}
+        if self.checkpoint is not None:
+            document["checkpoint"] = {
+                "version": self.checkpoint.version,
+                "revision": self.checkpoint.revision,
+            }
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Manifest:
@@ -229,6 +242,7 @@ class Manifest:
             fingerprint=None if document.get("fingerprint") is None else _mapping(document, "fingerprint"),
             notes=tuple(str(note) for note in _list(document, "notes")),
             adopted=_adopted(document.get("adopted")),
+            checkpoint=_checkpoint(document.get("checkpoint")),
             document=document,
         )
         names = [item.name for item in manifest.objects]
@@ -285,6 +299,13 @@ def _adopted(document: Any) -> Adopted | None:
         return None
     item = _as_mapping(document, "adopted")
     return Adopted(file_name=_text(item, "file_name"), sha256=_text(item, "sha256"))
+
+
+def _checkpoint(document: Any) -> Checkpoint | None:
+    if document is None:
+        return None
+    item = _as_mapping(document, "checkpoint")
+    return Checkpoint(version=_text(item, "version"), revision=_text(item, "revision"))
 
 
 def _tier(document: Mapping[str, Any]) -> Tier:

@@ -135,6 +135,10 @@ def _print(backup: Backup, timezone: Any) -> None:
     print(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
     if manifest.adopted is not None:
         print(f"adopted     {manifest.adopted.file_name}, sha256 of the archive {manifest.adopted.sha256}")
+    if manifest.checkpoint is not None:
+        said = (("version", manifest.checkpoint.version), ("revision", manifest.checkpoint.revision))
+        before = ", ".join(f"{name} {text}" for name, text in said if text)
+        print(f"checkpoint  before {before or 'a change'}")
     print(
         f"taken in    {human_seconds(manifest.duration_seconds)} with pg_dump {manifest.programs.get('pg_dump')}"
     )

@@ -5,6 +5,8 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -12,6 +14,8 @@ from typing import Literal
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.manifest import Checkpoint
+from recyclic_backups.catalog.moments import compact
 from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
 from recyclic_backups.catalog.repository import Repository
@@ -73,19 +77,55 @@ def back_up(
     nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
     """
     plan.calendar.check_key(slot.tier, slot.partition, clock())
+    with _alone(server, repository, slot, plan, clock, progress) as run:
+        if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+            later = run.after_its_day()
+            return later.promoted() or later.fresh()
+        if run.is_over:
+            return run.kept() or run.reused(reuse_since) or run.fresh()
+        return run.already_done() or run.fresh()
+
+
+def take_checkpoint(
+    server: Server,
+    repository: Repository,
+    checkpoint: Checkpoint,
+    plan: BackupPlan,
+    *,
+    clock: Clock,
+    progress: Progress = SILENT,
+) -> BackedUp:
+    """Take a backup before something is changed, now, and verify it. Its tier is its own; it never replaces another.
+
+    Raises Refused when the lock is busy or there is no space, DamagedData when what was stored does not verify, and
+    whatever taking a dump raises.
+    """
+    slot = Slot(Tier.CHECKPOINT, compact(clock()), "checkpoint", checkpoint)
+    with _alone(server, repository, slot, plan, clock, progress) as run:
+        # Named after its second; somebody who waited for the lock, or set the clock back, gets the next free one.
+        moment = clock()
+        while (Tier.CHECKPOINT, compact(moment)) in run.catalog.labels:
+            moment += timedelta(seconds=1)
+        return replace(run, slot=replace(slot, partition=compact(moment))).fresh()
+
+
+@contextmanager
+def _alone(
+    server: Server,
+    repository: Repository,
+    slot: Slot,
+    plan: BackupPlan,
+    clock: Clock,
+    progress: Progress,
+) -> Iterator[_Run]:
+    """A run that holds the lock, after what killed ones have left is tidied up."""
     progress.stage("waiting for other backups")
     server = server.answering_within(plan.options.timeout_seconds)
     with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock:
         install_rescue(repository.store)
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())
-        run = _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock)
-        if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
-            run = run.after_its_day()
-            return run.promoted() or run.fresh()
-        if run.is_over:
-            return run.kept() or run.reused(reuse_since) or run.fresh()
-        return run.already_done() or run.fresh()
+        yield _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock)
 
 
 @dataclass(frozen=True, slots=True)

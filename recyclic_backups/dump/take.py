@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.layout import new_backup_id
-from recyclic_backups.catalog.manifest import Encryption, Manifest, Source
+from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.facts import read_server_facts, read_system_identifier
@@ -36,11 +36,12 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a dump is taken for: a tier's partition, and who asked."""
+    """What a dump is taken for: a tier's partition, and who asked; of a checkpoint, before what."""
 
     tier: Tier
     partition: str
     source: Source
+    checkpoint: Checkpoint | None = None
 
 
 def take(
@@ -101,7 +102,10 @@ def take(
                 tier=slot.tier,
                 partition=slot.partition,
                 source=slot.source,
-                scheduled_for=calendar.scheduled_for(slot.tier, slot.partition),
+                # A checkpoint is due when somebody asks for it.
+                scheduled_for=calendar.scheduled_for(slot.tier, slot.partition)
+                if slot.tier.has_calendar
+                else started_at,
                 as_of=as_of,
                 taken_at=finished_at,
                 # The machine's clock may have been set back meanwhile.
@@ -114,6 +118,7 @@ def take(
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=tuple(notes),
+                checkpoint=slot.checkpoint,
             )
             still_alone()
             return record_manifest(repository, manifest)
