@@ -29,10 +29,12 @@ from recyclic_backups.catalog.news import Gone, checks_since, gone, new_labels
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
 from recyclic_backups.defs.missed_backups import require_backups
+from recyclic_backups.defs.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
 from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
+from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.partition import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.settings import Settings
@@ -47,6 +49,9 @@ _CURSOR_VERSION = 1
 _DATA_VERSION_TAG = "dagster/data_version"
 _GONE = "gone:"
 """Before the backup id in the data version of a partition that was told to be gone."""
+
+# Jobs whose runs only answer questions: every hour, and in the name of this sensor.
+_PASSING = (HEALTH_JOB, SENSOR)
 
 # How long a verdict may take to reach the storage after its own time, clocks of two machines included.
 _OVERLAP = timedelta(days=1)
@@ -94,6 +99,7 @@ def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.Sens
     )
     def catalog_sync(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with sensor_errors():
+            delete_old_runs(context.instance, _PASSING, environment.now())
             return sync(context, environment, settings.database)
 
     return catalog_sync

@@ -12,6 +12,8 @@ from recyclic_backups.tiers import Calendar, Tier
 
 _PRIORITY_TAG = "dagster/priority"
 
+HEALTH_JOB = "health_job"
+
 HOURLY_QUESTIONS = ("age", "proven")
 """Checks whose answer changes though nothing happens."""
 
@@ -48,7 +50,7 @@ def health_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
         for question in HOURLY_QUESTIONS
     ]
     return dg.define_asset_job(
-        "health_job",
+        HEALTH_JOB,
         selection=dg.AssetSelection.checks(*keys),
         description=f"How old the newest backup of {settings.database} is, and whether a restore is proven.",
         tags={MAX_RUNTIME_TAG: str(_HEALTH_SECONDS), _PRIORITY_TAG: "-1"},

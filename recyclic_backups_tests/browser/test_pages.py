@@ -111,6 +111,7 @@ def test_a_failed_run_says_why_and_what_to_do(page: Page, quarter: Quarter) -> N
     dialog = materialize(page, "Missing")
     dialog.get_by_role("textbox").fill(quarter.lost_week)
     dialog.get_by_role("button", name="Launch 1 run").click()
+    dialog.wait_for(state="hidden")
     page.goto("/runs?q[0]=status:FAILURE")
     page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click(timeout=120_000)
     shows(page, f"no good backup lies in the weekly partition {quarter.lost_week}, which is over")
@@ -126,6 +127,7 @@ def test_missed_days_are_filled_by_clicking_and_say_that_they_are_late(page: Pag
     dialog.get_by_text("Backfill only failed and missing partitions within selection").click()
     shows(page, f"Only {len(quarter.gaps)} failed and missing partitions")
     dialog.get_by_role("button", name="Launch backfill").click()
+    dialog.wait_for(state="hidden")
     page.goto("/runs?view=backfills")
     shows(page, re.compile("^Success$"), patience_seconds=600)
 

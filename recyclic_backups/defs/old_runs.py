@@ -1,0 +1,54 @@
+"""Old runs that nobody reads again: deleted, so that Dagster's own storage stays small.
+
+Dagster (1.13) has retention for ticks and none for runs; a run every hour would be a gigabyte and a half a year in
+SQLite. Only runs that answer questions are deleted, never one that made a backup: those are few, and lead from a
+backup to the log of its making. Answers to checks stay when their run is deleted.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+KEPT_FOR = timedelta(days=14)
+
+AT_ONCE = 20
+"""How many runs one call deletes: an evaluation of a sensor has to end soon, and there is another in a minute."""
+
+
+def delete_old_runs(instance: dg.DagsterInstance, job_names: tuple[str, ...], now: datetime) -> int:
+    """Delete runs of those jobs that ended and were created more than :data:`KEPT_FOR` before now; how many it were."""
+    deleted = 0
+    for job_name in job_names:
+        old = instance.get_run_records(
+            dg.RunsFilter(
+                job_name=job_name,
+                created_before=now - KEPT_FOR,
+                statuses=[
+                    dg.DagsterRunStatus.SUCCESS,
+                    dg.DagsterRunStatus.FAILURE,
+                    dg.DagsterRunStatus.CANCELED,
+                ],
+            ),
+            limit=AT_ONCE - deleted,
+            ascending=True,
+        )
+        for record in old:
+            _delete(instance, record.dagster_run.run_id)
+        deleted += len(old)
+        if deleted >= AT_ONCE:
+            break
+    return deleted
+
+
+def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        # A database file for each run, which Dagster empties and leaves.
+        for suffix in ("", "-wal", "-shm"):
+            Path(storage.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
