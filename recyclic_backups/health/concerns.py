@@ -1,0 +1,168 @@
+"""Concerns: where a threshold is passed, an objective missed or something is not as it was written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.health.availability import OBJECTIVE, Availability
+from recyclic_backups.health.gaps import Gap
+from recyclic_backups.health.issues import Issue, critical, note, warning
+from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS, PROOF_SECONDS
+from recyclic_backups.health.rehearsals import Rehearsed
+from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wording import Bytes, Code, Seconds, Share
+
+DATA_LOSS_SECONDS = 3600.0
+"""The objective for lost work, in every scenario (docs/design.md, objectives)."""
+
+# Clocks of servers differ a little: only more than this counts as a time in the future.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+def concerns(
+    catalog: Catalog,
+    thresholds: Thresholds,
+    now: datetime,
+    *,
+    free_bytes: int | None,
+    available: Availability | None,
+    drills: Mapping[str, Rehearsed],
+    gaps: Sequence[Gap],
+) -> Iterator[Issue]:
+    """Everything that is wrong at ``now``; anomalies are asked for elsewhere."""
+    newest = catalog.newest_good()
+    yield from _age(newest, thresholds, now)
+    yield from _space(free_bytes, thresholds)
+    yield from _damage(catalog, newest)
+    if newest is not None:
+        yield from _objectives(newest, thresholds)
+        yield from _proof(catalog, now)
+    yield from _drills(drills)
+    for tier, group in groupby(gaps, key=lambda gap: gap.tier):
+        missing = list(group)
+        if len(missing) == 1:
+            yield warning(Code.MISSING_ONE, tier.value, tier=tier, partition=missing[0].partition)
+        else:
+            yield warning(
+                Code.MISSING,
+                tier.value,
+                tier=tier,
+                count=len(missing),
+                first=missing[0].partition,
+                last=missing[-1].partition,
+            )
+    if available is not None and not available.met:
+        yield warning(
+            Code.AVAILABILITY,
+            limit=Seconds(thresholds.age_critical_seconds),
+            percent=Share(available.share),
+            window=Seconds(available.total_seconds),
+            objective=Share(OBJECTIVE),
+        )
+    if thresholds.interval_seconds > DATA_LOSS_SECONDS:
+        yield note(Code.DATA_LOSS, interval=Seconds(thresholds.interval_seconds))
+
+
+def _age(newest: Backup | None, thresholds: Thresholds, now: datetime) -> Iterator[Issue]:
+    if newest is None:
+        yield critical(Code.NO_VERIFIED)
+        return
+    age = now - newest.as_of
+    seconds = age.total_seconds()
+    if age < -_CLOCK_SKEW:
+        yield warning(Code.FUTURE, backup_id=newest.backup_id)
+    elif seconds > thresholds.age_warning_seconds:
+        is_critical = seconds > thresholds.age_critical_seconds
+        limit = thresholds.age_critical_seconds if is_critical else thresholds.age_warning_seconds
+        yield (critical if is_critical else warning)(
+            Code.OLD, backup_id=newest.backup_id, age=Seconds(seconds), limit=Seconds(limit)
+        )
+
+
+def _space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Issue]:
+    if free_bytes is None or free_bytes >= max(thresholds.disk_warning_bytes, thresholds.disk_critical_bytes):
+        return
+    is_critical = free_bytes < thresholds.disk_critical_bytes
+    limit = thresholds.disk_critical_bytes if is_critical else thresholds.disk_warning_bytes
+    yield (critical if is_critical else warning)(Code.SPACE, free=Bytes(free_bytes), limit=Bytes(limit))
+
+
+def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Issue]:
+    """Documents that are not what was written, and backups whose last verification failed."""
+    for damage in catalog.damage:
+        yield critical(Code.DAMAGED_DOCUMENT, damage.name, name=damage.name, problem=damage.problem)
+    for backup in catalog:
+        if not backup.known_damaged:
+            continue
+        last = _newest([check for check in backup.checks if check.kind == "verify"])
+        # Where a newer one is whole, what it held before is what is lost, not what is there.
+        replaced = newest is not None and newest.as_of > backup.as_of
+        yield (warning if replaced else critical)(
+            Code.DAMAGED_BACKUP,
+            backup.backup_id,
+            backup_id=backup.backup_id,
+            date="-" if last is None else last.checked_at.date().isoformat(),
+            why=_why(last),
+        )
+
+
+def _objectives(newest: Backup, thresholds: Thresholds) -> Iterator[Issue]:
+    manifest = newest.manifest
+    if manifest.encryption is None:
+        say = critical if thresholds.encryption else warning
+        yield say(Code.NOT_ENCRYPTED, backup_id=newest.backup_id)
+    if manifest.compression == "none":
+        yield warning(Code.NOT_COMPRESSED, backup_id=newest.backup_id)
+    elif manifest.compression_percent <= COMPRESSION_PERCENT:
+        yield warning(
+            Code.COMPRESSION,
+            backup_id=newest.backup_id,
+            percent=Share(manifest.compression_percent / 100),
+            objective=Share(COMPRESSION_PERCENT / 100),
+        )
+    if manifest.duration_seconds >= DURATION_SECONDS:
+        yield warning(
+            Code.DURATION,
+            backup_id=newest.backup_id,
+            took=Seconds(manifest.duration_seconds),
+            limit=Seconds(DURATION_SECONDS),
+        )
+
+
+def _proof(catalog: Catalog, now: datetime) -> Iterator[Issue]:
+    """Whether restoring works: the last attempt of whatever kind failed, or none was made for too long."""
+    last = _newest([check for each in catalog for check in each.checks if check.kind != "verify"])
+    if last is not None and not last.passed:
+        yield critical(
+            Code.RESTORE_FAILED, last.backup_id, kind=last.kind, backup_id=last.backup_id, why=_why(last)
+        )
+        return
+    proofs = [each.proven_at for each in catalog if each.proven_at is not None]
+    since = max(proofs) if proofs else min(each.as_of for each in catalog)
+    waited = (now - since).total_seconds()
+    if waited > PROOF_SECONDS:
+        yield warning(Code.UNPROVEN if proofs else Code.NEVER_PROVEN, waited=Seconds(waited))
+
+
+def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:
+    for scenario, drill in sorted(drills.items()):
+        if not drill.in_time and drill.restore_objective_seconds is not None:
+            yield warning(
+                Code.RESTORE_SLOW,
+                scenario,
+                scenario=scenario,
+                took=Seconds(drill.restore_seconds),
+                limit=Seconds(drill.restore_objective_seconds),
+            )
+
+
+def _newest(checks: Sequence[Check]) -> Check | None:
+    return max(checks, key=lambda check: check.checked_at, default=None)
+
+
+def _why(check: Check | None) -> str:
+    return "-" if check is None or not check.reasons else "; ".join(check.reasons)

@@ -1,0 +1,182 @@
+"""The metrics as Prometheus reads them: ``recyclic_backups_*``, in base units, with HELP and TYPE.
+
+The names follow https://prometheus.io/docs/practices/naming/: seconds, bytes and ratios from 0 to 1. An age is also
+given as the moment it counts from, so that it goes on growing when nobody measures any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from recyclic_backups.errors import BackupError
+from recyclic_backups.health.issues import Level, Status
+from recyclic_backups.health.metrics import Metrics
+from recyclic_backups.health.objectives import DURATION_SECONDS
+from recyclic_backups.tiers import Tier
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
+
+PREFIX = "recyclic_backups_"
+
+HELP: Mapping[str, str] = {
+    "up": "1 when the storage answered and was measured, 0 when it did not.",
+    "measured_timestamp_seconds": "When this was measured.",
+    "total_backups": "Backups in the catalog.",
+    "total_size_bytes": "What all backups take in the storage.",
+    "available_space_bytes": "Free space where the backups are.",
+    "space_warning_bytes": "Free space below which health warns (ALERT_DISK_SPACE_WARNING).",
+    "space_critical_bytes": "Free space below which health is critical (ALERT_DISK_SPACE_CRITICAL).",
+    "latest_backup_info": "The newest verified backup, in the label backup_id.",
+    "latest_backup_timestamp_seconds": "The moment that the newest verified backup is of.",
+    "backup_age_seconds": "Age of the newest verified backup when this was measured.",
+    "age_warning_seconds": "Age above which health warns (ALERT_BACKUP_AGE_WARNING).",
+    "age_critical_seconds": "Age above which health is critical (ALERT_BACKUP_AGE_CRITICAL).",
+    "backup_size_bytes": "What the newest verified backup takes in the storage.",
+    "backup_dumped_bytes": "What pg_dump wrote for it, before compression.",
+    "backup_compression_ratio": "How much smaller it is than what pg_dump wrote, 0 to 1.",
+    "backup_duration_seconds": "How long taking it took.",
+    "backup_duration_objective_seconds": "How long it may take.",
+    "proven_backup_timestamp_seconds": "The moment that the newest backup proven by a restore is of.",
+    "proven_timestamp_seconds": "When a restore was last proven.",
+    "daily_backups_last_24h": "Verified daily backups of the last 24 hours.",
+    "weekly_backups_last_7d": "Verified weekly backups of the last 7 days.",
+    "monthly_backups_last_30d": "Verified monthly backups of the last 30 days.",
+    "old_backups_to_clean": "Backups that the expiry plan lets go.",
+    "held_backups": "Backups that somebody holds back from expiring.",
+    "missing_partitions": "Partitions of the last 7 days without a good backup.",
+    "availability_ratio": "Share of the last 30 days with a verified backup younger than the critical age.",
+    "health_status": "1 for the state that health is in, 0 for the others.",
+    "health_issues_count": "Warnings and critical issues together.",
+    "health_issues": "Issues by severity; notes are not counted in health_issues_count.",
+    "anomalies": "Things unlike the recent history, by severity.",
+    "drill_passed": "1 when the last drill of the scenario passed.",
+    "drill_timestamp_seconds": "When the last drill of the scenario ended.",
+    "drill_restore_seconds": "How long bringing the database back took in it.",
+    "drill_restore_objective_seconds": "How long that may take.",
+    "drill_data_loss_seconds": "How much work would have been missing.",
+}
+"""Every metric without its prefix, and what it means."""
+
+
+def to_prometheus(metrics: Metrics) -> str:
+    """The text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+    from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
+
+    return generate_latest(registry_of(lambda: metrics)).decode()
+
+
+def registry_of(
+    measure: Callable[[], Metrics], *, complain: Callable[[BackupError], None] = lambda _error: None
+) -> CollectorRegistry:
+    """A registry that measures anew whenever it is read.
+
+    A storage that does not answer is ``recyclic_backups_up 0`` and told to ``complain``: whoever reads must be able to
+    tell it from a machine that is off.
+    """
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - only where it is asked for
+    from prometheus_client.registry import Collector  # noqa: PLC0415
+
+    class Measuring(Collector):
+        def collect(self) -> Iterable[Metric]:
+            try:
+                metrics = measure()
+            except BackupError as error:
+                complain(error)
+                return _families({"up": [({}, 0.0)]})
+            return _families(_samples(metrics))
+
+        def describe(self) -> Iterable[Metric]:
+            return ()
+
+    registry = CollectorRegistry()
+    registry.register(Measuring())
+    return registry
+
+
+Samples = list[tuple[dict[str, str], float]]
+
+
+def _families(samples: Mapping[str, Samples]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 - only where it is asked for
+
+    for name, found in samples.items():
+        if not found:
+            continue
+        labels = list(found[0][0])
+        family = GaugeMetricFamily(f"{PREFIX}{name}", HELP[name], labels=labels)
+        for values, value in found:
+            family.add_metric([values[label] for label in labels], value)
+        yield family
+
+
+def _samples(metrics: Metrics) -> dict[str, Samples]:
+    of = {"database": metrics.database}
+    newest = metrics.newest
+    proven = metrics.newest_proven
+    proofs = [each.proven_at for each in metrics.catalog if each.proven_at is not None]
+    plain: dict[str, float | None] = {
+        "measured_timestamp_seconds": metrics.measured_at.timestamp(),
+        "total_backups": len(metrics.catalog),
+        "total_size_bytes": metrics.total_size_bytes,
+        "available_space_bytes": metrics.free_bytes,
+        "space_warning_bytes": metrics.thresholds.disk_warning_bytes,
+        "space_critical_bytes": metrics.thresholds.disk_critical_bytes,
+        "backup_age_seconds": metrics.age_seconds,
+        "age_warning_seconds": metrics.thresholds.age_warning_seconds,
+        "age_critical_seconds": metrics.thresholds.age_critical_seconds,
+        "backup_duration_objective_seconds": DURATION_SECONDS,
+        "proven_backup_timestamp_seconds": None if proven is None else proven.as_of.timestamp(),
+        "proven_timestamp_seconds": max(proofs).timestamp() if proofs else None,
+        "daily_backups_last_24h": metrics.good_within(Tier.DAILY, 24),
+        "weekly_backups_last_7d": metrics.good_within(Tier.WEEKLY, 7 * 24),
+        "monthly_backups_last_30d": metrics.good_within(Tier.MONTHLY, 30 * 24),
+        "old_backups_to_clean": metrics.expiring,
+        "held_backups": sum(each.is_held(metrics.measured_at) for each in metrics.catalog),
+        "availability_ratio": None if metrics.availability is None else metrics.availability.share,
+        "health_issues_count": len(metrics.counted_issues),
+    }
+    samples: dict[str, Samples] = {"up": [({}, 1.0)]}
+    if newest is not None:
+        manifest = newest.manifest
+        plain |= {
+            "latest_backup_timestamp_seconds": newest.as_of.timestamp(),
+            "backup_size_bytes": manifest.stored_bytes,
+            "backup_dumped_bytes": manifest.plain_bytes,
+            "backup_compression_ratio": manifest.compression_percent / 100,
+            "backup_duration_seconds": manifest.duration_seconds,
+        }
+        samples["latest_backup_info"] = [({**of, "backup_id": newest.backup_id}, 1.0)]
+    samples |= {name: [(of, float(value))] for name, value in plain.items() if value is not None}
+    samples["missing_partitions"] = [
+        ({**of, "tier": tier.value}, float(sum(gap.tier is tier for gap in metrics.gaps)))
+        for tier in Tier
+        if tier.has_calendar
+    ]
+    samples["health_status"] = [
+        ({**of, "status": status.value}, float(metrics.status is status)) for status in Status
+    ]
+    for name, issues in (("health_issues", metrics.issues), ("anomalies", metrics.anomalies)):
+        samples[name] = [
+            ({**of, "severity": level.value}, float(sum(issue.level is level for issue in issues)))
+            for level in Level
+        ]
+    drills = sorted(metrics.drills.items())
+    samples["drill_passed"] = [({**of, "scenario": name}, float(each.passed)) for name, each in drills]
+    samples["drill_timestamp_seconds"] = [
+        ({**of, "scenario": name}, each.checked_at.timestamp()) for name, each in drills
+    ]
+    samples["drill_restore_seconds"] = [
+        ({**of, "scenario": name}, each.restore_seconds) for name, each in drills
+    ]
+    samples["drill_restore_objective_seconds"] = [
+        ({**of, "scenario": name}, each.restore_objective_seconds)
+        for name, each in drills
+        if each.restore_objective_seconds is not None
+    ]
+    samples["drill_data_loss_seconds"] = [
+        ({**of, "scenario": name}, each.data_loss_seconds) for name, each in drills
+    ]
+    return samples

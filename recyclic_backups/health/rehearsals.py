@@ -1,0 +1,87 @@
+"""Rehearsals: what drills have measured, as it is recorded beside the backups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.documents import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One drill. Times in seconds; an objective is None where the drill did not write down what it was held against."""
+
+    scenario: str
+    backup_id: str
+    checked_at: datetime
+    passed: bool
+    reasons: tuple[str, ...]
+    restore_seconds: float
+    data_loss_seconds: float
+    restore_objective_seconds: float | None
+    data_loss_objective_seconds: float | None
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the restore met its objective, if it had one."""
+        return (
+            self.restore_objective_seconds is None or self.restore_seconds <= self.restore_objective_seconds
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "backup_id": self.backup_id,
+            "checked_at": self.checked_at.isoformat(),
+            "passed": self.passed,
+            "restore_seconds": self.restore_seconds,
+            "data_loss_seconds": self.data_loss_seconds,
+            "restore_objective_seconds": self.restore_objective_seconds,
+            "data_loss_objective_seconds": self.data_loss_objective_seconds,
+        }
+
+
+def rehearsed(catalog: Catalog) -> list[Rehearsed]:
+    """Every drill that is recorded, oldest first. One that restored several backups is one: that of the newest."""
+    found = [
+        each
+        for backup in catalog
+        for check in backup.checks
+        if check.kind == "drill" and (each := _read(check)) is not None
+    ]
+    return sorted(found, key=lambda each: each.checked_at)
+
+
+def last_of_each(drills: list[Rehearsed]) -> dict[str, Rehearsed]:
+    """The newest drill of each scenario."""
+    return {each.scenario: each for each in drills}
+
+
+def _read(check: Check) -> Rehearsed | None:
+    details = check.details
+    scenario = details.get("scenario")
+    if not isinstance(scenario, str) or details.get("leading") is False:
+        return None
+    objective = details.get("objective")
+    allowed: Mapping[str, Any] = objective if isinstance(objective, Mapping) else {}
+    return Rehearsed(
+        scenario=scenario,
+        backup_id=check.backup_id,
+        checked_at=check.checked_at,
+        passed=check.passed,
+        reasons=check.reasons,
+        restore_seconds=_number(details.get("restore_seconds")) or check.duration_seconds,
+        data_loss_seconds=_number(details.get("data_loss_seconds")) or 0.0,
+        restore_objective_seconds=_number(allowed.get("restore_seconds")),
+        data_loss_objective_seconds=_number(allowed.get("data_loss_seconds")),
+    )
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
+        return None
+    return float(value)

@@ -1,0 +1,284 @@
+"""The sentences of health, in English and French, and quantities as each language writes them. Pure.
+
+An issue carries what its sentence is made of, not a text: the command line, a report and a mail may say it in another
+language each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.tiers import Tier
+
+Locale = Literal["en", "fr"]
+
+
+class Code(StrEnum):
+    """What a sentence says; its words are in :data:`WORDS`."""
+
+    NO_VERIFIED = "no verified backup"
+    OLD = "old"
+    FUTURE = "future"
+    SPACE = "space"
+    NOT_ENCRYPTED = "not encrypted"
+    COMPRESSION = "compression"
+    NOT_COMPRESSED = "not compressed"
+    DURATION = "duration"
+    AVAILABILITY = "availability"
+    RESTORE_FAILED = "restore failed"
+    UNPROVEN = "unproven"
+    NEVER_PROVEN = "never proven"
+    RESTORE_SLOW = "restore slow"
+    MISSING_ONE = "missing one"
+    MISSING = "missing"
+    DAMAGED_DOCUMENT = "damaged document"
+    DAMAGED_BACKUP = "damaged backup"
+    DATA_LOSS = "data loss"
+
+    DUMP_SHRANK = "dump shrank"
+    DUMP_GREW = "dump grew"
+    COMPRESSION_COLLAPSED = "compression collapsed"
+    TABLE_EMPTIED = "table emptied"
+    TABLE_GONE = "table gone"
+    TABLE_SHRANK = "table shrank"
+    TABLE_GREW = "table grew"
+    TABLES_REWRITTEN = "tables rewritten"
+    VALUES_VANISHED = "values vanished"
+    VALUES_APPEARED = "values appeared"
+    SLOWER = "slower"
+    DRILL_STOPPED = "drill stopped"
+    VERIFYING_STOPPED = "verifying stopped"
+    FINGERPRINT_STOPPED = "fingerprint stopped"
+    FINGERPRINT_UNREADABLE = "fingerprint unreadable"
+
+
+WORDS: Mapping[Code, tuple[str, str]] = {
+    Code.NO_VERIFIED: ("there is no verified backup", "il n'y a aucune sauvegarde vérifiée"),
+    Code.OLD: (
+        "the newest verified backup, {backup_id}, is {age} old: more than {limit}",
+        "la sauvegarde vérifiée la plus récente, {backup_id}, date de {age} : plus de {limit}",
+    ),
+    Code.FUTURE: (
+        "{backup_id} is from the future: a clock is wrong",
+        "{backup_id} est datée du futur : une horloge est fausse",
+    ),
+    Code.SPACE: (
+        "{free} are free where the backups are: less than {limit}",
+        "il reste {free} là où sont les sauvegardes : moins de {limit}",
+    ),
+    Code.NOT_ENCRYPTED: (
+        "{backup_id} is not encrypted: whoever finds it reads members' data (GDPR, article 32)",
+        "{backup_id} n'est pas chiffrée : qui la trouve lit les données des membres (RGPD, article 32)",
+    ),
+    Code.COMPRESSION: (
+        "{backup_id} is only {percent} smaller than what was dumped; the objective is {objective}",
+        "{backup_id} n'est que {percent} plus petite que ce qui a été extrait ; l'objectif est {objective}",
+    ),
+    Code.NOT_COMPRESSED: (
+        "{backup_id} is not compressed (BACKUP_COMPRESSION)",
+        "{backup_id} n'est pas compressée (BACKUP_COMPRESSION)",
+    ),
+    Code.DURATION: (
+        "{backup_id} took {took}; the objective is under {limit}",
+        "{backup_id} a pris {took} ; l'objectif est moins de {limit}",
+    ),
+    Code.AVAILABILITY: (
+        "a verified backup younger than {limit} was there {percent} of the last {window}; the objective is {objective}",
+        "une sauvegarde vérifiée de moins de {limit} était là {percent} des derniers {window} ; "
+        "l'objectif est {objective}",
+    ),
+    Code.RESTORE_FAILED: (
+        "the last {kind} of {backup_id} failed: {why}",
+        "la dernière tentative ({kind}) de {backup_id} a échoué : {why}",
+    ),
+    Code.UNPROVEN: (
+        "it is {waited} since the last restore was proven",
+        "la dernière restauration prouvée remonte à {waited}",
+    ),
+    Code.NEVER_PROVEN: (
+        "the first backup is {waited} old, and none was ever restored",
+        "la première sauvegarde a {waited}, et aucune n'a jamais été restaurée",
+    ),
+    Code.RESTORE_SLOW: (
+        "the last {scenario} drill took {took}; the objective is {limit}",
+        "le dernier exercice {scenario} a pris {took} ; l'objectif est {limit}",
+    ),
+    Code.MISSING_ONE: (
+        "{tier} {partition} has no good backup",
+        "{tier} {partition} n'a aucune sauvegarde valide",
+    ),
+    Code.MISSING: (
+        "{tier}: {count} of the last partitions have no good backup, {first} to {last}",
+        "{tier} : {count} des dernières périodes n'ont aucune sauvegarde valide, du {first} au {last}",
+    ),
+    Code.DAMAGED_DOCUMENT: ("{name} is damaged: {problem}", "{name} est endommagé : {problem}"),
+    Code.DAMAGED_BACKUP: (
+        "{backup_id} was found damaged on {date}: {why}",
+        "{backup_id} a été trouvée endommagée le {date} : {why}",
+    ),
+    Code.DATA_LOSS: (
+        "a nightly dump alone loses up to {interval} of work; one hour at most needs WAL archiving, which is not on",
+        "une extraction par nuit perd jusqu'à {interval} de travail ; une heure au plus demande l'archivage WAL, "
+        "qui n'est pas actif",
+    ),
+    Code.DUMP_SHRANK: (
+        "the dump shrank to {now}; the median of the {count} before is {usual}",
+        "l'extraction a rétréci à {now} ; la médiane des {count} précédentes est {usual}",
+    ),
+    Code.DUMP_GREW: (
+        "the dump grew to {now}; the median of the {count} before is {usual}",
+        "l'extraction a grossi à {now} ; la médiane des {count} précédentes est {usual}",
+    ),
+    Code.COMPRESSION_COLLAPSED: (
+        "what is stored became {now} of what was dumped, usually {usual}: data may have been encrypted by somebody "
+        "else. Changed without a row more or less: {suspects}",
+        "ce qui est stocké fait {now} de l'extraction, d'habitude {usual} : des données ont pu être chiffrées par "
+        "quelqu'un d'autre. Changées sans une ligne de plus ou de moins : {suspects}",
+    ),
+    Code.TABLE_EMPTIED: (
+        "{table} is empty since {since}; it had {usual} rows",
+        "{table} est vide depuis le {since} ; elle avait {usual} lignes",
+    ),
+    Code.TABLE_GONE: (
+        "{table} is gone since {since}; it had {usual} rows",
+        "{table} a disparu depuis le {since} ; elle avait {usual} lignes",
+    ),
+    Code.TABLE_SHRANK: (
+        "{table} shrank to {now} rows; the median of the {count} before is {usual}",
+        "{table} est tombée à {now} lignes ; la médiane des {count} précédentes est {usual}",
+    ),
+    Code.TABLE_GREW: (
+        "{table} grew to {now} rows; the median of the {count} before is {usual}",
+        "{table} est montée à {now} lignes ; la médiane des {count} précédentes est {usual}",
+    ),
+    Code.TABLES_REWRITTEN: (
+        "{changed} of {quiet} tables that never changed have, all since {since} and without a row more or less: "
+        "somebody may have encrypted them ({tables})",
+        "{changed} des {quiet} tables qui ne changeaient jamais ont changé, toutes depuis le {since} et sans une "
+        "ligne de plus ou de moins : quelqu'un les a peut-être chiffrées ({tables})",
+    ),
+    Code.VALUES_VANISHED: (
+        "{table}.{column} is {now} empty (null), usually {usual}",
+        "{table}.{column} est vide (null) à {now}, d'habitude {usual}",
+    ),
+    Code.VALUES_APPEARED: (
+        "{table}.{column} is only {now} empty (null), usually {usual}",
+        "{table}.{column} n'est plus vide (null) qu'à {now}, d'habitude {usual}",
+    ),
+    Code.SLOWER: (
+        "the last {count} backups took about {now}; before, {usual}",
+        "les {count} dernières sauvegardes ont pris environ {now} ; avant, {usual}",
+    ),
+    Code.DRILL_STOPPED: (
+        "no {scenario} drill since {since}; there was one about every {usual}",
+        "aucun exercice {scenario} depuis le {since} ; il y en avait un tous les {usual} environ",
+    ),
+    Code.VERIFYING_STOPPED: (
+        "the newest backup, {backup_id}, was never verified, though those before were",
+        "la sauvegarde la plus récente, {backup_id}, n'a jamais été vérifiée, contrairement aux précédentes",
+    ),
+    Code.FINGERPRINT_STOPPED: (
+        "{backup_id} has a fingerprint of level {now}, those before of level {usual}: a restore of it proves less",
+        "{backup_id} a une empreinte de niveau {now}, les précédentes de niveau {usual} : "
+        "sa restauration prouve moins",
+    ),
+    Code.FINGERPRINT_UNREADABLE: (
+        "the fingerprint of {backup_id} cannot be read",
+        "l'empreinte de {backup_id} est illisible",
+    ),
+}
+"""Each sentence in English and French, with the names of its values in braces."""
+
+TIER_WORDS: Mapping[Tier, tuple[str, str]] = {
+    Tier.DAILY: ("daily", "quotidienne"),
+    Tier.WEEKLY: ("weekly", "hebdomadaire"),
+    Tier.MONTHLY: ("monthly", "mensuelle"),
+    Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
+}
+
+SCENARIO_WORDS: Mapping[str, tuple[str, str]] = {
+    "simple": ("simple", "simple"),
+    "partial": ("partial", "partiel"),
+    "full": ("full", "complet"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A size in a sentence."""
+
+    size_bytes: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``48.2 MB``; ``48,2 Mo``."""
+        english = human_bytes(self.size_bytes)
+        return _comma(english).replace("B", "o") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A stretch of time in a sentence."""
+
+    seconds: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``25 h``, ``3 days 2 h``; ``3 jours 2 h``. What is zero at the end is left out."""
+        english = human_seconds(self.seconds)
+        for unit, rest in (("h", " 0 min"), ("min", " 0 s"), ("days", " 0 h")):
+            if english.endswith(f" {unit}{rest}"):
+                english = english.removesuffix(rest)
+        return _comma(english).replace("days", "jours") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole, 0 to 1, in a sentence."""
+
+    of_one: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``99.95 %``; ``99,95 %``. Never rounded up to a whole that it is not."""
+        percent = 100 * self.of_one
+        digits = 2 if percent > 99 else 1
+        shown = min(round(percent, digits), 100 - 10**-digits) if percent < 100 else 100.0
+        english = f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
+        return _comma(english) if locale == "fr" else english
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence. Values are texts, numbers, tiers, and quantities of this module."""
+
+    code: Code
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, locale: Locale = "en") -> str:
+        """The sentence in a language."""
+        words = WORDS[self.code][column(locale)]
+        return words.format(**{name: _worded(value, locale) for name, value in self.values.items()})
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def column(locale: Locale) -> int:
+    """Which of a pair of texts is in that language."""
+    return 1 if locale == "fr" else 0
+
+
+def _worded(value: object, locale: Locale) -> str:
+    if isinstance(value, Tier):
+        return TIER_WORDS[value][column(locale)]
+    if isinstance(value, Bytes | Seconds | Share):
+        return value.text(locale)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
+    return str(value)
+
+
+def _comma(text: str) -> str:
+    return text.replace(".", ",")
