@@ -6,6 +6,7 @@ Each raises ValueError with the end of a sentence that begins with the setting's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -101,6 +102,13 @@ def web_url(text: str) -> str:
     """An http or https URL, or nothing."""
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
         raise ValueError("is not an http(s) URL")
+    return text
+
+
+def telegram_token(text: str) -> str:
+    """A bot's token as BotFather gives it, or nothing."""
+    if text and not re.fullmatch(r"\d+:[A-Za-z0-9_-]+", text):
+        raise ValueError("is not a bot's token, which is a number, a colon and letters")
     return text
 
 

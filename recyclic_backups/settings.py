@@ -7,8 +7,10 @@ Every setting is checked at once, and one error names every wrong one. Secrets m
 from __future__ import annotations
 
 import os
+import pwd
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,6 +18,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from recyclic_backups import setting_values as read_as
+from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
@@ -23,6 +26,19 @@ from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.guard.plan import GuardPlan
+from recyclic_backups.notify.channels import (
+    Channel,
+    Email,
+    MailServer,
+    Service,
+    Telegram,
+    parse_recipients,
+    parse_services,
+    problems_between,
+)
+from recyclic_backups.notify.incidents import Severity
+from recyclic_backups.notify.message import Frame
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
@@ -95,10 +111,16 @@ class Settings:
     encryption_old_keys: tuple[str, ...] = field(repr=False)
     retention: Retention
     alerts: Alerts
+    channels: tuple[Channel, ...] = field(repr=False)
+    heartbeat_url: str = field(repr=False)
+    dagster_url: str
     drill_server: Server | None
     drill_probes: Path | None
     locale: Literal["en", "fr"]
     environment: Literal["production", "staging", "development"]
+    actor: Actor
+    public: Mapping[str, str]
+    """Every setting as it was read, secrets only as given or not: what the audit log compares."""
 
     @property
     def server(self) -> Server:
@@ -122,7 +144,11 @@ class Settings:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
         store = self.open_store(create=create)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
-        return Repository(store, self.database, keyring, encrypt=self.encryption)
+        return Repository(store, self.database, keyring, self.encryption, self.actor, self.public)
+
+    def coming_through(self, door: str) -> Settings:
+        """The same settings for somebody who does not come through the command line: the audit log says so."""
+        return replace(self, actor=replace(self.actor, via=door))
 
     def installations(self) -> list[Installation]:
         """The PostgreSQL programs of this machine. Raises ConfigurationError when PG_BIN holds none."""
@@ -154,6 +180,25 @@ class Settings:
             scratch=self.scratch,
         )
 
+    def message_frame(self) -> Frame:
+        """What all messages have in common, and the secrets that must not turn up in any."""
+        secrets = (
+            self.password,
+            self.encryption_key,
+            *self.encryption_old_keys,
+            self.heartbeat_url,
+            self.drill_server.password if self.drill_server else "",
+            *(secret for channel in self.channels for secret in channel.secrets),
+        )
+        return Frame(
+            database=self.database,
+            environment=self.environment,
+            locale=self.locale,
+            timezone=self.calendar.timezone,
+            dagster_url=self.dagster_url,
+            secrets=tuple(secret for secret in secrets if secret),
+        )
+
     def drill_plan(self) -> DrillPlan:
         """How drills are done. The full one gets the storage and the key, and nothing else of all this."""
         location = parse_storage_url(self.storage_url)
@@ -165,6 +210,10 @@ class Settings:
             probes=self.drill_probes,
             remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
         )
+
+    def guard_plan(self) -> GuardPlan:
+        """How a command is guarded."""
+        return GuardPlan(self.backup_plan(), self.restore_options(), self.drill_probes)
 
 
 def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:
@@ -190,11 +239,23 @@ def _read_dotenv(file: Path) -> dict[str, str]:
         raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from None
 
 
+def _actor(given: Mapping[str, str]) -> Actor:
+    """Who runs this process. sudo and sshd tell in variables who came and from where (sudo(8), ssh(1))."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())  # a container's user has no name
+    behind = given.get("SUDO_USER", "")
+    address = (given.get("SSH_CONNECTION", "").split() or [""])[0]
+    return Actor(f"{behind} as {user}" if behind else user, socket.gethostname(), address=address)
+
+
 class _Reading:
     """One pass over the environment that collects problems instead of stopping at the first."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self.given = given
+        self.said: dict[str, str] = {}
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
@@ -246,6 +307,9 @@ class _Reading:
                 disk_warning_bytes=self.read("ALERT_DISK_SPACE_WARNING", "5GB", parse_bytes),
                 disk_critical_bytes=self.read("ALERT_DISK_SPACE_CRITICAL", "1GB", parse_bytes),
             ),
+            "channels": self.channels(),
+            "heartbeat_url": self.read("HEARTBEAT_URL", "", read_as.web_url),
+            "dagster_url": self.read("DAGSTER_URL", "", read_as.web_url),
             "drill_server": self.read(
                 "DRILL_SERVER_URL", "", lambda text: Server.from_url(text)[0] if text else None
             ),
@@ -255,7 +319,6 @@ class _Reading:
                 "BACKUP_ENVIRONMENT", "production", read_as.one_of("production", "staging", "development")
             ),
         }
-        self.check_the_rest()
         if encryption and not values["encryption_key"] and not self.names_wrong("BACKUP_ENCRYPTION_KEY"):
             self.problems.append(
                 "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set"
@@ -265,7 +328,7 @@ class _Reading:
                 "; ".join(self.problems),
                 "correct them in the environment or in .env; docs/settings.md lists every setting",
             )
-        return Settings(**values)
+        return Settings(**values, actor=_actor(self.given), public=self.said)
 
     def calendar(self) -> Calendar:
         timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", read_as.time_zone) or ZoneInfo("UTC")
@@ -274,14 +337,36 @@ class _Reading:
         minute = self.read("BACKUP_MINUTE", "0", read_as.integer(0, 59)) or 0
         return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
 
-    def check_the_rest(self) -> None:
-        """Settings that the features of later days read: nonsense is named today, not on the night it matters."""
-        self.read("SMTP_PORT", "587", read_as.integer(1, 65535))
-        self.read("SMTP_STARTTLS", "true", read_as.boolean)
-        for name in ("HEARTBEAT_URL", "DAGSTER_URL"):
-            self.read(name, "", read_as.web_url)
-        for name in ("SMTP_PASSWORD", "NOTIFICATION_TELEGRAM_TOKEN", "NOTIFICATION_URLS"):
-            self.read(name, "", str)
+    def channels(self) -> tuple[Channel, ...]:
+        """Everybody who is told of problems; none after noting what is wrong."""
+        before = len(self.problems)
+        severity = read_as.one_of(*Severity)
+        recipients = self.read("NOTIFICATION_EMAIL", "", parse_recipients)
+        for_mail = self.read("NOTIFICATION_EMAIL_SEVERITY", "warning", severity)
+        server = MailServer(
+            host=self.read("SMTP_HOST", "", read_as.host),
+            port=self.read("SMTP_PORT", "587", read_as.integer(1, 65535)),
+            user=self.read("SMTP_USER", "", str),
+            password=self.read("SMTP_PASSWORD", "", str),
+            starttls=self.read("SMTP_STARTTLS", "true", read_as.boolean),
+        )
+        senders = self.read("SMTP_FROM", "", parse_recipients)
+        token = self.read("NOTIFICATION_TELEGRAM_TOKEN", "", read_as.telegram_token)
+        chat_id = self.read("NOTIFICATION_TELEGRAM_CHAT_ID", "", str.strip)
+        for_telegram = self.read("NOTIFICATION_TELEGRAM_SEVERITY", "warning", severity)
+        services = self.read("NOTIFICATION_URLS", "", parse_services)
+        for_services = self.read("NOTIFICATION_URLS_SEVERITY", "warning", severity)
+        if len(self.problems) > before:
+            return ()
+        self.problems += problems_between(recipients, senders, server, token, chat_id)
+        # Mail servers rarely let anybody send for others: who logs in by a mail address sends from it.
+        sender = (*senders, *((server.user,) if "@" in server.user else ()), *recipients, "")[0]
+        found: list[Channel] = [Email(each, sender, server, Severity(for_mail)) for each in recipients]
+        if token and chat_id:
+            found.append(Telegram(token, chat_id, Severity(for_telegram)))
+        for number, (url, minimum) in enumerate(services, start=1):
+            found.append(Service(url, number, minimum or Severity(for_services)))
+        return tuple(found)
 
     def names_wrong(self, name: str) -> bool:
         return any(problem.startswith(name) for problem in self.problems)
@@ -291,6 +376,7 @@ class _Reading:
         text = self.text(name)
         if text is None:
             return None
+        self.said[name] = ("given" if text else "") if name in SECRETS else text or default
         try:
             return parse(text or default)
         except ConfigurationError as error:

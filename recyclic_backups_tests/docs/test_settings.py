@@ -96,7 +96,7 @@ def test_settings_that_change_nothing_yet_say_so() -> None:
     )
     used = {
         "BACKUP_RATE_LIMIT": "self.rate_limit_bytes",
-        "BACKUP_LOCALE": "settings.locale",
+        "BACKUP_LOCALE": "locale=self.locale",
         "ALERT_DISK_SPACE_WARNING": "alerts.disk_warning_bytes",
         "ALERT_DISK_SPACE_CRITICAL": "alerts.disk_critical_bytes",
         "RETENTION_DAILY": "retention.daily",

@@ -1,0 +1,125 @@
+"""Tell people what a look found: incidents, letters, deliveries, each remembered before the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.errors import ObjectMissing
+from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify.channels import Channel
+from recyclic_backups.notify.incidents import News, Observation, Problem, Severity, advance
+from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify.message import Frame, compose
+from recyclic_backups.notify.outbox import (
+    Outbox,
+    Recovery,
+    attempted,
+    cleared,
+    delivered,
+    due,
+    refused,
+    write,
+)
+from recyclic_backups.notify.send import send
+from recyclic_backups.notify.wording import Kind
+
+BUDGET = timedelta(seconds=25)
+"""Nothing more is begun after that long: the look that delivers has a minute for everything."""
+
+FAILURES = 3
+"""After so many attempts in vain a channel is a problem itself, told by the others."""
+
+
+def name_in_storage(database: str) -> str:
+    """Where the memory lies."""
+    return f"{Layout(database).root}/alerts/state.json"
+
+
+def recall(repository: Repository) -> Memory | None:
+    """What was stored; None if there is nothing that can be understood. Raises StorageError."""
+    try:
+        return remembered.read(repository.store.get(name_in_storage(repository.database)))
+    except ObjectMissing:
+        return None
+
+
+def store(repository: Repository, memory: Memory) -> None:
+    """Keep it in the storage. Raises StorageError."""
+    name = name_in_storage(repository.database)
+    repository.store.replace(name, remembered.to_document(memory).encode("utf-8"))
+
+
+def take_note(
+    memory: Memory, seen: Observation, recovery: Recovery, channels: Sequence[Channel], now: datetime
+) -> tuple[Memory, list[News]]:
+    """What is remembered after a look: incidents advanced, letters written. Pure; the serial grows if it differs."""
+    seen += unreachable_channels(memory)
+    state, news = advance(memory.state, seen, now)
+    addresses = [(each.name, each.minimum) for each in channels]
+    letters = [write(each, recovery, addresses, now) for each in news]
+    outbox = memory.outbox + tuple(letter for letter in letters if letter.deliveries)
+    after = replace(
+        memory,
+        began_at=memory.began_at or now,
+        had_backups=memory.had_backups or recovery.verified_as_of is not None,
+        state=state,
+        outbox=cleared(outbox, {each.name for each in channels}, now),
+    )
+    return (memory if after == memory else replace(after, serial=memory.serial + 1)), news
+
+
+def unreachable_channels(memory: Memory) -> Observation:
+    """Channels that took nothing for some time. Pure."""
+    problems: dict[str, Problem] = {}
+    for letter in memory.outbox:
+        for each in letter.deliveries:
+            if each.attempts >= FAILURES and each.channel not in problems:
+                problems[each.channel] = Problem(
+                    key=f"channel/{each.channel.replace('/', ' ')}",
+                    kind=Kind.DELIVERY_FAILED,
+                    severity=Severity.WARNING,
+                    since=letter.written_at,
+                    facts={"channel": each.channel, "reason": each.reason},
+                )
+    return Observation(tuple(problems.values()))
+
+
+def deliver(
+    memory: Memory,
+    channels: Sequence[Channel],
+    frame: Frame,
+    *,
+    clock: Callable[[], datetime],
+    keep: Callable[[Memory], None],
+    say: Callable[[str], None],
+) -> Memory:
+    """Send what is due. ``keep`` gets the memory before and after every attempt, ``say`` what did not get through.
+
+    A channel that failed is left alone until the next look, so that the others are not kept waiting.
+    """
+    by_name = {each.name: each for each in channels}
+    began_at, failed = clock(), set()
+    for letter, delivery in due(memory.outbox, began_at):
+        channel = by_name.get(delivery.channel)
+        if channel is None or channel.name in failed or clock() - began_at > BUDGET:
+            continue
+        # Before it is tried: if this process dies meanwhile, the next one waits before it tries again.
+        memory = _changed(memory, attempted(memory.outbox, letter.letter_id, channel.name, clock()))
+        keep(memory)
+        reason = send(channel, compose(letter, channel.minimum, frame))
+        if reason is None:
+            memory = _changed(memory, delivered(memory.outbox, letter.letter_id, channel.name))
+        else:
+            failed.add(channel.name)
+            say(f"{channel.name}: {reason} (attempt {delivery.attempts + 1}, tried again later)")
+            memory = _changed(memory, refused(memory.outbox, letter.letter_id, channel.name, reason))
+        keep(memory)
+    return memory
+
+
+def _changed(memory: Memory, outbox: Outbox) -> Memory:
+    return replace(memory, serial=memory.serial + 1, outbox=outbox)

@@ -1,0 +1,73 @@
+"""The heartbeat: a service elsewhere hears of every backup, and raises the alarm when it hears nothing.
+
+The URL is asked as healthchecks.io and those compatible with it want it (https://healthchecks.io/docs/http_api/):
+``URL/start`` at the beginning, ``URL`` after success, ``URL/fail`` after failure. That a ping does not get through is
+said, and never becomes a failure of the backup: its absence is what the service is there for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+TIMEOUT_SECONDS = 5
+ATTEMPTS = 2
+
+Beat = Literal["start", "success", "fail"]
+
+
+@contextmanager
+def heartbeat(
+    url: str,
+    say: Callable[[str], None],
+    *,
+    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+) -> Iterator[None]:
+    """Tell the service of the work inside the ``with`` block; without a URL do nothing.
+
+    ``say`` gets a sentence, without the URL, when a ping does not get through. An exception after which somebody
+    ``tries_again`` by himself is no failure yet.
+    """
+    if not url:
+        yield
+        return
+    _tell(url, "start", say)
+    try:
+        yield
+    except BaseException as error:
+        if not tries_again(error):
+            _tell(url, "fail", say)
+        raise
+    _tell(url, "success", say)
+
+
+def address(url: str, beat: Beat) -> str:
+    """Where a beat is told; what follows a ``?`` stays behind it. Pure."""
+    if beat == "success":
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{beat}"))
+
+
+def _tell(url: str, beat: Beat, say: Callable[[str], None]) -> None:
+    reason = ""
+    for _ in range(ATTEMPTS):
+        try:
+            # Asked with POST, as the API wants it from those who write; http(s) is what the settings allow.
+            request = Request(address(url, beat), data=b"", method="POST")  # noqa: S310
+            with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+                answer.read(1000)
+            return
+        except HTTPError as error:
+            error.close()
+            reason = f"it answered {error.code}"
+        except URLError as error:
+            reason = getattr(error.reason, "strerror", None) or type(error.reason).__name__
+        except (OSError, HTTPException, ValueError) as error:
+            reason = type(error).__name__
+    say(f"the heartbeat ({beat}) did not reach {urlsplit(url).hostname}: {reason}")

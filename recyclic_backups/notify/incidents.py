@@ -1,0 +1,186 @@
+"""Incidents: which problems people were told of, and what they have to be told next. Pure.
+
+A problem is seen or not, at every look. An incident is the story of one: opened, at most once escalated, reminded
+of, resolved. What changes at one look is told in one message for each kind of change, however many problems it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from recyclic_backups.notify.wording import Kind
+
+REMIND_AFTER = timedelta(hours=24)
+"""Nobody is reminded more often, neither of one incident nor of all of them together."""
+
+SETTLE = timedelta(minutes=10)
+"""A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
+
+
+class Severity(StrEnum):
+    """How bad a problem is. In this order: a critical one is worse than a warning."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    def reaches(self, minimum: Severity) -> bool:
+        """Whether it is at least as bad as that."""
+        return self is Severity.CRITICAL or minimum is Severity.WARNING
+
+
+class Change(StrEnum):
+    """What became of an incident."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"
+    REMINDED = "reminded"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong now.
+
+    ``key`` is the same at every look, whatever else changes; the part before its first ``/`` says where it was seen.
+    ``facts`` are what the sentences of ``kind`` are made with; they hold no secret. ``page`` is a path below
+    DAGSTER_URL. Nobody is reminded of a problem that does not ``nag``: nothing can be done about it any more.
+    """
+
+    key: str
+    kind: Kind
+    severity: Severity
+    since: datetime
+    facts: Mapping[str, str] = field(default_factory=dict)
+    page: str = ""
+    nags: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look found. ``unseen`` are keys, or beginnings of keys up to a ``/``, that it could not look at."""
+
+    problems: tuple[Problem, ...] = ()
+    unseen: frozenset[str] = frozenset()
+
+    def could_see(self, key: str) -> bool:
+        """Whether a problem of that key would have been found."""
+        parts = key.split("/")
+        return not any("/".join(parts[:count]) in self.unseen for count in range(1, len(parts) + 1))
+
+    def __add__(self, other: Observation) -> Observation:
+        """Both together."""
+        return Observation(self.problems + other.problems, self.unseen | other.unseen)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A problem that people were told of. ``severity`` is the worst it ever had; moments are aware UTC."""
+
+    problem: Problem
+    severity: Severity
+    opened_at: datetime
+    told_at: datetime
+    gone_since: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """That of its problem."""
+        return self.problem.key
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Incidents of which the same is to be told, worst first."""
+
+    change: Change
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All open incidents by key, and when anybody was last reminded of any."""
+
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    reminded_at: datetime | None = None
+
+
+def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list[News]]:
+    """What is open after this look, and what has to be told. The same look once more tells nothing."""
+    state = _not_of_the_future(state, now)
+    open_now: dict[str, Incident] = {}
+    told: dict[Change, list[Incident]] = {change: [] for change in Change}
+    problems = _worst_of_each(seen.problems)
+
+    for key, problem in problems.items():
+        known = state.incidents.get(key)
+        if known is None:
+            incident = Incident(problem, problem.severity, opened_at=now, told_at=now)
+            told[Change.OPENED].append(incident)
+        elif problem.severity is not known.severity and problem.severity is Severity.CRITICAL:
+            incident = replace(
+                known, problem=problem, severity=Severity.CRITICAL, told_at=now, gone_since=None
+            )
+            told[Change.ESCALATED].append(incident)
+        else:
+            incident = replace(known, problem=problem, gone_since=None)
+        open_now[key] = incident
+
+    for key, known in state.incidents.items():
+        if key in problems:
+            continue
+        if not seen.could_see(key):
+            open_now[key] = known
+        elif known.gone_since is None:
+            open_now[key] = replace(known, gone_since=now)
+        elif now - known.gone_since >= SETTLE:
+            told[Change.RESOLVED].append(known)
+        else:
+            open_now[key] = known
+
+    reminded_at = state.reminded_at
+    if reminded_at is None or now - reminded_at >= REMIND_AFTER:
+        for key, incident in open_now.items():
+            waits = incident.problem.nags and incident.gone_since is None
+            if waits and now - incident.told_at >= REMIND_AFTER:
+                open_now[key] = replace(incident, told_at=now)
+                told[Change.REMINDED].append(open_now[key])
+        if told[Change.REMINDED]:
+            reminded_at = now
+
+    news = [News(change, worst_first(incidents)) for change, incidents in told.items() if incidents]
+    return State(open_now, reminded_at), news
+
+
+def worst_first(incidents: Sequence[Incident]) -> tuple[Incident, ...]:
+    """Critical ones first, then the oldest, then by key."""
+    return tuple(
+        sorted(
+            incidents,
+            key=lambda each: (each.severity is not Severity.CRITICAL, each.problem.since, each.key),
+        )
+    )
+
+
+def _worst_of_each(problems: Sequence[Problem]) -> dict[str, Problem]:
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        other = found.get(problem.key)
+        if other is None or not other.severity.reaches(problem.severity):
+            found[problem.key] = problem
+    return found
+
+
+def _not_of_the_future(state: State, now: datetime) -> State:
+    """The same as if it had been told by this clock: one that was a year ahead must not silence a year."""
+
+    def past(moment: datetime | None) -> datetime | None:
+        return None if moment is None else min(moment, now)
+
+    incidents = {
+        key: replace(each, told_at=min(each.told_at, now), gone_since=past(each.gone_since))
+        for key, each in state.incidents.items()
+    }
+    return State(incidents, past(state.reminded_at))

@@ -1,0 +1,132 @@
+"""Messages: a letter in words, for one channel. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from recyclic_backups.notify import wording
+from recyclic_backups.notify.incidents import Change, Incident, Severity
+from recyclic_backups.notify.outbox import Letter, Recovery
+from recyclic_backups.notify.wording import Locale
+
+SECRET = "***"  # noqa: S105 - what is shown instead of one
+_LONGEST_SUBJECT = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all messages of an installation have in common. ``secrets`` are taken out wherever they turn up."""
+
+    database: str
+    environment: str
+    locale: Locale
+    timezone: ZoneInfo
+    dagster_url: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Plain text, ready to be sent. ``message_id`` is the same whenever the same letter is sent again."""
+
+    subject: str
+    body: str
+    severity: Severity
+    message_id: str
+    written_at: datetime
+
+
+def compose(letter: Letter, minimum: Severity, frame: Frame) -> Message:
+    """The letter, with those of its incidents that are at least as bad as ``minimum``."""
+    incidents = [each for each in letter.incidents if each.severity.reaches(minimum)]
+    count = letter.count(minimum)
+    paragraphs = [_paragraph(each, letter.change, frame) for each in incidents]
+    if count > len(incidents):
+        paragraphs.append(wording.label("more", frame.locale, count=count - len(incidents)))
+    paragraphs.append(_recovery(letter.recovery, frame))
+    worst = Severity.CRITICAL if letter.criticals else Severity.WARNING
+    return Message(
+        subject=_subject(letter.change, worst, incidents, count, frame),
+        body=redact("\n\n".join(paragraphs) + "\n", frame.secrets),
+        severity=worst,
+        message_id=letter.letter_id,
+        written_at=letter.written_at,
+    )
+
+
+def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
+    """What ``notify-test`` sends."""
+    body = wording.label("test_body", frame.locale, database=frame.database, minimum=minimum.value)
+    subject = f"{_prefix(frame)} {wording.label('test', frame.locale)}"
+    return Message(
+        _one_line(subject), redact(body + "\n", frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
+    )
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """The text without any of the secrets, should one ever have come into it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 6:  # a shorter one would tear words apart, and is hardly one
+            text = text.replace(secret, SECRET)
+    return text
+
+
+def moment(at: datetime, frame: Frame) -> str:
+    """``2026-11-22 02:00 (Europe/Paris)``."""
+    return f"{at.astimezone(frame.timezone):%Y-%m-%d %H:%M} ({frame.timezone.key})"
+
+
+def _prefix(frame: Frame) -> str:
+    where = "" if frame.environment == "production" else f" {frame.environment}"
+    return f"[{frame.database}{where}]"
+
+
+def _subject(change: Change, worst: Severity, incidents: Sequence[Incident], count: int, frame: Frame) -> str:
+    locale = frame.locale
+    tone = wording.label(change.value, locale, severity=wording.label(worst.value, locale))
+    first = wording.what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
+    rest = first if count == 1 else wording.label("many", locale, count=count, first=first)
+    text = _one_line(redact(f"{_prefix(frame)} {tone}: {rest}", frame.secrets))
+    return text if len(text) <= _LONGEST_SUBJECT else f"{text[: _LONGEST_SUBJECT - 1]}…"
+
+
+def _paragraph(incident: Incident, change: Change, frame: Frame) -> str:
+    problem, locale = incident.problem, frame.locale
+    lines = [
+        f"{wording.label(incident.severity.value, locale)}: {wording.what(problem.kind, problem.facts, locale)}",
+        _line("since", moment(problem.since, frame), locale),
+    ]
+    if change is Change.RESOLVED:
+        lines.append(wording.label("over", locale))
+    else:
+        lines.append(_line("means", wording.means(problem.kind, problem.facts, locale), locale))
+        lines.append(_line("next", wording.command(problem.kind, problem.facts), locale))
+    if problem.page and frame.dagster_url:
+        lines.append(_line("see", f"{frame.dagster_url.rstrip('/')}/{problem.page}", locale))
+    return "\n".join(lines)
+
+
+def _line(name: str, text: str, locale: Locale) -> str:
+    return f"{wording.label(name, locale)}: {text}"
+
+
+def _recovery(recovery: Recovery, frame: Frame) -> str:
+    """What could be recovered, the line that a person woken at night looks for."""
+    locale = frame.locale
+    if not recovery.known:
+        return f"{wording.label('proven', locale)}: {wording.label('unreadable', locale)}"
+    proven = verified = wording.label("none", locale)
+    if recovery.proven_as_of is not None and recovery.proven_at is not None:
+        when = wording.label("proven_at", locale, at=moment(recovery.proven_at, frame))
+        proven = f"{moment(recovery.proven_as_of, frame)}, {recovery.proven_id}, {when}"
+    if recovery.verified_as_of is not None:
+        verified = f"{moment(recovery.verified_as_of, frame)}, {recovery.verified_id}"
+    return f"{wording.label('proven', locale)}: {proven}\n{wording.label('verified', locale)}: {verified}"
+
+
+def _one_line(text: str) -> str:
+    """Nothing that could begin another header, or hide."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -1,0 +1,149 @@
+"""The outbox: letters that are still to be delivered, and to which channel. Pure.
+
+A letter leaves it for a channel only once that channel took it. What fails is tried again, later each time; who
+repeats a look after a crash sends at most what the crash kept from being remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from recyclic_backups.notify.incidents import Change, Incident, News, Severity
+
+LISTED = 20
+"""Incidents that a letter tells of one by one: a longer list is not read."""
+
+FIRST_RETRY = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=1)
+
+GIVE_UP_AFTER = timedelta(days=7)
+"""What could not be delivered for so long tells nothing any more; whatever is still wrong is reminded of."""
+
+MOST_LETTERS = 200
+"""More than these can only be a channel that takes nothing: the oldest go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What could be recovered when a letter was written: moments of content, and when it was proven. None: nothing.
+
+    ``known`` is false when the storage could not be read.
+    """
+
+    verified_id: str = ""
+    verified_as_of: datetime | None = None
+    proven_id: str = ""
+    proven_as_of: datetime | None = None
+    proven_at: datetime | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A channel that has not taken a letter yet. ``reason`` is why, once it was tried."""
+
+    channel: str
+    attempts: int
+    next_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is told at once: the worst :data:`LISTED` incidents, how many there are of each severity, and to whom."""
+
+    letter_id: str
+    change: Change
+    written_at: datetime
+    incidents: tuple[Incident, ...]
+    criticals: int
+    warnings: int
+    recovery: Recovery
+    deliveries: tuple[Delivery, ...]
+
+    def count(self, minimum: Severity) -> int:
+        """How many incidents are at least as bad as that."""
+        return self.criticals + (self.warnings if minimum is Severity.WARNING else 0)
+
+
+Outbox = tuple[Letter, ...]
+
+
+def write(news: News, recovery: Recovery, channels: Sequence[tuple[str, Severity]], now: datetime) -> Letter:
+    """The letter with these news, to every channel whose minimum severity any of the incidents reaches."""
+    criticals = sum(each.severity is Severity.CRITICAL for each in news.incidents)
+    letter = Letter(
+        letter_id=f"{now:%Y%m%dT%H%M%S.%fZ}-{news.change}",
+        change=news.change,
+        written_at=now,
+        incidents=news.incidents[:LISTED],
+        criticals=criticals,
+        warnings=len(news.incidents) - criticals,
+        recovery=recovery,
+        deliveries=(),
+    )
+    deliveries = tuple(Delivery(name, 0, now) for name, minimum in channels if letter.count(minimum))
+    return replace(letter, deliveries=deliveries)
+
+
+def due(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
+    """What is to be tried now, oldest letters first."""
+    # A time that lies further ahead than any wait was set by a clock that was wrong.
+    return [
+        (letter, delivery)
+        for letter in outbox
+        for delivery in letter.deliveries
+        if delivery.next_at <= now or delivery.next_at > now + LONGEST_WAIT
+    ]
+
+
+def attempted(outbox: Outbox, letter_id: str, channel: str, now: datetime) -> Outbox:
+    """Before an attempt, whose end may never be known: the next one comes later, each time twice as much."""
+
+    def later(delivery: Delivery) -> Delivery:
+        wait = min(FIRST_RETRY * 2 ** min(delivery.attempts, 10), LONGEST_WAIT)
+        return replace(delivery, attempts=delivery.attempts + 1, next_at=now + wait)
+
+    return _changed(outbox, letter_id, channel, later)
+
+
+def refused(outbox: Outbox, letter_id: str, channel: str, reason: str) -> Outbox:
+    """After an attempt that failed."""
+    return _changed(outbox, letter_id, channel, lambda delivery: replace(delivery, reason=reason))
+
+
+def _changed(outbox: Outbox, letter_id: str, channel: str, change: Callable[[Delivery], Delivery]) -> Outbox:
+    return tuple(
+        replace(
+            letter,
+            deliveries=tuple(
+                change(each) if (letter.letter_id, each.channel) == (letter_id, channel) else each
+                for each in letter.deliveries
+            ),
+        )
+        for letter in outbox
+    )
+
+
+def delivered(outbox: Outbox, letter_id: str, channel: str) -> Outbox:
+    """After a channel took a letter; a letter that all have taken is gone."""
+    return _kept(outbox, lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel))
+
+
+def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:
+    """Without deliveries to channels that are not configured any more, and without what is given up."""
+    kept = _kept(
+        outbox,
+        lambda letter, each: each.channel in channels and now - letter.written_at < GIVE_UP_AFTER,
+    )
+    return kept[-MOST_LETTERS:]
+
+
+def _kept(outbox: Outbox, wanted: Callable[[Letter, Delivery], bool]) -> Outbox:
+    letters = (
+        replace(letter, deliveries=tuple(each for each in letter.deliveries if wanted(letter, each)))
+        for letter in outbox
+    )
+    return tuple(letter for letter in letters if letter.deliveries)

@@ -1,0 +1,365 @@
+"""The sentences of messages, in English and French. Pure.
+
+A problem carries what its sentences are made of, not a text: it may be remembered for days, and told in another
+language than on the day it was found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Locale = Literal["en", "fr"]
+
+
+class Kind(StrEnum):
+    """What a problem is; its words are in :data:`WORDS`."""
+
+    BACKUP_FAILED = "backup failed"
+    DRILL_FAILED = "drill failed"
+    RUN_FAILED = "run failed"
+    BACKFILL_FAILED = "backfill failed"
+    CHECK_FAILED = "check failed"
+    INTEGRITY = "integrity"
+    NOT_PROVEN = "not proven"
+    MISSED_DAY = "missed day"
+    MISSED_PERIOD = "missed period"
+    MISSED_FOR_EVER = "missed for ever"
+    DRILL_STALE = "drill stale"
+    DRILL_NEVER = "drill never"
+    RUN_WAITS = "run waits"
+    RUN_ENDLESS = "run endless"
+    TICK_FAILED = "tick failed"
+    TOO_OLD = "too old"
+    NO_BACKUP = "no backup"
+    BACKUPS_GONE = "backups gone"
+    DAMAGE = "damage"
+    STORAGE = "storage"
+    DELIVERY_FAILED = "delivery failed"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What happened and what it means for recovery, each in English and French; and the one command to run next."""
+
+    what: tuple[str, str]
+    means: tuple[str, str]
+    command: str
+
+
+_NO_NEW_POINT = (
+    "No new recovery point was made: what was written since the newest one would be lost with the server.",
+    "Aucun nouveau point de reprise : ce qui a été écrit depuis le dernier serait perdu avec le serveur.",
+)
+_UNWATCHED = (
+    "Backups and their checks may stop without anybody being told by them.",
+    "Les sauvegardes et leurs contrôles peuvent s’arrêter sans le signaler eux-mêmes.",
+)
+
+WORDS: Mapping[Kind, Words] = {
+    Kind.BACKUP_FAILED: Words(
+        (
+            "The {tier} backup of {partition} failed: {reason}",
+            "La sauvegarde {tier} du {partition} a échoué : {reason}",
+        ),
+        _NO_NEW_POINT,
+        "recyclic-backups validate",
+    ),
+    Kind.DRILL_FAILED: Words(
+        (
+            "The restore drill “{scenario}” failed: {reason}",
+            "L’exercice de restauration « {scenario} » a échoué : {reason}",
+        ),
+        (
+            "A recovery of this kind may not work, or not in time: do not rely on it until a drill passes.",
+            "Une reprise de ce type peut échouer ou être trop lente : ne pas s’y fier avant un exercice réussi.",
+        ),
+        "recyclic-backups drill {scenario}",
+    ),
+    Kind.RUN_FAILED: Words(
+        ("{job} failed: {reason}", "{job} a échoué : {reason}"),
+        _UNWATCHED,
+        "recyclic-backups validate",
+    ),
+    Kind.BACKFILL_FAILED: Words(
+        (
+            "The backfill {backfill} could not start its runs: {reason}",
+            "Le rattrapage {backfill} n’a pas pu lancer ses exécutions : {reason}",
+        ),
+        (
+            "The partitions it was to fill are still empty.",
+            "Les partitions qu’il devait remplir sont toujours vides.",
+        ),
+        "recyclic-backups list",
+    ),
+    Kind.CHECK_FAILED: Words(
+        (
+            "The check “{check}” of {asset} {partition}: {reason}",
+            "Le contrôle « {check} » de {asset} {partition} : {reason}",
+        ),
+        (
+            "The backup is there; whether it is what you expect is in question.",
+            "La sauvegarde est là ; il faut vérifier qu’elle correspond à ce qui est attendu.",
+        ),
+        "recyclic-backups list",
+    ),
+    Kind.INTEGRITY: Words(
+        (
+            "The {asset} of {partition} cannot be read back: {reason}",
+            "La sauvegarde {asset} du {partition} n’est pas relisible : {reason}",
+        ),
+        (
+            "This backup cannot be restored as it is. Others may share its storage: verify them all.",
+            "Cette sauvegarde ne peut être restaurée en l’état. D’autres sont au même endroit : les vérifier toutes.",
+        ),
+        "recyclic-backups verify --all",
+    ),
+    Kind.NOT_PROVEN: Words(
+        (
+            "No proof that {asset} {partition} can be restored: {reason}",
+            "Rien ne prouve que {asset} {partition} puisse être restaurée : {reason}",
+        ),
+        (
+            "A restore may fail on the day it is needed.",
+            "Une restauration peut échouer le jour où elle sera nécessaire.",
+        ),
+        "recyclic-backups drill simple",
+    ),
+    Kind.MISSED_DAY: Words(
+        (
+            "The day {partition} is over and has no good backup",
+            "Le jour {partition} est passé sans sauvegarde valable",
+        ),
+        (
+            "That day cannot be restored. A dump taken now fills its place, marked late; it is not of that day.",
+            "Ce jour ne peut être restauré. Une sauvegarde faite maintenant prend sa place, marquée en retard ; elle "
+            "n’est pas de ce jour.",
+        ),
+        "recyclic-backups backup --partition {partition}",
+    ),
+    Kind.MISSED_PERIOD: Words(
+        (
+            "The {tier} partition {partition} is over and has no good backup",
+            "La période {tier} {partition} est passée sans sauvegarde valable",
+        ),
+        (
+            "A good backup of that time exists but expires with its day: it only needs the label.",
+            "Une bonne sauvegarde de cette période existe mais expirera avec son jour : il lui manque l’étiquette.",
+        ),
+        "recyclic-backups backup --tier {tier_name} --partition {partition}",
+    ),
+    Kind.MISSED_FOR_EVER: Words(
+        (
+            "The {tier} partition {partition} is over, and no good backup is of that time",
+            "La période {tier} {partition} est passée, et aucune bonne sauvegarde n’est de ce moment",
+        ),
+        (
+            "Nothing can fill it any more: that time cannot be restored.",
+            "Rien ne peut plus la remplir : cette période ne peut être restaurée.",
+        ),
+        "recyclic-backups list --tier {tier_name}",
+    ),
+    Kind.DRILL_STALE: Words(
+        (
+            "No restore drill since {last}",
+            "Aucun exercice de restauration depuis {last}",
+        ),
+        (
+            "Backups are taken, but nobody knows whether they can be restored.",
+            "Des sauvegardes sont faites, mais personne ne sait si elles peuvent être restaurées.",
+        ),
+        "recyclic-backups drill simple",
+    ),
+    Kind.DRILL_NEVER: Words(
+        (
+            "No backup was ever restored in a drill; the first is of {first}",
+            "Aucune sauvegarde n’a jamais été restaurée en exercice ; la première date du {first}",
+        ),
+        (
+            "Backups are taken, but nobody knows whether they can be restored.",
+            "Des sauvegardes sont faites, mais personne ne sait si elles peuvent être restaurées.",
+        ),
+        "recyclic-backups drill simple",
+    ),
+    Kind.RUN_WAITS: Words(
+        (
+            "{job} {partition} waits in the queue and does not start",
+            "{job} {partition} attend dans la file et ne démarre pas",
+        ),
+        (
+            "As long as the queue stands still, no backup is taken by Dagster.",
+            "Tant que la file n’avance pas, Dagster ne fait aucune sauvegarde.",
+        ),
+        "recyclic-backups validate",
+    ),
+    Kind.RUN_ENDLESS: Words(
+        (
+            "{job} {partition} is running for longer than its limit of {limit}",
+            "{job} {partition} dépasse sa durée limite de {limit}",
+        ),
+        (
+            "It may hang, and keeps the next backup from starting. End it on its page.",
+            "L’exécution est peut-être bloquée et empêche la sauvegarde suivante. L’arrêter depuis sa page.",
+        ),
+        "recyclic-backups validate",
+    ),
+    Kind.TICK_FAILED: Words(
+        (
+            "The {type} {name} fails: {reason}",
+            "{name} ({type}) échoue : {reason}",
+        ),
+        _UNWATCHED,
+        "recyclic-backups validate",
+    ),
+    Kind.TOO_OLD: Words(
+        (
+            "The newest verified backup is of {as_of}: more than {limit} old",
+            "La dernière sauvegarde vérifiée date du {as_of} : plus de {limit}",
+        ),
+        (
+            "Everything written since then would be lost if the server were gone now.",
+            "Tout ce qui a été écrit depuis serait perdu si le serveur disparaissait maintenant.",
+        ),
+        "recyclic-backups backup",
+    ),
+    Kind.NO_BACKUP: Words(
+        ("There is no verified backup", "Il n’y a aucune sauvegarde vérifiée"),
+        (
+            "Nothing could be restored if the server were gone now.",
+            "Rien ne pourrait être restauré si le serveur disparaissait maintenant.",
+        ),
+        "recyclic-backups backup",
+    ),
+    Kind.BACKUPS_GONE: Words(
+        (
+            "The storage held verified backups and holds none now",
+            "Le stockage contenait des sauvegardes vérifiées et n’en contient plus",
+        ),
+        (
+            "Nothing can be restored. Its disk may not be mounted: look before you take a new backup.",
+            "Rien ne peut être restauré. Le disque n’est peut-être pas monté : vérifier avant une nouvelle sauvegarde.",
+        ),
+        "recyclic-backups list",
+    ),
+    Kind.DAMAGE: Words(
+        (
+            "A document in the storage is damaged: {name}: {reason}",
+            "Un document du stockage est endommagé : {name} : {reason}",
+        ),
+        (
+            "The backup it belongs to may not be usable, and retention leaves it alone.",
+            "La sauvegarde concernée est peut-être inutilisable ; la rétention n’y touche pas.",
+        ),
+        "recyclic-backups verify --all",
+    ),
+    Kind.STORAGE: Words(
+        ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),
+        (
+            "No backup can be taken and none restored from there until it answers again.",
+            "Aucune sauvegarde ni restauration n’y est possible tant qu’il ne répond pas.",
+        ),
+        "recyclic-backups validate",
+    ),
+    Kind.DELIVERY_FAILED: Words(
+        (
+            "Messages by {channel} are not delivered: {reason}",
+            "Les messages par {channel} n’arrivent pas : {reason}",
+        ),
+        (
+            "The next alarm would not reach whoever relies on that way.",
+            "La prochaine alerte n’atteindrait pas ses destinataires par cette voie.",
+        ),
+        "recyclic-backups notify-test",
+    ),
+    Kind.OTHER: Words(
+        ("{reason}", "{reason}"),
+        (
+            "See the line above.",
+            "Voir la ligne ci-dessus.",
+        ),
+        "recyclic-backups validate",
+    ),
+}
+"""The sentences of each kind, without full stop where they end with a reason."""
+
+_LABELS: Mapping[str, tuple[str, str]] = {
+    "critical": ("CRITICAL", "CRITIQUE"),
+    "warning": ("warning", "avertissement"),
+    "opened": ("{severity}", "{severity}"),
+    "escalated": ("now {severity}", "désormais {severity}"),
+    "reminded": ("still {severity}", "toujours {severity}"),
+    "resolved": ("resolved", "résolu"),
+    "test": ("test", "essai"),
+    "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
+    "more": ("… and {count} more of the same", "… et {count} autres"),
+    "since": ("since", "depuis"),
+    "told": ("told at", "signalé le"),
+    "means": ("means", "signifie"),
+    "next": ("do next", "à faire"),
+    "see": ("see", "voir"),
+    "over": (
+        "This is no longer so.",
+        "Ce n’est plus le cas.",
+    ),
+    "proven": ("Newest proven recovery point", "Dernier point de reprise prouvé"),
+    "verified": ("Newest verified backup", "Dernière sauvegarde vérifiée"),
+    "none": ("none", "aucun"),
+    "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
+    "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
+    "daily": ("daily", "quotidienne"),
+    "weekly": ("weekly", "hebdomadaire"),
+    "monthly": ("monthly", "mensuelle"),
+    "sensor": ("sensor", "capteur"),
+    "schedule": ("schedule", "planification"),
+    "test_body": (
+        "This is a test, sent by: recyclic-backups notify-test. Messages about {database} reach you this way, "
+        "from severity “{minimum}” on.",
+        "Ceci est un essai, envoyé par : recyclic-backups notify-test. Les messages sur {database} vous parviennent "
+        "par cette voie, à partir de la gravité « {minimum} ».",
+    ),
+}
+
+_TRANSLATED_FACTS = frozenset({"tier", "type"})
+
+
+def label(name: str, locale: Locale, **facts: object) -> str:
+    """A short text of the frame around the sentences."""
+    return _LABELS[name][_column(locale)].format(**facts)
+
+
+def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+    """What happened, in one sentence."""
+    return _filled(WORDS[kind].what[_column(locale)], facts, locale)
+
+
+def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+    """What it means for recovery."""
+    return _filled(WORDS[kind].means[_column(locale)], facts, locale)
+
+
+def command(kind: Kind, facts: Mapping[str, str]) -> str:
+    """The one command to run next; the same in every language."""
+    return WORDS[kind].command.format_map(_Facts(facts))
+
+
+def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
+    translated = {
+        name: label(value, locale) if name in _TRANSLATED_FACTS and value in _LABELS else value
+        for name, value in facts.items()
+    }
+    return " ".join(template.format_map(_Facts(translated)).split())
+
+
+class _Facts(defaultdict[str, str]):
+    """A fact that an older version did not remember is left out of its sentence."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        super().__init__(str, facts)
+
+
+def _column(locale: Locale) -> int:
+    return 1 if locale == "fr" else 0
