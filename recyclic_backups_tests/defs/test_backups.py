@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -274,3 +275,25 @@ def test_runs_are_tagged_with_what_they_made(house: House) -> None:
     expected = {"tier": "daily", "late": "false", "environment": "production"}
     assert expected.items() <= found.tags.items()
     assert found.tags["database"] == house.variables["POSTGRES_DB"]
+
+
+def test_a_dump_that_is_cut_short_fails_the_asset_itself(house: House, tmp_path: Path) -> None:
+    """A green partition that no pg_restore can read; pg_dump's exit code says nothing of it here."""
+    real = Path(house.variables["PG_BIN"])
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for program in real.iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "pg_dump").unlink()
+    (programs / "pg_dump").write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*) exec {real}/pg_dump "$@";; esac\n{real}/pg_dump "$@" | head -c -3000\n'
+    )
+    (programs / "pg_dump").chmod(0o755)
+    house.variables["PG_BIN"] = str(programs)
+    result = house.run("daily", "2026-11-01")
+    assert not result.success
+    assert "was stored but does not verify" in failure_of(result)
+    assert result.get_asset_materialization_events() == []
+    key = dg.AssetKey([house.variables["POSTGRES_DB"], "daily_backup"])
+    assert house.instance.get_materialized_partitions(key) == set()
+    assert house.catalog.labels == {}
