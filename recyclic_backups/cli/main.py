@@ -18,6 +18,7 @@ from recyclic_backups.cli import (
     diagnose,
     drill,
     expire,
+    guard,
     hold,
     keys,
     restore,
@@ -26,7 +27,7 @@ from recyclic_backups.cli import (
 )
 from recyclic_backups.errors import BackupError, StorageError
 
-_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, expire, hold, adopt, keys)
+_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, guard, expire, hold, adopt, keys)
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;
