@@ -20,6 +20,7 @@ from typing import Any, Literal
 from recyclic_backups.adopt.examine import Examined, examine
 from recyclic_backups.adopt.naming import Place
 from recyclic_backups.adopt.unwrap import open_archive
+from recyclic_backups.audit.log import append
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import new_backup_id
@@ -182,7 +183,9 @@ class Adoption:
             notes=(*self._remarks(examined), _NO_ROLES),
             adopted=Adopted(readable(file.name), examined.sha256),
         )
+        details = {"file": readable(file.name), "tier": str(belongs.tier), "partition": belongs.partition}
         try:
+            append(self.repository, "adopt", "done", finished_at, backup_id=backup_id, details=details)
             manifest = record_manifest(self.repository, manifest)
         except BaseException as error:
             self._remove(main, backup_id, error)

@@ -122,6 +122,11 @@ class Layout:
         return f"{self.tombstones}/{backup_id}.json"
 
     @property
+    def audit(self) -> str:
+        """The folder of the audit log."""
+        return f"{self.root}/audit"
+
+    @property
     def attempts(self) -> str:
         """The folder of attempts under way."""
         return f"{self.root}/attempts"

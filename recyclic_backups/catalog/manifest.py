@@ -111,6 +111,8 @@ class Manifest:
     kind: str = "dump"
     adopted: Adopted | None = None
     checkpoint: Checkpoint | None = None
+    audit_head: Mapping[str, Any] | None = None
+    """The newest event of the audit log when it was written: a log that was cut off later shows."""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -201,6 +203,8 @@ class Manifest:
         }
         if self.adopted is not None:
             document["adopted"] = {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}
+        if self.audit_head is not None:
+            document["audit_head"] = dict(self.audit_head)
         if self.checkpoint is not None:
             document["checkpoint"] = {
                 "version": self.checkpoint.version,
@@ -243,6 +247,7 @@ class Manifest:
             notes=tuple(str(note) for note in _list(document, "notes")),
             adopted=_adopted(document.get("adopted")),
             checkpoint=_checkpoint(document.get("checkpoint")),
+            audit_head=None if document.get("audit_head") is None else _mapping(document, "audit_head"),
             document=document,
         )
         names = [item.name for item in manifest.objects]

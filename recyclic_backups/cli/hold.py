@@ -47,7 +47,7 @@ def run_release(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     backup = catalog.load(settings).find(options.backup)
-    if release(settings.open_repository(create=False), backup):
+    if release(settings.open_repository(create=False), backup, render.now()):
         print(f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire")
     else:
         print(f"{backup.backup_id} was not held")

@@ -62,13 +62,17 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_rotate(options: argparse.Namespace) -> int:
     """Run ``keys rotate``."""
+    from recyclic_backups.audit.log import audited
     from recyclic_backups.errors import ConfigurationError
     from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     if not settings.encryption_key:
         raise ConfigurationError("BACKUP_ENCRYPTION_KEY is not set", "set it to the new passphrase")
-    key_ids = settings.open_repository(create=False).keyring.rotate(settings.encryption_key, render.now())
+    repository = settings.open_repository(create=False)
+    with audited(repository, "rotate keys", render.now) as entry:
+        key_ids = repository.keyring.rotate(settings.encryption_key, render.now())
+        entry.details["key_ids"] = key_ids
     if options.json:
         render.print_json({"rotated": key_ids})
         return 0

@@ -12,6 +12,7 @@ from types import FrameType
 from recyclic_backups import __version__
 from recyclic_backups.cli import (
     adopt,
+    audit,
     backup,
     catalog,
     demo,
@@ -27,7 +28,7 @@ from recyclic_backups.cli import (
 )
 from recyclic_backups.errors import BackupError, StorageError
 
-_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, guard, expire, hold, adopt, keys)
+_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, guard, expire, hold, adopt, keys, audit)
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;

@@ -12,6 +12,7 @@ from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.runs import door_of
 from recyclic_backups.dump.partition import back_up
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.postgres.process import be_polite
@@ -78,7 +79,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
     ) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database)
+            now_settings = environment.settings_of(settings.database, door_of(context.run))
             be_polite()
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             done = back_up(

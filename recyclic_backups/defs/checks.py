@@ -20,7 +20,7 @@ from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.runs import report_evaluation
+from recyclic_backups.defs.runs import door_of, report_evaluation
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
@@ -49,7 +49,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database)
+            now_settings = environment.settings_of(settings.database, door_of(context.run))
             repository = now_settings.open_repository(create=False)
             partition = (
                 context.partition_key if context.has_partition_key else newest_partition(repository, tier)

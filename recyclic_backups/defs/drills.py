@@ -11,6 +11,7 @@ from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.runs import door_of
 from recyclic_backups.defs.schedules import schedule_status
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
@@ -92,7 +93,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database)
+            now_settings = environment.settings_of(settings.database, door_of(context.run))
             be_polite()
             report = drill(
                 scenario,

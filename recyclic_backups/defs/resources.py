@@ -36,9 +36,9 @@ class Environment:
     now: Callable[[], datetime] = utc_now
     first_retry_seconds: float = 15.0
 
-    def settings_of(self, database: str) -> Settings:
+    def settings_of(self, database: str, door: str = "dagster") -> Settings:
         """The settings of this run. Raises ConfigurationError if they name another database than was loaded."""
-        settings = self.settings()
+        settings = self.settings().coming_through(door)
         if settings.database != database:
             raise ConfigurationError(
                 f"these definitions are of the database {database!r}, POSTGRES_DB names {settings.database!r} now",

@@ -25,6 +25,11 @@ def partitions_in_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[st
     }
 
 
+def door_of(run: dg.DagsterRun) -> str:
+    """What the audit log says of whoever comes through Dagster: enough to find the run by."""
+    return f"dagster run {run.run_id.split('-')[0]}"
+
+
 def is_in_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
     """Whether a run waits or works on an asset, whoever launched it."""
     return any(_makes(run, key) for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)))

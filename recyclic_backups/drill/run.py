@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.record import record_check
@@ -35,6 +36,21 @@ def drill(
     The verdict is recorded in each backup's ``checks/``. Raises what kept the drill from running, which is no verdict:
     RecoveryError without backups, ProgramMissing, Refused, DatabaseError, StorageError, NoUsableKey.
     """
+    with audited(repository, "drill", clock, details={"scenario": str(scenario)}, required=False) as entry:
+        report = _drill(scenario, repository, plan, clock, backup_id, progress)
+        entry.backup_id = report.newest.backup_id
+        entry.outcome = "passed" if report.passed else "not passed"
+    return report
+
+
+def _drill(
+    scenario: Scenario,
+    repository: Repository,
+    plan: DrillPlan,
+    clock: Callable[[], datetime],
+    backup_id: str | None,
+    progress: Progress,
+) -> DrillReport:
     started_at = clock()
     catalog = load_catalog(repository)
     newest = catalog.find(backup_id or "latest")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from recyclic_backups.audit.log import Entry, audited, note_configuration
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
@@ -78,12 +79,16 @@ def back_up(
     """
     plan.calendar.check_key(slot.tier, slot.partition, clock())
     with _alone(server, repository, slot, plan, clock, progress) as run:
-        if slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
-            later = run.after_its_day()
-            return later.promoted() or later.fresh()
-        if run.is_over:
-            return run.kept() or run.reused(reuse_since) or run.fresh()
-        return run.already_done() or run.fresh()
+        return run.told(_fill(run, reuse_since))
+
+
+def _fill(run: _Run, reuse_since: datetime | None) -> BackedUp:
+    if run.slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+        later = run.after_its_day()
+        return later.promoted() or later.fresh()
+    if run.is_over:
+        return run.kept() or run.reused(reuse_since) or run.fresh()
+    return run.already_done() or run.fresh()
 
 
 def take_checkpoint(
@@ -106,7 +111,7 @@ def take_checkpoint(
         moment = clock()
         while (Tier.CHECKPOINT, compact(moment)) in run.catalog.labels:
             moment += timedelta(seconds=1)
-        return replace(run, slot=replace(slot, partition=compact(moment))).fresh()
+        return run.told(replace(run, slot=replace(slot, partition=compact(moment))).fresh())
 
 
 @contextmanager
@@ -121,11 +126,16 @@ def _alone(
     """A run that holds the lock, after what killed ones have left is tidied up."""
     progress.stage("waiting for other backups")
     server = server.answering_within(plan.options.timeout_seconds)
-    with exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock:
+    details = {"tier": str(slot.tier), "partition": slot.partition, "source": slot.source}
+    with (
+        audited(repository, "backup", clock, details=details) as entry,
+        exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock,
+    ):
         install_rescue(repository.store)
+        note_configuration(repository, clock())
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())
-        yield _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock)
+        yield _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,13 @@ class _Run:
     clock: Clock
     progress: Progress
     lock: HeldLock
+    entry: Entry
+
+    def told(self, done: BackedUp) -> BackedUp:
+        """The same, noted for the audit log."""
+        self.entry.backup_id = done.backup.backup_id
+        self.entry.outcome = "done" if done.fresh else "labelled"
+        return done
 
     @property
     def is_over(self) -> bool:

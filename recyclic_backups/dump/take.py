@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.audit.log import read_head
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
@@ -118,6 +119,7 @@ def take(
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=tuple(notes),
+                audit_head=None if (head := read_head(repository)) is None else head.to_json(),
                 checkpoint=slot.checkpoint,
             )
             still_alone()

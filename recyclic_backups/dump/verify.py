@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import require_authentic
@@ -73,7 +74,13 @@ def verify(
     """
     started_at = clock()
     progress.stage(f"verifying {backup.backup_id}", backup.manifest.plain_bytes)
-    error = _examine(repository, backup, level, installations, timeout_seconds, progress)
+    with audited(
+        repository, "verify", clock, backup_id=backup.backup_id, details={"level": level}, required=False
+    ) as entry:
+        error = _examine(repository, backup, level, installations, timeout_seconds, progress)
+        entry.outcome = "whole" if error is None else "failed"
+        if error is not None:
+            entry.details["error"] = error.message
     finished_at = clock()
     duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
     # "stored" alone does not show that the bytes can be read again: it can damn a backup, not clear it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import require_authentic
@@ -115,6 +117,42 @@ def restore(
     Raises DamagedData and NoUsableKey before anything is made, DatabaseError, Refused; then nothing of the attempt
     is left on the server but roles that were missing.
     """
+    details = {"into": into, "server": server.label, "tables": list(request.tables) if request else []}
+    with audited(
+        repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
+    ) as entry:
+        report = _restore(
+            repository,
+            backup,
+            server,
+            into,
+            options,
+            clock,
+            request,
+            replace,
+            stays_marked,
+            recorded,
+            progress,
+        )
+        entry.outcome = {True: "equal", False: "differs", None: "not comparable"}[report.comparison.equal]
+    return (
+        dataclasses.replace(report, notes=[*report.notes, entry.unrecorded]) if entry.unrecorded else report
+    )
+
+
+def _restore(
+    repository: Repository,
+    backup: Backup,
+    server: Server,
+    into: str,
+    options: RestoreOptions,
+    clock: Callable[[], datetime],
+    request: Request | None,
+    replace: bool,
+    stays_marked: bool,
+    recorded: bool,
+    progress: Progress,
+) -> RestoreReport:
     server = server.answering_within(options.timeout_seconds)
     databases.require_name(into)
     require_authentic(repository, backup)

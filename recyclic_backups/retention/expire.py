@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from recyclic_backups.audit.log import append, prune
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Hold, Label, Tombstone
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_tombstone
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.facts import read_system_identifier
@@ -158,6 +160,7 @@ def expire(
         if decision.backup is not None:
             progress.stage(f"deleting {decision.backup_id}")
             work.remove(decision.backup, decision.reasons)
+    prune(repository, now)
     return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
 
 
@@ -185,6 +188,8 @@ class _Work:
             reasons=tuple(reason.text() for reason in reasons),
             labels=backup.labels,
         )
+        details = {"reasons": list(tombstone.reasons), "as_of": to_text(backup.as_of)}
+        append(self.repository, "expire", "begun", self.now, backup_id=backup.backup_id, details=details)
         record_tombstone(self.repository, tombstone, backup.manifest)
         # Somebody who held it just before has not seen the tombstone: see holds.hold().
         if self.is_held(backup.backup_id):
@@ -227,7 +232,16 @@ class _Work:
                 f"{left[0]} is still there after it was deleted",
                 "something puts it back, or the storage keeps versions; the next run tries again",
             )
-        self.removed.append(Removal(backup_id, reasons, sum(item.size_bytes for item in listed)))
+        freed_bytes = sum(item.size_bytes for item in listed)
+        append(
+            self.repository,
+            "expire",
+            "done",
+            self.now,
+            backup_id=backup_id,
+            details={"freed_bytes": freed_bytes},
+        )
+        self.removed.append(Removal(backup_id, reasons, freed_bytes))
 
     def is_there(self, label: Label) -> bool:
         """Whether that partition still points at that backup: another may have taken it since."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from recyclic_backups.audit.log import append
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Hold
+from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import Refused, UsageError
@@ -32,6 +34,8 @@ def hold(repository: Repository, backup: Backup, reason: str, until: datetime, n
             f"see: recyclic-backups show {backup.backup_id}; release it first to shorten the hold",
         )
     made = Hold(backup.backup_id, reason.strip(), held_at=now, until=until)
+    details = {"until": to_text(until), "reason": made.reason}
+    append(repository, "hold", "done", now, backup_id=backup.backup_id, details=details)
     record_hold(repository, made, backup.manifest)
     if any(True for _ in repository.store.list(repository.layout.tombstone(backup.backup_id))):
         repository.store.delete(repository.layout.hold(backup.backup_id))
@@ -41,7 +45,8 @@ def hold(repository: Repository, backup: Backup, reason: str, until: datetime, n
     return made
 
 
-def release(repository: Repository, backup: Backup) -> bool:
+def release(repository: Repository, backup: Backup, now: datetime) -> bool:
     """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError."""
+    append(repository, "release", "done", now, backup_id=backup.backup_id)
     repository.store.delete(repository.layout.hold(backup.backup_id))
     return backup.hold is not None

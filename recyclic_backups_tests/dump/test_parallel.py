@@ -85,7 +85,8 @@ def test_one_failing_stream_ends_all_of_them_and_leaves_nothing(parallel: House,
     with pytest.raises(BackupError, match="injected"):
         parallel.back_up()
     memory.before = lambda *_: None
-    assert not list(memory.list(f"{parallel.database}/"))
+    left = [item.name for item in memory.list(f"{parallel.database}/")]
+    assert not [name for name in left if "/audit/" not in name]
 
 
 def test_damage_to_one_table_s_stream_is_found(parallel: House, memory: MemoryStore) -> None:

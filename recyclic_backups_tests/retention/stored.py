@@ -55,5 +55,5 @@ def catalog_of(store: Store, *, encrypt: bool = True) -> Catalog:
 
 
 def names(store: Store) -> list[str]:
-    """Every object of the storage."""
-    return [item.name for item in store.list("")]
+    """Every object of the storage but for the audit log, which whatever happens adds to."""
+    return [item.name for item in store.list("") if "/audit/" not in item.name]

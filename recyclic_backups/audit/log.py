@@ -1,0 +1,229 @@
+"""Append to the audit log, and read it. Events are create-only; nothing here changes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from recyclic_backups.audit.event import Event, Head, hash_of
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
+from recyclic_backups.errors import (
+    BackupError,
+    ConfigurationError,
+    DamagedData,
+    NoUsableKey,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+)
+
+KEPT_FOR = timedelta(days=3 * 366)
+"""Three years, and what leap years add (docs/gdpr.md)."""
+
+_SEEN = 8
+"""How many of the newest events a writer looks at for ends of the chain: as many as may be written at once."""
+
+_CONFIGURATION_SEEN = 100
+"""How far back the settings are looked for: they are recorded again where more has happened since."""
+
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event as it lies in the storage; ``event`` is None for one that cannot be read, and ``problem`` says why."""
+
+    name: str
+    sha256: str
+    event: Event | None
+    document: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def append(
+    repository: Repository,
+    action: str,
+    outcome: str,
+    now: datetime,
+    *,
+    backup_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Head:
+    """Write one event behind the newest ones. Raises StorageError.
+
+    It is never filed before one that is there, whatever the clock says. Two writers at once make two ends; the next
+    event names both. With encryption on it carries a MAC, unless no key opens the storage: that a wrong key was tried
+    is worth recording too.
+    """
+    for _ in range(_ATTEMPTS):
+        ends, at = _ends(repository, now)
+        event = Event(
+            number=1 + max((end.event.number for end in ends if end.event), default=0),
+            at=at,
+            action=action,
+            outcome=outcome,
+            actor=repository.actor,
+            backup_id=backup_id,
+            details=dict(details or {}),
+            previous=tuple(sorted(end.sha256 for end in ends)),
+        )
+        name = f"{repository.layout.audit}/{event.file_name}"
+        data = encode(_vouched(repository, event.to_json(), name, at))
+        try:
+            repository.store.create(name, data)
+        except ObjectExists:
+            continue
+        return Head(event.number, hash_of(data))
+    raise ObjectExists("others keep writing to the audit log", "try again later", retryable=True)
+
+
+def read_log(repository: Repository) -> list[Stored]:
+    """Every event, oldest first. What cannot be read is there too, and says why. Raises StorageError."""
+    return [_read(repository, item.name) for item in repository.store.list(f"{repository.layout.audit}/")]
+
+
+def read_head(repository: Repository) -> Head | None:
+    """The newest event, for whoever carries it elsewhere; None while there is none. Raises StorageError."""
+    newest = [stored for stored in _newest(repository) if stored.event is not None]
+    last = max(newest, key=lambda stored: stored.name, default=None)
+    return Head(last.event.number, last.sha256) if last is not None and last.event is not None else None
+
+
+@dataclass(slots=True)
+class Entry:
+    """What a block adds to its own event while it works. ``unrecorded`` says why it could not be written."""
+
+    backup_id: str | None = None
+    outcome: str = "done"
+    details: dict[str, Any] = field(default_factory=dict)
+    unrecorded: str = ""
+
+
+@contextmanager
+def audited(
+    repository: Repository,
+    action: str,
+    clock: Callable[[], datetime],
+    *,
+    backup_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+    required: bool = True,
+) -> Iterator[Entry]:
+    """Record how the block ends: its outcome, or that it failed and why.
+
+    What only reads goes on without a log (``required`` false): at 3 a.m. from a read-only disk the restore itself is
+    what matters. Raises StorageError when a log that is required cannot be written.
+    """
+    entry = Entry(backup_id, details=dict(details or {}))
+    try:
+        yield entry
+    except BaseException as error:
+        reason = error.message if isinstance(error, BackupError) else type(error).__name__
+        try:
+            append(
+                repository,
+                action,
+                "failed",
+                clock(),
+                backup_id=entry.backup_id,
+                details={**entry.details, "error": reason},
+            )
+        except StorageError as unwritten:
+            error.add_note(f"the audit log could not be written: {unwritten.message}")
+        raise
+    try:
+        append(repository, action, entry.outcome, clock(), backup_id=entry.backup_id, details=entry.details)
+    except StorageError as unwritten:
+        if required:
+            raise
+        entry.unrecorded = f"the audit log could not be written: {unwritten.message}"
+
+
+def note_configuration(repository: Repository, now: datetime) -> None:
+    """Record the settings of this machine if they are not those that it last recorded. Raises StorageError."""
+    if not repository.configuration:
+        return
+    digest = hash_of(canonical(repository.configuration))
+    for stored in reversed(_newest(repository, _CONFIGURATION_SEEN)):
+        event = stored.event
+        if (
+            event is not None
+            and event.action == "configuration"
+            and event.actor.host == repository.actor.host
+        ):
+            if event.details.get("digest") == digest:
+                return
+            break
+    details = {"digest": digest, "settings": dict(sorted(repository.configuration.items()))}
+    append(repository, "configuration", "done", now, details=details)
+
+
+def prune(repository: Repository, now: datetime) -> int:
+    """Delete events older than :data:`KEPT_FOR`, after one that vouches for the end of what goes.
+
+    Returns how many went. Raises StorageError.
+    """
+    log = read_log(repository)
+    old = [stored for stored in log if stored.event is not None and stored.event.at < now - KEPT_FOR]
+    if not old or len(old) == len(log):
+        return 0
+    # Only from the beginning: a gap in the middle would look like what it must show.
+    count = next(number for number, stored in enumerate(log) if stored not in old) if old[0] is log[0] else 0
+    going = log[:count]
+    if not going:
+        return 0
+    append(
+        repository,
+        "prune",
+        "done",
+        now,
+        details={"events": count, "hashes": [each.sha256 for each in going[-_SEEN:]]},
+    )
+    for stored in going:
+        repository.store.delete(stored.name)
+    return count
+
+
+def _ends(repository: Repository, now: datetime) -> tuple[list[Stored], datetime]:
+    """The newest events that no other one follows, and the moment for the next."""
+    newest = _newest(repository)
+    followed = {sha256 for stored in newest if stored.event for sha256 in stored.event.previous}
+    ends = [stored for stored in newest if stored.sha256 not in followed]
+    last = max((stored.event.at for stored in newest if stored.event), default=None)
+    return ends, now if last is None or last < now else last + timedelta(microseconds=1)
+
+
+def _newest(repository: Repository, count: int = _SEEN) -> list[Stored]:
+    names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
+    return [_read(repository, name) for name in names[-count:]]
+
+
+def _read(repository: Repository, name: str) -> Stored:
+    try:
+        data = repository.store.get(name)
+    except ObjectMissing:
+        return Stored(name, "", None, problem="it went away while it was being read")
+    sha256 = hash_of(data)
+    try:
+        document = decode(data, name)
+        event = Event.from_json(document)
+    except DamagedData as damage:
+        return Stored(name, sha256, None, problem=damage.message)
+    if not name.endswith(f"/{event.file_name}"):
+        return Stored(name, sha256, event, document, problem="it lies under another name than its own")
+    return Stored(name, sha256, event, document)
+
+
+def _vouched(
+    repository: Repository, document: Mapping[str, Any], name: str, now: datetime
+) -> Mapping[str, Any]:
+    if not repository.encrypt:
+        return summed(document, name)
+    try:
+        return signed(document, name, repository.keyring.for_writing(now))
+    except (NoUsableKey, DamagedData, ConfigurationError):
+        return summed(document, name)

@@ -1,0 +1,119 @@
+"""``audit show`` and ``audit verify``: who did what, and whether the log of it is what was written."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from recyclic_backups.audit.event import Event
+    from recyclic_backups.audit.log import Stored
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the command line."""
+    group = commands.add_parser("audit", help="who did what to which backup, and when")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="the events, oldest first")
+    show.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="from this day on (UTC)")
+    show.add_argument(
+        "--until", type=date.fromisoformat, metavar="DATE", help="up to and including this day (UTC)"
+    )
+    show.add_argument(
+        "--action", dest="what", metavar="ACTION", help="backup, restore, verify, drill, expire …"
+    )
+    show.add_argument("--backup", metavar="ID", help="of this backup, or of those whose id begins so")
+    show.add_argument("--user", metavar="NAME", help="by this user")
+    show.add_argument("--outcome", metavar="OUTCOME", help="done, failed …")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(run=run_show)
+    verify = actions.add_parser("verify", help="whether an event was edited, dropped, reordered or cut off")
+    verify.add_argument("--json", action="store_true")
+    verify.set_defaults(run=run_verify)
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """Run ``audit show``."""
+    from recyclic_backups.audit.log import read_log
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    log = read_log(settings.open_repository(create=False))
+    for stored in log:
+        if stored.event is None:
+            render.say(f"damaged: {stored.name}: {stored.problem}")
+    events = [
+        stored.event for stored in log if stored.event is not None and _is_wanted(stored.event, options)
+    ]
+    if options.json:
+        render.print_json([event.to_json() for event in events])
+        return 0
+    zone = settings.calendar.timezone
+    rows = [
+        (
+            render.local_time(event.at, zone),
+            event.action,
+            event.outcome,
+            event.backup_id or "-",
+            f"{event.actor.user}@{event.actor.host}",
+            event.actor.via + (f" from {event.actor.address}" if event.actor.address else ""),
+            _remark(event),
+        )
+        for event in events
+    ]
+    render.print_table(("WHEN", "WHAT", "OUTCOME", "BACKUP", "WHO", "THROUGH", ""), rows)
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Run ``audit verify``."""
+    from recyclic_backups.audit.event import Head
+    from recyclic_backups.audit.examine import examine
+    from recyclic_backups.audit.log import read_log
+    from recyclic_backups.errors import DamagedData
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    repository = settings.open_repository(create=False)
+    heads = {
+        f"the manifest of {backup.backup_id}": head
+        for backup in catalog.load(settings)
+        if (head := Head.from_json(backup.manifest.audit_head)) is not None
+    }
+    log: list[Stored] = read_log(repository)
+    problems, notes = examine(repository, heads)
+    if options.json:
+        render.print_json({"events": len(log), "whole": not problems, "problems": problems, "notes": notes})
+    else:
+        for problem in problems:
+            print(f"damaged: {problem}")
+        for note in notes:
+            print(f"note: {note}")
+        print(f"{len(log)} events; {len(heads)} manifests remember the log")
+        print("NOT what was written" if problems else "whole: nothing edited, dropped, reordered or cut off")
+    return DamagedData.exit_code if problems else 0
+
+
+def _is_wanted(event: Event, options: argparse.Namespace) -> bool:
+    since = options.since and datetime.combine(options.since, time(), UTC)
+    until = options.until and datetime.combine(options.until, time.max, UTC)
+    return (
+        (not since or event.at >= since)
+        and (not until or event.at <= until)
+        and (not options.what or event.action == options.what)
+        and (not options.backup or (event.backup_id or "").startswith(options.backup.upper()))
+        and (not options.user or event.actor.user == options.user)
+        and (not options.outcome or event.outcome == options.outcome)
+    )
+
+
+def _remark(event: Event) -> str:
+    """What of the details a person asks first."""
+    details = event.details
+    for name in ("error", "reason", "file", "into", "scenario", "partition", "level"):
+        if details.get(name):
+            return str(details[name])
+    return ""

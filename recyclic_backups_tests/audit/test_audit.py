@@ -1,0 +1,61 @@
+"""What operators and Dagster do is in the log, and the log is shown."""
+
+from __future__ import annotations
+
+from recyclic_backups_tests.operator import PASSPHRASE, Operator
+
+
+def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator: Operator) -> None:
+    """Prevents a copy of the members' data of which nobody can say who made it."""
+    backup_id = operator.backup_id()
+    operator.must("verify", backup_id)
+    operator.must("restore", backup_id, "--into", f"{operator.variables['POSTGRES_DB']}_audit")
+    operator.must("hold", backup_id, "--reason", "a dispute", "--until", "2030-01-01")
+    operator.must("release", backup_id)
+    operator.must("expire", "--yes")
+    operator.must("keys", "rotate")
+    operator.run("restore", "20200101T000000Z-AAAAAA", "--into", "nowhere")
+
+    events = operator.must("audit", "show", "--json").json
+    actions = [(event["action"], event["outcome"]) for event in events]
+    assert actions == [
+        ("configuration", "done"),
+        ("verify", "whole"),  # a backup reads itself again before it counts
+        ("backup", "done"),
+        ("verify", "whole"),
+        ("restore", "equal"),
+        ("hold", "done"),
+        ("release", "done"),
+        ("rotate keys", "done"),
+    ]
+    assert {event["backup_id"] for event in events if event["action"] in ("restore", "hold")} == {backup_id}
+    assert all(event["actor"]["user"] and event["actor"]["host"] for event in events)
+    outcome = operator.must("audit", "verify")
+    assert outcome.out.splitlines()[-1].startswith("whole")
+    assert PASSPHRASE not in operator.must("audit", "show", "--json").out
+
+    shown = operator.must("audit", "show", "--action", "restore", "--json").json
+    assert [event["action"] for event in shown] == ["restore"]
+    assert operator.must("audit", "show", "--since", "2999-01-01", "--json").json == []
+
+
+def test_a_change_of_settings_is_recorded_once_and_shows_no_secret(operator: Operator) -> None:
+    """Prevents encryption from being switched off without anybody being able to tell when."""
+    operator.must("backup")
+    operator.must("backup")
+    operator.must("backup", RETENTION_DAILY="9")
+    changes = operator.must("audit", "show", "--action", "configuration", "--json").json
+    assert [event["details"]["settings"]["RETENTION_DAILY"] for event in changes] == ["7", "9"]
+    assert changes[0]["details"]["settings"]["BACKUP_ENCRYPTION_KEY"] == "given"
+
+
+def test_a_log_that_was_cut_is_found_by_the_manifests(operator: Operator) -> None:
+    """Prevents whoever can delete files from deleting the trace of it."""
+    operator.must("backup")
+    operator.must("backup")
+    events = sorted((operator.storage / operator.variables["POSTGRES_DB"] / "audit").iterdir())
+    for event in events[1:]:
+        event.unlink()
+    outcome = operator.run("audit", "verify")
+    assert outcome.code == 40
+    assert "the manifest of" in outcome.out
