@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -96,3 +98,35 @@ def test_drills_of_the_command_line_reach_the_history_once(house: House) -> None
     assert len(told) == 3
     assert told[-1].description == "found in the storage"
     assert told[-1].metadata["passed"].value is True
+
+
+@pytest.mark.parametrize(
+    ("scenario", "before", "ticks"),
+    [
+        # Sunday 1 November 2026 is the day after the clocks went back by an hour a week before.
+        ("simple", "2026-11-01T00:00+01:00", "2026-11-01T05:00:00+01:00"),
+        ("partial", "2027-03-28T00:00+01:00", "2027-03-28T06:00:00+02:00"),
+        ("full", "2026-11-02T00:00+01:00", "2027-01-01T07:00:00+01:00"),
+    ],
+)
+def test_drills_come_by_themselves(house: House, scenario: str, before: str, ticks: str) -> None:
+    """Prevents proof that depends on somebody remembering to ask for it."""
+    schedule = house.definitions.resolve_schedule_def(f"drill_{scenario}_schedule")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    zone = ZoneInfo(str(schedule.execution_timezone))
+    start = datetime.fromisoformat(before).astimezone(zone)
+    tick = _next(schedule, start)
+    assert tick == datetime.fromisoformat(ticks)
+    context = dg.build_schedule_context(instance=house.instance, scheduled_execution_time=tick)
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.partition_key is None
+
+
+def _next(schedule: dg.ScheduleDefinition, start: datetime) -> datetime:
+    """As Dagster's own scheduler reads the schedule."""
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    iterator = schedule_execution_time_iterator(
+        start.timestamp(), schedule.cron_schedule, schedule.execution_timezone
+    )
+    return next(iterator)

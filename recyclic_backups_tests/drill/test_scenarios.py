@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from recyclic_backups_tests.operator import Operator
@@ -25,3 +27,27 @@ def test_a_drill_brings_the_newest_backup_back_and_says_so_beside_it(
     drills = [check for check in shown["checks"] if check["check"] == "drill"]
     assert [check["details"]["scenario"] for check in drills] == [scenario]
     assert drills[0]["proves"]
+
+
+def test_a_backup_without_fingerprint_is_drilled_and_not_called_proven(operator: Operator) -> None:
+    """Prevents a restore that nothing was compared with from counting as proof."""
+    operator.backup_id(BACKUP_FINGERPRINT="off")
+    report = operator.must("drill", "simple", "--json").json
+    assert report["passed"]
+    assert operator.must("list", "--json").json[0]["proven_at"] is None
+
+
+def test_a_failed_drill_turns_proven_off_and_the_next_good_one_on_again(
+    operator: Operator, tmp_path: Path
+) -> None:
+    """Prevents a proof from before the trouble from standing while the trouble does."""
+    probes = tmp_path / "probes"
+    probes.mkdir()
+    (probes / "never.sql").write_text("-- expect: no rows\nSELECT 1")
+    operator.backup_id()
+    operator.must("drill", "simple")
+    assert operator.must("list", "--json").json[0]["proven_at"]
+    assert operator.run("drill", "simple", DRILL_PROBES=str(probes)).code == 80
+    assert operator.must("list", "--json").json[0]["proven_at"] is None
+    operator.must("drill", "simple")
+    assert operator.must("list", "--json").json[0]["proven_at"]
