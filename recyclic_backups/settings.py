@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -48,6 +48,9 @@ from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
 from recyclic_backups.tiers import Calendar
+
+if TYPE_CHECKING:
+    from recyclic_backups.report.survey import SurveyTerms
 
 T = TypeVar("T")
 
@@ -197,6 +200,27 @@ class Settings:
             timezone=self.calendar.timezone,
             dagster_url=self.dagster_url,
             secrets=tuple(secret for secret in secrets if secret),
+        )
+
+    def survey_terms(self) -> SurveyTerms:
+        """What is looked at for metrics and the report, and how it is judged."""
+        # Only where it is asked for: a list of backups needs none of it.
+        from recyclic_backups.health.thresholds import Thresholds  # noqa: PLC0415
+        from recyclic_backups.report.survey import SurveyTerms  # noqa: PLC0415
+
+        return SurveyTerms(
+            database=self.database,
+            calendar=self.calendar,
+            retention=self.retention,
+            thresholds=Thresholds(
+                age_warning_seconds=self.alerts.age_warning_seconds,
+                age_critical_seconds=self.alerts.age_critical_seconds,
+                disk_warning_bytes=self.alerts.disk_warning_bytes,
+                disk_critical_bytes=self.alerts.disk_critical_bytes,
+                encryption=self.encryption,
+            ),
+            locale=self.locale,
+            environment=self.environment,
         )
 
     def drill_plan(self) -> DrillPlan:

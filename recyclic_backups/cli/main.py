@@ -22,13 +22,32 @@ from recyclic_backups.cli import (
     guard,
     hold,
     keys,
+    metrics,
+    report,
     restore,
     validate,
     verify,
 )
 from recyclic_backups.errors import BackupError, StorageError
 
-_COMMANDS = (demo, validate, backup, catalog, verify, restore, diagnose, drill, guard, expire, hold, adopt, keys, audit)
+_COMMANDS = (
+    demo,
+    validate,
+    backup,
+    catalog,
+    verify,
+    restore,
+    diagnose,
+    drill,
+    guard,
+    expire,
+    hold,
+    metrics,
+    report,
+    adopt,
+    keys,
+    audit,
+)
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;

@@ -24,7 +24,7 @@ from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.wording import Bytes as Size
-from recyclic_backups.health.wording import Code, Seconds, Share, Statement
+from recyclic_backups.health.wording import Code, ScenarioName, Seconds, Share, Statement
 
 HISTORY_COUNT = 14
 """With how many earlier backups the newest is compared: a change is news for about half as many nights."""
@@ -335,7 +335,7 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
                 Code.DRILL_STOPPED,
                 Level.WARNING,
                 scenario,
-                scenario=scenario,
+                scenario=ScenarioName(scenario),
                 since=at[-1].date().isoformat(),
                 usual=Seconds(usual),
             )

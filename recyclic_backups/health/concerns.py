@@ -14,7 +14,7 @@ from recyclic_backups.health.issues import Issue, critical, note, warning
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS, PROOF_SECONDS
 from recyclic_backups.health.rehearsals import Rehearsed
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wording import Bytes, Code, Seconds, Share
+from recyclic_backups.health.wording import Bytes, Code, ScenarioName, Seconds, Share
 
 DATA_LOSS_SECONDS = 3600.0
 """The objective for lost work, in every scenario (docs/design.md, objectives)."""
@@ -154,7 +154,7 @@ def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:
             yield warning(
                 Code.RESTORE_SLOW,
                 scenario,
-                scenario=scenario,
+                scenario=ScenarioName(scenario),
                 took=Seconds(drill.restore_seconds),
                 limit=Seconds(drill.restore_objective_seconds),
             )

@@ -249,6 +249,17 @@ class Share:
         return _comma(english) if locale == "fr" else english
 
 
+@dataclass(frozen=True, slots=True)
+class ScenarioName:
+    """What a drill's scenario is called; one that is not known keeps its own name."""
+
+    name: str
+
+    def text(self, locale: Locale = "en") -> str:
+        """``partial``, ``partiel``."""
+        return SCENARIO_WORDS.get(self.name, (self.name, self.name))[column(locale)]
+
+
 @dataclass(frozen=True)
 class Statement:
     """One sentence. Values are texts, numbers, tiers, and quantities of this module."""
@@ -273,7 +284,7 @@ def column(locale: Locale) -> int:
 def _worded(value: object, locale: Locale) -> str:
     if isinstance(value, Tier):
         return TIER_WORDS[value][column(locale)]
-    if isinstance(value, Bytes | Seconds | Share):
+    if isinstance(value, Bytes | Seconds | Share | ScenarioName):
         return value.text(locale)
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages

@@ -1,0 +1,122 @@
+"""``metrics``: how healthy the backups are, in figures, once or for whoever asks on a port."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.errors import BackupError
+    from recyclic_backups.health.metrics import Metrics
+    from recyclic_backups.report.survey import Survey
+    from recyclic_backups.settings import Settings
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "metrics",
+        help="how healthy the backups are, in figures",
+        description="Reads the storage; no key and no database is needed. Ends with 80 when health is unhealthy. "
+        "With --serve it stays and measures anew whenever Prometheus asks.",
+    )
+    command.add_argument("--format", choices=("json", "prometheus"), default="json")
+    command.add_argument(
+        "--output", metavar="FILE", type=Path, help="replace this file whole, for node_exporter's collector"
+    )
+    command.add_argument("--serve", metavar="PORT", type=_port, help="answer Prometheus on this port")
+    command.add_argument(
+        "--host", metavar="ADDRESS", default=None, help="with --serve: listen there instead of on 127.0.0.1"
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from recyclic_backups.errors import UsageError
+    from recyclic_backups.settings import load_settings
+
+    settings = load_settings()
+    if options.serve is not None:
+        if options.output is not None:
+            raise UsageError("--serve answers on a port and --output writes a file", "choose one")
+        return _serve(settings, options.host or "127.0.0.1", options.serve)
+    if options.host is not None:
+        raise UsageError("--host is for --serve", "add --serve PORT")
+    metrics = look(settings).metrics
+    text = _text(metrics, options.format, settings)
+    if options.output is not None:
+        from recyclic_backups.report.publish import publish
+
+        publish(options.output, text)
+    else:
+        print(text, end="")
+    return exit_code(metrics)
+
+
+def look(settings: Settings) -> Survey:
+    """The survey of the configured storage. One that is not there yet is one without backups."""
+    from recyclic_backups.catalog.catalog import Catalog
+    from recyclic_backups.errors import ObjectMissing
+    from recyclic_backups.report.survey import judge, survey
+
+    terms = settings.survey_terms()
+    try:
+        repository = settings.open_repository(create=False)
+    except ObjectMissing:
+        return judge(Catalog((), {}), None, terms, render.now())
+    return survey(repository, terms, clock=render.now)
+
+
+def exit_code(metrics: Metrics) -> int:
+    """80 when health is unhealthy."""
+    from recyclic_backups.errors import VerdictNegative
+    from recyclic_backups.health.issues import Status
+
+    return VerdictNegative.exit_code if metrics.status is Status.UNHEALTHY else 0
+
+
+def _text(metrics: Metrics, wanted: str, settings: Settings) -> str:
+    if wanted == "prometheus":
+        from recyclic_backups.health.exposition import to_prometheus
+
+        return to_prometheus(metrics)
+    import json
+
+    return json.dumps(metrics.to_json(settings.locale), indent=2, ensure_ascii=False) + "\n"
+
+
+def _serve(settings: Settings, host: str, port: int) -> int:
+    """Answer until somebody ends it. A storage that does not answer is told, and is tried again when asked again."""
+    from prometheus_client import start_http_server
+
+    from recyclic_backups.errors import Refused
+    from recyclic_backups.health.exposition import registry_of
+
+    def complain(error: BackupError) -> None:
+        render.say(f"error: {error.message}")
+
+    registry = registry_of(lambda: look(settings).metrics, complain=complain)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise Refused(
+            f"nothing can listen on {host}:{port}: {error.strerror or error}", "choose another --serve PORT"
+        ) from None
+    render.say(f"answering on http://{host}:{server.server_port}/metrics until it is ended")
+    try:
+        thread.join()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"not a port: {text}")
+    return int(text)

@@ -1,0 +1,34 @@
+"""``report``: everything about the backups on one page, in one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from recyclic_backups.cli import render
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the command line."""
+    command = commands.add_parser(
+        "report",
+        help="everything on one page: coverage, trends, objectives, what is wrong",
+        description="Writes one HTML file that loads nothing: for a second screen, a phone, paper, a mail. "
+        "No key and no database is needed. Its language is BACKUP_LOCALE.",
+    )
+    command.add_argument("--output", metavar="FILE", type=Path, required=True, help="replace this file whole")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
+    from recyclic_backups.cli.metrics import look
+    from recyclic_backups.report.page import page
+    from recyclic_backups.report.publish import publish
+    from recyclic_backups.settings import load_settings
+
+    found = look(load_settings())
+    publish(options.output, page([found]))
+    render.say(f"{found.metrics.status.value}; the page is {options.output}")
+    return 0

@@ -1,0 +1,122 @@
+"""Coverage: what each day, week and month has. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.tiers import Calendar, Tier
+
+TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
+
+
+class State(StrEnum):
+    """What became of a partition, the best last."""
+
+    BEFORE = "before"
+    """It ended before the first backup was ever taken, or is not one that counts."""
+    COMING = "coming"
+    """Its backup is not due yet, or only just."""
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    EXPIRED = "expired"
+    """It had one, which retention let go."""
+    PRESENT = "present"
+    """There, and never verified."""
+    VERIFIED = "verified"
+    PROVEN = "proven"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A partition: over so many of the shown days, and what it has."""
+
+    tier: Tier
+    partition: str
+    days: int
+    state: State
+    late: bool = False
+    held: bool = False
+    backup_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The shown days, oldest first, and a row of cells for each tier that together span them."""
+
+    days: tuple[date, ...]
+    rows: tuple[tuple[Tier, tuple[Cell, ...]], ...]
+
+
+# A backup that is due now is being taken: this is how long nobody misses it.
+_GRACE = timedelta(hours=1)
+
+
+def coverage(catalog: Catalog, calendar: Calendar, now: datetime, *, days: int = 42) -> Coverage:
+    """The last ``days`` days, today's included."""
+    today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
+    shown = tuple(today - timedelta(days=number) for number in reversed(range(days)))
+    began = _began(catalog, calendar)
+    rows = []
+    for tier in TIERS:
+        cells: list[Cell] = []
+        for day in shown:
+            key = _key(tier, day)
+            if cells and cells[-1].partition == key:
+                cells[-1] = _wider(cells[-1])
+            else:
+                cells.append(_cell(catalog, calendar, now, began, tier, key))
+        rows.append((tier, tuple(cells)))
+    return Coverage(shown, tuple(rows))
+
+
+def _cell(
+    catalog: Catalog, calendar: Calendar, now: datetime, began: datetime | None, tier: Tier, key: str
+) -> Cell:
+    label = catalog.labels.get((tier, key))
+    backup = catalog.labelled(tier, key)
+    if label is not None and backup is not None:
+        state = State.PRESENT
+        if backup.known_damaged:
+            state = State.DAMAGED
+        elif backup.proven_at is not None:
+            state = State.PROVEN
+        elif backup.good:
+            state = State.VERIFIED
+        return Cell(tier, key, 1, state, label.late, backup.is_held(now), backup.backup_id)
+    if label is not None and label.backup_id in catalog.tombstones:
+        return Cell(tier, key, 1, State.EXPIRED, label.late, backup_id=label.backup_id)
+    if not calendar.is_valid_key(tier, key):
+        return Cell(tier, key, 1, State.BEFORE)
+    window = calendar.window(tier, key)
+    if began is None or window.end_at <= began:
+        return Cell(tier, key, 1, State.BEFORE)
+    due_at = calendar.scheduled_for(tier, key) + _GRACE
+    return Cell(tier, key, 1, State.COMING if now < max(due_at, began) else State.MISSING)
+
+
+def _began(catalog: Catalog, calendar: Calendar) -> datetime | None:
+    """When the first partition that ever had a label began: what was before cannot be missing."""
+    return min(
+        (
+            calendar.window(tier, key).start_at
+            for tier, key in catalog.labels
+            if tier is Tier.DAILY and calendar.is_valid_key(tier, key)
+        ),
+        default=None,
+    )
+
+
+def _wider(cell: Cell) -> Cell:
+    return Cell(cell.tier, cell.partition, cell.days + 1, cell.state, cell.late, cell.held, cell.backup_id)
+
+
+def _key(tier: Tier, day: date) -> str:
+    """The partition that a day is in, by the calendar on the wall."""
+    if tier is Tier.WEEKLY:
+        day -= timedelta(days=day.weekday())
+    elif tier is Tier.MONTHLY:
+        day = day.replace(day=1)
+    return day.isoformat()

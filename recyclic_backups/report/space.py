@@ -1,0 +1,65 @@
+"""Space: what could leave the storage besides what leaves anyway. Pure; nothing here decides that it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.health.wording import Bytes, Locale
+from recyclic_backups.report.words import say
+from recyclic_backups.retention.policy import Retention, plan
+from recyclic_backups.tiers import Calendar
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A decision that somebody could take, and what it would free."""
+
+    kind: str
+    name: str
+    value: str
+    freed_bytes: int
+
+    def text(self, locale: Locale = "en") -> str:
+        """The sentence."""
+        return say(
+            self.kind, locale, name=self.name, value=self.value, size=Bytes(self.freed_bytes).text(locale)
+        )
+
+
+def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> list[Saving]:
+    """What expiry would free now, and what shorter retention or letting go of holds would free beyond that.
+
+    The policy is asked each time, so what it protects is never among it. The largest first, nothing that frees nothing.
+    """
+
+    def leaving(catalog: Catalog, retention: Retention) -> int:
+        return sum(
+            decision.backup.manifest.stored_bytes
+            for decision in plan(catalog, retention, calendar, now).expiring
+            if decision.backup is not None
+        )
+
+    anyway = leaving(catalog, retention)
+    found = [Saving("saving expiry", "expire", "", anyway)]
+    for name, count, least in (
+        ("RETENTION_DAILY", retention.daily, retention.minimum),
+        ("RETENTION_WEEKLY", retention.weekly, 1),
+        ("RETENTION_MONTHLY", retention.monthly, 1),
+        ("RETENTION_CHECKPOINT", retention.checkpoint, 0),
+    ):
+        fewer = max(count // 2, least)
+        if fewer < count:
+            shorter = replace(retention, **{name.removeprefix("RETENTION_").lower(): fewer})
+            found.append(Saving("saving setting", name, str(fewer), leaving(catalog, shorter) - anyway))
+    for backup in catalog:
+        if backup.is_held(now):
+            let_go = tuple(
+                replace(each, hold=None) if each.backup_id == backup.backup_id else each for each in catalog
+            )
+            freed = leaving(replace(catalog, backups=let_go), retention) - anyway
+            found.append(Saving("saving hold", backup.backup_id, "", freed))
+    return sorted(
+        (each for each in found if each.freed_bytes > 0), key=lambda each: each.freed_bytes, reverse=True
+    )

@@ -1,0 +1,102 @@
+"""A survey: what the storage holds, what retention makes of it and how healthy that is, at one moment.
+
+The command line, Dagster and the page all show one of these: they never say different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.metrics import Metrics, measure
+from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wording import Locale
+from recyclic_backups.report.space import Saving, savings
+from recyclic_backups.retention.forecast import Departure, departures
+from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
+from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.tiers import Calendar
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyTerms:
+    """What the settings say about one database: what is looked at, and how it is judged."""
+
+    database: str
+    calendar: Calendar
+    retention: Retention
+    thresholds: Thresholds
+    locale: Locale = "en"
+    environment: Literal["production", "staging", "development"] = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found."""
+
+    terms: SurveyTerms
+    metrics: Metrics
+    plan: ExpiryPlan
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the storage holds."""
+        return self.metrics.catalog
+
+    @property
+    def measured_at(self) -> datetime:
+        """When, aware UTC."""
+        return self.metrics.measured_at
+
+    @property
+    def space_is_critical(self) -> bool:
+        """Whether so little space is left that retention is started before its time."""
+        free_bytes = self.metrics.free_bytes
+        return free_bytes is not None and free_bytes < self.terms.thresholds.disk_critical_bytes
+
+    def departures(self, *, days: int = 31) -> list[Departure]:
+        """What leaves next."""
+        return departures(
+            self.catalog, self.terms.retention, self.terms.calendar, self.measured_at, days=days
+        )
+
+    def savings(self) -> list[Saving]:
+        """What could leave besides, if somebody decides so; the largest first."""
+        return savings(self.catalog, self.terms.retention, self.terms.calendar, self.measured_at)
+
+
+def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], datetime]) -> Survey:
+    """Look at the storage. No key is needed, nothing is changed. Raises StorageError."""
+    catalog = load_catalog(repository)
+    return judge(catalog, repository.store.free_bytes(), terms, clock())
+
+
+def judge(catalog: Catalog, free_bytes: int | None, terms: SurveyTerms, now: datetime) -> Survey:
+    """The survey of a catalog. Pure; ``now`` is aware."""
+    decided = plan(catalog, terms.retention, terms.calendar, now)
+    issues = [
+        *(_issue(sentence, Level.CRITICAL) for sentence in decided.incidents),
+        *(_issue(sentence, Level.WARNING) for sentence in decided.warnings),
+    ]
+    metrics = measure(
+        catalog,
+        terms.calendar,
+        terms.thresholds,
+        now,
+        database=terms.database,
+        free_bytes=free_bytes,
+        expiring=len(decided.expiring),
+        more_issues=issues,
+    )
+    return Survey(terms, metrics, decided)
+
+
+def _issue(sentence: Sentence, level: Level) -> Issue:
+    name = f"retention_{sentence.code.value.replace(' ', '_')}"
+    return Issue(name, level, sentence, str(sentence.values.get("backup_id", "")))
