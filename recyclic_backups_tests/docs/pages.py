@@ -18,7 +18,10 @@ _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\((?P<target>[^)\s]+)\)|<img[^>]*\ssrc=\"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: ``sh test=backup`` is of language ``sh`` and marked ``test=backup``."""
+    """A fenced block: ``sh test=backup`` is of language ``sh`` and marked ``test=backup``.
+
+    ``sh test=diagnose ends=80`` is one whose last command ends with that exit code.
+    """
 
     language: str
     mark: str
@@ -27,7 +30,13 @@ class Block:
     @property
     def name(self) -> str:
         """What follows ``test=``."""
-        return self.mark.removeprefix("test=") if self.mark.startswith("test=") else ""
+        return self.mark.removeprefix("test=").split()[0] if self.mark.startswith("test=") else ""
+
+    @property
+    def ends(self) -> int:
+        """The exit code of its last command."""
+        _, found, code = self.mark.partition(" ends=")
+        return int(code) if found else 0
 
 
 def files() -> list[Path]:

@@ -10,12 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import PROJECT
 
 OF_A_CHECKOUT = (
@@ -42,6 +44,8 @@ class Reader:
 
     directory: Path
     fills_in: dict[str, str] = field(default_factory=dict)
+    knows: dict[str, str] = field(default_factory=dict)
+    """Variables of the reader's own shell: the password that psql would ask for."""
 
     def check_out(self) -> None:
         """The files that commands of the README use, and an installation that is up to date."""
@@ -67,13 +71,14 @@ class Reader:
         assert value, f"the README did not lead to a {name} in .env"
         return value
 
-    def types(self, text: str) -> Printed:
-        """Run a block to its end; whatever in it fails, fails."""
+    def types(self, text: str, *, ends: int = 0) -> Printed:
+        """Run a block to its end; whatever in it fails, fails, but for a last command that ``ends`` with that code."""
         for written, meant in self.fills_in.items():
             text = text.replace(written, meant)
         # A python3 with `cryptography`, which the page asks for; a virtual environment is found by its real path.
-        finished = self._sh(text, {"PATH": f"{Path(sys.prefix) / 'bin'}:{os.defpath}:/usr/sbin:/sbin"}, "-eu")
-        assert finished.returncode == 0, f"{text}ended with {finished.returncode}:\n{finished.stderr}"
+        path = f"{Path(sys.prefix) / 'bin'}:{os.defpath}:/usr/sbin:/sbin"
+        finished = self._sh(text, {"PATH": path, **self.knows}, "-eu")
+        assert finished.returncode == ends, f"{text}ended with {finished.returncode}:\n{finished.stderr}"
         return Printed(finished.stdout, finished.stderr)
 
     def leaves_to_cron(self, command: str) -> Printed:
@@ -93,6 +98,25 @@ class Reader:
             text=True,
             check=False,
         )
+
+
+@contextmanager
+def databases_of_the_reader(cluster: ScratchCluster, template: str) -> Iterator[None]:
+    """A database ``recyclic`` with data; whatever restores leave beside it is dropped in the end."""
+
+    def names() -> set[str]:
+        with cluster.server.connect("postgres") as connection:
+            return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+
+    before = names()
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE recyclic TEMPLATE {template}")
+    try:
+        yield
+    finally:
+        for name in names() - before:
+            with cluster.server.connect("postgres") as connection:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 _VARYING = (

@@ -8,9 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -22,7 +20,7 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import load_settings
 from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.docs.pages import PROJECT, Block, block, blocks, code, pages, read
-from recyclic_backups_tests.docs.reader import Reader, keeps_promise
+from recyclic_backups_tests.docs.reader import Reader, databases_of_the_reader, keeps_promise
 
 README = read("README.md")
 BLOCKS = blocks(README)
@@ -39,25 +37,6 @@ NOT_RUN = {
     "the units' programs and options are tried",
 }
 """Commands of the README that no test runs, and why."""
-
-
-@contextmanager
-def databases_of_the_reader(cluster: ScratchCluster, template: str) -> Iterator[None]:
-    """A database ``recyclic`` with data; whatever restores leave beside it is dropped in the end."""
-
-    def names() -> set[str]:
-        with cluster.server.connect("postgres") as connection:
-            return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
-
-    before = names()
-    with cluster.server.connect("postgres") as connection:
-        connection.execute(f"CREATE DATABASE recyclic TEMPLATE {template}")
-    try:
-        yield
-    finally:
-        for name in names() - before:
-            with cluster.server.connect("postgres") as connection:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _payments(cluster: ScratchCluster, change: str = "") -> int:
