@@ -292,3 +292,18 @@ def test_the_hourly_questions_are_answered_for_the_newest_backup_of_each_tier(qu
     assert result.success
     assert evaluations(house, "age")[-1][:2] == ("2026-11-01", False)
     assert evaluations(house, "age", "weekly") == []
+
+
+def test_a_changed_hour_and_time_zone_keep_every_partition_as_it_is(quick_house: House) -> None:
+    """Loss prevented: a move to another country after which every night is told again, or taken for late."""
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    house.variables.update({"BACKUP_TIMEZONE": "America/New_York", "BACKUP_TIME": "20"})
+    house.clock.at = datetime(2026, 11, 3, 2, 0, tzinfo=UTC)  # nine in the evening of the 2nd
+    assert house.run("daily", "2026-11-02").success
+    data = house.evaluate("catalog_sync")
+    assert data.skip_message == "Nothing new in the storage."
+    key = dg.AssetKey([house.variables["POSTGRES_DB"], "daily_backup"])
+    assert house.instance.get_materialized_partitions(key) == {"2026-11-01", "2026-11-02"}
+    labels = house.catalog.labels.values()
+    assert {label.partition: label.late for label in labels} == {"2026-11-01": False, "2026-11-02": False}
