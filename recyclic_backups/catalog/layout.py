@@ -127,6 +127,11 @@ class Layout:
         return f"{self.root}/audit"
 
     @property
+    def flags(self) -> str:
+        """The document that says which feature flags are set."""
+        return f"{self.root}/flags.json"
+
+    @property
     def attempts(self) -> str:
         """The folder of attempts under way."""
         return f"{self.root}/attempts"

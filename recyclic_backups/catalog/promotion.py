@@ -21,8 +21,12 @@ class Promotion:
     reason: str
 
 
-def choose_promotion(catalog: Catalog, calendar: Calendar, tier: Tier, partition: str) -> Promotion | None:
+def choose_promotion(
+    catalog: Catalog, calendar: Calendar, tier: Tier, partition: str, *, prefer_proven: bool = False
+) -> Promotion | None:
     """The preferred day's backup, else the nearest good one of the same period; None when there is none.
+
+    With ``prefer_proven`` (a feature flag) one that was restored and found equal goes before one that was not.
 
     Preferred is the Sunday of a week and the first of a month. A backup that did not verify is never promoted,
     nor one of another period: a label never says a time its content is not of.
@@ -30,22 +34,26 @@ def choose_promotion(catalog: Catalog, calendar: Calendar, tier: Tier, partition
     preferred_day = calendar.preferred_day(tier, partition).isoformat()
     preferred = catalog.labelled(Tier.DAILY, preferred_day)
     label = catalog.labels.get((Tier.DAILY, preferred_day))
-    if preferred is not None and label is not None and preferred.good and not label.late:
+    candidates = [
+        backup for backup in catalog if backup.good and calendar.contains(tier, partition, backup.as_of)
+    ]
+    proven = [backup for backup in candidates if backup.proven_at is not None] if prefer_proven else []
+    fits = preferred is not None and label is not None and preferred.good and not label.late
+    if preferred is not None and fits and (not proven or preferred in proven):
         return Promotion(preferred, f"{Tier.DAILY.value}/{preferred_day}", "")
 
-    if preferred is None or label is None:
+    if fits:
+        missing = f"the daily backup of {preferred_day} is not proven yet"
+    elif preferred is None or label is None:
         missing = f"there is no daily backup of {preferred_day}"
     elif not preferred.good:
         missing = f"the daily backup of {preferred_day} did not verify"
     else:
         missing = f"the daily backup of {preferred_day} was taken late"
     due_at = calendar.scheduled_for(Tier.DAILY, preferred_day)
-    candidates = [
-        backup for backup in catalog if backup.good and calendar.contains(tier, partition, backup.as_of)
-    ]
     if not candidates:
         return None
-    nearest = min(candidates, key=lambda backup: abs(backup.as_of - due_at))
+    nearest = min(proven or candidates, key=lambda backup: abs(backup.as_of - due_at))
     origin = next((each for each in nearest.labels if each.tier is Tier.DAILY and not each.late), None)
     return Promotion(
         nearest,

@@ -19,6 +19,7 @@ from recyclic_backups.cli import (
     diagnose,
     drill,
     expire,
+    flags,
     guard,
     hold,
     keys,
@@ -47,6 +48,7 @@ _COMMANDS = (
     adopt,
     keys,
     audit,
+    flags,
 )
 
 _EPILOG = """\

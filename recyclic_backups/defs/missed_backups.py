@@ -20,6 +20,8 @@ from recyclic_backups.defs.runs import partitions_in_work
 from recyclic_backups.defs.schedules import max_runtime_seconds
 from recyclic_backups.defs.slow_runs import runs_too_long
 from recyclic_backups.errors import StorageError
+from recyclic_backups.flags.flags import FILL_GAPS
+from recyclic_backups.flags.store import flags_in_force
 from recyclic_backups.health.gaps import (
     Gap,
     Remedy,
@@ -122,14 +124,16 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
     if found.missing != memory.missing and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
+    filling = flags_in_force(settings.open_repository(create=not known)).is_on(FILL_GAPS)
     requests = [
         request
-        for start in due(catalog, calendar, now)
+        for start in (due(catalog, calendar, now) if filling else ())
         if (request := request_for(start, context, settings)) is not None
     ]
     if requests:
         return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
-    said = ["Nothing to start." if lines else "Nothing to start, and nothing is missing."]
+    idle = [] if filling else ["The flag fill_gaps is off: nothing is started by itself."]
+    said = [*idle, "Nothing to start." if lines else "Nothing to start, and nothing is missing."]
     said += runs_too_long(context.instance, now, max_runtime_seconds(settings))
     said += lines
     return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())

@@ -5,6 +5,7 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import Clock, Slot, take
 from recyclic_backups.dump.verify import verify
-from recyclic_backups.errors import DamagedData, Refused
+from recyclic_backups.errors import BackupError, DamagedData, Refused
+from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Flags
+from recyclic_backups.flags.store import flags_in_force, judge_run
 from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
@@ -35,6 +38,9 @@ from recyclic_backups.tiers import Calendar, Tier
 
 REUSE_SECONDS = 3600
 """A missed day takes a dump younger than this instead of burdening production with another that is as late."""
+
+_PARALLEL_JOBS = 4
+"""Streams at once where the flag asks for as many as there are cores: a server has other work as well."""
 
 GROWTH = 1.2
 """How much larger than the newest backup the next one may be before it no longer fits."""
@@ -135,7 +141,34 @@ def _alone(
         note_configuration(repository, clock())
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())
-        yield _Run(server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry)
+        flags = flags_in_force(repository)
+        if flags.is_on(PARALLEL_STREAMS):
+            jobs = max(plan.options.jobs, min(os.cpu_count() or 1, _PARALLEL_JOBS))
+            plan = replace(plan, options=replace(plan.options, jobs=jobs))
+        run = _Run(
+            server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry, flags
+        )
+        with _judging(run):
+            yield run
+
+
+@contextmanager
+def _judging(run: _Run) -> Iterator[None]:
+    """Tell the flags that are on how the run ended; one that failed too often goes off, and the log says so."""
+    used = [feature for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN) if run.flags.is_on(feature)]
+    try:
+        yield
+    except Refused:
+        raise  # a rule said no: that is nobody's failure
+    except Exception as error:
+        reason = error.message if isinstance(error, BackupError) else type(error).__name__
+        try:
+            for name in judge_run(run.repository, used, reason, run.clock()):
+                error.add_note(f"the flag {name} switched itself off")
+        except BackupError as unwritten:
+            error.add_note(f"the flags could not be written: {unwritten.message}")
+        raise
+    judge_run(run.repository, used, "", run.clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +184,7 @@ class _Run:
     progress: Progress
     lock: HeldLock
     entry: Entry
+    flags: Flags
 
     def told(self, done: BackedUp) -> BackedUp:
         """The same, noted for the audit log."""
@@ -182,7 +216,13 @@ class _Run:
         return kept if kept is not None and kept.backup.as_of >= due_at else None
 
     def promoted(self) -> BackedUp | None:
-        promotion = choose_promotion(self.catalog, self.plan.calendar, self.slot.tier, self.slot.partition)
+        promotion = choose_promotion(
+            self.catalog,
+            self.plan.calendar,
+            self.slot.tier,
+            self.slot.partition,
+            prefer_proven=self.flags.is_on(PROMOTE_PROVEN),
+        )
         if promotion is None:
             if self.is_over:
                 raise Refused(

@@ -13,7 +13,7 @@ from recyclic_backups import settings
 from recyclic_backups.settings import SECRETS, load_settings
 from recyclic_backups_tests.docs.pages import PROJECT, files, read, rows
 
-OF_THE_SYSTEM = {"PATH"}
+OF_THE_SYSTEM = {"PATH", "SSH_CONNECTION", "SUDO_USER"}
 
 
 class Recorder(Mapping[str, str]):

@@ -1,0 +1,88 @@
+"""``flags list``, ``flags set`` and ``flags unset``: switch new behaviours on and off at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from recyclic_backups.cli import render
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the command line."""
+    group = commands.add_parser("flags", help="switch new behaviours on and off, from the next run on")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what can be switched, and what is on")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=run_list)
+    setting = actions.add_parser("set", help="switch a flag on or off")
+    setting.add_argument("flag", metavar="FLAG")
+    setting.add_argument("value", metavar="VALUE", choices=("on", "off"))
+    setting.set_defaults(run=run_set)
+    unset = actions.add_parser("unset", help="give a flag back its default")
+    unset.add_argument("flag", metavar="FLAG")
+    unset.set_defaults(run=run_unset)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Run ``flags list``."""
+    from recyclic_backups.errors import ObjectMissing
+    from recyclic_backups.flags.flags import FEATURES, Flags
+    from recyclic_backups.flags.store import load_flags
+    from recyclic_backups.settings import load_settings
+
+    try:
+        flags = load_flags(load_settings().open_repository(create=False))
+    except ObjectMissing:
+        flags = Flags()
+    documents = [
+        {
+            "flag": feature.name,
+            "on": flags.is_on(feature),
+            "default": feature.default,
+            "set": feature.name in flags.switches,
+            "failures": flags.switches[feature.name].failures if feature.name in flags.switches else 0,
+            "switched_off_because": flags.switches[feature.name].tripped
+            if feature.name in flags.switches
+            else "",
+            "description": feature.description,
+        }
+        for feature in FEATURES.values()
+    ]
+    if options.json:
+        render.print_json(documents)
+        return 0
+    rows = [
+        (
+            str(each["flag"]),
+            "on" if each["on"] else "off",
+            "on" if each["default"] else "off",
+            str(each["description"]),
+        )
+        for each in documents
+    ]
+    render.print_table(("FLAG", "NOW", "DEFAULT", ""), rows)
+    for name, switch in flags.tripped.items():
+        print(f"{name} switched itself off: {switch.tripped}")
+    return 0
+
+
+def run_set(options: argparse.Namespace) -> int:
+    """Run ``flags set``."""
+    return _switch(options.flag, on=options.value == "on")
+
+
+def run_unset(options: argparse.Namespace) -> int:
+    """Run ``flags unset``."""
+    return _switch(options.flag, on=None)
+
+
+def _switch(name: str, *, on: bool | None) -> int:
+    from recyclic_backups.flags.flags import known
+    from recyclic_backups.flags.store import switch
+    from recyclic_backups.settings import load_settings
+
+    feature = known(name)
+    flags = switch(load_settings().open_repository(), name, on, render.now())
+    print(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
+    return 0
