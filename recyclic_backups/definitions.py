@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from recyclic_backups.defs.alerts import alerts_sensor
 from recyclic_backups.defs.backups import backup_asset
 from recyclic_backups.defs.catalog_sync import catalog_sync_sensor
 from recyclic_backups.defs.checks import backup_checks
@@ -41,6 +42,7 @@ def definitions_in(environment: Environment) -> dg.Definitions:
         sensors=[
             missed_backups_sensor(settings, environment, list(jobs.values())),
             catalog_sync_sensor(settings, environment),
+            alerts_sensor(settings, environment),
         ],
         resources={"environment": environment},
         # One process per run: a step is a whole dump, and starting a process per step would take longer than

@@ -60,10 +60,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look found. ``unseen`` are keys, or beginnings of keys up to a ``/``, that it could not look at."""
+    """What one look found. ``unseen`` are keys, or beginnings of keys up to a ``/``, that it could not look at.
+
+    ``lapsed`` are keys of problems that are not solved, but too old to matter: nobody hears of them again.
+    """
 
     problems: tuple[Problem, ...] = ()
     unseen: frozenset[str] = frozenset()
+    lapsed: frozenset[str] = frozenset()
 
     def could_see(self, key: str) -> bool:
         """Whether a problem of that key would have been found."""
@@ -72,7 +76,9 @@ class Observation:
 
     def __add__(self, other: Observation) -> Observation:
         """Both together."""
-        return Observation(self.problems + other.problems, self.unseen | other.unseen)
+        return Observation(
+            self.problems + other.problems, self.unseen | other.unseen, self.lapsed | other.lapsed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,11 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
     told: dict[Change, list[Incident]] = {change: [] for change in Change}
     problems = _worst_of_each(seen.problems)
 
-    for key, problem in problems.items():
+    for key, found in problems.items():
+        problem = found
         known = state.incidents.get(key)
+        if known is not None:
+            problem = replace(problem, since=min(problem.since, known.problem.since))
         if known is None:
             incident = Incident(problem, problem.severity, opened_at=now, told_at=now)
             told[Change.OPENED].append(incident)
@@ -129,7 +138,7 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
         open_now[key] = incident
 
     for key, known in state.incidents.items():
-        if key in problems:
+        if key in problems or key in seen.lapsed:
             continue
         if not seen.could_see(key):
             open_now[key] = known

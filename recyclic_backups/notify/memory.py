@@ -1,7 +1,7 @@
 """What alerts remember between two looks: open incidents and letters on their way, as one JSON document. Pure.
 
 Two copies are kept, and the younger one counts: one with whoever looks (Dagster's cursor), one in the storage. So
-neither a lost database nor a storage that does not answer makes everybody be told everything again (docs/adr/0009).
+neither a lost database nor a storage that does not answer makes everybody be told everything again (docs/adr/0010).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def compose(letter: Letter, minimum: Severity, frame: Frame) -> Message:
     """The letter, with those of its incidents that are at least as bad as ``minimum``."""
     incidents = [each for each in letter.incidents if each.severity.reaches(minimum)]
     count = letter.count(minimum)
-    paragraphs = [_paragraph(each, letter.change, frame) for each in incidents]
+    paragraphs = _paragraphs(incidents, letter.change, frame)
     if count > len(incidents):
         paragraphs.append(wording.label("more", frame.locale, count=count - len(incidents)))
     paragraphs.append(_recovery(letter.recovery, frame))
@@ -93,20 +93,28 @@ def _subject(change: Change, worst: Severity, incidents: Sequence[Incident], cou
     return text if len(text) <= _LONGEST_SUBJECT else f"{text[: _LONGEST_SUBJECT - 1]}…"
 
 
-def _paragraph(incident: Incident, change: Change, frame: Frame) -> str:
-    problem, locale = incident.problem, frame.locale
-    lines = [
-        f"{wording.label(incident.severity.value, locale)}: {wording.what(problem.kind, problem.facts, locale)}",
-        _line("since", moment(problem.since, frame), locale),
-    ]
-    if change is Change.RESOLVED:
-        lines.append(wording.label("over", locale))
-    else:
-        lines.append(_line("means", wording.means(problem.kind, problem.facts, locale), locale))
-        lines.append(_line("next", wording.command(problem.kind, problem.facts), locale))
-    if problem.page and frame.dagster_url:
-        lines.append(_line("see", f"{frame.dagster_url.rstrip('/')}/{problem.page}", locale))
-    return "\n".join(lines)
+def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> list[str]:
+    """One for all incidents that mean the same and ask for the same, in the order of the worst of each."""
+    locale = frame.locale
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for each in incidents:
+        problem = each.problem
+        if change is Change.RESOLVED:
+            end: tuple[str, ...] = (wording.label("over", locale),)
+        else:
+            end = (
+                _line("means", wording.means(problem.kind, problem.facts, locale), locale),
+                _line("next", wording.command(problem.kind, problem.facts), locale),
+            )
+        severity = wording.label(each.severity.value, locale)
+        lines = [
+            f"{severity}: {wording.what(problem.kind, problem.facts, locale)}",
+            _line("since", moment(problem.since, frame), locale),
+        ]
+        if problem.page and frame.dagster_url:
+            lines.append(_line("see", f"{frame.dagster_url.rstrip('/')}/{problem.page}", locale))
+        groups.setdefault(end, []).extend(lines)
+    return ["\n".join([*lines, *end]) for end, lines in groups.items()]
 
 
 def _line(name: str, text: str, locale: Locale) -> str:

@@ -103,7 +103,10 @@ def _mail(channel: Email, message: Message) -> EmailMessage:
 def _send_telegram(channel: Telegram, message: Message) -> str | None:
     text = f"{message.subject}\n\n{message.body}"
     if len(text) > _TELEGRAM_LONGEST:
-        text = f"{text[: _TELEGRAM_LONGEST - 1]}…"
+        # What can be recovered is the last paragraph, and is what a long list must not push out.
+        last = message.body.rstrip().rpartition("\n\n")[2]
+        end = f"\n…\n\n{last}"[:_TELEGRAM_LONGEST]
+        text = text[: _TELEGRAM_LONGEST - len(end)] + end
     body = json.dumps(
         {"chat_id": channel.chat_id, "text": text, "link_preview_options": {"is_disabled": True}}
     )

@@ -50,7 +50,7 @@ def test_exactly_the_documented_definitions_are_loaded(offline: Settings) -> Non
     assert {each.name for each in repository.schedule_defs} == {
         f"{job.removesuffix('_job')}_schedule" for job in jobs
     }
-    assert {each.name for each in repository.sensor_defs} == {"missed_backups", "catalog_sync"}
+    assert {each.name for each in repository.sensor_defs} == {"missed_backups", "catalog_sync", "alerts"}
     assert all((each.minimum_interval_seconds or 0) >= 60 for each in repository.sensor_defs)
 
 

@@ -1,0 +1,203 @@
+"""The sensor ``alerts``: looks at everything once a minute and tells people what changed, each thing once.
+
+A plain sensor that asks for the state of things, not one that is called with events: what Dagster's own failure
+sensors do not deliver at once is lost, and a check that does not pass fails no run. What was told is remembered twice,
+in the cursor and in the storage (docs/adr/0010).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import dagster as dg
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
+from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
+from recyclic_backups.errors import BackupError
+from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import wording
+from recyclic_backups.notify.alert import deliver, recall, store, take_note
+from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, look_at_catalog, recovery_of
+from recyclic_backups.notify.incidents import News, Observation, Problem, Severity
+from recyclic_backups.notify.memory import Memory, younger
+from recyclic_backups.notify.message import redact
+from recyclic_backups.notify.outbox import LISTED, Recovery
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.settings import Settings
+
+SENSOR = "alerts"
+INTERVAL_SECONDS = 60
+
+
+def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
+    """The sensor; on from the beginning in production."""
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description=(
+            "Tells people what is wrong: failed runs and checks, missed partitions, old backups, stale drills, runs "
+            "that wait or do not end, sensors and schedules that raise. Once when it begins, once when it becomes "
+            "worse, once a day while it lasts, once when it is over."
+        ),
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with sensor_errors():
+            return look(context, environment, settings.database)
+
+    return alerts
+
+
+def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+    """One evaluation. Raises ConfigurationError when the settings are of another database."""
+    settings = environment.settings_of(database)
+    now = environment.now()
+    shelf = Shelf(context, settings)
+    before = younger(remembered.read(context.cursor), shelf.recall()) or Memory()
+    catalog = shelf.open(create=not before.had_backups)
+
+    seen, recovery = _observe(context, environment, settings, shelf, catalog, before)
+    memory, news = take_note(before, seen, recovery, settings.channels, now)
+    for each in news:
+        context.log.warning(_lines(each, settings))
+    if memory != before:
+        shelf.keep(memory)
+    memory = deliver(
+        memory,
+        settings.channels,
+        settings.message_frame(),
+        clock=environment.now,
+        keep=shelf.keep,
+        say=context.log.error,
+    )
+    return dg.SensorResult(
+        skip_reason=dg.SkipReason(_summary(memory, settings)), cursor=remembered.to_cursor(memory)
+    )
+
+
+@dataclass
+class Shelf:
+    """The copy of the memory in the storage. It is a copy: whatever is wrong with the storage is said, never raised."""
+
+    context: dg.SensorEvaluationContext
+    settings: Settings
+    problem: BackupError | None = None
+    _repository: Repository | None = None
+    _writable: bool = False
+
+    def recall(self) -> Memory | None:
+        """What lies there; None if nothing does. That the storage cannot be read is said by :meth:`open`."""
+        try:
+            return recall(self.settings.open_repository(create=False))
+        except BackupError:
+            return None
+
+    def open(self, *, create: bool) -> Catalog | None:
+        """The catalog; None, and ``problem`` says why, if it cannot be read."""
+        try:
+            self._repository = self.settings.open_repository(create=create)
+            catalog = load_catalog(self._repository)
+        except BackupError as error:
+            self.problem = error
+            return None
+        # Where there are no backups there may be no storage either, but the directory where it is mounted.
+        self._writable = len(catalog) > 0
+        return catalog
+
+    def keep(self, memory: Memory) -> None:
+        """Put it there, if the storage is one."""
+        if self._repository is None or not self._writable:
+            return
+        try:
+            store(self._repository, memory)
+        except BackupError as error:
+            self.context.log.error(f"what alerts remember cannot be kept in the storage: {error.message}")
+
+
+def _observe(
+    context: dg.SensorEvaluationContext,
+    environment: Environment,
+    settings: Settings,
+    shelf: Shelf,
+    catalog: Catalog | None,
+    before: Memory,
+) -> tuple[Observation, Recovery]:
+    instance, known, now = context.instance, before.state.incidents, environment.now()
+
+    def at_catalog() -> Observation:
+        if catalog is None:
+            reason = "" if shelf.problem is None else shelf.problem.message
+            problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, {"reason": reason})
+            return Observation((problem,), unseen=SOURCES)
+        given = Circumstances(
+            settings.alerts.age_warning_seconds,
+            settings.alerts.age_critical_seconds,
+            settings.retention,
+            working=backup_is_working(instance, settings, now),
+            began_at=before.began_at or now,
+            had_backups=before.had_backups,
+        )
+        return look_at_catalog(catalog, settings.calendar, given, known, now)
+
+    looks: list[tuple[frozenset[str], Callable[[], Observation]]] = [
+        (SOURCES, at_catalog),
+        (
+            frozenset({"run", "drill", "stuck", "backfill"}),
+            lambda: look_at_runs(instance, settings, catalog, known, now),
+        ),
+        (
+            frozenset({"check", "drill"}),
+            lambda: look_at_checks(instance, settings, catalog, _checks(context)),
+        ),
+        (frozenset({"tick"}), lambda: look_at_ticks(instance, SENSOR, known, now)),
+    ]
+    seen = Observation()
+    for sources, each in looks:
+        try:
+            seen += each()
+        except Exception as error:  # noqa: BLE001 - one that breaks must not keep the others from being told
+            names = ", ".join(sorted(sources))
+            # Where it happened, without the text of an exception that is not ours and may hold anything.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            context.log.error(f"could not look at {names}: {type(error).__name__}\n{where}")
+            reason = f"alerts cannot look at {names}: unexpected error, {type(error).__name__}"
+            broken = Problem(f"look/{min(sources)}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
+            seen += Observation((broken,), unseen=sources)
+    return seen, Recovery(known=False) if catalog is None else recovery_of(catalog)
+
+
+def _checks(context: dg.SensorEvaluationContext) -> Collection[dg.AssetCheckKey]:
+    """Every check of this code location. Raises RuntimeError where Dagster does not say."""
+    if context.repository_def is None:
+        raise RuntimeError("a sensor that belongs to no code location")
+    return context.repository_def.asset_graph.asset_check_keys
+
+
+def _lines(news: News, settings: Settings) -> str:
+    """What is told, for the sensor's log: there it stands even where no channel is configured."""
+    lines = [
+        f"{news.change}, {each.severity}: {wording.what(each.problem.kind, each.problem.facts, settings.locale)}"
+        for each in news.incidents[:LISTED]
+    ]
+    if len(news.incidents) > LISTED:
+        lines.append(wording.label("more", settings.locale, count=len(news.incidents) - LISTED))
+    return redact("\n".join(lines), settings.message_frame().secrets)
+
+
+def _summary(memory: Memory, settings: Settings) -> str:
+    incidents, waiting = len(memory.state.incidents), memory.outbox
+    said = [f"{incidents} open incidents." if incidents else "Nothing is wrong."]
+    if not settings.channels:
+        said.append("Nobody is told: no channel is configured (docs/alerts.md).")
+    reasons = {each.channel: each.reason for letter in waiting for each in letter.deliveries if each.reason}
+    if waiting:
+        said.append(f"{len(waiting)} messages wait to be delivered.")
+    said += [f"{channel}: {reason}" for channel, reason in reasons.items()]
+    return "\n".join(said)

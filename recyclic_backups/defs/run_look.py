@@ -1,0 +1,309 @@
+"""Problems that Dagster's runs tell of: which failed and did not succeed since, which wait or run for too long.
+
+Asked of the instance itself, not of events as they come: a failure that happened while nobody looked is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.dagster_run import RunRecord
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.defs.drill_history import drills_of
+from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.runs import PARTITION_TAG
+from recyclic_backups.defs.schedules import max_runtime_seconds
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.notify.incidents import Incident, Observation, Problem, Severity
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.quantities import human_seconds
+from recyclic_backups.settings import Settings
+
+QUEUED_FOR = timedelta(minutes=30)
+QUEUED_IN_A_BACKFILL_FOR = timedelta(hours=24)
+OVERTIME = timedelta(minutes=10)
+"""How long after its limit a run may still be there: Dagster's monitoring ends it within a minute."""
+
+FAILED_LISTED = 300
+BACKFILLS_LISTED = 20
+LAPSES_AFTER = timedelta(days=14)
+"""A partition whose run failed so long before the newest run of all is told of as a missed one, if at all."""
+
+_LONGEST_REASON = 300
+_ASSET_JOB = "__ASSET_JOB"
+_BACKFILL_TAG = "dagster/backfill"
+_MAX_RUNTIME_TAG = "dagster/max_runtime"
+_OURS = {f"{tier.value}_backup_job": tier for tier in SCHEDULED_TIERS}
+_DRILLS = {f"drill_{scenario}_job": scenario for scenario in Scenario}
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run is to do: the same for every attempt at it, whoever launched it."""
+
+    job: str
+    partition: str | None
+
+    @property
+    def key(self) -> str:
+        """That of the problem that it failed. A drill and the check on it are one problem."""
+        if self.job in _DRILLS:
+            return f"drill/{_DRILLS[self.job]}"
+        return f"run/{self.job}" + (f"/{self.partition}" if self.partition else "")
+
+
+def look_at_runs(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    catalog: Catalog | None,
+    known: Mapping[str, Incident],
+    now: datetime,
+) -> Observation:
+    """Failed, waiting and endless runs, and backfills that failed themselves.
+
+    Without a catalog it is not asked whether the command line did since what failed here.
+    """
+    return (
+        _failed(instance, settings, catalog, known)
+        + _unfinished(instance, settings, now)
+        + _backfills(instance)
+    )
+
+
+def backup_is_working(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> bool:
+    """Whether a run that makes a backup is inside its time limit."""
+    limit = timedelta(seconds=max_runtime_seconds(settings))
+    records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return any(
+        target.job in _OURS and record.start_time is not None and now - _moment(record.start_time) <= limit
+        for record in records
+        for target in targets_of(record.dagster_run, settings)
+    )
+
+
+def targets_of(run: dg.DagsterRun, settings: Settings) -> list[Target]:
+    """What a run is to do. One started from an asset's page is named as the job of that asset would be."""
+    partition = run.tags.get(PARTITION_TAG)
+    if run.job_name != _ASSET_JOB:
+        return [Target(run.job_name, partition)]
+    own = asset_name_of(settings.database)
+    names = [
+        f"{key.path[-1]}_job" if key.path[0] == own else "/".join(key.path)
+        for key in sorted(run.asset_selection or (), key=lambda key: key.path)
+    ]
+    return [Target(name, partition) for name in names] or [Target("checks", partition)]
+
+
+def _failed(
+    instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None, known: Mapping[str, Incident]
+) -> Observation:
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_LISTED
+    )
+    newest: dict[Target, RunRecord] = {}
+    for record in records:  # newest first
+        for target in targets_of(record.dagster_run, settings):
+            newest.setdefault(target, record)
+    if not newest:
+        return Observation()
+    ended = _Ended(instance, settings)
+    problems, lapsed = [], set()
+    for target, record in newest.items():
+        last = ended.last(target, record)
+        if last.dagster_run.status is dg.DagsterRunStatus.SUCCESS or _done_elsewhere(target, last, catalog):
+            continue
+        if target.partition and ended.newest_at - record.create_timestamp > LAPSES_AFTER:
+            lapsed.add(target.key)
+            continue
+        # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
+        nags = not target.partition or ended.last_success(target.job) < last.storage_id
+        problems.append(_failure(instance, target, last, known, nags=nags))
+    # Runs older than those listed were not looked at: nothing is known to be solved.
+    unseen = frozenset({"run", "drill"}) if len(records) == FAILED_LISTED else frozenset()
+    return Observation(tuple(problems), unseen, frozenset(lapsed))
+
+
+class _Ended:
+    """Runs that are over, each question asked once."""
+
+    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+        self.instance = instance
+        self.settings = settings
+        self.newest_at = instance.get_run_records(limit=1)[0].create_timestamp
+        self._by_page = instance.get_run_records(
+            dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED), limit=100
+        )
+        self._successes: dict[str, int] = {}
+
+    def last(self, target: Target, failed: RunRecord) -> RunRecord:
+        """The newest run with that target that succeeded or failed; at least the one known to have failed."""
+        if target.partition:
+            filters = dg.RunsFilter(tags={PARTITION_TAG: target.partition}, statuses=_ENDED)
+            found = list(self.instance.get_run_records(filters, limit=50))
+        else:
+            filters = dg.RunsFilter(job_name=target.job, statuses=_ENDED)
+            found = [*self.instance.get_run_records(filters, limit=1), *self._by_page]
+        fitting = [each for each in found if target in targets_of(each.dagster_run, self.settings)]
+        return max([failed, *fitting], key=lambda record: record.storage_id)
+
+    def last_success(self, job: str) -> int:
+        """Which run of a job succeeded last, by its place among all runs; -1 for none."""
+        if job not in self._successes:
+            filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+            found = self.instance.get_run_records(filters, limit=1)
+            self._successes[job] = found[0].storage_id if found else -1
+        return self._successes[job]
+
+
+def _done_elsewhere(target: Target, last: RunRecord, catalog: Catalog | None) -> bool:
+    """Whether the storage knows that it was done after all: by the command line, perhaps on another machine."""
+    if catalog is None:
+        return False
+    failed_at = _ended_at(last)
+    tier = _OURS.get(target.job)
+    if tier is not None and target.partition:
+        label, holder = catalog.labels.get((tier, target.partition)), catalog.labelled(tier, target.partition)
+        return label is not None and holder is not None and holder.good and label.labelled_at > failed_at
+    if target.job in _DRILLS:
+        drills = drills_of(catalog, _DRILLS[target.job])
+        return bool(drills) and drills[-1].passed and drills[-1].checked_at > failed_at
+    return False
+
+
+def _failure(
+    instance: dg.DagsterInstance,
+    target: Target,
+    record: RunRecord,
+    known: Mapping[str, Incident],
+    *,
+    nags: bool,
+) -> Problem:
+    run_id = record.dagster_run.run_id
+    page = f"runs/{run_id}"
+    incident = known.get(target.key)
+    if incident is not None and incident.problem.page == page:
+        reason = incident.problem.facts.get("reason", "")  # reading it again costs a look into the run's log
+    else:
+        reason = reason_of(instance, run_id)
+    tier = _OURS.get(target.job)
+    facts = {"job": target.job, "partition": target.partition or "", "reason": reason}
+    kind, severity = Kind.RUN_FAILED, Severity.WARNING
+    if tier is not None:
+        kind, severity = Kind.BACKUP_FAILED, Severity.CRITICAL
+        facts["tier"] = tier.value
+    elif target.job in _DRILLS:
+        kind, severity = Kind.DRILL_FAILED, Severity.CRITICAL
+        facts["scenario"] = _DRILLS[target.job].value
+    return Problem(target.key, kind, severity, _ended_at(record), facts, page, nags)
+
+
+def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Why a run failed, as far as we said it; of other exceptions the class only: their text may hold a secret."""
+    entries = instance.all_logs(
+        run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    )
+    said = ""
+    for entry in entries:
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            told = data.user_failure_data.description if data.user_failure_data else None
+            if told:
+                return _short(told)
+            if data.error is not None:
+                said = f"unexpected error, {data.error.cls_name}"
+        elif not said:
+            said = _short(event.message or "")
+    return said or "its log says no more"
+
+
+def _unfinished(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> Observation:
+    problems = []
+    statuses = [
+        dg.DagsterRunStatus.QUEUED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ]
+    for record in instance.get_run_records(dg.RunsFilter(statuses=statuses)):
+        run = record.dagster_run
+        target = targets_of(run, settings)[0]
+        facts = {"job": target.job, "partition": target.partition or ""}
+        key, page = f"stuck/{run.run_id}", f"runs/{run.run_id}"
+        if record.start_time is None:
+            patience = QUEUED_IN_A_BACKFILL_FOR if _BACKFILL_TAG in run.tags else QUEUED_FOR
+            since = _aware(record.create_timestamp)
+            if now - since > patience:
+                severity = Severity.CRITICAL if target.job in _OURS else Severity.WARNING
+                problems.append(Problem(key, Kind.RUN_WAITS, severity, since, facts, page))
+            continue
+        limit = _limit(run, settings)
+        if now - _moment(record.start_time) > limit + OVERTIME:
+            facts["limit"] = human_seconds(limit.total_seconds())
+            since = _moment(record.start_time) + limit
+            problems.append(Problem(key, Kind.RUN_ENDLESS, Severity.CRITICAL, since, facts, page))
+    return Observation(tuple(problems))
+
+
+def _limit(run: dg.DagsterRun, settings: Settings) -> timedelta:
+    """What the run may take: as its job says, or what a drill may if it was started from a page, without a job."""
+    text = run.tags.get(_MAX_RUNTIME_TAG, "")
+    longest = 3 * 4 * settings.timeout_seconds
+    return timedelta(seconds=int(text) if text.isascii() and text.isdigit() else longest)
+
+
+def _backfills(instance: dg.DagsterInstance) -> Observation:
+    """Backfills that broke before they had launched their runs; what became of runs is seen at the runs."""
+    failed = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[BulkActionStatus.FAILED, BulkActionStatus.FAILING]),
+        limit=BACKFILLS_LISTED,
+    )
+    newest = instance.get_backfills(limit=1)
+    problems, lapsed = [], set()
+    for each in failed:
+        key = f"backfill/{each.backfill_id}"
+        since = datetime.fromtimestamp(each.backfill_timestamp, UTC)
+        # It stays as it is for ever: it was told, and a newer one has been started since.
+        if each.backfill_id != newest[0].backfill_id:
+            lapsed.add(key)
+            continue
+        reason = f"unexpected error, {each.error.cls_name}" if each.error else "its log says no more"
+        problems.append(
+            Problem(
+                key,
+                Kind.BACKFILL_FAILED,
+                Severity.WARNING,
+                since,
+                {"backfill": each.backfill_id, "reason": reason},
+                f"runs/b/{each.backfill_id}",
+                nags=False,
+            )
+        )
+    return Observation(tuple(problems), lapsed=frozenset(lapsed))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.partition("\nHint:")[0].split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+
+
+def _ended_at(record: RunRecord) -> datetime:
+    return _aware(record.update_timestamp) if record.end_time is None else _moment(record.end_time)
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
+
+
+def _aware(moment: datetime) -> datetime:
+    """Dagster's columns are in UTC, and some of its storages read them back without saying so."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,167 @@
+"""Problems that the catalog tells of: what is missing, too old, never rehearsed or damaged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
+from recyclic_backups.notify.incidents import Observation, Problem, Severity
+from recyclic_backups.notify.outbox import Recovery
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.quantities import human_seconds
+from recyclic_backups.retention.policy import Retention
+from recyclic_backups.tiers import Calendar, Tier
+
+DRILL_EVERY = timedelta(days=8)
+"""A drill a week, and a day for the one that is late."""
+
+SOURCES = frozenset({"missed", "age", "drills", "damage"})
+"""Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the catalog does not know. Ages in seconds.
+
+    ``working`` is true while a backup runs inside its time limit; ``began_at`` is the first look of all, and
+    ``had_backups`` whether an earlier one saw a verified backup. ``wal_archived`` is true once the archive of WAL
+    makes an age of hours something that can be helped.
+    """
+
+    age_warning_seconds: float
+    age_critical_seconds: float
+    retention: Retention
+    working: bool
+    began_at: datetime
+    had_backups: bool
+    wal_archived: bool = False
+
+
+def look_at_catalog(
+    catalog: Catalog, calendar: Calendar, given: Circumstances, known: Collection[str], now: datetime
+) -> Observation:
+    """Every problem of the catalog; ``known`` are the keys of open incidents."""
+    return (
+        _missed(catalog, calendar, given, known, now)
+        + _age(catalog, calendar, given, now)
+        + _drills(catalog, calendar, given, now)
+        + _damage(catalog, now)
+    )
+
+
+def recovery_of(catalog: Catalog) -> Recovery:
+    """What could be recovered now."""
+    verified = catalog.newest_good()
+    proven = max(
+        (each for each in catalog if each.proven_at is not None), key=lambda each: each.as_of, default=None
+    )
+    return Recovery(
+        verified_id="" if verified is None else verified.backup_id,
+        verified_as_of=None if verified is None else verified.as_of,
+        proven_id="" if proven is None else proven.backup_id,
+        proven_as_of=None if proven is None else proven.as_of,
+        proven_at=None if proven is None else proven.proven_at,
+    )
+
+
+def _missed(
+    catalog: Catalog, calendar: Calendar, given: Circumstances, known: Collection[str], now: datetime
+) -> Observation:
+    """Partitions that are over without a backup, as far back as one would still be kept."""
+    _, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
+    reach = {
+        Tier.DAILY: given.retention.daily,
+        Tier.WEEKLY: given.retention.weekly,
+        Tier.MONTHLY: given.retention.monthly,
+    }
+    # One more than are kept: the running one has not ended.
+    recent = {tier: calendar.partitions(tier, now)[-count - 1 :] for tier, count in reach.items()}
+    matters = [gap for gap in since if gap.partition in recent[gap.tier]]
+    names = {_key(gap) for gap in since} - {_key(gap) for gap in matters}
+    return Observation(
+        tuple(_gap(gap, calendar) for gap in matters), lapsed=frozenset(names.intersection(known))
+    )
+
+
+def _key(gap: Gap) -> str:
+    return f"missed/{gap.tier.value}/{gap.partition}"
+
+
+def _gap(gap: Gap, calendar: Calendar) -> Problem:
+    kind = {
+        Remedy.LATE_DUMP: Kind.MISSED_DAY,
+        Remedy.PROMOTE: Kind.MISSED_PERIOD,
+        Remedy.NOTHING: Kind.MISSED_FOR_EVER,
+    }[gap.remedy]
+    return Problem(
+        key=_key(gap),
+        kind=kind,
+        severity=Severity.WARNING,
+        since=calendar.window(gap.tier, gap.partition).end_at,
+        facts={"tier": gap.tier.value, "tier_name": gap.tier.value, "partition": gap.partition},
+        # Nobody can dump the past. That backups do not come is reminded of by their age.
+        nags=False,
+    )
+
+
+def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
+    newest = catalog.newest_good()
+    if newest is None:
+        if given.had_backups:
+            # Those that are there are damaged, or nothing is there: another disk may be mounted in its place.
+            kind = Kind.NO_BACKUP if len(catalog) else Kind.BACKUPS_GONE
+            return Observation((Problem("age", kind, Severity.CRITICAL, now),))
+        if now - given.began_at <= timedelta(seconds=given.age_critical_seconds):
+            return Observation()
+        if given.working:
+            return Observation(unseen=frozenset({"age"}))
+        return Observation((Problem("age", Kind.NO_BACKUP, Severity.CRITICAL, now),))
+    age = now - newest.as_of
+    limit_seconds, severity = given.age_critical_seconds, Severity.CRITICAL
+    if given.wal_archived and age <= timedelta(seconds=limit_seconds):
+        limit_seconds, severity = given.age_warning_seconds, Severity.WARNING
+    limit = timedelta(seconds=limit_seconds)
+    if age <= limit:
+        return Observation()
+    if given.working:
+        # The one that runs may end well at any moment; if it does not, its time limit ends this patience.
+        return Observation(unseen=frozenset({"age"}))
+    facts = {"as_of": _moment(newest.as_of, calendar), "limit": human_seconds(limit_seconds)}
+    return Observation((Problem("age", Kind.TOO_OLD, severity, newest.as_of + limit, facts),))
+
+
+def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
+    """Whether anybody rehearses restoring. A failed drill is a drill: that it failed is told elsewhere."""
+    if catalog.newest_good() is None:
+        return Observation()
+    drills = [check.checked_at for backup in catalog for check in backup.checks if check.kind == "drill"]
+    first = min(backup.as_of for backup in catalog)
+    # Adopted backups may be years old on the first day.
+    last = max(drills) if drills else max(first, given.began_at)
+    if now - last <= DRILL_EVERY:
+        return Observation()
+    kind = Kind.DRILL_STALE if drills else Kind.DRILL_NEVER
+    facts = {"last": _moment(last, calendar), "first": _moment(first, calendar)}
+    return Observation((Problem("drills", kind, Severity.WARNING, last + DRILL_EVERY, facts),))
+
+
+def _damage(catalog: Catalog, now: datetime) -> Observation:
+    return Observation(
+        tuple(
+            Problem(
+                key=f"damage/{each.name}",
+                kind=Kind.DAMAGE,
+                severity=Severity.CRITICAL,
+                since=now,
+                facts={"name": each.name, "reason": each.problem},
+            )
+            for each in catalog.damage
+        )
+    )
+
+
+def _moment(moment: datetime, calendar: Calendar) -> str:
+    return f"{moment.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"

@@ -1,0 +1,446 @@
+"""The sensor that tells people: what it sees in Dagster and in the storage, and that it says each thing once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recyclic_backups.defs.answer_look import look_at_ticks
+from recyclic_backups.dump.verify import verify
+from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import send
+from recyclic_backups.notify.alert import name_in_storage
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere
+
+TOKEN = "424242:a-token-that-must-never-show"
+
+
+@dataclass
+class BotApi:
+    """A fake of Telegram's Bot API over HTTP: what was sent, and what it answers."""
+
+    url: str
+    texts: list[str] = field(default_factory=list)
+    status: int = 200
+
+
+@pytest.fixture
+def bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
+    """A running one, which notifications are sent to."""
+    api = BotApi("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if api.status == 200:
+                api.texts.append(document["text"])
+            body = json.dumps({"ok": api.status == 200, "description": "not today"}).encode()
+            self.send_response(api.status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    api.url = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr(send, "TELEGRAM_API", api.url)
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass
+class Looks:
+    """The sensor over time: each evaluation gets the cursor of the one before."""
+
+    house: House
+    cursor: str | None = None
+
+    def look(self, *, after: timedelta = timedelta(minutes=1)) -> str:
+        """One more evaluation; what the sensor says of itself."""
+        self.house.clock.at += after
+        data = self.house.evaluate("alerts", self.cursor)
+        self.cursor = data.cursor
+        assert data.run_requests in (None, [])
+        return str(data.skip_message)
+
+    @property
+    def kinds(self) -> set[Kind]:
+        """What is wrong, as the sensor sees it."""
+        memory = remembered.read(self.cursor)
+        assert memory is not None
+        return {each.problem.kind for each in memory.state.incidents.values() if each.gone_since is None}
+
+    @property
+    def facts(self) -> dict[str, dict[str, str]]:
+        """The facts of each open incident."""
+        memory = remembered.read(self.cursor)
+        assert memory is not None
+        return {key: dict(each.problem.facts) for key, each in memory.state.incidents.items()}
+
+
+@pytest.fixture
+def looks(quick_house: House, bot: BotApi) -> Looks:
+    """A sensor with one channel, in an installation with nothing in it yet."""
+    quick_house.variables["NOTIFICATION_TELEGRAM_TOKEN"] = TOKEN
+    quick_house.variables["NOTIFICATION_TELEGRAM_CHAT_ID"] = "99"
+    quick_house.variables["DAGSTER_URL"] = "https://dagster.example.org/"
+    return Looks(quick_house)
+
+
+def failed_run(
+    house: House, job: str, partition: str | None = None, status: str = "FAILURE", **tags: str
+) -> dg.DagsterRun:
+    """A run that is over, or not, without having been one."""
+    given = dict(tags) | ({"dagster/partition": partition} if partition else {})
+    run = dg.DagsterRun(job_name=job, status=dg.DagsterRunStatus[status], tags=given)
+    house.instance.add_run(run)
+    return run
+
+
+def test_nothing_is_said_of_an_installation_that_is_well(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: alarms that nobody reads any more."""
+    looks.look()
+    assert looks.house.run("daily", "2026-11-01").success
+    for _ in range(3):
+        looks.look()
+    assert [text for text in bot.texts if "CRITICAL" in text] == []
+    # Said once, of the backup that is neither encrypted nor, so small, well compressed.
+    assert looks.kinds <= {Kind.CHECK_FAILED}
+    assert len(bot.texts) <= 1
+
+
+def test_a_failed_backup_is_told_once_with_what_to_do_and_resolved_once(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: a failure that nobody hears of, or a hundred messages about one."""
+    house = looks.house
+    assert house.run("daily", "2026-11-01").success
+    looks.look()
+    bot.texts.clear()
+    house.clock.at += timedelta(days=1)
+    password, house.variables["POSTGRES_PORT"] = house.variables["POSTGRES_PORT"], "1"
+    assert not house.run("daily", "2026-11-02").success
+    looks.look()
+    looks.look()
+    (text,) = [each for each in bot.texts if "2026-11-02" in each]
+    assert "CRITICAL: The daily backup of 2026-11-02 failed: " in text
+    assert "do next: recyclic-backups validate" in text
+    assert "see: https://dagster.example.org/runs/" in text
+    assert "Newest proven recovery point: none" in text
+    assert "Newest verified backup: 2026-11-01 02:00 (Europe/Paris)" in text
+    # Another attempt fails: the same incident.
+    assert not house.run("daily", "2026-11-02").success
+    looks.look()
+    house.variables["POSTGRES_PORT"] = password
+    assert house.run("daily", "2026-11-02").success
+    bot.texts.clear()
+    for _ in range(30):
+        looks.look()
+    assert len([each for each in bot.texts if "] resolved: The daily backup of 2026-11-02" in each]) == 1
+
+
+def test_the_command_line_resolves_what_dagster_failed_at(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: reminders of a failure that was made good by hand."""
+    house = looks.house
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    looks.look()
+    assert Kind.BACKUP_FAILED in looks.kinds
+    # Runs have the machine's time, which here is not that of the house.
+    house.clock.at = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    looks.look()
+    assert Kind.BACKUP_FAILED not in looks.kinds
+
+
+def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: a backfill from the page whose failures nobody hears of."""
+    house = looks.house
+    key = dg.AssetKey([house.variables["POSTGRES_DB"], "daily_backup"])
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus.FAILURE,
+        tags={"dagster/partition": "2026-10-30", "dagster/backfill": "abc"},
+        asset_selection=frozenset({key}),
+    )
+    house.instance.add_run(run)
+    looks.look()
+    assert "run/daily_backup_job/2026-10-30" in looks.facts
+    failed_run(house, "daily_backup_job", "2026-10-30", "SUCCESS")
+    looks.look()
+    assert Kind.BACKUP_FAILED not in looks.kinds
+
+
+def test_a_storm_of_failures_is_one_message(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: the one message that matters, lost among a hundred."""
+    for day in range(1, 32):
+        for job in ("daily_backup_job", "weekly_backup_job", "monthly_backup_job"):
+            failed_run(looks.house, job, f"2026-10-{day:02}")
+    looks.look()
+    looks.look()
+    (text,) = bot.texts
+    assert "93 problems" in text
+    assert "… and 73 more" in text or text.endswith("Newest verified backup: none")
+    assert len(looks.cursor or "") < 20_000
+
+
+def test_a_restart_and_a_lost_database_tell_nothing_again(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: everybody woken by week-old news because Dagster's database was made anew."""
+    house = looks.house
+    assert house.run("daily", "2026-11-01").success
+    failed_run(house, "health_job")
+    looks.look()
+    count = len(bot.texts)
+    assert count
+    looks.cursor = None
+    looks.look()
+    assert len(bot.texts) == count
+    # The other copy lost instead.
+    path = Path(house.settings().storage_url.removeprefix("file://")) / name_in_storage(
+        house.settings().database
+    )
+    path.write_text("{")
+    looks.look()
+    assert len(bot.texts) == count
+    looks.cursor = '{"version": 99}'
+    looks.look()  # nobody remembers anything now, but what is wrong is told again rather than forgotten
+    assert len(bot.texts) == count + 1
+
+
+def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: the only message about a failure, lost because Telegram was down for a minute."""
+    failed_run(looks.house, "daily_backup_job", "2026-11-01")
+    bot.status = 502
+    said = looks.look()
+    assert "1 messages wait to be delivered" in said
+    assert "telegram: Telegram answered 502: not today" in said
+    for _ in range(9):
+        looks.look()
+    assert Kind.DELIVERY_FAILED in looks.kinds
+    bot.status = 200
+    for _ in range(70):
+        looks.look()
+    assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
+    assert Kind.DELIVERY_FAILED not in looks.kinds
+
+
+def test_old_backups_are_told_once_and_reminded_of_daily(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: backups that stopped without any run failing."""
+    house = looks.house
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    looks.look()
+    bot.texts.clear()
+    house.clock.at = BEGINNING + timedelta(hours=24)
+    looks.look()
+    assert Kind.TOO_OLD not in looks.kinds
+    house.clock.at = BEGINNING + timedelta(hours=26)
+    # A backup that runs may end well at any moment.
+    working = dg.DagsterRun(job_name="daily_backup_job", status=dg.DagsterRunStatus.STARTED)
+    house.instance.add_run(working)
+    house.instance.report_run_failed(working)
+    looks.look()
+    assert Kind.TOO_OLD in looks.kinds
+    (text,) = [each for each in bot.texts if "The newest verified backup is of 2026-11-01 02:00" in each]
+    assert "do next: recyclic-backups backup" in text
+    bot.texts.clear()
+    for _ in range(48):
+        looks.look(after=timedelta(hours=1))
+    assert len([each for each in bot.texts if "] still CRITICAL: " in each]) in (1, 2)
+    assert {Kind.TOO_OLD, Kind.MISSED_DAY} <= looks.kinds
+
+
+def test_a_storage_that_is_gone_is_told_and_its_problems_are_not_taken_for_solved(
+    looks: Looks, bot: BotApi
+) -> None:
+    """Loss prevented: 'resolved' said of everything because nothing can be read any more."""
+    house = looks.house
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    house.clock.at = BEGINNING + timedelta(hours=30)
+    looks.look()
+    assert Kind.TOO_OLD in looks.kinds
+    storage = house.settings().storage_url.removeprefix("file://")
+    hidden = f"{storage}-unmounted"
+    Path(storage).rename(hidden)
+    bot.texts.clear()
+    for _ in range(20):
+        looks.look()
+    assert looks.kinds >= {Kind.STORAGE, Kind.TOO_OLD}
+    (text,) = [each for each in bot.texts if "The storage cannot be read" in each]
+    assert "unknown, the storage cannot be read" in text
+    assert not Path(storage).exists()
+    Path(hidden).rename(storage)
+    looks.look()
+    assert Kind.STORAGE not in looks.kinds
+
+
+def test_an_emptied_storage_is_told_at_once(looks: Looks) -> None:
+    """Loss prevented: another disk mounted in the place of the one with the backups."""
+    elsewhere(looks.house, Tier.DAILY, "2026-11-01")
+    looks.look()
+    storage = Path(looks.house.settings().storage_url.removeprefix("file://"))
+    storage.rename(f"{storage}-unmounted")
+    storage.mkdir()
+    looks.look()
+    assert Kind.BACKUPS_GONE in looks.kinds
+    assert list(storage.iterdir()) == []
+
+
+def test_failed_checks_of_green_runs_are_told(looks: Looks, bot: BotApi) -> None:
+    """Loss prevented: a backup that became unreadable, seen by a check that nobody looks at."""
+    house = looks.house
+    done = elsewhere(house, Tier.DAILY, "2026-11-01")
+    house.clock.at += timedelta(minutes=30)  # what was just now is left for later
+    house.evaluate("catalog_sync")
+    looks.look()
+    assert Kind.INTEGRITY not in looks.kinds
+    stored = Path(house.settings().storage_url.removeprefix("file://"))
+    (dump,) = stored.rglob("main.dump*")
+    content = bytearray(dump.read_bytes())
+    content[len(content) // 2] ^= 1
+    dump.write_bytes(content)
+    settings = house.settings()
+    verify(
+        settings.open_repository(),
+        done.backup,
+        "parsed",
+        settings.installations(),
+        clock=house.clock,
+        timeout_seconds=60,
+    )
+    house.evaluate("catalog_sync")
+    looks.look()
+    assert Kind.INTEGRITY in looks.kinds
+    text = next(each for each in bot.texts if "cannot be read back" in each)
+    assert "recyclic-backups verify --all" in text
+
+
+def test_runs_that_wait_or_do_not_end_are_told(looks: Looks) -> None:
+    """Loss prevented: a queue that stands still for a week with nothing red in it."""
+    house = looks.house
+    house.clock.at = datetime.now(BEGINNING.tzinfo)
+    failed_run(house, "daily_backup_job", "2026-11-01", "STARTING")
+    failed_run(house, "daily_backup_job", "2026-11-02", "STARTING", **{"dagster/backfill": "abc"})
+    running = failed_run(house, "health_job", None, "STARTING", **{"dagster/max_runtime": "600"})
+    began = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="health_job")
+    house.instance.report_dagster_event(began, running.run_id)
+    looks.look()
+    assert not {Kind.RUN_WAITS, Kind.RUN_ENDLESS} & looks.kinds
+    looks.look(after=timedelta(minutes=45))
+    stuck = {facts["job"]: facts for key, facts in looks.facts.items() if key.startswith("stuck/")}
+    assert stuck["daily_backup_job"]["partition"] == "2026-11-01"
+    assert stuck["health_job"]["limit"] == "10 min 0 s"
+    assert len(stuck) == 2
+    assert {Kind.RUN_WAITS, Kind.RUN_ENDLESS} <= looks.kinds
+
+
+def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
+    """Loss prevented: the sensor that would start the missing backup raises every minute, and no run is red."""
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.remote_origin import (
+        InProcessCodeLocationOrigin,
+        RemoteInstigatorOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.scheduler.instigation import (
+        InstigatorState,
+        InstigatorStatus,
+        SensorInstigatorData,
+        TickData,
+        TickStatus,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+    from dagster_shared.error import SerializableErrorInfo
+
+    instance = dg.DagsterInstance.local_temp(str(tmp_path), {"telemetry": {"enabled": False}})
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="recyclic_backups.definitions"))
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), "missed_backups")
+    state = InstigatorState(
+        origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData(min_interval=60)
+    )
+    instance.add_instigator_state(state)
+    ours = SerializableErrorInfo(
+        "recyclic_backups.errors.StorageError: the disk is full\nHint: make room\n", [], "StorageError"
+    )
+    error = SerializableErrorInfo("SensorExecutionError: Error\n", [], "SensorExecutionError", ours)
+    now = datetime.now(BEGINNING.tzinfo)
+
+    def tick(status: TickStatus, minutes: int) -> None:
+        instance.create_tick(
+            TickData(
+                instigator_origin_id=state.instigator_origin_id,
+                instigator_name=state.name,
+                instigator_type=InstigatorType.SENSOR,
+                status=status,
+                timestamp=(now + timedelta(minutes=minutes)).timestamp(),
+                selector_id=state.selector_id,
+                error=error if status is TickStatus.FAILURE else None,
+            )
+        )
+
+    def seen(name: str = "alerts") -> list[str]:
+        return [each.facts["reason"] for each in look_at_ticks(instance, name, {}, now).problems]
+
+    for minutes in (0, 1):
+        tick(TickStatus.FAILURE, minutes)
+        assert seen() == []
+    tick(TickStatus.FAILURE, 2)
+    assert seen() == ["the disk is full"]
+    assert seen("missed_backups") == []
+    tick(TickStatus.SKIPPED, 3)
+    assert seen() == []
+    instance.dispose()
+
+
+def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(
+    looks: Looks, bot: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: silence about everything because one question cannot be asked of a new Dagster."""
+    from recyclic_backups.defs import alerts
+
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError(f"of course with {PASSPHRASE}")
+
+    failed_run(looks.house, "daily_backup_job", "2026-11-01")
+    monkeypatch.setattr(alerts, "look_at_ticks", broken)
+    looks.look()
+    assert looks.kinds >= {Kind.OTHER, Kind.BACKUP_FAILED}
+    assert any("RuntimeError" in text for text in bot.texts)
+    assert all(PASSPHRASE not in text for text in bot.texts)
+
+
+def test_no_secret_is_anywhere(house: House, bot: BotApi, caplog: pytest.LogCaptureFixture) -> None:
+    """Loss prevented: a token in an event log that everybody with the page can read."""
+    house.variables |= {
+        "NOTIFICATION_TELEGRAM_TOKEN": TOKEN,
+        "NOTIFICATION_TELEGRAM_CHAT_ID": "99",
+        "NOTIFICATION_URLS": f"json://user:a-password-for-services@{bot.url.removeprefix('http://')}/nobody",
+        "HEARTBEAT_URL": f"{bot.url}/a-heartbeat-that-nobody-may-see",
+        "POSTGRES_PORT": "1",
+    }
+    looks = Looks(house)
+    caplog.set_level(0)
+    assert not house.run("daily", "2026-11-01").success
+    for status in (502, 200):
+        bot.status = status
+        said = looks.look()
+        for secret in (TOKEN, "a-password-for-services", "a-heartbeat-that-nobody-may-see", PASSPHRASE):
+            assert secret not in said
+            assert secret not in caplog.text
+            assert secret not in "".join(bot.texts)
+            assert secret not in str(remembered.read(looks.cursor))
+            assert house.traces_of(secret) == []
