@@ -24,6 +24,7 @@ from recyclic_backups.cli import (
     hold,
     keys,
     metrics,
+    notify_test,
     report,
     restore,
     validate,
@@ -49,6 +50,7 @@ _COMMANDS = (
     keys,
     audit,
     flags,
+    notify_test,
 )
 
 _EPILOG = """\
