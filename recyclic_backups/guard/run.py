@@ -68,9 +68,10 @@ def guard(
             if watch is not None and report.failed:
                 objections = _objections(watch, ours, report)
                 stack.close()
-                report = replace(
-                    report, returned=_back(repository, taken.backup, server, plan, objections, clock, say)
-                )
+                if not objections:
+                    say(f"{report.reasons[0]}; nobody else was there: going back to {taken.backup.backup_id}")
+                returned = _back(repository, taken.backup, server, plan, objections, clock)
+                report = replace(report, returned=returned)
         except BaseException:
             say(f"to go back to before the command: {go_back(taken.backup.backup_id)}")
             raise
@@ -155,12 +156,10 @@ def _back(
     plan: GuardPlan,
     objections: tuple[str, ...],
     clock: Callable[[], datetime],
-    say: Callable[[str], None],
 ) -> Return:
     """Restore the checkpoint in the place of the database, unless something is against it. Raises no BackupError."""
     if objections:
         return Return(objections)
-    say(f"nobody else was there: going back to {backup.backup_id}")
     try:
         return Return(
             restored=restore(
