@@ -20,7 +20,7 @@ from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.money import MONEY_OPTION
-from recyclic_backups.errors import StorageError
+from recyclic_backups.errors import ProgramFailed, StorageError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
@@ -92,16 +92,41 @@ class Archive:
         """Everything that comes before the rows: schemas, types, functions, empty tables."""
         self._restore("pre-data", self.manifest.main)
 
-    def restore_post_data(self, jobs: int) -> None:
-        """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order."""
-        if jobs == 1:
-            self._restore("post-data", self.manifest.main)
-            return
-        first, rest = _independent(self._listing())
-        shares = [first[start::jobs] for start in range(jobs) if first[start::jobs]]
+    def restore_post_data(self, jobs: int) -> list[str]:
+        """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order.
+
+        Materialized views are computed last. One that cannot be is no reason to give up everything else: it stays
+        without rows, and the sentence that says why is returned.
+        """
         main = self.manifest.main
-        self._together(jobs, [partial(self._restore, "post-data", main, entries=share) for share in shares])
-        self._restore("post-data", self.manifest.main, entries=rest)
+        entries = _post_data(self._listing())
+        shares = [entries.independent[start::jobs] for start in range(jobs)]
+        restore = partial(self._restore, "post-data", main)
+        self._together(jobs, [partial(restore, entries=share) for share in shares if share])
+        if entries.rest:
+            restore(entries=entries.rest)
+        return self._refresh(restore, entries.refreshes)
+
+    def _refresh(self, restore: Callable[..., None], entries: Sequence[int]) -> list[str]:
+        """All at once, as they nearly always go well; else one by one, in the order in which they need each other."""
+        if not entries:
+            return []
+        try:
+            restore(entries=entries)
+        except ProgramFailed as failed:
+            if failed.retryable:
+                raise
+        else:
+            return []
+        notes = []
+        for entry in entries:
+            try:
+                restore(entries=[entry])
+            except ProgramFailed as failed:
+                if failed.retryable:
+                    raise
+                notes.append(f"a materialized view stays without rows: {failed.message}")
+        return notes
 
     def _together(self, jobs: int, parts: Sequence[Callable[[], None]]) -> None:
         """Run ``jobs`` parts at once; when one fails, or we are to end, the others are ended, not waited for."""
@@ -197,19 +222,30 @@ def _read_all(process: PipedProcess) -> bytes:
     return b"".join(pieces)
 
 
-def _independent(listing: str) -> tuple[list[int], list[int]]:
-    """Ids of the post-data entries that depend on no other one (indexes, primary and unique keys), and of the rest.
+@dataclass(frozen=True, slots=True)
+class _PostData:
+    """Ids of the entries of the last section, each group in the archive's own order."""
+
+    independent: list[int]
+    rest: list[int]
+    refreshes: list[int]
+
+
+def _post_data(listing: str) -> _PostData:
+    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest.
 
     A line is ``id; catalog-oid oid DESCRIPTION schema name owner``
     (https://www.postgresql.org/docs/15/app-pgrestore.html, --list).
     """
-    first: list[int] = []
-    rest: list[int] = []
+    found = _PostData([], [], [])
     for line in listing.splitlines():
-        match = re.match(r"(\d+); \d+ \d+ ((?:INDEX|CONSTRAINT) (?!ATTACH))?", line)
+        match = re.match(
+            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
+        )
         if match:
-            (first if match[2] else rest).append(int(match[1]))
-    return first, rest
+            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
+            group.append(int(match[1]))
+    return found
 
 
 @contextmanager

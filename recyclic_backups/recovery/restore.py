@@ -328,7 +328,7 @@ class _Attempt:
         self.phases["data"] -= unseal_seconds
         self.phases["unseal"] = unseal_seconds
         with self.phase("indexes"):
-            archive.restore_post_data(self.options.jobs)
+            self.notes.extend(archive.restore_post_data(self.options.jobs))
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
             if not self.options.no_owner:

@@ -74,7 +74,6 @@ def test_a_flag_whose_backups_fail_twice_switches_itself_off(
 ) -> None:
     """Prevents a new behaviour from ending all backups until somebody looks."""
     switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
-    take = filling.take
 
     def failing(*_: object, **__: object) -> None:
         raise DatabaseError("out of streams")
@@ -87,7 +86,7 @@ def test_a_flag_whose_backups_fail_twice_switches_itself_off(
     flags = load_flags(house.repository)
     assert not flags.is_on(PARALLEL_STREAMS)
     assert "out of streams" in flags.tripped[PARALLEL_STREAMS.name].tripped
-    monkeypatch.setattr(filling, "take", take)
+    monkeypatch.undo()
     assert house.back_up().fresh
 
 

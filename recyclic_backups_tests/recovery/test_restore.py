@@ -248,3 +248,31 @@ def test_an_older_server_is_refused(house: House, installations_by_major: dict[i
             RestoreOptions(house.plan.options.installations, timeout_seconds=60),
             clock=house.clock,
         )
+
+
+def test_a_view_that_cannot_be_computed_takes_nothing_else_with_it(
+    house: House, cluster: ScratchCluster
+) -> None:
+    """Prevents one materialized view from keeping a whole database away at 3 a.m."""
+    with cluster.server.connect(house.database) as connection:
+        connection.execute(
+            "CREATE FUNCTION members() RETURNS bigint LANGUAGE plpgsql"
+            " AS 'BEGIN RETURN (SELECT count(*) FROM member); END';"
+            "CREATE MATERIALIZED VIEW good AS SELECT count(*) FROM sale;"
+            "CREATE MATERIALIZED VIEW broken AS SELECT members();"
+            "CREATE MATERIALIZED VIEW above AS SELECT * FROM broken;"
+        )
+    house.back_up()
+    with _dropped_afterwards(cluster, house.database):
+        report = _restore(house, f"{house.database}_views")
+        assert report.database != f"{house.database}_views"
+        assert report.comparison.differences == (
+            "materialized view public.above is not populated; REFRESH MATERIALIZED VIEW fills it",
+            "materialized view public.broken is not populated; REFRESH MATERIALIZED VIEW fills it",
+        )
+        assert sum("stays without rows" in note for note in report.notes) == 2
+        with cluster.server.connect(report.database) as connection:
+            row = connection.execute(
+                "SELECT (SELECT count(*) FROM sale), (SELECT count FROM good)"
+            ).fetchone()
+        assert row == (500, 500)
