@@ -13,10 +13,26 @@ from recyclic_backups.defs.backups import backup_asset
 from recyclic_backups.defs.catalog_sync import catalog_sync_sensor
 from recyclic_backups.defs.checks import backup_checks
 from recyclic_backups.defs.drills import drill_asset, drill_job, drill_schedule
+from recyclic_backups.defs.metrics import disk_space_sensor, metrics_asset, metrics_key
 from recyclic_backups.defs.missed_backups import missed_backups_sensor
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.resources import Environment, sentence
-from recyclic_backups.defs.schedules import backup_job, backup_schedule, health_job, health_schedule
+from recyclic_backups.defs.retention import (
+    expired_asset,
+    retention_job,
+    retention_schedule,
+    review_asset,
+    review_job,
+    review_schedule,
+)
+from recyclic_backups.defs.schedules import (
+    backup_job,
+    backup_schedule,
+    health_job,
+    health_schedule,
+    verification_job,
+    verification_schedule,
+)
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 
@@ -26,22 +42,31 @@ def definitions_in(environment: Environment) -> dg.Definitions:
     settings = environment.settings()
     jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
     drills = {scenario: drill_job(settings, scenario) for scenario in Scenario}
-    health = health_job(settings)
+    health = health_job(settings, metrics_key(settings))
+    verification = verification_job(settings, metrics_key(settings))
+    retention, review = retention_job(settings), review_job(settings)
     return dg.Definitions(
         assets=[
             *(backup_asset(settings, tier) for tier in SCHEDULED_TIERS),
             *(drill_asset(settings, scenario) for scenario in Scenario),
+            expired_asset(settings),
+            review_asset(settings),
+            metrics_asset(settings),
         ],
         asset_checks=[backup_checks(settings, tier) for tier in SCHEDULED_TIERS],
-        jobs=[*jobs.values(), *drills.values(), health],
+        jobs=[*jobs.values(), *drills.values(), health, verification, retention, review],
         schedules=[
             *(backup_schedule(settings, tier, job) for tier, job in jobs.items()),
             *(drill_schedule(settings, scenario, job) for scenario, job in drills.items()),
             health_schedule(settings, health),
+            verification_schedule(settings, verification),
+            retention_schedule(settings, retention),
+            review_schedule(settings, review),
         ],
         sensors=[
             missed_backups_sensor(settings, environment, list(jobs.values())),
             catalog_sync_sensor(settings, environment),
+            disk_space_sensor(settings, environment, retention),
             alerts_sensor(settings, environment),
         ],
         resources={"environment": environment},

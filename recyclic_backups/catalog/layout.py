@@ -132,6 +132,11 @@ class Layout:
         return f"{self.root}/flags.json"
 
     @property
+    def report(self) -> str:
+        """The page that Dagster writes every hour."""
+        return f"{self.root}/report.html"
+
+    @property
     def attempts(self) -> str:
         """The folder of attempts under way."""
         return f"{self.root}/attempts"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from recyclic_backups.defs.backups import asset_key, run_tags
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG
+from recyclic_backups.health.assess import QUESTIONS
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Calendar, Tier
 
@@ -18,6 +21,7 @@ HOURLY_QUESTIONS = ("age", "proven")
 """Checks whose answer changes though nothing happens."""
 
 _HEALTH_SECONDS = 600
+_VERIFICATION_AFTER_MINUTES = 6 * 60
 
 # In the night that skips 02:00 to 03:00 the daily and the weekly tick are the same instant: what is promoted
 # has to leave the queue before what promotes it.
@@ -39,22 +43,57 @@ def backup_job(settings: Settings, tier: Tier) -> dg.UnresolvedAssetJobDefinitio
     )
 
 
-def health_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
+def health_job(settings: Settings, *also: dg.AssetKey) -> dg.UnresolvedAssetJobDefinition:
     """``health_job``: the questions whose answer changes with time alone, asked of the newest backup of each tier.
 
-    It runs without a partition, takes no lock and reads no backup: documents of the catalog only.
+    It runs without a partition, takes no lock and reads no backup: documents of the catalog only. ``also`` are assets
+    made with them: the metrics.
     """
-    keys = [
-        dg.AssetCheckKey(asset_key(settings, tier), question)
-        for tier in SCHEDULED_TIERS
-        for question in HOURLY_QUESTIONS
-    ]
     return dg.define_asset_job(
         HEALTH_JOB,
-        selection=dg.AssetSelection.checks(*keys),
-        description=f"How old the newest backup of {settings.database} is, and whether a restore is proven.",
+        selection=_questions(settings, HOURLY_QUESTIONS) | dg.AssetSelection.assets(*also),
+        description=f"How healthy the backups of {settings.database} are: age, proof, space, anomalies.",
         tags={MAX_RUNTIME_TAG: str(_HEALTH_SECONDS), _PRIORITY_TAG: "-1"},
     )
+
+
+def verification_job(settings: Settings, *also: dg.AssetKey) -> dg.UnresolvedAssetJobDefinition:
+    """``metric_verification_job``: every question anew of the newest backup of each tier, which are read again."""
+    return dg.define_asset_job(
+        "metric_verification_job",
+        selection=_questions(settings, tuple(QUESTIONS)) | dg.AssetSelection.assets(*also),
+        description=f"Read the newest backups of {settings.database} again, hold every figure against its objective.",
+        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), _PRIORITY_TAG: "-2"},
+    )
+
+
+def _questions(settings: Settings, names: Sequence[str]) -> dg.AssetSelection:
+    return dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(asset_key(settings, tier), name) for tier in SCHEDULED_TIERS for name in names)
+    )
+
+
+def cron_after(calendar: Calendar, minutes: int) -> str:
+    """The cron fields of every day, so many minutes after the daily backup by the clock on the wall."""
+    hour, minute = divmod((calendar.hour * 60 + calendar.minute + minutes) % (24 * 60), 60)
+    return f"{minute} {hour} * * *"
+
+
+def verification_schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """``metric_verification_schedule``: every day, when the night's work is done."""
+
+    @dg.schedule(
+        job=job,
+        name="metric_verification_schedule",
+        cron_schedule=cron_after(settings.calendar, _VERIFICATION_AFTER_MINUTES),
+        execution_timezone=settings.calendar.timezone.key,
+        default_status=schedule_status(settings),
+        description="Every day, six hours after the backup: what rots on the disk is found while others are whole.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return schedule
 
 
 def health_schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:

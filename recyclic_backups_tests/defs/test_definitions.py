@@ -38,19 +38,30 @@ def test_exactly_the_documented_definitions_are_loaded(offline: Settings) -> Non
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         *(f"recyclic/{tier}_backup" for tier in TIERS),
         *(f"recyclic/drill_{scenario}" for scenario in SCENARIOS),
+        "recyclic/expired_backups",
+        "recyclic/retention_review",
+        "recyclic/backup_metrics",
     }
     assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
         *((f"recyclic/{tier}_backup", name) for tier in TIERS for name in CHECKS),
         *((f"recyclic/drill_{scenario}", "passed") for scenario in SCENARIOS),
+        *(("recyclic/backup_metrics", name) for name in ("disk_space", "availability", "anomalies")),
+        ("recyclic/expired_backups", "promises"),
     }
     repository = definitions.get_repository_def()
     jobs = {"daily_backup_job", "weekly_backup_job", "monthly_backup_job", "health_job"}
+    jobs |= {"metric_verification_job", "retention_job", "retention_review_job"}
     jobs |= {f"drill_{scenario}_job" for scenario in SCENARIOS}
     assert set(repository.job_names) - {"__ASSET_JOB"} == jobs
     assert {each.name for each in repository.schedule_defs} == {
         f"{job.removesuffix('_job')}_schedule" for job in jobs
     }
-    assert {each.name for each in repository.sensor_defs} == {"missed_backups", "catalog_sync", "alerts"}
+    assert {each.name for each in repository.sensor_defs} == {
+        "missed_backups",
+        "catalog_sync",
+        "alerts",
+        "disk_space",
+    }
     assert all((each.minimum_interval_seconds or 0) >= 60 for each in repository.sensor_defs)
 
 
@@ -141,7 +152,8 @@ def test_the_health_job_asks_every_tier_what_only_time_changes(offline: Settings
     """Reading a whole backup again every hour would be a load; a tier left out one that grows old unseen."""
     job = loaded(offline).resolve_job_def("health_job")
     assert {(key.asset_key.path[-1], key.name) for key in job.asset_layer.asset_graph.asset_check_keys} == {
-        (f"{tier}_backup", name) for tier in TIERS for name in ("age", "proven")
+        *((f"{tier}_backup", name) for tier in TIERS for name in ("age", "proven")),
+        *(("backup_metrics", name) for name in ("disk_space", "availability", "anomalies")),
     }
     assert job.partitions_def is None
     schedule = loaded(offline).resolve_schedule_def("health_schedule")

@@ -1,0 +1,235 @@
+"""Metrics: how healthy the backups are, every hour, and the page about it. A disk nearly full starts retention."""
+
+# Without the future import of annotations: Dagster compares the context's annotation with its classes.
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.defs.backups import OWNERS, asset_key
+from recyclic_backups.defs.presentation import ANSWERED_AT
+from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_errors, sensor_status
+from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
+from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.metrics import Metrics
+from recyclic_backups.health.wording import Locale
+from recyclic_backups.quantities import human_bytes
+from recyclic_backups.report.page import page
+from recyclic_backups.report.survey import Survey, survey
+from recyclic_backups.report.words import say
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Tier
+
+GROUP = "health"
+
+CHECKS = {
+    "disk_space": "Is there more free space than ALERT_DISK_SPACE_WARNING and ALERT_DISK_SPACE_CRITICAL ask for?",
+    "availability": "Was a young enough verified backup there 99.9 % of the last 30 days?",
+    "anomalies": "Is the newest backup like those before it, and is everything asked that used to be asked?",
+}
+"""What is asked of all backups together. Of a single one the checks of its tier ask."""
+
+_NAMES = {"disk_space": {"space"}, "availability": {"availability"}}
+_SEVERITIES = {
+    Level.NOTE: dg.AssetCheckSeverity.WARN,
+    Level.WARNING: dg.AssetCheckSeverity.WARN,
+    Level.CRITICAL: dg.AssetCheckSeverity.ERROR,
+}
+
+_DESCRIPTION = """How healthy the backups are: age of the newest verified one, space, availability, drills, anomalies.
+
+**What is red or orange?** The checks of this asset and those of the tiers. What needs somebody is listed in the
+metadata, worst first.
+
+**Where is the page?** Each materialization writes `report.html` beside the backups; its place is in the metadata."""
+
+SPACE_INTERVAL_SECONDS = 300
+ASK_AGAIN = timedelta(days=1)
+"""How long after it started retention the sensor starts it again when that did not help."""
+
+
+def metrics_key(settings: Settings) -> dg.AssetKey:
+    """``<database>/backup_metrics``."""
+    return dg.AssetKey([asset_name_of(settings.database), "backup_metrics"])
+
+
+def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset: its newest materialization is the state of health."""
+    key = metrics_key(settings)
+
+    @dg.asset(
+        key=key,
+        description=_DESCRIPTION,
+        deps=[dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=dg.LastPartitionMapping())],
+        group_name=GROUP,
+        owners=OWNERS,
+        tags={"environment": settings.environment},
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, description=question) for name, question in CHECKS.items()
+        ],
+    )
+    def backup_metrics(
+        context: dg.AssetExecutionContext,
+        environment: dg.ResourceParam[Environment],
+        # With a check beside it, Dagster (1.13) knows the bare class only.
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        with dagster_errors(context, environment):
+            now_settings = environment.settings_of(settings.database)
+            repository = now_settings.open_repository(create=False)
+            found = survey(repository, now_settings.survey_terms(), clock=environment.now)
+        for issue in found.metrics.counted_issues:
+            context.log.warning(f"{issue.level.value}: {issue.sentence.text(now_settings.locale)}")
+        return dg.MaterializeResult(
+            metadata={
+                **metadata_of(found.metrics),
+                "health": health_note(found),
+                **_publish(context, repository, found),
+            },
+            check_results=list(_answers(found.metrics)),
+        )
+
+    return backup_metrics
+
+
+def metadata_of(metrics: Metrics) -> dict[str, Any]:
+    """The figures, with their unit in the key, so that the plots read well. What there is none of is left out."""
+    newest, available = metrics.newest, metrics.availability
+    figures: dict[str, float | int | None] = {
+        "backups": len(metrics.catalog),
+        "age_h": None if metrics.age_seconds is None else round(metrics.age_seconds / 3600, 2),
+        "stored_mb": round(metrics.total_size_bytes / 1e6, 3),
+        "free_mb": None if metrics.free_bytes is None else round(metrics.free_bytes / 1e6, 1),
+        "newest_mb": None if newest is None else round(newest.manifest.stored_bytes / 1e6, 3),
+        "compression_pct": None if newest is None else newest.manifest.compression_percent,
+        "duration_s": None if newest is None else round(newest.manifest.duration_seconds, 2),
+        "availability_pct": None if available is None else round(100 * available.share, 3),
+        "to_expire": metrics.expiring,
+        "issues": len(metrics.counted_issues),
+        "anomalies": len(metrics.anomalies),
+        **{f"drill_{name}_restore_s": each.restore_seconds for name, each in sorted(metrics.drills.items())},
+    }
+    return {
+        "health_status": metrics.status.value,
+        **{name: value for name, value in figures.items() if value is not None},
+        "metrics": dg.MetadataValue.json(metrics.to_json()),
+    }
+
+
+def health_note(found: Survey) -> dg.MarkdownMetadataValue:
+    """What is wrong, the worst first; on a disk that is nearly full, what could be freed."""
+    metrics, locale = found.metrics, found.terms.locale
+    lines = [f"**{say(metrics.status.value, locale)}**", ""]
+    lines += [
+        f"- {say(issue.level.value, locale)}: {_plain(issue.sentence.text(locale))}"
+        for issue in metrics.issues
+    ]
+    if found.space_is_critical:
+        lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def space_lines(found: Survey, locale: Locale) -> list[str]:
+    """What could be freed besides, as lines of a list."""
+    savings = found.savings()
+    return [f"- {_plain(each.text(locale))}" for each in savings] or [f"- {say('no saving', locale)}"]
+
+
+def _publish(
+    context: dg.AssetExecutionContext, repository: Repository, found: Survey
+) -> dict[str, dg.MetadataValue[Any]]:
+    """Put the page beside the backups. A disk too full for it must not hide the figures that say so."""
+    name = repository.layout.report
+    try:
+        repository.store.replace(name, page([found]).encode())
+    except StorageError as error:
+        context.log.warning(f"the page could not be written: {error.message}")
+        return {"report": dg.MetadataValue.text(f"not written: {error.message}")}
+    url = f"{repository.store.url.rstrip('/')}/{name}"
+    return {"report": dg.MetadataValue.path(url.removeprefix("file://"))}
+
+
+def _answers(metrics: Metrics) -> Iterator[dg.AssetCheckResult]:
+    for name in CHECKS:
+        wrong = [issue for issue in metrics.issues if _concerns(name, issue)]
+        worst = wrong[0].level if wrong else Level.WARNING  # the worst is the first
+        figures: dict[str, Any] = {"found": len(wrong)}
+        if name == "disk_space" and metrics.free_bytes is not None:
+            figures["free_mb"] = round(metrics.free_bytes / 1e6, 1)
+        if name == "availability" and metrics.availability is not None:
+            figures["availability_pct"] = round(100 * metrics.availability.share, 3)
+        yield dg.AssetCheckResult(
+            check_name=name,
+            passed=not wrong,
+            severity=_SEVERITIES[worst],
+            description="; ".join(issue.sentence.text() for issue in wrong) or "nothing is wrong",
+            metadata={**figures, ANSWERED_AT: to_text(metrics.measured_at)},
+        )
+
+
+def _concerns(check: str, issue: Issue) -> bool:
+    return issue.anomaly if check == "anomalies" else issue.name in _NAMES[check]
+
+
+def _plain(text: str) -> str:
+    """Names may hold what Markdown takes for markup."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def disk_space_sensor(
+    settings: Settings, environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
+) -> dg.SensorDefinition:
+    """``disk_space``: starts retention before its time when free space is critical; on by itself in production."""
+
+    @dg.sensor(
+        name="disk_space",
+        job=job,
+        minimum_interval_seconds=SPACE_INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description="Starts retention_job when free space is below ALERT_DISK_SPACE_CRITICAL, and again each day "
+        "that it stays so. What the policy protects is not touched for any lack of space.",
+    )
+    def disk_space(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with sensor_errors():
+            now_settings = environment.settings_of(settings.database)
+            try:
+                free_bytes = now_settings.open_store(create=False).free_bytes()
+            except ObjectMissing:
+                return dg.SensorResult(skip_reason=dg.SkipReason("There is no storage yet."), cursor="{}")
+        limit = now_settings.alerts.disk_critical_bytes
+        if free_bytes is None:
+            return dg.SensorResult(
+                skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"
+            )
+        fact = f"{human_bytes(free_bytes)} free, critical below {human_bytes(limit)}"
+        if free_bytes >= limit:
+            return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
+        now = environment.now()
+        asked_at = _asked_at(context.cursor)
+        if asked_at is not None and now - asked_at < ASK_AGAIN:
+            reason = f"{fact}. Retention was started at {asked_at:%Y-%m-%d %H:%M} UTC; see expired_backups."
+            return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
+        context.log.warning(f"{fact}: starting retention")
+        return dg.SensorResult(
+            # A tick that is repeated within the hour asks for the same run.
+            run_requests=[dg.RunRequest(run_key=f"disk_space {now:%Y-%m-%dT%H}")],
+            cursor=json.dumps({"asked_at": to_text(now)}),
+        )
+
+    return disk_space
+
+
+def _asked_at(cursor: str | None) -> datetime | None:
+    """When retention was last started; None when it was not, or the cursor is not ours."""
+    try:
+        document = json.loads(cursor or "")
+        return from_text(document["asked_at"])
+    except (ValueError, TypeError, KeyError, DamagedData):
+        return None

@@ -1,0 +1,247 @@
+"""Retention in Dagster: expiry after the backup of the night, and the monthly review of what is kept and why."""
+
+# Without the future import of annotations: Dagster compares the context's annotation with its classes.
+
+from typing import Any
+
+import dagster as dg
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.defs.backups import OWNERS, asset_key, pool_of
+from recyclic_backups.defs.metrics import space_lines
+from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_status
+from recyclic_backups.quantities import human_bytes
+from recyclic_backups.report.survey import Survey, judge
+from recyclic_backups.report.words import say
+from recyclic_backups.retention.expire import ExpiryReport, expire_alone
+from recyclic_backups.retention.review import review
+from recyclic_backups.settings import Settings
+from recyclic_backups.tiers import Tier
+
+GROUP = "retention"
+PROMISES = "promises"
+"""The check that is red when retention could not keep a promise, orange when somebody should know something."""
+
+AFTER_THE_BACKUP_MINUTES = 60
+_SHOWN = 200
+_REVIEW_SECONDS = 600
+
+_DESCRIPTION = """What expired, with every reason. Each deletion was announced, done, and proven by listing the storage.
+
+**What never leaves?** The newest good backups, what is held, and the newest proven one up to `RETENTION_MAX_DAYS`;
+nothing at all while backups fail. `recyclic-backups expire` shows the plan without touching anything.
+
+**When does it run?** After the backup of the night, and before its time when the disk is nearly full."""
+
+
+def expired_key(settings: Settings) -> dg.AssetKey:
+    """``<database>/expired_backups``."""
+    return dg.AssetKey([asset_name_of(settings.database), "expired_backups"])
+
+
+def review_key(settings: Settings) -> dg.AssetKey:
+    """``<database>/retention_review``."""
+    return dg.AssetKey([asset_name_of(settings.database), "retention_review"])
+
+
+def expired_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset: its newest materialization is the newest run of retention."""
+    key = expired_key(settings)
+
+    @dg.asset(
+        key=key,
+        description=_DESCRIPTION,
+        deps=[
+            dg.AssetDep(asset_key(settings, tier), partition_mapping=dg.LastPartitionMapping())
+            for tier in (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
+        ],
+        group_name=GROUP,
+        owners=OWNERS,
+        tags={"environment": settings.environment},
+        pool=pool_of(settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                PROMISES,
+                asset=key,
+                description="Is the newest good backup young enough, and does nothing leave that somebody may miss?",
+            )
+        ],
+    )
+    def expired_backups(
+        context: dg.AssetExecutionContext,
+        environment: dg.ResourceParam[Environment],
+        # With a check beside it, Dagster (1.13) knows the bare class only.
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        with dagster_errors(context, environment):
+            now_settings = environment.settings_of(settings.database)
+            repository = now_settings.open_repository(create=False)
+            report = expire_alone(
+                now_settings.server.answering_within(now_settings.timeout_seconds),
+                repository,
+                now_settings.retention,
+                now_settings.calendar,
+                clock=environment.now,
+                lock_wait_seconds=now_settings.lock_wait_seconds,
+                progress=LoggedProgress(context.log),
+            )
+            free_bytes = repository.store.free_bytes()
+            left: Catalog = load_catalog(repository)
+            found = judge(left, free_bytes, now_settings.survey_terms(), environment.now())
+        if found.space_is_critical:
+            for line in space_lines(found, now_settings.locale):
+                context.log.warning(f"free space is still critical; {line.removeprefix('- ')}")
+        return dg.MaterializeResult(
+            metadata=metadata_of(report, found), check_results=[_promises(report, found)]
+        )
+
+    return expired_backups
+
+
+def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
+    """What left and what is left; on a disk that is still nearly full, what else could be freed."""
+    locale = found.terms.locale
+    free_bytes = found.metrics.free_bytes
+    lines = [
+        f"{len(report.removed)} expired and seen to be gone, {human_bytes(report.freed_bytes)} freed; "
+        f"{len(found.catalog)} kept, {human_bytes(found.metrics.total_size_bytes)}.",
+        "",
+        *(f"- incident: {incident.text(locale)}" for incident in report.plan.incidents),
+        *(f"- warning: {warning.text(locale)}" for warning in report.plan.warnings),
+        *(f"- spared, since somebody holds it: {backup_id}" for backup_id in report.spared),
+    ]
+    if found.space_is_critical:
+        lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]
+    return {
+        "expired": len(report.removed),
+        "freed_mb": round(report.freed_bytes / 1e6, 3),
+        "kept": len(found.catalog),
+        "kept_mb": round(found.metrics.total_size_bytes / 1e6, 3),
+        "swept": len(report.swept),
+        **({} if free_bytes is None else {"free_mb": round(free_bytes / 1e6, 1)}),
+        "summary": dg.MetadataValue.md("\n".join(lines)),
+        "what_left": dg.MetadataValue.table(
+            records=[
+                dg.TableRecord(
+                    {
+                        "backup": removal.backup_id,
+                        "freed_mb": round(removal.freed_bytes / 1e6, 3),
+                        "why": "; ".join(reason.text(locale) for reason in removal.reasons),
+                    }
+                )
+                for removal in report.removed[:_SHOWN]
+            ],
+            schema=dg.TableSchema(
+                columns=[
+                    dg.TableColumn("backup", "string"),
+                    dg.TableColumn("freed_mb", "float"),
+                    dg.TableColumn("why", "string"),
+                ]
+            ),
+        ),
+    }
+
+
+def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
+    """Judged by what is left: a backup that has just gone needs no warning any more."""
+    incidents, warnings = found.plan.incidents, found.plan.warnings
+    return dg.AssetCheckResult(
+        check_name=PROMISES,
+        passed=not incidents and not warnings,
+        severity=dg.AssetCheckSeverity.ERROR if incidents else dg.AssetCheckSeverity.WARN,
+        description="; ".join(each.text() for each in (*incidents, *warnings)) or "every promise is kept",
+        metadata={"expired": len(report.removed)},
+    )
+
+
+def review_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset: its newest materialization is the newest review, to be read by a person."""
+
+    @dg.asset(
+        key=review_key(settings),
+        description="What is kept and why, what left last month, what leaves in the next, and what the GDPR says.",
+        deps=[dg.AssetDep(expired_key(settings))],
+        group_name=GROUP,
+        owners=OWNERS,
+        tags={"environment": settings.environment},
+    )
+    def retention_review(
+        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
+    ) -> dg.MaterializeResult[None]:
+        with dagster_errors(context, environment):
+            now_settings = environment.settings_of(settings.database)
+            catalog = load_catalog(now_settings.open_repository(create=False))
+            text = review(
+                catalog,
+                now_settings.retention,
+                now_settings.calendar,
+                environment.now(),
+                database=now_settings.database,
+                locale=now_settings.locale,
+            )
+        stored_bytes = sum(each.manifest.stored_bytes for each in catalog)
+        return dg.MaterializeResult(
+            metadata={
+                "review": dg.MetadataValue.md(text),
+                "backups": len(catalog),
+                "stored_mb": round(stored_bytes / 1e6, 3),
+            }
+        )
+
+    return retention_review
+
+
+def retention_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
+    """``retention_job``."""
+    return dg.define_asset_job(
+        "retention_job",
+        selection=dg.AssetSelection.assets(expired_key(settings)),
+        description=f"Let go what retention does not keep of {settings.database}, and prove that it is gone.",
+        tags={"dagster/max_runtime": str(max_runtime_seconds(settings)), "dagster/priority": "-1"},
+    )
+
+
+def retention_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """``retention_schedule``: after the backup of the night, and after it was promoted."""
+
+    @dg.schedule(
+        job=job,
+        name="retention_schedule",
+        cron_schedule=cron_after(settings.calendar, AFTER_THE_BACKUP_MINUTES),
+        execution_timezone=settings.calendar.timezone.key,
+        default_status=schedule_status(settings),
+        description=f"Every day, {AFTER_THE_BACKUP_MINUTES} minutes after the backup.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return schedule
+
+
+def review_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
+    """``retention_review_job``."""
+    return dg.define_asset_job(
+        "retention_review_job",
+        selection=dg.AssetSelection.assets(review_key(settings)),
+        description=f"Write the monthly review of what is kept of {settings.database}, and why.",
+        tags={"dagster/max_runtime": str(_REVIEW_SECONDS), "dagster/priority": "-2"},
+    )
+
+
+def review_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """``retention_review_schedule``: on the 2nd, when the month's backup is there."""
+
+    @dg.schedule(
+        job=job,
+        name="retention_review_schedule",
+        cron_schedule="0 8 2 * *",
+        execution_timezone=settings.calendar.timezone.key,
+        default_status=schedule_status(settings),
+        description="On the second of every month at 08:00.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return schedule
