@@ -13,7 +13,7 @@ import pytest
 
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.docs.pages import Block, blocks, read
+from recyclic_backups_tests.docs.pages import PROJECT, Block, blocks, read, rows
 from recyclic_backups_tests.docs.reader import Reader, databases_of_the_reader, keeps_promise, shape
 
 ENGLISH = read("docs/runbooks/database-recovery.md")
@@ -44,6 +44,29 @@ def test_every_block_is_run() -> None:
     """Loss prevented: a command that worked when the page was written."""
     for each in blocks(ENGLISH):
         assert re.fullmatch(r"test=\w+( ends=\d+)?|prints|file=\.env", each.mark), each.mark
+
+
+SAID_BY_OTHERS = (
+    "command not found",
+    "connection failed",
+    "is being accessed by other users",
+    "cryptography",
+)
+"""What a shell, PostgreSQL and Python say."""
+
+
+@pytest.mark.parametrize("page", [ENGLISH, FRENCH], ids=["en", "fr"])
+def test_what_the_page_quotes_is_what_the_program_says(page: str) -> None:
+    """Loss prevented: a message on the screen that the page knows by other words."""
+    cells = [cell for header in ("It says", "Le message") for cell, _ in rows(page, header)]
+    prose = re.findall(r"^(?:It says|Le message)(?: that| dit que)? `[^`]+`", page, re.MULTILINE)
+    quoted = [piece for text in (*cells, *prose) for piece in re.findall(r"`([^`]+)`", text)]
+    assert len(quoted) >= 10
+    house = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "recyclic_backups").rglob("*.py"))
+    for message in quoted:
+        for piece in message.replace(": …", "").split("…"):
+            words = piece.strip().removesuffix(":")
+            assert words in SAID_BY_OTHERS or words in house, f"nothing says {message!r}"
 
 
 @dataclass
