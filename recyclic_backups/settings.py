@@ -11,7 +11,7 @@ import pwd
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -47,7 +47,7 @@ from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
-from recyclic_backups.tiers import Calendar
+from recyclic_backups.tiers import Calendar, Tier
 
 if TYPE_CHECKING:
     from recyclic_backups.report.survey import SurveyTerms
@@ -222,6 +222,11 @@ class Settings:
             locale=self.locale,
             environment=self.environment,
         )
+
+    def heartbeat_for(self, tier: Tier, partition: str, now: datetime) -> str:
+        """Whom to tell of that backup: of the running day's only, for others say nothing about tonight. Or empty."""
+        tonight = tier is Tier.DAILY and self.calendar.contains(tier, partition, now)
+        return self.heartbeat_url if tonight else ""
 
     def drill_plan(self) -> DrillPlan:
         """How drills are done. The full one gets the storage and the key, and nothing else of all this."""

@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.catalog.manifest import Source
     from recyclic_backups.dump.partition import back_up
     from recyclic_backups.dump.take import Slot
+    from recyclic_backups.notify.heartbeat import heartbeat
     from recyclic_backups.postgres.process import be_polite
     from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
     be_polite()
-    with render.progress() as progress:
+    url = settings.heartbeat_for(tier, partition, render.now())
+    with heartbeat(url, render.say), render.progress() as progress:
         done = back_up(
             settings.server,
             settings.open_repository(),

@@ -11,10 +11,11 @@ from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, tries_again
 from recyclic_backups.defs.runs import door_of
 from recyclic_backups.dump.partition import back_up
 from recyclic_backups.dump.take import Slot
+from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
@@ -82,15 +83,20 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             be_polite()
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
-            done = back_up(
-                now_settings.server,
-                now_settings.open_repository(),
-                Slot(tier, context.partition_key, source_of(context.run)),
-                now_settings.backup_plan(),
-                clock=environment.now,
-                progress=LoggedProgress(context.log),
-                reuse_since=backfill_began_at(context.instance, context.run),
-            )
+            with heartbeat(
+                now_settings.heartbeat_for(tier, context.partition_key, environment.now()),
+                context.log.warning,
+                tries_again=lambda error: tries_again(context, error),
+            ):
+                done = back_up(
+                    now_settings.server,
+                    now_settings.open_repository(),
+                    Slot(tier, context.partition_key, source_of(context.run)),
+                    now_settings.backup_plan(),
+                    clock=environment.now,
+                    progress=LoggedProgress(context.log),
+                    reuse_since=backfill_began_at(context.instance, context.run),
+                )
             tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(
             metadata=metadata_of(done, now_settings), data_version=dg.DataVersion(done.backup.backup_id)

@@ -56,6 +56,14 @@ def sentence(error: BackupError) -> str:
     return f"{error.message}\nHint: {error.hint}" if error.hint else error.message
 
 
+def tries_again(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, error: BaseException
+) -> bool:
+    """Whether a run that meets this error tries again by itself."""
+    retries = context.op_execution_context.retry_number
+    return isinstance(error, BackupError) and error.retryable and retries < MAXIMUM_RETRIES
+
+
 @contextmanager
 def dagster_errors(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, environment: Environment
@@ -67,9 +75,8 @@ def dagster_errors(
     try:
         yield
     except BackupError as error:
-        retries = context.op_execution_context.retry_number
-        if error.retryable and retries < MAXIMUM_RETRIES:
-            seconds = environment.retry_seconds(retries)
+        if tries_again(context, error):
+            seconds = environment.retry_seconds(context.op_execution_context.retry_number)
             context.log.warning(f"{sentence(error)}\nTrying again in {seconds:.0f} s.")
             raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=seconds) from None
         raise dg.Failure(description=sentence(error), allow_retries=False) from None

@@ -73,6 +73,12 @@ def _send_mail(channel: Email, message: Message) -> str | None:
         return f"{where} does not offer STARTTLS, or not the login that is configured"
     except smtplib.SMTPResponseException as error:
         return f"{where} answered {error.smtp_code}"
+    except smtplib.SMTPServerDisconnected as error:
+        # smtplib wraps what the system said while it waited for an answer.
+        cause = error.__context__
+        return f"{where} ended the conversation" + (
+            f": {_os_reason(cause)}" if isinstance(cause, OSError) else ""
+        )
     except smtplib.SMTPException as error:
         return f"{where} ended the conversation ({type(error).__name__})"
     except ssl.SSLCertVerificationError as error:
@@ -142,7 +148,7 @@ def _telegram_description(error: HTTPError) -> str:
 
 def _send_by_service(channel: Service, message: Message) -> str | None:
     with _overheard() as said:
-        # A second, and only where such a channel is configured. Imported here, or its loggers would be set up before.
+        # Half a second, and only where such a channel is configured.
         from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType  # noqa: PLC0415
 
         service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))

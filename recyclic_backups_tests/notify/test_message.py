@@ -1,0 +1,160 @@
+"""Messages: what a person woken at night has to read first, in both languages, and never a secret."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from datetime import timedelta
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from recyclic_backups.cli.main import parser
+from recyclic_backups.notify import wording
+from recyclic_backups.notify.incidents import Change, News, Observation, Severity, State, advance
+from recyclic_backups.notify.message import SECRET, Frame, compose, redact, trial_message
+from recyclic_backups.notify.outbox import Letter, Recovery, write
+from recyclic_backups.notify.wording import WORDS, Kind, Locale
+from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
+
+FRAME = Frame(
+    "recyclic",
+    "production",
+    "en",
+    ZoneInfo("Europe/Paris"),
+    "https://dagster.example.org/",
+    ("hunter2hunter2",),
+)
+RECOVERY = Recovery("20261121T010003Z-K3X7QA", NOW - timedelta(days=1), "20261115T010003Z-AAAAAA",
+                    NOW - timedelta(days=7), NOW - timedelta(days=6))  # fmt: skip
+ALL = [("telegram", Severity.WARNING)]
+
+
+def letter(*found: Kind, change: Change = Change.OPENED, severity: Severity = Severity.CRITICAL) -> Letter:
+    """A letter about problems of those kinds."""
+    problems = tuple(problem(f"{number}", severity, kind) for number, kind in enumerate(found))
+    state, _ = advance(State(), Observation(problems), NOW)
+    return write(News(change, tuple(state.incidents.values())), RECOVERY, ALL, NOW)
+
+
+def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
+    """Loss prevented: an hour in the night spent on finding out what the message is about."""
+    message = compose(letter(Kind.BACKUP_FAILED), Severity.WARNING, FRAME)
+    assert message.subject == "[recyclic] CRITICAL: The daily backup of 2026-11-22 failed: the disk is full"
+    assert message.body == (
+        "CRITICAL: The daily backup of 2026-11-22 failed: the disk is full\n"
+        "since: 2026-11-22 02:00 (Europe/Paris)\n"
+        "see: https://dagster.example.org/runs/1234\n"
+        "means: No new recovery point was made: what was written since the newest one would be lost with the "
+        "server.\n"
+        "do next: recyclic-backups validate\n"
+        "\n"
+        "Newest proven recovery point: 2026-11-15 02:00 (Europe/Paris), 20261115T010003Z-AAAAAA, restored and "
+        "found equal 2026-11-16 02:00 (Europe/Paris)\n"
+        "Newest verified backup: 2026-11-21 02:00 (Europe/Paris), 20261121T010003Z-K3X7QA\n"
+    )
+
+
+def test_the_same_in_french() -> None:
+    """Loss prevented: a message that whoever is on duty does not understand."""
+    frame = replace(FRAME, locale="fr", environment="staging")
+    message = compose(letter(Kind.BACKUP_FAILED), Severity.WARNING, frame)
+    assert message.subject.startswith(
+        "[recyclic staging] CRITIQUE: La sauvegarde quotidienne du 2026-11-22 a échoué : the disk is full"
+    )
+    assert "à faire: recyclic-backups validate" in message.body
+    assert "Dernier point de reprise prouvé: 2026-11-15 02:00" in message.body
+
+
+@pytest.mark.parametrize("change", Change)
+@pytest.mark.parametrize("locale", get_args(Locale))
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_can_be_said_of_every_change(kind: Kind, locale: Locale, change: Change) -> None:
+    """Loss prevented: the message that is never sent because its sentence has a hole."""
+    message = compose(letter(kind, change=change), Severity.CRITICAL, replace(FRAME, locale=locale))
+    assert "{" not in message.subject + message.body
+    assert "  " not in message.subject
+    assert message.subject.isprintable()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_both_languages_say_the_same(kind: Kind) -> None:
+    """Loss prevented: a fact that only one language tells."""
+    words = WORDS[kind]
+    for english, french in (words.what, words.means):
+        names = [set(re.findall(r"{(\w+)}", text)) for text in (english, french)]
+        assert names[0] == names[1] <= set(FACTS)
+        assert kind is Kind.OTHER or english != french
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_command_to_run_next_is_one(kind: Kind) -> None:
+    """Loss prevented: a command that ends with a usage message, at night."""
+    program, *arguments = shlex.split(wording.command(kind, FACTS))
+    assert program == "recyclic-backups"
+    parser().parse_args(arguments)
+
+
+def test_incidents_that_ask_for_the_same_are_one_paragraph() -> None:
+    """Loss prevented: the same advice twenty times, and the recovery points below the edge of the screen."""
+    many = letter(*([Kind.BACKUP_FAILED] * 30), Kind.STORAGE)
+    message = compose(many, Severity.WARNING, FRAME)
+    assert message.subject.startswith(
+        "[recyclic] CRITICAL: 31 problems: The daily backup of 2026-11-22 failed"
+    )
+    assert message.body.count("do next: ") == 1
+    assert "… and 11 more of the same" in message.body
+
+
+def test_a_channel_for_critical_ones_gets_no_warnings() -> None:
+    """Loss prevented: the one line that matters, between twenty that do not."""
+    problems = (
+        problem("a", Severity.WARNING, Kind.DRILL_STALE),
+        problem("b", Severity.CRITICAL, Kind.STORAGE),
+    )
+    _, (news,) = advance(State(), Observation(problems), NOW)
+    found = write(news, RECOVERY, ALL, NOW)
+    strict = compose(found, Severity.CRITICAL, FRAME)
+    assert "drill" not in strict.body
+    assert "problems" not in strict.subject
+    assert "2 problems" in compose(found, Severity.WARNING, FRAME).subject
+
+
+def test_resolved_says_so_and_asks_for_nothing() -> None:
+    """Loss prevented: somebody who gets up for a problem that is over."""
+    message = compose(letter(Kind.TOO_OLD, change=Change.RESOLVED), Severity.WARNING, FRAME)
+    assert message.subject.startswith("[recyclic] resolved: The newest verified backup")
+    assert "This is no longer so." in message.body
+    assert "do next" not in message.body
+
+
+def test_secrets_and_line_ends_do_not_get_through() -> None:
+    """Loss prevented: a password in a mailbox; a header of somebody's own making."""
+    facts = {**FACTS, "reason": "failed with hunter2hunter2\nBcc: everybody@example.org\u202e"}
+    bad = replace(problem(kind=Kind.RUN_FAILED), facts=facts)
+    _, (news,) = advance(State(), Observation((bad,)), NOW)
+    message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, FRAME)
+    for text in (message.subject, message.body):
+        assert "hunter2" not in text
+        assert SECRET in text
+        assert "\nBcc" not in text
+    assert message.subject.isprintable()
+    assert redact("abc", ("abc",)) == "abc"
+
+
+def test_what_is_unknown_is_not_called_none() -> None:
+    """Loss prevented: 'no recovery point' believed, while they are all there on a disk that is not mounted."""
+    found = replace(letter(Kind.STORAGE), recovery=Recovery(known=False))
+    assert "Newest proven recovery point: unknown" in compose(found, Severity.WARNING, FRAME).body
+    none = replace(letter(Kind.STORAGE), recovery=Recovery())
+    assert "Newest proven recovery point: none" in compose(none, Severity.WARNING, FRAME).body
+
+
+def test_a_trial_says_that_it_is_one() -> None:
+    """Loss prevented: an operation begun because of a test."""
+    message = trial_message(Severity.CRITICAL, FRAME, NOW)
+    assert message.subject == "[recyclic] test"
+    assert "This is a test" in message.body
+    assert "“critical”" in message.body

@@ -1,0 +1,192 @@
+"""Sending: to a real mail server, over HTTP to a fake Bot API, through apprise; and what is said when it fails."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.notify import send as sending
+from recyclic_backups.notify.channels import Channel, Email, MailServer, Service, Telegram
+from recyclic_backups.notify.incidents import Severity
+from recyclic_backups.notify.message import Message
+from recyclic_backups.notify.send import send
+from recyclic_backups_tests.notify.problems import NOW
+from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web, mail_server
+
+TOKEN = "424242:a-token-that-must-never-show"
+SERVICE_PASSWORD = "a-service-password-that-must-never-show"
+
+MESSAGE = Message(
+    "[recyclic] CRITICAL: Größe und Čas",
+    "Ein Satz.\n\nNoch einer: ✓\n",
+    Severity.CRITICAL,
+    "20261122-opened",
+    NOW,
+)
+
+
+def email(mailbox: Mailbox, password: str = MAIL_PASSWORD, recipient: str = "ops@example.org") -> Email:
+    """A channel to the mailbox."""
+    return Email(recipient, USER, MailServer("127.0.0.1", mailbox.port, USER, password))
+
+
+def test_a_mail_arrives_encrypted_and_logged_in(mailbox: Mailbox) -> None:
+    """Loss prevented: a configuration that looks right and sends nothing."""
+    assert send(email(mailbox), MESSAGE) is None
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == MESSAGE.subject
+    assert mail.get_content().replace("\r\n", "\n") == MESSAGE.body
+    assert (mail["To"], mail["From"]) == ("ops@example.org", USER)
+    assert mail["Message-ID"] == "<20261122-opened@example.org>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mailbox.logins == [(USER, MAIL_PASSWORD)]
+
+
+def test_a_login_that_is_refused_says_so_without_the_password(mailbox: Mailbox) -> None:
+    """Loss prevented: the password that was tried, in a log."""
+    said = send(email(mailbox, "a-wrong-password"), MESSAGE)
+    assert said == f"127.0.0.1:{mailbox.port} refused the login of {USER} (535)"
+    assert mailbox.mails == []
+
+
+def test_one_recipient_that_is_refused_is_named(mailbox: Mailbox) -> None:
+    """Loss prevented: a colleague who left, and nobody who is told."""
+    mailbox.refused.add("gone@example.org")
+    said = send(email(mailbox, recipient="gone@example.org"), MESSAGE)
+    assert said == f"127.0.0.1:{mailbox.port} does not take mail for gone@example.org (550)"
+
+
+def test_a_server_with_a_wrong_certificate_gets_neither_mail_nor_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a password given to whoever stands in between."""
+    with mail_server(tmp_path, certificate_of="mail.example.org") as other:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        said = send(email(other), MESSAGE)
+    assert said is not None
+    assert "certificate" in said
+    assert (other.mails, other.logins) == ([], [])
+
+
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a traceback instead of a reason, and a look that ends before the other channels."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        said = send(Email("ops@example.org", USER, MailServer("127.0.0.1", port)), MESSAGE)
+        assert said == f"127.0.0.1:{port} cannot be reached: Connection refused"
+        # One that takes the connection and says nothing.
+        closed.listen()
+        monkeypatch.setattr(sending, "TIMEOUT_SECONDS", 0.1)
+        said = send(Email("ops@example.org", USER, MailServer("127.0.0.1", port)), MESSAGE)
+        assert said is not None
+        assert "no answer within" in said
+
+
+def test_no_starttls_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: messages that cross the network for everybody to read because a server was set up anew."""
+    from aiosmtpd.controller import Controller
+
+    plain = Mailbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(plain, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        said = send(Email("ops@example.org", USER, MailServer("127.0.0.1", port)), MESSAGE)
+    finally:
+        controller.stop()
+    assert said is not None
+    assert "does not offer STARTTLS" in said
+    assert plain.mails == []
+
+
+def test_telegram_gets_subject_and_body(bot: Web) -> None:
+    """Loss prevented: a bot that says 'CRITICAL' and not what."""
+    assert send(Telegram(TOKEN, "99"), MESSAGE) is None
+    assert bot.asked == [("POST", f"/bot{TOKEN}/sendMessage")]
+    document = json.loads(bot.bodies[0])
+    assert document["chat_id"] == "99"
+    assert document["text"] == f"{MESSAGE.subject}\n\n{MESSAGE.body}"
+
+
+def test_a_message_too_long_for_telegram_keeps_its_end(bot: Web) -> None:
+    """Loss prevented: a storm that Telegram refuses; a long list without the recovery point."""
+    long = Message(
+        "s", "line\n" * 3000 + "\nNewest proven recovery point: none\n", Severity.CRITICAL, "x", NOW
+    )
+    assert send(Telegram(TOKEN, "99"), long) is None
+    (text,) = bot.texts
+    assert len(text) <= 4096
+    assert text.endswith("…\n\nNewest proven recovery point: none")
+
+
+def test_telegram_says_why_not(bot: Web) -> None:
+    """Loss prevented: 'it failed', and the token in the text of the exception."""
+    bot.status = 403
+    assert send(Telegram(TOKEN, "99"), MESSAGE) == "Telegram answered 403: not today"
+
+
+def test_anything_else_goes_through_apprise(web: Web) -> None:
+    """Loss prevented: a service that the documentation promises."""
+    address = web.url.removeprefix("http://")
+    assert send(Service(f"json://user:{SERVICE_PASSWORD}@{address}/path", 1), MESSAGE) is None
+    document = json.loads(web.bodies[0])
+    assert document["title"] == MESSAGE.subject
+    assert document["message"].strip() == MESSAGE.body.strip()
+    web.status = 403
+    said = send(Service(f"json://user:{SERVICE_PASSWORD}@{address}/path", 3), MESSAGE)
+    assert said == "json 3 did not take the message (403)"
+
+
+def test_a_url_that_apprise_does_not_know_is_named_by_its_number() -> None:
+    """Loss prevented: a token in the message about a typing error in front of it."""
+    said = send(Service(f"slak://{SERVICE_PASSWORD}", 2), MESSAGE)
+    assert said == "apprise does not understand the URL number 2 of NOTIFICATION_URLS"
+
+
+@pytest.fixture
+def every_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """All that any library logs, at its most talkative."""
+    caplog.set_level(logging.NOTSET)
+    for name in ("apprise", "urllib3", "requests", "smtplib", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    yield caplog
+    for name in ("apprise", "urllib3", "requests", "smtplib", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_no_secret_in_any_log_or_reason(
+    status: int,
+    bot: Web,
+    mailbox: Mailbox,
+    every_log: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Loss prevented: a token in the event log of Dagster, which everybody with the page can read."""
+    bot.status = status
+    address = bot.url.removeprefix("http://")
+    channels: list[Channel] = [
+        email(mailbox, MAIL_PASSWORD if status == 200 else "another-mail-password-that-must-never-show"),
+        Telegram(TOKEN, "99"),
+        Service(f"json://user:{SERVICE_PASSWORD}@{address}/", 1),
+        Service(f"tgram://{TOKEN}/99/%%", 2),
+        Service(f"nobody://{SERVICE_PASSWORD}:x@", 3),
+        Service(f"mailto://user:{SERVICE_PASSWORD}@[broken", 4),
+    ]
+    said = [send(channel, MESSAGE) or "" for channel in channels[:3]]
+    said += [send(channel, MESSAGE) or "" for channel in channels[4:]]
+    logs = "\n".join(record.getMessage() for record in every_log.records) + every_log.text
+    out, err = capfd.readouterr()
+    everything = "\n".join([*said, logs, out, err, repr(channels)])
+    for secret in (TOKEN, TOKEN.split(":")[1], SERVICE_PASSWORD, MAIL_PASSWORD, "another-mail-password"):
+        assert secret not in everything
+        assert base64.b64encode(secret.encode()).decode().rstrip("=") not in everything
