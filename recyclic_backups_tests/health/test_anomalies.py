@@ -1,0 +1,297 @@
+"""Anomalies: what an accident or an attacker does to a database is seen; what a database does by living is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from statistics import median
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
+from recyclic_backups.health.anomalies import NEWS_COUNT, anomalies, is_outlier
+from recyclic_backups.health.issues import Level
+from recyclic_backups_tests.health.nights import NOW, after, catalog, found_in, night, ordinary, same
+
+SALES = "public.sales"
+
+
+@pytest.mark.parametrize("nights", range(1, 40))
+def test_a_database_that_lives_is_no_anomaly(nights: int) -> None:
+    """Loss prevented: alarms that nobody reads any more because there is one every night."""
+    assert found_in(catalog([night(number, of=nights) for number in range(nights)])) == {}
+
+
+def test_an_emptied_table_is_seen_whatever_its_size() -> None:
+    """Loss prevented: good backups of the time before expire one by one while nobody knows."""
+    for name in ("public.sales", "public.units"):
+        found = found_in(
+            after(lambda tables, name=name: tables | {name: TableFingerprint(0, {"id": 0}, "0")})
+        )
+        issue = found[f"table_emptied {name}"]
+        assert issue.level is Level.CRITICAL
+        assert name in issue.sentence.text()
+        assert "2026-11-22" in issue.sentence.text("fr")
+
+
+def test_an_emptied_table_is_said_for_a_week_of_backups_and_then_accepted() -> None:
+    """Loss prevented: an alarm missed on a holiday; one that never ends and hides the next."""
+    for since in range(1, 14):
+        emptied = after(lambda tables: tables | {SALES: TableFingerprint(0, {"id": 0}, "0")}, since=since)
+        assert (f"table_emptied {SALES}" in found_in(emptied)) is (since <= NEWS_COUNT)
+
+
+def test_a_table_that_is_emptied_now_and_then_is_left_alone() -> None:
+    """Loss prevented: an alarm every second night for a queue that is worked off."""
+    assert ordinary(14)["public.queue"].rows == 0
+    assert not any("queue" in name for name in found_in(after(same)))
+
+
+def test_even_the_second_backup_of_all_tells_that_a_table_was_emptied() -> None:
+    """Loss prevented: an accident in the first week, for which there is no history yet."""
+    found = found_in(
+        catalog([night(0, of=2), night(1, of=2, tables=ordinary(1) | {SALES: TableFingerprint(0, {}, "0")})])
+    )
+    assert found[f"table_emptied {SALES}"].level is Level.WARNING
+
+
+def test_a_dropped_table_is_seen() -> None:
+    """Loss prevented: a migration that took more with it than was meant."""
+    found = found_in(after(lambda tables: {name: each for name, each in tables.items() if name != SALES}))
+    assert found[f"table_gone {SALES}"].level is Level.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("factor", "name", "level"),
+    [
+        (0.3, "table_shrank", Level.CRITICAL),
+        (0.8, "table_shrank", Level.WARNING),
+        (2.0, "table_grew", Level.WARNING),
+    ],
+)
+def test_rows_far_from_usual_are_seen_in_both_directions(factor: float, name: str, level: Level) -> None:
+    """Loss prevented: a DELETE without its WHERE; an import that ran a hundred times."""
+
+    def change(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        rows = round(tables[SALES].rows * factor)
+        return tables | {SALES: TableFingerprint(rows, {"id": rows}, "1")}
+
+    assert found_in(after(change))[f"{name} {SALES}"].level is level
+
+
+def test_a_table_that_changes_every_day_and_is_encrypted_in_place_is_seen_by_its_compression() -> None:
+    """Loss prevented: ransomware in the one big table, backed up every night until no older backup is left."""
+
+    def encrypted(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        return tables | {SALES: replace(tables[SALES], content="999999")}
+
+    # 60 % of the dump, in base64 a third longer, compressed to three quarters instead of a quarter.
+    plain = round(313_000_000 * (0.4 + 0.6 * 1.33))
+    stored = round(313_000_000 * (0.4 * 0.24 + 0.6 * 1.33 * 0.75))
+    found = found_in(after(encrypted, plain=plain, stored=stored))
+    assert found["compression_collapsed"].level is Level.CRITICAL
+    assert "encrypted" in found["compression_collapsed"].sentence.text()
+
+
+def test_a_small_encrypted_table_still_moves_the_compression() -> None:
+    """Loss prevented: members' addresses encrypted, two hundredths of the database."""
+    plain = 312_600_000
+    part = 0.03 * plain
+    found = found_in(
+        after(same, plain=round(plain + part / 3), stored=round(0.24 * (plain - part) + 0.75 * 4 / 3 * part))
+    )
+    assert found["compression_collapsed"].level is Level.WARNING
+
+
+def test_tables_that_never_change_and_change_together_are_seen_without_any_change_of_size() -> None:
+    """Loss prevented: encryption that keeps lengths, so that neither rows nor bytes tell."""
+
+    def rewritten(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        return {name: replace(each, content=f"{each.content}1") for name, each in tables.items()}
+
+    for since in range(1, NEWS_COUNT + 1):
+        found = found_in(after(rewritten, since=since))
+        assert found["tables_rewritten"].level is Level.CRITICAL
+        assert "public.weights" in found["tables_rewritten"].sentence.text()
+
+
+def test_one_quiet_table_that_is_edited_is_nobodys_alarm() -> None:
+    """Loss prevented: an alarm whenever somebody corrects a price."""
+
+    def edited(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        return tables | {"public.rates": replace(tables["public.rates"], content="4711")}
+
+    assert found_in(after(edited)) == {}
+
+
+@pytest.mark.parametrize(
+    ("phones", "name", "level"),
+    [(0, "values_vanished", Level.WARNING), (150, "values_appeared", Level.WARNING)],
+)
+def test_values_that_vanish_or_appear_are_seen(phones: int, name: str, level: Level) -> None:
+    """Loss prevented: UPDATE users SET phone = NULL; notes of an extortioner in a column that was empty."""
+
+    def change(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        users = tables["public.users"]
+        return tables | {
+            "public.users": replace(users, non_null={"id": users.rows, "phone": min(phones, users.rows)})
+        }
+
+    assert found_in(after(change))[f"{name} public.users.phone"].level is level
+
+
+def test_a_column_that_was_always_filled_and_is_empty_now_is_critical() -> None:
+    """Loss prevented: the column that everything hangs on, emptied, seen as one warning among others."""
+
+    def change(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        return tables | {SALES: replace(tables[SALES], non_null={"id": 0})}
+
+    assert found_in(after(change))[f"values_vanished {SALES}.id"].level is Level.CRITICAL
+
+
+def test_a_dump_of_another_size_is_seen_in_both_directions() -> None:
+    """Loss prevented: the same as with rows, where the fingerprint is off."""
+    small = found_in(after(same, plain=100_000_000, stored=24_100_000))
+    assert small["dump_shrank"].level is Level.CRITICAL
+    assert found_in(after(same, plain=600_000_000, stored=144_600_000))["dump_grew"].level is Level.WARNING
+
+
+def test_one_slow_night_is_none_but_a_drift_is() -> None:
+    """Loss prevented: backups that creep up to their time limit, and a warning for each busy night."""
+    assert "slower" not in found_in(after(same, seconds=900.0))
+    drifted = catalog([night(number, seconds=120.0 if number < 12 else 260.0) for number in range(15)])
+    assert "4 min 20 s" in found_in(drifted)["slower"].sentence.text()
+
+
+def test_a_drill_that_used_to_come_and_does_not_any_more_is_seen() -> None:
+    """Loss prevented: a schedule that somebody switched off for an afternoon last year."""
+
+    def drilled(backup: Backup) -> Backup:
+        check = Check(
+            "drill",
+            backup.backup_id,
+            backup.as_of + timedelta(hours=2),
+            True,
+            proves=True,
+            details={"scenario": "simple", "leading": True, "restore_seconds": 3.0},
+        )
+        return replace(backup, checks=(*backup.checks, check))
+
+    nights = [night(number, of=60) for number in range(60)]
+    regular = [drilled(each) if number % 7 == 3 else each for number, each in enumerate(nights)]
+    assert "drill_stopped simple" not in found_in(catalog(regular))
+    stopped = [
+        drilled(each) if number % 7 == 3 and number < 40 else each for number, each in enumerate(nights)
+    ]
+    found = found_in(catalog(stopped))["drill_stopped simple"]
+    assert "7 days" in found.sentence.text()
+
+
+def test_a_newest_backup_that_nobody_verified_is_seen_once_it_had_time() -> None:
+    """Loss prevented: verification switched off by an upgrade; and an alarm while it still runs."""
+    nights = [night(number) for number in range(15)]
+    nights[-1] = replace(nights[-1], checks=())
+    assert found_in(catalog(nights), NOW + timedelta(hours=3))["verifying_stopped"].level is Level.CRITICAL
+    assert "verifying_stopped" not in found_in(catalog(nights), NOW - timedelta(hours=4, minutes=30))
+
+
+def test_a_fingerprint_that_says_less_than_before_is_seen() -> None:
+    """Loss prevented: restores that compare nothing, still called proven."""
+    nights = [night(number) for number in range(15)]
+    for document, expected in ((None, "off"), (Fingerprint("counts").to_json(), "counts")):
+        manifest = replace(nights[-1].manifest, fingerprint=document)
+        less = catalog([*nights[:-1], replace(nights[-1], manifest=manifest)])
+        assert expected in found_in(less)["fingerprint_stopped"].sentence.text()
+
+
+def test_a_fingerprint_that_cannot_be_read_is_said_and_stops_nothing() -> None:
+    """Loss prevented: no health at all, because one old manifest was edited."""
+    nights = [night(number) for number in range(15)]
+    broken = {"level": "content", "tables": {"public.sales": "nonsense"}}
+    nights[4] = replace(nights[4], manifest=replace(nights[4].manifest, fingerprint=broken))
+    found = found_in(catalog(nights))
+    assert set(found) == {"fingerprint_unreadable"}
+
+
+def test_another_compression_is_no_collapse() -> None:
+    """Loss prevented: an alarm about ransomware, because somebody changed a setting."""
+    nights = [night(number) for number in range(14)]
+    nights.append(night(14, stored=300_000_000, compression="zstd:1"))
+    assert "compression_collapsed" not in found_in(catalog(nights))
+
+
+@given(
+    history=st.lists(st.integers(1, 10**9), min_size=5, max_size=30),
+    value=st.integers(0, 10**10),
+    factor=st.integers(2, 1000),
+)
+def test_what_is_an_outlier_does_not_depend_on_the_unit(history: list[int], value: int, factor: int) -> None:
+    """Loss prevented: a large database judged otherwise than a small one."""
+    scaled = [each * factor for each in history]
+    assert is_outlier(value, history) == is_outlier(value * factor, scaled)
+
+
+@given(history=st.lists(st.integers(1, 10**6), min_size=5, max_size=30), value=st.integers(0, 10**7))
+def test_outliers_are_beyond_everything_between_them_and_the_median(history: list[int], value: int) -> None:
+    """Loss prevented: a loss of half the rows seen, and one of all of them not."""
+    middle = median(history)
+    if is_outlier(value, history):
+        further = value + (value - middle)
+        assert is_outlier(further, history)
+    assert not is_outlier(middle, history)
+
+
+@given(history=st.lists(st.integers(1, 10**6), max_size=4), value=st.integers(0, 10**9))
+def test_without_a_history_nothing_is_an_outlier(history: list[int], value: int) -> None:
+    """Loss prevented: a first week full of alarms."""
+    assert not is_outlier(value, history)
+
+
+names = st.sampled_from(["public.a", "public.b", "public.c", "public.d"])
+fingerprints = st.builds(
+    lambda rows, filled, content: TableFingerprint(rows, {"id": min(rows, filled)}, content),
+    st.integers(0, 10_000),
+    st.integers(0, 10_000),
+    st.one_of(st.none(), st.integers(0, 5).map(str)),
+)
+histories = st.lists(st.one_of(st.none(), st.dictionaries(names, fingerprints)), min_size=0, max_size=20)
+
+
+@settings(max_examples=60)
+@given(history=histories, plain=st.lists(st.integers(0, 10**9), min_size=20, max_size=20))
+def test_no_history_surprises(history: list[dict[str, TableFingerprint] | None], plain: list[int]) -> None:
+    """Loss prevented: health that ends with an exception on the night that is unlike all others."""
+    nights = []
+    for number, tables in enumerate(history):
+        made = night(
+            number, of=len(history), plain=plain[number], stored=plain[number] // 3, tables=tables or {}
+        )
+        if tables is None:
+            made = replace(made, manifest=replace(made.manifest, fingerprint=None))
+        nights.append(made)
+    for issue in anomalies(catalog(nights), NOW):
+        assert issue.anomaly
+        for locale in ("en", "fr"):
+            assert issue.sentence.text(locale)  # type: ignore[arg-type]
+
+
+@settings(max_examples=40)
+@given(
+    rows=st.lists(st.integers(50, 5000), min_size=8, max_size=15),
+)
+def test_an_emptied_table_is_seen_after_any_history_in_which_it_never_was(
+    rows: list[int],
+) -> None:
+    """Loss prevented: a table that lives so much that nothing about it seems strange."""
+    other = TableFingerprint(1, {}, "1")
+    contents = [TableFingerprint(each, {"id": each}, f"{number}") for number, each in enumerate(rows)]
+    contents.append(TableFingerprint(0, {"id": 0}, "0"))
+    nights = [
+        night(number, of=len(contents), tables={"public.a": each, "public.z": other})
+        for number, each in enumerate(contents)
+    ]
+    assert found_in(catalog(nights))["table_emptied public.a"].level is Level.CRITICAL
