@@ -1,0 +1,173 @@
+"""From what was seen to what was delivered: nothing lost to a crash, at most one message twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.notify import alert
+from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify.alert import deliver, name_in_storage, recall, store, take_note
+from recyclic_backups.notify.channels import Channel, Email, MailServer, Telegram
+from recyclic_backups.notify.incidents import Observation, Severity
+from recyclic_backups.notify.memory import Memory, younger
+from recyclic_backups.notify.message import Frame, Message
+from recyclic_backups.notify.outbox import Recovery
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.notify.problems import NOW, problem
+
+FRAME = Frame("recyclic", "production", "en", ZoneInfo("Europe/Paris"))
+MAIL, PHONE = (
+    Email("a@example.org", "a@example.org", MailServer("mail")),
+    Telegram("1:a", "9", Severity.CRITICAL),
+)
+CHANNELS: tuple[Channel, ...] = (MAIL, PHONE)
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a test."""
+
+
+@dataclass
+class World:
+    """A storage, a cursor, a clock, and channels that take what they are told to."""
+
+    repository: Repository = field(
+        default_factory=lambda: Repository(
+            (store_of := MemoryStore()), "recyclic", Keyring(store_of, ""), encrypt=False
+        )
+    )
+    cursor: str = ""
+    now: datetime = NOW
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    killed_in: Callable[[int], bool] = lambda _number: False
+    said: list[str] = field(default_factory=list)
+    attempts: int = 0
+
+    def send(self, channel: Channel, message: Message) -> str | None:
+        """In the place of sending."""
+        if channel.name in self.broken:
+            return "no answer"
+        self.sent.append((channel.name, message.subject))
+        self.attempts += 1
+        if self.killed_in(self.attempts):
+            raise Killed
+        return None
+
+    def look(self, *kinds: Kind, minutes: int = 1) -> None:
+        """One look that finds problems of those kinds."""
+        self.now += timedelta(minutes=minutes)
+        seen = Observation(tuple(problem(kind.value, kind=kind) for kind in kinds))
+        before = younger(remembered.read(self.cursor), recall(self.repository)) or Memory()
+        memory, _ = take_note(before, seen, Recovery(), CHANNELS, self.now)
+        if memory != before:
+            store(self.repository, memory)
+        memory = deliver(
+            memory,
+            CHANNELS,
+            FRAME,
+            clock=lambda: self.now,
+            keep=lambda each: store(self.repository, each),
+            say=self.said.append,
+        )
+        self.cursor = remembered.to_cursor(memory)
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered."""
+        found = recall(self.repository)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A new one."""
+    found = World()
+    monkeypatch.setattr(alert, "send", found.send)
+    return found
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_killed_in_the_middle_of_delivering_loses_nothing(world: World, number: int) -> None:
+    """Loss prevented: the message that was being sent when the machine went down, or all those after it."""
+    world.killed_in = lambda attempt: attempt == number
+    for kinds in ((Kind.STORAGE,), (Kind.STORAGE, Kind.TOO_OLD)):
+        try:
+            world.look(*kinds)
+        except Killed:
+            world.cursor = "" if number % 2 else world.cursor
+    for _ in range(3):
+        world.look(Kind.STORAGE, Kind.TOO_OLD)
+    subjects = {subject for _, subject in world.sent}
+    assert len(subjects) == 2
+    # Two messages by two channels, and at most one of the four twice.
+    assert {(channel.name, subject) for channel in CHANNELS for subject in subjects} == set(world.sent)
+    assert len(world.sent) == 5
+    assert world.memory.outbox == ()
+
+
+def test_a_channel_that_fails_does_not_keep_the_others_waiting(world: World) -> None:
+    """Loss prevented: no message by telephone because the mail server is what is broken."""
+    world.broken = {PHONE.name}
+    world.look(Kind.STORAGE)
+    assert [name for name, _ in world.sent] == [MAIL.name]
+    assert world.said == ["telegram: no answer (attempt 1, tried again later)"]
+    for _ in range(4):
+        world.look(Kind.STORAGE)
+    assert world.memory.outbox[0].deliveries[0].attempts == 3
+    world.look(Kind.STORAGE, minutes=2)
+    # The others tell of it.
+    assert any("Messages by telegram are not delivered: no answer" in subject for _, subject in world.sent)
+    world.broken = set()
+    for _ in range(20):
+        world.look(Kind.STORAGE, minutes=10)
+    assert [name for name, _ in world.sent].count(PHONE.name) == 1
+    assert any("resolved: Messages by telegram" in subject for _, subject in world.sent)
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing(world: World) -> None:
+    """Loss prevented: a write a minute to a bucket that is paid for by the write."""
+    world.look(Kind.STORAGE)
+    for _ in range(15):
+        world.look(Kind.STORAGE)
+    before = world.memory.serial
+    world.look(Kind.STORAGE)
+    assert world.memory.serial == before
+
+
+def test_delivering_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a sensor that is ended by Dagster in every tick because a server answers slowly."""
+
+    def slow(channel: Channel, message: Message) -> str | None:
+        world.now += timedelta(seconds=30)
+        return world.send(channel, message)
+
+    monkeypatch.setattr(alert, "send", slow)
+    world.look(Kind.STORAGE)
+    assert len(world.sent) == 1
+    world.look(Kind.STORAGE)
+    assert len(world.sent) == 2
+
+
+def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
+    """Loss prevented: a year of messages to whoever is configured at last."""
+    memory, news = take_note(Memory(), Observation((problem(),)), Recovery(), (), NOW)
+    assert (len(news), memory.outbox, len(memory.state.incidents)) == (1, (), 1)
+
+
+def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
+    """Loss prevented: an operator who cannot see what alerts believe."""
+    world.look(Kind.STORAGE)
+    content = world.repository.store.get(name_in_storage("recyclic")).decode()
+    assert '"kind": "storage"' in content
+    world.repository.store.replace(name_in_storage("recyclic"), b"\xff\xfe{")
+    assert recall(world.repository) is None

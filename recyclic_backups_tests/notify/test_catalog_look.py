@@ -1,0 +1,123 @@
+"""What the catalog tells of: gaps, ages, drills, damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from recyclic_backups.catalog.catalog import Catalog, Damage
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.notify.catalog_look import Circumstances, look_at_catalog, recovery_of
+from recyclic_backups.notify.incidents import Observation, Severity
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.retention.policy import Retention
+from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
+
+GIVEN = Circumstances(
+    age_warning_seconds=6 * 3600,
+    age_critical_seconds=25 * 3600,
+    retention=Retention(daily=7, weekly=4, monthly=12),
+    working=False,
+    began_at=paris("2026-11-01T02:00"),
+    had_backups=True,
+)
+EMPTY = Catalog((), {})
+
+
+def look(
+    catalog: Catalog, now: datetime, given: Circumstances = GIVEN, known: tuple[str, ...] = ()
+) -> Observation:
+    """One look."""
+    return look_at_catalog(catalog, calendar("2026-11-01"), given, known, now)
+
+
+def kinds(seen: Observation) -> list[Kind]:
+    """What was found."""
+    return [each.kind for each in seen.problems]
+
+
+def test_every_night_backed_up_and_drilled_is_well() -> None:
+    """Loss prevented: a false alarm every morning."""
+    now = paris("2026-11-07T22:00")
+    assert kinds(look(nights(*days("2026-11-01", "2026-11-07"), weeks=["2026-10-26=2026-11-01"]), now)) == []
+
+
+def test_an_old_backup_is_critical_but_not_while_one_is_taken() -> None:
+    """Loss prevented: a night without a backup; an alarm for the one that takes two hours longer."""
+    catalog, now = nights("2026-11-01"), paris("2026-11-02T03:00")
+    assert kinds(look(catalog, now)) == []
+    assert kinds(look(catalog, now + timedelta(seconds=1))) == [Kind.TOO_OLD]
+    working = look(catalog, now + timedelta(hours=1), replace(GIVEN, working=True))
+    assert (kinds(working), working.could_see("age")) == ([], False)
+
+
+def test_six_hours_are_told_only_once_wal_is_archived() -> None:
+    """Loss prevented: a warning every morning about what nobody can help."""
+    catalog, now = nights("2026-11-01"), paris("2026-11-01T09:00")
+    assert kinds(look(catalog, now)) == []
+    (warned,) = look(catalog, now, replace(GIVEN, wal_archived=True)).problems
+    assert (warned.kind, warned.severity) == (Kind.TOO_OLD, Severity.WARNING)
+    (worse,) = look(catalog, now + timedelta(days=1), replace(GIVEN, wal_archived=True)).problems[-1:]
+    assert worse.kind is Kind.MISSED_DAY or worse.severity is Severity.CRITICAL
+
+
+def test_no_backup_at_all() -> None:
+    """Loss prevented: an installation that never takes one; an emptied disk that looks like a new one."""
+    new = replace(GIVEN, had_backups=False)
+    assert kinds(look(EMPTY, GIVEN.began_at + timedelta(hours=25), new)) == []
+    assert kinds(look(EMPTY, GIVEN.began_at + timedelta(hours=26), new)) == [Kind.NO_BACKUP]
+    assert kinds(look(EMPTY, GIVEN.began_at)) == [Kind.BACKUPS_GONE]
+    assert Kind.NO_BACKUP in kinds(look(nights("2026-11-01", damaged=["2026-11-01"]), GIVEN.began_at))
+
+
+def test_missed_partitions_are_told_as_long_as_they_would_be_kept() -> None:
+    """Loss prevented: a gap that nobody notices until the day is needed; one that is told of for a year."""
+    taken = [day for day in days("2026-11-01", "2026-11-30") if day not in ("2026-11-10", "2026-11-28")]
+    catalog, now = nights(*taken), paris("2026-11-30T22:00")
+    seen = look(catalog, now, known=("missed/daily/2026-11-10",))
+    found = {each.key: each for each in seen.problems}
+    assert found["missed/daily/2026-11-28"].kind is Kind.MISSED_DAY
+    assert not found["missed/daily/2026-11-28"].nags
+    assert "missed/daily/2026-11-10" not in found
+    assert seen.lapsed == {"missed/daily/2026-11-10"}
+    # Weeks were never labelled here; good backups lie in them.
+    assert found["missed/weekly/2026-11-16"].kind is Kind.MISSED_PERIOD
+
+
+def test_a_stale_drill_is_told_a_week_after_the_last_or_the_first_backup() -> None:
+    """Loss prevented: a year of backups of which none can be restored."""
+    catalog = nights(*days("2026-11-01", "2026-11-20"))
+    assert Kind.DRILL_NEVER not in kinds(look(catalog, paris("2026-11-09T01:00")))
+    assert Kind.DRILL_NEVER in kinds(look(catalog, paris("2026-11-09T03:00")))
+    newest = catalog.backups[0]
+    drill = Check("drill", newest.backup_id, paris("2026-11-12T05:00"), passed=False)
+    drilled = replace(
+        catalog, backups=(replace(newest, checks=(*newest.checks, drill)), *catalog.backups[1:])
+    )
+    assert Kind.DRILL_STALE not in kinds(look(drilled, paris("2026-11-20T04:00")))
+    assert Kind.DRILL_STALE in kinds(look(drilled, paris("2026-11-20T06:00")))
+    assert kinds(look(EMPTY, paris("2026-12-20T06:00"))) == [Kind.BACKUPS_GONE]
+    # Backups adopted today may be of years ago.
+    fresh = replace(GIVEN, began_at=paris("2026-11-20T02:00"))
+    assert Kind.DRILL_NEVER not in kinds(look(catalog, paris("2026-11-20T03:00"), fresh))
+
+
+def test_damaged_documents_are_told_one_by_one() -> None:
+    """Loss prevented: a manifest that rots while its backup is believed to be there."""
+    catalog = replace(nights("2026-11-01"), damage=(Damage("recyclic/backups/x/manifest.json", "no JSON"),))
+    (found,) = look(catalog, paris("2026-11-01T03:00")).problems
+    assert (found.key, found.kind) == ("damage/recyclic/backups/x/manifest.json", Kind.DAMAGE)
+
+
+def test_recovery_points() -> None:
+    """Loss prevented: a promise in a message that a restore does not keep."""
+    catalog = nights(*days("2026-11-01", "2026-11-03"), damaged=["2026-11-03"])
+    assert recovery_of(catalog).verified_as_of == paris("2026-11-02T02:00")
+    assert recovery_of(catalog).proven_as_of is None
+    oldest = catalog.backups[-1]
+    proof = Check("drill", oldest.backup_id, paris("2026-11-01T05:00"), passed=True, proves=True)
+    proven = replace(
+        catalog, backups=(*catalog.backups[:-1], replace(oldest, checks=(*oldest.checks, proof)))
+    )
+    assert recovery_of(proven).proven_as_of == paris("2026-11-01T02:00")
+    assert recovery_of(EMPTY).verified_as_of is None
