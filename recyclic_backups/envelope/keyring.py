@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recyclic_backups.envelope import key_file
@@ -29,6 +30,10 @@ _STORAGE_NAME = re.compile(r"keys/([0-9a-f]{16})\.json")
 _OLD_KEYS_HINT = (
     "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with, or, if it was changed, "
     "put the former one into BACKUP_ENCRYPTION_OLD_KEYS"
+)
+_FILE_HINT = (
+    "the configured passphrase is the name of a file: put that name into BACKUP_ENCRYPTION_KEY_FILE, "
+    "and leave BACKUP_ENCRYPTION_KEY out"
 )
 
 
@@ -67,7 +72,7 @@ class Keyring:
             return self._create(now)
         opened = [found for key_id in key_ids if (found := self._open(key_id)) is not None]
         if not opened:
-            raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", _OLD_KEYS_HINT)
+            raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", self._hint())
         return max(opened, key=lambda found: (found[0], found[1].key_id))[1]
 
     def for_reading(self, key_id: str) -> DataKey:
@@ -82,7 +87,7 @@ class Keyring:
                 "put back a copy of the storage's keys folder: without that file no passphrase helps",
             ) from None
         if opened is None:
-            raise NoUsableKey(f"no configured passphrase opens key {key_id}", _OLD_KEYS_HINT)
+            raise NoUsableKey(f"no configured passphrase opens key {key_id}", self._hint())
         return opened[1]
 
     def rotate(self, new_passphrase: str, now: datetime) -> list[str]:
@@ -97,7 +102,7 @@ class Keyring:
         key_ids = self._stored_key_ids()
         opened = [found for key_id in key_ids if (found := self._open(key_id)) is not None]
         if key_ids and not opened:
-            raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", _OLD_KEYS_HINT)
+            raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", self._hint())
         derivation = new_derivation(passphrase)
         for created_at, data_key in opened:
             content = key_file.wrap(data_key, passphrase, derivation, created_at, now)
@@ -127,6 +132,10 @@ class Keyring:
                     break
         return self._opened.get(key_id)
 
+    def _hint(self) -> str:
+        """What to do about passphrases that open nothing."""
+        return _FILE_HINT if any(map(_is_file_name, self._passphrases)) else _OLD_KEYS_HINT
+
     def _create(self, now: datetime) -> DataKey:
         if not self._current:
             raise ConfigurationError("there is no passphrase to make a key with", "set BACKUP_ENCRYPTION_KEY")
@@ -147,6 +156,16 @@ def _long_enough(passphrase: str) -> str:
     if len(text) < MINIMUM_PASSPHRASE_LENGTH:
         raise ConfigurationError(
             f"the encryption key is too short: at least {MINIMUM_PASSPHRASE_LENGTH} characters are needed",
-            "`recyclic-backups keys generate` prints one that cannot be guessed",
+            _FILE_HINT
+            if _is_file_name(text)
+            else "`recyclic-backups keys generate` prints one that cannot be guessed",
         )
     return text
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a passphrase is a path to a file that is there: BACKUP_ENCRYPTION_KEY was meant as its ``_FILE``."""
+    try:
+        return Path(text).is_absolute() and Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with a NUL in it: no path
+        return False

@@ -3,6 +3,7 @@
 
     python3 recover.py list
     python3 recover.py extract latest --output DIRECTORY
+    python3 recover.py extract latest --output DIRECTORY --as NAME
     python3 recover.py extract BACKUP_ID --stdout | pg_restore ...
 
 Needs Python 3.9 or newer; for encrypted backups also the package `cryptography`; for compressed ones any of:
@@ -204,8 +205,21 @@ class Keys:
                 raise ValueError("the passphrase is right, but the file was edited")
             return data_key
         raise Problem(
-            41, f"no given passphrase opens key {key_id}: set BACKUP_ENCRYPTION_KEY to the right one"
+            41,
+            f"no given passphrase opens key {key_id}: set BACKUP_ENCRYPTION_KEY to the right one"
+            + (FILE_GIVEN if any(is_file_name(text) for text in self.passphrases) else ""),
         )
+
+
+FILE_GIVEN = "; what was given is the name of a file: set BACKUP_ENCRYPTION_KEY_FILE to it instead"
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a passphrase that opens nothing is a path to a file that is there."""
+    try:
+        return os.path.isfile(os.path.expanduser(text))
+    except ValueError:  # a NUL in it
+        return False
 
 
 def derived(data_key: bytes, info: str) -> bytes:
@@ -417,6 +431,11 @@ class Backup:
         return str(self.manifest.get("as_of", ""))
 
     @property
+    def moment(self) -> str:
+        """The same for people: ``2026-11-22 01:00:03 UTC``."""
+        return re.sub(r"^(\S{10})T(\d\d:\d\d:\d\d)(\.\d+)?Z$", r"\1 \2 UTC", self.as_of)
+
+    @property
     def encrypted(self) -> bool:
         """Whether any of it needs a key."""
         sealed = any(entry["name"].endswith(".sealed") for entry in self.objects)
@@ -560,7 +579,7 @@ def list_backups(storage: Path, database: str | None) -> None:
         labels = ",".join(sorted(set(tiers.get(backup.folder.name, [])))) or "-"
         secrecy = "encrypted" if backup.encrypted else "plain"
         print(
-            f"{backup.folder.name}  {backup.database}  {backup.as_of}  {labels}  {stored_bytes} bytes  {secrecy}"
+            f"{backup.folder.name}  {backup.database}  {backup.moment}  {labels}  {stored_bytes} bytes  {secrecy}"
         )
     if not found:
         say(f"there is no usable backup in {storage}")
@@ -607,8 +626,11 @@ def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> No
         raise
 
 
-def extract_to_directory(backup: Backup, keys: Keys, output: Path) -> None:
-    """Write every object into a new directory, which appears under its name only once all is well."""
+def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str) -> None:
+    """Write every object into a new directory, which appears under its name only once all is well.
+
+    ``database`` is what the printed commands call the restored one.
+    """
     if os.path.lexists(output):
         raise Problem(70, f"{output} exists already: name a directory that does not")
     if not output.parent.is_dir():
@@ -637,7 +659,7 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    print(how_to_restore(backup, output, compressed))
+    print(how_to_restore(backup, output, compressed, database))
 
 
 def write_file(path: Path, blocks: Iterator[bytes]) -> None:
@@ -652,23 +674,26 @@ def write_file(path: Path, blocks: Iterator[bytes]) -> None:
 # --- what to do with the files ---
 
 
-def how_to_restore(backup: Backup, output: Path, compressed: list[str]) -> str:
-    """The commands that make a database of the files, in order."""
+def how_to_restore(backup: Backup, output: Path, compressed: list[str], database: str) -> str:
+    """The commands that make a database of the files, in order, and remove the files."""
     server = backup.manifest.get("server") or {}
-    target, quoted = connection_option(backup.database), shlex.quote
+    target, quoted = connection_option(database), shlex.quote
     lines = [
         f"Everything was whole; it is in {output}. To restore it beside what is there, as a PostgreSQL superuser",
-        f"(-h HOST -U USER where needed; tools of version {server.get('version', '?')} or newer; another name",
-        "instead of the database's own if that exists):",
+        "(where needed with -h HOST -p PORT -U USER, or with PGHOST, PGPORT, PGUSER and PGPASSWORD set; tools of",
+        f"version {server.get('version', '?')} or newer). They make a database {shown(database)}; if there is one of",
+        "that name, extract again with --as NAME:",
         "",
         f"  cd {quoted(str(output))}",
         # The dump's amounts of type money are written in this locale, whatever the server's is.
         "  export PGOPTIONS='-c lc_monetary=C'",
     ]
+    if compressed:
+        lines.append("  # the program zstd is needed, here or on another machine: apt install zstd")
     lines += [f"  zstd -d --rm {quoted(name)}" for name in compressed]
     roles = {role: [plain_name(e) for e in backup.objects if e.get("role") == role] for role in ROLES}
     lines += [f"  psql -X -d postgres -f {quoted(name)}" for name in roles["globals"]]
-    lines.append(f"  {createdb(backup.database, server)}")
+    lines.append(f"  {createdb(database, server)}")
     restore = f"pg_restore --exit-on-error --no-tablespaces -d {target}"
     for name in roles["main"]:
         if not roles["table"]:
@@ -680,6 +705,8 @@ def how_to_restore(backup: Backup, output: Path, compressed: list[str]) -> str:
         lines.append(f"  {restore} --section=post-data {quoted(name)}")
     lines.append(f"  psql -X -v ON_ERROR_STOP=1 -d {target} -f database.sql")
     lines.append(f"  vacuumdb --analyze-only -d {target}")
+    lines.append("  # these files are data in the clear, for whoever finds them: this deletes them")
+    lines.append(f"  cd / && rm -r {quoted(str(output))}")
     lines.append("")
     lines.append(
         "Without superuser: leave out globals.sql and database.sql, add --no-owner --no-privileges to pg_restore."
@@ -688,6 +715,11 @@ def how_to_restore(backup: Backup, output: Path, compressed: list[str]) -> str:
 
 
 ROLES = ("globals", "main", "table")
+
+
+def shown(name: str) -> str:
+    """A name in a sentence, on one line whatever is in it."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def connection_option(database: str) -> str:
@@ -784,10 +816,19 @@ def arguments() -> argparse.Namespace:
     target = extract.add_mutually_exclusive_group(required=True)
     target.add_argument("--output", type=Path, help="a directory that does not exist yet")
     target.add_argument("--stdout", action="store_true", help="write one object to standard output")
+    extract.add_argument(
+        "--as", dest="name", metavar="NAME", help="with --output: what the restored database is to be called"
+    )
     extract.add_argument("--object", help="with --stdout: which object (default: the main dump)")
     asked = parser.parse_args()
     if asked.command == "extract" and asked.object and not asked.stdout:
         parser.error("--object goes with --stdout")
+    if asked.command == "extract" and asked.name is not None:
+        if asked.stdout:
+            parser.error("--as goes with --output")
+        # https://www.postgresql.org/docs/current/limits.html: longer names are cut without a word.
+        if not 1 <= len(os.fsencode(asked.name)) <= 63:
+            parser.error("--as: the name of a database has 1 to 63 bytes")
     return asked
 
 
@@ -801,12 +842,13 @@ def run(asked: argparse.Namespace) -> None:
         return
     keys = Keys(storage)
     backup = chosen(storage, asked.backup_id, asked.database)
-    say(f"{backup.folder.name} of {backup.database}, as of {backup.as_of}")
+    say(f"{backup.folder.name} of {backup.database}, as of {backup.moment}")
     backup.authenticate(keys)
     if asked.stdout:
         extract_to_stdout(backup, keys, asked.object)
     else:
-        extract_to_directory(backup, keys, Path(os.path.abspath(asked.output)))
+        output = Path(os.path.abspath(asked.output))
+        extract_to_directory(backup, keys, output, asked.name or backup.database)
 
 
 def stopped(number: int, _frame: object) -> NoReturn:

@@ -200,6 +200,19 @@ def test_a_short_passphrase_is_a_configuration_error(text: str) -> None:
         Keyring(MemoryStore(), ONE).rotate(text, NOW)
 
 
+def test_the_name_of_a_key_file_given_as_the_key_is_recognized(tmp_path: Path) -> None:
+    """The right key is there, and is taken for the wrong one."""
+    store = MemoryStore()
+    Keyring(store, ONE).for_writing(NOW)
+    path = tmp_path / "the-key-of-the-backups"
+    for hinted in (False, True):
+        with pytest.raises(NoUsableKey) as caught:
+            Keyring(store, str(path)).for_writing(NOW)
+        assert ("BACKUP_ENCRYPTION_KEY_FILE" in caught.value.hint) is hinted
+        assert str(path) not in caught.value.message + caught.value.hint
+        path.write_text(ONE)
+
+
 def test_without_a_passphrase_old_ones_read_and_nothing_is_made() -> None:
     """Encryption turned off must leave old backups readable, and never wrap a new key with a former passphrase."""
     store = MemoryStore()

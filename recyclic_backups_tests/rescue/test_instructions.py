@@ -86,6 +86,7 @@ def test_the_printed_commands_bring_the_database_back(cluster: ScratchCluster, t
 
         with cluster.server.connect(DATABASE) as connection:
             assert connection.execute(QUESTION).fetchone() == before
+        assert not (tmp_path / "out").exists(), "the data in the clear were left behind"
     finally:
         with cluster.server.connect("postgres") as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {quoted}")

@@ -78,6 +78,8 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=post-data main.dump",
         f"psql -X -v ON_ERROR_STOP=1 -d {name} -f database.sql",
         f"vacuumdb --analyze-only -d {name}",
+        "# these files are data in the clear, for whoever finds them: this deletes them",
+        f"cd / && rm -r '{tmp_path / 'o u t'}'",
     ]
     sql = (tmp_path / "o u t" / "database.sql").read_text(encoding="utf-8").splitlines()
     assert sql[1:] == [
@@ -88,6 +90,18 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
         'REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;',
         'GRANT CONNECT ON DATABASE :"DBNAME" TO PUBLIC;',
     ]
+
+
+def test_another_name_is_used_by_every_command(storage: Storage, tmp_path: Path) -> None:
+    """The old name is often taken, by what is broken: half of the commands would go there."""
+    result = storage.recover("extract", "latest", "--as", "new name", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.decode().splitlines() if line.startswith("  ")]
+    assert not [line for line in lines if "shop" in line]
+    assert len([line for line in lines if "new name" in line]) == 4
+    for nonsense in (("--output", "other", "--as", ""), ("--output", "other", "--as", "x" * 64)):
+        assert storage.recover("extract", "latest", *nonsense).returncode == 2
+    assert storage.recover("extract", "latest", "--stdout", "--as", "x").returncode == 2
 
 
 def test_an_icu_database_is_created_as_one(storage: Storage, tmp_path: Path) -> None:
@@ -191,6 +205,17 @@ def test_a_wrong_or_missing_key_leaves_nothing(
     assert result.returncode == 41
     assert OTHER_PASSPHRASE.encode() not in result.stderr
     assert listing(tmp_path) == {"storage"}
+
+
+def test_the_name_of_a_key_file_given_as_the_key_is_recognized(storage: Storage, tmp_path: Path) -> None:
+    """The right key is there, and is taken for the wrong one."""
+    path = tmp_path / "key"
+    path.write_text(PASSPHRASE)
+    for given, hinted in ((str(path), True), (f"{path}-that-is-not-there", False)):
+        result = storage.recover("extract", "latest", "--stdout", environment={"BACKUP_ENCRYPTION_KEY": given})
+        assert result.returncode == 41
+        assert (b"BACKUP_ENCRYPTION_KEY_FILE" in result.stderr) is hinted
+        assert given.encode() not in result.stderr
 
 
 def test_a_lost_key_file_is_said_to_be_lost(storage: Storage, tmp_path: Path) -> None:
@@ -313,8 +338,8 @@ def test_list_shows_what_is_usable_newest_first(storage: Storage) -> None:
     result = storage.recover("list", environment={})
     lines = [line.split("  ") for line in result.stdout.decode().splitlines()]
     assert [line[:4] for line in lines] == [
-        [BACKUP_ID, "shop", "2026-11-22T01:00:03.000000Z", "daily,weekly"],
-        ["20261121T010003Z-BBBBBB", "a.b", "2026-11-21T01:00:03.000000Z", "-"],
+        [BACKUP_ID, "shop", "2026-11-22 01:00:03 UTC", "daily,weekly"],
+        ["20261121T010003Z-BBBBBB", "a.b", "2026-11-21 01:00:03 UTC", "-"],
     ]
     only = storage.recover("list", "--database", "a.b").stdout.decode()
     assert BACKUP_ID not in only
