@@ -42,8 +42,8 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right:
 
 
 def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
-    """``2026-11-22 02:00:03`` on the operator's clock; a dash where there is none."""
-    return "-" if moment is None else moment.astimezone(timezone).strftime("%Y-%m-%d %H:%M:%S")
+    """``2026-11-22 02:00:03 CET`` on the operator's clock; a dash where there is none."""
+    return "-" if moment is None else moment.astimezone(timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 @contextmanager

@@ -125,7 +125,7 @@ _VARYING = (
     (r"_\d{8}t\d{6}z_[0-9a-f]{6}", "_KEPT"),
     (r"(localhost|127\.0\.0\.1):\d+", "SERVER"),
     (r"(?<= )/\S*/", "DIRECTORY/"),
-    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*Z?", "MOMENT"),
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*(Z| [A-Z]{3,4}\b| [+-]\d\d(\d\d)?\b)?", "MOMENT"),
     (r"\d{4}-\d\d-\d\d", "DAY"),
     (r"\d+(\.\d+)? (B|kB|MB|GB)\b", "SIZE"),
     (r"\d+(\.\d+)? s\b", "TIME"),
