@@ -18,21 +18,12 @@ from recyclic_backups.health.issues import Issue, Level, Status
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
 from recyclic_backups.health.wording import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import svg
-from recyclic_backups.report.coverage import Cell, Coverage, State, coverage
+from recyclic_backups.report.coverage import coverage
+from recyclic_backups.report.grid import grid
 from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.trends import trends
-from recyclic_backups.report.words import say, say_day, say_moment, say_month, say_tier
+from recyclic_backups.report.words import say, say_day, say_moment
 
-_SIGNS = {
-    State.BEFORE: "",
-    State.COMING: "·",
-    State.MISSING: "✕",
-    State.DAMAGED: "!",
-    State.EXPIRED: "–",
-    State.PRESENT: "?",
-    State.VERIFIED: "✓",
-    State.PROVEN: "★",
-}
 _MARKS = {
     Status.HEALTHY: '<circle class="shape" cx="16" cy="16" r="15"/><path class="sign" d="M9 17l5 5 9-11"/>',
     Status.DEGRADED: '<path class="shape" d="M16 1L31.5 29H.5z"/><path class="sign" d="M16 12v7m0 5v.1"/>',
@@ -289,67 +280,9 @@ class _Section:
         return f"<ul>{''.join(lines)}</ul>" if lines else f"<p>{self.say('no saving')}</p>"
 
     def coverage(self) -> str:
-        """The grid, and what its signs mean."""
+        """What each day, week and month has."""
         found = coverage(self.survey.catalog, self.survey.terms.calendar, self.survey.measured_at)
-        rows = "".join(
-            f'<tr><th scope="row" class="tier">{_text(say_tier(tier, self.locale))}</th>'
-            f"{''.join(self.cell(cell) for cell in cells)}</tr>"
-            for tier, cells in found.rows
-        )
-        caption = self.say("coverage of", days=len(found.days))
-        legend = "".join(
-            f'<li><span class="key {state.value}" aria-hidden="true">{_SIGNS[state]}</span>{self.say(state.value)}</li>'
-            for state in reversed(State)
-        )
-        legend += "".join(
-            f'<li><span class="key verified" aria-hidden="true"><small>{letter}</small></span>{self.say(name)}</li>'
-            for name, letter in (("late", self.letter("late")), ("held", self.letter("held")))
-        )
-        return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table class="grid">'
-            f'<caption class="hidden">{caption}</caption><thead>{self.heads(found)}</thead><tbody>{rows}</tbody>'
-            f'</table></div><ul class="legend" aria-label="{self.say("legend")}">{legend}</ul>'
-        )
-
-    def heads(self, found: Coverage) -> str:
-        """Months over days."""
-        months: list[tuple[str, int]] = []
-        for day in found.days:
-            name = say_month(day, self.locale)
-            if months and months[-1][0] == name:
-                months[-1] = (name, months[-1][1] + 1)
-            else:
-                months.append((name, 1))
-        above = "".join(
-            f'<th scope="colgroup" class="month" colspan="{width}">{_text(name) if width > 3 else ""}</th>'
-            for name, width in months
-        )
-        below = "".join(
-            f'<th scope="col"{" class=sunday" if day.weekday() == 6 else ""} '
-            f'title="{_text(say_day(day, self.locale))}">{day.day}</th>'
-            for day in found.days
-        )
-        return (
-            f'<tr><td class="corner"></td>{above}</tr>'
-            f'<tr><th scope="col" class="tier"><span class="hidden">{self.say("tier")}</span></th>{below}</tr>'
-        )
-
-    def cell(self, cell: Cell) -> str:
-        """One partition; what it has is in its title too."""
-        flags = [name for name, there in (("late", cell.late), ("held", cell.held)) if there]
-        words = ", ".join(self.say(name) for name in (cell.state.value, *flags))
-        letters = "".join(self.letter(flag) for flag in flags)
-        corner = f'<small aria-hidden="true">{letters}</small>' if letters else ""
-        about = f"{cell.partition}: {words}" + (f" · {_text(cell.backup_id)}" if cell.backup_id else "")
-        span = f' colspan="{cell.days}"' if cell.days > 1 else ""
-        return (
-            f'<td class="cell {cell.state.value}"{span} title="{about}">'
-            f'<span aria-hidden="true">{_SIGNS[cell.state]}</span><span class="hidden">{words}</span>{corner}</td>'
-        )
-
-    def letter(self, flag: str) -> str:
-        """L for late, H for held; in French T and R."""
-        return {"late": "LT", "held": "HR"}[flag][self.locale == "fr"]
+        return grid(found, self.locale)
 
     def trends(self) -> str:
         """A chart for each figure that has values."""

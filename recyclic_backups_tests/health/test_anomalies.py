@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from statistics import median
 
 import pytest
@@ -20,6 +21,13 @@ from recyclic_backups_tests.health.nights import NOW, after, catalog, found_in, 
 SALES = "public.sales"
 
 
+def merged(
+    change: dict[str, TableFingerprint], tables: dict[str, TableFingerprint]
+) -> dict[str, TableFingerprint]:
+    """The tables with some of them changed."""
+    return tables | change
+
+
 @pytest.mark.parametrize("nights", range(1, 40))
 def test_a_database_that_lives_is_no_anomaly(nights: int) -> None:
     """Loss prevented: alarms that nobody reads any more because there is one every night."""
@@ -29,9 +37,8 @@ def test_a_database_that_lives_is_no_anomaly(nights: int) -> None:
 def test_an_emptied_table_is_seen_whatever_its_size() -> None:
     """Loss prevented: good backups of the time before expire one by one while nobody knows."""
     for name in ("public.sales", "public.units"):
-        found = found_in(
-            after(lambda tables, name=name: tables | {name: TableFingerprint(0, {"id": 0}, "0")})
-        )
+        emptied = {name: TableFingerprint(0, {"id": 0}, "0")}
+        found = found_in(after(partial(merged, emptied)))
         issue = found[f"table_emptied {name}"]
         assert issue.level is Level.CRITICAL
         assert name in issue.sentence.text()
@@ -276,7 +283,7 @@ def test_no_history_surprises(history: list[dict[str, TableFingerprint] | None],
     for issue in anomalies(catalog(nights), NOW):
         assert issue.anomaly
         for locale in ("en", "fr"):
-            assert issue.sentence.text(locale)  # type: ignore[arg-type]
+            assert issue.sentence.text(locale)
 
 
 @settings(max_examples=40)

@@ -1,0 +1,82 @@
+"""Coverage: every day, week and month has the state that it is in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.report.coverage import Cell, State, coverage
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.health.catalogs import paris
+from recyclic_backups_tests.report.surveys import CALENDAR, NOW, quarter
+
+
+def cells(catalog: Catalog, tier: Tier = Tier.DAILY, *, days: int = 42) -> dict[str, Cell]:
+    """The cells of a tier by partition."""
+    found = coverage(catalog, CALENDAR, NOW, days=days)
+    return {cell.partition: cell for row, own in found.rows if row is tier for cell in own}
+
+
+def test_each_state_is_shown_as_what_it_is() -> None:
+    """Loss prevented: a missing day that looks like one that expired, or a damaged one that looks whole."""
+    found = cells(quarter())
+    assert found["2026-11-06"].state is State.MISSING
+    assert found["2026-11-03"].state is State.EXPIRED
+    assert found["2026-11-20"].state is State.DAMAGED
+    assert found["2026-11-21"].state is State.VERIFIED
+    assert found["2026-11-15"].state is State.PROVEN
+    assert found["2026-11-15"].held
+    assert found["2026-11-18"].late
+    assert not found["2026-11-21"].late
+
+
+def test_a_backup_that_nobody_verified_is_present_only() -> None:
+    """Loss prevented: a green day that nobody has looked at."""
+    catalog = quarter()
+    newest = replace(catalog.backups[0], checks=())
+    found = cells(replace(catalog, backups=(newest, *catalog.backups[1:])))
+    assert found["2026-11-22"].state is State.PRESENT
+
+
+def test_a_later_failed_restore_takes_the_proof_away() -> None:
+    """Loss prevented: a star over a backup that could not be restored yesterday."""
+    catalog = quarter()
+    newest = catalog.backups[0]
+    proof = Check("restore", newest.backup_id, NOW, True, proves=True)
+    failed = replace(proof, checked_at=NOW + timedelta(minutes=1), passed=False, proves=False)
+    for checks, state in (((proof,), State.PROVEN), ((proof, failed), State.VERIFIED)):
+        found = cells(
+            replace(
+                catalog,
+                backups=(replace(newest, checks=(*newest.checks, *checks)), *catalog.backups[1:]),
+            )
+        )
+        assert found["2026-11-22"].state is state
+
+
+@pytest.mark.parametrize("days", [7, 42, 80])
+def test_every_row_spans_exactly_the_shown_days(days: int) -> None:
+    """Loss prevented: a week drawn over the wrong days."""
+    found = coverage(quarter(), CALENDAR, NOW, days=days)
+    assert len(found.days) == days
+    for _, row in found.rows:
+        assert sum(cell.days for cell in row) == days
+    weekly = cells(quarter(), Tier.WEEKLY)
+    assert weekly["2026-11-09"].days == 7
+    assert cells(quarter(), Tier.MONTHLY)["2026-11-01"].days == 22
+
+
+def test_what_is_not_due_yet_is_not_missing_and_what_was_before_the_first_backup_neither() -> None:
+    """Loss prevented: red cells on the first day, after which nobody looks any more."""
+    at_night = coverage(quarter(missing=["2026-11-22"]), CALENDAR, paris("2026-11-22T01:30"))
+    assert at_night.rows[0][1][-1].state is State.COMING
+    at_noon = coverage(quarter(missing=["2026-11-22"]), CALENDAR, paris("2026-11-22T12:00"))
+    assert at_noon.rows[0][1][-1].state is State.MISSING
+    young = cells(quarter(days=10, missing=(), drills=False))
+    assert young["2026-11-12"].state is State.BEFORE
+    assert young["2026-11-13"].state is not State.MISSING
+    assert {cell.state for cell in cells(Catalog((), {})).values()} == {State.BEFORE}
