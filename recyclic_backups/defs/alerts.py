@@ -19,7 +19,9 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
 from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
-from recyclic_backups.errors import BackupError
+from recyclic_backups.envelope.document import decode
+from recyclic_backups.errors import BackupError, ObjectMissing
+from recyclic_backups.flags.flags import Flags
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, recall, store, take_note
@@ -89,7 +91,7 @@ class Shelf:
     context: dg.SensorEvaluationContext
     settings: Settings
     problem: BackupError | None = None
-    _repository: Repository | None = None
+    repository: Repository | None = None
     _writable: bool = False
 
     def recall(self) -> Memory | None:
@@ -102,8 +104,8 @@ class Shelf:
     def open(self, *, create: bool) -> Catalog | None:
         """The catalog; None, and ``problem`` says why, if it cannot be read."""
         try:
-            self._repository = self.settings.open_repository(create=create)
-            catalog = load_catalog(self._repository)
+            self.repository = self.settings.open_repository(create=create)
+            catalog = load_catalog(self.repository)
         except BackupError as error:
             self.problem = error
             return None
@@ -113,10 +115,10 @@ class Shelf:
 
     def keep(self, memory: Memory) -> None:
         """Put it there, if the storage is one."""
-        if self._repository is None or not self._writable:
+        if self.repository is None or not self._writable:
             return
         try:
-            store(self._repository, memory)
+            store(self.repository, memory)
         except BackupError as error:
             self.context.log.error(f"what alerts remember cannot be kept in the storage: {error.message}")
 
@@ -156,6 +158,7 @@ def _observe(
             frozenset({"check", "drill"}),
             lambda: look_at_checks(instance, settings, catalog, _checks(context)),
         ),
+        (frozenset({"flag"}), lambda: _flags(shelf)),
         (frozenset({"tick"}), lambda: look_at_ticks(instance, SENSOR, known, now)),
     ]
     seen = Observation()
@@ -171,6 +174,30 @@ def _observe(
             broken = Problem(f"look/{min(sources)}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
             seen += Observation((broken,), unseen=sources)
     return seen, Recovery(known=False) if catalog is None else recovery_of(catalog)
+
+
+def _flags(shelf: Shelf) -> Observation:
+    """Flags that switched themselves off, until a person switches them."""
+    if shelf.repository is None or shelf.problem is not None:
+        return Observation(unseen=frozenset({"flag"}))
+    name = shelf.repository.layout.flags
+    try:
+        # Its signature is not asked for: that would derive a key once a minute, to protect a remark.
+        flags = Flags.from_json(decode(shelf.repository.store.get(name), name))
+    except ObjectMissing:
+        return Observation()
+    return Observation(
+        tuple(
+            Problem(
+                f"flag/{each}",
+                Kind.FLAG_TRIPPED,
+                Severity.WARNING,
+                switch.set_at,
+                {"name": each, "reason": switch.tripped},
+            )
+            for each, switch in flags.tripped.items()
+        )
+    )
 
 
 def _checks(context: dg.SensorEvaluationContext) -> Collection[dg.AssetCheckKey]:

@@ -21,6 +21,7 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drills import VERDICT, drill_key
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.retention import PROMISES
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, Severity
 from recyclic_backups.notify.wording import Kind
@@ -28,6 +29,15 @@ from recyclic_backups.settings import Settings
 
 TOLD_ELSEWHERE = frozenset({"age"})
 """Checks of the tiers that say what is said of the catalog: with other thresholds, and once for all tiers."""
+
+_KINDS = {
+    "integrity": Kind.INTEGRITY,
+    "proven": Kind.NOT_PROVEN,
+    "size": Kind.ANOMALY,
+    "anomalies": Kind.ANOMALY,
+    "disk_space": Kind.SPACE,
+    PROMISES: Kind.PROMISE,
+}
 
 FAILURES = 3
 """A sensor that ticks every minute may fail once, when a disk or a network hesitates. A schedule may not."""
@@ -100,11 +110,10 @@ def _problem(
         return None
     evaluation = event.asset_check_evaluation_data
     critical = evaluation.severity is dg.AssetCheckSeverity.ERROR
-    kinds = {"integrity": Kind.INTEGRITY, "proven": Kind.NOT_PROVEN}
     asset = "/".join(check.asset_key.path)
     return Problem(
         key=key,
-        kind=Kind.DRILL_FAILED if scenario else kinds.get(check.name, Kind.CHECK_FAILED),
+        kind=Kind.DRILL_FAILED if scenario else _KINDS.get(check.name, Kind.CHECK_FAILED),
         severity=Severity.CRITICAL if critical else Severity.WARNING,
         since=datetime.fromtimestamp(record.create_timestamp, UTC),
         facts={

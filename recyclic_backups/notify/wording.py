@@ -25,6 +25,10 @@ class Kind(StrEnum):
     CHECK_FAILED = "check failed"
     INTEGRITY = "integrity"
     NOT_PROVEN = "not proven"
+    SPACE = "space"
+    ANOMALY = "anomaly"
+    PROMISE = "promise"
+    FLAG_TRIPPED = "flag tripped"
     MISSED_DAY = "missed day"
     MISSED_PERIOD = "missed period"
     MISSED_FOR_EVER = "missed for ever"
@@ -128,6 +132,47 @@ WORDS: Mapping[Kind, Words] = {
             "Une restauration peut échouer le jour où elle sera nécessaire.",
         ),
         "recyclic-backups drill simple",
+    ),
+    Kind.SPACE: Words(
+        ("The storage is nearly full: {reason}", "Le stockage est presque plein : {reason}"),
+        (
+            "Once it is full, no backup can be taken.",
+            "Une fois plein, plus aucune sauvegarde n’est possible.",
+        ),
+        "recyclic-backups expire",
+    ),
+    Kind.ANOMALY: Words(
+        (
+            "The newest backup is not like those before it: {reason}",
+            "La dernière sauvegarde ne ressemble pas aux précédentes : {reason}",
+        ),
+        (
+            "If data were lost or damaged in the live database, older backups are the good ones: hold one that is.",
+            "Si des données ont été perdues ou abîmées, les bonnes sauvegardes sont les anciennes : en retenir une.",
+        ),
+        "recyclic-backups diagnose",
+    ),
+    Kind.PROMISE: Words(
+        (
+            "Retention cannot keep a promise: {reason}",
+            "La rétention ne peut tenir une promesse : {reason}",
+        ),
+        (
+            "Nothing is deleted that would make it worse; somebody has to decide.",
+            "Rien n’est supprimé qui aggraverait la situation ; quelqu’un doit décider.",
+        ),
+        "recyclic-backups expire",
+    ),
+    Kind.FLAG_TRIPPED: Words(
+        (
+            "The flag {name} was switched off by itself: {reason}",
+            "L’option {name} s’est désactivée d’elle-même : {reason}",
+        ),
+        (
+            "Backups go on as they did without it.",
+            "Les sauvegardes continuent comme sans elle.",
+        ),
+        "recyclic-backups flags list",
     ),
     Kind.MISSED_DAY: Words(
         (

@@ -11,14 +11,19 @@ import pytest
 
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.dump.verify import verify
+from recyclic_backups.flags.flags import PARALLEL_STREAMS
+from recyclic_backups.flags.store import judge_run, switch
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.alert import name_in_storage
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere
-from recyclic_backups_tests.notify.receivers import Web, bot, web
+from recyclic_backups_tests.notify.receivers import Web, bot
 
-__all__ = ["bot", "web"]
+__all__ = ["bot"]
+
+BotApi = Web
+"""Telegram's, as the quarter's test calls it."""
 
 TOKEN = "424242:a-token-that-must-never-show"
 
@@ -361,6 +366,22 @@ def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
     tick(TickStatus.SKIPPED, 3)
     assert seen() == []
     instance.dispose()
+
+
+def test_a_flag_that_switched_itself_off_is_told(looks: Looks, bot: Web) -> None:
+    """Loss prevented: a behaviour believed to be on that has been off for a month."""
+    house = looks.house
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    repository = house.settings().open_repository()
+    switch(repository, PARALLEL_STREAMS.name, True, house.clock())
+    for _ in range(2):
+        judge_run(repository, [PARALLEL_STREAMS], "pg_dump crashed", house.clock())
+    looks.look()
+    (text,) = [each for each in bot.texts if "parallel_streams" in each]
+    assert "the last: pg_dump crashed" in text
+    switch(repository, PARALLEL_STREAMS.name, None, house.clock())
+    looks.look()
+    assert Kind.FLAG_TRIPPED not in looks.kinds
 
 
 def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(

@@ -83,10 +83,11 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def bot(web: Web, monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The web server in the place of Telegram's."""
-    monkeypatch.setattr(send, "TELEGRAM_API", web.url)
-    return web
+def bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server in the place of Telegram's."""
+    with web_server() as found:
+        monkeypatch.setattr(send, "TELEGRAM_API", found.url)
+        yield found
 
 
 @dataclass

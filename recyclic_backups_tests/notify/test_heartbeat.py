@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,8 +12,9 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
 from recyclic_backups.settings import load_settings
 from recyclic_backups.tiers import Tier
-from recyclic_backups_tests.defs.conftest import BEGINNING
 from recyclic_backups_tests.notify.receivers import Web
+
+BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 
 
 def test_start_and_success(web: Web) -> None:
