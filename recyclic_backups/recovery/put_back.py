@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.repository import Repository
@@ -92,8 +93,13 @@ def put_back(
                         connection, beside, f"rows of {live} as they were on {to_text(clock())}"
                     )
 
+        details = {"into": live, "server": server.label, "tables": list(restored.selection.wanted)}
         try:
-            merged = merge(server, beside, live, restored.selection.wanted, before_commit)
+            with audited(
+                repository, "merge", clock, backup_id=backup.backup_id, details=details, required=False
+            ) as entry:
+                merged = merge(server, beside, live, restored.selection.wanted, before_commit)
+                entry.outcome = "done" if merged.clean else "refused"
         except BackupError as error:
             if keep:  # a line that breaks at the commit does not tell whether it happened
                 error.add_note(f"the rows that were to be replaced are kept in the database {beside!r}")
