@@ -39,7 +39,7 @@ def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator
     assert PASSPHRASE not in operator.must("audit", "show", "--json").out
 
     shown = operator.must("audit", "show", "--action", "restore", "--json").json
-    assert [event["action"] for event in shown] == ["restore"]
+    assert {event["action"] for event in shown} == {"restore"}
     assert operator.must("audit", "show", "--since", "2999-01-01", "--json").json == []
 
 
