@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render, restore_plan
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from recyclic_backups.fingerprint.compare import Comparison
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.go_back import GoBack
+    from recyclic_backups.recovery.merge import MergeReport
     from recyclic_backups.recovery.put_back import PutBackReport
     from recyclic_backups.recovery.restore import RestoreReport
     from recyclic_backups.settings import Settings
@@ -60,6 +62,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.errors import Refused
     from recyclic_backups.recovery.put_back import put_back
     from recyclic_backups.recovery.restore import restore
     from recyclic_backups.recovery.selection import Request
@@ -71,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     backup = found.find(options.backup)
     server = _other_server(options.to_server, settings) if options.to_server else settings.server
     into = options.into or settings.database
-    _confirm(options, settings, found, backup, server, into)
+    if not _confirmed(options, settings, found, backup, server, into):
+        render.say("nothing was done: add --yes to do it")
+        return Refused.exit_code
     repository = settings.open_repository(create=False)
     restore_options = settings.restore_options(jobs=options.jobs, no_owner=options.no_owner)
     request = Request(tuple(options.table), tuple(options.schema))
@@ -106,10 +111,10 @@ def run(options: argparse.Namespace) -> int:
     document["go_back"] = None if back is None else back.to_json()
     if options.json:
         render.print_json(document)
-    elif put is not None:
-        _print_merge(put)
+    elif put is not None and put.merged is not None:
+        _print_merge(put, put.merged, settings, server)
     else:
-        print_report(report, back)
+        print_report(report, lambda: _say_what_next(options, settings, server, report, back))
     return _exit_code(report, put)
 
 
@@ -149,35 +154,55 @@ def _require_sense(options: argparse.Namespace) -> None:
         )
 
 
-def _confirm(
+def _confirmed(
     options: argparse.Namespace,
     settings: Settings,
     found: Catalog,
     backup: Backup,
     server: Server,
     into: str,
-) -> None:
-    """Print what would happen to something that exists, and go on only with ``--yes``."""
-    from recyclic_backups.errors import Refused
+) -> bool:
+    """Print what would happen to something that exists; whether to go on, which needs ``--yes``."""
+    from recyclic_backups.recovery import database as databases
 
     if not (options.replace or options.merge_into):
-        return
+        return True
+    with databases.maintenance(server) as connection:
+        is_there = databases.exists(connection, options.merge_into or into)
     tables = [*options.table, *(f"{schema}.*" for schema in options.schema)]
     restore_plan.say_plan(
         found,
         backup,
         server,
         replaces=into if options.replace else None,
+        is_there=is_there,
         merges=(options.merge_into, tables) if options.merge_into else None,
         timezone=settings.calendar.timezone,
         now=render.now(),
     )
-    if not options.yes:
-        raise Refused("not confirmed, nothing was done", "add --yes to do it")
+    return bool(options.yes)
 
 
-def print_report(report: RestoreReport, back: GoBack | None = None) -> None:
-    """A restore for people: the comparison as a table, times, and the verdict as the last line."""
+def _say_what_next(
+    options: argparse.Namespace,
+    settings: Settings,
+    server: Server,
+    report: RestoreReport,
+    back: GoBack | None,
+) -> None:
+    """The commands to go back, or to look into what is beside; that there is nothing to go back to."""
+    if back is not None:
+        restore_plan.print_way_back(back)
+    elif options.replace and report.comparison.equal is not False:
+        print(
+            f"there was no database {report.database!r}: nothing was replaced, there is nothing to go back to"
+        )
+    elif report.database != settings.database:
+        restore_plan.print_look(settings, server, report.database)
+
+
+def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lambda: None) -> None:
+    """A restore for people: the comparison as a table, times, what next, and the verdict as the last line."""
     from recyclic_backups.quantities import human_seconds
 
     print_comparison(report.comparison)
@@ -194,8 +219,7 @@ def print_report(report: RestoreReport, back: GoBack | None = None) -> None:
         print(f"created roles: {', '.join(report.created_roles)}")
     if report.kept_as:
         print(f"what was there before is kept as {report.kept_as!r}")
-    if back is not None:
-        restore_plan.print_way_back(back)
+    say_what_next()
     for note in (*report.comparison.notes, *report.notes):
         print(f"note: {note}")
     print_verdict(report.comparison)
@@ -235,25 +259,26 @@ def print_verdict(comparison: Comparison) -> None:
             print(f"differs: {difference}")
 
 
-def _print_merge(put: PutBackReport) -> None:
-    if put.merged is None:
-        print_report(put.restored)
-        return
-    if not put.merged.clean:
-        for broken in put.merged.broken:
+def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, server: Server) -> None:
+    if not merged.clean:
+        for broken in merged.broken:
             print(f"would break: {broken}")
-        print(f"nothing was changed in {put.merged.database!r}")
+        print(f"nothing was changed in {merged.database!r}")
+        if put.restored.selection is not None and len(put.restored.selection.wanted) > 1:
+            print(
+                "the other tables can be put back: type the command without the --table of those named above"
+            )
         return
     render.print_table(
         ("TABLE", "CAME BACK", "SET RIGHT", "WENT"),
         [
             (table.table, f"{table.inserted}", f"{table.updated}", f"{table.deleted}")
-            for table in put.merged.tables
+            for table in merged.tables
         ],
         right=(1, 2, 3),
     )
-    if any(table.updated or table.deleted for table in put.merged.tables):
-        print(f"rows as they were before are kept in the database {put.merged.kept_in!r}, schema replaced")
+    if any(table.updated or table.deleted for table in merged.tables):
+        restore_plan.print_kept_rows(settings, server, merged)
     print("equal")
 
 

@@ -1,4 +1,4 @@
-"""What ``restore`` says before it touches something that exists, and how to go back afterwards."""
+"""What ``restore`` says before it touches something that exists, and how to go back or tidy up afterwards."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.go_back import GoBack
+    from recyclic_backups.recovery.merge import MergeReport
     from recyclic_backups.settings import Settings
 
 
@@ -22,13 +23,15 @@ def say_plan(
     server: Server,
     *,
     replaces: str | None,
+    is_there: bool,
     merges: tuple[str, Sequence[str]] | None,
     timezone: ZoneInfo,
     now: datetime,
 ) -> None:
     """What would be done, from when, what is lost by it, what is known of the backup, how long it took before.
 
-    ``replaces`` is the database to be swapped, ``merges`` the one whose tables are put back, and those tables.
+    ``replaces`` is the database to be swapped, if it ``is_there``; ``merges`` the one whose tables are put back, and
+    those tables.
     """
     from recyclic_backups.quantities import human_bytes, human_seconds
 
@@ -39,10 +42,16 @@ def say_plan(
     stored = human_bytes(backup.manifest.stored_bytes)
     line("restore", f"{backup.backup_id} ({labels or 'no label'}; {stored} stored)")
     content_of = render.local_time(backup.as_of, timezone)
-    line("content", f"of {content_of} ({timezone.key}), nothing newer")
+    line("content", f"of {content_of}, nothing newer")
     age = human_seconds(max(0.0, (now - backup.as_of).total_seconds()))
-    of_what = "is lost" if merges is None else "in these tables is lost"
-    line("lost", f"what was written in the {age} since then {of_what}")
+    if merges is not None:
+        line(
+            "since",
+            f"what was written into these tables in the {age} since then is taken out, and kept beside",
+        )
+    else:
+        stays = " (it stays in the database that is replaced, which is kept)" if is_there else ""
+        line("lost", f"what was written in the {age} since then{stays}")
     newer = [each for each in catalog if each.as_of > backup.as_of and not each.known_damaged]
     if newer:
         line("newer", f"{newer[0].backup_id}, of {render.local_time(newer[0].as_of, timezone)}, is there too")
@@ -55,7 +64,13 @@ def say_plan(
             f"{database!r} on {server.label}: restored beside and compared first; if equal, the rows of",
         )
         line("", f"{', '.join(tables)} become those of the backup, in one transaction;")
-        line("", "rows it does not have go, and are kept in a database beside")
+        line("", "rows it does not have, and rows as they were, are kept in a database beside")
+    elif not is_there:
+        line(
+            "replaces",
+            f"nothing: there is no database {replaces!r} on {server.label} now; restored beside and",
+        )
+        line("", "compared first; only if equal does it take that name")
     else:
         line(
             "replaces",
@@ -74,8 +89,23 @@ def _proof(backup: Backup, timezone: ZoneInfo) -> str:
             f"NO: the {failed.what} of {render.local_time(failed.check.checked_at, timezone)} FAILED: {why}"
         )
     if backup.proven_at is None:
-        return "never yet"
+        return f"never yet; {_PROVES[_level(backup)]}"
     return f"{render.local_time(backup.proven_at, timezone)}, restored and found equal"
+
+
+_PROVES = {
+    "content": "this restore compares every row before anything changes",
+    "counts": "this restore compares the number of rows of every table before anything changes",
+    "off": "nor can this restore compare it, the backup has no fingerprint: look at it with --into first",
+}
+"""What a restore does about a backup that was never proven, by the level of its fingerprint."""
+
+
+def _level(backup: Backup) -> str:
+    from recyclic_backups.fingerprint.model import Fingerprint
+
+    written = backup.manifest.fingerprint
+    return "off" if written is None else Fingerprint.from_json(written).level
 
 
 def _last_time(catalog: Catalog, backup: Backup, timezone: ZoneInfo, *, partial: bool) -> str:
@@ -95,15 +125,18 @@ def _last_time(catalog: Catalog, backup: Backup, timezone: ZoneInfo, *, partial:
 
 def way_back(settings: Settings, server: Server, database: str, kept_as: str) -> GoBack:
     """The commands that undo a swap, with the psql that this machine has."""
-    import shutil
-
     from recyclic_backups.recovery.go_back import go_back
 
-    psql = shutil.which("psql")
-    if psql is not None:
-        return go_back(server, database, kept_as)
+    return go_back(server, database, kept_as, psql=_psql(settings))
+
+
+def _psql(settings: Settings) -> str:
+    import shutil
+
+    if shutil.which("psql") is not None:
+        return "psql"
     found = [each.path("psql") for each in settings.installations() if "psql" in each.programs]
-    return go_back(server, database, kept_as, psql=found[0] if found else "psql")
+    return found[0] if found else "psql"
 
 
 def print_way_back(back: GoBack) -> None:
@@ -112,3 +145,33 @@ def print_way_back(back: GoBack) -> None:
     print(f"  {back.command}")
     print("to drop what was there before, once you no longer need it:")
     print(f"  {back.drop_command}")
+
+
+def print_look(settings: Settings, server: Server, database: str) -> None:
+    """How to look into a database that was restored beside, and how to be rid of it."""
+    from recyclic_backups.recovery.go_back import look_command
+
+    print("to look into it:")
+    print(f"  {look_command(server, database, psql=_psql(settings))}")
+    _print_drop(settings, server, database)
+
+
+def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> None:
+    """How to look at the rows that a merge took out or overwrote, and how to be rid of them."""
+    from recyclic_backups.recovery.go_back import look_command
+
+    print(
+        f"rows as they were before are kept in the database {merged.kept_in!r}, schema replaced; to look at them:"
+    )
+    for table in merged.tables:
+        if table.updated or table.deleted:
+            look = look_command(server, merged.kept_in, kept_as=table.kept_as, psql=_psql(settings))
+            print(f"  {look}")
+    _print_drop(settings, server, merged.kept_in)
+
+
+def _print_drop(settings: Settings, server: Server, database: str) -> None:
+    from recyclic_backups.recovery.go_back import drop_command
+
+    print("to drop it, once nobody needs it any more:")
+    print(f"  {drop_command(server, database, psql=_psql(settings))}")

@@ -1,4 +1,4 @@
-"""How to undo a swap: the commands that a person pastes into a shell. Pure."""
+"""How to undo a swap, and to look at what a restore left beside: commands to paste into a shell. Pure."""
 
 from __future__ import annotations
 
@@ -47,22 +47,49 @@ def go_back(server: Server, database: str, kept_as: str, *, psql: str = "psql") 
         f"ALTER DATABASE {_name(database)} RENAME TO {_name(restored_as)}; "
         f"ALTER DATABASE {_name(kept_as)} RENAME TO {_name(database)}"
     )
-    beginning = _psql(server, database, psql)
     return GoBack(
-        command=f"{beginning} -c {shlex.quote(swap)}",
-        drop_command=f"{beginning} -c {shlex.quote(f'DROP DATABASE {_name(kept_as)}')}",
+        command=f"{_psql(server, _maintenance(database), psql)} -c {shlex.quote(swap)}",
+        drop_command=drop_command(server, kept_as, apart_from=database, psql=psql),
         restored_as=restored_as,
     )
 
 
+def drop_command(server: Server, database: str, *, apart_from: str = "", psql: str = "psql") -> str:
+    """The line that removes a database for good, typed into one that is neither it nor ``apart_from``."""
+    drop = shlex.quote(f"DROP DATABASE {_name(database)}")
+    return f"{_psql(server, _maintenance(database, apart_from), psql)} -c {drop}"
+
+
+def look_command(server: Server, database: str, *, kept_as: str = "", psql: str = "psql") -> str:
+    """The line that opens a database beside, or shows the rows that a merge kept there as ``kept_as``."""
+    opened = _psql(server, database, psql)
+    return f"{opened} -c {shlex.quote(f'SELECT * FROM replaced.{_name(kept_as)}')}" if kept_as else opened
+
+
+def _maintenance(*apart_from: str) -> str:
+    """The database to be in while another is renamed or dropped."""
+    return next((name for name in MAINTENANCE_DATABASES if name not in apart_from), MAINTENANCE_DATABASES[0])
+
+
 def _psql(server: Server, database: str, program: str) -> str:
-    """psql, connected to a database that is not the one to be renamed."""
+    """psql, connected to a database."""
     words = [program, "-X", "-v", "ON_ERROR_STOP=1", "-h", server.host, "-p", str(server.port)]
-    words += ["-U", server.user, "-d", next(name for name in MAINTENANCE_DATABASES if name != database)]
+    words += ["-U", server.user, "-d", connection_option(database)]
     given = {"PGSSLMODE": server.sslmode, "PGSSLROOTCERT": server.sslrootcert}
     usual = {"PGSSLMODE": "prefer", "PGSSLROOTCERT": ""}
     settings = [f"{name}={shlex.quote(value)}" for name, value in given.items() if value != usual[name]]
     return " ".join([*settings, shlex.join(words)])
+
+
+def connection_option(database: str) -> str:
+    """A database's name for ``-d``, where one with ``=`` in it would be taken for a connection string.
+
+    https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING
+    """
+    if "=" not in database and not database.startswith(("postgresql://", "postgres://")):
+        return database
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
 
 
 def _name(name: str) -> str:

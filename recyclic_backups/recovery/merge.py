@@ -56,12 +56,16 @@ _SESSION = {name: value for name, value in SETTINGS.items() if name != "search_p
 
 @dataclass(frozen=True, slots=True)
 class TableMerge:
-    """What putting one table back did: rows that came back, were set right, and went."""
+    """What putting one table back did: rows that came back, were set right, and went.
+
+    ``kept_as`` is what the rows that were set right or went are called in the schema ``replaced``.
+    """
 
     table: str
     inserted: int
     updated: int
     deleted: int
+    kept_as: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -70,6 +74,7 @@ class TableMerge:
             "inserted": self.inserted,
             "updated": self.updated,
             "deleted": self.deleted,
+            "kept_as": self.kept_as,
         }
 
 
@@ -196,8 +201,7 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[Li
     """Copy what will be deleted or overwritten into the database beside: a restore destroys nothing (invariant 6)."""
     source.execute("CREATE SCHEMA IF NOT EXISTS replaced")
     for table in plan:
-        schema, name = split_qualified_name(table.name)
-        kept = compose.statement("replaced.{}", compose.name(_kept_name(f"{schema}.{name}", table.staged)))
+        kept = compose.statement("replaced.{}", compose.name(_kept_name(table)))
         source.execute(
             compose.statement(
                 "CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA",
@@ -223,11 +227,12 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[Li
                 writing.write(piece)
 
 
-def _kept_name(name: str, staged: str) -> str:
+def _kept_name(table: LiveTable) -> str:
     """``schema.table``, cut to the length of a name where it has to be, and then with the table's number."""
+    name = ".".join(split_qualified_name(table.name))
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
-    number = f"~{staged.rpartition('_')[2]}"
+    number = f"~{table.staged.rpartition('_')[2]}"
     return name.encode()[: MAX_NAME_BYTES - len(number)].decode(errors="ignore") + number
 
 
@@ -240,6 +245,7 @@ def _apply(target: Connection, plan: Sequence[LiveTable]) -> list[TableMerge]:
             inserted=_insert(target, table),
             updated=_update(target, table),
             deleted=deleted[table.name],
+            kept_as=_kept_name(table),
         )
         for table in plan
     ]

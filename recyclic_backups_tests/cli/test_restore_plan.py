@@ -28,10 +28,13 @@ def _drop(cluster: ScratchCluster, *names: str) -> None:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
-def _paste(cluster: ScratchCluster, line: str) -> None:
+def _paste(cluster: ScratchCluster, line: str) -> str:
     """As a volunteer does: into a shell, with the password where psql looks for it."""
     environment = {"PATH": os.environ["PATH"], "PGPASSWORD": cluster.server.password}
-    subprocess.run(["/bin/sh", "-c", line], env=environment, check=True, capture_output=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operator: Operator) -> None:
@@ -44,15 +47,17 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
     for said in (
         f"restore   {backup_id} (daily ",
         "content   of 20",
-        "(Europe/Paris)",
+        ("CET, nothing newer", "CEST, nothing newer"),
         "lost      what was written in the ",
-        "proven    never yet",
+        "since then (it stays in the database that is replaced, which is kept)",
+        "proven    never yet; this restore compares every row before anything changes",
         "took      not known: no drill or restore was measured yet",
         f"replaces  '{live}' on ",
         "restored beside and compared first",
         "the names swapped",
     ):
-        assert said in first.err, said
+        assert any(each in first.err for each in ([said] if isinstance(said, str) else said)), said
+    assert first.err.splitlines()[-1] == "nothing was done: add --yes to do it"
 
     operator.must("drill", "simple")
     second = operator.run("restore", "latest", "--replace").err
@@ -67,7 +72,9 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
     assert f"newer     {newer_id}, of 20" in operator.run("restore", backup_id, "--replace").err
 
     merge = operator.run("restore", "latest", "--table", "public.payments", "--merge-into", live).err
-    assert "in these tables is lost" in merge
+    assert "since     what was written into these tables in the " in merge
+    assert "since then is taken out, and kept beside" in merge
+    assert "lost" not in merge
     assert "public.payments become those of the backup" in merge
 
 
@@ -95,6 +102,70 @@ def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster,
         assert report["kept_as"] not in _databases(cluster)
     finally:
         _drop(cluster, *(_databases(cluster) - before))
+
+
+def test_where_there_is_no_database_nothing_is_replaced(cluster: ScratchCluster, operator: Operator) -> None:
+    """Loss prevented: at three in the morning, the belief that there is something to keep or to go back to."""
+    operator.backup_id()
+    absent = f"{operator.variables['POSTGRES_DB']}_absent"
+    try:
+        plan = operator.run("restore", "latest", "--replace", "--into", absent)
+        assert plan.code == 70
+        assert f"replaces  nothing: there is no database '{absent}' on " in plan.err
+        assert "kept" not in plan.err
+        assert "sessions" not in plan.err
+        done = operator.must("restore", "latest", "--replace", "--into", absent, "--yes").out
+        assert (
+            f"there was no database '{absent}': nothing was replaced, there is nothing to go back to" in done
+        )
+        assert "psql" not in done
+        assert done.splitlines()[-1] == "equal"
+    finally:
+        _drop(cluster, absent)
+
+
+def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
+    cluster: ScratchCluster, operator: Operator
+) -> None:
+    """Loss prevented: the work since the backup, kept where nobody finds it; and personal data kept for ever."""
+    before = _databases(cluster)
+    live = operator.variables["POSTGRES_DB"]
+    _payments(
+        cluster, live, "CREATE TABLE remark (id int PRIMARY KEY, said text); INSERT INTO remark VALUES (1)"
+    )
+    operator.backup_id()
+    _payments(cluster, live, "UPDATE remark SET said = 'since then'; INSERT INTO remark VALUES (2, 'new')")
+    try:
+        tables = ("--table", "public.remark", "--table", "public.payments")
+        out = operator.must("restore", "latest", *tables, "--merge-into", live, "--yes").out
+        assert out.splitlines()[-1] == "equal"
+        look, drop = (line.strip() for line in out.splitlines() if line.startswith("  "))
+        seen = _paste(cluster, look)
+        assert "since then" in seen
+        assert "new" in seen
+        assert "(2 rows)" in seen
+        (kept,) = _databases(cluster) - before
+        assert kept in drop
+        _paste(cluster, drop)
+        assert _databases(cluster) == before
+    finally:
+        _drop(cluster, *(_databases(cluster) - before))
+
+
+def test_a_database_beside_is_opened_and_dropped_by_the_printed_lines(
+    cluster: ScratchCluster, operator: Operator
+) -> None:
+    """Loss prevented: a copy of everybody's data that nobody remembers to drop."""
+    operator.backup_id()
+    into = f"{operator.variables['POSTGRES_DB']}_look = 'x'"
+    try:
+        out = operator.must("restore", "latest", "--into", into).out
+        look, drop = (line.strip() for line in out.splitlines() if line.startswith("  psql"))
+        assert "payments" in _paste(cluster, f"{look} -c '\\dt'")
+        _paste(cluster, drop)
+        assert into not in _databases(cluster)
+    finally:
+        _drop(cluster, into)
 
 
 def test_a_restore_into_a_new_database_has_nothing_to_go_back_to(

@@ -212,7 +212,9 @@ def test_the_name_of_a_key_file_given_as_the_key_is_recognized(storage: Storage,
     path = tmp_path / "key"
     path.write_text(PASSPHRASE)
     for given, hinted in ((str(path), True), (f"{path}-that-is-not-there", False)):
-        result = storage.recover("extract", "latest", "--stdout", environment={"BACKUP_ENCRYPTION_KEY": given})
+        result = storage.recover(
+            "extract", "latest", "--stdout", environment={"BACKUP_ENCRYPTION_KEY": given}
+        )
         assert result.returncode == 41
         assert (b"BACKUP_ENCRYPTION_KEY_FILE" in result.stderr) is hinted
         assert given.encode() not in result.stderr
