@@ -17,7 +17,7 @@ from recyclic_backups.audit.log import read_log
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.simulation import PARIS, Simulation, day_of
-from recyclic_backups_tests.defs.test_alerts import TOKEN, BotApi, bot
+from recyclic_backups_tests.notify.receivers import Web, bot
 
 __all__ = ["bot"]
 
@@ -90,10 +90,10 @@ class Operation(Simulation):
 
 
 @pytest.fixture
-def operation(quick_house: House, bot: BotApi) -> Iterator[Operation]:
+def operation(quick_house: House, bot: Web) -> Iterator[Operation]:
     """An installation that does not run yet, with one channel; Dagster's log of hundreds of runs is kept out."""
     quick_house.variables |= {
-        "NOTIFICATION_TELEGRAM_TOKEN": TOKEN,
+        "NOTIFICATION_TELEGRAM_TOKEN": "424242:nobody-knows-this-one",
         "NOTIFICATION_TELEGRAM_CHAT_ID": "99",
         "DAGSTER_URL": "https://dagster.example.org/",
     }
@@ -152,7 +152,7 @@ QUALITY = "warning: 2 problems: The check “compression” of "
 
 @pytest.mark.timeout(600)
 def test_three_weeks_expire_drill_tell_and_record_what_a_person_would_expect(
-    operation: Operation, bot: BotApi
+    operation: Operation, bot: Web
 ) -> None:
     """Loss prevented: retention, drills and alerts that each work alone and not together, over a night of 25 hours."""
     operation.house.variables["BACKUP_START_DATE"] = "2026-10-05"
@@ -196,7 +196,7 @@ def test_three_weeks_expire_drill_tell_and_record_what_a_person_would_expect(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_quarter_ends_as_a_person_would_expect(operation: Operation, bot: BotApi, tmp_path: Path) -> None:
+def test_a_quarter_ends_as_a_person_would_expect(operation: Operation, bot: Web, tmp_path: Path) -> None:
     """Loss prevented: as above, with a machine that is off, rot, a drill that fails, month ends and the year's end."""
     operation.house.variables["BACKUP_START_DATE"] = "2026-10-01"
     probes = tmp_path / "probes"
