@@ -19,13 +19,13 @@ from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.runs import PARTITION_TAG
 from recyclic_backups.defs.schedules import max_runtime_seconds
+from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG, QUEUED_TOO_LONG
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.settings import Settings
 
-QUEUED_FOR = timedelta(minutes=30)
 QUEUED_IN_A_BACKFILL_FOR = timedelta(hours=24)
 OVERTIME = timedelta(minutes=10)
 """How long after its limit a run may still be there: Dagster's monitoring ends it within a minute."""
@@ -38,7 +38,6 @@ LAPSES_AFTER = timedelta(days=14)
 _LONGEST_REASON = 300
 _ASSET_JOB = "__ASSET_JOB"
 _BACKFILL_TAG = "dagster/backfill"
-_MAX_RUNTIME_TAG = "dagster/max_runtime"
 _OURS = {f"{tier.value}_backup_job": tier for tier in SCHEDULED_TIERS}
 _DRILLS = {f"drill_{scenario}_job": scenario for scenario in Scenario}
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -240,7 +239,7 @@ def _unfinished(instance: dg.DagsterInstance, settings: Settings, now: datetime)
         facts = {"job": target.job, "partition": target.partition or ""}
         key, page = f"stuck/{run.run_id}", f"runs/{run.run_id}"
         if record.start_time is None:
-            patience = QUEUED_IN_A_BACKFILL_FOR if _BACKFILL_TAG in run.tags else QUEUED_FOR
+            patience = QUEUED_IN_A_BACKFILL_FOR if _BACKFILL_TAG in run.tags else QUEUED_TOO_LONG
             since = _aware(record.create_timestamp)
             if now - since > patience:
                 severity = Severity.CRITICAL if target.job in _OURS else Severity.WARNING
@@ -256,7 +255,7 @@ def _unfinished(instance: dg.DagsterInstance, settings: Settings, now: datetime)
 
 def _limit(run: dg.DagsterRun, settings: Settings) -> timedelta:
     """What the run may take: as its job says, or what a drill may if it was started from a page, without a job."""
-    text = run.tags.get(_MAX_RUNTIME_TAG, "")
+    text = run.tags.get(MAX_RUNTIME_TAG, "")
     longest = 3 * 4 * settings.timeout_seconds
     return timedelta(seconds=int(text) if text.isascii() and text.isdigit() else longest)
 

@@ -302,7 +302,7 @@ def test_runs_that_wait_or_do_not_end_are_told(looks: Looks) -> None:
     house.instance.report_dagster_event(began, running.run_id)
     looks.look()
     assert not {Kind.RUN_WAITS, Kind.RUN_ENDLESS} & looks.kinds
-    looks.look(after=timedelta(minutes=45))
+    looks.look(after=timedelta(minutes=75))
     stuck = {facts["job"]: facts for key, facts in looks.facts.items() if key.startswith("stuck/")}
     assert stuck["daily_backup_job"]["partition"] == "2026-11-01"
     assert stuck["health_job"]["limit"] == "10 min 0 s"
