@@ -49,6 +49,8 @@ metadata, worst first.
 
 **Where is the page?** Each materialization writes `report.html` beside the backups; its place is in the metadata."""
 
+_NAMED_SAVINGS = 3
+
 SPACE_INTERVAL_SECONDS = 300
 ASK_AGAIN = timedelta(days=1)
 """How long after it started retention the sensor starts it again when that did not help."""
@@ -91,7 +93,7 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
                 "health": health_note(found),
                 **_publish(context, repository, found),
             },
-            check_results=list(_answers(found.metrics)),
+            check_results=list(_answers(found)),
         )
 
     return backup_metrics
@@ -154,7 +156,8 @@ def _publish(
     return {"report": dg.MetadataValue.path(url.removeprefix("file://"))}
 
 
-def _answers(metrics: Metrics) -> Iterator[dg.AssetCheckResult]:
+def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
+    metrics = found.metrics
     for name in CHECKS:
         wrong = [issue for issue in metrics.issues if _concerns(name, issue)]
         worst = wrong[0].level if wrong else Level.WARNING  # the worst is the first
@@ -163,11 +166,15 @@ def _answers(metrics: Metrics) -> Iterator[dg.AssetCheckResult]:
             figures["free_mb"] = round(metrics.free_bytes / 1e6, 1)
         if name == "availability" and metrics.availability is not None:
             figures["availability_pct"] = round(100 * metrics.availability.share, 3)
+        sentences = [issue.sentence.text() for issue in wrong]
+        if name == "disk_space" and wrong:
+            freeable = [saving.text() for saving in found.savings()[:_NAMED_SAVINGS]]
+            sentences.append(f"could be freed: {', '.join(freeable) or 'no backup'}")
         yield dg.AssetCheckResult(
             check_name=name,
             passed=not wrong,
             severity=_SEVERITIES[worst],
-            description="; ".join(issue.sentence.text() for issue in wrong) or "nothing is wrong",
+            description="; ".join(sentences) or "nothing is wrong",
             metadata={**figures, ANSWERED_AT: to_text(metrics.measured_at)},
         )
 

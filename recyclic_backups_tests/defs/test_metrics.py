@@ -110,6 +110,7 @@ def test_a_disk_too_full_for_the_page_still_tells_its_figures(
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
     assert "10 B are free" in str(check.description)
+    assert "could be freed: no backup" in str(check.description)
 
 
 def test_a_critical_disk_starts_retention_by_itself_once_and_again_each_day(
