@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
             report = _restore(stage)
         failed = _rehearse(stage)
         code = _report(stage, report) or failed
+        if options.keep or not options.no_ui:
+            render.say(f"the page about it, for a browser: {_write_page(stage).as_uri()}")
         if not options.no_ui and code == 0:
             _serve(stage)
         if options.keep:
@@ -130,6 +132,19 @@ def _report(stage: Stage, report: RestoreReport) -> int:
     print()
     print_report(report)
     return 0 if report.comparison.equal else VerdictNegative.exit_code
+
+
+def _write_page(stage: Stage) -> Path:
+    """What ``recyclic-backups report`` writes."""
+    from recyclic_backups.report.page import page
+    from recyclic_backups.report.publish import publish
+    from recyclic_backups.report.survey import survey
+
+    settings = stage.settings
+    found = survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
+    file = stage.directory / "report.html"
+    publish(file, page([found]))
+    return file
 
 
 def _serve(stage: Stage) -> None:
