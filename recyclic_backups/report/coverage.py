@@ -93,8 +93,17 @@ def _cell(
     window = calendar.window(tier, key)
     if began is None or window.end_at <= began:
         return Cell(tier, key, 1, State.BEFORE)
-    due_at = calendar.scheduled_for(tier, key) + _GRACE
-    return Cell(tier, key, 1, State.COMING if now < max(due_at, began) else State.MISSING)
+    due_at = calendar.scheduled_for(tier, key)
+    # A week that still runs and was due before anybody took a backup can still be made from what there is.
+    can_come = now < due_at + _GRACE or (now < window.end_at and due_at < _first_taken_at(catalog, now))
+    return Cell(tier, key, 1, State.COMING if can_come else State.MISSING)
+
+
+def _first_taken_at(catalog: Catalog, now: datetime) -> datetime:
+    """When the first backup was taken, as far as anybody still knows."""
+    taken = [backup.manifest.taken_at for backup in catalog if backup.manifest.source != "adopted"]
+    gone = [tombstone.as_of for tombstone in catalog.expired if tombstone.as_of is not None]
+    return min([*taken, *gone], default=now)
 
 
 def _began(catalog: Catalog, calendar: Calendar) -> datetime | None:

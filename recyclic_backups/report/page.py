@@ -208,7 +208,8 @@ class _Section:
             )
         )
         held = sum(each.is_held(metrics.measured_at) for each in metrics.catalog)
-        count = self.say("backups", count=len(metrics.catalog))
+        number = len(metrics.catalog)
+        count = self.say("one backup") if number == 1 else self.say("backups", count=number)
         count += f", {self.say('held count', count=held)}" if held else ""
         tiles.append(("stored", self.quantity(Bytes(metrics.total_size_bytes)), count, None))
         if newest is not None:

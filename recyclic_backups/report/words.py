@@ -67,6 +67,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "figures": ("Now", "Maintenant"),
     "age": ("Age of the newest", "Âge de la plus récente"),
     "stored": ("Stored", "Stocké"),
+    "one backup": ("in one backup", "en une sauvegarde"),
     "backups": ("in {count} backups", "en {count} sauvegardes"),
     "free": ("Free space", "Espace libre"),
     "size": ("Newest backup", "La plus récente"),

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.report.coverage import Cell, State, coverage
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.health.catalogs import paris
-from recyclic_backups_tests.report.surveys import CALENDAR, NOW, quarter
+from recyclic_backups_tests.report.surveys import CALENDAR, NOW, TODAY, night, quarter
 
 
 def cells(catalog: Catalog, tier: Tier = Tier.DAILY, *, days: int = 42) -> dict[str, Cell]:
@@ -68,6 +68,22 @@ def test_every_row_spans_exactly_the_shown_days(days: int) -> None:
     weekly = cells(quarter(), Tier.WEEKLY)
     assert weekly["2026-11-09"].days == 7
     assert cells(quarter(), Tier.MONTHLY)["2026-11-01"].days == 22
+
+
+def test_the_running_week_of_the_first_evening_is_not_missing() -> None:
+    """Loss prevented: a first look at the page that finds something red where nothing is wrong."""
+    first = Backup(
+        replace(
+            night(TODAY, 0).manifest, as_of=paris("2026-11-22T16:15"), taken_at=paris("2026-11-22T16:16")
+        ),
+        night(TODAY, 0).labels[:1],
+        night(TODAY, 0).checks,
+    )
+    catalog = Catalog((first,), {(label.tier, label.partition): label for label in first.labels})
+    weekly = coverage(catalog, CALENDAR, paris("2026-11-22T17:00")).rows[1][1]
+    assert weekly[-1].state is State.COMING
+    after = coverage(catalog, CALENDAR, paris("2026-11-23T00:30")).rows[1][1]
+    assert [cell.state for cell in after if cell.partition == "2026-11-16"] == [State.MISSING]
 
 
 def test_what_is_not_due_yet_is_not_missing_and_what_was_before_the_first_backup_neither() -> None:
