@@ -22,6 +22,8 @@ FRENCH = read("docs/runbooks/database-recovery.fr.md")
 HOME = "/opt/recyclic_backups"
 BACKUPS = "/mnt/backups"
 SERVER = "-h localhost -p 5432 -U postgres"
+EXPORTED = "PGHOST=localhost PGPORT=5432 PGUSER=postgres PGPASSWORD='the password'"
+OUTPUT = "/var/tmp/recovered"
 KEPT = re.compile(r"_\d{8}t\d{6}z_[0-9a-f]{6}")
 
 
@@ -50,7 +52,9 @@ SAID_BY_OTHERS = (
     "command not found",
     "connection failed",
     "is being accessed by other users",
+    "does not exist",
     "cryptography",
+    "zstd",
 )
 """What a shell, PostgreSQL and Python say."""
 
@@ -99,9 +103,12 @@ class Night:
 
     # 1
 
-    def _before_simple(self, _: Block) -> None:
+    def _before_read(self, _: Block) -> None:
         with self.cluster.server.connect("postgres") as connection:
             connection.execute("DROP DATABASE recyclic")
+
+    def _after_read(self, out: str) -> None:
+        assert out == "", "a plan is no report"
 
     def _after_simple(self, out: str) -> None:
         assert out.splitlines()[-1] == "equal"
@@ -149,7 +156,14 @@ class Night:
         server = self.other.server
         self.reader = Reader(
             new,
-            {HOME: str(new), BACKUPS: str(mounted), SERVER: _where(self.other), "the key": self.key},
+            {
+                HOME: str(new),
+                BACKUPS: str(mounted),
+                OUTPUT: str(mounted.with_name("recovered")),
+                SERVER: _where(self.other),
+                EXPORTED: _exported(self.other),
+                "the key": self.key,
+            },
             _known(self.other),
         )
         self.reader.check_out()
@@ -179,25 +193,38 @@ class Night:
 
     # 4: without the software
 
-    def _before_rescue(self, _: Block) -> None:
-        (self.reader.directory / "backups").symlink_to(self.reader.fills_in[BACKUPS])
+    def _before_where(self, _: Block) -> None:
         (self.reader.directory / ".venv").rename(self.reader.directory / ".venv-broken")
-        with self.other.server.connect("postgres") as connection:
-            connection.execute("DROP DATABASE recyclic")
+        # In this chapter the page itself says how psql finds the server.
+        self.reader.knows = {"PATH": self.reader.knows["PATH"]}
+        assert self.paid("DELETE FROM payments", self.other) == 0
+
+    def _after_where(self, out: str) -> None:
+        assert out == f"BACKUP_STORAGE=file://{self.reader.fills_in[BACKUPS]}\n"
 
     def _after_rescue(self, out: str) -> None:
         promised = next(each.text for each in blocks(ENGLISH) if each.mark == "prints")
         assert keeps_promise(f"…\n{promised}\n…", out), out
-        self.reader.types("\n".join(line for line in out.splitlines() if line.startswith("  ")))
-        assert self.paid(cluster=self.other) == self.payments
+        commands = [line for line in out.splitlines() if line.startswith("  ")]
+        self.reader.types("\n".join([f"export {EXPORTED}", *commands]))
+        assert not Path(self.reader.fills_in[OUTPUT]).exists(), "the members' data are still there to be read"
+        assert self.paid(cluster=self.other) == 0, "nothing has its place yet"
 
-    def _after_wipe(self, _: str) -> None:
-        assert not (self.reader.directory / "recovered").exists()
+    def _after_inspect(self, out: str) -> None:
+        assert re.search(rf"^ payments +\| +{self.payments}$", out, re.MULTILINE), out
+
+    def _after_aside(self, _: str) -> None:
+        with self.other.server.connect("recyclic_aside"):
+            pass
+
+    def _after_place(self, _: str) -> None:
+        assert self.paid(cluster=self.other) == self.payments
 
     # 5: the wrong thing
 
     def _before_back(self, each: Block) -> None:
         (self.reader.directory / ".venv-broken").rename(self.reader.directory / ".venv")
+        self.reader.knows = _known(self.other)
         assert (
             self.paid("DELETE FROM payments", self.other) == 0
         )  # the day's work, which nobody wanted to lose
@@ -267,6 +294,11 @@ def test_the_runbook_brings_everything_back(
 
 def _where(cluster: ScratchCluster) -> str:
     return f"-h {cluster.server.host} -p {cluster.server.port} -U {cluster.server.user}"
+
+
+def _exported(cluster: ScratchCluster) -> str:
+    server = cluster.server
+    return f"PGHOST={server.host} PGPORT={server.port} PGUSER={server.user} PGPASSWORD='{server.password}'"
 
 
 def _known(cluster: ScratchCluster) -> dict[str, str]:
