@@ -29,7 +29,7 @@ from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, look_at
 from recyclic_backups.notify.incidents import News, Observation, Problem, Severity
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
-from recyclic_backups.notify.outbox import LISTED, Recovery
+from recyclic_backups.notify.outbox import LISTED, Recovery, given_up
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.settings import Settings
 
@@ -69,6 +69,8 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     memory, news = take_note(before, seen, recovery, settings.channels, now)
     for each in news:
         context.log.warning(_lines(each, settings))
+    for letter, delivery in given_up(before.outbox, now):
+        context.log.error(f"{delivery.channel} never took {letter.letter_id}: {delivery.reason}; given up")
     if memory != before:
         shelf.keep(memory)
     memory = deliver(

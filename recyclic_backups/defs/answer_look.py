@@ -44,6 +44,9 @@ FAILURES = 3
 
 CRITICAL_AFTER = timedelta(hours=6)
 
+SENSOR_GONE_AFTER, SCHEDULE_GONE_AFTER = timedelta(days=1), timedelta(days=35)
+"""What has not ticked for so long belongs to a code location that is no more."""
+
 _LONGEST_REASON = 300
 _OUR_ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
@@ -160,7 +163,9 @@ def _ticks(
         statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
     )
     key = f"tick/{state.name}"
-    if not ticks or ticks[0].status is not TickStatus.FAILURE:
+    gone_after = SENSOR_GONE_AFTER if state.instigator_type is InstigatorType.SENSOR else SCHEDULE_GONE_AFTER
+    oldest = (now - gone_after).timestamp()
+    if not ticks or ticks[0].status is not TickStatus.FAILURE or ticks[0].timestamp < oldest:
         return Observation()
     if len(ticks) < failures or any(tick.status is not TickStatus.FAILURE for tick in ticks):
         return Observation(unseen=frozenset({key}))  # perhaps the beginning of a failure, perhaps not

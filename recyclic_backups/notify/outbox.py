@@ -141,6 +141,16 @@ def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:
     return kept[-MOST_LETTERS:]
 
 
+def given_up(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
+    """What :func:`cleared` lets go though nobody took it."""
+    return [
+        (letter, each)
+        for letter in outbox
+        for each in letter.deliveries
+        if now - letter.written_at >= GIVE_UP_AFTER
+    ]
+
+
 def _kept(outbox: Outbox, wanted: Callable[[Letter, Delivery], bool]) -> Outbox:
     letters = (
         replace(letter, deliveries=tuple(each for each in letter.deliveries if wanted(letter, each)))

@@ -11,6 +11,7 @@ import pytest
 
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.dump.verify import verify
+from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, switch
 from recyclic_backups.notify import memory as remembered
@@ -248,6 +249,23 @@ def test_a_storage_that_is_gone_is_told_and_its_problems_are_not_taken_for_solve
     Path(hidden).rename(storage)
     looks.look()
     assert Kind.STORAGE not in looks.kinds
+
+
+def test_a_storage_that_takes_nothing_does_not_keep_messages_back(
+    looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: no message about a full disk, because the disk is full."""
+    from recyclic_backups.defs import alerts
+
+    def full(*_arguments: object) -> None:
+        raise StorageError("the disk is full")
+
+    elsewhere(looks.house, Tier.DAILY, "2026-11-01")
+    failed_run(looks.house, "daily_backup_job", "2026-11-01")
+    monkeypatch.setattr(alerts, "store", full)
+    looks.look()
+    looks.look()
+    assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
 
 
 def test_an_emptied_storage_is_told_at_once(looks: Looks) -> None:

@@ -45,6 +45,12 @@ def test_every_channel_from_its_settings() -> None:
     assert {TOKEN, "a-password-for-mail"} <= set(settings.message_frame().secrets)
 
 
+def test_secrets_are_tokens_and_not_hosts() -> None:
+    """Loss prevented: a token in a message; a link in a message that leads to ``***``."""
+    service = Service("mattermosts://user:a-long-password@chat.example.org/a-long-token-0123", 1)
+    assert set(service.secrets) == {service.url, "a-long-password", "a-long-token-0123"}
+
+
 def test_nothing_configured_is_nobody() -> None:
     """Loss prevented: a sensor that raises where nobody wants mail."""
     assert load_settings({}).channels == ()

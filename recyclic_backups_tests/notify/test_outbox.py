@@ -21,6 +21,7 @@ from recyclic_backups.notify.outbox import (
     cleared,
     delivered,
     due,
+    given_up,
     refused,
     write,
 )
@@ -79,6 +80,8 @@ def test_channels_that_are_gone_and_old_letters_are_given_up() -> None:
     outbox: Outbox = (letter(),)
     assert [each.channel for _, each in due(cleared(outbox, {"telegram"}, NOW), NOW)] == ["telegram"]
     assert cleared(outbox, set(), NOW) == ()
+    assert given_up(outbox, NOW + GIVE_UP_AFTER - timedelta(seconds=1)) == []
+    assert len(given_up(outbox, NOW + GIVE_UP_AFTER)) == 2
     assert cleared(outbox, {"telegram"}, NOW + GIVE_UP_AFTER) == ()
     many = tuple(replace(outbox[0], letter_id=str(number)) for number in range(MOST_LETTERS + 10))
     kept = cleared(many, {"telegram"}, NOW)
