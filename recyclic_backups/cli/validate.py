@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    import psycopg
+
     from recyclic_backups.settings import Settings
 
 
@@ -70,12 +72,8 @@ def _findings() -> Iterator[_Finding]:
             yield _Finding(name, "error", error.message, error.hint, error.exit_code)
 
 
-def _server_major(settings: Settings) -> int:
-    with settings.server.connect(settings.database) as connection:
-        row = connection.execute(
-            "SELECT pg_catalog.current_setting('server_version_num')::int / 10000"
-        ).fetchone()
-    return int(row[0]) if row else 0
+def _major(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
+    return connection.info.server_version // 10000
 
 
 def _database(settings: Settings) -> Iterator[_Finding]:
@@ -108,10 +106,20 @@ def _database(settings: Settings) -> Iterator[_Finding]:
 
 
 def _programs(settings: Settings) -> Iterator[_Finding]:
-    from recyclic_backups.postgres.programs import choose
+    from recyclic_backups.postgres.transit import TLS_HINT, choose_for, plaintext
 
-    chosen = choose(settings.installations(), _server_major(settings), {"pg_dump", "pg_restore"})
+    server = settings.server
+    with server.connect(settings.database) as connection:
+        needed = {"pg_dump", "pg_restore"}
+        chosen = choose_for(server, settings.installations(), _major(connection), needed)
+        readable = plaintext(connection, server, chosen)
+        encrypted = connection.pgconn.ssl_in_use
     yield _Finding("programs", "ok", f"pg_dump {chosen.version} in {chosen.directory}")
+    if readable:
+        yield _Finding("transit", "warning", readable, TLS_HINT)
+    else:
+        way = f"TLS ({server.sslmode})" if encrypted else "nothing leaves this machine"
+        yield _Finding("transit", "ok", f"to {server.label}: {way}")
 
 
 def _storage(settings: Settings) -> Iterator[_Finding]:

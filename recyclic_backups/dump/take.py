@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -22,8 +23,8 @@ from recyclic_backups.dump.streams import DumpOptions, Streams
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
-from recyclic_backups.postgres.programs import choose
 from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.transit import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.tiers import Calendar, Tier
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 Clock = Callable[[], datetime]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ def take(
         size_bytes = _number(connection, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
         sequences_before = read_sequences(connection)
         system_identifier = read_system_identifier(connection)
-    installation = choose(options.installations, major, {"pg_dump", "pg_restore"})
+        installation = choose_for(server, options.installations, major, {"pg_dump", "pg_restore"})
+        readable = plaintext(connection, server, installation)
+    if readable:
+        _log.warning("%s; %s", readable, TLS_HINT)
     data_key = repository.keyring.for_writing(started_at) if repository.encrypt else None
 
     with snapshot(server, database, lock_timeout_seconds=options.lock_timeout_seconds) as held:
@@ -118,7 +124,7 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=tuple(notes),
+                notes=(*notes, *([readable] if readable else [])),
                 audit_head=None if (head := read_head(repository)) is None else head.to_json(),
                 checkpoint=slot.checkpoint,
             )

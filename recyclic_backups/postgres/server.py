@@ -187,7 +187,11 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
     state = error.sqlstate or ""
     lowered = text.lower()
     hint, retryable = "", False
-    if state.startswith("28") or "authentication failed" in lowered or "no password supplied" in lowered:
+    if "pg_hba.conf" in lowered:
+        hint = "allow this client in the server's pg_hba.conf"
+        if lowered.endswith("no encryption"):
+            hint = f"set POSTGRES_SSLMODE=verify-full if the server wants TLS, or {hint}"
+    elif state.startswith("28") or "authentication failed" in lowered or "no password supplied" in lowered:
         hint = "check POSTGRES_USER and POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE)"
     elif state == "3D000" or re.search(r'database ".*" does not exist', lowered):
         hint = "check POSTGRES_DB"
@@ -195,6 +199,10 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint = "check POSTGRES_USER"
     elif any(words in lowered for words in ("resolve", "name or service", "nodename", "getaddrinfo")):
         hint = "check POSTGRES_HOST"
+    elif "does not match host name" in lowered:
+        hint = "set POSTGRES_HOST to the name in its certificate, or give the server one with this name"
+    elif "certificate" in lowered and not state:
+        hint = "set POSTGRES_SSLROOTCERT to the certificate of the authority that signed the server's"
     elif "ssl" in lowered and not state:
         hint = "check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"
     elif "permission denied for database" in lowered:

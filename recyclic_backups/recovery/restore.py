@@ -28,8 +28,9 @@ from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
-from recyclic_backups.postgres.programs import Installation, choose
+from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server, encoding_of, translated
+from recyclic_backups.postgres.transit import choose_for
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
@@ -161,7 +162,9 @@ def _restore(
     selection = select(request, expected) if request else None
     attempt = _Attempt(repository, manifest, server, into, options, selection, expected, progress)
     attempt.require_possible(replace=replace)
-    installation = choose(options.installations, manifest.archive_major, {"pg_restore", "pg_dump"})
+    installation = choose_for(
+        server, options.installations, manifest.archive_major, {"pg_restore", "pg_dump"}
+    )
 
     with attempt.phase("fetch"):
         attempt.require_whole()
