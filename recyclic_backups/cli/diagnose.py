@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
-    from recyclic_backups.recovery.findings import Diagnosis
+    from recyclic_backups.recovery.findings import Diagnosis, Finding
 
 
 def add_to(commands: Any) -> None:
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(diagnosis: Diagnosis, moment: str) -> None:
-    """Findings, notes, commands, and the verdict as the last line."""
+    """Findings, commands, notes, and the verdict as the last line."""
     rows = f"{diagnosis.rows:,}".replace(",", " ")
     print(f"looked at  {diagnosis.database}: {diagnosis.tables} tables, {rows} rows")
     print(f"against    {f'{diagnosis.backup_id}, of {moment}' if diagnosis.backup_id else 'no backup'}")
@@ -63,11 +63,9 @@ def _print(diagnosis: Diagnosis, moment: str) -> None:
     if diagnosis.findings:
         render.print_table(
             ("WHERE", "WHAT", "FINDING"),
-            [(each.name, each.kind.replace("_", " "), each.sentence) for each in diagnosis.findings],
+            [(each.name, each.kind.replace("_", " "), _sentence(each)) for each in diagnosis.findings],
         )
         print()
-    for note in (*diagnosis.incomplete, *diagnosis.notes):
-        print(f"note: {note}")
     if diagnosis.commands:
         print("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
         for command in diagnosis.commands:
@@ -75,4 +73,13 @@ def _print(diagnosis: Diagnosis, moment: str) -> None:
         print()
     elif diagnosis.findings:
         print("no backup has what is needed to put it right")
+        print()
+    for note in (*diagnosis.incomplete, *diagnosis.notes):
+        print(f"note: {note}")
     print(diagnosis.verdict)
+
+
+def _sentence(finding: Finding) -> str:
+    if not finding.comes_right_with:
+        return finding.sentence
+    return f"{finding.sentence}; comes right with {', '.join(finding.comes_right_with)}"

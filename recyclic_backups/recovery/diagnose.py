@@ -134,7 +134,7 @@ def _report(
         database=database,
         backup_id=base.backup.backup_id if base else None,
         as_of=base.backup.as_of if base else None,
-        findings=tuple(findings),
+        findings=remedy.with_others(findings),
         damaged_tables=remedy.tables_to_bring_back(findings) if base else remedy.parents_first(named),
         commands=remedy.commands(findings),
         notes=tuple(dict.fromkeys(notes)),

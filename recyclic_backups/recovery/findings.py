@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +26,8 @@ class Finding:
     ``table`` is the table it belongs to, or is.
     ``rows`` are those concerned (values for a column, duplicated keys for a unique key), None where nobody can
     count. ``restore`` are the tables that put it right when they come back from the backup, ``statement`` is
-    the SQL that does.
+    the SQL that does. ``comes_right_with`` are the tables of the proposed commands by which it does, where its own is
+    not among them.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Finding:
     rows: int | None = None
     restore: tuple[str, ...] = ()
     statement: str = ""
+    comes_right_with: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The finding for a report."""
@@ -51,6 +53,7 @@ class Finding:
             "sentence": self.sentence,
             "restore": list(self.restore),
             "statement": self.statement or None,
+            "comes_right_with": list(self.comes_right_with),
         }
 
 
@@ -134,6 +137,7 @@ class Remedy:
     def commands(self, findings: Sequence[Finding]) -> tuple[str, ...]:
         """What to run, in order: indexes first, because rows are found through them; sequences last.
 
+        All tables that can be merged are in one command: one transaction, in which foreign keys among them hold.
         An index of a table that has to come back first (its keys are duplicated, or it is unreadable) is built
         again after it.
         """
@@ -141,10 +145,8 @@ class Remedy:
         ill = {each.table for each in findings if each.kind in ("unique", "unreadable")}
         first = [each for each in findings if each.kind == "index" and each.table not in ill]
         lines = [each.statement for each in first]
-        lines += [
-            self._merge(group)
-            for group in self._related([name for name in tables if name not in self.beside_only])
-        ]
+        if mergeable := [name for name in tables if name not in self.beside_only]:
+            lines.append(self._merge(mergeable))
         beside = [name for name in tables if name in self.beside_only]
         if any(self._only_in_the_whole(each) for each in findings):
             lines.append(self._beside(()))
@@ -161,23 +163,22 @@ class Remedy:
             wanted - {part for name in wanted for part in family(name, tables) - {name}}
         )
 
+    def with_others(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """The findings, and with which table those come right whose own is in none of the commands."""
+        brought = self.tables_to_bring_back(findings)
+        families = {name: family(name, self.fingerprint.tables) for name in brought}
+
+        def helped(finding: Finding) -> Finding:
+            helping = tuple(name for name in brought if families[name] & set(finding.restore))
+            own = finding.statement or finding.table in helping
+            return finding if own else replace(finding, comes_right_with=helping)
+
+        return tuple(helped(each) for each in findings)
+
     def _only_in_the_whole(self, finding: Finding) -> bool:
         """Whether it comes back with the whole database only: large objects, the definition of a sequence."""
         lost = finding.kind in ("large_objects", "sequence") and not finding.statement
         return lost and bool(self.fingerprint.tables or self.fingerprint.sequences)
-
-    def _related(self, tables: Sequence[str]) -> Iterator[tuple[str, ...]]:
-        """Groups of tables among which foreign keys run, each parents first."""
-        left = list(self.parents_first(tables))
-        while left:
-            group = {left[0]}
-            while grown := {name for name in left if name not in group and self._touches(name, group)}:
-                group |= grown
-            yield self.parents_first(group)
-            left = [name for name in left if name not in group]
-
-    def _touches(self, name: str, group: set[str]) -> bool:
-        return bool(set(self._parents(name)) & group) or any(name in self._parents(each) for each in group)
 
     def _parents(self, name: str) -> Sequence[str]:
         table = self.fingerprint.tables.get(name)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
+from recyclic_backups.fingerprint.relations import some
 
 LossKind: TypeAlias = Literal["table", "rows", "column", "values", "sequence", "large_objects"]
 Series: TypeAlias = Sequence[tuple[datetime, int]]
@@ -82,7 +83,7 @@ def judge(base: Dated, live: LiveFigures, history: Sequence[Dated], now: datetim
         losses += court.table(name)
     losses += court.large_objects()
     losses += court.sequences({loss.name for loss in losses if loss.kind == "table"})
-    return Judgement(tuple(losses), tuple(court.notes))
+    return Judgement(tuple(losses), (*court.said_once(), *court.notes))
 
 
 def usual_loss(series: Series) -> float:
@@ -120,6 +121,7 @@ class _Court:
         self.past = past
         self.elapsed = now - base.as_of
         self.notes: list[str] = []
+        self.without_history: set[str] = set()
 
     def table(self, name: str) -> Iterator[Loss]:
         """What one table of the backup has lost."""
@@ -138,7 +140,7 @@ class _Court:
         if now.rows < least_expected(then.rows, usual_loss(series), self.elapsed):
             gone = _counted(then.rows - now.rows, "row")
             sentence = (
-                f"{gone} fewer than in the backup ({then.rows} then, {now.rows} now); {self._history(name)}"
+                f"{gone} fewer than in the backup ({then.rows} then, {now.rows} now){self._history(name)}"
             )
             yield Loss("rows", name, sentence, then.rows, now.rows)
         for column, values in sorted(then.non_null.items()):
@@ -164,7 +166,7 @@ class _Court:
         if after < min(usual, with_rows_gone):
             sentence = (
                 f"column {column} has {_counted(before - after, 'value')} fewer than in the backup "
-                f"({before} then, {after} now; {shares}); {self._history(name)}"
+                f"({before} then, {after} now; {shares}){self._history(name)}"
             )
             yield Loss("values", name, sentence, before, after, column)
             return
@@ -207,12 +209,19 @@ class _Court:
         return [each for each in self.past if name in each.fingerprint.tables]
 
     def _history(self, name: str) -> str:
+        """How much the past says about a loss, to end its sentence with; without a past, one note for all."""
         earlier = len(self._with(name)) - 1
         if earlier < 1:
-            return "there is no earlier backup to tell whether that is usual"
-        return (
-            f"{_counted(earlier, 'earlier backup')} and {_counted(self._days, 'day')} since do not explain it"
-        )
+            self.without_history.add(name)
+            return ""
+        days = _counted(self._days, "day")
+        return f"; {_counted(earlier, 'earlier backup')} and {days} since do not explain it"
+
+    def said_once(self) -> Iterator[str]:
+        """That some tables have no past, after all were judged."""
+        if self.without_history:
+            which = "" if len(self.past) == 1 else f" with {some(sorted(self.without_history))}"
+            yield f"there is no earlier backup{which} to tell whether such losses are usual"
 
     @property
     def _days(self) -> int:

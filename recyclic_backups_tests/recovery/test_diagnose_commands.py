@@ -32,13 +32,21 @@ def _index(table: str) -> Finding:
     return Finding("index", f"{table}_pkey", "damaged", table=table, statement=f"REINDEX INDEX {table}_pkey;")
 
 
-def test_tables_that_refer_to_each_other_come_back_at_once_others_by_themselves() -> None:
-    """Loss prevented: one table that is refused, and with it the rescue of all the others."""
+def test_all_tables_come_back_at_once_parents_first() -> None:
+    """Loss prevented: the seventh of ten commands forgotten, or typed before the one it needs."""
     remedy = _remedy(sale=_table("p.member"), member=_table("p.sale"), line=_table("p.sale"), note=_table())
     assert remedy.commands(_loss("p.sale", "p.note", "p.line")) == (
-        f"recyclic-backups restore {BACKUP} --table p.note --merge-into db --yes",
-        f"recyclic-backups restore {BACKUP} --table p.sale --table p.line --merge-into db --yes",
+        f"recyclic-backups restore {BACKUP} --table p.note --table p.sale --table p.line --merge-into db --yes",
     )
+
+
+def test_what_comes_right_with_another_table_says_so() -> None:
+    """Loss prevented: a search for the command that a finding has not."""
+    remedy = _remedy(sale=_table(partitions=("p.sale_1",)), sale_1=_table(), line=_table("p.sale"))
+    orphans = Finding("foreign_key", "p.line", "rows refer to nothing", table="p.line", restore=("p.sale_1",))
+    part = Finding("rows", "p.sale_1", "fewer", table="p.sale_1", restore=("p.sale_1",))
+    findings = remedy.with_others([*_loss("p.sale"), part, orphans, _index("p.line")])
+    assert [each.comes_right_with for each in findings] == [(), ("p.sale",), ("p.sale",), ()]
 
 
 def test_indexes_come_before_rows_unless_their_table_is_the_problem() -> None:
@@ -48,7 +56,7 @@ def test_indexes_come_before_rows_unless_their_table_is_the_problem() -> None:
     commands = remedy.commands([*_loss("p.sale"), _index("p.sale"), twice, _index("p.note")])
     assert commands[0] == "REINDEX INDEX p.sale_pkey;"
     assert commands[-1] == "REINDEX INDEX p.note_pkey;"
-    assert len(commands) == 4
+    assert len(commands) == 3
 
 
 def test_a_partition_does_not_come_back_beside_its_whole_table() -> None:

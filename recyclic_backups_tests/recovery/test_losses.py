@@ -133,9 +133,24 @@ def test_backups_of_the_same_hour_do_not_multiply_a_shrink() -> None:
 
 def test_without_history_a_shrink_is_told_and_said_to_be_without() -> None:
     """Loss prevented: silence in the first week."""
-    (loss,) = _judged(_nights([100]), 99).losses
+    judgement = _judged(_nights([100]), 99)
+    (loss,) = judgement.losses
     assert (loss.lost, loss.expected, loss.found) == (1, 100, 99)
-    assert "no earlier backup" in loss.sentence
+    assert judgement.notes == ("there is no earlier backup to tell whether such losses are usual",)
+
+
+def test_that_some_tables_have_no_history_is_said_once_and_which() -> None:
+    """Loss prevented: the finding that matters, among ten times the same remark."""
+    nights = [
+        _at(-1, {"public.old": _table(100)}),
+        _at(0, {"public.old": _table(100), "public.new": _table(100, phone=100)}),
+    ]
+    live = LiveFigures({"public.old": _table(90), "public.new": _table(90, phone=1)})
+    judgement = judge(nights[-1], live, nights, NIGHT + timedelta(hours=1))
+    assert [("earlier backup" in loss.sentence) for loss in judgement.losses] == [False, False, True]
+    assert judgement.notes == (
+        "there is no earlier backup with public.new to tell whether such losses are usual",
+    )
 
 
 def test_half_a_column_is_found_while_new_rows_arrive() -> None:
