@@ -36,6 +36,7 @@ _KINDS = {
     "size": Kind.ANOMALY,
     "anomalies": Kind.ANOMALY,
     "disk_space": Kind.SPACE,
+    "availability": Kind.AVAILABILITY,
     PROMISES: Kind.PROMISE,
 }
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     NOT_PROVEN = "not proven"
     SPACE = "space"
     ANOMALY = "anomaly"
+    AVAILABILITY = "availability"
     PROMISE = "promise"
     FLAG_TRIPPED = "flag tripped"
     MISSED_DAY = "missed day"
@@ -151,6 +152,17 @@ WORDS: Mapping[Kind, Words] = {
             "Si des données ont été perdues ou abîmées, les bonnes sauvegardes sont les anciennes : en retenir une.",
         ),
         "recyclic-backups diagnose",
+    ),
+    Kind.AVAILABILITY: Words(
+        (
+            "Too often the newest backup was too old: {reason}",
+            "Trop souvent, la dernière sauvegarde était trop ancienne : {reason}",
+        ),
+        (
+            "A disaster in those hours would have cost more work than is allowed.",
+            "Un sinistre à ces heures aurait coûté plus de travail que permis.",
+        ),
+        "recyclic-backups metrics",
     ),
     Kind.PROMISE: Words(
         (
@@ -396,7 +408,9 @@ def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
         name: label(value, locale) if name in _TRANSLATED_FACTS and value in _LABELS else value
         for name, value in facts.items()
     }
-    return " ".join(template.format_map(_Facts(translated)).split())
+    text = " ".join(template.format_map(_Facts(translated)).split())
+    # A partition that there is not leaves its space; in French it belongs there.
+    return text if locale == "fr" else text.replace(" : ", ": ")
 
 
 class _Facts(defaultdict[str, str]):
