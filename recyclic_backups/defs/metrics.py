@@ -89,9 +89,9 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
             context.log.warning(f"{issue.level.value}: {issue.sentence.text(now_settings.locale)}")
         return dg.MaterializeResult(
             metadata={
-                **metadata_of(found.metrics),
                 "health": health_note(found),
                 **_publish(context, repository, found),
+                **metadata_of(found.metrics),
             },
             check_results=list(_answers(found)),
         )
