@@ -215,8 +215,14 @@ def _moment_or_none(document: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def _require_format(document: Mapping[str, Any]) -> None:
-    if document.get("format") != FORMAT:
-        raise DamagedData(f"the document has format {document.get('format')!r}, this version reads {FORMAT}")
+    version = document.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise DamagedData(
+            f"the document has format {version}, this version reads up to {FORMAT}: a newer recyclic-backups wrote it",
+            "use a newer recyclic-backups",
+        )
+    if version != FORMAT:
+        raise DamagedData(f"the document has format {version!r}, this version reads {FORMAT}")
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -218,7 +218,8 @@ class Manifest:
         version = document.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise DamagedData(
-                f"the manifest has format {version}, this version reads up to {FORMAT}",
+                f"the manifest has format {version}, this version reads up to {FORMAT}: "
+                "a newer recyclic-backups wrote it",
                 "use a newer recyclic-backups",
             )
         if version != FORMAT:

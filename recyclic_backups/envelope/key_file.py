@@ -87,6 +87,12 @@ def parse(data: bytes, key_id: str) -> KeyFile:
     try:
         if document.get("sha256") != _sha256(document):
             raise ValueError("its SHA-256 is wrong")
+        if isinstance(version := document.get("format"), int) and version > FORMAT:
+            raise DamagedData(
+                f"the key file {storage_name(key_id)} has format {version}, this version reads up to {FORMAT}: "
+                "a newer recyclic-backups wrote it",
+                "use a newer recyclic-backups",
+            )
         if document.get("format") != FORMAT:
             raise ValueError(f"format {document.get('format')!r} is unknown here")
         if document.get("key_id") != key_id:
