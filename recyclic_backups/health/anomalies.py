@@ -136,24 +136,43 @@ def _sizes(nights: Sequence[_Night]) -> Iterator[Issue]:
 
 
 def _compression(nights: Sequence[_Night]) -> Iterator[Issue]:
-    """Against backups that were compressed in the same way: another setting is no anomaly."""
+    """Of the whole, and of each large table that was dumped by itself, where one table is the whole.
+
+    Against backups that were compressed in the same way: another setting is no anomaly.
+    """
     newest = nights[0].backup.manifest
+    if newest.compression == "none":
+        return
     alike = [
         night.backup.manifest for night in nights if night.backup.manifest.compression == newest.compression
     ]
-    shares = [each.stored_bytes / each.plain_bytes for each in alike if each.plain_bytes]
-    if newest.compression == "none" or not newest.plain_bytes or len(shares) <= HISTORY_MINIMUM:
+    whole = [(each.stored_bytes, each.plain_bytes) for each in alike]
+    yield from _collapse("", whole, _listed(_changed_in_place(nights)))
+    for relation in sorted({item.relation for item in newest.objects if item.relation is not None}):
+        sizes = [
+            (item.stored_bytes, item.plain_bytes)
+            for each in alike
+            for item in each.objects
+            if item.relation == relation
+        ]
+        yield from _collapse(relation, sizes, relation)
+
+
+def _collapse(subject: str, sizes: Sequence[tuple[int, int]], suspects: str) -> Iterator[Issue]:
+    """Whether what is stored became more of what was dumped; sizes (stored, plain) in bytes, the newest first."""
+    shares = [stored / plain for stored, plain in sizes if plain]
+    if not sizes or not sizes[0][1] or len(shares) <= HISTORY_MINIMUM:
         return
     now, before = shares[0], shares[1:]
     usual = median(before)
     if now > _COLLAPSE_WARNING * usual and is_outlier(now, before, allowed_share=_COLLAPSE_WARNING - 1):
-        suspects = _changed_in_place(nights)
         yield _found(
             Code.COMPRESSION_COLLAPSED,
             Level.CRITICAL if now > _COLLAPSE_CRITICAL * usual else Level.WARNING,
+            subject,
             now=Share(now),
             usual=Share(usual),
-            suspects=_listed(suspects),
+            suspects=suspects,
         )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import NEWS_COUNT, anomalies, is_outlier
 from recyclic_backups.health.issues import Level
@@ -112,6 +113,22 @@ def test_a_small_encrypted_table_still_moves_the_compression() -> None:
         after(same, plain=round(plain + part / 3), stored=round(0.24 * (plain - part) + 0.75 * 4 / 3 * part))
     )
     assert found["compression_collapsed"].level is Level.WARNING
+
+
+def test_a_large_table_dumped_by_itself_is_compared_with_itself() -> None:
+    """Loss prevented: one encrypted table among many, too small a part of the whole to move its compression."""
+
+    def with_objects(number: int, stored: int) -> Backup:
+        made = night(number)
+        own = BackupObject("table-0001.dump", "table", 5_000_000, stored, "0" * 64, relation="public.members")
+        manifest = replace(made.manifest, objects=(*made.manifest.objects, own))
+        return replace(made, manifest=manifest)
+
+    nights = [with_objects(number, 1_200_000) for number in range(14)]
+    found = found_in(catalog([*nights, with_objects(14, 3_900_000)]))
+    assert set(found) == {"compression_collapsed public.members"}
+    assert found["compression_collapsed public.members"].level is Level.CRITICAL
+    assert found_in(catalog([*nights, with_objects(14, 1_210_000)])) == {}
 
 
 def test_tables_that_never_change_and_change_together_are_seen_without_any_change_of_size() -> None:
