@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -37,8 +38,7 @@ from recyclic_backups.notify.channels import (
     parse_services,
     problems_between,
 )
-from recyclic_backups.notify.incidents import Severity
-from recyclic_backups.notify.message import Frame
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
@@ -51,6 +51,9 @@ from recyclic_backups.tiers import Calendar, Tier
 
 if TYPE_CHECKING:
     from recyclic_backups.report.survey import SurveyTerms
+
+if TYPE_CHECKING:
+    from recyclic_backups.notify.message import Frame
 
 T = TypeVar("T")
 
@@ -185,6 +188,8 @@ class Settings:
 
     def message_frame(self) -> Frame:
         """What all messages have in common, and the secrets that must not turn up in any."""
+        from recyclic_backups.notify.message import Frame  # noqa: PLC0415 - not for commands that send none
+
         secrets = (
             self.password,
             self.encryption_key,
@@ -255,6 +260,13 @@ def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path 
     if file is not None and file.is_file():
         given = {**_read_dotenv(file), **given}
     return _Reading(given).settings()
+
+
+def secrets_for_everybody(file: Path = Path(".env")) -> tuple[str, ...]:
+    """The secrets in a file of settings that every user of the machine may read; none where the file is closed."""
+    if not file.is_file() or not file.stat().st_mode & stat.S_IROTH:
+        return ()
+    return tuple(sorted(name for name, value in _read_dotenv(file).items() if value and name in SECRETS))
 
 
 def _read_dotenv(file: Path) -> dict[str, str]:

@@ -26,10 +26,11 @@ from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, recall, store, take_note
 from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, look_at_catalog, recovery_of
-from recyclic_backups.notify.incidents import News, Observation, Problem, Severity
+from recyclic_backups.notify.incidents import News, Observation, Problem
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
 from recyclic_backups.notify.outbox import LISTED, Recovery, given_up
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.settings import Settings
 

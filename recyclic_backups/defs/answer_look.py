@@ -23,7 +23,8 @@ from recyclic_backups.defs.drills import VERDICT, drill_key
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.retention import PROMISES
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.notify.incidents import Incident, Observation, Problem, Severity
+from recyclic_backups.notify.incidents import Incident, Observation, Problem
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.settings import Settings
 

@@ -21,7 +21,8 @@ from recyclic_backups.defs.runs import PARTITION_TAG
 from recyclic_backups.defs.schedules import max_runtime_seconds
 from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG, QUEUED_TOO_LONG
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.notify.incidents import Incident, Observation, Problem, Severity
+from recyclic_backups.notify.incidents import Incident, Observation, Problem
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.settings import Settings

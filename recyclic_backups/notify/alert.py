@@ -11,7 +11,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import ObjectMissing
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.channels import Channel
-from recyclic_backups.notify.incidents import News, Observation, Problem, Severity, advance
+from recyclic_backups.notify.incidents import News, Observation, Problem, advance
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
@@ -25,6 +25,7 @@ from recyclic_backups.notify.outbox import (
     write,
 )
 from recyclic_backups.notify.send import send
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
 BUDGET = timedelta(seconds=25)

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
-from recyclic_backups.notify.incidents import Observation, Problem, Severity
+from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.outbox import Recovery
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.retention.policy import Retention

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recyclic_backups.notify.incidents import Severity
+from recyclic_backups.notify.severity import Severity
 
 IMPLICIT_TLS_PORT = 465
 """Where a mail server speaks TLS from the first byte on (RFC 8314, section 3.3)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
 REMIND_AFTER = timedelta(hours=24)
@@ -18,17 +19,6 @@ REMIND_AFTER = timedelta(hours=24)
 
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
-
-
-class Severity(StrEnum):
-    """How bad a problem is. In this order: a critical one is worse than a warning."""
-
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-    def reaches(self, minimum: Severity) -> bool:
-        """Whether it is at least as bad as that."""
-        return self is Severity.CRITICAL or minimum is Severity.WARNING
 
 
 class Change(StrEnum):

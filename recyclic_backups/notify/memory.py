@@ -16,8 +16,9 @@ from typing import Any
 
 from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.notify.incidents import Change, Incident, Problem, Severity, State
+from recyclic_backups.notify.incidents import Change, Incident, Problem, State
 from recyclic_backups.notify.outbox import Delivery, Letter, Outbox, Recovery
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
 VERSION = 1

@@ -8,8 +8,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.notify import wording
-from recyclic_backups.notify.incidents import Change, Incident, Severity
+from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.outbox import Letter, Recovery
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Locale
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from recyclic_backups.notify.incidents import Change, Incident, News, Severity
+from recyclic_backups.notify.incidents import Change, Incident, News
+from recyclic_backups.notify.severity import Severity
 
 LISTED = 20
 """Incidents that a letter tells of one by one: a longer list is not read."""

@@ -21,8 +21,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from recyclic_backups.notify.channels import IMPLICIT_TLS_PORT, Channel, Email, Service, Telegram
-from recyclic_backups.notify.incidents import Severity
 from recyclic_backups.notify.message import Message, redact
+from recyclic_backups.notify.severity import Severity
 
 TIMEOUT_SECONDS = 8
 """For each answer of the other side: a sensor of Dagster has a minute for everything."""

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from recyclic_backups.notify.incidents import Observation, Problem, Severity
+from recyclic_backups.notify.incidents import Observation, Problem
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)

@@ -15,10 +15,11 @@ from recyclic_backups.notify import alert
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.alert import deliver, name_in_storage, recall, store, take_note
 from recyclic_backups.notify.channels import Channel, Email, MailServer, Telegram
-from recyclic_backups.notify.incidents import Observation, Severity
+from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.outbox import Recovery
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.notify.problems import NOW, problem

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.notify.catalog_look import Circumstances, look_at_catalog, recovery_of
-from recyclic_backups.notify.incidents import Observation, Severity
+from recyclic_backups.notify.incidents import Observation
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris

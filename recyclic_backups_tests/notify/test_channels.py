@@ -6,7 +6,7 @@ import pytest
 
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.notify.channels import Email, Service, Telegram
-from recyclic_backups.notify.incidents import Severity
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.settings import load_settings
 
 MAIL = {"NOTIFICATION_EMAIL": "a@example.org, b@example.org", "SMTP_HOST": "mail.example.org"}

@@ -18,11 +18,11 @@ from recyclic_backups.notify.incidents import (
     News,
     Observation,
     Problem,
-    Severity,
     State,
     advance,
 )
 from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups_tests.notify.problems import NOW, observations, pauses, problem
 
 HISTORY = st.lists(st.tuples(pauses, observations), max_size=25)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.notify.incidents import Change, News, Observation, Severity, State, advance
+from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
 from recyclic_backups.notify.outbox import (
     GIVE_UP_AFTER,
     LISTED,
@@ -25,6 +25,7 @@ from recyclic_backups.notify.outbox import (
     refused,
     write,
 )
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups_tests.notify.problems import NOW, problem
 
 CHANNELS = [("email a@example.org", Severity.WARNING), ("telegram", Severity.CRITICAL)]

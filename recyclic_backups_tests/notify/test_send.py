@@ -13,9 +13,9 @@ import pytest
 
 from recyclic_backups.notify import send as sending
 from recyclic_backups.notify.channels import Channel, Email, MailServer, Service, Telegram
-from recyclic_backups.notify.incidents import Severity
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.send import send
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups_tests.notify.problems import NOW
 from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web, mail_server
 
