@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _findings() -> Iterator[_Finding]:
     from recyclic_backups.errors import BackupError
-    from recyclic_backups.settings import load_settings
+    from recyclic_backups.settings import load_settings, secrets_for_everybody
 
     try:
         settings = load_settings()
@@ -59,11 +59,19 @@ def _findings() -> Iterator[_Finding]:
         yield _Finding("settings", "error", error.message, error.hint, error.exit_code)
         return
     yield _Finding("settings", "ok", f"{settings.environment}, times are {settings.calendar.timezone}")
+    if exposed := secrets_for_everybody():
+        yield _Finding(
+            "secrets",
+            "warning",
+            f"every user of this machine may read {', '.join(exposed)} in .env",
+            "chmod 600 .env",
+        )
     checks: list[tuple[str, Callable[[Settings], Iterator[_Finding]]]] = [
         ("database", _database),
         ("programs", _programs),
         ("storage", _storage),
         ("encryption", _encryption),
+        ("alerts", _alerts),
     ]
     for name, check in checks:
         try:
@@ -150,3 +158,24 @@ def _encryption(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("encryption", "ok", f"the key opens the storage's data key {data_key.key_id}")
     else:
         yield _Finding("encryption", "ok", "a data key will be made by the first backup")
+
+
+def _alerts(settings: Settings) -> Iterator[_Finding]:
+    if settings.channels:
+        yield _Finding("alerts", "ok", f"told: {', '.join(each.name for each in settings.channels)}")
+    else:
+        yield _Finding(
+            "alerts",
+            "warning",
+            "nobody is told of problems: no channel is configured",
+            "set NOTIFICATION_EMAIL, NOTIFICATION_TELEGRAM_TOKEN or NOTIFICATION_URLS; see docs/alerts.md",
+        )
+    if settings.heartbeat_url:
+        yield _Finding("heartbeat", "ok", "each daily backup pings HEARTBEAT_URL")
+    else:
+        yield _Finding(
+            "heartbeat",
+            "warning",
+            "nobody notices silence: HEARTBEAT_URL is not set",
+            "a machine that is dead sends no mail; see docs/alerts.md",
+        )
