@@ -95,3 +95,19 @@ def test_a_wrong_setting_is_named(operator: Operator, name: str) -> None:
     outcome = operator.run("notify-test", **{name: "nonsense"})
     assert outcome.code == 10
     assert name in outcome.err
+
+
+def test_validate_says_who_would_be_told(operator: Operator) -> None:
+    """Loss prevented: an installation that is perfect but for nobody being told when it no longer is."""
+    findings = {each["check"]: each for each in operator.must("validate", "--json").json}
+    assert findings["alerts"]["status"] == findings["heartbeat"]["status"] == "warning"
+    told = {
+        "NOTIFICATION_URLS": "ntfy://a-topic-that-nobody-may-see",
+        "HEARTBEAT_URL": f"https://hc.example.org/{SECRET}",
+    }
+    outcome = operator.must("validate", "--json", **told)
+    findings = {each["check"]: each for each in outcome.json}
+    assert findings["alerts"]["message"] == "told: ntfy 1"
+    assert findings["heartbeat"]["status"] == "ok"
+    assert SECRET not in outcome.out
+    assert "a-topic-that-nobody-may-see" not in outcome.out
