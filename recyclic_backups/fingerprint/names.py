@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _PART = re.compile(r'"(?:[^"]|"")*"|[^".]+')
 
@@ -22,6 +23,12 @@ def split_qualified_name(text: str) -> tuple[str, str]:
         raise ValueError(f"not a schema and a name with a dot between them: {text!r}")
     schema, name = (part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
     return schema, name
+
+
+def some(names: Sequence[str]) -> str:
+    """At most three names in a sentence, and how many more there are."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _part(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.fingerprint.session import BYPASS_HINT, READ_HINT
 
 if TYPE_CHECKING:
@@ -118,12 +118,6 @@ def references_of(connection: Connection, tables: Sequence[Table]) -> dict[int, 
 def partitions_of(connection: Connection, tables: Sequence[Table]) -> dict[int, tuple[str, ...]]:
     """By oid, the partitions of each partitioned table."""
     return _links(connection, _PARTITIONS, tables)
-
-
-def some(names: Sequence[str]) -> str:
-    """At most three names in a sentence, and how many more there are."""
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _links(connection: Connection, query: str, tables: Sequence[Table]) -> dict[int, tuple[str, ...]]:

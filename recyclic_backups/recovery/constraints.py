@@ -14,8 +14,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.fingerprint.names import qualified_name
-from recyclic_backups.fingerprint.relations import USER_SCHEMA, some
+from recyclic_backups.fingerprint.names import qualified_name, some
+from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.progress import Progress
 from recyclic_backups.recovery.inspection import Failed, Inspection
 

@@ -16,8 +16,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.fingerprint.listing import read_listing
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
-from recyclic_backups.fingerprint.relations import some
+from recyclic_backups.fingerprint.names import qualified_name, some, split_qualified_name
 from recyclic_backups.postgres.server import Server, first_line, translated
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import constraints

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.fingerprint.names import qualified_name
-from recyclic_backups.fingerprint.relations import some
+from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.progress import Progress
 from recyclic_backups.recovery.findings import Finding
 from recyclic_backups.recovery.inspection import Failed, Inspection

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
-from recyclic_backups.fingerprint.relations import some
+from recyclic_backups.fingerprint.names import some
 
 LossKind: TypeAlias = Literal["table", "rows", "column", "values", "sequence", "large_objects"]
 Series: TypeAlias = Sequence[tuple[datetime, int]]
