@@ -23,9 +23,6 @@ from recyclic_backups_tests.notify.receivers import Web, bot
 
 __all__ = ["bot"]
 
-BotApi = Web
-"""Telegram's, as the quarter's test calls it."""
-
 TOKEN = "424242:a-token-that-must-never-show"
 
 
