@@ -46,8 +46,9 @@ def run(options: argparse.Namespace) -> int:
         return _serve(settings, options.host or "127.0.0.1", options.serve)
     if options.host is not None:
         raise UsageError("--host is for --serve", "add --serve PORT")
-    metrics = look(settings).metrics
-    text = _text(metrics, options.format, settings)
+    found = look(settings)
+    metrics = found.metrics
+    text = _text(found, options.format)
     if options.output is not None:
         from recyclic_backups.report.publish import publish
 
@@ -79,14 +80,14 @@ def exit_code(metrics: Metrics) -> int:
     return VerdictNegative.exit_code if metrics.status is Status.UNHEALTHY else 0
 
 
-def _text(metrics: Metrics, wanted: str, settings: Settings) -> str:
+def _text(found: Survey, wanted: str) -> str:
     if wanted == "prometheus":
         from recyclic_backups.health.exposition import to_prometheus
 
-        return to_prometheus(metrics)
+        return to_prometheus(found.metrics)
     import json
 
-    return json.dumps(metrics.to_json(settings.locale), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _serve(settings: Settings, host: str, port: int) -> int:

@@ -17,8 +17,8 @@ from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_errors, sensor_status
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.health.metrics import Metrics
 from recyclic_backups.health.wording import Locale
+from recyclic_backups.notify.alert import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.survey import Survey, survey
@@ -91,7 +91,7 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
             metadata={
                 "health": health_note(found),
                 **_publish(context, repository, found),
-                **metadata_of(found.metrics),
+                **metadata_of(found),
             },
             check_results=list(_answers(found)),
         )
@@ -99,8 +99,9 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
     return backup_metrics
 
 
-def metadata_of(metrics: Metrics) -> dict[str, Any]:
+def metadata_of(found: Survey) -> dict[str, Any]:
     """The figures, with their unit in the key, so that the plots read well. What there is none of is left out."""
+    metrics = found.metrics
     newest, available = metrics.newest, metrics.availability
     figures: dict[str, float | int | None] = {
         "backups": len(metrics.catalog),
@@ -119,7 +120,7 @@ def metadata_of(metrics: Metrics) -> dict[str, Any]:
     return {
         "health_status": metrics.status.value,
         **{name: value for name, value in figures.items() if value is not None},
-        "metrics": dg.MetadataValue.json(metrics.to_json()),
+        "metrics": dg.MetadataValue.json(found.to_json()),
     }
 
 
@@ -148,7 +149,7 @@ def _publish(
     """Put the page beside the backups. A disk too full for it must not hide the figures that say so."""
     name = repository.layout.report
     try:
-        repository.store.replace(name, page([found]).encode())
+        repository.store.replace(name, page([found], incidents=open_incidents(repository)).encode())
     except StorageError as error:
         context.log.warning(f"the page could not be written: {error.message}")
         return {"report": dg.MetadataValue.text(f"not written: {error.message}")}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import ObjectMissing
+from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.channels import Channel
-from recyclic_backups.notify.incidents import News, Observation, Problem, advance
+from recyclic_backups.notify.incidents import Incident, News, Observation, Problem, advance
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
@@ -26,7 +27,7 @@ from recyclic_backups.notify.outbox import (
 )
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.wording import Kind, Locale, what
 
 BUDGET = timedelta(seconds=25)
 """Nothing more is begun after that long: the look that delivers has a minute for everything."""
@@ -46,6 +47,28 @@ def recall(repository: Repository) -> Memory | None:
         return remembered.read(repository.store.get(name_in_storage(repository.database)))
     except ObjectMissing:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an incident says, in the language of whoever reads it."""
+
+    incident: Incident
+
+    def text(self, locale: Locale = "en") -> str:
+        """The sentence."""
+        problem = self.incident.problem
+        return what(problem.kind, problem.facts, locale)
+
+
+def open_incidents(repository: Repository) -> list[Issue]:
+    """What people were told of and is not over, the worst and oldest first, for the page. Raises StorageError."""
+    memory = recall(repository)
+    incidents = [] if memory is None else [*memory.state.incidents.values()]
+    still = [each for each in incidents if each.gone_since is None]
+    still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
+    levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}
+    return [Issue("incident", levels[each.severity], _Told(each), each.key) for each in still]
 
 
 def store(repository: Repository, memory: Memory) -> None:

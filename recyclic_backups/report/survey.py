@@ -6,10 +6,12 @@ The command line, Dagster and the page all show one of these: they never say dif
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+from recyclic_backups.audit.event import Head
+from recyclic_backups.audit.log import read_head
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
@@ -43,6 +45,13 @@ class Survey:
     terms: SurveyTerms
     metrics: Metrics
     plan: ExpiryPlan
+    audit_head: Head | None = None
+    """The newest event of the audit log: whoever keeps these figures elsewhere can tell that it was cut off."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, as ``metrics --format json`` prints them."""
+        head = None if self.audit_head is None else self.audit_head.to_json()
+        return {**self.metrics.to_json(self.terms.locale), "audit_head": head}
 
     @property
     def catalog(self) -> Catalog:
@@ -74,7 +83,8 @@ class Survey:
 def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], datetime]) -> Survey:
     """Look at the storage. No key is needed, nothing is changed. Raises StorageError."""
     catalog = load_catalog(repository)
-    return judge(catalog, repository.store.free_bytes(), terms, clock())
+    found = judge(catalog, repository.store.free_bytes(), terms, clock())
+    return replace(found, audit_head=read_head(repository))
 
 
 def judge(catalog: Catalog, free_bytes: int | None, terms: SurveyTerms, now: datetime) -> Survey:
