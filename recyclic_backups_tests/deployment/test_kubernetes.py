@@ -1,0 +1,336 @@
+"""docker/kubernetes: manifests against Kubernetes' own schemas, values against the chart's keys, each with the other.
+
+The chart itself is rendered where it is at hand: DAGSTER_CHART is the directory of the unpacked chart, and ``helm`` is
+on the PATH (.github/workflows/test.yml does so).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import kubernetes_validate
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from recyclic_backups import __version__
+from recyclic_backups.cli.main import parser
+from recyclic_backups.settings import Settings, load_settings
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.docs.pages import PROJECT, read
+
+HOME = PROJECT / "docker" / "kubernetes"
+VERSIONS = ("1.27", "1.30", "1.33")
+"""Versions of Kubernetes whose schemas are asked; 1.27 is the first in which a CronJob's timeZone is settled."""
+
+MANIFESTS = sorted(path for path in HOME.glob("*.yaml") if path.name != "values.yaml")
+VALUES: dict[str, Any] = yaml.safe_load((HOME / "values.yaml").read_text())
+(DEPLOYMENT,) = VALUES["dagster-user-deployments"]["deployments"]
+SECRETS = "/run/secrets/recyclic-backups/"
+
+CHART_KNOWS = {
+    "": "global nameOverride fullnameOverride rbacEnabled imagePullSecrets dagsterWebserver computeLogManager "
+    "pythonLogs dagster-user-deployments scheduler runLauncher postgresql generatePostgresqlPasswordSecret "
+    "generateCeleryConfigSecret rabbitmq redis flower ingress dagsterDaemon busybox extraManifests migrate telemetry "
+    "serviceAccount retention additionalInstanceConfig",
+    "global": "postgresqlSecretName dagsterHome serviceAccountName celeryConfigSecretName",
+    "postgresql": "enabled image postgresqlHost postgresqlUsername postgresqlPassword postgresqlDatabase "
+    "postgresqlParams postgresqlScheme service",
+    "dagsterWebserver": "replicaCount image nameOverride pathPrefix service workspace enableReadOnly "
+    "dbStatementTimeout dbPoolRecycle logLevel env envConfigMaps envSecrets deploymentLabels labels volumes "
+    "volumeMounts annotations nodeSelector affinity tolerations podSecurityContext securityContext resources "
+    "initContainerResources schedulerName readinessProbe livenessProbe startupProbe",
+    "dagsterDaemon": "enabled image heartbeatTolerance runCoordinator runMonitoring runRetries sensors schedules env "
+    "envConfigMaps envSecrets deploymentLabels labels volumes volumeMounts annotations nodeSelector affinity "
+    "tolerations podSecurityContext securityContext resources initContainerResources schedulerName livenessProbe "
+    "readinessProbe startupProbe",
+    "dagsterDaemon.runMonitoring": "enabled startTimeoutSeconds cancelTimeoutSeconds pollIntervalSeconds "
+    "maxResumeRunAttempts freeSlotsAfterRunEndSeconds",
+    "dagsterDaemon.runRetries": "enabled maxRetries",
+    "dagsterDaemon.runCoordinator": "enabled type config",
+    "runLauncher": "type config",
+    "runLauncher.config": "k8sRunLauncher celeryK8sRunLauncher customRunLauncher",
+    "runLauncher.config.k8sRunLauncher": "imagePullPolicy image jobNamespace loadInclusterConfig kubeconfigFile "
+    "envConfigMaps envSecrets envVars volumes volumeMounts labels resources schedulerName failPodOnRunFailure "
+    "securityContext runK8sConfig",
+    "runLauncher.config.k8sRunLauncher.runK8sConfig": "containerConfig podTemplateSpecMetadata podSpecConfig "
+    "jobSpecConfig jobMetadata",
+    "dagster-user-deployments": "enabled enableSubchart imagePullSecrets deployments",
+    "dagster-user-deployments.deployments": "name image dagsterApiGrpcArgs codeServerArgs port "
+    "includeConfigInLaunchedRuns env envConfigMaps envSecrets labels volumes volumeMounts initContainers "
+    "sidecarContainers annotations nodeSelector affinity tolerations podSecurityContext securityContext resources "
+    "schedulerName readinessProbe livenessProbe startupProbe service deploymentStrategy serviceAccount",
+    "retention": "enabled schedule sensor autoMaterialize",
+    "computeLogManager": "type config",
+    "telemetry": "enabled",
+    "ingress": "enabled annotations labels ingressClassName dagsterWebserver readOnlyDagsterWebserver flower",
+}
+"""Keys that the chart's own values.yaml documents, for each part that ours sets."""
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    yield from yaml.safe_load_all(path.read_text())
+
+
+def _only(kind: str) -> dict[str, Any]:
+    (found,) = [each for path in MANIFESTS for each in _documents(path) if each["kind"] == kind]
+    return found
+
+
+def _cron_pod() -> dict[str, Any]:
+    pod: dict[str, Any] = _only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    return pod
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_manifests_are_valid(path: Path, version: str) -> None:
+    """Loss prevented: a policy or a job that the cluster never took, because of a misspelt key."""
+    documents = list(_documents(path))
+    assert documents
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+        assert document["metadata"]["namespace"] == "backups"
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "recyclic-backups"
+
+
+def test_values_have_only_keys_that_the_chart_documents() -> None:
+    """Loss prevented: a setting that Helm drops without a word, such as the driver or the pool of one."""
+    for where, known in CHART_KNOWS.items():
+        part: Any = VALUES
+        for step in filter(None, where.split(".")):
+            part = part[step]
+        for each in part if isinstance(part, list) else [part]:
+            assert set(each) <= set(known.split()), f"{where}: {set(each) - set(known.split())}"
+
+
+def test_pods_of_the_values_are_valid_as_kubernetes_sees_them() -> None:
+    """Loss prevented: the same for what the chart copies into pods as it is written."""
+    pod = {
+        "containers": [
+            {
+                "name": "code",
+                "image": f"{DEPLOYMENT['image']['repository']}:{DEPLOYMENT['image']['tag']}",
+                **{
+                    name: DEPLOYMENT[name] for name in ("env", "volumeMounts", "securityContext", "resources")
+                },
+            }
+        ],
+        "restartPolicy": "Never",
+        "volumes": DEPLOYMENT["volumes"],
+        "securityContext": DEPLOYMENT["podSecurityContext"],
+    }
+    run = VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "run"},
+        "spec": {
+            **run["jobSpecConfig"],
+            "template": {
+                "metadata": {"labels": DEPLOYMENT["labels"], **run["podTemplateSpecMetadata"]},
+                "spec": {**pod, **run["podSpecConfig"]},
+            },
+        },
+    }
+    for version in VERSIONS:
+        kubernetes_validate.validate(job, version, strict=True)
+
+
+def _settings(variables: list[dict[str, str]], tmp_path: Path) -> Settings:
+    """The settings that a container gets, with its secrets in a directory of ours."""
+    given = {}
+    for each in variables:
+        name, value = each["name"], each["value"]
+        assert isinstance(value, str), f"{name}: a variable of a container is a text, in quotes"
+        if value.startswith(SECRETS):
+            file = tmp_path / value.removeprefix(SECRETS)
+            file.write_text("sixteen characters or more\n")
+            value = str(file)
+        given[name] = value
+    return load_settings(given)
+
+
+def test_runs_and_the_job_without_dagster_have_the_same_settings(tmp_path: Path) -> None:
+    """Loss prevented: a second backup into another storage, or with a key that nobody has."""
+    (container,) = _cron_pod()["spec"]["containers"]
+    settings = _settings(DEPLOYMENT["env"], tmp_path)
+    assert settings == _settings(container["env"], tmp_path)
+    assert settings.encryption
+    assert settings.sslmode == "verify-full"
+    assert settings.storage_url == "file:///backups"
+    names = {each["name"] for each in DEPLOYMENT["env"]}
+    assert not {"POSTGRES_PASSWORD", "BACKUP_ENCRYPTION_KEY"} & names, (
+        "a secret is a file, never in a manifest"
+    )
+
+
+def test_every_file_that_is_named_is_mounted_and_in_the_secret() -> None:
+    """Loss prevented: a pod that starts at two in the morning and finds no password."""
+    secrets = {
+        each["metadata"]["name"]: each
+        for path in MANIFESTS
+        for each in _documents(path)
+        if each["kind"] == "Secret"
+    }
+    claim = _only("PersistentVolumeClaim")["metadata"]["name"]
+    (container,) = _cron_pod()["spec"]["containers"]
+    for env, mounts, volumes in (
+        (DEPLOYMENT["env"], DEPLOYMENT["volumeMounts"], DEPLOYMENT["volumes"]),
+        (container["env"], container["volumeMounts"], _cron_pod()["spec"]["volumes"]),
+    ):
+        assert {each["name"] for each in mounts} == {each["name"] for each in volumes}
+        at = {each["name"]: each["mountPath"] for each in mounts}
+        by_name = {each["name"]: each for each in volumes}
+        assert by_name["backups"]["persistentVolumeClaim"]["claimName"] == claim
+        assert at["backups"] == "/backups"
+        assert at["secrets"] == SECRETS.rstrip("/")
+        assert by_name["secrets"]["secret"]["defaultMode"] == 0o440
+        keys = set(secrets[by_name["secrets"]["secret"]["secretName"]]["stringData"])
+        files = {each["value"] for each in env if each["value"].startswith("/run/")}
+        assert {each.removeprefix(SECRETS) for each in files} == keys
+    dagster = secrets[VALUES["global"]["postgresqlSecretName"]]
+    assert set(dagster["stringData"]) == {"postgresql-password"}, "the one key that the chart reads"
+
+
+def test_nothing_runs_as_root_or_may_become_it() -> None:
+    """Loss prevented: whoever breaks into one container owns its node, and every backup."""
+    pods = [
+        DEPLOYMENT["podSecurityContext"],
+        _cron_pod()["spec"]["securityContext"],
+        VALUES["dagsterWebserver"]["podSecurityContext"],
+        VALUES["dagsterDaemon"]["podSecurityContext"],
+        VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["securityContext"],
+    ]
+    uid = re.search(r"ARG BACKUP_UID=(\d+)", read("docker/Dockerfile"))
+    assert uid
+    for pod in pods:
+        assert pod["runAsNonRoot"] is True
+        assert pod["runAsUser"] == int(uid[1]), "the user that the image makes"
+    for container in (DEPLOYMENT["securityContext"], _cron_pod()["spec"]["containers"][0]["securityContext"]):
+        assert container["readOnlyRootFilesystem"] is True
+        assert container["allowPrivilegeEscalation"] is False
+        assert container["capabilities"] == {"drop": ["ALL"]}
+    assert _cron_pod()["spec"]["automountServiceAccountToken"] is False
+
+
+def test_policies_and_the_budget_select_pods_that_there_are() -> None:
+    """Loss prevented: a policy that protects nothing, since the label it looks for is on nothing."""
+    parts = {
+        DEPLOYMENT["labels"]["recyclic-backups/part"],
+        VALUES["dagsterWebserver"]["labels"]["recyclic-backups/part"],
+        VALUES["dagsterDaemon"]["labels"]["recyclic-backups/part"],
+        _cron_pod()["metadata"]["labels"]["recyclic-backups/part"],
+    }
+    documents = [each for path in MANIFESTS for each in _documents(path)]
+    guarded: dict[str, set[str]] = {"Ingress": set(), "Egress": set()}
+    for document in documents:
+        if document["kind"] not in ("NetworkPolicy", "PodDisruptionBudget"):
+            continue
+        selector = document["spec"].get("podSelector") or document["spec"]["selector"]
+        chosen = set(selector.get("matchLabels", {}).values())
+        for expression in selector.get("matchExpressions", []):
+            chosen |= set(expression["values"])
+        assert chosen
+        assert chosen <= parts, document["metadata"]["name"]
+        for direction in document["spec"].get("policyTypes", []):
+            guarded[direction] |= chosen
+    assert guarded["Ingress"] == parts
+    assert guarded["Egress"] == {"code", "rescue"}, "those who hold the password and the key"
+    ports = {
+        port["port"]
+        for each in documents
+        if each["kind"] == "NetworkPolicy"
+        for rule in each["spec"].get("ingress", [])
+        for port in rule["ports"]
+    }
+    assert ports == {DEPLOYMENT["port"], VALUES["dagsterWebserver"]["service"]["port"]}
+    assert VALUES["dagsterWebserver"]["readinessProbe"]["httpGet"]["port"] in ports
+
+
+def test_the_job_without_dagster_takes_the_days_backup_at_another_hour(tmp_path: Path) -> None:
+    """Loss prevented: two dumps of production at once, or a label on another day."""
+    spec = _only("CronJob")["spec"]
+    (container,) = _cron_pod()["spec"]["containers"]
+    command = parser().parse_args(container["args"])
+    assert (command.command if hasattr(command, "command") else container["args"][0]) == "backup"
+    assert command.tier == Tier.DAILY
+    assert "command" not in container, "the image's entry point is the command line"
+    calendar = _settings(container["env"], tmp_path).calendar
+    assert ZoneInfo(spec["timeZone"]) == calendar.timezone
+    minute, hour, *rest = spec["schedule"].split()
+    assert rest == ["*", "*", "*"]
+    assert int(hour) >= calendar.hour + 2
+    assert int(minute) == 0
+    assert spec["concurrencyPolicy"] == "Forbid"
+
+
+def test_images_and_the_chart_are_of_this_version() -> None:
+    """Loss prevented: runs whose Dagster and daemon's do not understand each other, after an upgrade of one."""
+    (container,) = _cron_pod()["spec"]["containers"]
+    assert DEPLOYMENT["image"]["tag"] == __version__
+    assert container["image"].endswith(f"-rescue:{__version__}")
+    dependencies = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
+    (dagster,) = [each.partition("==")[2] for each in dependencies if each.startswith("dagster==")]
+    (postgres,) = [each.partition("==")[2] for each in dependencies if each.startswith("dagster-postgres==")]
+    assert f"version {dagster}" in read("docker/kubernetes/values.yaml")
+    assert f"--version {dagster} " in read("docs/kubernetes.md")
+    lock = read("docker/kubernetes/dagster-k8s.lock")
+    assert f"\ndagster=={dagster} " in lock
+    assert f"\ndagster-k8s=={postgres} " in lock, "Dagster's libraries are released together"
+    images = dict(re.findall(r"^([\w.-]+)==(\S+)", read("docker/locks/dagster.lock"), re.MULTILINE))
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE):
+        assert images.get(name, version) == version, f"docker/kubernetes/dagster-k8s.lock moves {name}"
+
+
+def test_dagsters_configuration_is_that_of_a_single_machine() -> None:
+    """Loss prevented: two backups of one server at once, in the one deployment where the pool was forgotten."""
+    instance = VALUES["additionalInstanceConfig"]
+    single = yaml.safe_load(read("dagster.yaml"))
+    assert instance["concurrency"] == single["concurrency"]
+    assert instance["nux"] == single["nux"]
+    assert VALUES["telemetry"] == single["telemetry"]
+    assert VALUES["dagsterDaemon"]["runMonitoring"]["enabled"] is True
+    assert VALUES["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
+    assert VALUES["ingress"]["enabled"] is False, "the pages have no login of their own"
+
+
+@pytest.mark.skipif(not os.environ.get("DAGSTER_CHART"), reason="DAGSTER_CHART: the chart's directory")
+def test_the_chart_renders_with_our_values() -> None:
+    """Loss prevented: values that the chart's own schema, or the cluster, refuses."""
+    helm = shutil.which("helm")
+    assert helm, "no helm on the PATH"
+    rendered = subprocess.run(
+        [
+            helm,
+            "template",
+            "backups",
+            os.environ["DAGSTER_CHART"],
+            "--namespace",
+            "backups",
+            "-f",
+            HOME / "values.yaml",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rendered.returncode == 0, rendered.stderr
+    documents = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    for document in documents:
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=False)
+    (instance,) = [
+        yaml.safe_load(each["data"]["dagster.yaml"])
+        for each in documents
+        if each["kind"] == "ConfigMap" and "dagster.yaml" in each.get("data", {})
+    ]
+    assert instance["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    assert instance["run_launcher"]["class"] == "K8sRunLauncher"
+    assert "postgresql+psycopg2" in str(instance)
