@@ -76,15 +76,16 @@ def diagnose(
     ``backup`` that was given DamagedData when its manifest is not what was written.
     """
     notes: list[str] = []
+    limits: list[str] = []  # of the looking itself: they come after what is said of the data
     base = _base(repository, catalog, backup, notes)
     with inspection(
         server, database, timeout_seconds=timeout_seconds, lock_timeout_seconds=lock_timeout_seconds
     ) as session:
-        notes += _blinded(session)
+        limits += _blinded(session)
         live = read_live(session, progress)
         findings = list(live.findings)
         known = {finding.name for finding in findings}
-        indexes = look_at_indexes(session, live.unreadable, notes, progress)
+        indexes = look_at_indexes(session, live.unreadable, limits, progress)
         findings += [each for each in indexes if each.name not in known]
         violations = list(_violations(session, live, progress))
         listing = _listing(session)
@@ -100,7 +101,7 @@ def diagnose(
             findings += [_of_loss(session, base.fingerprint, live, loss) for loss in losses]
             beside_only = _beside_only(session, base.fingerprint, live)
         findings += _of_violations(violations, base, listing, live, losses, notes)
-        notes += session.not_looked_at
+        notes += [*limits, *session.not_looked_at]
         incomplete = tuple(dict.fromkeys(session.incomplete))
     return _report(database, base, findings, live, beside_only, notes, incomplete)
 

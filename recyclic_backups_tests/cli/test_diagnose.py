@@ -29,6 +29,11 @@ def test_damage_is_found_and_the_printed_command_puts_it_right(
     assert f"  {command}" in printed.out.splitlines()
     assert printed.out.splitlines()[-1] == "damaged: 1 finding"
     assert printed.err == ""
+    lines = printed.out.splitlines()
+    notes = [number for number, line in enumerate(lines) if line.startswith("note: ")]
+    assert notes[0] > lines.index(f"  {command}")
+    assert lines[notes[0]] == "note: there is no earlier backup to tell whether such losses are usual"
+    assert printed.out.count("no earlier backup") == 1
     program, *words = shlex.split(command)
     assert program == "recyclic-backups"
     operator.must(*words)
