@@ -15,8 +15,8 @@ from recyclic_backups.catalog.manifest import ServerFacts
 
 PREAMBLE_BYTES = 256 << 10
 
-_LITERAL = r"E?'(?:[^']|'')*'"
-_NAME = r'(?:"(?:[^"]|"")*"|[A-Za-z_][\w$]*)'
+_LITERAL = r"E?'(?:[^']|'')*+'"
+_NAME = r'(?:"(?:[^"]|"")*+"|[A-Za-z_][\w$]*)'
 _ENCODING = re.compile(rf"^SET client_encoding = ({_LITERAL});", re.MULTILINE)
 _CREATE = re.compile(rf"^CREATE DATABASE {_NAME} WITH ((?:{_LITERAL}|[^';])*);", re.MULTILINE)
 _OPTION = re.compile(rf"(\w+) = ({_LITERAL}|\w+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_PART = re.compile(r'"(?:[^"]|"")*"|[^".]+')
+_PART = re.compile(r'"(?:[^"]|"")*+"|[^".]+')
 
 
 def qualified_name(schema: str, name: str) -> str:

@@ -32,9 +32,9 @@ _MOVING_LINE = re.compile(
 )
 # Names may hold newlines: a statement ends where its quotes are closed.
 _OWNER_LINE = re.compile(
-    r"""^ALTER [A-Z ]+ (?:"(?:[^"]|"")*"|[^"\n])* OWNER TO (?:"(?:[^"]|"")*"|\w+);(?:\n|\Z)""", re.MULTILINE
+    r"""^ALTER [A-Z ]+ (?:"(?:[^"]|"")*+"|[^"\n])* OWNER TO (?:"(?:[^"]|"")*+"|\w+);(?:\n|\Z)""", re.MULTILINE
 )
-_NAME = r'(?:"(?:[^"]|"")*"|\w+)'
+_NAME = r'(?:"(?:[^"]|"")*+"|\w+)'
 _POLICY = re.compile(
     rf"^(?P<policy>CREATE POLICY {_NAME} ON {_NAME}\.{_NAME}(?: AS RESTRICTIVE)?(?: FOR \w+)? TO )"
     rf"(?P<roles>{_NAME}(?:, {_NAME})*)",
@@ -44,11 +44,11 @@ _ABOUT_ANOTHER = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
 _SORTED = frozenset({"ACL", "DEFAULT ACL"})
 
 # Inside an array: a quoted string, or anything that neither opens nor closes one.
-_ELEMENTS = r"(?:'(?:[^']|'')*'|[^'\[\]])*"
+_ELEMENTS = r"(?:'(?:[^']|'')*+'|[^'\[\]])*"
 _CAST_OF_ARRAY = re.compile(
     rf"\(ARRAY\[(?P<elements>{_ELEMENTS})\]\)::(?P<type>[\w. \"]+(?:\([\d,]+\))?)\[\]"
 )
-_ELEMENT = re.compile(r"(?:'(?:[^']|'')*'|\([^()']*\)|[^',])+")
+_ELEMENT = re.compile(r"(?:'(?:[^']|'')*+'|\([^()']*\)|[^',])+")
 
 
 def schema_entries(text: str) -> dict[str, str]:
