@@ -1,0 +1,105 @@
+"""docker/systemd: units that systemd understands, that say what the README says, at the hours of the schedules."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.cli.main import parser
+from recyclic_backups.settings import load_settings
+from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.docs.pages import PROJECT, blocks, read
+
+HOME = PROJECT / "docker" / "systemd"
+UNITS = sorted(path for path in HOME.iterdir() if path.suffix in (".service", ".timer"))
+SERVICES = [path for path in UNITS if path.suffix == ".service"]
+DAYS = {"0": "Sun"}
+
+
+def _unit(name: str) -> configparser.ConfigParser:
+    # Names keep their capitals.
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(read(f"docker/systemd/{name}"))
+    return unit
+
+
+def test_the_units_of_the_readme_are_those_of_the_files() -> None:
+    """Loss prevented: two ways to start the daemon, of which one is out of date."""
+    written = [each.text for each in blocks(read("README.md")) if each.mark == "systemd"]
+    daemon, pages = (read(f"docker/systemd/recyclic-backups-{name}.service") for name in ("daemon", "pages"))
+    for text, file in zip(written, (daemon, pages), strict=True):
+        assert set(filter(None, text.splitlines())) <= set(file.splitlines())
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
+def test_services_run_as_one_unprivileged_user_and_leave_closed_files(path: Path) -> None:
+    """Loss prevented: a hole in any library of ours is the whole machine, or every account reads the backups."""
+    service = _unit(path.name)["Service"]
+    assert service["User"] == "recyclic"
+    assert service["UMask"] == "0077"
+    assert service["WorkingDirectory"] == "/opt/recyclic_backups", "where .env lies"
+    assert service["ReadWritePaths"] == service["WorkingDirectory"]
+    assert (service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "strict")
+    assert service["ExecStart"].startswith("/opt/recyclic_backups/.venv/bin/")
+
+
+def test_the_backup_of_each_timer_is_a_command_that_is_understood() -> None:
+    """Loss prevented: a timer that fails every night with a usage message."""
+    timers = [path.name.partition("@")[2].removesuffix(".timer") for path in UNITS if path.suffix == ".timer"]
+    assert sorted(timers) == ["daily", "monthly", "weekly"]
+    service = _unit("recyclic-backups-backup@.service")["Service"]
+    for tier in timers:
+        program, *arguments = shlex.split(service["ExecStart"].replace("%i", tier))
+        assert Path(program).name == "recyclic-backups"
+        assert parser().parse_args(arguments).tier == tier
+    # What cannot get better by itself is not tried again.
+    assert service["RestartPreventExitStatus"].split() == ["2", "10", "40", "41"]
+
+
+@pytest.mark.parametrize("tier", [Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY])
+def test_timers_are_at_the_hours_of_the_schedules(tier: Tier) -> None:
+    """Loss prevented: a week's label looked for before the Sunday's backup is there."""
+    calendar = load_settings({}).calendar
+    minute, hour, day, _, weekday = calendar.cron(tier).split()
+    timer = _unit(f"recyclic-backups-backup@{tier}.timer")["Timer"]
+    expected = f"*-*-{day if day == '*' else f'{int(day):02}'} {int(hour):02}:{int(minute):02}:00 {calendar.timezone}"
+    assert timer["OnCalendar"] == (expected if weekday == "*" else f"{DAYS[weekday]} {expected}")
+    assert timer["Persistent"] == "yes", "a machine that was off at two takes its backup when it is on"
+
+
+def test_every_unit_is_on_the_page_and_the_page_names_no_other() -> None:
+    """Loss prevented: a command of the page that copies or starts what is not there."""
+    page = read("docs/systemd.md")
+    named = set(re.findall(r"recyclic-backups-[\w@]+(?:\.service|\.timer)", page))
+    assert named <= {path.name for path in UNITS}
+    for path in UNITS:
+        stem = path.name.replace("@.service", "@")
+        assert stem in page or path.name in page, path.name
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    """Loss prevented: a misspelt line that systemd ignores with a warning nobody reads."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("dagster-daemon", "dagster-webserver", "recyclic-backups"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    for path in UNITS:
+        (tmp_path / path.name).write_text(path.read_text().replace("/opt/recyclic_backups", str(tmp_path)))
+    names = [path.name.replace("@.", "@daily.") for path in UNITS]
+    finished = subprocess.run(
+        ["systemd-analyze", "verify", *(str(tmp_path / name) for name in names)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in finished.stderr.splitlines() if "recyclic" in line]
+    assert said == []
