@@ -1,5 +1,5 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test test-all test-browser check bench fuzz format lock clean
+.PHONY: help install demo test test-all test-browser compose-test check bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -20,6 +20,9 @@ test-all: install ## every test, the slow ones too: every fault at every step (h
 test-browser: install ## what people see: Dagster's pages of a quarter, clicked through in Chromium (five minutes)
 	@scripts/install-browser
 	@.venv/bin/pytest -m browser recyclic_backups_tests/browser $(ARGS)
+
+compose-test: install ## the containers, from a filled .env to the loss of everything (ten minutes; needs Docker)
+	@.venv/bin/python -m recyclic_backups_tests.docker.compose_run $(ARGS)
 
 check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/ruff check .
@@ -42,6 +45,10 @@ format: install ## put the code into shape
 lock: install ## pin dependencies anew, after a change in pyproject.toml
 	@.venv/bin/uv pip compile pyproject.toml --extra dev --upgrade --quiet --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --no-header --no-strip-extras --output-file requirements.lock
+	@for image in dagster:pyproject.toml rescue:docker/locks/rescue.in build:docker/locks/build.in; do \
+	  .venv/bin/uv pip compile "$${image#*:}" --constraint requirements.lock --quiet --generate-hashes --python-version 3.11 \
+	    --no-emit-index-url --no-annotate --no-header --no-strip-extras --output-file "docker/locks/$${image%%:*}.lock" || exit 1; \
+	done
 
 clean: ## remove .venv and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,472 @@
+"""``make compose-test``: a stranger copies the folder, fills ``.env``, types one command; then everything goes wrong.
+
+Needs an engine with Compose 2.24 or newer, curl and openssl; without an engine it says so and ends. Two variables for
+engines that are not the machine's own: ``COMPOSE_TEST_REACH``, a command in front of curl that reaches published ports,
+and ``COMPOSE_TEST_RESTART_ENGINE``, a command that restarts the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PORT = 18443
+PASSWORD = 'not $a "secret"'
+"""What people put into a .env: quotes and a dollar sign."""
+
+DAILY = '{path:["recyclic","daily_backup"]}'
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+BESIDE_PORT = PORT + 1
+
+
+def say(sentence: str) -> None:
+    """One line of the report, with the time."""
+    sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S}  {sentence}\n")
+    sys.stdout.flush()
+
+
+def why_not() -> str:
+    """What is missing here, or nothing."""
+    for program in ("docker", "curl", "openssl"):
+        if shutil.which(program) is None:
+            return f"there is no {program} on this machine"
+    for question in (["docker", "info"], ["docker", "compose", "version"]):
+        if subprocess.run(question, capture_output=True, check=False).returncode != 0:
+            return f"`{' '.join(question)}` gets no answer: no engine, no Compose, or no right to use them"
+    return ""
+
+
+def zone_of_noon(now: datetime) -> tuple[str, datetime]:
+    """A time zone where it is about noon, so that no midnight comes between; and the time there."""
+    hours = 12 - now.hour
+    # POSIX counts the other way round (tz database, file etcetera).
+    name = f"Etc/GMT{-hours:+d}" if hours else "Etc/GMT"
+    return name, now + timedelta(hours=hours)
+
+
+class Stack:
+    """A copy of the project in a folder of its own, and what Compose makes of it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.docker = home / "docker"
+        files = [
+            self.docker / name
+            for name in ("compose.yaml", "test/compose.application.yaml", "test/compose.test.yaml")
+        ]
+        self.environment = {
+            **os.environ,
+            "COMPOSE_FILE": ":".join(map(str, files)),
+            "COMPOSE_PROJECT_NAME": "recyclic-compose-test",
+            "RECYCLIC_BACKUPS": str(home),
+            "TEST_PASSWORD": PASSWORD,
+            "COMPOSE_PROGRESS": "plain",
+        }
+        self.users: dict[str, str] = {}
+
+    def run(self, *command: str, check: bool = True, **more: Any) -> str:
+        """A command in the folder; what it prints. Standard error is shown when it fails."""
+        done = subprocess.run(
+            command, cwd=self.docker, env=self.environment | more, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            )
+        return done.stdout
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """``docker compose`` with the files of this stack."""
+        return self.run("docker", "compose", *arguments, check=check)
+
+    def rescue(self, *arguments: str) -> str:
+        """The command line, from the rescue image."""
+        return self.compose("run", "--rm", "--no-deps", "-T", "backup-rescue", *arguments)
+
+    def settings(self, **values: str) -> None:
+        """Put these into the .env, in the place of what was there."""
+        file = self.docker / ".env"
+        text = file.read_text(encoding="utf-8")
+        for name, value in values.items():
+            kept = [line for line in text.splitlines() if not line.startswith(f"{name}=")]
+            text = "\n".join([*kept, f"{name}={value}", ""])
+        file.write_text(text, encoding="utf-8")
+
+    def ask(self, path: str, *options: str, user: str = "", password: str | None = None) -> tuple[int, str]:
+        """Status and body of a page behind the door, by curl; with that user's password where one is named."""
+        login = ["--user", f"{user}:{self.users[user] if password is None else password}"] if user else []
+        command = [*shlex.split(os.environ.get("COMPOSE_TEST_REACH", "")), "curl", "--silent", "--show-error"]
+        command += ["--cacert", str(self.docker / "secrets/door_certificate"), "--max-time", "60"]
+        command += ["--write-out", "\n%{http_code}", *login, *options, f"https://localhost:{PORT}{path}"]
+        body, _, status = self.run(*command, check=False).rpartition("\n")
+        return int(status or 0), body
+
+    def query(self, text: str, user: str = "operator") -> Any:
+        """The answer of Dagster to a GraphQL query, through the door."""
+        jar = str(self.home / f"{user}.cookies")
+        status, body = self.ask(
+            "/graphql",
+            *("--header", "content-type: application/json", "--data", json.dumps({"query": text})),
+            *("--cookie", jar, "--cookie-jar", jar),
+            user=user,
+        )
+        if status != 200:
+            return {}
+        return json.loads(body).get("data") or {"refused": body}
+
+    def launch(self, job: str, tags: dict[str, str] | None = None, user: str = "operator") -> str:
+        """Start a run as somebody does who presses the button. Its id, or what Dagster says."""
+        given = ",".join(f'{{key:"{key}",value:"{value}"}}' for key, value in (tags or {}).items())
+        answer = self.query(
+            'mutation{launchRun(executionParams:{selector:{repositoryLocationName:"recyclic_backups",'
+            f'repositoryName:"__repository__",jobName:"{job}"}},runConfigData:{{}},executionMetadata:{{tags:[{given}]}}}})'
+            "{__typename ... on LaunchRunSuccess{run{runId}} ... on PythonError{message}}}",
+            user,
+        )
+        said = answer.get("launchRun", answer)
+        return str(said["run"]["runId"]) if "run" in said else json.dumps(said)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run that Dagster remembers, newest first."""
+        answer = self.query(
+            "{runsOrError(limit:50){... on Runs{results{runId jobName status tags{key value}}}}}"
+        )
+        found: list[dict[str, Any]] = answer.get("runsOrError", {}).get("results", [])
+        return [{**each, "tags": {tag["key"]: tag["value"] for tag in each["tags"]}} for each in found]
+
+    def ended(self, run_id: str) -> str:
+        """How that run ended, once it did."""
+        return next(
+            (each["status"] for each in self.runs() if each["runId"] == run_id and each["status"] in ENDED),
+            "",
+        )
+
+    def partitions(self) -> set[str]:
+        """Days of which Dagster shows a daily backup."""
+        answer = self.query(
+            f"{{assetNodeOrError(assetKey:{DAILY}){{... on AssetNode{{assetMaterializations{{partition}}}}}}}}"
+        )
+        return {
+            each["partition"] for each in answer.get("assetNodeOrError", {}).get("assetMaterializations", [])
+        }
+
+    def checks(self) -> dict[str, str]:
+        """What the checks of the newest daily backup said."""
+        answer = self.query(
+            f"{{assetNodeOrError(assetKey:{DAILY}){{... on AssetNode{{assetChecksOrError{{... on AssetChecks{{checks"
+            "{name executionForLatestMaterialization{status evaluation{severity}}}}}}}}"
+        )
+        found = answer.get("assetNodeOrError", {}).get("assetChecksOrError", {}).get("checks", [])
+        return {
+            each["name"]: each["executionForLatestMaterialization"]["status"]
+            for each in found
+            if each["executionForLatestMaterialization"]
+        }
+
+
+def until(sentence: str, look: Callable[[], Any], seconds: float = 240) -> Any:
+    """What `look` finds, asked again until it finds something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            say(f"seen: {sentence}")
+            return found
+        time.sleep(2)
+    raise AssertionError(f"not seen within {seconds:.0f} s: {sentence}")
+
+
+def expect(sentence: str, true: object, got: object = "") -> None:
+    """Say what was seen, or fail."""
+    if not true:
+        raise AssertionError(f"not so: {sentence} {got}")
+    say(f"seen: {sentence}")
+
+
+@contextmanager
+def copied() -> Iterator[Stack]:
+    """The folder as a stranger has it, and at the end nothing of it: no container, volume or network."""
+    with tempfile.TemporaryDirectory(prefix="compose-test-") as name:
+        home = Path(name) / "recyclic_backups"
+        no = shutil.ignore_patterns(
+            ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets", "backups"
+        )
+        shutil.copytree(PROJECT, home, ignore=no)
+        stack = Stack(home)
+        try:
+            yield stack
+        except BaseException:
+            for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
+                sys.stderr.write(
+                    f"--- {service}\n{stack.compose('logs', '--tail', '40', service, check=False)}\n"
+                )
+            raise
+        finally:
+            if "--keep" not in sys.argv:
+                stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10", check=False)
+
+
+def first_evening(stack: Stack, zone: str, today: datetime) -> None:
+    """Copy, fill, one command."""
+    shutil.copy(stack.docker / ".env.example", stack.docker / ".env")
+    stack.settings(
+        POSTGRES_HOST="postgres",
+        POSTGRES_USER="recyclic",
+        POSTGRES_PASSWORD=f"'{PASSWORD}'",
+        BACKUP_UI_PORT=str(PORT),
+        BACKUP_UI_ADDRESS="127.0.0.1",
+        BACKUP_UI_NAME="localhost",
+        BACKUP_TIME="23",  # not before the day is over
+        BACKUP_MINUTE="59",
+        BACKUP_TIMEZONE=zone,
+        BACKUP_START_DATE=f"{today:%Y-%m-%d}",
+    )
+    stack.compose("up", "--detach", "--wait", "postgres")
+    said = stack.run("./first-run")
+    stack.users = dict(re.findall(r"^  (operator|viewer) +(\w+)", said, re.MULTILINE))
+    expect(
+        "docker/first-run: built, validated, everything healthy",
+        set(stack.users) == {"operator", "viewer"},
+        said,
+    )
+    again = stack.run("./first-run", "--prepare")
+    expect("run again, it changes nothing", again == "", again)
+    expect("no password is left in .env", PASSWORD not in (stack.docker / ".env").read_text(encoding="utf-8"))
+    inspected = stack.run("docker", "inspect", *stack.compose("ps", "--quiet").split())
+    containers = {
+        each["Config"]["Labels"]["com.docker.compose.service"]: each for each in json.loads(inspected)
+    }
+    del containers["postgres"]
+    open_to = {
+        name for name, each in containers.items() if any((each["NetworkSettings"]["Ports"] or {}).values())
+    }
+    expect("only the door is published", open_to == {"backup-door"}, open_to)
+    secrets = [
+        file.read_text(encoding="utf-8")
+        for file in (stack.docker / "secrets").iterdir()
+        if file.stat().st_size
+    ]
+    told = json.dumps([each["Config"]["Env"] for each in containers.values()])
+    expect("docker inspect shows no secret", not [each for each in secrets if json.dumps(each)[1:-1] in told])
+    writable = {name for name, each in containers.items() if not each["HostConfig"]["ReadonlyRootfs"]}
+    roots = {
+        name
+        for name, each in containers.items()
+        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", each["Config"]["User"])
+    }
+    expect(
+        "every root is read-only, no user is root but that of Dagster's database",
+        (writable, roots) == (set(), {"backup-history"}),
+    )
+
+
+def the_door(stack: Stack) -> None:
+    """Who gets in, who does not, and what the second user may do."""
+    expect("nobody gets in without a password", stack.ask("/")[0] == 401)
+    status, page = stack.ask("/", user="operator")
+    expect("the operator sees Dagster's page", status == 200 and "Dagster" in page)
+    status, page = stack.ask("/report", user="viewer")
+    expect("the viewer sees the report", status == 200 and "<html" in page.lower())
+    status, page = stack.ask("/metrics", user="viewer")
+    expect("and the metrics", status == 200 and "recyclic_backups_up 1.0" in page)
+    refused = stack.launch("health_job", user="viewer")
+    expect("but starts nothing", "UnauthorizedError" in refused or "permission" in refused.lower(), refused)
+    foreign = stack.ask("/graphql", "--header", "Sec-Fetch-Site: cross-site", "--data", "{}", user="operator")
+    expect("another site's request in the operator's browser is refused", foreign[0] == 403)
+    guesses = [stack.ask("/", user="operator", password=f"guess {number}")[0] for number in range(40)]
+    expect("who guesses is told to wait", guesses[0] == 401 and guesses[-1] == 429, guesses)
+    expect("also with the right password, without the cookie", stack.ask("/", user="operator")[0] == 429)
+    expect("who had been let in is not", stack.query("{version}").get("version"))
+
+
+def the_night(stack: Stack, zone: str, day: str) -> None:
+    """The schedule fires; the backup, its checks and a drill pass against the service `postgres`."""
+    soon = zone_of_noon(datetime.now(UTC))[1] + timedelta(seconds=150)
+    stack.settings(BACKUP_TIME=str(soon.hour), BACKUP_MINUTE=str(soon.minute))
+    stack.compose("up", "--detach", "--wait")
+    say(f"the schedule is at {soon:%H:%M} ({zone})")
+
+    def fired() -> str:
+        return next(
+            (
+                each["runId"]
+                for each in stack.runs()
+                if "daily_backup" in each["tags"].get("dagster/schedule_name", "")
+            ),
+            "",
+        )
+
+    run_id = until("the schedule fired", fired, 300)
+    expect("its run succeeded", until("the run ended", lambda: stack.ended(run_id)) == "SUCCESS")
+    until("the day is there in Dagster", lambda: day in stack.partitions())
+    said = until("eight checks answered", lambda: (found := stack.checks()) and len(found) >= 8 and found)
+    # `proven` waits for a drill, and nothing was there before to compare with.
+    expect(
+        "none of them is red",
+        said["integrity"] == said["encrypted"] == said["timeliness"] == "SUCCEEDED",
+        said,
+    )
+    backup = json.loads(stack.rescue("list", "--json"))[0]
+    expect("the rescue image lists it, verified", backup["verified_at"] and backup["tiers"], backup)
+    for scenario in ("simple", "full"):
+        drill = stack.launch(f"drill_{scenario}_job")
+        expect(
+            f"drill {scenario} passed",
+            until(f"drill {scenario} ended", partial(stack.ended, drill)) == "SUCCESS",
+            drill,
+        )
+    expect("the backup is proven", json.loads(stack.rescue("list", "--json"))[0]["proven_at"])
+
+
+def the_daemon_dies(stack: Stack, day: str) -> None:
+    """Killed in the middle of a run, which goes on; and it comes back by itself."""
+    lock = "BEGIN; LOCK TABLE sales IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30); COMMIT"
+    psql = ["exec", "-d", "postgres", "psql", "-U", "recyclic", "-d", "recyclic", "-c", lock]
+    stack.compose(*psql)
+    run_id = stack.launch("daily_backup_job", {"dagster/partition": day})
+    until(
+        "a run is under way",
+        lambda: [each for each in stack.runs() if each["runId"] == run_id and each["status"] == "STARTED"],
+    )
+    kill = "kill -9 $(cat /proc/1/task/1/children)"
+    stack.compose("exec", "-T", "backup-daemon", "sh", "-c", kill, check=False)
+    expect("the run went on", until("the run ended", lambda: stack.ended(run_id)) == "SUCCESS")
+    until(
+        "the daemon is back",
+        lambda: "backup-daemon" in stack.compose("ps", "--services", "--status", "running"),
+    )
+    health = stack.launch("health_job")
+    expect(
+        "and works", until("a run that it started ended", lambda: stack.ended(health)) == "SUCCESS", health
+    )
+
+
+def healthy(stack: Stack) -> bool:
+    """Whether everything that has a health check passes it."""
+    found = [json.loads(line) for line in stack.compose("ps", "--format", "json", check=False).splitlines()]
+    return len(found) >= 8 and all(each["Health"] == "healthy" for each in found)
+
+
+def the_engine_restarts(stack: Stack) -> None:
+    """What a reboot does."""
+    command = os.environ.get("COMPOSE_TEST_RESTART_ENGINE", "")
+    if not command:
+        say("NOT SHOWN: a restart of the engine (COMPOSE_TEST_RESTART_ENGINE is not set)")
+        return
+    stack.run("sh", "-c", command)
+    until("everything is healthy after a restart of the engine", lambda: healthy(stack), 400)
+    expect("the door opens", until("it answers", lambda: stack.query("{version}")))
+
+
+def the_history_is_lost(stack: Stack, day: str) -> None:
+    """Dagster's database is gone; the storage tells it again."""
+    stack.compose("rm", "--stop", "--force", "backup-history")
+    stack.run("docker", "volume", "rm", "recyclic-compose-test_history")
+    stack.compose("up", "--detach", "--wait", "backup-history")
+    stack.compose("restart", "backup-code")
+    stack.compose("up", "--detach", "--wait", "backup-code")
+    stack.compose("restart", "backup-daemon", "backup-ui", "backup-ui-readonly")
+    expect(
+        "Dagster remembers no run of the day",
+        not [
+            each
+            for each in until("it answers", lambda: [stack.runs()])
+            for each in each
+            if each["jobName"].startswith("drill")
+        ],
+    )
+    until("the day is there again, told by the storage", lambda: day in stack.partitions(), 300)
+
+
+def the_last_day(stack: Stack) -> None:
+    """Nothing runs but the database: the rescue image restores."""
+    services = [name for name in stack.compose("ps", "--services").split() if name != "postgres"]
+    stack.compose("stop", "--timeout", "20", *services)
+    expect(
+        "the rescue image restores, equal",
+        "equal" in stack.rescue("restore", "latest", "--into", "recyclic_restored").splitlines()[-1],
+    )
+    counted = stack.compose(
+        "exec",
+        "-T",
+        "postgres",
+        "psql",
+        "-U",
+        "recyclic",
+        "-d",
+        "recyclic_restored",
+        "-Atc",
+        "SELECT count(*) FROM deposits",
+    )
+    expect("20000 rows are there", counted.strip() == "20000", counted)
+    stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10")
+
+
+def beside(stack: Stack) -> None:
+    """The same beside an application's compose file, where nothing starts without the profile."""
+    application = stack.home.parent / "application"
+    application.mkdir()
+    (application / ".env").write_text(
+        f"POSTGRES_USER=recyclic\nPOSTGRES_PASSWORD='{PASSWORD}'\nBACKUP_UI_PORT={BESIDE_PORT}\n"
+        "BACKUP_UI_ADDRESS=127.0.0.1\n",
+        encoding="utf-8",
+    )
+    shutil.rmtree(stack.docker / "secrets")
+    stack.run("./first-run", "--beside", str(application / ".env"))
+    shutil.copy(stack.docker / "test/compose.application.yaml", application / "docker-compose.yml")
+    files = [
+        application / "docker-compose.yml",
+        stack.docker / "compose.backup.yaml",
+        stack.docker / "test/compose.test.yaml",
+    ]
+    stack.environment["COMPOSE_FILE"] = ":".join(map(str, files))
+    # compose.test.yaml changes services that the profile hides.
+    expect(
+        "without the profile only the application starts",
+        stack.compose("config", "--services").split() == ["postgres"],
+    )
+    stack.compose("--profile", "backup", "up", "--detach", "--build", "--wait", "--wait-timeout", "600")
+    expect("beside an application: everything healthy", healthy(stack))
+    expect("and a backup is taken", json.loads(stack.rescue("backup", "--json"))["backup_id"])
+    stack.compose("--profile", "backup", "--profile", "rescue", "down", "--volumes", "--timeout", "10")
+
+
+def main() -> int:
+    """Everything, in the order of a bad week."""
+    if reason := why_not():
+        say(f"skipped: {reason}")
+        return 0
+    zone, today = zone_of_noon(datetime.now(UTC))
+    day = f"{today:%Y-%m-%d}"
+    with copied() as stack:
+        first_evening(stack, zone, today)
+        the_door(stack)
+        the_night(stack, zone, day)
+        the_daemon_dies(stack, day)
+        the_engine_restarts(stack)
+        the_history_is_lost(stack, day)
+        the_last_day(stack)
+        beside(stack)
+    say(
+        "all of it was seen"
+        if os.environ.get("COMPOSE_TEST_RESTART_ENGINE")
+        else "all of it was seen, but for what NOT SHOWN says"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
