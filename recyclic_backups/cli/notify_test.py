@@ -38,7 +38,9 @@ def run(options: argparse.Namespace) -> int:
         reasons[channel.name] = send(channel, trial_message(channel.minimum, frame, render.now()))
         if not options.json:
             reason = reasons[channel.name]
-            print(f"{'ok' if reason is None else 'FAILED':<7} {channel.name}{f': {reason}' if reason else ''}")
+            print(
+                f"{'ok' if reason is None else 'FAILED':<7} {channel.name}{f': {reason}' if reason else ''}"
+            )
     if options.json:
         render.print_json(
             [
