@@ -207,20 +207,30 @@ def _failure(
 def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """Why a run failed, as far as we said it; of other exceptions the class only: their text may hold a secret."""
     entries = instance.all_logs(
-        run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+        run_id,
+        of_type={
+            dg.DagsterEventType.STEP_FAILURE,
+            dg.DagsterEventType.RUN_FAILURE,
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        },
     )
-    said = ""
+    said = verdict = ""
     for entry in entries:
         event = entry.dagster_event
         if event is None:
             continue
-        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            verdict = verdict if evaluation.passed else evaluation.description or verdict
+        elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data
             told = data.user_failure_data.description if data.user_failure_data else None
             if told:
                 return _short(told)
             if data.error is not None:
                 said = f"unexpected error, {data.error.cls_name}"
+                if verdict and data.error.cls_name == "DagsterAssetCheckFailedError":
+                    said = _short(verdict)  # a check that ends its run, as that of a drill does
         elif not said:
             said = _short(event.message or "")
     return said or "its log says no more"
