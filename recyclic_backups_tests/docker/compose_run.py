@@ -211,7 +211,7 @@ def copied() -> Iterator[Stack]:
         except BaseException:
             for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
                 sys.stderr.write(
-                    f"--- {service}\n{stack.compose('logs', '--tail', '40', service, check=False)}\n"
+                    f"--- {service}\n{stack.compose('logs', '--tail', '25', service, check=False)}\n"
                 )
             raise
         finally:
@@ -286,6 +286,7 @@ def the_door(stack: Stack) -> None:
     expect("but starts nothing", "UnauthorizedError" in refused or "permission" in refused.lower(), refused)
     foreign = stack.ask("/graphql", "--header", "Sec-Fetch-Site: cross-site", "--data", "{}", user="operator")
     expect("another site's request in the operator's browser is refused", foreign[0] == 403)
+    expect("the operator is let in", stack.query("{version}").get("version"))
     guesses = [stack.ask("/", user="operator", password=f"guess {number}")[0] for number in range(40)]
     expect("who guesses is told to wait", guesses[0] == 401 and guesses[-1] == 429, guesses)
     expect("also with the right password, without the cookie", stack.ask("/", user="operator")[0] == 429)
