@@ -127,6 +127,8 @@ def _programs(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("transit", "warning", readable, TLS_HINT)
     else:
         way = f"TLS ({server.sslmode})" if encrypted else "nothing leaves this machine"
+        if encrypted and not server.sslmode.startswith("verify-"):
+            way += ", but who answers is not checked"
         yield _Finding("transit", "ok", f"to {server.label}: {way}")
 
 

@@ -105,6 +105,13 @@ def test_backup_and_restore_verify_the_server_they_speak_to(far: Operator) -> No
     assert far.must("show", backup_id, "--json").json["notes"] == []
 
 
+def test_encryption_without_a_check_of_who_answers_is_said(far: Operator) -> None:
+    """Loss prevented: a stranger in between, to whom everything is sent encrypted."""
+    listed = far.must("validate", "--json", POSTGRES_SSLMODE="require", POSTGRES_SSLROOTCERT=None).json
+    (finding,) = [each for each in listed if each["check"] == "transit"]
+    assert finding["message"].endswith("TLS (require), but who answers is not checked")
+
+
 @pytest.mark.parametrize("command", ["validate", "backup"])
 def test_a_certificate_of_a_stranger_is_refused(far: Operator, encrypted: Encrypted, command: str) -> None:
     """Loss prevented: members' data told to whoever answers at the server's address."""
