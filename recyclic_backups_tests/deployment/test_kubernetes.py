@@ -40,7 +40,8 @@ CHART_KNOWS = {
     "pythonLogs dagster-user-deployments scheduler runLauncher postgresql generatePostgresqlPasswordSecret "
     "generateCeleryConfigSecret rabbitmq redis flower ingress dagsterDaemon busybox extraManifests migrate telemetry "
     "serviceAccount retention additionalInstanceConfig",
-    "global": "postgresqlSecretName dagsterHome serviceAccountName celeryConfigSecretName",
+    "global": "postgresqlSecretName postgresqlSecretUsernameKey postgresqlSecretPasswordKey "
+    "dagsterHome serviceAccountName celeryConfigSecretName",
     "postgresql": "enabled image postgresqlHost postgresqlUsername postgresqlPassword postgresqlDatabase "
     "postgresqlParams postgresqlScheme service",
     "dagsterWebserver": "replicaCount image nameOverride pathPrefix service workspace enableReadOnly "
@@ -214,7 +215,11 @@ def test_nothing_runs_as_root_or_may_become_it() -> None:
     for pod in pods:
         assert pod["runAsNonRoot"] is True
         assert pod["runAsUser"] == int(uid[1]), "the user that the image makes"
-    for container in (DEPLOYMENT["securityContext"], _cron_pod()["spec"]["containers"][0]["securityContext"]):
+    for container in (
+        DEPLOYMENT["securityContext"],
+        VALUES["runLauncher"]["config"]["k8sRunLauncher"]["securityContext"],
+        _cron_pod()["spec"]["containers"][0]["securityContext"],
+    ):
         assert container["readOnlyRootFilesystem"] is True
         assert container["allowPrivilegeEscalation"] is False
         assert container["capabilities"] == {"drop": ["ALL"]}
