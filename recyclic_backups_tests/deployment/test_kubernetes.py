@@ -295,6 +295,17 @@ def test_images_and_the_chart_are_of_this_version() -> None:
         assert images.get(name, version) == version, f"docker/kubernetes/dagster-k8s.lock moves {name}"
 
 
+def test_the_image_is_made_of_what_its_context_holds() -> None:
+    """Loss prevented: an image that cannot be built, since the top's .dockerignore leaves out what it copies."""
+    context = re.search(
+        r"docker build .* (docker/kubernetes)$", read("docker/kubernetes/Dockerfile"), re.MULTILINE
+    )
+    assert context
+    assert f" {context[1]}\n" in read("docs/kubernetes.md")
+    for name in re.findall(r"^COPY (\S+) ", read("docker/kubernetes/Dockerfile"), re.MULTILINE):
+        assert (PROJECT / context[1] / name).is_file()
+
+
 def test_dagsters_configuration_is_that_of_a_single_machine() -> None:
     """Loss prevented: two backups of one server at once, in the one deployment where the pool was forgotten."""
     instance = VALUES["additionalInstanceConfig"]
