@@ -1,6 +1,6 @@
 """``make compose-test``: a stranger copies the folder, fills ``.env``, types one command; then everything goes wrong.
 
-Needs an engine with Compose 2.24 or newer, curl and openssl; without an engine it says so and ends. Two variables for
+Needs an engine with Compose 2.24.4 or newer, curl and openssl; without an engine it says so and ends. Two variables for
 engines that are not the machine's own: ``COMPOSE_TEST_REACH``, a command in front of curl that reaches published ports,
 and ``COMPOSE_TEST_RESTART_ENGINE``, a command that restarts the engine.
 """
@@ -179,20 +179,29 @@ def the_night(stack: Stack, zone: str, day: str) -> None:
 def the_daemon_dies(stack: Stack, day: str) -> None:
     """Killed in the middle of a run, which goes on; and it comes back by itself."""
     lock = "BEGIN; LOCK TABLE sales IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30); COMMIT"
-    psql = ["exec", "-d", "postgres", "psql", "-U", "recyclic", "-d", "recyclic", "-c", lock]
-    stack.compose(*psql)
-    run_id = stack.launch("daily_backup_job", {"dagster/partition": day})
-    until(
-        "a run is under way",
-        lambda: [each for each in stack.runs() if each["runId"] == run_id and each["status"] == "STARTED"],
+    stack.psql("recyclic", lock, "--detach")
+    held = (
+        "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'"
+        " AND relation = 'sales'::regclass"
     )
+    until("somebody holds a lock that the dump waits for", lambda: stack.psql("recyclic", held) == "1")
+    run_id = stack.launch("daily_backup_job", {"dagster/partition": day})
+
+    def started() -> bool:
+        return any(each["runId"] == run_id and each["status"] == "STARTED" for each in stack.runs())
+
+    until("a run is under way", started)
+    daemon = stack.compose("ps", "--quiet", "backup-daemon").strip()
+    # Its init ends with it, as when the kernel's memory killer takes it; `docker kill` would count as wanted.
     kill = "kill -9 $(cat /proc/1/task/1/children)"
     stack.compose("exec", "-T", "backup-daemon", "sh", "-c", kill, check=False)
-    expect("the run went on", until("the run ended", lambda: stack.ended(run_id)) == "SUCCESS")
+    count = ("docker", "inspect", "--format", "{{.RestartCount}} {{.State.Running}}", daemon)
     until(
-        "the daemon is back",
-        lambda: "backup-daemon" in stack.compose("ps", "--services", "--status", "running"),
+        "the daemon was killed, and is back",
+        lambda: re.fullmatch(r"[1-9]\d* true", stack.run(*count).strip()),
     )
+    expect("the run was under way meanwhile", started())
+    expect("it went on", until("the run ended", lambda: stack.ended(run_id)) == "SUCCESS")
     health = stack.launch("health_job")
     expect(
         "and works", until("a run that it started ended", lambda: stack.ended(health)) == "SUCCESS", health
@@ -244,19 +253,8 @@ def the_last_day(stack: Stack) -> None:
         "the rescue image restores, equal",
         "equal" in stack.rescue("restore", "latest", "--into", "recyclic_restored").splitlines()[-1],
     )
-    counted = stack.compose(
-        "exec",
-        "-T",
-        "postgres",
-        "psql",
-        "-U",
-        "recyclic",
-        "-d",
-        "recyclic_restored",
-        "-Atc",
-        "SELECT count(*) FROM deposits",
-    )
-    expect("20000 rows are there", counted.strip() == "20000", counted)
+    counted = stack.psql("recyclic_restored", "SELECT count(*) FROM deposits")
+    expect("20000 rows are there", counted == "20000", counted)
     stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10")
 
 

@@ -69,6 +69,11 @@ class Stack:
         """The command line, from the rescue image."""
         return self.compose("run", "--rm", "--no-deps", "-T", "backup-rescue", *arguments)
 
+    def psql(self, database: str, statement: str, *options: str) -> str:
+        """What the application's server answers."""
+        login = ["-e", f"PGPASSWORD={PASSWORD}", "postgres", "psql", "-U", "recyclic", "-d", database]
+        return self.compose("exec", "-T", *options, *login, "-Atc", statement).strip()
+
     def settings(self, **values: str) -> None:
         """Put these into the .env, in the place of what was there."""
         file = self.docker / ".env"
