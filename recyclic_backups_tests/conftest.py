@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,11 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell. Dagster then lets SIGTERM be what SIGINT is, and every program that a test
+    # starts afterwards would ignore both.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PREFERRED_MAJORS = (15, 16, 18)
 
