@@ -30,7 +30,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Fails if a process is still there after ten seconds."""
+    """Fails if a process is still there after a minute."""
     deadline = time.monotonic() + 60
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
