@@ -29,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell. Dagster then lets SIGTERM be what SIGINT is, and every program that a test
     # starts afterwards would ignore both.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and under nohup, which programs pass on to theirs
 
 PREFERRED_MAJORS = (15, 16, 18)
 
