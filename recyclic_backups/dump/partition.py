@@ -206,7 +206,8 @@ class _Run:
         holder = self.catalog.labelled(Tier.DAILY, day)
         if day != calendar.partition_of(Tier.DAILY, self.clock()) or (holder is not None and holder.good):
             return self
-        replace(self, slot=replace(self.slot, tier=Tier.DAILY, partition=day)).fresh()
+        taken = replace(self, slot=replace(self.slot, tier=Tier.DAILY, partition=day)).fresh()
+        self.entry.details["dumped_for_the_day"] = taken.backup.backup_id
         return replace(self, catalog=load_catalog(self.repository))
 
     def already_done(self) -> BackedUp | None:

@@ -11,7 +11,7 @@ import pytest
 from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until
 
-FIRST_STEPS, NEXT_STEPS = 105, 65
+FIRST_STEPS, NEXT_STEPS = 130, 90
 """More system calls than a first backup, and one into a storage that has one, make on the storage."""
 
 
