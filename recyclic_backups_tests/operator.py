@@ -74,11 +74,11 @@ class Operator:
         return self.directory / "backups"
 
     def stored(self) -> set[str]:
-        """Every file of the storage but for the audit log, which whatever happens adds to."""
+        """Every file of the storage but for the events of the audit log, which whatever happens adds to."""
         if not self.storage.is_dir():
             return set()
         names = {str(path.relative_to(self.storage)) for path in self.storage.rglob("*") if path.is_file()}
-        return {name for name in names if "/audit/" not in name}
+        return {name for name in names if "/audit/" not in name or "/.partial-" in name}
 
 
 def variables_of(server: Server, database: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
 
-READINGS = 12
-"""More often than this no backup looks at the clock."""
+READINGS = 14
+"""More often than this no backup looks at the clock. By its first look it judges whether the day asked for exists."""
 
 
 def _set_at(house: House, reading: int, by: timedelta) -> Callable[[], datetime]:
@@ -33,13 +33,14 @@ def _set_at(house: House, reading: int, by: timedelta) -> Callable[[], datetime]
     return clock
 
 
-@pytest.mark.parametrize("days", some([-3, 3, -400], {-3}))
-@pytest.mark.parametrize("reading", some(range(1, READINGS), {2, 7}))
+@pytest.mark.parametrize("days", some([-3, 3, -250], {-3}))
+@pytest.mark.parametrize("reading", some(range(2, READINGS), {2, 7}))
 def test_a_clock_that_is_set_in_the_middle_of_a_backup(house: House, reading: int, days: int) -> None:
     """Loss prevented: a backup refused, swept or called negative because a time server corrected the clock."""
     first = house.back_up().backup.backup_id
     house.now += timedelta(minutes=10)
-    partition = house.plan.calendar.partition_of(Tier.DAILY, house.now)
+    before = house.now
+    partition = house.plan.calendar.partition_of(Tier.DAILY, before)
     back_up(
         house.server,
         house.repository,
@@ -47,6 +48,7 @@ def test_a_clock_that_is_set_in_the_middle_of_a_backup(house: House, reading: in
         house.plan,
         clock=_set_at(house, reading, timedelta(days=days)),
     )
+    assert house.now != before, "no backup looks at the clock so often"
     assert not house.catalog.damage
     # A clock set forward may make it a day that is over, and has its backup.
     assert {backup.backup_id for backup in house.catalog} >= {first}

@@ -114,12 +114,12 @@ def test_verify_killed_at_any_step(site: Site, step: int) -> None:
 
 @slow
 def test_a_killed_upload_is_swept_whatever_it_was(site: Site) -> None:
-    """Loss prevented: temporary files of labels, checks and keys that stay for two days each, and add up."""
+    """Loss prevented: temporary files of labels, checks and events that stay for two days each, and add up."""
     site.operator.backup_id()
     log = site.operator.directory / "steps"
     site.run("backup", FAULT_LOG=str(log))
     last_open = [line.split()[0] for line in log.read_text().splitlines()]
     step = len(last_open) - 1 - last_open[::-1].index("write")
-    killed(site.run("backup", FAULT="kill", FAULT_STEP=str(step)))  # the label, open and empty
+    killed(site.run("backup", FAULT="kill", FAULT_STEP=str(step)))  # the last event, open and empty
     wait_until(lambda: any(".partial-" in name for name in site.operator.stored()))
     site.require_next_backup()
