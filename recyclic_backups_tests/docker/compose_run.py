@@ -176,9 +176,9 @@ def the_night(stack: Stack, zone: str, day: str) -> None:
     expect("the backup is proven", json.loads(stack.rescue("list", "--json"))[0]["proven_at"])
 
 
-def the_daemon_dies(stack: Stack, day: str) -> None:
-    """Killed in the middle of a run, which goes on; and it comes back by itself."""
-    lock = "BEGIN; LOCK TABLE sales IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30); COMMIT"
+def under_way(stack: Stack, day: str, seconds: int) -> tuple[str, Callable[[], bool]]:
+    """A backup that cannot go on for so many seconds: its run, and whether it is still at it."""
+    lock = f"BEGIN; LOCK TABLE sales IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({seconds}); COMMIT"
     stack.psql("recyclic", lock, "--detach")
     held = (
         "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'"
@@ -191,6 +191,12 @@ def the_daemon_dies(stack: Stack, day: str) -> None:
         return any(each["runId"] == run_id and each["status"] == "STARTED" for each in stack.runs())
 
     until("a run is under way", started)
+    return run_id, started
+
+
+def the_daemon_dies(stack: Stack, day: str) -> None:
+    """Killed in the middle of a run, which goes on; and it comes back by itself."""
+    run_id, started = under_way(stack, day, 30)
     daemon = stack.compose("ps", "--quiet", "backup-daemon").strip()
     # Its init ends with it, as when the kernel's memory killer takes it; `docker kill` would count as wanted.
     kill = "kill -9 $(cat /proc/1/task/1/children)"
@@ -206,6 +212,30 @@ def the_daemon_dies(stack: Stack, day: str) -> None:
     expect(
         "and works", until("a run that it started ended", lambda: stack.ended(health)) == "SUCCESS", health
     )
+
+
+def another_release(stack: Stack, day: str) -> None:
+    """Copied over the folder and started while a backup runs, which is not lost."""
+    image = ("docker", "inspect", "--format", "{{.Image}} {{.State.StartedAt}}")
+    before = stack.run(*image, stack.compose("ps", "--quiet", "backup-code").strip())
+    with (stack.home / "recyclic_backups/__init__.py").open("a", encoding="utf-8") as file:
+        file.write("\n# another release\n")
+    stack.compose(
+        "build", "backup-code"
+    )  # what takes long, so that the run below is still at it when it matters
+    run_id, started = under_way(stack, day, 45)
+    with subprocess.Popen(["./first-run"], cwd=stack.docker, env=stack.environment) as rollout:
+        until(
+            "the old container lets it end",
+            lambda: f"waiting for {run_id}" in stack.compose("logs", "backup-code"),
+        )
+        expect("it is at it", started())
+        expect("the new image was rolled out", rollout.wait() == 0)
+    after = stack.run(*image, stack.compose("ps", "--quiet", "backup-code").strip())
+    expect("another image runs", before.split()[0] != after.split()[0], (before, after))
+    expect("the backup that ran meanwhile succeeded", stack.ended(run_id) == "SUCCESS", stack.runs())
+    failed = [each for each in stack.runs() if each["status"] == "FAILURE"]
+    expect("and nothing else failed", not failed, failed)
 
 
 def healthy(stack: Stack) -> bool:
@@ -299,6 +329,7 @@ def main() -> int:
         the_door(stack)
         the_night(stack, zone, day)
         the_daemon_dies(stack, day)
+        another_release(stack, day)
         the_engine_restarts(stack)
         the_history_is_lost(stack, day)
         the_last_day(stack)

@@ -20,6 +20,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from recyclic_backups.notify import send
+from recyclic_backups_tests.ports import free_port
 
 USER, MAIL_PASSWORD = "backups@example.org", "a-mail-password-that-must-never-show"
 
@@ -148,21 +149,13 @@ def mail_server(folder: Path, certificate_of: str = "127.0.0.1") -> Iterator[Mai
         authenticator=mailbox.log_in,
         auth_required=True,
     )
-    controller.port = _free_port()
+    controller.port = free_port()
     controller.start()
     mailbox.port = controller.port
     try:
         yield mailbox
     finally:
         controller.stop()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
