@@ -17,7 +17,7 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
-from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, ObjectMissing
@@ -39,23 +39,19 @@ INTERVAL_SECONDS = 60
 
 
 def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
-    """The sensor; on from the beginning in production."""
-
-    @dg.sensor(
+    """The sensor."""
+    return sensor_that(
+        look,
+        settings,
+        environment,
         name=SENSOR,
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=sensor_status(settings),
+        interval_seconds=INTERVAL_SECONDS,
         description=(
             "Tells people what is wrong: failed runs and checks, missed partitions, old backups, stale drills, runs "
             "that wait or do not end, sensors and schedules that raise. Once when it begins, once when it becomes "
             "worse, once a day while it lasts, once when it is over."
         ),
     )
-    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with sensor_errors():
-            return look(context, environment, settings.database)
-
-    return alerts
 
 
 def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:

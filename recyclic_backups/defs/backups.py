@@ -47,9 +47,21 @@ month, and then it says why. Only a running month without any backup takes a dum
 }
 
 
+def key_of(settings: Settings, name: str) -> dg.AssetKey:
+    """``<database>/<name>``."""
+    return dg.AssetKey([asset_name_of(settings.database), name])
+
+
 def asset_key(settings: Settings, tier: Tier) -> dg.AssetKey:
     """``<database>/daily_backup`` and so on."""
-    return dg.AssetKey([asset_name_of(settings.database), f"{tier.value}_backup"])
+    return key_of(settings, f"{tier.value}_backup")
+
+
+def newest_of(settings: Settings, *tiers: Tier) -> list[dg.AssetDep]:
+    """That an asset reads whatever is newest in the storage: shown as lineage, not as something to wait for."""
+    return [
+        dg.AssetDep(asset_key(settings, tier), partition_mapping=dg.LastPartitionMapping()) for tier in tiers
+    ]
 
 
 def pool_of(settings: Settings) -> str:

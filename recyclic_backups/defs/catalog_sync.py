@@ -32,7 +32,7 @@ from recyclic_backups.defs.missed_backups import require_backups
 from recyclic_backups.defs.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
-from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
 from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.partition import BackedUp
@@ -86,23 +86,24 @@ class Memory:
 
 
 def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
-    """The sensor; on from the beginning in production."""
-
-    @dg.sensor(
+    """The sensor."""
+    return sensor_that(
+        look,
+        settings,
+        environment,
         name=SENSOR,
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=sensor_status(settings),
+        interval_seconds=INTERVAL_SECONDS,
         description=(
             "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
             "the whole history again should Dagster's database be lost."
         ),
     )
-    def catalog_sync(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with sensor_errors():
-            delete_old_runs(context.instance, _PASSING, environment.now())
-            return sync(context, environment, settings.database)
 
-    return catalog_sync
+
+def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+    """One evaluation, and the runs deleted that nobody looks at any more. Raises what :func:`sync` does."""
+    delete_old_runs(context.instance, _PASSING, environment.now())
+    return sync(context, environment, database)
 
 
 def sync(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:

@@ -7,12 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.moments import to_text
-from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.backups import key_of, newest_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of
-from recyclic_backups.defs.schedules import schedule_status
+from recyclic_backups.defs.schedules import schedule_of
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
@@ -62,7 +61,7 @@ _WHEN = {
 
 def drill_key(settings: Settings, scenario: Scenario) -> dg.AssetKey:
     """``<database>/drill_simple`` and so on."""
-    return dg.AssetKey([asset_name_of(settings.database), f"drill_{scenario}"])
+    return key_of(settings, f"drill_{scenario}")
 
 
 def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
@@ -72,8 +71,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         description=_DESCRIPTIONS[scenario],
-        # A drill reads whatever is newest in the storage: shown as lineage, not as something to wait for.
-        deps=[dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=dg.LastPartitionMapping())],
+        deps=newest_of(settings, Tier.DAILY),
         group_name=GROUP,
         kinds={"postgres"},
         tags={"environment": settings.environment},
@@ -140,20 +138,14 @@ def max_runtime_seconds(settings: Settings) -> int:
 def drill_schedule(
     settings: Settings, scenario: Scenario, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
-    """``drill_simple_schedule`` and so on; on from the beginning in production."""
-
-    @dg.schedule(
-        job=job,
+    """``drill_simple_schedule`` and so on."""
+    return schedule_of(
+        settings,
+        job,
         name=f"drill_{scenario}_schedule",
-        cron_schedule=_CRON[scenario],
-        execution_timezone=settings.calendar.timezone.key,
-        default_status=schedule_status(settings),
+        cron=_CRON[scenario],
         description=_WHEN[scenario],
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
-
-    return schedule
 
 
 def metadata_of(report: DrillReport) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.defs.backups import OWNERS, asset_key
+from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
-from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_errors, sensor_status
+from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.health.wording import Locale
+from recyclic_backups.languages import Locale
 from recyclic_backups.notify.alert import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
@@ -58,7 +57,7 @@ ASK_AGAIN = timedelta(days=1)
 
 def metrics_key(settings: Settings) -> dg.AssetKey:
     """``<database>/backup_metrics``."""
-    return dg.AssetKey([asset_name_of(settings.database), "backup_metrics"])
+    return key_of(settings, "backup_metrics")
 
 
 def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -68,7 +67,7 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         description=_DESCRIPTION,
-        deps=[dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=dg.LastPartitionMapping())],
+        deps=newest_of(settings, Tier.DAILY),
         group_name=GROUP,
         owners=OWNERS,
         tags={"environment": settings.environment},
@@ -194,44 +193,47 @@ def _plain(text: str) -> str:
 def disk_space_sensor(
     settings: Settings, environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.SensorDefinition:
-    """``disk_space``: starts retention before its time when free space is critical; on by itself in production."""
-
-    @dg.sensor(
+    """``disk_space``: starts retention before its time when free space is critical."""
+    return sensor_that(
+        look_at_space,
+        settings,
+        environment,
         name="disk_space",
-        job=job,
-        minimum_interval_seconds=SPACE_INTERVAL_SECONDS,
-        default_status=sensor_status(settings),
+        jobs=[job],
+        interval_seconds=SPACE_INTERVAL_SECONDS,
         description="Starts retention_job when free space is below ALERT_DISK_SPACE_CRITICAL, and again each day "
         "that it stays so. What the policy protects is not touched for any lack of space.",
     )
-    def disk_space(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with sensor_errors():
-            now_settings = environment.settings_of(settings.database)
-            try:
-                free_bytes = now_settings.open_store(create=False).free_bytes()
-            except ObjectMissing:
-                return dg.SensorResult(skip_reason=dg.SkipReason("There is no storage yet."), cursor="{}")
-        limit = now_settings.alerts.disk_critical_bytes
-        if free_bytes is None:
-            return dg.SensorResult(
-                skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"
-            )
-        fact = f"{human_bytes(free_bytes)} free, critical below {human_bytes(limit)}"
-        if free_bytes >= limit:
-            return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
-        now = environment.now()
-        asked_at = _asked_at(context.cursor)
-        if asked_at is not None and now - asked_at < ASK_AGAIN:
-            reason = f"{fact}. Retention was started at {asked_at:%Y-%m-%d %H:%M} UTC; see expired_backups."
-            return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
-        context.log.warning(f"{fact}: starting retention")
-        return dg.SensorResult(
-            # A tick that is repeated within the hour asks for the same run.
-            run_requests=[dg.RunRequest(run_key=f"disk_space {now:%Y-%m-%dT%H}")],
-            cursor=json.dumps({"asked_at": to_text(now)}),
-        )
 
-    return disk_space
+
+def look_at_space(
+    context: dg.SensorEvaluationContext, environment: Environment, database: str
+) -> dg.SensorResult:
+    """One evaluation. Raises ConfigurationError or StorageError when there is no knowing."""
+    settings = environment.settings_of(database)
+    try:
+        free_bytes = settings.open_store(create=False).free_bytes()
+    except ObjectMissing:
+        return dg.SensorResult(skip_reason=dg.SkipReason("There is no storage yet."), cursor="{}")
+    limit = settings.alerts.disk_critical_bytes
+    if free_bytes is None:
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"
+        )
+    fact = f"{human_bytes(free_bytes)} free, critical below {human_bytes(limit)}"
+    if free_bytes >= limit:
+        return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
+    now = environment.now()
+    asked_at = _asked_at(context.cursor)
+    if asked_at is not None and now - asked_at < ASK_AGAIN:
+        reason = f"{fact}. Retention was started at {asked_at:%Y-%m-%d %H:%M} UTC; see expired_backups."
+        return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
+    context.log.warning(f"{fact}: starting retention")
+    return dg.SensorResult(
+        # A tick that is repeated within the hour asks for the same run.
+        run_requests=[dg.RunRequest(run_key=f"disk_space {now:%Y-%m-%dT%H}")],
+        cursor=json.dumps({"asked_at": to_text(now)}),
+    )
 
 
 def _asked_at(cursor: str | None) -> datetime | None:

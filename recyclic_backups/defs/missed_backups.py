@@ -15,7 +15,7 @@ import dagster as dg
 
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.backups import asset_key
-from recyclic_backups.defs.resources import Environment, sensor_errors, sensor_status
+from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work
 from recyclic_backups.defs.schedules import max_runtime_seconds
 from recyclic_backups.defs.slow_runs import runs_too_long
@@ -83,24 +83,20 @@ class Memory:
 def missed_backups_sensor(
     settings: Settings, environment: Environment, jobs: Sequence[dg.UnresolvedAssetJobDefinition]
 ) -> dg.SensorDefinition:
-    """The sensor. ``jobs`` are those of the tiers; on from the beginning in production."""
-
-    @dg.sensor(
+    """The sensor. ``jobs`` are those of the tiers."""
+    return sensor_that(
+        look,
+        settings,
+        environment,
         name="missed_backups",
-        jobs=list(jobs),
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=sensor_status(settings),
+        jobs=jobs,
+        interval_seconds=INTERVAL_SECONDS,
         description=(
             "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
             "without a backup are listed with what fills them: a dump taken now is not of those days. Runs that "
             "have been queued or at work for too long are listed too."
         ),
     )
-    def missed_backups(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with sensor_errors():
-            return look(context, environment, settings.database)
-
-    return missed_backups
 
 
 def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:

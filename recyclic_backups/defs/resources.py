@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,19 +82,40 @@ def dagster_errors(
         raise dg.Failure(description=sentence(error), allow_retries=False) from None
 
 
-@contextmanager
-def sensor_errors() -> Iterator[None]:
-    """Let a sensor's tick fail with our sentence and its hint, and no traceback but the sensor's own."""
-    try:
-        yield
-    except BackupError as error:
-        raise type(error)(sentence(error)) from None
+Look = Callable[[dg.SensorEvaluationContext, Environment, str], dg.SensorResult]
+"""One evaluation of a sensor, of the database of that name."""
 
 
-def sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
-    """On from the beginning in production; elsewhere somebody has to switch it on."""
+def sensor_that(
+    look: Look,
+    settings: Settings,
+    environment: Environment,
+    *,
+    name: str,
+    interval_seconds: int,
+    description: str,
+    jobs: Sequence[dg.UnresolvedAssetJobDefinition] | None = None,
+) -> dg.SensorDefinition:
+    """A sensor that looks, and starts ``jobs``; on from the beginning in production, elsewhere when switched on.
+
+    A tick that meets a BackupError fails with our sentence and its hint, and no traceback but the sensor's own.
+    """
     production = settings.environment == "production"
-    return dg.DefaultSensorStatus.RUNNING if production else dg.DefaultSensorStatus.STOPPED
+
+    @dg.sensor(
+        name=name,
+        jobs=jobs,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING if production else dg.DefaultSensorStatus.STOPPED,
+        description=description,
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        try:
+            return look(context, environment, settings.database)
+        except BackupError as error:
+            raise type(error)(sentence(error)) from None
+
+    return sensor
 
 
 @dataclass

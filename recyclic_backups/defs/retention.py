@@ -7,12 +7,11 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.defs.backups import OWNERS, asset_key, pool_of
+from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
 from recyclic_backups.defs.metrics import space_lines
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_status
+from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
@@ -39,12 +38,12 @@ nothing at all while backups fail. `recyclic-backups expire` shows the plan with
 
 def expired_key(settings: Settings) -> dg.AssetKey:
     """``<database>/expired_backups``."""
-    return dg.AssetKey([asset_name_of(settings.database), "expired_backups"])
+    return key_of(settings, "expired_backups")
 
 
 def review_key(settings: Settings) -> dg.AssetKey:
     """``<database>/retention_review``."""
-    return dg.AssetKey([asset_name_of(settings.database), "retention_review"])
+    return key_of(settings, "retention_review")
 
 
 def expired_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -54,10 +53,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         description=_DESCRIPTION,
-        deps=[
-            dg.AssetDep(asset_key(settings, tier), partition_mapping=dg.LastPartitionMapping())
-            for tier in (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
-        ],
+        deps=newest_of(settings, Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY),
         group_name=GROUP,
         owners=OWNERS,
         tags={"environment": settings.environment},
@@ -205,19 +201,13 @@ def retention_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
 
 def retention_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
     """``retention_schedule``: after the backup of the night, and after it was promoted."""
-
-    @dg.schedule(
-        job=job,
+    return schedule_of(
+        settings,
+        job,
         name="retention_schedule",
-        cron_schedule=cron_after(settings.calendar, AFTER_THE_BACKUP_MINUTES),
-        execution_timezone=settings.calendar.timezone.key,
-        default_status=schedule_status(settings),
+        cron=cron_after(settings.calendar, AFTER_THE_BACKUP_MINUTES),
         description=f"Every day, {AFTER_THE_BACKUP_MINUTES} minutes after the backup.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
-
-    return schedule
 
 
 def review_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
@@ -232,16 +222,10 @@ def review_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
 
 def review_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
     """``retention_review_schedule``: on the 2nd, when the month's backup is there."""
-
-    @dg.schedule(
-        job=job,
+    return schedule_of(
+        settings,
+        job,
         name="retention_review_schedule",
-        cron_schedule="0 8 2 * *",
-        execution_timezone=settings.calendar.timezone.key,
-        default_status=schedule_status(settings),
+        cron="0 8 2 * *",
         description="On the second of every month at 08:00.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
-
-    return schedule

@@ -81,35 +81,41 @@ def cron_after(calendar: Calendar, minutes: int) -> str:
 
 def verification_schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """``metric_verification_schedule``: every day, when the night's work is done."""
-
-    @dg.schedule(
-        job=job,
+    return schedule_of(
+        settings,
+        job,
         name="metric_verification_schedule",
-        cron_schedule=cron_after(settings.calendar, _VERIFICATION_AFTER_MINUTES),
-        execution_timezone=settings.calendar.timezone.key,
-        default_status=schedule_status(settings),
+        cron=cron_after(settings.calendar, _VERIFICATION_AFTER_MINUTES),
         description="Every day, six hours after the backup: what rots on the disk is found while others are whole.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
-
-    return schedule
 
 
 def health_schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """``health_schedule``: every hour, ten minutes after the backup of the night if there is one to be."""
-    minute = (settings.calendar.minute + 10) % 60
+    return schedule_of(
+        settings,
+        job,
+        name="health_schedule",
+        cron=f"{(settings.calendar.minute + 10) % 60} * * * *",
+        description="Every hour: no other event makes a backup older.",
+    )
+
+
+def schedule_of(
+    settings: Settings, job: dg.UnresolvedAssetJobDefinition, *, name: str, cron: str, description: str
+) -> dg.ScheduleDefinition:
+    """A schedule of a job without partitions; a tick that is repeated asks for the same run."""
 
     @dg.schedule(
         job=job,
-        name="health_schedule",
-        cron_schedule=f"{minute} * * * *",
+        name=name,
+        cron_schedule=cron,
         execution_timezone=settings.calendar.timezone.key,
         default_status=schedule_status(settings),
-        description="Every hour: no other event makes a backup older.",
+        description=description,
     )
-    def schedule(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest()
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
     return schedule
 

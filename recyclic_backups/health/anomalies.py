@@ -23,8 +23,9 @@ from recyclic_backups.fingerprint.document import a_map
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.wording import Bytes as Size
-from recyclic_backups.health.wording import Code, ScenarioName, Seconds, Share, Statement
+from recyclic_backups.health.wording import Code, ScenarioName, Statement
+from recyclic_backups.languages import Bytes as Size
+from recyclic_backups.languages import Seconds, Share
 
 HISTORY_COUNT = 14
 """With how many earlier backups the newest is compared: a change is news for about half as many nights."""

@@ -14,7 +14,8 @@ from recyclic_backups.health.issues import Issue, critical, note, warning
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS, PROOF_SECONDS
 from recyclic_backups.health.rehearsals import Rehearsed
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wording import Bytes, Code, ScenarioName, Seconds, Share
+from recyclic_backups.health.wording import Code, ScenarioName
+from recyclic_backups.languages import Bytes, Seconds, Share
 
 DATA_LOSS_SECONDS = 3600.0
 """The objective for lost work, in every scenario (docs/design.md, objectives)."""

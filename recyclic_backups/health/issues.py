@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from recyclic_backups.health.wording import Code, Locale, Statement
+from recyclic_backups.health.wording import Code, Statement
+from recyclic_backups.languages import Locale
 
 
 class Level(StrEnum):

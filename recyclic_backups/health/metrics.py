@@ -18,7 +18,7 @@ from recyclic_backups.health.issues import Issue, Level, Status, status_of, wors
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
 from recyclic_backups.health.rehearsals import Rehearsed, last_of_each, rehearsed
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wording import Locale
+from recyclic_backups.languages import Locale
 from recyclic_backups.tiers import Calendar, Tier
 
 _GAPS_MATTER = timedelta(days=7)

@@ -1,20 +1,12 @@
-"""The sentences of health, in English and French, and quantities as each language writes them. Pure.
-
-An issue carries what its sentence is made of, not a text: the command line, a report and a mail may say it in another
-language each.
-"""
+"""The sentences of health, in English and French. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
-from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.tiers import Tier
-
-Locale = Literal["en", "fr"]
+from recyclic_backups.languages import Locale, Pair, column, sentence
 
 
 class Code(StrEnum):
@@ -56,7 +48,7 @@ class Code(StrEnum):
     FINGERPRINT_UNREADABLE = "fingerprint unreadable"
 
 
-WORDS: Mapping[Code, tuple[str, str]] = {
+WORDS: Mapping[Code, Pair] = {
     Code.NO_VERIFIED: ("there is no verified backup", "il n'y a aucune sauvegarde vérifiée"),
     Code.OLD: (
         "the newest verified backup, {backup_id}, is {age} old: more than {limit}",
@@ -193,60 +185,11 @@ WORDS: Mapping[Code, tuple[str, str]] = {
 }
 """Each sentence in English and French, with the names of its values in braces."""
 
-TIER_WORDS: Mapping[Tier, tuple[str, str]] = {
-    Tier.DAILY: ("daily", "quotidienne"),
-    Tier.WEEKLY: ("weekly", "hebdomadaire"),
-    Tier.MONTHLY: ("monthly", "mensuelle"),
-    Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
-}
-
-SCENARIO_WORDS: Mapping[str, tuple[str, str]] = {
+SCENARIO_WORDS: Mapping[str, Pair] = {
     "simple": ("simple", "simple"),
     "partial": ("partial", "partiel"),
     "full": ("full", "complet"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """A size in a sentence."""
-
-    size_bytes: float
-
-    def text(self, locale: Locale = "en") -> str:
-        """``48.2 MB``; ``48,2 Mo``."""
-        english = human_bytes(self.size_bytes)
-        return _comma(english).replace("B", "o") if locale == "fr" else english
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """A stretch of time in a sentence."""
-
-    seconds: float
-
-    def text(self, locale: Locale = "en") -> str:
-        """``25 h``, ``3 days 2 h``; ``3 jours 2 h``. What is zero at the end is left out."""
-        english = human_seconds(self.seconds)
-        for unit, rest in (("h", " 0 min"), ("min", " 0 s"), ("days", " 0 h")):
-            if english.endswith(f" {unit}{rest}"):
-                english = english.removesuffix(rest)
-        return _comma(english).replace("days", "jours") if locale == "fr" else english
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A part of a whole, 0 to 1, in a sentence."""
-
-    of_one: float
-
-    def text(self, locale: Locale = "en") -> str:
-        """``99.95 %``; ``99,95 %``. Never rounded up to a whole that it is not."""
-        percent = 100 * self.of_one
-        digits = 2 if percent > 99 else 1
-        shown = min(round(percent, digits), 100 - 10**-digits) if percent < 100 else 100.0
-        english = f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
-        return _comma(english) if locale == "fr" else english
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,34 +205,14 @@ class ScenarioName:
 
 @dataclass(frozen=True)
 class Statement:
-    """One sentence. Values are texts, numbers, tiers, and quantities of this module."""
+    """One sentence. ``values`` as :func:`~recyclic_backups.languages.sentence` takes them."""
 
     code: Code
     values: Mapping[str, object] = field(default_factory=dict)
 
     def text(self, locale: Locale = "en") -> str:
         """The sentence in a language."""
-        words = WORDS[self.code][column(locale)]
-        return words.format(**{name: _worded(value, locale) for name, value in self.values.items()})
+        return sentence(WORDS[self.code], self.values, locale)
 
     def __str__(self) -> str:
         return self.text()
-
-
-def column(locale: Locale) -> int:
-    """Which of a pair of texts is in that language."""
-    return 1 if locale == "fr" else 0
-
-
-def _worded(value: object, locale: Locale) -> str:
-    if isinstance(value, Tier):
-        return TIER_WORDS[value][column(locale)]
-    if isinstance(value, Bytes | Seconds | Share | ScenarioName):
-        return value.text(locale)
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
-    return str(value)
-
-
-def _comma(text: str) -> str:
-    return text.replace(".", ",")

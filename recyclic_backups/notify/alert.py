@@ -10,6 +10,7 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import ObjectMissing
 from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.languages import Locale
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import Incident, News, Observation, Problem, advance
@@ -27,7 +28,7 @@ from recyclic_backups.notify.outbox import (
 )
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind, Locale, what
+from recyclic_backups.notify.wording import Kind, what
 
 BUDGET = timedelta(seconds=25)
 """Nothing more is begun after that long: the look that delivers has a minute for everything."""

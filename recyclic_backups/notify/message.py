@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.outbox import Letter, Recovery
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Locale
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
 _LONGEST_SUBJECT = 150

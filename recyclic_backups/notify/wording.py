@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
-Locale = Literal["en", "fr"]
+from recyclic_backups.languages import TIER_NAMES, Locale, Pair, column
 
 
 class Kind(StrEnum):
@@ -343,7 +342,7 @@ WORDS: Mapping[Kind, Words] = {
 }
 """The sentences of each kind, without full stop where they end with a reason."""
 
-_LABELS: Mapping[str, tuple[str, str]] = {
+_LABELS: Mapping[str, Pair] = {
     "critical": ("CRITICAL", "CRITIQUE"),
     "warning": ("warning", "avertissement"),
     "opened": ("{severity}", "{severity}"),
@@ -367,9 +366,7 @@ _LABELS: Mapping[str, tuple[str, str]] = {
     "none": ("none", "aucun"),
     "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
     "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
-    "daily": ("daily", "quotidienne"),
-    "weekly": ("weekly", "hebdomadaire"),
-    "monthly": ("monthly", "mensuelle"),
+    **{tier.value: words for tier, words in TIER_NAMES.items()},
     "sensor": ("sensor", "capteur"),
     "schedule": ("schedule", "planification"),
     "test_body": (
@@ -385,17 +382,17 @@ _TRANSLATED_FACTS = frozenset({"tier", "type"})
 
 def label(name: str, locale: Locale, **facts: object) -> str:
     """A short text of the frame around the sentences."""
-    return _LABELS[name][_column(locale)].format(**facts)
+    return _LABELS[name][column(locale)].format(**facts)
 
 
 def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
     """What happened, in one sentence."""
-    return _filled(WORDS[kind].what[_column(locale)], facts, locale)
+    return _filled(WORDS[kind].what[column(locale)], facts, locale)
 
 
 def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
     """What it means for recovery."""
-    return _filled(WORDS[kind].means[_column(locale)], facts, locale)
+    return _filled(WORDS[kind].means[column(locale)], facts, locale)
 
 
 def command(kind: Kind, facts: Mapping[str, str]) -> str:
@@ -418,7 +415,3 @@ class _Facts(defaultdict[str, str]):
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         super().__init__(str, facts)
-
-
-def _column(locale: Locale) -> int:
-    return 1 if locale == "fr" else 0

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +38,7 @@ WHEEL_DIRECTORIES = ("pginstall/bin", "pginstall18/bin")
 _PHYSICAL_PROGRAMS = {"pg_waldump", "pg_combinebackup", "pg_verifybackup", "pg_controldata"}
 _WANTED = CLIENT_PROGRAMS | SERVER_PROGRAMS | _PHYSICAL_PROGRAMS
 _ASKED_FOR_VERSION = ("pg_dump", "postgres", "pg_restore", "psql")
-_VERSION_TIMEOUT_SECONDS = 10
+_ANSWER_TIMEOUT_SECONDS = 10
 
 _log = logging.getLogger(__name__)
 
@@ -87,20 +87,28 @@ def _inspect_or_reason(directory: Path) -> Installation | str:
         return error.message
 
 
-@lru_cache(maxsize=64)
-def _version(program: Path, _changed_ns: int) -> tuple[int, str]:
+def ask(
+    program: Path, option: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a program answers at once, well or badly. Raises ProgramMissing when it does not run."""
     try:
-        answer = subprocess.run(
-            [program, "--version"],
+        return subprocess.run(
+            [program, option],
+            env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_VERSION_TIMEOUT_SECONDS,
+            timeout=_ANSWER_TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProgramMissing(f"{program} does not run: {error}") from None
+
+
+@lru_cache(maxsize=64)
+def _version(program: Path, _changed_ns: int) -> tuple[int, str]:
+    answer = ask(program, "--version")
     if answer.returncode != 0:
         raise ProgramMissing(f"{program} --version failed: {answer.stderr.strip()[:200]}")
     return parse_version(answer.stdout)

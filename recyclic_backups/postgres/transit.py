@@ -6,7 +6,6 @@ built without it (https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-S
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import ProgramMissing
+from recyclic_backups.postgres.discovery import ask
 from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.server import Server
 
@@ -24,8 +24,6 @@ TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
 """Values of ``sslmode`` with which libpq gives up rather than speak plaintext."""
 
 TLS_HINT = "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT"
-
-_ANSWER_TIMEOUT_SECONDS = 10
 
 
 def is_this_machine(address: str) -> bool:
@@ -52,20 +50,7 @@ def speaks_tls(installation: Installation) -> bool:
 def _demands_are_understood(program: Path, _changed_ns: int) -> bool:
     # libpq looks at sslmode before it looks for the server, of which there is none.
     variables = {"PGSSLMODE": "require", "PGHOST": "/nonexistent", "LC_ALL": "C"}
-    try:
-        answer = subprocess.run(
-            [program, "--no-password"],
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProgramMissing(f"{program} does not run: {error}") from None
-    return "SSL support is not compiled in" not in answer.stderr
+    return "SSL support is not compiled in" not in ask(program, "--no-password", variables).stderr
 
 
 def choose_for(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from recyclic_backups.health.wording import Locale, column
+from recyclic_backups.languages import Locale, column
 from recyclic_backups.report.coverage import Cell, Coverage, State
 from recyclic_backups.report.words import say, say_day, say_month, say_tier
 

@@ -16,7 +16,7 @@ from recyclic_backups.drill.scenarios import OBJECTIVES
 from recyclic_backups.health.availability import OBJECTIVE as AVAILABILITY_OBJECTIVE
 from recyclic_backups.health.issues import Issue, Level, Status
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
-from recyclic_backups.health.wording import Bytes, Locale, Seconds, Share
+from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import svg
 from recyclic_backups.report.coverage import coverage
 from recyclic_backups.report.grid import grid

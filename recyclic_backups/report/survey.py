@@ -18,7 +18,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.health.metrics import Metrics, measure
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wording import Locale
+from recyclic_backups.languages import Locale
 from recyclic_backups.report.space import Saving, savings
 from recyclic_backups.retention.forecast import Departure, departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan

@@ -10,7 +10,8 @@ from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
 from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.wording import Bytes, Locale, ScenarioName, Seconds, Share
+from recyclic_backups.health.wording import ScenarioName
+from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import Chart, Point
 from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.words import say, say_day

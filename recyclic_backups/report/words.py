@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.health.wording import Locale, column
+from recyclic_backups.languages import Locale, column
 from recyclic_backups.tiers import Tier
 
 _WORDS: Mapping[str, tuple[str, str]] = {

@@ -27,7 +27,8 @@ from typing import Any
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.errors import UsageError
-from recyclic_backups.retention.wording import Code, Locale, Sentence, say
+from recyclic_backups.languages import Locale
+from recyclic_backups.retention.wording import Code, Sentence, say
 from recyclic_backups.tiers import Calendar, Tier
 
 UNLABELLED = timedelta(days=7)

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
+from recyclic_backups.languages import Locale, tier_name
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
-from recyclic_backups.retention.wording import Locale, tier_name
 from recyclic_backups.tiers import Calendar, Tier
 
 _TEXTS: dict[str, tuple[str, str]] = {

@@ -1,19 +1,12 @@
-"""The sentences of retention, in English and French: why a backup stays or leaves, what to worry about. Pure.
-
-A decision carries what it was made of, not a text: the command line, a report and a mail may say it in another
-language each.
-"""
+"""The sentences of retention, in English and French: why a backup stays or leaves, what to worry about. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
-from recyclic_backups.tiers import Tier
-
-Locale = Literal["en", "fr"]
+from recyclic_backups.languages import Locale, Pair, sentence
 
 
 class Code(StrEnum):
@@ -53,7 +46,7 @@ class Code(StrEnum):
     NO_GOOD_BACKUP = "no good backup"
 
 
-WORDS: Mapping[Code, tuple[str, str]] = {
+WORDS: Mapping[Code, Pair] = {
     Code.TIER_KEPT: ("{tier} {partition}, {number} of {count}", "{tier} {partition}, {number} sur {count}"),
     Code.TIER_SHARED: ("also {tier} {partition}", "aussi {tier} {partition}"),
     Code.TIER_NOT_COUNTED: (
@@ -153,25 +146,18 @@ WORDS: Mapping[Code, tuple[str, str]] = {
 }
 """Each sentence in English and French, with the names of its values in braces."""
 
-TIER_NAMES: Mapping[Tier, tuple[str, str]] = {
-    Tier.DAILY: ("daily", "quotidienne"),
-    Tier.WEEKLY: ("weekly", "hebdomadaire"),
-    Tier.MONTHLY: ("monthly", "mensuelle"),
-    Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
-}
-
 
 @dataclass(frozen=True)
 class Sentence:
-    """One reason, warning or incident. Values are texts, numbers, tiers, and sentences (joined by ``;``)."""
+    """One reason, warning or incident. ``values`` as
+    :func:`~recyclic_backups.languages.sentence` takes them."""
 
     code: Code
     values: Mapping[str, object] = field(default_factory=dict)
 
     def text(self, locale: Locale = "en") -> str:
         """The sentence in a language."""
-        words = WORDS[self.code][_column(locale)]
-        return words.format(**{name: _worded(value, locale) for name, value in self.values.items()})
+        return sentence(WORDS[self.code], self.values, locale)
 
     def __str__(self) -> str:
         return self.text()
@@ -180,22 +166,3 @@ class Sentence:
 def say(code: Code, **values: object) -> Sentence:
     """A sentence with its values."""
     return Sentence(code, values)
-
-
-def tier_name(tier: Tier, locale: Locale) -> str:
-    """What a tier is called in a language."""
-    return TIER_NAMES[tier][_column(locale)]
-
-
-def _column(locale: Locale) -> int:
-    return 1 if locale == "fr" else 0
-
-
-def _worded(value: object, locale: Locale) -> str:
-    if isinstance(value, Tier):
-        return tier_name(value, locale)
-    if isinstance(value, tuple):
-        return "; ".join(_worded(each, locale) for each in value)
-    if isinstance(value, Sentence):
-        return value.text(locale)
-    return str(value)

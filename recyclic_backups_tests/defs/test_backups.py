@@ -13,6 +13,7 @@ from recyclic_backups.defs.resources import MAXIMUM_RETRIES
 from recyclic_backups.health.assess import QUESTIONS
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import PASSPHRASE, House
+from recyclic_backups_tests.programs import exchange
 
 
 def metadata_of(result: Any) -> dict[str, Any]:
@@ -280,15 +281,7 @@ def test_runs_are_tagged_with_what_they_made(house: House) -> None:
 def test_a_dump_that_is_cut_short_fails_the_asset_itself(house: House, tmp_path: Path) -> None:
     """A green partition that no pg_restore can read; pg_dump's exit code says nothing of it here."""
     real = Path(house.variables["PG_BIN"])
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for program in real.iterdir():
-        (programs / program.name).symlink_to(program)
-    (programs / "pg_dump").unlink()
-    (programs / "pg_dump").write_text(
-        f'#!/bin/sh\ncase "$*" in *--version*) exec {real}/pg_dump "$@";; esac\n{real}/pg_dump "$@" | head -c -3000\n'
-    )
-    (programs / "pg_dump").chmod(0o755)
+    programs = exchange(real, tmp_path, "pg_dump", f'"{real}/pg_dump" "$@" | head -c -3000')
     house.variables["PG_BIN"] = str(programs)
     result = house.run("daily", "2026-11-01")
     assert not result.success

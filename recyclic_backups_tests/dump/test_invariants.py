@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import threading
 import time
 from dataclasses import replace
@@ -22,6 +21,7 @@ from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.programs import exchange
 
 
 def test_a_backup_exists_if_and_only_if_its_manifest_does_whatever_call_fails(
@@ -83,19 +83,7 @@ def test_the_manifest_is_written_after_every_object(house: House, memory: Memory
 
 def _pg_dump_that_dies(directory: Path, real: Path, last_words: str) -> Path:
     """A directory of programs whose pg_dump writes half of what it should and then fails, as a crash does."""
-    programs = directory / "bin"
-    programs.mkdir()
-    for program in real.iterdir():
-        (programs / program.name).symlink_to(program)
-    (programs / "pg_dump").unlink()
-    (programs / "pg_dump").write_text(
-        "#!/bin/sh\n"
-        f'case "$*" in *--version*|*--schema-only*) exec "{real}/pg_dump" "$@";; esac\n'
-        f'"{real}/pg_dump" "$@" | head -c 20000\n'
-        f"{last_words}\n"
-    )
-    (programs / "pg_dump").chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-    return programs
+    return exchange(real, directory, "pg_dump", f'"{real}/pg_dump" "$@" | head -c 20000\n{last_words}')
 
 
 @pytest.mark.parametrize("last_words", ["echo 'pg_dump: error: out of luck' >&2; exit 1", "kill -9 $$"])

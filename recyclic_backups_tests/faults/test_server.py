@@ -19,6 +19,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, processes_of, refused, wait_until
+from recyclic_backups_tests.programs import exchange
 
 
 def _sound_afterwards(site: Site) -> None:
@@ -145,15 +146,7 @@ def test_a_pg_restore_that_is_killed_says_nothing_about_the_backup(bulky_site: S
     """Loss prevented: a good backup called damaged for ever because memory was short while it was verified."""
     backup_id = bulky_site.operator.backup_id(BACKUP_RATE_LIMIT="")
     real = Path(_programs(bulky_site))
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for program in real.iterdir():
-        (programs / program.name).symlink_to(program)
-    (programs / "pg_restore").unlink()
-    (programs / "pg_restore").write_text(
-        f'#!/bin/sh\ncase "$*" in *--version*) exec "{real}/pg_restore" "$@";; esac\nkill -9 $$\n'
-    )
-    (programs / "pg_restore").chmod(0o755)
+    programs = exchange(real, tmp_path, "pg_restore", "kill -9 $$")
     outcome = bulky_site.run("verify", PG_BIN=str(programs), PATH=os.environ["PATH"])
     assert outcome.code == 20
     assert "pg_restore was ended by SIGKILL" in outcome.err

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from recyclic_backups.cli.main import parser
+from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
 from recyclic_backups.notify.message import SECRET, Frame, compose, redact, trial_message
 from recyclic_backups.notify.outbox import Letter, Recovery, write
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import WORDS, Kind, Locale
+from recyclic_backups.notify.wording import WORDS, Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
 
 FRAME = Frame(

@@ -111,7 +111,7 @@ def test_a_relative_path_entry_is_not_searched(tmp_path: Path, monkeypatch: pyte
 
 def test_a_program_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead network file system on the PATH must not hang the nightly run."""
-    monkeypatch.setattr(discovery, "_VERSION_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(discovery, "_ANSWER_TIMEOUT_SECONDS", 0.2)
     fake_program(tmp_path / "pg_dump", "exec sleep 60")
     with pytest.raises(ProgramMissing, match="does not run"):
         inspect(tmp_path)

@@ -13,7 +13,7 @@ from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import BackupObject, Encryption
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wording import Locale
+from recyclic_backups.languages import Locale
 from recyclic_backups.report.survey import Survey, SurveyTerms, judge
 from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.tiers import Calendar, Tier

@@ -12,7 +12,8 @@ import pytest
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.health.issues import critical
-from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Locale
+from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code
+from recyclic_backups.languages import Locale
 from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS

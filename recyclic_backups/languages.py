@@ -1,0 +1,108 @@
+"""English and French: names of tiers, quantities as each language writes them, sentences with values. Pure.
+
+What has something to say keeps what its sentence is made of, not a text: the command line, a report and a mail may
+say it in another language each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.tiers import Tier
+
+Locale = Literal["en", "fr"]
+
+Pair = tuple[str, str]
+"""The same in English and in French."""
+
+TIER_NAMES: Mapping[Tier, Pair] = {
+    Tier.DAILY: ("daily", "quotidienne"),
+    Tier.WEEKLY: ("weekly", "hebdomadaire"),
+    Tier.MONTHLY: ("monthly", "mensuelle"),
+    Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
+}
+
+
+@runtime_checkable
+class Sayable(Protocol):
+    """What says itself in a language."""
+
+    def text(self, locale: Locale = "en") -> str:
+        """As it is written there."""
+        ...
+
+
+def column(locale: Locale) -> int:
+    """Which of a :data:`Pair` is in that language."""
+    return 1 if locale == "fr" else 0
+
+
+def tier_name(tier: Tier, locale: Locale) -> str:
+    """What a tier is called."""
+    return TIER_NAMES[tier][column(locale)]
+
+
+def sentence(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
+    """The sentence in a language, with its values: texts, numbers, tiers, what says itself, and tuples of these."""
+    return words[column(locale)].format(**{name: _worded(value, locale) for name, value in values.items()})
+
+
+def _worded(value: object, locale: Locale) -> str:
+    if isinstance(value, Tier):
+        return tier_name(value, locale)
+    if isinstance(value, Sayable):
+        return value.text(locale)
+    if isinstance(value, tuple):
+        return "; ".join(_worded(each, locale) for each in value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A size in a sentence."""
+
+    size_bytes: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``48.2 MB``; ``48,2 Mo``."""
+        english = human_bytes(self.size_bytes)
+        return _comma(english).replace("B", "o") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A stretch of time in a sentence."""
+
+    seconds: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``25 h``, ``3 days 2 h``; ``3 jours 2 h``. What is zero at the end is left out."""
+        english = human_seconds(self.seconds)
+        for unit, rest in (("h", " 0 min"), ("min", " 0 s"), ("days", " 0 h")):
+            if english.endswith(f" {unit}{rest}"):
+                english = english.removesuffix(rest)
+        return _comma(english).replace("days", "jours") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole, 0 to 1, in a sentence."""
+
+    of_one: float
+
+    def text(self, locale: Locale = "en") -> str:
+        """``99.95 %``; ``99,95 %``. Never rounded up to a whole that it is not."""
+        percent = 100 * self.of_one
+        digits = 2 if percent > 99 else 1
+        shown = min(round(percent, digits), 100 - 10**-digits) if percent < 100 else 100.0
+        english = f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
+        return _comma(english) if locale == "fr" else english
+
+
+def _comma(text: str) -> str:
+    return text.replace(".", ",")
