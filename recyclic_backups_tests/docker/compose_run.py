@@ -19,7 +19,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
+from recyclic_backups_tests.docker import browser_visit
 from recyclic_backups_tests.docker.stack import PASSWORD, PORT, Stack, copied, say
+from recyclic_backups_tests.docs.pages import PROJECT
 
 BESIDE_PORT = PORT + 1
 
@@ -62,8 +66,8 @@ def expect(sentence: str, true: object, got: object = "") -> None:
 
 
 def first_evening(stack: Stack, zone: str, today: datetime) -> None:
-    """Copy, fill, one command."""
-    shutil.copy(stack.docker / ".env.example", stack.docker / ".env")
+    """Copy, fill, one command; then prove it."""
+    stack.types("copy", stack.home)
     stack.settings(
         POSTGRES_HOST="postgres",
         POSTGRES_USER="recyclic",
@@ -77,13 +81,20 @@ def first_evening(stack: Stack, zone: str, today: datetime) -> None:
         BACKUP_START_DATE=f"{today:%Y-%m-%d}",
     )
     stack.compose("up", "--detach", "--wait", "postgres")
-    said = stack.run("./first-run")
+    said = stack.types("start", stack.home)
     stack.users = dict(re.findall(r"^  (operator|viewer) +(\w+)", said, re.MULTILINE))
     expect(
         "docker/first-run: built, validated, everything healthy",
         set(stack.users) == {"operator", "viewer"},
         said,
     )
+    proven = stack.types("prove", stack.home)
+    expect(
+        "the README's commands take a backup and prove it",
+        proven.splitlines()[-1].strip() == "equal",
+        proven,
+    )
+    stack.psql("postgres", "DROP DATABASE recyclic_restored")
     again = stack.run("./first-run", "--prepare")
     expect("run again, it changes nothing", again == "", again)
     expect("no password is left in .env", PASSWORD not in (stack.docker / ".env").read_text(encoding="utf-8"))
@@ -129,12 +140,30 @@ def the_door(stack: Stack) -> None:
     foreign = stack.ask("/graphql", "--header", "Sec-Fetch-Site: cross-site", "--data", "{}", user="operator")
     expect("another site's request in the operator's browser is refused", foreign[0] == 403)
     expect("the operator is let in", stack.query("{version}").get("version"))
+    a_person(stack)
     guesses = [stack.ask("/", user="operator", password=f"guess {number}")[0] for number in range(40)]
     expect("who guesses is told to wait", guesses[0] == 401 and guesses[-1] == 429, guesses)
     # While he guesses, one request in three seconds goes through: which one is chance.
     right = [stack.ask("/", user="operator")[0] for _ in range(5)]
     expect("also with the right password, without the cookie", 429 in right, right)
     expect("who had been let in is not", stack.query("{version}").get("version"))
+
+
+def a_person(stack: Stack) -> None:
+    """The same in a browser, as both users."""
+    if reason := browser_visit.why_not():
+        say(f"NOT SHOWN: a browser at the door: {reason}")
+        return
+    visit = (sys.executable, "-m", "recyclic_backups_tests.docker.browser_visit", f"https://localhost:{PORT}")
+    for user, password in stack.users.items():
+        found = json.loads(
+            stack.reach(*visit, user, os.environ.get("RECYCLIC_SCREENSHOTS", ""), input=password, cwd=PROJECT)
+        )
+        expect(
+            f"a browser logs in as {user}, sees runs, backups and the report, live",
+            found["without a password"] == 401 and found["frames"] > 0 and "door" in found["cookies"],
+            found,
+        )
 
 
 def the_night(stack: Stack, zone: str, day: str) -> None:
@@ -281,40 +310,64 @@ def the_last_day(stack: Stack) -> None:
     stack.compose("stop", "--timeout", "20", *services)
     expect(
         "the rescue image restores, equal",
-        "equal" in stack.rescue("restore", "latest", "--into", "recyclic_restored").splitlines()[-1],
+        "equal" in stack.rescue("restore", "latest", "--into", "recyclic_back").splitlines()[-1],
     )
-    counted = stack.psql("recyclic_restored", "SELECT count(*) FROM deposits")
+    counted = stack.psql("recyclic_back", "SELECT count(*) FROM deposits")
     expect("20000 rows are there", counted == "20000", counted)
     stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10")
 
 
 def beside(stack: Stack) -> None:
     """The same beside an application's compose file, where nothing starts without the profile."""
-    application = stack.home.parent / "application"
-    application.mkdir()
+    application = stack.home.parent  # the folder recyclic_backups is in it
     (application / ".env").write_text(
         f"POSTGRES_USER=recyclic\nPOSTGRES_PASSWORD='{PASSWORD}'\nBACKUP_UI_PORT={BESIDE_PORT}\n"
         "BACKUP_UI_ADDRESS=127.0.0.1\n",
         encoding="utf-8",
     )
     shutil.rmtree(stack.docker / "secrets")
-    stack.run("./first-run", "--beside", str(application / ".env"))
-    shutil.copy(stack.docker / "test/compose.application.yaml", application / "docker-compose.yml")
-    files = [
-        application / "docker-compose.yml",
-        stack.docker / "compose.backup.yaml",
-        stack.docker / "test/compose.test.yaml",
-    ]
+    services: dict[str, Any] = {}
+    for name in ("compose.application.yaml", "compose.test.yaml"):
+        services |= yaml.safe_load((stack.docker / "test" / name).read_text(encoding="utf-8"))["services"]
+    for name in set(services) - {"postgres"}:
+        services[name]["profiles"] = ["backup"]
+    written = yaml.safe_dump({"services": services, "volumes": {"application": {}}})
+    (application / "docker-compose.yml").write_text(written, encoding="utf-8")
+    del stack.environment["RECYCLIC_BACKUPS"]
+    files = (application / "docker-compose.yml", stack.docker / "compose.backup.yaml")
     stack.environment["COMPOSE_FILE"] = ":".join(map(str, files))
-    # compose.test.yaml changes services that the profile hides.
     expect(
         "without the profile only the application starts",
         stack.compose("config", "--services").split() == ["postgres"],
     )
-    stack.compose("--profile", "backup", "up", "--detach", "--build", "--wait", "--wait-timeout", "600")
+    stack.types("beside", application)
     expect("beside an application: everything healthy", healthy(stack))
     expect("and a backup is taken", json.loads(stack.rescue("backup", "--json"))["backup_id"])
     stack.compose("--profile", "backup", "--profile", "rescue", "down", "--volumes", "--timeout", "10")
+
+
+def staging(stack: Stack) -> None:
+    """Beside production, with a door and a server for drills of its own; and a developer's machine."""
+    stack.environment["COMPOSE_PROJECT_NAME"] = "recyclic-compose-test-staging"
+    stack.settings(BACKUP_UI_PORT=str(PORT))
+    shutil.rmtree(stack.docker / "secrets")
+    stack.settings(POSTGRES_PASSWORD=f"'{PASSWORD}'", BACKUP_ENCRYPTION_KEY="")
+    files = [
+        "compose.yaml",
+        "compose.staging.yaml",
+        "test/compose.application.yaml",
+        "test/compose.test.yaml",
+    ]
+    stack.environment["COMPOSE_FILE"] = ":".join(str(stack.docker / each) for each in files)
+    stack.compose("up", "--detach", "--wait", "postgres")
+    said = stack.run("./first-run", "--staging")
+    stack.users = dict(re.findall(r"^  (operator|viewer) +(\w+)", said, re.MULTILINE))
+    expect("staging is healthy", healthy(stack))
+    expect("its door is at 4433", stack.ask("/", user="operator", port=4433)[0] == 200)
+    json.loads(stack.rescue("backup", "--json"))
+    drilled = stack.compose("exec", "-T", "backup-code", "recyclic-backups", "drill", "simple", "--json")
+    expect("a drill passes on its own server", json.loads(drilled)["passed"], drilled)
+    stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10")
 
 
 def main() -> int:

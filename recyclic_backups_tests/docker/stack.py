@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
+from recyclic_backups_tests.docs.pages import PROJECT, block, read
+
+README = read("README.md")
 PORT = 18443
 PASSWORD = 'not $a "secret"'
 """What people put into a .env: quotes and a dollar sign."""
@@ -52,14 +54,17 @@ class Stack:
 
     def run(self, *command: str, check: bool = True, **more: Any) -> str:
         """A command in the folder; what it prints. Standard error is shown when it fails."""
-        done = subprocess.run(
-            command, cwd=self.docker, env=self.environment | more, capture_output=True, text=True, check=False
-        )
+        more = {"cwd": self.docker, "env": self.environment, **more}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
         if check and done.returncode != 0:
             raise AssertionError(
                 f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
             )
-        return done.stdout
+        return str(done.stdout)
+
+    def types(self, name: str, where: Path) -> str:
+        """The commands of the README that are marked so, to the letter; what they print."""
+        return self.run("sh", "-eu", "-c", block(README, f"compose-test={name}"), cwd=where)
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """``docker compose`` with the files of this stack."""
@@ -83,13 +88,19 @@ class Stack:
             text = "\n".join([*kept, f"{name}={value}", ""])
         file.write_text(text, encoding="utf-8")
 
-    def ask(self, path: str, *options: str, user: str = "", password: str | None = None) -> tuple[int, str]:
+    def reach(self, *command: str, **more: Any) -> str:
+        """A command where published ports are reached."""
+        return self.run(*shlex.split(os.environ.get("COMPOSE_TEST_REACH", "")), *command, **more)
+
+    def ask(
+        self, path: str, *options: str, user: str = "", password: str | None = None, port: int = PORT
+    ) -> tuple[int, str]:
         """Status and body of a page behind the door, by curl; with that user's password where one is named."""
         login = ["--user", f"{user}:{self.users[user] if password is None else password}"] if user else []
-        command = [*shlex.split(os.environ.get("COMPOSE_TEST_REACH", "")), "curl", "--silent", "--show-error"]
-        command += ["--cacert", str(self.docker / "secrets/door_certificate"), "--max-time", "60"]
-        command += ["--write-out", "\n%{http_code}", *login, *options, f"https://localhost:{PORT}{path}"]
-        body, _, status = self.run(*command, check=False).rpartition("\n")
+        command = ["curl", "--silent", "--show-error", "--max-time", "60"]
+        command += ["--cacert", str(self.docker / "secrets/door_certificate")]
+        command += ["--write-out", "\n%{http_code}", *login, *options, f"https://localhost:{port}{path}"]
+        body, _, status = self.reach(*command, check=False).rpartition("\n")
         return int(status or 0), body
 
     def query(self, text: str, user: str = "operator") -> Any:
