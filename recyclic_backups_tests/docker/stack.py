@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,11 @@ def say(sentence: str) -> None:
     """One line of the report, with the time."""
     sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S}  {sentence}\n")
     sys.stdout.flush()
+
+
+def users_told(printed: str) -> dict[str, str]:
+    """The passwords that docker/first-run shows once."""
+    return dict(re.findall(r"^  (operator|viewer) +(\w+)", printed, re.MULTILINE))
 
 
 class Stack:

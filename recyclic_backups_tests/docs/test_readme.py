@@ -142,12 +142,23 @@ def _try_as_cron(reader: Reader, text: str) -> None:
 
 def test_every_block_of_the_readme_is_run_or_says_why_not() -> None:
     """Loss prevented: a command that worked when the page was written."""
-    marks = re.compile(r"test=\w+|not-run|prints|demo|systemd|file=\.env|")
+    marks = re.compile(r"test=\w+|compose-test=\w+|not-run|prints|demo|systemd|file=\.env|")
     for each in BLOCKS:
         assert marks.fullmatch(each.mark), f"unknown mark: {each.mark!r}"
         assert each.mark or each.language in ("text", "crontab"), f"not marked: {each.text}"
     not_run = {line for each in BLOCKS if each.mark == "not-run" for line in each.text.splitlines()}
     assert not_run == set(NOT_RUN)
+
+
+def test_the_containers_commands_are_those_that_the_compose_test_types() -> None:
+    """Loss prevented: a page that was right until the scripts changed, on the evening when somebody needs it."""
+    shown = {
+        each.mark.removeprefix("compose-test=") for each in BLOCKS if each.mark.startswith("compose-test=")
+    }
+    sources = "".join(path.read_text() for path in (PROJECT / "recyclic_backups_tests/docker").glob("*.py"))
+    assert shown == set(re.findall(r'stack\.types\("(\w+)"', sources))
+    production = README.partition("## Put it in production tonight")[2].partition("### Without containers")[0]
+    assert all(each.mark.startswith("compose-test=") for each in blocks(production))
 
 
 def test_make_has_every_target_that_is_written_about() -> None:
