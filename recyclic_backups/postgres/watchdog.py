@@ -12,6 +12,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from recyclic_backups.postgres.account import Account
@@ -48,13 +49,14 @@ def watchdog(
     """Watch over a cluster as long as the block runs.
 
     The first of ``directories`` is the cluster's own, with its data directory ``data``; all of them are
-    removed if we die (emptied, where their parent is closed to the account). At the end of the block
-    ``all_is_well`` tells whether the server has ended; otherwise the watchdog ends it.
+    removed if we die, with whatever lies in them. At the end of the block ``all_is_well`` tells whether the server has
+    ended; otherwise the watchdog ends it.
     """
     argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *dict.fromkeys(map(str, directories))]
     reading, writing = os.pipe()
     try:
-        dog = account.popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
+        # Not as the server's user where we are root: what we put into the directories is ours, and he may not remove it.
+        dog = replace(account, change=False).popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
     except BaseException:
         os.close(writing)
         raise

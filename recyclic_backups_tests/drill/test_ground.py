@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,21 +128,46 @@ def test_a_drill_killed_at_any_moment_leaves_no_server_and_no_file(
     small_operator: Operator, scratch_directory: Path, scenario: str, after_seconds: float
 ) -> None:
     """Prevents a copy of the members' data, readable without any key, from staying in a temporary directory."""
-    small_operator.backup_id()
-    scratch = scratch_directory / f"drill-{scenario}-{after_seconds}"
+    with _killed(
+        small_operator, scratch_directory / f"drill-{scenario}-{after_seconds}", scenario
+    ) as scratch:
+        time.sleep(after_seconds)
+    _require_nothing_left(scratch)
+
+
+def test_what_a_killed_drill_had_extracted_goes_too(
+    small_operator: Operator, scratch_directory: Path
+) -> None:
+    """Prevents the same where the drill is root's and its server is not: files that its keeper may not remove."""
+    with _killed(small_operator, scratch_directory / "drill-extracted", "full") as scratch:
+        deadline = time.monotonic() + 60
+        while not any(scratch.glob("recyclic-*/drill-*/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    _require_nothing_left(scratch)
+
+
+@contextmanager
+def _killed(operator: Operator, scratch: Path, scenario: str) -> Iterator[Path]:
+    """A drill with that directory for its server, killed at the end of the block."""
+    operator.backup_id()
     scratch.mkdir()
     scratch.chmod(0o755)
-    environment = {**os.environ, **small_operator.variables, "BACKUP_SCRATCH": str(scratch)}
     process = subprocess.Popen(
         [sys.executable, "-m", "recyclic_backups", "drill", scenario],
-        cwd=small_operator.directory,
-        env=environment,
+        cwd=operator.directory,
+        env={**os.environ, **operator.variables, "BACKUP_SCRATCH": str(scratch)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    time.sleep(after_seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        yield scratch
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _require_nothing_left(scratch: Path) -> None:
     deadline = time.monotonic() + 20
     while (left := _left_in(scratch)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -15,6 +15,8 @@ class Proxy:
     """Passes TCP connections on to ``target_port`` of this machine until told otherwise."""
 
     target_port: int
+    cut_after_bytes: int | None = None
+    """When so much has passed to the server, by all connections, all of them are reset."""
     _silent: threading.Event = field(default_factory=threading.Event)
     _closed: threading.Event = field(default_factory=threading.Event)
     _lines: list[socket.socket] = field(default_factory=list)
@@ -27,9 +29,9 @@ class Proxy:
 
     @classmethod
     @contextmanager
-    def to(cls, port: int) -> Iterator[Proxy]:
+    def to(cls, port: int, *, cut_after_bytes: int | None = None) -> Iterator[Proxy]:
         """A proxy for as long as the block lasts."""
-        proxy = cls(port)
+        proxy = cls(port, cut_after_bytes)
         try:
             yield proxy
         finally:
@@ -59,17 +61,22 @@ class Proxy:
                 onward = socket.create_connection(("127.0.0.1", self.target_port))
                 self._lines.append(onward)
                 for source, sink in ((line, onward), (onward, line)):
-                    thread = threading.Thread(target=self._pass, args=(source, sink))
+                    thread = threading.Thread(target=self._pass, args=(source, sink, source is line))
                     thread.start()
                     self._threads.append(thread)
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, to_server: bool) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 if self._silent.is_set():
                     self._closed.wait()
                     return
                 sink.sendall(data)
+                if to_server and self.cut_after_bytes is not None:
+                    self.cut_after_bytes -= len(data)
+                    if self.cut_after_bytes < 0:
+                        self.cut_after_bytes = None
+                        self.cut()
             sink.shutdown(socket.SHUT_WR)
 
     def _close(self) -> None:
