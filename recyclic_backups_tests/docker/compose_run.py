@@ -21,7 +21,7 @@ from recyclic_backups_tests.docker.bad_week import (
     the_last_day,
 )
 from recyclic_backups_tests.docker.elsewhere import beside, development, staging
-from recyclic_backups_tests.docker.first_evening import first_evening, the_door, the_night
+from recyclic_backups_tests.docker.first_evening import a_person, first_evening, the_door, the_night
 from recyclic_backups_tests.docker.seeing import zone_of_noon
 from recyclic_backups_tests.docker.stack import copied, say
 
@@ -48,6 +48,7 @@ def main() -> int:
         first_evening(stack, zone, today)
         the_door(stack)
         the_night(stack, zone, day)
+        a_person(stack)
         the_daemon_dies(stack, day)
         another_release(stack, day)
         the_engine_restarts(stack)

@@ -90,7 +90,6 @@ def the_door(stack: Stack) -> None:
     foreign = stack.ask("/graphql", "--header", "Sec-Fetch-Site: cross-site", "--data", "{}", user="operator")
     expect("another site's request in the operator's browser is refused", foreign[0] == 403)
     expect("the operator is let in", stack.query("{version}").get("version"))
-    a_person(stack)
     guesses = [stack.ask("/", user="operator", password=f"guess {number}")[0] for number in range(40)]
     expect("who guesses is told to wait", guesses[0] == 401 and guesses[-1] == 429, guesses)
     # While he guesses, one request in three seconds goes through: which one is chance.

@@ -174,22 +174,29 @@ class Stack:
 
 @contextmanager
 def copied() -> Iterator[Stack]:
-    """The folder as a stranger has it, and at the end nothing of it: no container, volume or network."""
-    with tempfile.TemporaryDirectory(prefix="compose-test-") as name:
-        home = Path(name) / "recyclic_backups"
-        no = shutil.ignore_patterns(
-            ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets", "backups"
-        )
-        shutil.copytree(PROJECT, home, ignore=no)
-        stack = Stack(home)
-        try:
-            yield stack
-        except BaseException:
-            for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
-                sys.stderr.write(
-                    f"--- {service}\n{stack.compose('logs', '--tail', '25', service, check=False)}\n"
-                )
-            raise
-        finally:
-            if "--keep" not in sys.argv:
-                stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10", check=False)
+    """The folder as a stranger has it, and at the end nothing of it: no container, volume or network.
+
+    With ``--keep`` all of it stays, to be looked at.
+    """
+    parent = Path(tempfile.mkdtemp(prefix="compose-test-"))
+    home = parent / "recyclic_backups"
+    no = shutil.ignore_patterns(
+        ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets", "backups"
+    )
+    shutil.copytree(PROJECT, home, ignore=no)
+    stack = Stack(home)
+    try:
+        yield stack
+    except BaseException:
+        for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
+            logs = stack.compose("logs", "--tail", "25", service, check=False)
+            sys.stderr.write(f"--- {service}\n{logs}\n")
+        raise
+    finally:
+        if "--keep" in sys.argv:
+            say(
+                f"kept: {stack.environment['COMPOSE_PROJECT_NAME']} in {home}; the door's users: {stack.users}"
+            )
+        else:
+            stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10", check=False)
+            shutil.rmtree(parent)
