@@ -8,6 +8,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from recyclic_backups_tests.docker import browser_visit
 from recyclic_backups_tests.docker.seeing import expect, until, zone_of_noon
@@ -74,6 +75,37 @@ def first_evening(stack: Stack, zone: str, today: datetime) -> None:
         "every root is read-only, no user is root but that of Dagster's database",
         (writable, roots) == (set(), {"backup-history"}),
     )
+
+    who_may_read(stack, containers)
+
+
+def who_may_read(stack: Stack, containers: dict[str, Any]) -> None:
+    """Backups, keys and logs: which containers have them at all, and which users."""
+    mounted = {
+        name: {mount["Destination"]: mount["RW"] for mount in each["Mounts"]}
+        for name, each in containers.items()
+    }
+
+    def having(place: str) -> dict[str, bool]:
+        return {name: there[place] for name, there in mounted.items() if place in there}
+
+    expect(
+        "only who takes and who shows backups has them, the latter to read",
+        having("/backups") == {"backup-code": True, "backup-pages": False},
+        having("/backups"),
+    )
+    expect(
+        "the database's password is where backups are taken, and where settings are read",
+        set(having("/run/secrets/postgres_password")) == {"backup-code", "backup-pages"},
+    )
+    expect(
+        "the key too; the door, the daemon and Dagster's pages have neither",
+        set(having("/run/secrets/backup_encryption_key")) == {"backup-code", "backup-pages"},
+    )
+    places = "/backups /scratch /run/secrets /var/log/recyclic_backups"
+    open_to_others = f"find {places} -mindepth 1 -perm /o=rwx; find {places} -maxdepth 0 -type d -perm /o=w"
+    found = stack.compose("exec", "-T", "backup-code", "sh", "-c", open_to_others).split()
+    expect("another user of the host or of a container reads no backup, key or log", not found, found)
 
 
 def the_door(stack: Stack) -> None:
