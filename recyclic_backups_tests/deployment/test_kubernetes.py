@@ -6,6 +6,8 @@ on the PATH (.github/workflows/test.yml does so).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
+from dagster._core.instance.config import dagster_instance_config
 
 from recyclic_backups import __version__
 from recyclic_backups.cli.main import parser
@@ -34,14 +37,15 @@ MANIFESTS = sorted(path for path in HOME.glob("*.yaml") if path.name != "values.
 VALUES: dict[str, Any] = yaml.safe_load((HOME / "values.yaml").read_text())
 (DEPLOYMENT,) = VALUES["dagster-user-deployments"]["deployments"]
 SECRETS = "/run/secrets/recyclic-backups/"
+PART = "recyclic-backups/part"
 
 CHART_KNOWS = {
     "": "global nameOverride fullnameOverride rbacEnabled imagePullSecrets dagsterWebserver computeLogManager "
     "pythonLogs dagster-user-deployments scheduler runLauncher postgresql generatePostgresqlPasswordSecret "
     "generateCeleryConfigSecret rabbitmq redis flower ingress dagsterDaemon busybox extraManifests migrate telemetry "
-    "serviceAccount retention additionalInstanceConfig",
-    "global": "postgresqlSecretName postgresqlSecretUsernameKey postgresqlSecretPasswordKey "
-    "dagsterHome serviceAccountName celeryConfigSecretName",
+    "serviceAccount retention concurrency additionalInstanceConfig",
+    "global": "postgresqlSecretName postgresqlAuthWifEnabled dagsterHome serviceAccountName celeryConfigSecretName "
+    "dagsterInstanceConfigMap",
     "postgresql": "enabled image postgresqlHost postgresqlUsername postgresqlPassword postgresqlDatabase "
     "postgresqlParams postgresqlScheme service",
     "dagsterWebserver": "replicaCount image nameOverride pathPrefix service workspace enableReadOnly "
@@ -53,8 +57,8 @@ CHART_KNOWS = {
     "tolerations podSecurityContext securityContext resources initContainerResources schedulerName livenessProbe "
     "readinessProbe startupProbe",
     "dagsterDaemon.runMonitoring": "enabled startTimeoutSeconds cancelTimeoutSeconds pollIntervalSeconds "
-    "maxResumeRunAttempts freeSlotsAfterRunEndSeconds",
-    "dagsterDaemon.runRetries": "enabled maxRetries",
+    "maxResumeRunAttempts freeSlotsAfterRunEndSeconds maxRuntimeSeconds",
+    "dagsterDaemon.runRetries": "enabled maxRetries retryOnAssetOrOpFailure",
     "dagsterDaemon.runCoordinator": "enabled type config",
     "runLauncher": "type config",
     "runLauncher.config": "k8sRunLauncher celeryK8sRunLauncher customRunLauncher",
@@ -63,12 +67,15 @@ CHART_KNOWS = {
     "securityContext runK8sConfig",
     "runLauncher.config.k8sRunLauncher.runK8sConfig": "containerConfig podTemplateSpecMetadata podSpecConfig "
     "jobSpecConfig jobMetadata",
-    "dagster-user-deployments": "enabled enableSubchart imagePullSecrets deployments",
+    "dagster-user-deployments": "enabled enableSubchart imagePullSecrets deployments rbacEnabled",
     "dagster-user-deployments.deployments": "name image dagsterApiGrpcArgs codeServerArgs port "
     "includeConfigInLaunchedRuns env envConfigMaps envSecrets labels volumes volumeMounts initContainers "
     "sidecarContainers annotations nodeSelector affinity tolerations podSecurityContext securityContext resources "
     "schedulerName readinessProbe livenessProbe startupProbe service deploymentStrategy serviceAccount",
     "retention": "enabled schedule sensor autoMaterialize",
+    "concurrency": "enabled pools runs",
+    "concurrency.pools": "defaultLimit granularity opGranularityRunBuffer",
+    "concurrency.runs": "maxConcurrentRuns tagConcurrencyLimits",
     "computeLogManager": "type config",
     "telemetry": "enabled",
     "ingress": "enabled annotations labels ingressClassName dagsterWebserver readOnlyDagsterWebserver flower",
@@ -229,10 +236,10 @@ def test_nothing_runs_as_root_or_may_become_it() -> None:
 def test_policies_and_the_budget_select_pods_that_there_are() -> None:
     """Loss prevented: a policy that protects nothing, since the label it looks for is on nothing."""
     parts = {
-        DEPLOYMENT["labels"]["recyclic-backups/part"],
-        VALUES["dagsterWebserver"]["labels"]["recyclic-backups/part"],
-        VALUES["dagsterDaemon"]["labels"]["recyclic-backups/part"],
-        _cron_pod()["metadata"]["labels"]["recyclic-backups/part"],
+        DEPLOYMENT["labels"][PART],
+        VALUES["dagsterWebserver"]["labels"][PART],
+        VALUES["dagsterDaemon"]["labels"][PART],
+        _cron_pod()["metadata"]["labels"][PART],
     }
     documents = [each for path in MANIFESTS for each in _documents(path)]
     guarded: dict[str, set[str]] = {"Ingress": set(), "Egress": set()}
@@ -306,47 +313,132 @@ def test_the_image_is_made_of_what_its_context_holds() -> None:
         assert (PROJECT / context[1] / name).is_file()
 
 
+def _as_dagster_writes(part: Any) -> Any:
+    """Names of the chart's values as dagster.yaml has them: ``maxRetries`` is ``max_retries``."""
+    if not isinstance(part, dict):
+        return part
+    return {
+        re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): _as_dagster_writes(value)
+        for name, value in part.items()
+    }
+
+
 def test_dagsters_configuration_is_that_of_a_single_machine() -> None:
     """Loss prevented: two backups of one server at once, in the one deployment where the pool was forgotten."""
-    instance = VALUES["additionalInstanceConfig"]
     single = yaml.safe_load(read("dagster.yaml"))
-    assert instance["concurrency"] == single["concurrency"]
-    assert instance["nux"] == single["nux"]
+    concurrency = _as_dagster_writes(VALUES["concurrency"])
+    assert concurrency == {"enabled": True, **single["concurrency"]}
+    assert VALUES["additionalInstanceConfig"]["nux"] == single["nux"]
     assert VALUES["telemetry"] == single["telemetry"]
-    assert VALUES["dagsterDaemon"]["runMonitoring"]["enabled"] is True
+    daemon = VALUES["dagsterDaemon"]
+    assert _as_dagster_writes(daemon["runRetries"]) == single["run_retries"]
+    monitoring = _as_dagster_writes(daemon["runMonitoring"])
+    assert monitoring["enabled"] is True
+    for name in ("max_runtime_seconds", "free_slots_after_run_end_seconds"):
+        assert monitoring[name] == single["run_monitoring"][name]
     assert VALUES["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
     assert VALUES["ingress"]["enabled"] is False, "the pages have no login of their own"
 
 
-@pytest.mark.skipif(not os.environ.get("DAGSTER_CHART"), reason="DAGSTER_CHART: the chart's directory")
-def test_the_chart_renders_with_our_values() -> None:
-    """Loss prevented: values that the chart's own schema, or the cluster, refuses."""
+def test_only_one_part_of_the_values_limits_runs() -> None:
+    """Loss prevented: no daemon, no pages and no run: Dagster refuses a configuration with two limits."""
+    assert VALUES["concurrency"]["enabled"] is True, "otherwise the chart writes a limit of the coordinator"
+    assert VALUES["dagsterDaemon"]["runCoordinator"]["config"] == {"queuedRunCoordinator": {}}
+    written_by_the_chart = {"concurrency", "run_coordinator", "run_monitoring", "run_retries", "retention"}
+    assert not written_by_the_chart & set(VALUES["additionalInstanceConfig"])
+
+
+chart = pytest.mark.skipif(not os.environ.get("DAGSTER_CHART"), reason="DAGSTER_CHART: the chart's directory")
+
+
+@functools.cache
+def _rendered() -> list[dict[str, Any]]:
+    """What the chart makes of our values."""
     helm = shutil.which("helm")
     assert helm, "no helm on the PATH"
-    rendered = subprocess.run(
-        [
-            helm,
-            "template",
-            "backups",
-            os.environ["DAGSTER_CHART"],
-            "--namespace",
-            "backups",
-            "-f",
-            HOME / "values.yaml",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert rendered.returncode == 0, rendered.stderr
-    documents = [each for each in yaml.safe_load_all(rendered.stdout) if each]
-    for document in documents:
-        kubernetes_validate.validate(document, VERSIONS[-1], strict=False)
-    (instance,) = [
-        yaml.safe_load(each["data"]["dagster.yaml"])
-        for each in documents
-        if each["kind"] == "ConfigMap" and "dagster.yaml" in each.get("data", {})
+    command = [helm, "template", "backups", os.environ["DAGSTER_CHART"]]
+    command += ["--namespace", "backups", "-f", str(HOME / "values.yaml")]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return [each for each in yaml.safe_load_all(made.stdout) if each]
+
+
+def _rendered_pods() -> dict[str, list[dict[str, Any]]]:
+    """Specifications of the rendered deployments' pods by the label that our policies select."""
+    pods: dict[str, list[dict[str, Any]]] = {}
+    for each in _rendered():
+        if each["kind"] == "Deployment":
+            template = each["spec"]["template"]
+            pods.setdefault(template["metadata"]["labels"][PART], []).append(template["spec"])
+    return pods
+
+
+@chart
+def test_the_chart_renders_with_our_values() -> None:
+    """Loss prevented: values that the chart's own schema, or the cluster, refuses."""
+    for document in _rendered():
+        for version in VERSIONS:
+            kubernetes_validate.validate(document, version, strict=True)
+    kinds = {each["kind"] for each in _rendered()}
+    assert {"ConfigMap", "Deployment", "Service", "Role", "RoleBinding"} <= kinds
+    assert not {"Ingress", "Secret"} & kinds, "secrets are ours, and nothing leads to the pages"
+
+
+@chart
+def test_dagster_takes_the_configuration_that_the_chart_writes(tmp_path: Path) -> None:
+    """Loss prevented: a daemon that ends as soon as it starts, night after night."""
+    (text,) = [
+        each["data"]["dagster.yaml"]
+        for each in _rendered()
+        if each["kind"] == "ConfigMap" and "dagster.yaml" in (each["data"] or {})
     ]
-    assert instance["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    (tmp_path / "dagster.yaml").write_text(text)
+    instance, _custom = dagster_instance_config(str(tmp_path))
+    single = yaml.safe_load(read("dagster.yaml"))
+    for name in ("concurrency", "nux", "telemetry"):
+        assert instance[name] == single[name]
+    assert instance["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert instance["run_retries"].get("max_retries", 0) == 0
+    assert instance["run_monitoring"]["enabled"] is True
+    assert instance["run_monitoring"]["max_runtime_seconds"] == single["run_monitoring"]["max_runtime_seconds"]
     assert instance["run_launcher"]["class"] == "K8sRunLauncher"
-    assert "postgresql+psycopg2" in str(instance)
+    for storage in ("run_storage", "event_log_storage", "schedule_storage"):
+        database = instance[storage]["config"]["postgres_db"]
+        assert database["scheme"] == "postgresql+psycopg2"
+        assert database["password"] == {"env": "DAGSTER_PG_PASSWORD"}
+
+
+@chart
+def test_pods_of_the_chart_have_their_labels_secrets_ports_and_rights() -> None:
+    """Loss prevented: a password that whoever breaks into a run gets by asking the cluster for it."""
+    pods = _rendered_pods()
+    assert {part: len(each) for part, each in pods.items()} == {"code": 1, "daemon": 1, "pages": 2}
+    for spec in itertools.chain(*pods.values()):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        (container,) = spec["containers"]
+        (password,) = [each for each in container["env"] if each["name"] == "DAGSTER_PG_PASSWORD"]
+        reference = password["valueFrom"]["secretKeyRef"]
+        assert reference == {"name": VALUES["global"]["postgresqlSecretName"], "key": "postgresql-password"}
+        for each in (*spec.get("initContainers", []), container):
+            assert each["securityContext"]["allowPrivilegeEscalation"] is False
+    (code,) = pods["code"]
+    assert code["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    services = {
+        each["metadata"]["name"]: each["spec"]["ports"][0]["port"]
+        for each in _rendered()
+        if each["kind"] == "Service"
+    }
+    assert services == {
+        DEPLOYMENT["name"]: DEPLOYMENT["port"],
+        "backups-dagster-webserver": VALUES["dagsterWebserver"]["service"]["port"],
+        "backups-dagster-webserver-read-only": VALUES["dagsterWebserver"]["service"]["port"],
+    }
+    assert "service/backups-dagster-webserver 3000:8080" in read("docs/kubernetes.md")
+    bound = {
+        subject["name"]
+        for each in _rendered()
+        if each["kind"].endswith("RoleBinding")
+        for subject in each["subjects"]
+    }
+    assert bound == {spec["serviceAccountName"] for spec in (*pods["daemon"], *pods["pages"])}
+    assert code["serviceAccountName"] not in bound, "the token that runs get permits nothing"

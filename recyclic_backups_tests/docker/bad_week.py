@@ -60,13 +60,19 @@ def another_release(stack: Stack, day: str) -> None:
         "build", "backup-code"
     )  # what takes long, so that the run below is still at it when it matters
     run_id, started = under_way(stack, day, 45)
-    with subprocess.Popen(["./first-run"], cwd=stack.docker, env=stack.environment) as rollout:
+    log = stack.home.parent / "another-release.log"
+    with (
+        log.open("w") as said,
+        subprocess.Popen(
+            ["./first-run"], cwd=stack.docker, env=stack.environment, stdout=said, stderr=said
+        ) as rollout,
+    ):
         until(
             "the old container lets it end",
             lambda: f"waiting for {run_id}" in stack.compose("logs", "backup-code"),
         )
         expect("it is at it", started())
-        expect("the new image was rolled out", rollout.wait() == 0)
+        expect("the new image was rolled out", rollout.wait() == 0, log.read_text())
     after = stack.run(*image, stack.compose("ps", "--quiet", "backup-code").strip())
     expect("another image runs", before.split()[0] != after.split()[0], (before, after))
     expect("the backup that ran meanwhile succeeded", stack.ended(run_id) == "SUCCESS", stack.runs())
