@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import Any
 
@@ -64,9 +65,15 @@ def environment(stack: Stack, name: str) -> None:
 
 def staging(stack: Stack) -> None:
     """A door of its own, and drills on a server of their own."""
+    directory = stack.home.parent / "backups of staging"
+    directory.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(directory, 10001, 10001)  # BACKUP_UID where root runs docker/first-run
+    stack.settings(BACKUP_DIRECTORY=f"'{directory}'")
     environment(stack, "staging")
     expect("staging's door is at 4433", stack.ask("/", user="operator", port=4433)[0] == 200)
     stack.rescue("backup", "--json")
+    expect("the backup is in the host's directory", (directory / "recyclic/backups").is_dir())
     drilled = stack.compose("exec", "-T", "backup-code", "recyclic-backups", "drill", "simple", "--json")
     report = json.loads(drilled)
     expect("a drill passes on its server", report["passed"] and "backup-drills" in report["ground"], drilled)
@@ -75,6 +82,7 @@ def staging(stack: Stack) -> None:
 
 def development(stack: Stack) -> None:
     """Pages without a login, on this machine only."""
+    stack.settings(BACKUP_DIRECTORY="")
     environment(stack, "development")
     page = stack.reach(
         "curl", "--silent", "--show-error", "--max-time", "60", "http://127.0.0.1:3000/server_info"
