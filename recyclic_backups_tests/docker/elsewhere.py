@@ -51,12 +51,14 @@ def environment(stack: Stack, name: str) -> None:
     stack.environment["RECYCLIC_BACKUPS"] = str(stack.home)
     shutil.rmtree(stack.docker / "secrets")
     stack.settings(POSTGRES_PASSWORD=f"'{PASSWORD}'")
-    files = (
+    files = [
         "compose.yaml",
         f"compose.{name}.yaml",
         "test/compose.application.yaml",
         "test/compose.test.yaml",
-    )
+    ]
+    if name == "staging":
+        files.append("test/compose.test.staging.yaml")
     stack.environment["COMPOSE_FILE"] = ":".join(str(stack.docker / each) for each in files)
     stack.compose("up", "--detach", "--wait", "postgres")
     stack.users = users_told(stack.run("./first-run", f"--{name}"))
