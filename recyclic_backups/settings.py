@@ -1,24 +1,15 @@
-"""The settings: the only reader of the environment, and of ``.env`` in the working directory.
-
-Every setting is checked at once, and one error names every wrong one. Secrets may be given as
-``NAME_FILE``, a file that holds the value (a Docker secret).
-"""
+"""What is settled when a process starts, and what follows from it: storage, plans, terms."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import socket
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
-from recyclic_backups import setting_values as read_as
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
@@ -26,23 +17,13 @@ from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
 from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.guard.plan import GuardPlan
 from recyclic_backups.notify.channels import (
     Channel,
-    Email,
-    MailServer,
-    Service,
-    Telegram,
-    parse_recipients,
-    parse_services,
-    problems_between,
 )
-from recyclic_backups.notify.severity import Severity
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.quantities import parse_bytes
 from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
@@ -55,24 +36,8 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from recyclic_backups.notify.message import Frame
 
-T = TypeVar("T")
-
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
-
-SECRETS = frozenset(
-    {
-        "POSTGRES_PASSWORD",
-        "BACKUP_ENCRYPTION_KEY",
-        "BACKUP_ENCRYPTION_OLD_KEYS",
-        "SMTP_PASSWORD",
-        "NOTIFICATION_TELEGRAM_TOKEN",
-        "NOTIFICATION_URLS",
-        "HEARTBEAT_URL",
-        "DRILL_SERVER_URL",
-    }
-)
-"""Settings whose value is never shown; each may also be given as ``NAME_FILE``."""
 
 _HOUR = 3600.0
 
@@ -248,201 +213,3 @@ class Settings:
     def guard_plan(self) -> GuardPlan:
         """How a command is guarded."""
         return GuardPlan(self.backup_plan(), self.restore_options(), self.drill_probes)
-
-
-def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:
-    """The settings of this process: its environment, and below it the ``.env`` of the working directory.
-
-    Raises ConfigurationError naming every wrong setting at once, with no secret in it.
-    """
-    given = dict(os.environ if environment is None else environment)
-    file = dotenv if dotenv is not None else Path(".env") if environment is None else None
-    if file is not None and file.is_file():
-        given = {**_read_dotenv(file), **given}
-    return _Reading(given).settings()
-
-
-def secrets_for_everybody(file: Path = Path(".env")) -> tuple[str, ...]:
-    """The secrets in a file of settings that every user of the machine may read; none where the file is closed."""
-    if not file.is_file() or not file.stat().st_mode & stat.S_IROTH:
-        return ()
-    return tuple(sorted(name for name, value in _read_dotenv(file).items() if value and name in SECRETS))
-
-
-def _read_dotenv(file: Path) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
-
-    try:
-        # Values are taken as they are written: a password with ${…} in it must not become another one.
-        values = dotenv_values(file, interpolate=False)
-        return {name: value for name, value in values.items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from None
-
-
-def _actor(given: Mapping[str, str]) -> Actor:
-    """Who runs this process. sudo and sshd tell in variables who came and from where (sudo(8), ssh(1))."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())  # a container's user has no name
-    behind = given.get("SUDO_USER", "")
-    address = (given.get("SSH_CONNECTION", "").split() or [""])[0]
-    return Actor(f"{behind} as {user}" if behind else user, socket.gethostname(), address=address)
-
-
-class _Reading:
-    """One pass over the environment that collects problems instead of stopping at the first."""
-
-    def __init__(self, given: Mapping[str, str]) -> None:
-        self.given = given
-        self.said: dict[str, str] = {}
-        self.problems: list[str] = []
-
-    def settings(self) -> Settings:
-        encryption = self.read("BACKUP_ENCRYPTION", "false", read_as.boolean)
-        values: dict[str, Any] = {
-            "host": self.read("POSTGRES_HOST", "localhost", read_as.host),
-            "port": self.read("POSTGRES_PORT", "5432", read_as.integer(1, 65535)),
-            "user": self.read("POSTGRES_USER", "postgres", read_as.name),
-            "password": self.read("POSTGRES_PASSWORD", "", str),
-            "database": self.read("POSTGRES_DB", "recyclic", read_as.name),
-            "sslmode": self.read(
-                "POSTGRES_SSLMODE",
-                "prefer",
-                read_as.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-            ),
-            "sslrootcert": self.read("POSTGRES_SSLROOTCERT", "", read_as.existing_file),
-            "connect_timeout_seconds": self.read("POSTGRES_CONNECT_TIMEOUT", "10", read_as.seconds("s", 1)),
-            "lock_timeout_seconds": self.read("BACKUP_LOCK_TIMEOUT", "60", read_as.seconds("s", 1)),
-            "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", read_as.seconds("s", 1)),
-            "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", read_as.seconds("s", 0)),
-            "storage_url": self.read("BACKUP_STORAGE", "file://./backups", read_as.storage_url),
-            "scratch": self.read("BACKUP_SCRATCH", "", lambda text: Path(text) if text else None),
-            "calendar": self.calendar(),
-            "missed_day": self.read("BACKUP_MISSED_DAY", "late", read_as.one_of("late", "refuse")),
-            "compression": self.read("BACKUP_COMPRESSION", "true", Compression.parse),
-            "jobs": self.read("BACKUP_JOBS", "1", read_as.integer(1, 64)),
-            "rate_limit_bytes": self.read(
-                "BACKUP_RATE_LIMIT", "", lambda text: read_as.rate(text) if text else None
-            ),
-            "fingerprint": self.read(
-                "BACKUP_FINGERPRINT", "content", read_as.one_of("content", "counts", "off")
-            ),
-            "pg_bin": self.given.get("PG_BIN", "").strip() or None,
-            "path": self.given.get("PATH", ""),
-            "encryption": encryption,
-            "encryption_key": self.read("BACKUP_ENCRYPTION_KEY", "", read_as.passphrase),
-            "encryption_old_keys": self.read("BACKUP_ENCRYPTION_OLD_KEYS", "", read_as.passphrases),
-            "retention": Retention(
-                daily=self.read("RETENTION_DAILY", "7", read_as.integer(1, 10_000)),
-                weekly=self.read("RETENTION_WEEKLY", "4", read_as.integer(0, 10_000)),
-                monthly=self.read("RETENTION_MONTHLY", "12", read_as.integer(0, 10_000)),
-                checkpoint=self.read("RETENTION_CHECKPOINT", "5", read_as.integer(0, 10_000)),
-                minimum=self.read("RETENTION_MINIMUM", "3", read_as.integer(1, 10_000)),
-                max_days=self.read("RETENTION_MAX_DAYS", "400", read_as.integer(1, 100_000)),
-            ),
-            "alerts": Alerts(
-                age_warning_seconds=self.read("ALERT_BACKUP_AGE_WARNING", "6h", read_as.seconds("h", 1)),
-                age_critical_seconds=self.read("ALERT_BACKUP_AGE_CRITICAL", "25h", read_as.seconds("h", 1)),
-                disk_warning_bytes=self.read("ALERT_DISK_SPACE_WARNING", "5GB", parse_bytes),
-                disk_critical_bytes=self.read("ALERT_DISK_SPACE_CRITICAL", "1GB", parse_bytes),
-            ),
-            "channels": self.channels(),
-            "heartbeat_url": self.read("HEARTBEAT_URL", "", read_as.web_url),
-            "dagster_url": self.read("DAGSTER_URL", "", read_as.web_url),
-            "drill_server": self.read(
-                "DRILL_SERVER_URL", "", lambda text: Server.from_url(text)[0] if text else None
-            ),
-            "drill_probes": self.read("DRILL_PROBES", "", lambda text: Path(text) if text else None),
-            "locale": self.read("BACKUP_LOCALE", "en", read_as.one_of("en", "fr")),
-            "environment": self.read(
-                "BACKUP_ENVIRONMENT", "production", read_as.one_of("production", "staging", "development")
-            ),
-        }
-        if encryption and not values["encryption_key"] and not self.names_wrong("BACKUP_ENCRYPTION_KEY"):
-            self.problems.append(
-                "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set"
-            )
-        if self.problems:
-            raise ConfigurationError(
-                "; ".join(self.problems),
-                "correct them in the environment or in .env; docs/settings.md lists every setting",
-            )
-        return Settings(**values, actor=_actor(self.given), public=self.said)
-
-    def calendar(self) -> Calendar:
-        timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", read_as.time_zone) or ZoneInfo("UTC")
-        start = self.read("BACKUP_START_DATE", "2026-01-01", read_as.day) or date(2026, 1, 1)
-        hour = self.read("BACKUP_TIME", "2", read_as.integer(0, 23)) or 0
-        minute = self.read("BACKUP_MINUTE", "0", read_as.integer(0, 59)) or 0
-        return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
-
-    def channels(self) -> tuple[Channel, ...]:
-        """Everybody who is told of problems; none after noting what is wrong."""
-        before = len(self.problems)
-        severity = read_as.one_of(*Severity)
-        recipients = self.read("NOTIFICATION_EMAIL", "", parse_recipients)
-        for_mail = self.read("NOTIFICATION_EMAIL_SEVERITY", "warning", severity)
-        server = MailServer(
-            host=self.read("SMTP_HOST", "", read_as.host),
-            port=self.read("SMTP_PORT", "587", read_as.integer(1, 65535)),
-            user=self.read("SMTP_USER", "", str),
-            password=self.read("SMTP_PASSWORD", "", str),
-            starttls=self.read("SMTP_STARTTLS", "true", read_as.boolean),
-        )
-        senders = self.read("SMTP_FROM", "", parse_recipients)
-        token = self.read("NOTIFICATION_TELEGRAM_TOKEN", "", read_as.telegram_token)
-        chat_id = self.read("NOTIFICATION_TELEGRAM_CHAT_ID", "", str.strip)
-        for_telegram = self.read("NOTIFICATION_TELEGRAM_SEVERITY", "warning", severity)
-        services = self.read("NOTIFICATION_URLS", "", parse_services)
-        for_services = self.read("NOTIFICATION_URLS_SEVERITY", "warning", severity)
-        if len(self.problems) > before:
-            return ()
-        self.problems += problems_between(recipients, senders, server, token, chat_id)
-        # Mail servers rarely let anybody send for others: who logs in by a mail address sends from it.
-        sender = (*senders, *((server.user,) if "@" in server.user else ()), *recipients, "")[0]
-        found: list[Channel] = [Email(each, sender, server, Severity(for_mail)) for each in recipients]
-        if token and chat_id:
-            found.append(Telegram(token, chat_id, Severity(for_telegram)))
-        for number, (url, minimum) in enumerate(services, start=1):
-            found.append(Service(url, number, minimum or Severity(for_services)))
-        return tuple(found)
-
-    def names_wrong(self, name: str) -> bool:
-        return any(problem.startswith(name) for problem in self.problems)
-
-    def read(self, name: str, default: str, parse: Callable[[str], T]) -> Any:
-        """The parsed value, or None after noting the problem. An empty variable counts as not set (Compose)."""
-        text = self.text(name)
-        if text is None:
-            return None
-        self.said[name] = ("given" if text else "") if name in SECRETS else text or default
-        try:
-            return parse(text or default)
-        except ConfigurationError as error:
-            self.problems.append(f"{name}: {error.message}")
-        except ValueError as error:
-            sentence = str(error)
-            if name in SECRETS and text and text in sentence:
-                sentence = "is not valid"
-            self.problems.append(f"{name} {sentence}")
-        return None
-
-    def text(self, name: str) -> str | None:
-        """The raw value, from the variable or from its file; None after noting a problem with the file."""
-        text = self.given.get(name, "")
-        file = self.given.get(f"{name}_FILE", "") if name in SECRETS else ""
-        if not file:
-            return text
-        if text:
-            self.problems.append(f"{name} and {name}_FILE are both set: keep one")
-            return None
-        try:
-            return Path(file).read_text(encoding="utf-8").strip("\r\n")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            reason = (
-                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
-            )
-            self.problems.append(f"{name}_FILE cannot be read: {file!r}: {reason}")
-            return None

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.quantities import human_bytes, human_seconds, parse_bytes, parse_seconds
-from recyclic_backups.settings import SECRETS, load_settings
 
 SECRET = "a-secret-of-thirty-two-characters"
 

@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit code is that of the most serious problem among the files."""
     from recyclic_backups.adopt.file import Adoption, AdoptOptions
-    from recyclic_backups.settings import load_settings
+    from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
     if not settings.encryption and not options.dry_run:

@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 def run_show(options: argparse.Namespace) -> int:
     """Run ``audit show``."""
     from recyclic_backups.audit.log import read_log
-    from recyclic_backups.settings import load_settings
+    from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
     log = read_log(settings.open_repository(create=False))
@@ -73,8 +73,8 @@ def run_verify(options: argparse.Namespace) -> int:
     from recyclic_backups.audit.event import Head
     from recyclic_backups.audit.examine import examine
     from recyclic_backups.audit.log import read_log
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import DamagedData
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     repository = settings.open_repository(create=False)

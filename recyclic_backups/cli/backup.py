@@ -23,11 +23,11 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.manifest import Source
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.partition import back_up
     from recyclic_backups.dump.take import Slot
     from recyclic_backups.notify.heartbeat import heartbeat
     from recyclic_backups.postgres.process import be_polite
-    from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
 
     settings = load_settings()

@@ -47,8 +47,8 @@ def load(settings: Settings) -> Catalog:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``list``."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.quantities import human_bytes
-    from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
 
     settings = load_settings()
@@ -85,7 +85,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_show(options: argparse.Namespace) -> int:
     """Run ``show``."""
-    from recyclic_backups.settings import load_settings
+    from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
     backup = load(settings).find(options.backup)

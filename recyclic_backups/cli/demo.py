@@ -38,9 +38,9 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.demo.dagster_process import run_job
     from recyclic_backups.demo.stage import open_stage
-    from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
 
     calendar = load_settings({}).calendar

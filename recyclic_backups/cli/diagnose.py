@@ -26,9 +26,9 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import VerdictNegative
     from recyclic_backups.recovery.diagnose import diagnose
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     found = catalog.load(settings)

@@ -28,10 +28,10 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.drill.run import drill
     from recyclic_backups.drill.scenarios import Scenario
     from recyclic_backups.postgres.process import be_polite
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     be_polite()

@@ -36,9 +36,9 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
     from recyclic_backups.retention.expire import plan_expiry
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     try:

@@ -26,10 +26,10 @@ def add_to(commands: Any) -> None:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``flags list``."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
     from recyclic_backups.flags.flags import FEATURES, Flags
     from recyclic_backups.flags.store import load_flags
-    from recyclic_backups.settings import load_settings
 
     try:
         flags = load_flags(load_settings().open_repository(create=False))
@@ -78,9 +78,9 @@ def run_unset(options: argparse.Namespace) -> int:
 
 
 def _switch(name: str, *, on: bool | None) -> int:
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.flags.flags import known
     from recyclic_backups.flags.store import switch
-    from recyclic_backups.settings import load_settings
 
     feature = known(name)
     flags = switch(load_settings().open_repository(), name, on, render.now())

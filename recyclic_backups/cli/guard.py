@@ -39,8 +39,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.manifest import Checkpoint
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.guard.run import guard
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     if not settings.encryption:

@@ -27,8 +27,8 @@ def add_to(commands: Any) -> None:
 
 def run_hold(options: argparse.Namespace) -> int:
     """Run ``hold``."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.retention.holds import hold
-    from recyclic_backups.settings import load_settings
     from recyclic_backups.tiers import Tier
 
     settings = load_settings()
@@ -42,8 +42,8 @@ def run_hold(options: argparse.Namespace) -> int:
 
 def run_release(options: argparse.Namespace) -> int:
     """Run ``release``."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.retention.holds import release
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     backup = catalog.load(settings).find(options.backup)

@@ -40,8 +40,8 @@ def run_generate(_options: argparse.Namespace) -> int:
 def run_list(options: argparse.Namespace) -> int:
     """Run ``keys list``."""
     from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
-    from recyclic_backups.settings import load_settings
 
     try:
         found = load_settings().open_repository(create=False).keyring.inventory()
@@ -63,8 +63,8 @@ def run_list(options: argparse.Namespace) -> int:
 def run_rotate(options: argparse.Namespace) -> int:
     """Run ``keys rotate``."""
     from recyclic_backups.audit.log import audited
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ConfigurationError
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     if not settings.encryption_key:

@@ -36,8 +36,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import UsageError
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     if options.serve is not None:

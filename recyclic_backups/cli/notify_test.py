@@ -21,10 +21,10 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Raises ConfigurationError when nobody would be told of anything."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ConfigurationError, VerdictNegative
     from recyclic_backups.notify.message import trial_message
     from recyclic_backups.notify.send import send
-    from recyclic_backups.settings import load_settings
 
     settings = load_settings()
     if not settings.channels:

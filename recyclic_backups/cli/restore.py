@@ -62,11 +62,11 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import Refused
     from recyclic_backups.recovery.put_back import put_back
     from recyclic_backups.recovery.restore import restore
     from recyclic_backups.recovery.selection import Request
-    from recyclic_backups.settings import load_settings
 
     _require_sense(options)
     settings = load_settings()

@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _findings() -> Iterator[_Finding]:
+    from recyclic_backups.configuration import load_settings, secrets_for_everybody
     from recyclic_backups.errors import BackupError
-    from recyclic_backups.settings import load_settings, secrets_for_everybody
 
     try:
         settings = load_settings()

@@ -29,10 +29,10 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.load import find_forged
+    from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
     from recyclic_backups.quantities import human_seconds
-    from recyclic_backups.settings import load_settings
 
     if options.all and options.backup:
         raise UsageError("give a backup or --all, not both")

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import BackupError, ConfigurationError
-from recyclic_backups.settings import Settings, load_settings
+from recyclic_backups.settings import Settings
 
 MAXIMUM_RETRIES = 3
 """How often a run tries again after an error that may pass by itself."""

@@ -55,7 +55,7 @@ def watchdog(
     argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *dict.fromkeys(map(str, directories))]
     reading, writing = os.pipe()
     try:
-        # Not as the server's user where we are root: what we put into the directories is ours, and he may not remove it.
+        # As we are, not as the server's user: what we put into the directories he may not remove where we are root.
         dog = replace(account, change=False).popen(argv, Path("/"), stdin=reading, stdout=subprocess.DEVNULL)
     except BaseException:
         os.close(writing)

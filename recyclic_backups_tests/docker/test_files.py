@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from recyclic_backups.settings import SECRETS, load_settings
+from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups_tests.docker import compose_run
 
 PROJECT = Path(__file__).resolve().parents[2]

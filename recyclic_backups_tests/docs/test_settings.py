@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups import settings
-from recyclic_backups.settings import SECRETS, load_settings
+from recyclic_backups import configuration
+from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups_tests.docs.pages import PROJECT, files, read, rows
 
 OF_THE_SYSTEM = {"PATH", "SSH_CONNECTION", "SUDO_USER"}
@@ -39,7 +39,7 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     found: dict[str, str] = {}
     recorder = Recorder()
 
-    class Reading(settings._Reading):
+    class Reading(configuration._Reading):
         def __init__(self, _given: Mapping[str, str]) -> None:
             super().__init__(recorder)
 
@@ -47,7 +47,7 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             found[name] = default
             return super().read(name, default, parse)
 
-    monkeypatch.setattr(settings, "_Reading", Reading)
+    monkeypatch.setattr(configuration, "_Reading", Reading)
     load_settings({})
     files_of_secrets = {f"{name}_FILE" for name in SECRETS}
     return dict.fromkeys(recorder.asked - files_of_secrets - OF_THE_SYSTEM, "") | found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.notify.channels import Email, Service, Telegram
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.settings import load_settings
 
 MAIL = {"NOTIFICATION_EMAIL": "a@example.org, b@example.org", "SMTP_HOST": "mail.example.org"}
 TOKEN = "424242:a-token-that-must-never-show"

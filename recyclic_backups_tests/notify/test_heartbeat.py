@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import StorageError
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
-from recyclic_backups.settings import load_settings
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.notify.receivers import Web
 
