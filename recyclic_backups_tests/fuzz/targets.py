@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recyclic_backups.adopt.header import parse_header
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.audit.event import Event
+from recyclic_backups.catalog.actor import Actor
+from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
@@ -22,6 +24,14 @@ from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import BackupError, DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.schema_text import schema_entries
+from recyclic_backups.flags.flags import Flags, Switch
+from recyclic_backups.notify import memory
+from recyclic_backups.notify.alert import take_note
+from recyclic_backups.notify.channels import Service
+from recyclic_backups.notify.incidents import Observation, Problem
+from recyclic_backups.notify.outbox import Recovery
+from recyclic_backups.notify.severity import Severity
+from recyclic_backups.notify.wording import Kind
 
 _SECRET = bytes(range(32))
 KEY = DataKey(key_id_of(_SECRET), _SECRET)
@@ -90,6 +100,19 @@ def _catalog_document(parse: Callable[[dict[str, Any]], Any]) -> Callable[[bytes
     return read
 
 
+def _memory(data: bytes) -> None:
+    found = memory.read(data)
+    assert found is None or memory.read(memory.to_document(found)) == found
+
+
+def _remembered(moment: datetime) -> bytes:
+    problem = Problem("age", Kind.STORAGE, Severity.CRITICAL, moment, {"reason": "none"})
+    noted, _ = take_note(
+        memory.Memory(), Observation((problem,)), Recovery(), (Service("json://localhost", 1),), moment
+    )
+    return memory.to_document(noted).encode()
+
+
 def _key_file(data: bytes) -> None:
     key_file.parse(data, KEY.key_id)
 
@@ -125,7 +148,14 @@ def targets() -> dict[str, Target]:
             "reason": "",
         }
     )
-    check = Check("verify", "20261122T010003Z-K3X7QA", datetime(2026, 11, 22, tzinfo=UTC), True)
+    backup_id, moment = "20261122T010003Z-K3X7QA", datetime(2026, 11, 22, tzinfo=UTC)
+    check = Check("verify", backup_id, moment, True)
+    hold = Hold(backup_id, "an audit", moment, moment)
+    gone = Tombstone(backup_id, moment, moment, 5, ("over",), (Label.from_json(json.loads(label)),))
+    event = Event(
+        2, moment, "backup", "done", Actor("root", "till", "ssh"), backup_id, {"tier": "daily"}, ("ab",)
+    )
+    flags = Flags({"fill_gaps": Switch(False, moment, 2, "2 runs in a row failed with it")})
     manifest = _example("manifest.json")
     fingerprint = encode(json.loads(manifest)["fingerprint"])
     key_files = json.loads((_VECTORS / "key_files.json").read_text())
@@ -137,6 +167,11 @@ def targets() -> dict[str, Target]:
         "manifest": Target(_catalog_document(Manifest.from_json), (manifest,)),
         "label": Target(_catalog_document(Label.from_json), (label,)),
         "check": Target(_catalog_document(Check.from_json), (encode(check.to_json()),)),
+        "hold": Target(_catalog_document(Hold.from_json), (encode(hold.to_json()),)),
+        "tombstone": Target(_catalog_document(Tombstone.from_json), (encode(gone.to_json()),)),
+        "event": Target(_catalog_document(Event.from_json), (encode(event.to_json()),)),
+        "flags": Target(_catalog_document(Flags.from_json), (encode(flags.to_json()),)),
+        "memory": Target(_memory, (_remembered(moment),)),
         "key_file": Target(_key_file, (json.dumps(key_files).encode()[:2000],)),
         "fingerprint": Target(_fingerprint, (fingerprint,)),
         "schema_text": Target(_schema_text, (_example("schema.sql"),)),
