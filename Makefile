@@ -21,7 +21,7 @@ test-browser: install ## what people see: Dagster's pages of a quarter, clicked 
 	@scripts/install-browser
 	@.venv/bin/pytest -m browser recyclic_backups_tests/browser $(ARGS)
 
-compose-test: install ## the containers, from a filled .env to the loss of everything (ten minutes; needs Docker)
+compose-test: install ## the containers, from a filled .env to the loss of everything (a quarter of an hour; needs Docker)
 	@.venv/bin/python -m recyclic_backups_tests.docker.compose_run $(ARGS)
 
 check: install ## lint, types, layers, and the tests of the documentation
