@@ -6,6 +6,7 @@ needs the data; for the definitions before and after them the table of contents 
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
@@ -250,13 +252,23 @@ def _post_data(listing: str) -> _PostData:
 
 @contextmanager
 def _list_file(entries: Sequence[int] | None, scratch: Path | None) -> Iterator[Path | None]:
-    """A private file of entry ids: no names, hence nothing personal, are written to disk."""
+    """A private file of entry ids: no names, hence nothing personal, are written to disk.
+
+    Where another process can open it without one (proc(5)), it has no name, so that none stays if we are killed.
+    """
     if entries is None:
         yield None
         return
+    open_files = Path(f"/proc/{os.getpid()}/fd")
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="recyclic-list-", dir=scratch))
+            file: IO[str]
+            if open_files.is_dir():
+                file = stack.enter_context(tempfile.TemporaryFile("w", dir=scratch))
+                path = open_files / str(file.fileno())
+            else:
+                file = stack.enter_context(tempfile.NamedTemporaryFile("w", dir=scratch))
+                path = Path(str(file.name))
             file.writelines(f"{entry};\n" for entry in entries)
             file.flush()
         except OSError as error:
@@ -264,4 +276,4 @@ def _list_file(entries: Sequence[int] | None, scratch: Path | None) -> Iterator[
                 f"a list of entries cannot be written to {scratch or tempfile.gettempdir()}: {error.strerror}",
                 "free some space there, or set BACKUP_SCRATCH to another directory",
             ) from error
-        yield Path(file.name)
+        yield path

@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, UsageError
+from recyclic_backups.postgres.discovery import inspect
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.recovery.selection import Request, select
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.programs import exchange
 
 
 def _restore(house: House, into: str, **arguments: object) -> RestoreReport:
@@ -276,3 +279,28 @@ def test_a_view_that_cannot_be_computed_takes_nothing_else_with_it(
                 "SELECT (SELECT count(*) FROM sale), (SELECT count FROM good)"
             ).fetchone()
         assert row == (500, 500)
+
+
+def test_a_restore_has_no_file_that_would_stay_if_it_were_killed(
+    house: House, cluster: ScratchCluster, tmp_path: Path
+) -> None:
+    """Loss prevented: a scratch directory that fills, one file for each restore that was killed."""
+    house.back_up()
+    scratch, seen = tmp_path / "scratch", tmp_path / "seen"
+    scratch.mkdir()
+    real = cluster.installation.directory
+    look = f'ls -A {scratch} >>{seen}; exec "{real}/pg_restore" "$@"'
+    options = RestoreOptions(
+        [inspect(exchange(real, tmp_path, "pg_restore", look))], timeout_seconds=60, jobs=2, scratch=scratch
+    )
+    with _dropped_afterwards(cluster, f"{house.database}_again"):
+        report = restore(
+            house.repository,
+            house.catalog.find("latest"),
+            house.server,
+            f"{house.database}_again",
+            options,
+            clock=house.clock,
+        )
+    assert report.comparison.equal
+    assert seen.read_text() == ""
