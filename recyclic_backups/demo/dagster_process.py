@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -89,19 +90,22 @@ def free_port() -> int:
 @contextmanager
 def _started(argv: list[str], stage: Stage, log: int) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own, with our stage's settings and nobody else's; ended with all it started."""
-    process = subprocess.Popen(
-        [*dies_with_us(), *argv],
-        env=_environment(stage.variables),
-        cwd=stage.directory,  # no .env of the user's directory is read here
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        _end(process)
+    # Of its own, because Dagster ends without removing what it has there when it is told to while it is busy.
+    with TemporaryDirectory(prefix="recyclic-ui-", ignore_cleanup_errors=True) as temporary:
+        os.chmod(temporary, 0o711)  # servers of drills live below, and may run as another user  # noqa: S103
+        process = subprocess.Popen(
+            [*dies_with_us(), *argv],
+            env=_environment(stage.variables) | {"TMPDIR": temporary},
+            cwd=stage.directory,  # no .env of the user's directory is read here
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
