@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from recyclic_backups import setting_values as read_as
@@ -34,15 +34,8 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.tiers import Calendar
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
-
 from recyclic_backups.settings import Alerts, Settings
+from recyclic_backups.tiers import Calendar
 
 T = TypeVar("T")
 
@@ -59,8 +52,6 @@ SECRETS = frozenset(
     }
 )
 """Settings whose value is never shown; each may also be given as ``NAME_FILE``."""
-
-_HOUR = 3600.0
 
 
 def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:

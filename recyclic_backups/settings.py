@@ -18,9 +18,7 @@ from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.guard.plan import GuardPlan
-from recyclic_backups.notify.channels import (
-    Channel,
-)
+from recyclic_backups.notify.channels import Channel
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
@@ -31,15 +29,11 @@ from recyclic_backups.storage.store import Store
 from recyclic_backups.tiers import Calendar, Tier
 
 if TYPE_CHECKING:
-    from recyclic_backups.report.survey import SurveyTerms
-
-if TYPE_CHECKING:
     from recyclic_backups.notify.message import Frame
+    from recyclic_backups.report.survey import SurveyTerms
 
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
-
-_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
