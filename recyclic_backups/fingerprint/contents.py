@@ -8,6 +8,9 @@ also what a dump holds. ``COLLATE "C"`` keeps the hash from depending on a nonde
 places leave it alone while rows that trade *values* do not: a row is hashed whole. Columns are taken in
 name order, because a table that had columns dropped has them in another order after a restore.
 
+**How many rows changed** the sum does not tell. The same hashes, dealt into buckets, also make a sketch that does:
+see :mod:`~recyclic_backups.fingerprint.sketch`.
+
 **What it depends on.** The encoding of the database (a restore keeps it) and the byte order of the server's
 processor. PostgreSQL places rows of hash partitions by the same function, so versions do not change it.
 """
@@ -15,7 +18,7 @@ processor. PostgreSQL places rows of hash partitions by the same function, so ve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name
@@ -27,6 +30,7 @@ from recyclic_backups.fingerprint.relations import (
     references_of,
 )
 from recyclic_backups.fingerprint.session import reading, without_waiting
+from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT, sketch_of
 
 if TYPE_CHECKING:
     from psycopg import sql
@@ -61,22 +65,16 @@ def read_tables(
     for table in tables:
         names = columns[table.oid]
         with reading(f"table {table.qualified}"):
-            row = connection.execute(table_query(table, names, level)).fetchone() or (0, None)
-        rows, content, *counts = row
-        found[table.qualified] = TableFingerprint(
-            rows=rows,
-            non_null=dict(zip(names, counts, strict=True)),
-            content=content,
-            references=references[table.oid],
-            partitions=partitions[table.oid],
-        )
+            (row,) = connection.execute(table_query(table, names, level)).fetchall()
+        fingerprint = table_fingerprint(row, names, references[table.oid], partitions[table.oid])
+        found[table.qualified] = fingerprint
         if progress is not None:
-            progress(table.qualified, rows)
+            progress(table.qualified, fingerprint.rows)
     return found
 
 
 def table_query(table: Table, columns: Sequence[str], level: Level) -> sql.Composed:
-    """One row: number of rows, content (NULL at level ``counts``), then non-null values of each column.
+    """One row, for :func:`table_fingerprint`.
 
     ONLY leaves the rows of partitions and children to them. A configuration table of an extension has its
     condition put in as it is, just as pg_dump does.
@@ -84,17 +82,58 @@ def table_query(table: Table, columns: Sequence[str], level: Level) -> sql.Compo
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
     names = [sql.Identifier("t", column) for column in columns]
-    content: sql.Composable = sql.SQL("NULL")
-    if level == "content":
-        content = sql.SQL(
-            'coalesce(sum(hashtextextended(CAST(ROW({}) AS text) COLLATE "C", 0)), 0)::text'
-        ).format(sql.SQL(", ").join(names))
-    counts = [sql.SQL("count({})").format(name) for name in names]
-    return sql.SQL("SELECT {} FROM ONLY {} AS t {}").format(
-        sql.SQL(", ").join([sql.SQL("count(*)"), content, *counts]),
-        table.identifier,
-        sql.SQL(table.condition),
+    rows = sql.SQL("FROM ONLY {} AS t {}").format(table.identifier, sql.SQL(table.condition))
+    if level != "content":
+        counts = [sql.SQL("count({})").format(name) for name in names]
+        return sql.SQL("SELECT {} {}").format(
+            sql.SQL(", ").join([sql.SQL("count(*), NULL, NULL"), *counts]), rows
+        )
+    numbered = range(len(columns))
+    # The volatile function keeps the planner from merging the innermost query into the one around it, which would
+    # compute the hash three times. OFFSET 0 would do that too, and keep parallel workers out.
+    hashed = [
+        sql.SQL('hashtextextended(CAST(ROW({}) AS text) COLLATE "C", 0) AS hash').format(
+            sql.SQL(", ").join(names)
+        ),
+        sql.SQL("pg_is_in_recovery() AS fence"),
+        *(sql.SQL("{} AS {}").format(name, _column(number)) for number, name in enumerate(names)),
+    ]
+    dealt = [
+        sql.SQL("hash & {} AS bucket, min(hash) AS smallest, count(*) AS rows, sum(hash) AS content").format(
+            BUCKET_BITS
+        ),
+        *(sql.SQL("count({column}) AS {column}").format(column=_column(number)) for number in numbered),
+    ]
+    gathered = [
+        sql.SQL("coalesce(sum(rows), 0)::bigint, coalesce(sum(content), 0)::text"),
+        sql.SQL("array_agg(ARRAY[bucket, smallest >> {} & {}])").format(KEPT_SHIFT, KEPT_BITS),
+        *(sql.SQL("coalesce(sum({}), 0)::bigint").format(_column(number)) for number in numbered),
+    ]
+    return sql.SQL("SELECT {} FROM (SELECT {} FROM (SELECT {} {}) AS h GROUP BY bucket) AS b").format(
+        sql.SQL(", ").join(gathered), sql.SQL(", ").join(dealt), sql.SQL(", ").join(hashed), rows
     )
+
+
+def table_fingerprint(
+    row: Sequence[Any], columns: Sequence[str], references: tuple[str, ...], partitions: tuple[str, ...]
+) -> TableFingerprint:
+    """What the answer to :func:`table_query` says."""
+    rows, content, buckets, *counts = row
+    return TableFingerprint(
+        rows=rows,
+        non_null=dict(zip(columns, counts, strict=True)),
+        content=content,
+        references=references,
+        partitions=partitions,
+        sketch=None if content is None else sketch_of(buckets or ()),
+    )
+
+
+def _column(number: int) -> sql.Identifier:
+    """A name of ours for a column: that of the table could be one of those beside it."""
+    from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
+    return sql.Identifier(f"c{number}")
 
 
 def read_materialized_views(connection: Connection) -> dict[str, MaterializedViewFingerprint]:

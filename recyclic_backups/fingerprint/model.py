@@ -29,6 +29,7 @@ from recyclic_backups.fingerprint.document import (
     texts,
     unpacked,
 )
+from recyclic_backups.fingerprint.sketch import a_sketch
 
 Level: TypeAlias = Literal["content", "counts", "off"]
 
@@ -37,10 +38,11 @@ Level: TypeAlias = Literal["content", "counts", "off"]
 class TableFingerprint:
     """One table, its own rows only (those of its partitions and children are theirs).
 
-    ``non_null`` counts values per column and ``content`` is the sum of a 64-bit hash of every row's text
-    (None at level ``counts``). Both leave generated columns out: a dump does not hold them, a restore
-    computes them anew. ``references`` are the tables that must be there before this one makes sense: those
-    its foreign keys refer to and those it is a partition or child of. ``partitions`` hold its rows.
+    ``non_null`` counts values per column, ``content`` is the sum of a 64-bit hash of every row's text, and
+    ``sketch`` tells of two such tables how many rows they have in common (both None at level ``counts``).
+    All leave generated columns out: a dump does not hold them, a restore computes them anew. ``references``
+    are the tables that must be there before this one makes sense: those its foreign keys refer to and those
+    it is a partition or child of. ``partitions`` hold its rows.
     """
 
     rows: int
@@ -48,10 +50,13 @@ class TableFingerprint:
     content: str | None = None
     references: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
+    sketch: str | None = None
 
     def to_json(self) -> Json:
-        """The table as JSON; empty lists are left out."""
+        """The table as JSON; what is empty is left out."""
         document: Json = {"rows": self.rows, "non_null": packed(self.non_null), "content": self.content}
+        if self.sketch is not None:
+            document["sketch"] = self.sketch
         if self.references:
             document["references"] = list(self.references)
         if self.partitions:
@@ -68,6 +73,7 @@ class TableFingerprint:
             content=optional(entry.get("content"), a_decimal),
             references=texts(entry.get("references", [])),
             partitions=texts(entry.get("partitions", [])),
+            sketch=optional(entry.get("sketch"), a_sketch),
         )
 
 

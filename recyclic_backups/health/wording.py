@@ -38,6 +38,7 @@ class Code(StrEnum):
     TABLE_GONE = "table gone"
     TABLE_SHRANK = "table shrank"
     TABLE_GREW = "table grew"
+    TABLE_REWRITTEN = "table rewritten"
     TABLES_REWRITTEN = "tables rewritten"
     VALUES_VANISHED = "values vanished"
     VALUES_APPEARED = "values appeared"
@@ -127,9 +128,9 @@ WORDS: Mapping[Code, Pair] = {
     ),
     Code.COMPRESSION_COLLAPSED: (
         "what is stored became {now} of what was dumped, usually {usual}: data may have been encrypted by somebody "
-        "else. Changed without a row more or less: {suspects}",
+        "else. Tables whose rows became others: {suspects}",
         "ce qui est stocké fait {now} de l'extraction, d'habitude {usual} : des données ont pu être chiffrées par "
-        "quelqu'un d'autre. Changées sans une ligne de plus ou de moins : {suspects}",
+        "quelqu'un d'autre. Tables dont les lignes sont devenues d'autres : {suspects}",
     ),
     Code.TABLE_EMPTIED: (
         "{table} is empty since {since}; it had {usual} rows",
@@ -147,11 +148,17 @@ WORDS: Mapping[Code, Pair] = {
         "{table} grew to {now} rows; the median of the {count} before is {usual}",
         "{table} est montée à {now} lignes ; la médiane des {count} précédentes est {usual}",
     ),
+    Code.TABLE_REWRITTEN: (
+        "{now} of the rows of {table} became others on {since}; from one backup to the next it was at most {usual}: "
+        "an UPDATE without its WHERE, or somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {since} ; d'une sauvegarde à l'autre c'était "
+        "au plus {usual} : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
+    ),
     Code.TABLES_REWRITTEN: (
-        "{changed} of {quiet} tables that never changed have, all since {since} and without a row more or less: "
-        "somebody may have encrypted them ({tables})",
-        "{changed} des {quiet} tables qui ne changeaient jamais ont changé, toutes depuis le {since} et sans une "
-        "ligne de plus ou de moins : quelqu'un les a peut-être chiffrées ({tables})",
+        "{changed} of the {steady} tables that keep their rows from one backup to the next lost most of them together "
+        "on {since}: somebody may have encrypted them ({tables})",
+        "{changed} des {steady} tables qui gardent leurs lignes d'une sauvegarde à l'autre en ont perdu la plupart "
+        "ensemble le {since} : quelqu'un les a peut-être chiffrées ({tables})",
     ),
     Code.VALUES_VANISHED: (
         "{table}.{column} is {now} empty (null), usually {usual}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.contents import table_query
+from recyclic_backups.fingerprint.contents import table_fingerprint, table_query
 from recyclic_backups.fingerprint.model import SequenceReading, TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.fingerprint.relations import (
@@ -89,14 +89,7 @@ class _Counting:
         elif answer is None:
             self.unread.add(name)
         else:
-            rows, content, *counts = answer[0]
-            self.tables[name] = TableFingerprint(
-                rows=rows,
-                non_null=dict(zip(columns, counts, strict=True)),
-                content=content,
-                references=references,
-                partitions=partitions,
-            )
+            self.tables[name] = table_fingerprint(answer[0], columns, references, partitions)
 
     def _is_sound(self, table: Table) -> bool:
         """Whether the rows themselves can be read, and it is an index that stops every query from being planned."""

@@ -22,6 +22,7 @@ from recyclic_backups.fingerprint.model import (
     TableFingerprint,
 )
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
+from recyclic_backups.fingerprint.sketch import sketch_of
 
 names = st.text(min_size=1, max_size=8)
 counts = st.integers(0, 2**53)
@@ -35,6 +36,8 @@ tables = st.builds(
     content=st.none() | sums,
     references=texts,
     partitions=texts,
+    sketch=st.none()
+    | st.dictionaries(st.integers(0, 31), st.integers(0, 255)).map(dict.items).map(sketch_of),
 )
 readings = st.builds(
     SequenceReading,
