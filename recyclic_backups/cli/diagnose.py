@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Catalog
     from recyclic_backups.recovery.findings import Diagnosis, Finding
 
 
@@ -16,10 +18,16 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "diagnose",
         help="what is damaged or lost in a live database, and the command that puts it right",
-        description="Reads the whole database, changes nothing, and compares it with the newest good backup. "
+        description="Reads the whole database, changes nothing, and compares it with a good backup. "
         "Exit code 80 when something was found.",
     )
     command.add_argument("database", metavar="DB", nargs="?", help="the database (default: POSTGRES_DB)")
+    command.add_argument(
+        "--backup",
+        metavar="ID",
+        help="the backup to compare with: a backup id, its beginning, or latest (default: the newest that lacks "
+        "nothing which those before it had)",
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
 
@@ -35,23 +43,45 @@ def run(options: argparse.Namespace) -> int:
     database = options.database or settings.database
     if database != settings.database:
         render.say(f"compared with backups of {settings.database!r}")
+    given = None if options.backup is None else found.find(options.backup)
+    compared, why = (found, []) if given else _before_the_change(found)
     with render.progress() as progress:
         diagnosis = diagnose(
             settings.open_repository(create=False) if len(found) else None,
-            found,
+            compared,
             settings.server,
             database,
             timeout_seconds=settings.timeout_seconds,
             lock_timeout_seconds=settings.lock_timeout_seconds,
             now=render.now(),
+            backup=given,
             progress=progress,
         )
+    diagnosis = replace(diagnosis, notes=(*why, *diagnosis.notes))
     if options.json:
         render.print_json(diagnosis.to_json())
     else:
         moment = render.local_time(diagnosis.as_of, settings.calendar.timezone)
         _print(diagnosis, moment)
     return 0 if diagnosis.clean else VerdictNegative.exit_code
+
+
+def _before_the_change(catalog: Catalog) -> tuple[Catalog, list[str]]:
+    """The backups to compare with, and notes on why the newest are not among them.
+
+    The morning after an accident the newest backup is one of the accident.
+    """
+    from recyclic_backups.health.anomalies import newest_ordinary
+
+    ordinary = newest_ordinary(catalog)
+    if ordinary is None:
+        return catalog, []
+    backup, lacking = ordinary
+    older = tuple(each for each in catalog if each.as_of <= backup.as_of)
+    changes = "; ".join(issue.sentence.text() for issue in lacking)
+    return replace(catalog, backups=older), [
+        f"newer backups than {backup.backup_id} lack what it has; --backup latest compares with them. {changes}"
+    ]
 
 
 def _print(diagnosis: Diagnosis, moment: str) -> None:

@@ -28,7 +28,7 @@ from recyclic_backups.health.history import (
     anomaly,
     is_outlier,
 )
-from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
 from recyclic_backups.health.wording import Code, ScenarioName
@@ -49,6 +49,9 @@ _DRIFT_FACTOR = 1.5
 _DRIFT_COUNT = 3
 _DRIFT_SECONDS = 60.0
 
+# Anomalies by which nothing is lost.
+_MORE_THAN_BEFORE = frozenset(map(name_of, (Code.TABLE_GREW, Code.VALUES_APPEARED)))
+
 _STOPPED_FACTOR = 2.5
 _LEVELS = ("off", "counts", "content")
 
@@ -58,7 +61,7 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
 
     Nothing while there are too few backups to compare with, but for emptied tables, which need only one.
     """
-    dumps = [each for each in catalog if each.manifest.kind == "dump" and each.manifest.source != "adopted"]
+    dumps = _dumps(catalog)
     found = list(_stopped_checks(catalog, dumps, now))
     good = [each for each in dumps if each.good][: HISTORY_COUNT + 1]
     if good:
@@ -74,6 +77,27 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
         found += _durations(nights)
         found += _contents(nights)
     return tuple(found)
+
+
+def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None:
+    """The newest good backup that lacks nothing its predecessors had, and what the next one lacked.
+
+    None if the newest of all is such a one, or none is.
+    """
+    good = [each for each in _dumps(catalog) if each.good][: NEWS_COUNT + HISTORY_COUNT + 1]
+    nights = [Night.of(each) for each in good]
+    lacking: tuple[Issue, ...] = ()
+    for number in range(min(NEWS_COUNT + 1, len(nights))):
+        issues = _contents(nights[number : number + HISTORY_COUNT + 1])
+        found = tuple(each for each in issues if each.name not in _MORE_THAN_BEFORE)
+        if not found:
+            return (good[number], lacking) if lacking else None
+        lacking = found
+    return None
+
+
+def _dumps(catalog: Catalog) -> list[Backup]:
+    return [each for each in catalog if each.manifest.kind == "dump" and each.manifest.source != "adopted"]
 
 
 def _sizes(nights: Sequence[Night]) -> Iterator[Issue]:

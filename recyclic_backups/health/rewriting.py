@@ -29,14 +29,19 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
     """Tables that kept their rows from night to night, until one in which most became others; nights newest first.
 
     One issue if most of such tables did in the same night, otherwise one for each. A table that did so before within
-    these nights is left alone: something rewrites it now and then.
+    these nights is left alone: something rewrites it now and then. So is one that has its rows back.
     """
     steps = list(pairwise(nights))
     kept = {name: [_kept(name, before, after) for after, before in steps] for name in names}
     said: set[str] = set()
     for number, (after, before) in enumerate(steps[:NEWS_COUNT]):
         steady = [name for name in names if _is_steady(kept[name][number + 1 :])]
-        changed = [name for name in steady if _is_rewritten(name, kept[name][number], after, before)]
+        changed = [
+            name
+            for name in steady
+            if _is_rewritten(name, kept[name][number], after, before)
+            and not _is_back(_kept(name, before, nights[0]))
+        ]
         if len(changed) >= _TOGETHER and 2 * len(changed) > len(steady):
             yield anomaly(
                 Code.TABLES_REWRITTEN,
@@ -103,6 +108,10 @@ def _is_steady(shares: Sequence[float | None]) -> bool:
 def _is_rewritten(name: str, share: float | None, after: Night, before: Night) -> bool:
     # Without sketches (backups of older versions) it is not known how many rows changed, only that some did.
     return _is_changed(name, after, before) if share is None else share < _REWRITTEN_SHARE
+
+
+def _is_back(share: float | None) -> bool:
+    return share is not None and share >= _STEADY_SHARE
 
 
 def _is_changed(name: str, after: Night, before: Night) -> bool:

@@ -149,10 +149,10 @@ WORDS: Mapping[Code, Pair] = {
         "{table} est montée à {now} lignes ; la médiane des {count} précédentes est {usual}",
     ),
     Code.TABLE_REWRITTEN: (
-        "{now} of the rows of {table} became others on {since}; from one backup to the next it was at most {usual}: "
-        "an UPDATE without its WHERE, or somebody encrypted them",
-        "{now} des lignes de {table} sont devenues d'autres lignes le {since} ; d'une sauvegarde à l'autre c'était "
-        "au plus {usual} : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
+        "{now} of the rows of {table} became others on {since}; before, at most {usual} did from one backup to the "
+        "next: an UPDATE without its WHERE, or somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {since} ; avant, {usual} au plus d'une "
+        "sauvegarde à l'autre : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
     ),
     Code.TABLES_REWRITTEN: (
         "{changed} of the {steady} tables that keep their rows from one backup to the next lost most of them together "

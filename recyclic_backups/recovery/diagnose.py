@@ -333,7 +333,7 @@ def _puts_right(
         return (violation.table,)
     then, now = base.fingerprint.tables, live.figures.tables
     parents = family(violation.parent, then)
-    lost = {loss.name for loss in losses if loss.kind in ("rows", "table")} & parents
+    lost = {loss.name for loss in losses if loss.kind in ("rows", "rewritten", "table")} & parents
     if lost:
         return tuple(sorted(lost))
     unchanged = all(

@@ -15,13 +15,19 @@ from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
 from recyclic_backups.fingerprint.names import some
+from recyclic_backups.fingerprint.sketch import overlap
 
-LossKind: TypeAlias = Literal["table", "rows", "column", "values", "sequence", "large_objects"]
+LossKind: TypeAlias = Literal["table", "rows", "rewritten", "column", "values", "sequence", "large_objects"]
 Series: TypeAlias = Sequence[tuple[datetime, int]]
 
 _DAY = timedelta(days=1)
 NOTABLE_SHARE = 0.05
 """By how much of all rows a column may lack more values than ever before without a remark."""
+
+REWRITTEN_SHARE = 0.5
+"""Of the rows that usually stay, fewer than this must have: the estimate itself is a tenth or two off."""
+
+_STEPS_KNOWN = 4  # from one backup to the next, before it is known how many rows usually stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class LiveFigures:
 class Loss:
     """One loss, in a sentence. ``name`` is a table's or sequence's; ``expected`` were in the backup, ``found`` are now.
 
-    For a sequence they are the values that come next.
+    For a sequence they are the values that come next, for rewritten rows ``found`` are about those that stayed.
     """
 
     kind: LossKind
@@ -143,12 +149,32 @@ class _Court:
                 f"{gone} fewer than in the backup ({then.rows} then, {now.rows} now){self._history(name)}"
             )
             yield Loss("rows", name, sentence, then.rows, now.rows)
+        yield from self._rewritten(name, then, now)
         for column, values in sorted(then.non_null.items()):
             if column not in now.non_null:
                 sentence = f"column {column} is missing; it had {_counted(values, 'value')}"
                 yield Loss("column", name, sentence, values, 0, column)
             else:
                 yield from self._values(name, column, then, now)
+
+    def _rewritten(self, name: str, then: TableFingerprint, now: TableFingerprint) -> Iterator[Loss]:
+        """Rows that became others, far more of them than ever did from one backup to the next."""
+        stayed = overlap(then, now)
+        if stayed is None or stayed >= REWRITTEN_SHARE:
+            return
+        tables = [each.fingerprint.tables[name] for each in self._with(name)]
+        known = [share for pair in pairwise(tables) if (share := overlap(*pair)) is not None]
+        if stayed >= REWRITTEN_SHARE * min(known, default=1.0) ** self._days:
+            return
+        others = f"{100 * (1 - stayed):.0f} % of the rows are others than in the backup"
+        if len(known) < _STEPS_KNOWN:
+            self.notes.append(f"{name}: {others}; too few backups tell how many usually stay")
+            return
+        sentence = (
+            f"{others}, and from one backup to the next it was {100 * (1 - min(known)):.0f} % at most: "
+            "an UPDATE without its WHERE, or somebody encrypted them"
+        )
+        yield Loss("rewritten", name, sentence, then.rows, round(stayed * min(then.rows, now.rows)))
 
     def _values(
         self, name: str, column: str, then: TableFingerprint, now: TableFingerprint

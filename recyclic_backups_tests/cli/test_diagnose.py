@@ -40,6 +40,56 @@ def test_damage_is_found_and_the_printed_command_puts_it_right(
     assert operator.must("diagnose", "--json").json["damaged"] is False
 
 
+def test_the_morning_after_it_compares_with_the_backup_from_before(
+    operator: Operator, cluster: ScratchCluster
+) -> None:
+    """Loss prevented: "no damage found", because the night's backup holds the emptied table as well."""
+    before = operator.backup_id()
+    database = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect(database) as connection:
+        connection.execute("TRUNCATE payments")
+    after = operator.backup_id()
+    found = operator.run("diagnose", "--json")
+    assert found.code == 80
+    assert found.json["backup_id"] == before
+    assert found.json["damaged_tables"] == ["public.payments"]
+    assert "public.payments is empty since" in found.json["notes"][0]
+    same = operator.must("diagnose", "--backup", "latest", "--json")
+    assert same.json["backup_id"] == after
+    assert not same.json["damaged"]
+    (command,) = found.json["commands"]
+    operator.must(*shlex.split(command)[1:])
+    assert not operator.must("diagnose", "--json").json["damaged"]
+    assert operator.run("diagnose", "--backup", "20200101T").code == 60
+
+
+def test_a_table_encrypted_in_place_is_found_and_put_right(
+    operator: Operator, cluster: ScratchCluster
+) -> None:
+    """Loss prevented: every row there, none of them readable, and nothing said."""
+    database = operator.variables["POSTGRES_DB"]
+    for number in range(6):
+        with cluster.server.connect(database) as connection:
+            connection.execute(
+                f"UPDATE users SET phone = '0{number}' WHERE id = (SELECT id FROM users ORDER BY id LIMIT 1)"
+            )
+        before = operator.backup_id()
+    with cluster.server.connect(database) as connection:
+        connection.execute("UPDATE users SET last_name = encode(sha256(last_name::bytea), 'base64')")
+    operator.backup_id()
+    health = operator.run("metrics", "--format", "json")
+    assert [each["name"] for each in health.json["issues"] if each["anomaly"]] == ["table_rewritten"]
+    found = operator.run("diagnose", "--json")
+    assert found.json["backup_id"] == before
+    assert [each["kind"] for each in found.json["findings"]] == ["rewritten"]
+    (command,) = found.json["commands"]
+    operator.must(*shlex.split(command)[1:])
+    operator.backup_id()
+    assert not [
+        each for each in operator.run("metrics", "--format", "json").json["issues"] if each["anomaly"]
+    ]
+
+
 def test_without_a_backup_it_looks_at_the_database_alone(operator: Operator) -> None:
     """Loss prevented: no answer at all before the first backup."""
     outcome = operator.must("diagnose")

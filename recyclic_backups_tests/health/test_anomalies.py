@@ -15,7 +15,7 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
-from recyclic_backups.health.anomalies import anomalies
+from recyclic_backups.health.anomalies import anomalies, newest_ordinary
 from recyclic_backups.health.history import NEWS_COUNT, is_outlier
 from recyclic_backups.health.issues import Level
 from recyclic_backups_tests.health.nights import NOW, after, catalog, found_in, night, ordinary, same
@@ -247,6 +247,29 @@ def test_another_compression_is_no_collapse() -> None:
     nights = [night(number) for number in range(14)]
     nights.append(night(14, stored=300_000_000, compression="zstd:1"))
     assert "compression_collapsed" not in found_in(catalog(nights))
+
+
+@pytest.mark.parametrize("nights", range(1, NEWS_COUNT + 1))
+def test_the_newest_backup_from_before_an_accident_is_found(nights: int) -> None:
+    """Loss prevented: a live database compared with a backup of the accident, and called undamaged."""
+    emptied = after(lambda tables: tables | {SALES: TableFingerprint(0, {"id": 0}, "0")}, since=nights)
+    found = newest_ordinary(emptied)
+    assert found is not None
+    backup, lacking = found
+    assert backup is emptied.backups[nights]
+    assert [(each.name, each.subject) for each in lacking] == [("table_emptied", SALES)]
+
+
+def test_where_nothing_is_lacking_the_newest_backup_is_the_one_to_compare_with() -> None:
+    """Loss prevented: a comparison with an old backup, in which a day's work looks like a loss."""
+    assert newest_ordinary(after(same)) is None
+    rows = 2 * ordinary(14)[SALES].rows
+    grown = after(lambda tables: tables | {SALES: TableFingerprint(rows, {"id": rows}, "1")})
+    assert found_in(grown)
+    assert newest_ordinary(grown) is None
+    assert newest_ordinary(catalog([])) is None
+    long_ago = after(lambda tables: tables | {SALES: TableFingerprint(0, {"id": 0}, "0")}, since=12)
+    assert newest_ordinary(long_ago) is None
 
 
 @given(

@@ -92,6 +92,17 @@ def test_it_is_said_for_a_week_of_backups_and_then_accepted() -> None:
         assert seen is (nights <= NEWS_COUNT)
 
 
+def test_it_is_over_when_the_rows_are_back() -> None:
+    """Loss prevented: a week of alarms after the table was restored, in which the next one is not noticed."""
+    sealed = since(10)
+
+    def repaired(number: int, night: int) -> Rows:
+        return sealed(number) if number < night else lived(number)
+
+    for night_of_the_repair in range(11, 15):
+        assert nights_of(partial(repaired, night=night_of_the_repair)) == {}
+
+
 def test_five_backups_are_enough_and_four_are_not() -> None:
     """Loss prevented: alarms in the first week; months until the first one."""
     for before in range(1, 9):

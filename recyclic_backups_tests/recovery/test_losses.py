@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +25,7 @@ from recyclic_backups.recovery.losses import (
     least_expected,
     usual_loss,
 )
+from recyclic_backups_tests.fingerprint.rows import table_of
 
 NIGHT = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -244,3 +245,49 @@ def test_large_objects_are_counted() -> None:
     base = _at(0, {}, large_objects=LargeObjectsFingerprint(count=5))
     losses = judge(base, LiveFigures({}, large_objects=4), [], NIGHT).losses
     assert losses == (Loss("large_objects", "large objects", losses[0].sentence, 5, 4),)
+
+
+def _members(rows: Collection[str]) -> dict[str, TableFingerprint]:
+    return {"public.member": table_of(rows)}
+
+
+def _lived(nights: int, *, edited: int = 2) -> list[Dated]:
+    """One backup a night, the last one on NIGHT, of a hundred members of whom so many move every day."""
+    found = []
+    for number in range(nights):
+        rows = [f"{n} {number if n < edited * number else 0}" for n in range(100 + number)]
+        found.append(_at(number - nights + 1, _members(rows)))
+    return found
+
+
+def _after(nights: Sequence[Dated], change: Callable[[int], str], hours: float = 10) -> Judgement:
+    rows = nights[-1].fingerprint.tables["public.member"].rows
+    live = LiveFigures(_members([change(n) for n in range(rows)]))
+    return judge(nights[-1], live, nights, NIGHT + timedelta(hours=hours))
+
+
+def test_rows_that_all_became_others_are_a_loss_though_none_is_missing() -> None:
+    """Loss prevented: members encrypted in place, and "no damage found"."""
+    (loss,) = _after(_lived(6), lambda n: f"sealed {n}").losses
+    assert (loss.kind, loss.name, loss.expected) == ("rewritten", "public.member", 105)
+    assert loss.lost >= 80
+    assert _kinds(_after(_lived(6), lambda n: f"sealed {n}", hours=24 * 5)) == ["rewritten"]
+
+
+def test_rows_edited_as_usual_are_no_loss() -> None:
+    """Loss prevented: a day's work undone by the command that is proposed."""
+    nights = _lived(6)
+    assert _after(nights, lambda n: f"{n} {5 if n < 10 else 0}").losses == ()
+    rewritten_daily = [
+        _at(number - 5, _members([f"{number} {n}" for n in range(100)])) for number in range(6)
+    ]
+    assert _after(rewritten_daily, lambda n: f"today {n}") == Judgement(())
+
+
+def test_with_few_backups_rewritten_rows_are_a_note() -> None:
+    """Loss prevented: a command to undo what happens every night, in the first week."""
+    judgement = _after(_lived(3), lambda n: f"sealed {n}")
+    assert judgement.losses == ()
+    (note,) = judgement.notes
+    assert "public.member" in note
+    assert "too few backups" in note
