@@ -26,6 +26,7 @@ def publish(path: Path, text: str) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise StorageError(f"{path} cannot be written: {error.strerror or error}", "see --output") from None
+    finally:
+        if temporary is not None:  # of an interrupted attempt too
+            temporary.unlink(missing_ok=True)
