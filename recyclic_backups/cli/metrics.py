@@ -25,7 +25,10 @@ def add_to(commands: Any) -> None:
     )
     command.add_argument("--format", choices=("json", "prometheus"), default="json")
     command.add_argument(
-        "--output", metavar="FILE", type=Path, help="replace this file whole, for node_exporter's collector"
+        "--output",
+        metavar="FILE",
+        type=output_file,
+        help="replace this file whole, for node_exporter's collector",
     )
     command.add_argument("--serve", metavar="PORT", type=_port, help="answer Prometheus on this port")
     command.add_argument(
@@ -115,6 +118,13 @@ def _serve(settings: Settings, host: str, port: int) -> int:
         server.server_close()
         thread.join()
     return 0
+
+
+def output_file(text: str) -> Path:
+    """The file that ``--output`` names. Raises ArgumentTypeError for an empty name: Path takes it for this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return Path(text)
 
 
 def _port(text: str) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from recyclic_backups.cli import render
+from recyclic_backups.cli.metrics import look, output_file
 
 
 def add_to(commands: Any) -> None:
@@ -17,13 +17,18 @@ def add_to(commands: Any) -> None:
         description="Writes one HTML file that loads nothing: for a second screen, a phone, paper, a mail. "
         "No key and no database is needed. Its language is BACKUP_LOCALE.",
     )
-    command.add_argument("--output", metavar="FILE", type=Path, required=True, help="replace this file whole")
+    command.add_argument(
+        "--output",
+        metavar="FILE",
+        type=output_file,
+        required=True,
+        help="replace this file whole; a device or a pipe is written into",
+    )
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
-    from recyclic_backups.cli.metrics import look
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
     from recyclic_backups.notify.alert import open_incidents
