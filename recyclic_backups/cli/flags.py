@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import render
+
+if TYPE_CHECKING:
+    from recyclic_backups.errors import BackupError
+    from recyclic_backups.flags.flags import Flags
 
 
 def add_to(commands: Any) -> None:
@@ -25,16 +29,30 @@ def add_to(commands: Any) -> None:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Run ``flags list``."""
+    """Run ``flags list``. Flags that cannot be read are as their defaults: raises, after the list, why they are."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import ObjectMissing
-    from recyclic_backups.flags.flags import FEATURES, Flags
+    from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
+    from recyclic_backups.flags.flags import Flags
     from recyclic_backups.flags.store import load_flags
 
+    flags = Flags()
+    problem: BackupError | None = None
     try:
         flags = load_flags(load_settings().open_repository(create=False))
     except ObjectMissing:
-        flags = Flags()
+        pass  # no storage yet: nothing was set
+    except (DamagedData, NoUsableKey) as unreadable:
+        problem = unreadable
+    _print(flags, as_json=options.json)
+    if problem is not None:
+        problem.add_note("until then every flag is as its default")
+        raise problem
+    return 0
+
+
+def _print(flags: Flags, *, as_json: bool) -> None:
+    from recyclic_backups.flags.flags import FEATURES
+
     documents = [
         {
             "flag": feature.name,
@@ -49,9 +67,9 @@ def run_list(options: argparse.Namespace) -> int:
         }
         for feature in FEATURES.values()
     ]
-    if options.json:
+    if as_json:
         render.print_json(documents)
-        return 0
+        return
     rows = [
         (
             str(each["flag"]),
@@ -64,7 +82,6 @@ def run_list(options: argparse.Namespace) -> int:
     render.print_table(("FLAG", "NOW", "DEFAULT", ""), rows)
     for name, switch in flags.tripped.items():
         print(f"{name} switched itself off: {switch.tripped}")
-    return 0
 
 
 def run_set(options: argparse.Namespace) -> int:
@@ -83,6 +100,6 @@ def _switch(name: str, *, on: bool | None) -> int:
     from recyclic_backups.flags.store import switch
 
     feature = known(name)
-    flags = switch(load_settings().open_repository(), name, on, render.now())
+    flags = switch(load_settings().open_repository(create=False), name, on, render.now())
     print(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
     return 0

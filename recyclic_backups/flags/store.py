@@ -16,17 +16,17 @@ def load_flags(repository: Repository) -> Flags:
     """What is set. Raises DamagedData for a document that was spoilt or forged, NoUsableKey, StorageError."""
     name = repository.layout.flags
     try:
-        document = decode(repository.store.get(name), name)
+        data = repository.store.get(name)
     except ObjectMissing:
         return Flags()
-    if repository.encrypt:
-        check_signature(document, name, repository.keyring.for_reading)
-    elif "mac" not in document:
-        check_sum(document, name)
     try:
-        return Flags.from_json(document)
+        return _read(repository, data, name)
     except DamagedData as damage:
-        raise DamagedData(f"{name} is damaged: {damage.message}", damage.hint) from None
+        raise DamagedData(
+            damage.message,
+            f"see what was set: recyclic-backups audit show --action flag; "
+            f"then delete {name} from {repository.store.url} and set those flags anew",
+        ) from None
 
 
 def flags_in_force(repository: Repository) -> Flags:
@@ -38,8 +38,12 @@ def flags_in_force(repository: Repository) -> Flags:
 
 
 def switch(repository: Repository, name: str, on: bool | None, now: datetime) -> Flags:
-    """Set a flag, or with ``on`` None give it back its default. Raises UsageError, NoUsableKey, StorageError."""
-    before = flags_in_force(repository)
+    """Set a flag, or with ``on`` None give it back its default.
+
+    Nothing is written over a document that cannot be read: the other flags in it would be forgotten. Raises UsageError,
+    DamagedData, NoUsableKey, StorageError.
+    """
+    before = load_flags(repository)
     after = before.unset(name) if on is None else before.set(name, on, now)
     append(repository, "flag", "done", now, details={"flag": name, "on": on})
     _save(repository, after, now)
@@ -58,6 +62,18 @@ def judge_run(repository: Repository, used: Collection[Feature], failure: str, n
         append(repository, "flag", "switched off by itself", now, details=details)
     _save(repository, after, now)
     return tripped
+
+
+def _read(repository: Repository, data: bytes, name: str) -> Flags:
+    document = decode(data, name)
+    if repository.encrypt:
+        check_signature(document, name, repository.keyring.for_reading)
+    elif "mac" not in document:
+        check_sum(document, name)
+    try:
+        return Flags.from_json(document)
+    except DamagedData as damage:
+        raise DamagedData(f"{name} is damaged: {damage.message}") from None
 
 
 def _save(repository: Repository, flags: Flags, now: datetime) -> None:

@@ -53,6 +53,7 @@ def test_flags_are_listed_set_and_unset_and_the_audit_log_knows(operator: Operat
     """Prevents a night that went differently, and nobody who remembers why."""
     defaults = {each["flag"]: each["on"] for each in operator.must("flags", "list", "--json").json}
     assert defaults == {name: feature.default for name, feature in FEATURES.items()}
+    operator.storage.mkdir()
     operator.must("flags", "set", "parallel_streams", "on")
     assert {each["flag"]: each["on"] for each in operator.must("flags", "list", "--json").json}[
         "parallel_streams"
@@ -132,3 +133,63 @@ def test_a_damaged_list_of_flags_stops_no_backup_and_is_named(house: House) -> N
     house.store.replace(house.repository.layout.flags, b"{}")
     assert flags_in_force(house.repository) == Flags()
     assert house.back_up().fresh
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{}", b"[]", b"tampered"])
+def test_flags_that_cannot_be_read_are_listed_as_their_defaults_and_never_written_over(
+    operator: Operator, spoilt: bytes
+) -> None:
+    """Loss prevented: every other flag, forgotten without a word by whoever sets one over a spoilt document."""
+    operator.backup_id()
+    operator.must("flags", "set", "fill_gaps", "off")
+    operator.must("flags", "set", "promote_proven", "on")
+    file = next(operator.storage.rglob("flags.json"))
+    name = str(file.relative_to(operator.storage))
+    if spoilt == b"tampered":
+        spoilt = file.read_bytes().replace(b'"on": true', b'"on": false')
+    file.write_bytes(spoilt)
+    events = len(operator.must("audit", "show", "--json").json)
+
+    listed = operator.run("flags", "list")
+    as_json = operator.run("flags", "list", "--json")
+    for outcome in (listed, as_json):
+        assert outcome.code == 40
+        assert name in outcome.err
+        assert f"delete {name}" in outcome.err
+        assert "default" in outcome.err
+    assert all(name in listed.out for name in FEATURES)
+    assert {each["flag"]: each["on"] for each in as_json.json} == {
+        name: feature.default for name, feature in FEATURES.items()
+    }
+    for change in (("set", "parallel_streams", "on"), ("unset", "fill_gaps")):
+        refused = operator.run("flags", *change)
+        assert refused.code == 40
+        assert f"delete {name}" in refused.err
+        assert file.read_bytes() == spoilt
+    assert len(operator.must("audit", "show", "--json").json) == events  # nothing was done
+    file.unlink()
+    operator.must("flags", "set", "fill_gaps", "off")
+
+
+def test_flags_that_no_key_opens_are_listed_as_their_defaults(operator: Operator) -> None:
+    """Loss prevented: flags that another key signed, forgotten by whoever has the wrong one."""
+    operator.backup_id()
+    operator.must("flags", "set", "promote_proven", "on")
+    before = next(operator.storage.rglob("flags.json")).read_bytes()
+    other = "another horse, another battery"
+    listed = operator.run("flags", "list", BACKUP_ENCRYPTION_KEY=other)
+    assert listed.code == 41
+    assert "promote_proven" in listed.out
+    assert operator.run("flags", "set", "fill_gaps", "off", BACKUP_ENCRYPTION_KEY=other).code == 41
+    assert next(operator.storage.rglob("flags.json")).read_bytes() == before
+
+
+def test_a_flag_set_on_a_storage_that_is_missing_makes_none(operator: Operator) -> None:
+    """Loss prevented: a switch that went onto the empty mount point, beneath the disk with the backups."""
+    for change in (("set", "parallel_streams", "on"), ("unset", "parallel_streams")):
+        refused = operator.run("flags", *change)
+        assert refused.code == 30
+        assert "there is no storage" in refused.err
+        assert "mounted" in refused.err
+        assert not operator.storage.exists()
+    assert operator.must("flags", "list").out
