@@ -4,6 +4,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 
@@ -94,11 +95,12 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             be_polite()
+            again = partial(tries_again, context)
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             with heartbeat(
                 now_settings.heartbeat_for(tier, context.partition_key, environment.now()),
                 context.log.warning,
-                tries_again=lambda error: tries_again(context, error),
+                tries_again=again,
             ):
                 done = back_up(
                     now_settings.server,
@@ -108,6 +110,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
                     clock=environment.now,
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
+                    tries_again=again,
                 )
             tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(

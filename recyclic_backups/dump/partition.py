@@ -6,7 +6,7 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -74,17 +74,19 @@ def back_up(
     clock: Clock,
     progress: Progress = SILENT,
     reuse_since: datetime | None = None,
+    tries_again: Callable[[BaseException], bool] = lambda _error: False,
 ) -> BackedUp:
     """Make the slot's partition point at a verified backup.
 
     A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
-    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept.
+    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept. An error after which
+    the caller ``tries_again`` by himself is not yet how the run ended: no flag is judged by it.
 
     Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
     nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
     """
     plan.calendar.check_key(slot.tier, slot.partition, clock())
-    with _alone(server, repository, slot, plan, clock, progress) as run:
+    with _alone(server, repository, slot, plan, clock, progress, tries_again) as run:
         return run.told(_fill(run, reuse_since))
 
 
@@ -128,6 +130,7 @@ def _alone(
     plan: BackupPlan,
     clock: Clock,
     progress: Progress,
+    tries_again: Callable[[BaseException], bool] = lambda _error: False,
 ) -> Iterator[_Run]:
     """A run that holds the lock, after what killed ones have left is tidied up."""
     progress.stage("waiting for other backups")
@@ -148,19 +151,24 @@ def _alone(
         run = _Run(
             server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry, flags
         )
-        with _judging(run):
+        with _judging(run, tries_again):
             yield run
 
 
 @contextmanager
-def _judging(run: _Run) -> Iterator[None]:
-    """Tell the flags that are on how the run ended; one that failed too often goes off, and the log says so."""
+def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterator[None]:
+    """Tell the flags that are on how the run ended; one that failed too often goes off, and the log says so.
+
+    A run counts once, however often it tried: by its last attempt.
+    """
     used = [feature for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN) if run.flags.is_on(feature)]
     try:
         yield
     except Refused:
         raise  # a rule said no: that is nobody's failure
     except Exception as error:
+        if tries_again(error):
+            raise
         reason = error.message if isinstance(error, BackupError) else type(error).__name__
         try:
             for name in judge_run(run.repository, used, reason, run.clock()):
