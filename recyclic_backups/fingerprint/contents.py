@@ -17,7 +17,8 @@ processor. PostgreSQL places rows of hash partitions by the same function, so ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
@@ -63,17 +64,17 @@ def read_tables(
     partitions = partitions_of(connection, tables)
     found: dict[str, TableFingerprint] = {}
     for table in tables:
-        names = columns[table.oid]
+        of_table = columns[table.oid]
         with reading(f"table {table.qualified}"):
-            (row,) = connection.execute(table_query(table, names, level)).fetchall()
-        fingerprint = table_fingerprint(row, names, references[table.oid], partitions[table.oid])
+            (row,) = connection.execute(table_query(table, of_table, level)).fetchall()
+        fingerprint = table_fingerprint(row, of_table, references[table.oid], partitions[table.oid])
         found[table.qualified] = fingerprint
         if progress is not None:
             progress(table.qualified, fingerprint.rows)
     return found
 
 
-def table_query(table: Table, columns: Sequence[str], level: Level) -> sql.Composed:
+def table_query(table: Table, columns: Collection[str], level: Level) -> sql.Composed:
     """One row, for :func:`table_fingerprint`.
 
     ONLY leaves the rows of partitions and children to them. A configuration table of an extension has its
@@ -115,9 +116,12 @@ def table_query(table: Table, columns: Sequence[str], level: Level) -> sql.Compo
 
 
 def table_fingerprint(
-    row: Sequence[Any], columns: Sequence[str], references: tuple[str, ...], partitions: tuple[str, ...]
+    row: Sequence[Any],
+    columns: Mapping[str, str],
+    references: tuple[str, ...],
+    partitions: tuple[str, ...],
 ) -> TableFingerprint:
-    """What the answer to :func:`table_query` says."""
+    """What the answer to :func:`table_query` says; ``columns`` as ``columns_of`` gives them."""
     rows, content, buckets, *counts = row
     return TableFingerprint(
         rows=rows,
@@ -126,6 +130,7 @@ def table_fingerprint(
         references=references,
         partitions=partitions,
         sketch=None if content is None else sketch_of(buckets or ()),
+        types=sha256("\0".join(f"{name}\0{of}" for name, of in columns.items()).encode()).hexdigest()[:8],
     )
 
 

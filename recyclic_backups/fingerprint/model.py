@@ -39,7 +39,8 @@ class TableFingerprint:
     """One table, its own rows only (those of its partitions and children are theirs).
 
     ``non_null`` counts values per column, ``content`` is the sum of a 64-bit hash of every row's text, and
-    ``sketch`` tells of two such tables how many rows they have in common (both None at level ``counts``).
+    ``sketch`` tells of two such tables how many rows they have in common (both None at level ``counts``). ``types``
+    is a short hash of the columns' types. Backups of older versions have neither.
     All leave generated columns out: a dump does not hold them, a restore computes them anew. ``references``
     are the tables that must be there before this one makes sense: those its foreign keys refer to and those
     it is a partition or child of. ``partitions`` hold its rows.
@@ -51,12 +52,20 @@ class TableFingerprint:
     references: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     sketch: str | None = None
+    types: str | None = None
+
+    def is_alike(self, other: TableFingerprint) -> bool:
+        """Whether both have the same columns, of the same types as far as that is known."""
+        known = None not in (self.types, other.types)
+        return self.non_null.keys() == other.non_null.keys() and (not known or self.types == other.types)
 
     def to_json(self) -> Json:
         """The table as JSON; what is empty is left out."""
         document: Json = {"rows": self.rows, "non_null": packed(self.non_null), "content": self.content}
         if self.sketch is not None:
             document["sketch"] = self.sketch
+        if self.types is not None:
+            document["types"] = self.types
         if self.references:
             document["references"] = list(self.references)
         if self.partitions:
@@ -74,6 +83,7 @@ class TableFingerprint:
             references=texts(entry.get("references", [])),
             partitions=texts(entry.get("partitions", [])),
             sketch=optional(entry.get("sketch"), a_sketch),
+            types=optional(entry.get("types"), a_text),
         )
 
 

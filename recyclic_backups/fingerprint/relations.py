@@ -38,7 +38,7 @@ ORDER BY n.nspname, c.relname
 
 # Generated columns are not in a dump (https://www.postgresql.org/docs/15/ddl-generated-columns.html).
 _COLUMNS = """
-SELECT attrelid, attname FROM pg_catalog.pg_attribute
+SELECT attrelid, attname, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
 WHERE attrelid = ANY(%s::oid[]) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ORDER BY attrelid, attname COLLATE "C"
 """
@@ -102,11 +102,11 @@ def require_readable(tables: Iterable[Table]) -> None:
         raise DatabaseError(f"this role does not see all rows of {some(filtered)}", BYPASS_HINT)
 
 
-def columns_of(connection: Connection, tables: Sequence[Table]) -> dict[int, list[str]]:
-    """The columns of each table by its oid, in name order, without generated and dropped ones."""
-    columns: dict[int, list[str]] = {table.oid: [] for table in tables}
-    for oid, name in connection.execute(_COLUMNS, (list(columns),)):
-        columns[oid].append(name)
+def columns_of(connection: Connection, tables: Sequence[Table]) -> dict[int, dict[str, str]]:
+    """By oid, the columns of each table and their types, in name order, without generated and dropped ones."""
+    columns: dict[int, dict[str, str]] = {table.oid: {} for table in tables}
+    for oid, name, type_ in connection.execute(_COLUMNS, (list(columns),)):
+        columns[oid][name] = type_
     return columns
 
 

@@ -30,7 +30,7 @@ from recyclic_backups.health.history import (
 )
 from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
+from recyclic_backups.health.rewriting import changed_lately, is_renamed, listed, rewritten
 from recyclic_backups.health.wording import Code, ScenarioName
 from recyclic_backups.languages import Bytes as Size
 from recyclic_backups.languages import Seconds, Share
@@ -211,12 +211,17 @@ def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequenc
 
 
 def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Iterator[Issue]:
-    """A table that is empty or gone now and never was before. One that is emptied now and then is left alone."""
+    """A table that is empty or gone now and never was before.
+
+    One that is emptied now and then is left alone, and one that only has another name.
+    """
     since = next((number for number, each in enumerate(rows) if each), len(rows))
     earlier = [each for each in rows[since:] if each is not None]
     if not earlier or 0 in earlier or since > NEWS_COUNT:
         return
     gone = rows[0] is None
+    if gone and is_renamed(name, nights[since], nights[since - 1]):
+        return
     usual = round(median(earlier))
     # One night of history is enough to say it, not to raise the alarm.
     sure = len(earlier) >= HISTORY_MINIMUM and (not gone or usual >= SMALL_TABLE_ROWS)

@@ -31,6 +31,9 @@ ALLOWED_SHARE = 0.1
 # The modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle Outliers", ASQC, 1993): 1.4826 makes
 # the median absolute deviation comparable with a standard deviation, and 3.5 of those mark an outlier.
 _OUTLIER_DEVIATIONS = 3.5 * 1.4826
+# That is meant for large samples. Of five nights the deviation is often far too small: rows between 10 and 50 at random
+# would be an alarm every eighth night; with this it is one in a hundred over a week, one in a thousand over two.
+_SHORT_HISTORY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def is_outlier(value: float, history: Sequence[float], *, allowed_share: float =
         return False
     middle = median(history)
     deviation = median(abs(each - middle) for each in history)
-    return abs(value - middle) > max(_OUTLIER_DEVIATIONS * deviation, allowed_share * abs(middle))
+    allowed = _OUTLIER_DEVIATIONS * (1 + _SHORT_HISTORY / len(history)) * deviation
+    return abs(value - middle) > max(allowed, allowed_share * abs(middle))
 
 
 def anomaly(code: Code, level: Level, subject: str = "", **values: object) -> Issue:

@@ -28,8 +28,9 @@ _NAMED = 5
 def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
     """Tables that kept their rows from night to night, until one in which most became others; nights newest first.
 
-    One issue if most of such tables did in the same night, otherwise one for each. A table that did so before within
-    these nights is left alone: something rewrites it now and then. So is one that has its rows back.
+    One issue if most of such tables did in the same night, otherwise one for each; a warning where a migration gave
+    their columns other types. A table that did so before within these nights is left alone: something rewrites it now
+    and then. So is one that has its rows back.
     """
     steps = list(pairwise(nights))
     kept = {name: [_kept(name, before, after) for after, before in steps] for name in names}
@@ -42,10 +43,12 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
             if _is_rewritten(name, kept[name][number], after, before)
             and not _is_back(_kept(name, before, nights[0]))
         ]
-        if len(changed) >= _TOGETHER and 2 * len(changed) > len(steady):
+        converted = [name for name in changed if _is_converted(name, before, after)]
+        if _together(changed, steady):
+            alarming = _together([name for name in changed if name not in converted], steady)
             yield anomaly(
                 Code.TABLES_REWRITTEN,
-                Level.CRITICAL,
+                Level.CRITICAL if alarming else Level.WARNING,
                 changed=len(changed),
                 steady=len(steady),
                 since=after.day,
@@ -57,9 +60,10 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
             if share is None or rows < _MINIMUM_ROWS or name in said:
                 continue
             said.add(name)
+            alarming = rows >= SMALL_TABLE_ROWS and name not in converted
             yield anomaly(
-                Code.TABLE_REWRITTEN,
-                Level.CRITICAL if rows >= SMALL_TABLE_ROWS else Level.WARNING,
+                Code.TABLE_CONVERTED if name in converted else Code.TABLE_REWRITTEN,
+                Level.CRITICAL if alarming else Level.WARNING,
                 name,
                 table=name,
                 now=Share(1 - share),
@@ -94,6 +98,21 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def _together(changed: Sequence[str], steady: Sequence[str]) -> bool:
+    return len(changed) >= _TOGETHER and 2 * len(changed) > len(steady)
+
+
+def is_renamed(name: str, before: Night, after: Night) -> bool:
+    """Whether a table that is gone is there under another name, with most of its rows."""
+    then = (before.tables or {}).get(name)
+    if then is None:
+        return False
+    new = {
+        other: table for other, table in (after.tables or {}).items() if other not in (before.tables or {})
+    }
+    return any((overlap(then, table) or 0) >= _STEADY_SHARE for table in new.values())
+
+
 def _kept(name: str, before: Night, after: Night) -> float | None:
     then, now = _both(name, before, after)
     return None if then is None or now is None else overlap(then, now)
@@ -108,6 +127,12 @@ def _is_steady(shares: Sequence[float | None]) -> bool:
 def _is_rewritten(name: str, share: float | None, after: Night, before: Night) -> bool:
     # Without sketches (backups of older versions) it is not known how many rows changed, only that some did.
     return _is_changed(name, after, before) if share is None else share < _REWRITTEN_SHARE
+
+
+def _is_converted(name: str, before: Night, after: Night) -> bool:
+    """Whether its columns got other types as well: a migration does that, and writes the same values otherwise."""
+    then, now = _both(name, before, after)
+    return then is not None and now is not None and not then.is_alike(now)
 
 
 def _is_back(share: float | None) -> bool:

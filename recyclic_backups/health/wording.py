@@ -39,6 +39,7 @@ class Code(StrEnum):
     TABLE_SHRANK = "table shrank"
     TABLE_GREW = "table grew"
     TABLE_REWRITTEN = "table rewritten"
+    TABLE_CONVERTED = "table converted"
     TABLES_REWRITTEN = "tables rewritten"
     VALUES_VANISHED = "values vanished"
     VALUES_APPEARED = "values appeared"
@@ -153,6 +154,12 @@ WORDS: Mapping[Code, Pair] = {
         "next: an UPDATE without its WHERE, or somebody encrypted them",
         "{now} des lignes de {table} sont devenues d'autres lignes le {since} ; avant, {usual} au plus d'une "
         "sauvegarde à l'autre : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
+    ),
+    Code.TABLE_CONVERTED: (
+        "{now} of the rows of {table} became others on {since}, and its columns have other types: a migration, or "
+        "somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {since}, et ses colonnes ont d'autres types : "
+        "une migration, ou quelqu'un les a chiffrées",
     ),
     Code.TABLES_REWRITTEN: (
         "{changed} of the {steady} tables that keep their rows from one backup to the next lost most of them together "

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import psycopg
 
 APPLICATION_NAME = "recyclic_backups"
+
+_DEFAULTS = {"statement_timeout": "0"}
 SQL_ASCII = "SQL_ASCII"
 
 
@@ -102,6 +104,9 @@ class Server:
     ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection, closed at the end; ``settings`` are session parameters set at its start.
 
+        No ``statement_timeout`` of the database or role ends what takes long, unless ``settings`` have one;
+        ``answer_timeout_seconds`` bounds the server's silence.
+
         Without ``autocommit`` the transaction is committed at the end of the block, and undone when it fails.
         Texts come as UTF-8 whatever the database or role has set. Only SQL_ASCII, which is any bytes at all, cannot
         be converted: there each byte is one character of Latin-1, which loses none and takes each back.
@@ -133,7 +138,7 @@ class Server:
             with translated(subject), connection.watched(self.answer_timeout_seconds):
                 if encoding_of(connection) == SQL_ASCII:
                     connection.execute("SET client_encoding TO LATIN1")
-                for name, value in (settings or {}).items():
+                for name, value in {**_DEFAULTS, **(settings or {})}.items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
                 if not autocommit:
                     connection.commit()
@@ -214,6 +219,8 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
             "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later",
             True,
         )
+    elif state == "57014":
+        hint, retryable = "a timeout of the server, or somebody, ended what was asked; try again", True
     elif not state or state[:2] in ("08", "53", "57"):
         hint, retryable = (
             "check that the server runs and that POSTGRES_HOST and POSTGRES_PORT point at it",

@@ -240,12 +240,12 @@ def _vanished(then: Fingerprint, now: Mapping[str, str] | None, live: LiveReadin
 
 
 def _beside_only(session: Inspection, then: Fingerprint, live: LiveReading) -> frozenset[str]:
-    """Tables of the backup that cannot be merged: missing, unreadable, of other columns, inherited from."""
+    """Tables of the backup that cannot be merged: missing, unreadable, of other or no columns, inherited from."""
     tables = live.figures.tables
     other = {
         name
         for name, table in then.tables.items()
-        if name not in tables or set(table.non_null) != set(tables[name].non_null)
+        if name not in tables or not table.non_null or not table.is_alike(tables[name])
     }
     other |= {qualified_name(*row) for row in session.rows(_INHERITED_FROM)}
     other |= {name for name in then.tables if family(name, then.tables) & live.unreadable}

@@ -61,7 +61,7 @@ class _Counting:
     unread: set[str] = field(default_factory=set)
 
     def table(
-        self, table: Table, columns: list[str], references: tuple[str, ...], partitions: tuple[str, ...]
+        self, table: Table, columns: dict[str, str], references: tuple[str, ...], partitions: tuple[str, ...]
     ) -> None:
         name = table.qualified
         if not table.readable:

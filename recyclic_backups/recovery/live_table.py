@@ -97,6 +97,11 @@ def describe(source: Connection, target: Connection, name: str, number: int) -> 
             f"the columns of {name} have changed since the backup: {', '.join(differing)}",
             "restore it into a database of its own with --into, and copy the rows from there",
         )
+    if not any(not generated for _, _, generated in here):
+        raise Refused(
+            f"{name} has no columns by which its rows could be told apart",
+            "restore it into a database of its own with --into",
+        )
     key = target.execute(_KEY, (quoted,)).fetchone()
     return LiveTable(
         name=name,

@@ -167,6 +167,9 @@ class _Court:
         if stayed >= REWRITTEN_SHARE * min(known, default=1.0) ** self._days:
             return
         others = f"{100 * (1 - stayed):.0f} % of the rows are others than in the backup"
+        if not then.is_alike(now):
+            self.notes.append(f"{name}: {others}; the types of its columns are too")
+            return
         if len(known) < _STEPS_KNOWN:
             self.notes.append(f"{name}: {others}; too few backups tell how many usually stay")
             return

@@ -90,6 +90,34 @@ def test_a_table_encrypted_in_place_is_found_and_put_right(
     ]
 
 
+def test_tables_that_cannot_be_merged_do_not_take_the_others_with_them(
+    operator: Operator, cluster: ScratchCluster
+) -> None:
+    """Loss prevented: a command that is refused whole because of a column that a migration changed."""
+    database = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect(database) as connection:
+        connection.execute("CREATE TABLE empty (); INSERT INTO empty DEFAULT VALUES")
+    operator.backup_id()
+    with cluster.server.connect(database) as connection:
+        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
+        connection.execute("DELETE FROM receipts; DELETE FROM empty")
+        connection.execute("ALTER TABLE receipts ALTER file_name TYPE varchar(300)")
+    found = operator.run("diagnose", "--json").json
+    merge, beside = found["commands"]
+    assert "--table public.payments" in merge
+    assert "receipts" not in merge
+    assert "empty" not in merge
+    assert "--table public.receipts" in beside
+    assert "--table public.empty" in beside
+    for command in (merge, beside):
+        operator.must(*shlex.split(command)[1:])
+    refused = operator.run("restore", "latest", "--table", "public.empty", "--merge-into", database, "--yes")
+    assert refused.code == 70
+    assert "no columns" in refused.err
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f'DROP DATABASE "{database}_recovered"')
+
+
 def test_without_a_backup_it_looks_at_the_database_alone(operator: Operator) -> None:
     """Loss prevented: no answer at all before the first backup."""
     outcome = operator.must("diagnose")

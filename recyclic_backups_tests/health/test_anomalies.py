@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -72,6 +73,30 @@ def test_a_dropped_table_is_seen() -> None:
     """Loss prevented: a migration that took more with it than was meant."""
     found = found_in(after(lambda tables: {name: each for name, each in tables.items() if name != SALES}))
     assert found[f"table_gone {SALES}"].level is Level.CRITICAL
+
+
+def test_a_table_that_has_another_name_is_not_gone() -> None:
+    """Loss prevented: an alarm about a table that is there, in the night after a release."""
+
+    def renamed(tables: dict[str, TableFingerprint]) -> dict[str, TableFingerprint]:
+        return {"public.tickets" if name == SALES else name: each for name, each in tables.items()}
+
+    nights = [night(number) for number in range(14)]
+    last = renamed(ordinary(13))
+    assert found_in(catalog([*nights, night(14, tables=last)])) == {}
+    unlike = last | {"public.tickets": replace(last["public.tickets"], content="4711")}
+    assert set(found_in(catalog([*nights, night(14, tables=unlike)]))) == {f"table_gone {SALES}"}
+
+
+@settings(max_examples=300)
+@given(nights=st.integers(6, 15), seed=st.integers(0, 10**9))
+def test_a_small_table_that_goes_up_and_down_is_hardly_ever_an_alarm(nights: int, seed: int) -> None:
+    """Loss prevented: a first week of warnings about a queue, after which nobody reads them."""
+    chance = random.Random(seed)
+    history = [float(chance.randint(10, 50)) for _ in range(nights - 1)]
+    away = [value for value in range(10, 51) if is_outlier(value, history)]
+    spread = median(abs(each - median(history)) for each in history)
+    assert not away or spread <= 4
 
 
 @pytest.mark.parametrize(

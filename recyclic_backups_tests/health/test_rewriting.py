@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from operator import le
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.health.anomalies import anomalies
 from recyclic_backups.health.history import NEWS_COUNT
-from recyclic_backups.health.issues import Level
+from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.fingerprint.rows import table_of
 from recyclic_backups_tests.health.nights import NOW, catalog, found_in, night
@@ -90,6 +91,19 @@ def test_it_is_said_for_a_week_of_backups_and_then_accepted() -> None:
     for nights in range(1, 10):
         seen = f"table_rewritten {MEMBERS}" in nights_of(since(15 - nights))
         assert seen is (nights <= NEWS_COUNT)
+
+
+def test_a_migration_that_writes_the_same_values_otherwise_is_a_warning() -> None:
+    """Loss prevented: an alarm in the night after each release; one whose words are no help."""
+    before, after = table_of(lived(0)), table_of(encrypted(lived(0)))
+
+    def found(types: str) -> dict[str, Issue]:
+        last = {MEMBERS: replace(after, types=types)}
+        nights = [night(number, tables={MEMBERS: replace(before, types="int")}) for number in range(14)]
+        return found_in(catalog([*nights, night(14, tables=last)]))
+
+    assert found("numeric")[f"table_converted {MEMBERS}"].level is Level.WARNING
+    assert found("int")[f"table_rewritten {MEMBERS}"].level is Level.CRITICAL
 
 
 def test_it_is_over_when_the_rows_are_back() -> None:
