@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import format_datetime
 from http.client import HTTPException
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -24,8 +25,14 @@ from recyclic_backups.notify.channels import IMPLICIT_TLS_PORT, Channel, Email, 
 from recyclic_backups.notify.message import Message, redact
 from recyclic_backups.notify.severity import Severity
 
+if TYPE_CHECKING:
+    from apprise import Apprise
+
 TIMEOUT_SECONDS = 8
 """For each answer of the other side: a sensor of Dagster has a minute for everything."""
+
+PARTING_SECONDS = 2
+"""For the answer to a good-bye, on which nothing depends."""
 
 TELEGRAM_API = "https://api.telegram.org"
 
@@ -58,12 +65,14 @@ def _send_mail(channel: Email, message: Message) -> str | None:
             )
         else:
             connection = smtplib.SMTP(server.host, server.port, name, timeout=TIMEOUT_SECONDS)
-        with connection:
+        try:
             if server.starttls and server.port != IMPLICIT_TLS_PORT:
                 connection.starttls(context=tls)
             if server.user:
                 connection.login(server.user, server.password)
             connection.send_message(mail, channel.sender, [channel.recipient])
+        finally:
+            _part_from(connection)
     except smtplib.SMTPRecipientsRefused as error:
         codes = ", ".join(str(code) for code, _ in error.recipients.values())
         return f"{where} does not take mail for {channel.recipient} ({codes})"
@@ -90,6 +99,22 @@ def _send_mail(channel: Email, message: Message) -> str | None:
     ) as error:  # an address or a password that is not ASCII, for a server that takes no other
         return f"{where} cannot be given this mail ({type(error).__name__})"
     return None
+
+
+def _part_from(connection: smtplib.SMTP) -> None:
+    """Say good-bye, whatever is answered. Not by ``with``, which raises for any answer but 221.
+
+    A mail is the server's from its 250 after the data on (RFC 5321, section 6.1), and a refusal before that is the
+    reason to tell: what becomes of QUIT changes neither.
+    """
+    try:
+        if connection.sock is not None:
+            connection.sock.settimeout(PARTING_SECONDS)
+            connection.quit()
+    except (smtplib.SMTPException, OSError, ValueError):
+        pass
+    finally:
+        connection.close()
 
 
 def _mail(channel: Email, message: Message) -> EmailMessage:
@@ -146,16 +171,29 @@ def _telegram_description(error: HTTPError) -> str:
         return "no reason given"
 
 
+def why_unusable(channel: Channel) -> str | None:
+    """Why this channel can take no message, as far as that shows without sending one: a sentence without a secret.
+
+    None where nothing speaks against it. Nothing is sent and nobody is asked.
+    """
+    if not isinstance(channel, Service):
+        return None
+    with _overheard():
+        try:
+            return None if _understood(channel) else _not_understood(channel)
+        except Exception as error:  # noqa: BLE001 - a hundred plugins, each with exceptions of its own
+            return _failed(channel, error)
+
+
 def _send_by_service(channel: Service, message: Message) -> str | None:
     with _overheard() as said:
-        # Half a second, and only where such a channel is configured.
-        from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType  # noqa: PLC0415
-
-        service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))
-        separator = "&" if "?" in channel.url else "?"
         try:
-            known = service.add(f"{channel.url}{separator}rto={TIMEOUT_SECONDS}&cto={TIMEOUT_SECONDS}")
-            taken = known and service.notify(
+            service = _understood(channel)
+            if service is None:
+                return _not_understood(channel)
+            from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - as in _understood
+
+            taken = service.notify(
                 title=message.subject,
                 body=message.body,
                 body_format=NotifyFormat.TEXT,
@@ -164,13 +202,30 @@ def _send_by_service(channel: Service, message: Message) -> str | None:
                 else NotifyType.WARNING,
             )
         except Exception as error:  # noqa: BLE001 - a hundred plugins, each with exceptions of its own
-            return f"{channel.name} failed ({type(error).__name__})"
-    if not known:
-        return f"apprise does not understand the URL number {channel.number} of NOTIFICATION_URLS"
+            return _failed(channel, error)
     if not taken:
         codes = re.findall(r"error=(\d{3})\b", "\n".join(said))
         return f"{channel.name} did not take the message" + (f" ({codes[-1]})" if codes else "")
     return None
+
+
+def _understood(channel: Service) -> Apprise | None:
+    """What sends to that URL, or None if apprise does not understand it. Raises what its plugins raise."""
+    # Half a second, and only where such a channel is configured.
+    from apprise import Apprise, AppriseAsset  # noqa: PLC0415
+
+    service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))
+    separator = "&" if "?" in channel.url else "?"
+    known = service.add(f"{channel.url}{separator}rto={TIMEOUT_SECONDS}&cto={TIMEOUT_SECONDS}")
+    return service if known else None
+
+
+def _not_understood(channel: Service) -> str:
+    return f"apprise does not understand the URL number {channel.number} of NOTIFICATION_URLS"
+
+
+def _failed(channel: Service, error: Exception) -> str:
+    return f"{channel.name} failed ({type(error).__name__})"
 
 
 @contextmanager

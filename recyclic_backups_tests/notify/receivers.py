@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -164,3 +165,79 @@ def mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox
     with mail_server(tmp_path) as found:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         yield found
+
+
+@dataclass
+class Script:
+    """A mail server in plain text that says what it is told to, and how fast; ``mails`` counts what it took.
+
+    ``answers`` are by verb, ``""`` is the greeting and ``.`` the answer to the data; an empty answer ends the
+    conversation. Between two bytes it waits for ``pause_seconds``.
+    """
+
+    answers: Mapping[str, str]
+    pause_seconds: float = 0.0
+    port: int = 0
+    mails: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def serve(self, listener: socket.socket) -> None:
+        """One conversation after the other, until nobody listens."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as lines:
+                try:
+                    self._talk(connection, lines)
+                except OSError:
+                    continue
+
+    def _talk(self, connection: socket.socket, lines: Any) -> None:
+        usual = {
+            "": "220 here",
+            "EHLO": "250 here",
+            "HELO": "250 here",
+            "DATA": "354 go on",
+            "QUIT": "221 bye",
+        }
+        verb = ""
+        while not self.over.is_set():
+            answer = self.answers.get(verb, usual.get(verb, "250 OK"))
+            if verb == "." and answer.startswith("250"):
+                self.mails += 1
+            for byte in f"{answer}\r\n".encode() if answer else b"":
+                connection.sendall(bytes([byte]))
+                if self.pause_seconds and self.over.wait(self.pause_seconds):
+                    return
+            if not answer or verb == "QUIT":
+                return
+            line = lines.readline()
+            if not line:
+                return
+            if verb == "DATA" and answer.startswith("354"):
+                while line not in (b".\r\n", b""):
+                    line = lines.readline()
+                verb = "."
+            else:
+                verb = line.split(maxsplit=1)[0].decode().upper()
+
+
+@contextmanager
+def scripted_mail_server(answers: Mapping[str, str], *, pause_seconds: float = 0.0) -> Iterator[Script]:
+    """A running one, gone with the block."""
+    script = Script(answers, pause_seconds)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        script.port = listener.getsockname()[1]
+        thread = threading.Thread(target=script.serve, args=(listener,))
+        thread.start()
+        try:
+            yield script
+        finally:
+            script.over.set()
+            # Wakes whoever waits in accept(2), which closing does not.
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

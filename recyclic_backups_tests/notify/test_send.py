@@ -17,7 +17,14 @@ from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups_tests.notify.problems import NOW
-from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web, mail_server
+from recyclic_backups_tests.notify.receivers import (
+    MAIL_PASSWORD,
+    USER,
+    Mailbox,
+    Web,
+    mail_server,
+    scripted_mail_server,
+)
 
 TOKEN = "424242:a-token-that-must-never-show"
 SERVICE_PASSWORD = "a-service-password-that-must-never-show"
@@ -106,6 +113,43 @@ def test_no_starttls_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said is not None
     assert "does not offer STARTTLS" in said
     assert plain.mails == []
+
+
+def plain(port: int, *, starttls: bool = False) -> Email:
+    """A channel to a server that is asked for no login."""
+    return Email("ops@example.org", USER, MailServer("127.0.0.1", port, starttls=starttls))
+
+
+@pytest.mark.parametrize("good_bye", ["221 bye", "250 OK", "421 too busy", "500 what", ""])
+def test_a_mail_that_was_taken_is_delivered_whatever_the_good_bye(good_bye: str) -> None:
+    """Loss prevented: one mail sent for a week, and a channel called broken, because QUIT was answered oddly."""
+    with scripted_mail_server({"QUIT": good_bye}) as server:
+        assert send(plain(server.port), MESSAGE) is None
+    assert server.mails == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "starttls", "reason"),
+    [
+        ({}, True, "does not offer STARTTLS"),
+        ({"EHLO": "250-here\r\n250 STARTTLS", "STARTTLS": "454 not now"}, True, "answered 454"),
+        ({"EHLO": "550 go away", "HELO": "551 go away"}, True, "answered 551"),
+        ({"MAIL": "452 full"}, False, "answered 452"),
+        ({".": "554 spam"}, False, "answered 554"),
+        ({"": "421 too busy"}, False, "answered 421"),
+        ({".": ""}, False, "ended the conversation"),
+    ],
+)
+@pytest.mark.parametrize("good_bye", ["221 bye", "250 OK", ""])
+def test_the_reason_of_a_refusal_is_not_replaced_by_the_good_bye(
+    answers: dict[str, str], starttls: bool, reason: str, good_bye: str
+) -> None:
+    """Loss prevented: 'answered 250', and an operator who looks everywhere but at STARTTLS."""
+    with scripted_mail_server({**answers, "QUIT": good_bye}) as server:
+        said = send(plain(server.port, starttls=starttls), MESSAGE)
+    assert said is not None
+    assert reason in said
+    assert server.mails == 0
 
 
 def test_telegram_gets_subject_and_body(bot: Web) -> None:
