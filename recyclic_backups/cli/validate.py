@@ -163,9 +163,21 @@ def _encryption(settings: Settings) -> Iterator[_Finding]:
 
 
 def _alerts(settings: Settings) -> Iterator[_Finding]:
-    if settings.channels:
-        yield _Finding("alerts", "ok", f"told: {', '.join(each.name for each in settings.channels)}")
-    else:
+    from recyclic_backups.notify.send import why_unusable
+
+    problems = {each.name: why_unusable(each) for each in settings.channels}
+    told = [name for name, problem in problems.items() if problem is None]
+    if told:
+        yield _Finding("alerts", "ok", f"told: {', '.join(told)}")
+    for problem in problems.values():
+        if problem is not None:
+            yield _Finding(
+                "alerts",
+                "warning",
+                f"{problem}: nobody is told there",
+                "correct it (docs/alerts.md), then send a test: recyclic-backups notify-test",
+            )
+    if not settings.channels:
         yield _Finding(
             "alerts",
             "warning",

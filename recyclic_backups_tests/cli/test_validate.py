@@ -1,0 +1,40 @@
+"""``validate``: what it says is fine is fine."""
+
+from __future__ import annotations
+
+from recyclic_backups_tests.operator import Operator
+
+
+def _alerts(operator: Operator, urls: str) -> list[dict[str, str]]:
+    outcome = operator.must("validate", "--json", NOTIFICATION_URLS=urls)
+    for secret in ("s3cret-token", "bogus", "jsom"):
+        assert secret not in outcome.err
+        assert not any(
+            secret in each["message"] + each["hint"] for each in outcome.json if each["status"] != "ok"
+        )
+    return [each for each in outcome.json if each["check"] == "alerts"]
+
+
+def test_a_url_that_tells_nobody_is_a_warning_by_its_number(operator: Operator) -> None:
+    """Loss prevented: weeks of alarms that went nowhere, behind a check that said alerts are fine."""
+    wrong = "apprise does not understand the URL number"
+    (found,) = _alerts(operator, "bogus://s3cret-token")
+    assert found["status"] == "warning"
+    assert f"{wrong} 1 of NOTIFICATION_URLS" in found["message"]
+    assert "notify-test" in found["hint"]
+
+    told, second = _alerts(operator, "json://127.0.0.1:9/hook critical=jsom://s3cret-token/hook")
+    assert (told["status"], told["message"]) == ("ok", "told: json 1")
+    assert second["status"] == "warning"
+    assert f"{wrong} 2 of NOTIFICATION_URLS" in second["message"]
+
+    (fine,) = _alerts(operator, "json://127.0.0.1:9/hook")
+    assert fine["status"] == "ok"
+
+
+def test_what_validate_warns_of_is_what_the_test_message_finds(operator: Operator) -> None:
+    """Loss prevented: two commands that disagree about a channel, and nobody who knows which to believe."""
+    (found,) = _alerts(operator, "bogus://s3cret-token")
+    outcome = operator.run("notify-test", "--json", NOTIFICATION_URLS="bogus://s3cret-token")
+    assert outcome.code == 80
+    assert found["message"].startswith(outcome.json[0]["reason"])
