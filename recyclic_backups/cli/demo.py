@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         failed = _rehearse(stage)
         code = _report(stage, report) or failed
         if options.keep or not options.no_ui:
-            render.say(f"the page about it, for a browser: {_write_page(stage).as_uri()}")
+            render.say(f"the page about it, for a browser: {_write_page(stage)}")
         if not options.no_ui and code == 0:
             _serve(stage)
         if options.keep:
@@ -134,17 +134,21 @@ def _report(stage: Stage, report: RestoreReport) -> int:
     return 0 if report.comparison.equal else VerdictNegative.exit_code
 
 
-def _write_page(stage: Stage) -> Path:
-    """What ``recyclic-backups report`` writes."""
+def _write_page(stage: Stage) -> str:
+    """Put the page where Dagster's ``health_job`` puts it every hour, so that the one that is named stays young.
+
+    Returns its address.
+    """
+    from recyclic_backups.notify.alert import open_incidents
     from recyclic_backups.report.page import page
-    from recyclic_backups.report.publish import publish
     from recyclic_backups.report.survey import survey
 
     settings = stage.settings
-    found = survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
-    file = stage.directory / "report.html"
-    publish(file, page([found]))
-    return file
+    repository = settings.open_repository(create=False)
+    found = survey(repository, settings.survey_terms(), clock=render.now)
+    name = repository.layout.report
+    repository.store.replace(name, page([found], incidents=open_incidents(repository)).encode())
+    return f"{repository.store.url.rstrip('/')}/{name}"
 
 
 def _serve(stage: Stage) -> None:

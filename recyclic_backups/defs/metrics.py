@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import dagster as dg
 
@@ -153,7 +154,8 @@ def _publish(
         context.log.warning(f"the page could not be written: {error.message}")
         return {"report": dg.MetadataValue.text(f"not written: {error.message}")}
     url = f"{repository.store.url.rstrip('/')}/{name}"
-    return {"report": dg.MetadataValue.path(url.removeprefix("file://"))}
+    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+    return {"report": dg.MetadataValue.path(path)}
 
 
 def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:

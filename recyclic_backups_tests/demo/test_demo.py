@@ -78,6 +78,10 @@ def test_what_is_kept_can_be_listed_and_verified_and_is_private(directory: Path)
     out, err = _demo(directory, "--no-ui", "--keep", str(kept)).communicate(timeout=150)
     assert out.splitlines()[-1] == "equal", err
     assert (kept / "encryption.key").stat().st_mode & 0o077 == 0
+    # The page that is named is the one that health_job writes anew every hour (Layout.report).
+    page = kept / "backups" / "recyclic" / "report.html"
+    assert page.as_uri() in err
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     for command in (["list"], ["verify", "--all"]):
         outcome = subprocess.run(
             [sys.executable, "-m", "recyclic_backups", *command],
