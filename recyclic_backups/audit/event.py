@@ -6,6 +6,7 @@ Specified in ``docs/format/documents.md``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,17 @@ class Head:
     def to_json(self) -> dict[str, Any]:
         """As manifests carry it."""
         return {"number": self.number, "sha256": self.sha256}
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.sha256}"
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """What ``str`` writes. Raises ValueError."""
+        number, _, sha256 = text.partition(":")
+        if not (number.isdecimal() and re.fullmatch(r"[0-9a-f]{64}", sha256)):
+            raise ValueError("a head is written NUMBER:SHA256")
+        return cls(int(number), sha256)
 
     @classmethod
     def from_json(cls, document: object) -> Head | None:

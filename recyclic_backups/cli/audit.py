@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
-    from recyclic_backups.audit.event import Event
+    from recyclic_backups.audit.event import Event, Head
     from recyclic_backups.audit.log import Stored
 
 
@@ -31,6 +31,13 @@ def add_to(commands: Any) -> None:
     show.add_argument("--json", action="store_true")
     show.set_defaults(run=run_show)
     verify = actions.add_parser("verify", help="whether an event was edited, dropped, reordered or cut off")
+    verify.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="NUMBER:SHA256",
+        help="an event that must be there, noted down elsewhere (metrics and Dagster show the newest); repeatable",
+    )
     verify.add_argument("--json", action="store_true")
     verify.set_defaults(run=run_verify)
 
@@ -83,18 +90,32 @@ def run_verify(options: argparse.Namespace) -> int:
         for backup in catalog.load(settings)
         if (head := Head.from_json(backup.manifest.audit_head)) is not None
     }
+    heads |= {f"--head {text}": _head(text) for text in options.head}
     log: list[Stored] = read_log(repository)
     problems, notes = examine(repository, heads)
+    until = max((head.number for head in heads.values()), default=0)
     if options.json:
-        render.print_json({"events": len(log), "whole": not problems, "problems": problems, "notes": notes})
+        report = {"events": len(log), "remembered_until": until}
+        render.print_json({**report, "whole": not problems, "problems": problems, "notes": notes})
     else:
         for problem in problems:
             print(f"damaged: {problem}")
         for note in notes:
             print(f"note: {note}")
-        print(f"{len(log)} events; {len(heads)} manifests remember the log")
-        print("NOT what was written" if problems else "whole: nothing edited, dropped, reordered or cut off")
+        print(f"{len(log)} events; {len(heads)} others remember the log, up to event {until}")
+        whole = f"whole: nothing edited, dropped or reordered; up to event {until} nothing cut off"
+        print("NOT what was written" if problems else whole)
     return DamagedData.exit_code if problems else 0
+
+
+def _head(text: str) -> Head:
+    from recyclic_backups.audit.event import Head
+    from recyclic_backups.errors import UsageError
+
+    try:
+        return Head.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--head {text!r}: {error}", 'as in "audit_head" of metrics --format json') from None
 
 
 def _is_wanted(event: Event, options: argparse.Namespace) -> bool:

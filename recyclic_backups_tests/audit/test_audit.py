@@ -63,3 +63,20 @@ def test_a_log_that_was_cut_is_found_by_the_manifests(operator: Operator) -> Non
     outcome = operator.run("audit", "verify")
     assert outcome.code == 40
     assert "the manifest of" in outcome.out
+
+
+def test_a_tail_that_no_manifest_remembers_is_found_by_a_head_noted_elsewhere(operator: Operator) -> None:
+    """Prevents whoever read the members' data since last night from removing the trace, unnoticed for ever."""
+    backup_id = operator.backup_id()
+    operator.must("verify", backup_id)
+    noted = operator.run("metrics", "--format", "json").json["audit_head"]
+    head = f"{noted['number']}:{noted['sha256']}"
+    assert operator.must("audit", "verify", "--head", head).out.splitlines()[-1].endswith("nothing cut off")
+    events = sorted((operator.storage / operator.variables["POSTGRES_DB"] / "audit").iterdir())
+    events[-1].unlink()
+    said = operator.must("audit", "verify")  # nobody in the storage can know, and it says so
+    assert "up to event 1 nothing cut off" in said.out
+    found = operator.run("audit", "verify", "--head", head)
+    assert found.code == 40
+    assert f"event {noted['number']}, which --head" in found.out
+    assert operator.run("audit", "verify", "--head", "7").code == 2
