@@ -95,6 +95,13 @@ class Calendar:
         """Whether the aware moment is in that partition."""
         return self.window(tier, key).contains(moment)
 
+    def day_that_ends(self, moment: datetime) -> str | None:
+        """Key of the day whose end that aware moment is; None for a moment within a day."""
+        if not date(2, 1, 2) < moment.date() < date(9999, 12, 30):
+            return None  # no room for arithmetic
+        key = self.partition_of(Tier.DAILY, moment - timedelta(microseconds=1))
+        return key if self._midnight(date.fromisoformat(key) + _DAY) == moment else None
+
     def is_valid_key(self, tier: Tier, key: str) -> bool:
         """Whether the key is well formed and not before the first partition; it may be in the future."""
         try:

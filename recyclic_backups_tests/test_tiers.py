@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
@@ -53,6 +53,24 @@ def test_windows_follow_each_other_without_gap_or_overlap(zone: str, tier: Tier,
     assert window.end_at == following.start_at
     assert not window.contains(window.end_at)
     assert window.start_at < window.end_at
+
+
+@given(any_zone, moments)
+def test_a_moment_ends_a_day_exactly_where_the_days_window_does(zone: str, moment: datetime) -> None:
+    """Loss prevented: a hold that is said to last a day more, or less, than it does."""
+    days = calendar(zone)
+    window = days.window(Tier.DAILY, key := days.partition_of(Tier.DAILY, moment))
+    assert days.day_that_ends(window.end_at) == key
+    assert days.day_that_ends(window.end_at - timedelta(microseconds=1)) is None
+    assert (days.day_that_ends(moment) is None) is (moment != window.start_at)
+
+
+def test_no_moment_is_too_early_or_too_late_to_ask_which_day_it_ends() -> None:
+    """Loss prevented: a backup that cannot be shown because of a hold that lasts very long."""
+    for day in (date.min, date(2, 1, 3), date(9999, 1, 1), date(9999, 12, 29), date.max):
+        for moment in (time.min, time.max):
+            for zone in ("UTC", "Pacific/Auckland", "Pacific/Honolulu"):
+                calendar(zone).day_that_ends(datetime.combine(day, moment, UTC))
 
 
 @given(any_zone, calendar_tiers, moments, st.integers(0, 23), st.integers(0, 59))

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.settings import Settings
+    from recyclic_backups.tiers import Calendar
 
 
 def add_to(commands: Any) -> None:
@@ -97,7 +100,7 @@ def run_show(options: argparse.Namespace) -> int:
     if options.json:
         render.print_json(document)
     else:
-        _print(backup, settings.calendar.timezone)
+        _print(backup, settings.calendar)
     return 0
 
 
@@ -125,11 +128,21 @@ def _is_late(backup: Backup) -> bool:
     return all(label.late for label in backup.labels) if backup.labels else backup.manifest.late
 
 
-def _print(backup: Backup, timezone: Any) -> None:
+def _until(moment: datetime | None, calendar: Calendar) -> str:
+    """The end of a hold as ``hold`` says it: by its last day, if it ends with one."""
+    if moment is None:
+        return "for ever"
+    day = calendar.day_that_ends(moment)
+    return (
+        f"until {render.local_time(moment, calendar.timezone)}" if day is None else f"until {day} inclusive"
+    )
+
+
+def _print(backup: Backup, calendar: Calendar) -> None:
     from recyclic_backups.fingerprint.model import Fingerprint
     from recyclic_backups.quantities import human_bytes, human_seconds
 
-    manifest = backup.manifest
+    manifest, timezone = backup.manifest, calendar.timezone
     print(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
     position = f" ({manifest.server.lsn})" if manifest.server.lsn else ""
     print(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
@@ -149,9 +162,8 @@ def _print(backup: Backup, timezone: Any) -> None:
             f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''} {label.reason}".rstrip()
         )
     if backup.hold is not None:
-        until = "for ever" if backup.hold.until is None else render.local_time(backup.hold.until, timezone)
-        state = "held until" if backup.is_held(render.now()) else "was held until"
-        print(f"{state:<11} {until}: {backup.hold.reason}")
+        state = "held" if backup.is_held(render.now()) else "was held"
+        print(f"{state:<11} {_until(backup.hold.until, calendar)}: {backup.hold.reason}")
     for item in manifest.objects:
         print(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
     for check in backup.checks:

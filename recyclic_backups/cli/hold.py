@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from recyclic_backups.tiers import Calendar
 
 
 def add_to(commands: Any) -> None:
@@ -29,15 +35,36 @@ def run_hold(options: argparse.Namespace) -> int:
     """Run ``hold``."""
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.retention.holds import hold
-    from recyclic_backups.tiers import Tier
 
     settings = load_settings()
-    # The end of that day where the backups are taken; UsageError for what is no date.
-    until = settings.calendar.window(Tier.DAILY, options.until).end_at
+    until = _end_of(options.until, settings.calendar)
     backup = catalog.load(settings).find(options.backup)
     hold(settings.open_repository(create=False), backup, options.reason, until, render.now())
     print(f"{backup.backup_id} is held until {options.until} inclusive")
     return 0
+
+
+def _end_of(text: str, calendar: Calendar) -> datetime:
+    """When that day ends where the backups are taken. Raises UsageError for what is no day of a hold."""
+    from recyclic_backups.errors import UsageError
+    from recyclic_backups.tiers import Tier
+
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:  # fromisoformat also reads 20261231 and 2026-W53-4
+        raise UsageError(
+            f"--until {text!r} is not a date", "it is the last day of the hold, YYYY-MM-DD: 2026-12-31"
+        )
+    if day.year == date.min.year:
+        raise UsageError("the end of the hold is over already", "--until is the last day of the hold")
+    if day.year == date.max.year:
+        raise UsageError(
+            f"a hold cannot last until {text}",
+            "9998-12-31 is the last day there is; holding again extends it",
+        )
+    return calendar.window(Tier.DAILY, text).end_at
 
 
 def run_release(options: argparse.Namespace) -> int:

@@ -47,7 +47,49 @@ def test_a_hold_ends_with_its_last_day(operator: Operator, monkeypatch: pytest.M
     assert _held(operator)
     monkeypatch.setattr(render, "now", lambda: now + timedelta(days=4))
     assert not _held(operator)
-    assert "was held until" in operator.must("show", "latest").out
+    assert f"was held    until {until} inclusive: audit" in operator.must("show", "latest").out
+
+
+def test_show_says_the_last_day_of_a_hold_as_hold_did(operator: Operator) -> None:
+    """Loss prevented: a backup taken for held one day longer, or one day less, than whoever held it was told."""
+    backup_id = operator.backup_id()
+    for zone, day in (
+        ("Asia/Tokyo", _day(30)),
+        ("Europe/Paris", _day(31)),
+        ("America/New_York", _day(32)),
+        ("UTC", "9998-12-31"),
+    ):
+        said = operator.must("hold", backup_id, "--reason", "x", "--until", day, BACKUP_TIMEZONE=zone).out
+        assert f"until {day} inclusive" in said
+        shown = operator.must("show", backup_id, BACKUP_TIMEZONE=zone).out
+        assert f"held        until {day} inclusive: x" in shown
+    # Elsewhere that moment is within a day: it is said to the second.
+    shown = operator.must("show", backup_id, BACKUP_TIMEZONE="America/New_York").out
+    assert "held        until 9998-12-31 19:00:00 EST: x" in shown
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("9999-12-31", "a hold cannot last until 9999-12-31"),
+        ("0001-01-01", "over already"),
+        ("0002-01-01", "over already"),
+        ("20301231", "'20301231' is not a date"),
+        ("2030-02-30", "'2030-02-30' is not a date"),
+        ("", "'' is not a date"),
+    ],
+)
+def test_a_last_day_that_makes_no_sense_is_told_as_one_of_a_hold(
+    operator: Operator, until: str, said: str
+) -> None:
+    """Loss prevented: a hold given up over a sentence about partitions, and the backup gone."""
+    operator.backup_id()
+    outcome = operator.run("hold", "latest", "--reason", "x", "--until", until)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "hint: " in outcome.err
+    assert "partition" not in outcome.err
+    assert not _held(operator)
 
 
 def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
