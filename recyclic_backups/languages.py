@@ -6,6 +6,7 @@ say it in another language each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -17,6 +18,9 @@ Locale = Literal["en", "fr"]
 
 Pair = tuple[str, str]
 """The same in English and in French."""
+
+_NO_BREAK_SPACE = "\u00a0"
+_NARROW_SPACE = "\u202f"  # between the thousands of a number
 
 TIER_NAMES: Mapping[Tier, Pair] = {
     Tier.DAILY: ("daily", "quotidienne"),
@@ -63,6 +67,29 @@ def _worded(value: object, locale: Locale) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """A sentence in both languages with its values, where it needs no code."""
+
+    words: Pair
+    values: Mapping[str, object]
+
+    def text(self, locale: Locale = "en") -> str:
+        """The sentence in a language."""
+        return sentence(self.words, self.values, locale)
+
+
+@dataclass(frozen=True, slots=True)
+class Untranslated:
+    """What there is in English only: what an error, a program or somebody else said."""
+
+    english: str
+
+    def text(self, locale: Locale = "en") -> str:
+        """As it is; in French in quotation marks, with the no-break spaces that these have there."""
+        return f"«\u00a0{self.english}\u00a0»" if locale == "fr" and self.english else self.english
+
+
+@dataclass(frozen=True, slots=True)
 class Bytes:
     """A size in a sentence."""
 
@@ -102,6 +129,25 @@ class Share:
         shown = min(round(percent, digits), 100 - 10**-digits) if percent < 100 else 100.0
         english = f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
         return _comma(english) if locale == "fr" else english
+
+
+def typeset(template: str, locale: Locale) -> str:
+    """French wants a space before a double punctuation mark and inside its quotation marks, and no line to end there.
+
+    Done to our own words only: a secret in a value must stay as it is, or nobody would recognise it.
+    """
+    if locale != "fr":
+        return template
+    return re.sub(r" (?=[:;?!»])|(?<=«) ", _NO_BREAK_SPACE, template)
+
+
+def squeezed(text: str) -> str:
+    """Every stretch of space as one; one at which no line may end stays one."""
+
+    def one(stretch: re.Match[str]) -> str:
+        return next((each for each in (_NO_BREAK_SPACE, _NARROW_SPACE) if each in stretch[0]), " ")
+
+    return re.sub(r"\s+", one, text).strip()
 
 
 def _comma(text: str) -> str:

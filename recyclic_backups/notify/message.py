@@ -90,7 +90,7 @@ def _subject(change: Change, worst: Severity, incidents: Sequence[Incident], cou
     tone = wording.label(change.value, locale, severity=wording.label(worst.value, locale))
     first = wording.what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
     rest = first if count == 1 else wording.label("many", locale, count=count, first=first)
-    text = _one_line(redact(f"{_prefix(frame)} {tone}: {rest}", frame.secrets))
+    text = _one_line(redact(f"{_prefix(frame)} {_said(tone, rest, locale)}", frame.secrets))
     return text if len(text) <= _LONGEST_SUBJECT else f"{text[: _LONGEST_SUBJECT - 1]}…"
 
 
@@ -109,7 +109,7 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
             )
         severity = wording.label(each.severity.value, locale)
         lines = [
-            f"{severity}: {wording.what(problem.kind, problem.facts, locale)}",
+            _said(severity, wording.what(problem.kind, problem.facts, locale), locale),
             _line("since", moment(problem.since, frame), locale),
         ]
         if problem.page and frame.dagster_url:
@@ -119,21 +119,26 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
 
 
 def _line(name: str, text: str, locale: Locale) -> str:
-    return f"{wording.label(name, locale)}: {text}"
+    return _said(wording.label(name, locale), text, locale)
+
+
+def _said(heading: str, text: str, locale: Locale) -> str:
+    """A heading, the colon as it is set in that language, and a text."""
+    return wording.label("line", locale, heading=heading, text=text)
 
 
 def _recovery(recovery: Recovery, frame: Frame) -> str:
     """What could be recovered, the line that a person woken at night looks for."""
     locale = frame.locale
     if not recovery.known:
-        return f"{wording.label('proven', locale)}: {wording.label('unreadable', locale)}"
+        return _line("proven", wording.label("unreadable", locale), locale)
     proven = verified = wording.label("none", locale)
     if recovery.proven_as_of is not None and recovery.proven_at is not None:
         when = wording.label("proven_at", locale, at=moment(recovery.proven_at, frame))
         proven = f"{moment(recovery.proven_as_of, frame)}, {recovery.proven_id}, {when}"
     if recovery.verified_as_of is not None:
         verified = f"{moment(recovery.verified_as_of, frame)}, {recovery.verified_id}"
-    return f"{wording.label('proven', locale)}: {proven}\n{wording.label('verified', locale)}: {verified}"
+    return f"{_line('proven', proven, locale)}\n{_line('verified', verified, locale)}"
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,8 @@
 """The sentences of messages, in English and French. Pure.
 
 A problem carries what its sentences are made of, not a text: it may be remembered for days, and told in another
-language than on the day it was found.
+language than on the day it was found. Its reason is English; ``reason_fr`` beside it is the same in French where
+whoever gave it knew both.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recyclic_backups.languages import TIER_NAMES, Locale, Pair, column
+from recyclic_backups.languages import TIER_NAMES, Locale, Pair, column, squeezed, typeset
+from recyclic_backups.notify.reasons import in_french
 
 
 class Kind(StrEnum):
@@ -352,6 +354,7 @@ _LABELS: Mapping[str, Pair] = {
     "test": ("test", "essai"),
     "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
     "more": ("… and {count} more of the same", "… et {count} autres"),
+    "line": ("{heading}: {text}", "{heading} : {text}"),
     "since": ("since", "depuis"),
     "told": ("told at", "signalé le"),
     "means": ("means", "signifie"),
@@ -382,7 +385,7 @@ _TRANSLATED_FACTS = frozenset({"tier", "type"})
 
 def label(name: str, locale: Locale, **facts: object) -> str:
     """A short text of the frame around the sentences."""
-    return _LABELS[name][column(locale)].format(**facts)
+    return typeset(_LABELS[name][column(locale)], locale).format(**facts)
 
 
 def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
@@ -405,9 +408,11 @@ def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
         name: label(value, locale) if name in _TRANSLATED_FACTS and value in _LABELS else value
         for name, value in facts.items()
     }
-    text = " ".join(template.format_map(_Facts(translated)).split())
+    if locale == "fr":
+        translated |= in_french(facts)
+    text = typeset(template, locale).format_map(_Facts(translated))
     # A partition that there is not leaves its space; in French it belongs there.
-    return text if locale == "fr" else text.replace(" : ", ": ")
+    return squeezed(text) if locale == "fr" else " ".join(text.split()).replace(" : ", ": ")
 
 
 class _Facts(defaultdict[str, str]):

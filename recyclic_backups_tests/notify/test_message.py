@@ -15,7 +15,7 @@ from recyclic_backups.cli.main import parser
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
-from recyclic_backups.notify.message import SECRET, Frame, compose, redact, trial_message
+from recyclic_backups.notify.message import SECRET, Frame, Message, compose, redact, trial_message
 from recyclic_backups.notify.outbox import Letter, Recovery, write
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import WORDS, Kind
@@ -59,15 +59,71 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
     )
 
 
+def french(kind: Kind, **facts: str) -> Message:
+    """The message about one problem of that kind and those facts, in French."""
+    found = replace(problem(kind=kind), facts={**FACTS, **facts})
+    _, (news,) = advance(State(), Observation((found,)), NOW)
+    return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale="fr"))
+
+
 def test_the_same_in_french() -> None:
     """Loss prevented: a message that whoever is on duty does not understand."""
-    frame = replace(FRAME, locale="fr", environment="staging")
-    message = compose(letter(Kind.BACKUP_FAILED), Severity.WARNING, frame)
-    assert message.subject.startswith(
-        "[recyclic staging] CRITIQUE: La sauvegarde quotidienne du 2026-11-22 a échoué : the disk is full"
+    message = french(Kind.BACKUP_FAILED, reason_fr="le disque est plein")
+    assert message.subject == (
+        "[recyclic] CRITIQUE : La sauvegarde quotidienne du 2026-11-22 a échoué : le disque est plein"
     )
-    assert "à faire: recyclic-backups validate" in message.body
-    assert "Dernier point de reprise prouvé: 2026-11-15 02:00" in message.body
+    assert message.body == (
+        "CRITIQUE\u00a0: La sauvegarde quotidienne du 2026-11-22 a échoué\u00a0: le disque est plein\n"
+        "depuis\u00a0: 2026-11-22 02:00 (Europe/Paris)\n"
+        "voir\u00a0: https://dagster.example.org/runs/1234\n"
+        "signifie\u00a0: Aucun nouveau point de reprise\u00a0: ce qui a été écrit depuis le dernier serait perdu avec "
+        "le serveur.\n"
+        "à faire\u00a0: recyclic-backups validate\n"
+        "\n"
+        "Dernier point de reprise prouvé\u00a0: 2026-11-15 02:00 (Europe/Paris), 20261115T010003Z-AAAAAA, restauré et "
+        "trouvé identique le 2026-11-16 02:00 (Europe/Paris)\n"
+        "Dernière sauvegarde vérifiée\u00a0: 2026-11-21 02:00 (Europe/Paris), 20261121T010003Z-K3X7QA\n"
+    )
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("change", Change)
+def test_no_french_line_has_an_english_colon(kind: Kind, change: Change) -> None:
+    """Loss prevented: alerts that look like the spam nobody reads."""
+    message = compose(letter(kind, change=change), Severity.WARNING, replace(FRAME, locale="fr"))
+    for text in (message.subject, message.body):
+        assert not re.search(r"[^\s\d](?<!https):", text)
+        assert not re.search(r" (?=[:;?!»])|« ", message.body)
+
+
+@pytest.mark.parametrize(
+    ("english", "told"),
+    [
+        ("its log says no more", "son journal n’en dit pas plus"),
+        ("unexpected error, KeyError", "erreur inattendue, KeyError"),
+        (
+            "2 runs in a row failed with it; the last: pg_dump said: no",
+            "2 exécutions de suite ont échoué avec elle\u00a0; la dernière\u00a0: «\u00a0pg_dump said: no\u00a0»",
+        ),
+        (
+            "alerts cannot look at check, drill: unexpected error, KeyError",
+            "les alertes ne peuvent pas examiner check, drill\u00a0: erreur inattendue, KeyError",
+        ),
+        ("the disk is full", "«\u00a0the disk is full\u00a0»"),
+        ("", ""),
+    ],
+)
+def test_a_reason_is_french_or_somebody_elses_words_in_quotation_marks(english: str, told: str) -> None:
+    """Loss prevented: half a sentence in a language that whoever is on duty does not read."""
+    assert wording.what(Kind.OTHER, {"reason": english}, "fr") == told
+    assert wording.what(Kind.OTHER, {"reason": english}, "en") == english
+
+
+def test_a_limit_of_days_is_said_in_french() -> None:
+    """Loss prevented: a figure that is read as another."""
+    facts = {**FACTS, "limit": "3 days 2 h"}
+    assert wording.what(Kind.TOO_OLD, facts, "fr").endswith("plus de 3 jours 2 h")
+    assert wording.what(Kind.TOO_OLD, facts, "en").endswith("more than 3 days 2 h old")
 
 
 @pytest.mark.parametrize("change", Change)
@@ -138,7 +194,8 @@ def test_secrets_and_line_ends_do_not_get_through() -> None:
     bad = replace(problem(kind=Kind.RUN_FAILED), facts=facts)
     _, (news,) = advance(State(), Observation((bad,)), NOW)
     message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, FRAME)
-    for text in (message.subject, message.body):
+    in_french = french(Kind.RUN_FAILED, reason=facts["reason"])
+    for text in (message.subject, message.body, in_french.subject, in_french.body):
         assert "hunter2" not in text
         assert SECRET in text
         assert "\nBcc" not in text
