@@ -18,6 +18,39 @@ from recyclic_backups.errors import DamagedData
 
 FORMAT = 1
 
+ACTIONS = (
+    "adopt",
+    "backup",
+    "configuration",
+    "drill",
+    "expire",
+    "flag",
+    "hold",
+    "merge",
+    "prune",
+    "release",
+    "restore",
+    "rotate keys",
+    "verify",
+)
+"""What this version records. A log may hold others: whoever wrote it may have had another one."""
+
+OUTCOMES = (
+    "begun",
+    "differs",
+    "done",
+    "equal",
+    "failed",
+    "labelled",
+    "not comparable",
+    "not passed",
+    "passed",
+    "refused",
+    "switched off by itself",
+    "whole",
+)
+"""How what this version records ends, or that it began."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -18,15 +18,15 @@ def add_to(commands: Any) -> None:
     group = commands.add_parser("audit", help="who did what to which backup, and when")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="the events, oldest first")
-    show.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="from this day on (UTC)")
-    show.add_argument(
-        "--until", type=date.fromisoformat, metavar="DATE", help="up to and including this day (UTC)"
-    )
+    show.add_argument("--since", type=_day, metavar="DATE", help="from this day on (UTC)")
+    show.add_argument("--until", type=_day, metavar="DATE", help="up to and including this day (UTC)")
     show.add_argument(
         "--action", dest="what", metavar="ACTION", help="backup, restore, verify, drill, expire …"
     )
-    show.add_argument("--backup", metavar="ID", help="of this backup, or of those whose id begins so")
-    show.add_argument("--user", metavar="NAME", help="by this user")
+    show.add_argument(
+        "--backup", type=_given, metavar="ID", help="of this backup, or of those whose id begins so"
+    )
+    show.add_argument("--user", type=_given, metavar="NAME", help="by this user")
     show.add_argument("--outcome", metavar="OUTCOME", help="done, failed …")
     show.add_argument("--json", action="store_true")
     show.set_defaults(run=run_show)
@@ -43,18 +43,25 @@ def add_to(commands: Any) -> None:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """Run ``audit show``."""
+    """Run ``audit show``. Raises UsageError for what no event can be: an empty list would look like an answer."""
+    from recyclic_backups.audit.event import ACTIONS, OUTCOMES
     from recyclic_backups.audit.log import read_log
     from recyclic_backups.configuration import load_settings
+    from recyclic_backups.errors import UsageError
 
+    if options.since and options.until and options.since > options.until:
+        raise UsageError(
+            f"no day is both from {options.since} on and up to {options.until}", "--since is the earlier one"
+        )
     settings = load_settings()
     log = read_log(settings.open_repository(create=False))
     for stored in log:
         if stored.event is None:
             render.say(f"damaged: {stored.name}: {stored.problem}")
-    events = [
-        stored.event for stored in log if stored.event is not None and _is_wanted(stored.event, options)
-    ]
+    every = [stored.event for stored in log if stored.event is not None]
+    _require("action", options.what, {*ACTIONS, *(event.action for event in every)})
+    _require("outcome", options.outcome, {*OUTCOMES, *(event.outcome for event in every)})
+    events = [event for event in every if _is_wanted(event, options)]
     if options.json:
         render.print_json([event.to_json() for event in events])
         return 0
@@ -116,6 +123,30 @@ def _head(text: str) -> Head:
         return Head.parse(text)
     except ValueError as error:
         raise UsageError(f"--head {text!r}: {error}", 'as in "audit_head" of metrics --format json') from None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a day; write it as YYYY-MM-DD: 2026-11-22"
+        ) from None
+
+
+def _given(text: str) -> str:
+    """Raises ArgumentTypeError for nothing: an empty variable of a shell must not choose every event."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _require(name: str, wanted: str | None, known: set[str]) -> None:
+    """Raises UsageError for what no event of this version has, and none in the log either."""
+    from recyclic_backups.errors import UsageError
+
+    if wanted is not None and wanted not in known:
+        raise UsageError(f"no event has the {name} {wanted!r}", f"there are {', '.join(sorted(known))}")
 
 
 def _is_wanted(event: Event, options: argparse.Namespace) -> bool:
