@@ -45,17 +45,9 @@ def concerns(
     yield from _drills(drills)
     for tier, group in groupby(gaps, key=lambda gap: gap.tier):
         missing = list(group)
-        if len(missing) == 1:
-            yield warning(Code.MISSING_ONE, tier.value, tier=tier, partition=missing[0].partition)
-        else:
-            yield warning(
-                Code.MISSING,
-                tier.value,
-                tier=tier,
-                count=len(missing),
-                first=missing[0].partition,
-                last=missing[-1].partition,
-            )
+        partitions = ", ".join(gap.partition for gap in missing)
+        code = Code.MISSING_ONE if len(missing) == 1 else Code.MISSING
+        yield warning(code, tier.value, tier=tier, partitions=partitions)
     if available is not None and not available.met:
         yield warning(
             Code.AVAILABILITY,

@@ -1,6 +1,6 @@
 """The objectives: what is asked of backups, and the verdict on what there is. Pure.
 
-Every function answers a :class:`Verdict` whose reasons are sentences for people, whether it passed or not.
+Every function answers a :class:`Verdict` with a sentence for people, whether it passed or not.
 Thresholds are stretches of time, not times of day, and are compared strictly: in the night of 25 hours a
 backup that is exactly 25 hours old raises no alarm.
 """
@@ -17,7 +17,8 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import BackupError
-from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.health.answers import ATTEMPTS, NO_REASON, Answer, Lasting, Percent, said
+from recyclic_backups.languages import Bytes, Locale, Phrase, Untranslated
 from recyclic_backups.tiers import Tier
 
 COMPRESSION_PERCENT = 70.0
@@ -57,38 +58,43 @@ class Severity(StrEnum):
 class Verdict:
     """An answer. ``severity`` says how bad it is if not ``passed``.
 
-    ``reasons`` is never empty; ``figures`` are the numbers behind it, with their unit in the name.
+    ``figures`` are the numbers behind it, with their unit in the name.
     """
 
     passed: bool
     severity: Severity
-    reasons: tuple[str, ...]
+    sentence: Phrase
     figures: Mapping[str, float] = field(default_factory=dict)
 
-
-def _passed(reason: str, **figures: float) -> Verdict:
-    return Verdict(True, Severity.WARNING, (reason,), figures)
-
-
-def _warning(reason: str, **figures: float) -> Verdict:
-    return Verdict(False, Severity.WARNING, (reason,), figures)
+    def text(self, locale: Locale = "en") -> str:
+        """Why, in a language; never empty."""
+        return self.sentence.text(locale)
 
 
-def _error(reason: str, **figures: float) -> Verdict:
-    return Verdict(False, Severity.ERROR, (reason,), figures)
+def _passed(sentence: Phrase, **figures: float) -> Verdict:
+    return Verdict(True, Severity.WARNING, sentence, figures)
+
+
+def _warning(sentence: Phrase, **figures: float) -> Verdict:
+    return Verdict(False, Severity.WARNING, sentence, figures)
+
+
+def _error(sentence: Phrase, **figures: float) -> Verdict:
+    return Verdict(False, Severity.ERROR, sentence, figures)
 
 
 def absent(tier: Tier, partition: str) -> Verdict:
     """What every question about the backup of a partition is answered with when there is none."""
-    return _error(f"the {tier.value} partition {partition} has no backup")
+    return _error(said(Answer.ABSENT, tier=tier, partition=partition))
 
 
 def integrity(backup: Backup, error: BackupError | None, duration_seconds: float) -> Verdict:
     """Whether the stored bytes were read again to the last one; ``error`` is what was found instead."""
     if error is not None:
-        return _error(f"{backup.backup_id}: {error.message}", verify_s=round(duration_seconds, 2))
+        problem = said(Answer.UNREADABLE, backup_id=backup.backup_id, problem=Untranslated(error.message))
+        return _error(problem, verify_s=round(duration_seconds, 2))
     return _passed(
-        f"{backup.backup_id} was read again from the storage, opened and parsed to its end",
+        said(Answer.READABLE, backup_id=backup.backup_id),
         verify_s=round(duration_seconds, 2),
         objects=len(backup.manifest.objects),
     )
@@ -99,28 +105,28 @@ def age(
 ) -> Verdict:
     """How old the newest verified backup is: what would be lost if the server were gone now."""
     if newest_good is None:
-        return _error("there is no verified backup")
+        return _error(said(Answer.NO_VERIFIED))
     # In UTC: the difference of two aware datetimes of one zone is one of wall clocks.
     old = now.astimezone(UTC) - newest_good.as_of.astimezone(UTC)
     seconds = max(old.total_seconds(), 0.0)
     hours = round(seconds / 3600, 2)
-    fact = f"the newest verified backup, {newest_good.backup_id}, is {human_seconds(seconds)} old"
+    fact = said(Answer.AGE, backup_id=newest_good.backup_id, age=Lasting(seconds))
     if old < -_CLOCK_SKEW:
-        return _warning(f"{newest_good.backup_id} is from the future: a clock is wrong", age_h=hours)
+        return _warning(said(Answer.FUTURE, backup_id=newest_good.backup_id), age_h=hours)
     if seconds > critical_seconds:
-        return _error(f"{fact}: more than {human_seconds(critical_seconds)}", age_h=hours)
+        return _error(said(Answer.TOO_OLD, fact=fact, limit=Lasting(critical_seconds)), age_h=hours)
     if seconds > warning_seconds:
-        return _warning(f"{fact}: more than {human_seconds(warning_seconds)}", age_h=hours)
+        return _warning(said(Answer.TOO_OLD, fact=fact, limit=Lasting(warning_seconds)), age_h=hours)
     return _passed(fact, age_h=hours)
 
 
 def encrypted(manifest: Manifest, *, required: bool) -> Verdict:
     """Whether the backup can be read by whoever finds it; ``required`` is what the settings say today."""
     if manifest.encryption is not None:
-        return _passed(f"sealed with the data key {manifest.encryption.key_id}")
+        return _passed(said(Answer.SEALED, key_id=manifest.encryption.key_id))
     if required:
-        return _error("it is not encrypted although BACKUP_ENCRYPTION is on: it was taken before that")
-    return _warning("it is not encrypted: whoever finds it reads members' data (GDPR, article 32)")
+        return _error(said(Answer.NOT_YET_ENCRYPTED))
+    return _warning(said(Answer.NOT_ENCRYPTED))
 
 
 def size(manifest: Manifest, earlier_bytes: Sequence[int]) -> Verdict:
@@ -128,10 +134,8 @@ def size(manifest: Manifest, earlier_bytes: Sequence[int]) -> Verdict:
     dumped = manifest.plain_bytes
     figures = {"dumped_mb": round(dumped / 1e6, 3), "compared_with": float(len(earlier_bytes))}
     if len(earlier_bytes) < HISTORY_MINIMUM:
-        reason = (
-            f"{human_bytes(dumped)} dumped; with {len(earlier_bytes)} earlier backups there is no history yet"
-        )
-        return _passed(f"{reason} ({HISTORY_MINIMUM} needed)", **figures)
+        count, minimum = len(earlier_bytes), HISTORY_MINIMUM
+        return _passed(said(Answer.NO_HISTORY, dumped=Bytes(dumped), count=count, minimum=minimum), **figures)
     middle = median(earlier_bytes)
     deviation = median(abs(each - middle) for each in earlier_bytes)
     allowed = max(_OUTLIER_DEVIATIONS * deviation, _ALLOWED_SHARE * middle)
@@ -140,13 +144,14 @@ def size(manifest: Manifest, earlier_bytes: Sequence[int]) -> Verdict:
         "lowest_mb": round(max(middle - allowed, 0) / 1e6, 3),
         "highest_mb": round((middle + allowed) / 1e6, 3),
     }
-    fact = f"{human_bytes(dumped)} dumped; the median of the {len(earlier_bytes)} before is {human_bytes(middle)}"
+    fact = said(Answer.SIZE, dumped=Bytes(dumped), count=len(earlier_bytes), median=Bytes(middle))
     if abs(dumped - middle) <= allowed:
         return _passed(fact, **figures)
-    change = f"{fact}: it {'shrank' if dumped < middle else 'grew'} by {human_bytes(abs(dumped - middle))}"
+    direction = Answer.SHRANK if dumped < middle else Answer.GREW
+    changed = said(direction, fact=fact, change=Bytes(abs(dumped - middle)))
     if dumped < _ALARMING_SHARE * middle:
-        return _error(f"{change}, more than half", **figures)
-    return _warning(f"{change}, and {human_bytes(allowed)} would be usual", **figures)
+        return _error(said(Answer.MORE_THAN_HALF, fact=changed), **figures)
+    return _warning(said(Answer.UNUSUAL, fact=changed, usual=Bytes(allowed)), **figures)
 
 
 def sizes_before(catalog: Catalog, tier: Tier, backup: Backup) -> list[int]:
@@ -159,11 +164,15 @@ def compression(manifest: Manifest) -> Verdict:
     """Whether the backup is small enough."""
     percent = manifest.compression_percent
     if percent > COMPRESSION_PERCENT:
-        return _passed(f"{percent:.1f} % smaller than what was dumped", compression_pct=percent)
+        return _passed(said(Answer.SMALLER, percent=Percent(percent)), compression_pct=percent)
     if manifest.compression == "none":
-        return _warning("it is not compressed (BACKUP_COMPRESSION)", compression_pct=percent)
+        return _warning(said(Answer.NOT_COMPRESSED), compression_pct=percent)
     return _warning(
-        f"only {percent:.1f} % smaller than what was dumped; the objective is {COMPRESSION_PERCENT:.0f} %",
+        said(
+            Answer.NOT_SMALL_ENOUGH,
+            percent=Percent(percent),
+            objective=Percent(COMPRESSION_PERCENT, digits=0),
+        ),
         compression_pct=percent,
     )
 
@@ -172,20 +181,19 @@ def duration(manifest: Manifest) -> Verdict:
     """Whether the dump was quick enough."""
     seconds = manifest.duration_seconds
     if seconds < DURATION_SECONDS:
-        return _passed(f"it took {human_seconds(seconds)}", duration_s=seconds)
+        return _passed(said(Answer.TOOK, took=Lasting(seconds)), duration_s=seconds)
     return _warning(
-        f"it took {human_seconds(seconds)}; the objective is under {human_seconds(DURATION_SECONDS)}",
+        said(Answer.TOOK_TOO_LONG, took=Lasting(seconds), limit=Lasting(DURATION_SECONDS)),
         duration_s=seconds,
     )
 
 
 def timeliness(label: Label, backup: Backup) -> Verdict:
     """Whether what the partition points at is of the partition's own time."""
+    as_of = f"{backup.as_of:%Y-%m-%d %H:%M}"
     if label.late:
-        return _warning(
-            f"late: what it holds is of {backup.as_of:%Y-%m-%d %H:%M} UTC, outside {label.partition}"
-        )
-    return _passed(f"what it holds is of {backup.as_of:%Y-%m-%d %H:%M} UTC, inside its own partition")
+        return _warning(said(Answer.LATE, as_of=as_of, partition=label.partition))
+    return _passed(said(Answer.IN_TIME, as_of=as_of))
 
 
 def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
@@ -198,25 +206,22 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
     own = [check for check in backup.checks if check.kind != "verify"]
     for failed in (_newest(own), _newest(attempts)):
         if failed is not None and not failed.passed:
-            why = "; ".join(failed.reasons) or "no reason given"
-            return _error(f"the last {failed.kind} of {failed.backup_id} failed: {why}")
+            why = Untranslated("; ".join(failed.reasons)) if failed.reasons else Phrase(NO_REASON, {})
+            kind = Phrase((failed.kind, ATTEMPTS[failed.kind][1]), {})
+            return _error(said(Answer.ATTEMPT_FAILED, kind=kind, backup_id=failed.backup_id, why=why))
     if backup.proven_at is not None:
-        return _passed(f"restored and found equal on {backup.proven_at:%Y-%m-%d %H:%M} UTC")
+        return _passed(said(Answer.PROVEN, at=f"{backup.proven_at:%Y-%m-%d %H:%M}"))
     proofs = [each.proven_at for each in catalog if each.proven_at is not None]
     # Before the first proof the clock runs from the first backup.
     since = max(proofs) if proofs else min((each.as_of for each in catalog), default=backup.as_of)
     waited = (now.astimezone(UTC) - since.astimezone(UTC)).total_seconds()
     figures = {"unproven_d": round(max(waited, 0.0) / 86400, 2)}
     if waited > PROOF_SECONDS:
-        what = (
-            "the last restore was proven"
-            if proofs
-            else "the first backup was taken, and none was ever restored"
-        )
-        return _warning(f"it is {human_seconds(waited)} since {what}", **figures)
+        since_when = Answer.PROOF_OLD if proofs else Answer.NEVER_PROVEN
+        return _warning(said(since_when, waited=Lasting(waited)), **figures)
     if proofs:
-        return _passed(f"not restored itself; another was, {human_seconds(max(waited, 0.0))} ago", **figures)
-    return _passed("not restored yet; the first proof is due seven days after the first backup", **figures)
+        return _passed(said(Answer.ANOTHER_PROVEN, waited=Lasting(max(waited, 0.0))), **figures)
+    return _passed(said(Answer.PROOF_NOT_DUE), **figures)
 
 
 def _newest(checks: Sequence[Check]) -> Check | None:

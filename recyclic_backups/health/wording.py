@@ -102,12 +102,12 @@ WORDS: Mapping[Code, Pair] = {
         "le dernier exercice {scenario} a pris {took} ; l'objectif est {limit}",
     ),
     Code.MISSING_ONE: (
-        "{tier} {partition} has no good backup",
-        "{tier} {partition} n'a aucune sauvegarde valide",
+        "{tier} {partitions} has no good backup",
+        "{tier} {partitions} n'a aucune sauvegarde valide",
     ),
     Code.MISSING: (
-        "{tier}: {count} of the last partitions have no good backup, {first} to {last}",
-        "{tier} : {count} des dernières périodes n'ont aucune sauvegarde valide, du {first} au {last}",
+        "{tier}: {partitions} have no good backup",
+        "{tier} : {partitions} n'ont aucune sauvegarde valide",
     ),
     Code.DAMAGED_DOCUMENT: ("{name} is damaged: {problem}", "{name} est endommagé : {problem}"),
     Code.DAMAGED_BACKUP: (

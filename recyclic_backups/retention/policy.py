@@ -199,7 +199,9 @@ class _Planning:
         if hold.until is None:
             self._keep(backup, say(Code.HELD_FOR_EVER, reason=hold.reason))
         else:
-            self._keep(backup, say(Code.HELD, until=self._date(hold.until), reason=hold.reason))
+            # Until midnight: the day before is the last one, which is the day that was given.
+            last_day = self._date(hold.until - timedelta(microseconds=1))
+            self._keep(backup, say(Code.HELD, until=last_day, reason=hold.reason))
 
     # What stays for its place
 

@@ -197,7 +197,7 @@ def test_a_hold_keeps_and_its_end_lets_go() -> None:
     history.nights("2026-05-02", "2026-11-22")
     history.hold(backup, paris("2026-12-01T00:00"))
     found = plan(history.catalog(), DEFAULTS, CALENDAR, NOW)
-    assert reasons(found, backup) == ("held until 2026-12-01: court order",)
+    assert reasons(found, backup) == ("held until 2026-11-30: court order",)
     history.nights("2026-11-23", "2026-12-01")
     found = plan(history.catalog(), DEFAULTS, CALENDAR, paris("2026-12-01T12:00"))
     assert backup.backup_id in ids(found.expiring)
