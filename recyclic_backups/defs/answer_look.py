@@ -22,6 +22,7 @@ from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drills import VERDICT, drill_key
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.retention import PROMISES
+from recyclic_backups.defs.telling import reason_in, shortened
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.notify.incidents import Incident, Observation, Problem
 from recyclic_backups.notify.severity import Severity
@@ -49,7 +50,6 @@ CRITICAL_AFTER = timedelta(hours=6)
 SENSOR_GONE_AFTER, SCHEDULE_GONE_AFTER = timedelta(days=1), timedelta(days=35)
 """What has not ticked for so long belongs to a code location that is no more."""
 
-_LONGEST_REASON = 300
 _OUR_ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
 }
@@ -126,7 +126,7 @@ def _problem(
             "asset": check.asset_key.path[-1],
             "partition": record.partition or "",
             "scenario": str(scenario or ""),
-            "reason": _short(evaluation.description or "it did not pass"),
+            **reason_in(evaluation),
         },
         page=f"assets/{asset}?view=checks",
         # A warning about one backup stays what it is until the next backup: to be told once is enough.
@@ -201,10 +201,5 @@ def _reason(tick: InstigatorTick) -> str:
         return "its tick says no more"
     if error.cls_name in _OUR_ERRORS:
         text = error.message.split("\nHint:")[0]
-        return _short(text.partition(f"{error.cls_name}: ")[2] or text)
+        return shortened(text.partition(f"{error.cls_name}: ")[2] or text)
     return f"unexpected error, {error.cls_name}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"

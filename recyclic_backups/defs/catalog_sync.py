@@ -35,8 +35,11 @@ from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
 from recyclic_backups.defs.schedules import HEALTH_JOB
+from recyclic_backups.defs.telling import told_in
 from recyclic_backups.dump.partition import BackedUp
 from recyclic_backups.errors import DamagedData
+from recyclic_backups.health.answers import ATTEMPTS, Answer, said
+from recyclic_backups.languages import Phrase, Untranslated
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
 
@@ -276,16 +279,24 @@ class News:
         return events
 
     def _evaluation(self, tier: Tier, partition: str, question: str, check: Check) -> Event:
-        outcome = "passed" if check.passed else "failed"
-        why = f": {'; '.join(check.reasons)}" if check.reasons else ""
+        kind = Phrase(ATTEMPTS[check.kind], {})
+        outcome = Answer.CHECK_PASSED if check.passed else Answer.CHECK_FAILED
+        sentence = said(outcome, kind=kind, backup_id=check.backup_id)
+        if check.reasons:
+            sentence = said(Answer.BECAUSE, fact=sentence, why=Untranslated("; ".join(check.reasons)))
+        told = {} if check.passed else told_in(self.settings.locale, sentence)
         return dg.AssetCheckEvaluation(
             asset_key=self.history.keys[tier],
             check_name=question,
             partition=partition,
             passed=check.passed,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"the {_NAMES[check.kind]} of {check.backup_id} {outcome}{why}",
-            metadata={ANSWERED_AT: to_text(check.checked_at), f"{check.kind}_s": check.duration_seconds},
+            description=sentence.text(),
+            metadata={
+                ANSWERED_AT: to_text(check.checked_at),
+                f"{check.kind}_s": check.duration_seconds,
+                **told,
+            },
         )
 
     def _farewell(self, each: Gone) -> list[Event]:
@@ -312,6 +323,3 @@ class News:
                 )
             )
         return events
-
-
-_NAMES: Mapping[str, str] = {"verify": "verification", "restore": "restore", "drill": "drill"}

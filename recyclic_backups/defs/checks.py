@@ -21,9 +21,11 @@ from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of, report_evaluation
+from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
+from recyclic_backups.languages import Locale
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
 
@@ -69,9 +71,9 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
             answered_at = environment.now()
         for name, verdict in verdicts.items():
             if context.has_partition_key:
-                yield result_of(key, name, verdict, answered_at)
+                yield result_of(key, name, verdict, answered_at, now_settings.locale)
             else:
-                evaluation = evaluation_of(key, name, partition, verdict, answered_at)
+                evaluation = evaluation_of(key, name, partition, verdict, answered_at, now_settings.locale)
                 report_evaluation(context.instance, evaluation, context.run)
 
     return checks
@@ -89,20 +91,22 @@ def newest_partition(repository: Repository, tier: Tier) -> str | None:
     return max((partition for each, partition in labels if each is tier), default=None)
 
 
-def result_of(key: dg.AssetKey, name: str, verdict: Verdict, answered_at: datetime) -> dg.AssetCheckResult:
+def result_of(
+    key: dg.AssetKey, name: str, verdict: Verdict, answered_at: datetime, locale: Locale
+) -> dg.AssetCheckResult:
     """A verdict as the result of a check in a run of the partition."""
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=key,
         passed=verdict.passed,
         severity=_SEVERITIES[verdict.severity],
-        description="; ".join(verdict.reasons),
-        metadata=_metadata(verdict, answered_at),
+        description=verdict.text(),
+        metadata=_metadata(verdict, answered_at, locale),
     )
 
 
 def evaluation_of(
-    key: dg.AssetKey, name: str, partition: str, verdict: Verdict, answered_at: datetime
+    key: dg.AssetKey, name: str, partition: str, verdict: Verdict, answered_at: datetime, locale: Locale
 ) -> dg.AssetCheckEvaluation:
     """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
     return dg.AssetCheckEvaluation(
@@ -111,13 +115,14 @@ def evaluation_of(
         partition=partition,
         passed=verdict.passed,
         severity=_SEVERITIES[verdict.severity],
-        description="; ".join(verdict.reasons),
-        metadata=_metadata(verdict, answered_at),
+        description=verdict.text(),
+        metadata=_metadata(verdict, answered_at, locale),
     )
 
 
-def _metadata(verdict: Verdict, answered_at: datetime) -> dict[str, Any]:
-    return {**verdict.figures, ANSWERED_AT: to_text(answered_at)}
+def _metadata(verdict: Verdict, answered_at: datetime, locale: Locale) -> dict[str, Any]:
+    told = {} if verdict.passed else told_in(locale, verdict.sentence)
+    return {**verdict.figures, ANSWERED_AT: to_text(answered_at), **told}
 
 
 def demands_of(settings: Settings) -> Demands:

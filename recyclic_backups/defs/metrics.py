@@ -15,9 +15,11 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
+from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
+from recyclic_backups.health.answers import Answer, Listed, said
 from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.languages import Locale
+from recyclic_backups.languages import Locale, Sayable
 from recyclic_backups.notify.alert import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
@@ -168,17 +170,26 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
             figures["free_mb"] = round(metrics.free_bytes / 1e6, 1)
         if name == "availability" and metrics.availability is not None:
             figures["availability_pct"] = round(100 * metrics.availability.share, 3)
-        sentences = [issue.sentence.text() for issue in wrong]
+        sentences: list[Sayable] = [issue.sentence for issue in wrong]
         if name == "disk_space" and wrong:
-            freeable = [saving.text() for saving in found.savings()[:_NAMED_SAVINGS]]
-            sentences.append(f"could be freed: {', '.join(freeable) or 'no backup'}")
+            sentences.append(_freeable(found))
         yield dg.AssetCheckResult(
             check_name=name,
             passed=not wrong,
             severity=_SEVERITIES[worst],
-            description="; ".join(sentences) or "nothing is wrong",
-            metadata={**figures, ANSWERED_AT: to_text(metrics.measured_at)},
+            description="; ".join(each.text() for each in sentences) or "nothing is wrong",
+            metadata={
+                **figures,
+                ANSWERED_AT: to_text(metrics.measured_at),
+                **told_in(found.terms.locale, *sentences),
+            },
         )
+
+
+def _freeable(found: Survey) -> Sayable:
+    """The largest of what could go."""
+    savings = tuple(found.savings()[:_NAMED_SAVINGS])
+    return said(Answer.FREEABLE, what=Listed(savings)) if savings else said(Answer.NOTHING_FREEABLE)
 
 
 def _concerns(check: str, issue: Issue) -> bool:

@@ -12,6 +12,7 @@ from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
 from recyclic_backups.defs.metrics import space_lines
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
+from recyclic_backups.defs.telling import told_in
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
@@ -148,7 +149,7 @@ def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
         passed=not incidents and not warnings,
         severity=dg.AssetCheckSeverity.ERROR if incidents else dg.AssetCheckSeverity.WARN,
         description="; ".join(each.text() for each in (*incidents, *warnings)) or "every promise is kept",
-        metadata={"expired": len(report.removed)},
+        metadata={"expired": len(report.removed), **told_in(found.terms.locale, *incidents, *warnings)},
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recyclic_backups.languages import Locale, Pair, Phrase, Seconds
+from recyclic_backups.languages import Locale, Pair, Phrase, Sayable, Seconds
 from recyclic_backups.quantities import human_seconds
 
 
@@ -42,8 +42,11 @@ class Answer(StrEnum):
     NEVER_PROVEN = "never proven"
     ANOTHER_PROVEN = "another proven"
     PROOF_NOT_DUE = "proof not due"
-    TOLD_VERDICT = "told verdict"
+    CHECK_PASSED = "check passed"
+    CHECK_FAILED = "check failed"
+    BECAUSE = "because"
     FREEABLE = "freeable"
+    NOTHING_FREEABLE = "nothing freeable"
 
 
 WORDS: Mapping[Answer, Pair] = {
@@ -77,7 +80,7 @@ WORDS: Mapping[Answer, Pair] = {
     ),
     Answer.NO_HISTORY: (
         "{dumped} dumped; with {count} earlier backups there is no history yet ({minimum} needed)",
-        "{dumped} extraits ; avec {count} sauvegardes antérieures il n'y a pas encore d'historique ({minimum} requises)",
+        "{dumped} extraits ; avec {count} sauvegardes antérieures l'historique manque encore ({minimum} requises)",
     ),
     Answer.SIZE: (
         "{dumped} dumped; the median of the {count} before is {median}",
@@ -114,7 +117,7 @@ WORDS: Mapping[Answer, Pair] = {
     ),
     Answer.ATTEMPT_FAILED: (
         "the last {kind} of {backup_id} failed: {why}",
-        "la dernière tentative ({kind}) de {backup_id} a échoué : {why}",
+        "la dernière fois, {kind} de {backup_id} a échoué : {why}",
     ),
     Answer.PROVEN: (
         "restored and found equal on {at} UTC",
@@ -136,20 +139,20 @@ WORDS: Mapping[Answer, Pair] = {
         "not restored yet; the first proof is due seven days after the first backup",
         "pas encore restaurée ; la première preuve est due sept jours après la première sauvegarde",
     ),
-    Answer.TOLD_VERDICT: (
-        "the {kind} of {backup_id} {outcome}{why}",
-        "{kind} de {backup_id} : {outcome}{why}",
-    ),
-    Answer.FREEABLE: ("could be freed: {what}", "pourrait être libéré : {what}"),
+    Answer.CHECK_PASSED: ("the {kind} of {backup_id} passed", "{kind} de {backup_id} a réussi"),
+    Answer.CHECK_FAILED: ("the {kind} of {backup_id} failed", "{kind} de {backup_id} a échoué"),
+    Answer.BECAUSE: ("{fact}: {why}", "{fact} : {why}"),
+    Answer.FREEABLE: ("could be freed: {what}", "pourraient être libérées : {what}"),
+    Answer.NOTHING_FREEABLE: ("could be freed: no backup", "pourraient être libérées : aucune sauvegarde"),
 }
 """Each sentence in English and French, with the names of its values in braces."""
 
 ATTEMPTS: Mapping[str, Pair] = {
-    "verify": ("verification", "vérification"),
-    "restore": ("restore", "restauration"),
-    "drill": ("drill", "exercice"),
+    "verify": ("verification", "la vérification"),
+    "restore": ("restore", "la restauration"),
+    "drill": ("drill", "l'exercice"),
 }
-"""What the kinds of checks beside a backup are called."""
+"""What the kinds of checks beside a backup are called; in French with the article that each needs."""
 
 
 NO_REASON: Pair = ("no reason given", "aucune raison n'est donnée")
@@ -183,3 +186,14 @@ class Percent:
         """``71.3 %``; ``71,3 %``."""
         english = f"{self.percent:.{self.digits}f} %"
         return english.replace(".", ",") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Several things one after the other in a sentence."""
+
+    things: tuple[Sayable, ...]
+
+    def text(self, locale: Locale = "en") -> str:
+        """With commas between them."""
+        return ", ".join(each.text(locale) for each in self.things)
