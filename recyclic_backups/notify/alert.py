@@ -30,8 +30,9 @@ from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind, what
 
-BUDGET = timedelta(seconds=25)
-"""Nothing more is begun after that long: the look that delivers has a minute for everything."""
+BUDGET = timedelta(seconds=20)
+"""Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
+take as long as ``send.DEADLINE_SECONDS`` and a little grace."""
 
 FAILURES = 3
 """After so many attempts in vain a channel is a problem itself, told by the others."""

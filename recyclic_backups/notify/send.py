@@ -7,29 +7,34 @@ their exceptions and into their logs, so neither is ever passed on.
 from __future__ import annotations
 
 import json
-import logging
-import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.utils import format_datetime
 from http.client import HTTPException
-from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.error import URLError
+from urllib.request import Request
 
 from recyclic_backups.notify.channels import IMPLICIT_TLS_PORT, Channel, Email, Service, Telegram
+from recyclic_backups.notify.line import (
+    CutOff,
+    Line,
+    MailConnection,
+    TlsMailConnection,
+    post,
+    talk_for,
+)
 from recyclic_backups.notify.message import Message, redact
+from recyclic_backups.notify.service import Patience, Unanswered, Verdict, hand_over, understands
 from recyclic_backups.notify.severity import Severity
 
-if TYPE_CHECKING:
-    from apprise import Apprise
-
 TIMEOUT_SECONDS = 8
-"""For each answer of the other side: a sensor of Dagster has a minute for everything."""
+"""For each piece of what the other side says."""
+
+DEADLINE_SECONDS = 15
+"""For all of a delivery: a sensor of Dagster has a minute for everything, and other channels wait."""
 
 PARTING_SECONDS = 2
 """For the answer to a good-bye, on which nothing depends."""
@@ -37,7 +42,6 @@ PARTING_SECONDS = 2
 TELEGRAM_API = "https://api.telegram.org"
 
 _TELEGRAM_LONGEST = 4000  # the Bot API takes 4096 characters
-_LOUD_LOGGERS = ("apprise", "urllib3", "requests")
 
 
 def send(channel: Channel, message: Message) -> str | None:
@@ -57,22 +61,9 @@ def _send_mail(channel: Email, message: Message) -> str | None:
     where = f"{server.host}:{server.port}"
     try:
         mail = _mail(channel, message)
-        tls = ssl.create_default_context()
-        name = socket.gethostname()
-        if server.port == IMPLICIT_TLS_PORT:
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(
-                server.host, server.port, name, timeout=TIMEOUT_SECONDS, context=tls
-            )
-        else:
-            connection = smtplib.SMTP(server.host, server.port, name, timeout=TIMEOUT_SECONDS)
-        try:
-            if server.starttls and server.port != IMPLICIT_TLS_PORT:
-                connection.starttls(context=tls)
-            if server.user:
-                connection.login(server.user, server.password)
-            connection.send_message(mail, channel.sender, [channel.recipient])
-        finally:
-            _part_from(connection)
+        talk_for(DEADLINE_SECONDS, lambda line: _hand_in(line, channel, mail))
+    except CutOff:
+        return f"{where} was not done within {DEADLINE_SECONDS} s"
     except smtplib.SMTPRecipientsRefused as error:
         codes = ", ".join(str(code) for code, _ in error.recipients.values())
         return f"{where} does not take mail for {channel.recipient} ({codes})"
@@ -99,6 +90,28 @@ def _send_mail(channel: Email, message: Message) -> str | None:
     ) as error:  # an address or a password that is not ASCII, for a server that takes no other
         return f"{where} cannot be given this mail ({type(error).__name__})"
     return None
+
+
+def _hand_in(line: Line, channel: Email, mail: EmailMessage) -> None:
+    """One conversation with the mail server. Raises SMTPException, OSError, ValueError."""
+    server, own_name = channel.server, socket.gethostname()
+    tls = ssl.create_default_context()
+    if server.port == IMPLICIT_TLS_PORT:
+        connection: smtplib.SMTP = TlsMailConnection(
+            line, server.host, server.port, own_name=own_name, timeout_seconds=TIMEOUT_SECONDS, tls=tls
+        )
+    else:
+        connection = MailConnection(
+            line, server.host, server.port, own_name=own_name, timeout_seconds=TIMEOUT_SECONDS
+        )
+    try:
+        if server.starttls and server.port != IMPLICIT_TLS_PORT:
+            connection.starttls(context=tls)
+        if server.user:
+            connection.login(server.user, server.password)
+        connection.send_message(mail, channel.sender, [channel.recipient])
+    finally:
+        _part_from(connection)
 
 
 def _part_from(connection: smtplib.SMTP) -> None:
@@ -147,13 +160,15 @@ def _send_telegram(channel: Telegram, message: Message) -> str | None:
             data=body.encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            document = json.loads(answer.read(100_000))
-        if document.get("ok") is not True:
+        status, answer = talk_for(
+            DEADLINE_SECONDS, lambda line: post(line, request, timeout_seconds=TIMEOUT_SECONDS)
+        )
+        if status >= 300:
+            return f"Telegram answered {status}: {_telegram_description(answer)}"
+        if json.loads(answer).get("ok") is not True:
             return "Telegram did not take the message"
-    except HTTPError as error:
-        with error:
-            return f"Telegram answered {error.code}: {_telegram_description(error)}"
+    except CutOff:
+        return f"Telegram was not done within {DEADLINE_SECONDS} s"
     except URLError as error:
         reason = error.reason
         return f"Telegram cannot be reached: {_os_reason(reason) if isinstance(reason, OSError) else 'no answer'}"
@@ -164,10 +179,10 @@ def _send_telegram(channel: Telegram, message: Message) -> str | None:
     return None
 
 
-def _telegram_description(error: HTTPError) -> str:
+def _telegram_description(answer: bytes) -> str:
     try:
-        return str(json.loads(error.read(10_000))["description"])[:200]
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return str(json.loads(answer)["description"])[:200]
+    except (ValueError, KeyError, TypeError):
         return "no reason given"
 
 
@@ -178,75 +193,33 @@ def why_unusable(channel: Channel) -> str | None:
     """
     if not isinstance(channel, Service):
         return None
-    with _overheard():
-        try:
-            return None if _understood(channel) else _not_understood(channel)
-        except Exception as error:  # noqa: BLE001 - a hundred plugins, each with exceptions of its own
-            return _failed(channel, error)
+    verdict = _verdict(channel, lambda given: understands(channel.url, given))
+    return verdict if isinstance(verdict, str) else None
 
 
 def _send_by_service(channel: Service, message: Message) -> str | None:
-    with _overheard() as said:
-        try:
-            service = _understood(channel)
-            if service is None:
-                return _not_understood(channel)
-            from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - as in _understood
-
-            taken = service.notify(
-                title=message.subject,
-                body=message.body,
-                body_format=NotifyFormat.TEXT,
-                notify_type=NotifyType.FAILURE
-                if message.severity is Severity.CRITICAL
-                else NotifyType.WARNING,
-            )
-        except Exception as error:  # noqa: BLE001 - a hundred plugins, each with exceptions of its own
-            return _failed(channel, error)
-    if not taken:
-        codes = re.findall(r"error=(\d{3})\b", "\n".join(said))
-        return f"{channel.name} did not take the message" + (f" ({codes[-1]})" if codes else "")
-    return None
+    critical = message.severity is Severity.CRITICAL
+    verdict = _verdict(
+        channel, lambda given: hand_over(channel.url, message.subject, message.body, given, critical=critical)
+    )
+    if isinstance(verdict, str) or verdict.taken:
+        return verdict if isinstance(verdict, str) else None
+    return f"{channel.name} did not take the message" + (f" ({verdict.code})" if verdict.code else "")
 
 
-def _understood(channel: Service) -> Apprise | None:
-    """What sends to that URL, or None if apprise does not understand it. Raises what its plugins raise."""
-    # Half a second, and only where such a channel is configured.
-    from apprise import Apprise, AppriseAsset  # noqa: PLC0415
-
-    service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))
-    separator = "&" if "?" in channel.url else "?"
-    known = service.add(f"{channel.url}{separator}rto={TIMEOUT_SECONDS}&cto={TIMEOUT_SECONDS}")
-    return service if known else None
-
-
-def _not_understood(channel: Service) -> str:
-    return f"apprise does not understand the URL number {channel.number} of NOTIFICATION_URLS"
-
-
-def _failed(channel: Service, error: Exception) -> str:
-    return f"{channel.name} failed ({type(error).__name__})"
-
-
-@contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """What apprise and the libraries below it log goes nowhere: it holds URLs with their secrets."""
-    said: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    kept = []
-    for name in _LOUD_LOGGERS:
-        logger = logging.getLogger(name)
-        kept.append((logger, logger.handlers[:], logger.propagate))
-        logger.handlers, logger.propagate = [Ear(logging.WARNING)], False
+def _verdict(channel: Service, ask: Callable[[Patience], Verdict]) -> Verdict | str:
+    """What apprise says of a URL that it understands, or why it says nothing."""
     try:
-        yield said
-    finally:
-        for logger, handlers, propagate in kept:
-            logger.handlers, logger.propagate = handlers, propagate
+        verdict = ask(Patience(TIMEOUT_SECONDS, DEADLINE_SECONDS))
+    except Unanswered as error:
+        return f"{channel.name} {error}"
+    except OSError as error:
+        return f"{channel.name} cannot be tried: no process can be started ({_os_reason(error)})"
+    if verdict.error:
+        return f"{channel.name} failed ({verdict.error})"
+    if not verdict.known:
+        return f"apprise does not understand the URL number {channel.number} of NOTIFICATION_URLS"
+    return verdict
 
 
 def _os_reason(error: OSError) -> str:

@@ -15,11 +15,12 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, switch
 from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import send as sending
 from recyclic_backups.notify.alert import name_in_storage
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere
-from recyclic_backups_tests.notify.receivers import Web, bot
+from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
 
 __all__ = ["bot"]
 
@@ -197,6 +198,27 @@ def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) 
         looks.look()
     assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
     assert Kind.DELIVERY_FAILED not in looks.kinds
+
+
+def test_a_mail_server_that_trickles_costs_the_others_nothing_and_the_look_ends(
+    looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a tick that Dagster ends before the telephone was tried, minute after minute."""
+    house = looks.house
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    with scripted_mail_server({}, pause_seconds=0.2) as server:
+        house.variables |= {
+            "NOTIFICATION_EMAIL": "ops@example.org",
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": str(server.port),
+            "SMTP_STARTTLS": "false",
+        }
+        said = looks.look()
+        assert f"email ops@example.org: 127.0.0.1:{server.port} was not done within 0.5 s" in said
+        looks.look()
+    assert server.mails == 0
+    assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
 
 
 def test_old_backups_are_told_once_and_reminded_of_daily(looks: Looks, bot: Web) -> None:

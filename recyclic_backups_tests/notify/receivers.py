@@ -172,11 +172,13 @@ class Script:
     """A mail server in plain text that says what it is told to, and how fast; ``mails`` counts what it took.
 
     ``answers`` are by verb, ``""`` is the greeting and ``.`` the answer to the data; an empty answer ends the
-    conversation. Between two bytes it waits for ``pause_seconds``.
+    conversation. Between two bytes it waits for ``pause_seconds``; with ``slow`` only in answers to that verb.
     """
 
     answers: Mapping[str, str]
     pause_seconds: float = 0.0
+    slow: str = ""
+    tls: ssl.SSLContext | None = None
     port: int = 0
     mails: int = 0
     over: threading.Event = field(default_factory=threading.Event)
@@ -188,11 +190,14 @@ class Script:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection, connection.makefile("rb") as lines:
-                try:
-                    self._talk(connection, lines)
-                except OSError:
-                    continue
+            try:
+                with self._private(connection) as line, line.makefile("rb") as lines:
+                    self._talk(line, lines)
+            except OSError:
+                continue
+
+    def _private(self, connection: socket.socket) -> socket.socket:
+        return connection if self.tls is None else self.tls.wrap_socket(connection, server_side=True)
 
     def _talk(self, connection: socket.socket, lines: Any) -> None:
         usual = {
@@ -209,7 +214,7 @@ class Script:
                 self.mails += 1
             for byte in f"{answer}\r\n".encode() if answer else b"":
                 connection.sendall(bytes([byte]))
-                if self.pause_seconds and self.over.wait(self.pause_seconds):
+                if self.pause_seconds and self.slow in ("", verb) and self.over.wait(self.pause_seconds):
                     return
             if not answer or verb == "QUIT":
                 return
@@ -225,9 +230,15 @@ class Script:
 
 
 @contextmanager
-def scripted_mail_server(answers: Mapping[str, str], *, pause_seconds: float = 0.0) -> Iterator[Script]:
-    """A running one, gone with the block."""
-    script = Script(answers, pause_seconds)
+def scripted_mail_server(
+    answers: Mapping[str, str],
+    *,
+    pause_seconds: float = 0.0,
+    slow: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Script]:
+    """A running one, gone with the block. With ``tls`` it speaks that from the first byte on."""
+    script = Script(answers, pause_seconds, slow, tls)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -239,5 +250,44 @@ def scripted_mail_server(answers: Mapping[str, str], *, pause_seconds: float = 0
         finally:
             script.over.set()
             # Wakes whoever waits in accept(2), which closing does not.
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def trickling_server() -> Iterator[str]:
+    """The URL of a web server whose answers never end: one byte now and then."""
+    over = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not over.wait(0.02):
+                    connection.sendall(b"x")
+            except OSError:
+                return
+
+    def serve(listener: socket.socket) -> None:
+        threads = []
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                break
+            threads.append(threading.Thread(target=trickle, args=(connection,)))
+            threads[-1].start()
+        for each in threads:
+            each.join()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()

@@ -6,10 +6,12 @@ import base64
 import json
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from recyclic_backups.notify import send as sending
 from recyclic_backups.notify.channels import Channel, Email, MailServer, Service, Telegram
@@ -24,6 +26,7 @@ from recyclic_backups_tests.notify.receivers import (
     Web,
     mail_server,
     scripted_mail_server,
+    trickling_server,
 )
 
 TOKEN = "424242:a-token-that-must-never-show"
@@ -150,6 +153,48 @@ def test_the_reason_of_a_refusal_is_not_replaced_by_the_good_bye(
     assert said is not None
     assert reason in said
     assert server.mails == 0
+
+
+def test_mail_by_tls_from_the_first_byte_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: port 465, which is what half of the providers tell people to use."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with scripted_mail_server({}, tls=tls) as server:
+        monkeypatch.setattr(sending, "IMPLICIT_TLS_PORT", server.port)
+        said = send(plain(server.port), MESSAGE)
+        assert "certificate" in (said or "")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert send(plain(server.port), MESSAGE) is None
+    assert server.mails == 1
+
+
+def test_a_mail_server_that_speaks_a_byte_now_and_then_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a tick that Dagster ends, so that other channels wait and the mail is sent at each tick."""
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
+    with scripted_mail_server({}, pause_seconds=0.2) as server:
+        said = send(plain(server.port), MESSAGE)
+        assert said == f"127.0.0.1:{server.port} was not done within 0.5 s"
+    assert server.mails == 0
+
+
+def test_a_mail_taken_before_the_time_was_over_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a mail sent again because the server took its time over the good-bye."""
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
+    with scripted_mail_server({}, pause_seconds=0.2, slow="QUIT") as server:
+        assert send(plain(server.port), MESSAGE) is None
+    assert server.mails == 1
+
+
+def test_telegram_and_services_are_hung_up_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: as above; a plugin of apprise has no time of its own for all of an answer."""
+    with trickling_server() as url:
+        monkeypatch.setattr(sending, "TELEGRAM_API", url)
+        monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
+        assert send(Telegram(TOKEN, "99"), MESSAGE) == "Telegram was not done within 0.5 s"
+        monkeypatch.setattr(sending, "DEADLINE_SECONDS", 2)
+        said = send(Service(f"json://user:{SERVICE_PASSWORD}@{url.removeprefix('http://')}/", 1), MESSAGE)
+        assert said == "json 1 was not done within 2 s"
 
 
 def test_telegram_gets_subject_and_body(bot: Web) -> None:
