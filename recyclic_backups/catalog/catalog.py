@@ -108,6 +108,8 @@ class Catalog:
 
         Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there but broken.
         """
+        if not reference:
+            raise RecoveryError("the id of the backup is empty", "name one, or latest: recyclic-backups list")
         wanted = reference.upper()
         spoilt = [damage for damage in self.damage if reference != LATEST and f"/{wanted}" in damage.name]
         if spoilt and not any(backup.backup_id.startswith(wanted) for backup in self.backups):
@@ -127,9 +129,9 @@ class Catalog:
                 raise RecoveryError("every backup failed its last check", "see: recyclic-backups list")
             return sound[0]
         found = [backup for backup in self.backups if backup.backup_id.startswith(wanted)]
-        if wanted and len(found) == 1:
+        if len(found) == 1:
             return found[0]
-        if wanted and len(found) > 1:
+        if len(found) > 1:
             raise RecoveryError(f"{len(found)} backups begin with {reference}", "write more of the id")
         raise RecoveryError(f"there is no backup {reference}", "see: recyclic-backups list")
 

@@ -138,6 +138,9 @@ def _positive(text: str) -> int:
 def _require_sense(options: argparse.Namespace) -> None:
     from recyclic_backups.errors import UsageError
 
+    for name in ("into", "merge_into", "to_server"):
+        if getattr(options, name) == "":  # an empty variable of a shell: the live database would be meant
+            raise UsageError(f"--{name.replace('_', '-')} is empty", "say which one, or leave the option out")
     if not (options.into or options.replace or options.merge_into):
         raise UsageError(
             "say where to: --into NAME for a new database, or --replace to swap with the live one",

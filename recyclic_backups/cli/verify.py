@@ -34,11 +34,13 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
     from recyclic_backups.quantities import human_seconds
 
-    if options.all and options.backup:
+    if options.all and options.backup is not None:
         raise UsageError("give a backup or --all, not both")
     settings = load_settings()
     found = catalog.load(settings)
-    backups = list(found) if options.all else [found.find(options.backup or "latest")]
+    # Not `or`: an empty variable of a shell names no backup, and must not pass for one that was verified.
+    wanted = "latest" if options.backup is None else options.backup
+    backups = list(found) if options.all else [found.find(wanted)]
     if not backups and not found.damage:
         found.find("latest")  # says that there is none
     repository = settings.open_repository(create=False)

@@ -53,7 +53,7 @@ def _drill(
 ) -> DrillReport:
     started_at = clock()
     catalog = load_catalog(repository)
-    newest = catalog.find(backup_id or "latest")
+    newest = catalog.find("latest" if backup_id is None else backup_id)
     backups = [newest]
     if scenario is Scenario.SIMPLE and backup_id is None:
         backups = _whole_first(newest_of_each_tier(catalog.backups), newest)

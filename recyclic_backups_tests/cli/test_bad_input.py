@@ -125,3 +125,37 @@ def test_secrets_may_come_from_files(operator: Operator) -> None:
         operator.variables[f"{name}_FILE"] = str(file)
         del operator.variables[name]
     assert operator.must("backup", "--json").json["encrypted"] is True
+
+
+def test_an_empty_id_is_no_backup_wherever_one_is_named(operator: Operator) -> None:
+    """Loss prevented: an empty variable in a script, whose latest backup was verified instead of the one meant."""
+    operator.backup_id()
+    for command in (
+        ("verify", ""),
+        ("show", ""),
+        ("drill", "simple", "--backup", ""),
+        ("restore", "", "--into", "x"),
+    ):
+        outcome = operator.run(*command)
+        assert outcome.code == 60, command
+        assert "the id of the backup is empty" in outcome.err
+        assert not outcome.out
+    assert operator.run("verify", "", "--all").code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--replace", "--into", ""),
+        ("--replace", "--to-server", ""),
+        ("--into", ""),
+        ("--merge-into", "", "--table", "product"),
+    ],
+)
+def test_an_empty_target_is_never_the_live_database(operator: Operator, arguments: tuple[str, ...]) -> None:
+    """Loss prevented: the production database, replaced because a variable of a script was empty."""
+    operator.backup_id()
+    outcome = operator.run("restore", "latest", *arguments)  # without --yes
+    assert outcome.code == 2
+    assert "is empty" in outcome.err
+    assert not outcome.out
