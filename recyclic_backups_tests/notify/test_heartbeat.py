@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +12,10 @@ import pytest
 
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import StorageError
+from recyclic_backups.notify import heartbeat as beating
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
 from recyclic_backups.tiers import Tier
-from recyclic_backups_tests.notify.receivers import Web
+from recyclic_backups_tests.notify.receivers import Web, trickling_server
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 
@@ -68,6 +71,34 @@ def test_nobody_there_is_said_too() -> None:
     assert len(said) == 2
     assert "secret" not in "".join(said)
     assert "Connection refused" in said[0]
+
+
+def test_a_service_that_trickles_delays_the_backup_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a backup that never begins, because a service that is not needed for it answers for ever."""
+    monkeypatch.setattr(beating, "DEADLINE_SECONDS", 0.3)
+    said: list[str] = []
+    with trickling_server() as url, heartbeat(f"{url}/a-secret-uuid", said.append):
+        assert said == ["the heartbeat (start) did not reach 127.0.0.1: it was not done within 0.3 s"]
+    assert len(said) == 2
+
+
+def test_an_interrupted_ping_leaves_nothing_behind() -> None:
+    """Loss prevented: Ctrl-C that has to wait for somebody else's server."""
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with trickling_server() as url:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt), heartbeat(f"{url}/a-secret-uuid", print):
+                raise AssertionError("the ping came to an end")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    for each in threading.enumerate():
+        if each.name == "line":
+            each.join()
 
 
 def test_without_a_url_nothing_happens() -> None:
