@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Catalog
+    from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.findings import Diagnosis, Finding
 
 
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         render.print_json(diagnosis.to_json())
     else:
         moment = render.local_time(diagnosis.as_of, settings.calendar.timezone)
-        _print(diagnosis, moment)
+        _print(diagnosis, moment, settings.server)
     return 0 if diagnosis.clean else VerdictNegative.exit_code
 
 
@@ -84,7 +86,7 @@ def _before_the_change(catalog: Catalog) -> tuple[Catalog, list[str]]:
     ]
 
 
-def _print(diagnosis: Diagnosis, moment: str) -> None:
+def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
     """Findings, commands, notes, and the verdict as the last line."""
     rows = f"{diagnosis.rows:,}".replace(",", " ")
     print(f"looked at  {diagnosis.database}: {diagnosis.tables} tables, {rows} rows")
@@ -100,6 +102,7 @@ def _print(diagnosis: Diagnosis, moment: str) -> None:
         print("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
         for command in diagnosis.commands:
             print(f"  {command}")
+        _print_moving(diagnosis, server)
         print()
     elif diagnosis.findings:
         print("no backup has what is needed to put it right")
@@ -107,6 +110,23 @@ def _print(diagnosis: Diagnosis, moment: str) -> None:
     for note in (*diagnosis.incomplete, *diagnosis.notes):
         print(f"note: {note}")
     print(diagnosis.verdict)
+
+
+def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
+    """How tables that are gone get from the database beside into the live one."""
+    from recyclic_backups.recovery.go_back import move_command
+
+    gone = [each.name for each in diagnosis.findings if each.kind == "table" and each.restore]
+    restores = [shlex.split(command) for command in diagnosis.commands if " --into" in command]
+    if gone and restores:
+        beside = next(
+            word.removeprefix("--into=") if word.startswith("--into=") else words[place + 1]
+            for words in restores
+            for place, word in enumerate(words)
+            if word.startswith("--into")
+        )
+        print("then look at what came there, and if it is what is missing:")
+        print(f"  {move_command(server, beside, gone, diagnosis.database)}")
 
 
 def _sentence(finding: Finding) -> str:

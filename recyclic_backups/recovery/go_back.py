@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.database import MAINTENANCE_DATABASES
 
@@ -66,6 +68,15 @@ def look_command(server: Server, database: str, *, kept_as: str = "", psql: str 
     return f"{opened} -c {shlex.quote(f'SELECT * FROM replaced.{_name(kept_as)}')}" if kept_as else opened
 
 
+def move_command(server: Server, source: str, tables: Sequence[str], target: str) -> str:
+    """The line that makes tables (qualified names) of one database in another, which does not have them."""
+    patterns = [
+        f"--table={'.'.join(_name(part) for part in split_qualified_name(table))}" for table in tables
+    ]
+    dump = f"{_client(server, source, ['pg_dump'])} {shlex.join(patterns)}"
+    return f"{dump} | {_psql(server, target, 'psql')} --single-transaction"
+
+
 def _maintenance(*apart_from: str) -> str:
     """The database to be in while another is renamed or dropped."""
     return next((name for name in MAINTENANCE_DATABASES if name not in apart_from), MAINTENANCE_DATABASES[0])
@@ -73,8 +84,13 @@ def _maintenance(*apart_from: str) -> str:
 
 def _psql(server: Server, database: str, program: str) -> str:
     """psql, connected to a database."""
-    words = [program, "-X", "-v", "ON_ERROR_STOP=1", "-h", server.host, "-p", str(server.port)]
-    words += ["-U", server.user, "-d", connection_option(database)]
+    return _client(server, database, [program, "-X", "-v", "ON_ERROR_STOP=1"])
+
+
+def _client(server: Server, database: str, begun: Sequence[str]) -> str:
+    """A program of PostgreSQL's, connected to a database."""
+    words = [*begun, "-h", server.host, "-p", str(server.port), "-U", server.user]
+    words += ["-d", connection_option(database)]
     given = {"PGSSLMODE": server.sslmode, "PGSSLROOTCERT": server.sslrootcert}
     usual = {"PGSSLMODE": "prefer", "PGSSLROOTCERT": ""}
     settings = [f"{name}={shlex.quote(value)}" for name, value in given.items() if value != usual[name]]
