@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from recyclic_backups.languages import Locale, Sayable
+from recyclic_backups.languages import Locale, Sayable, squeezed
 
 FRENCH = "description_fr"
 """Metadata of an answer that did not pass: its description in French."""
@@ -29,11 +29,18 @@ def reason_in(evaluation: dg.AssetCheckEvaluation) -> Mapping[str, str]:
     found = {"reason": shortened(evaluation.description or _UNSAID)}
     french = evaluation.metadata.get(FRENCH)
     if french is not None and isinstance(french.value, str):
-        found["reason_fr"] = shortened(french.value)
+        found["reason_fr"] = _cut(squeezed(french.value))
     return found
 
 
 def shortened(text: str) -> str:
     """One line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+    return _cut(" ".join(text.split()))
+
+
+def _cut(line: str) -> str:
+    if len(line) <= _LONGEST_REASON:
+        return line
+    kept = line[: _LONGEST_REASON - 3]
+    # Whoever was quoted must not seem to have said what follows.
+    return f"{kept}…\u00a0»" if kept.count("«") > kept.count("»") else f"{line[: _LONGEST_REASON - 1]}…"

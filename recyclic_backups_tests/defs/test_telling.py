@@ -9,9 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recyclic_backups.defs.telling import FRENCH
+from recyclic_backups.defs.telling import FRENCH, reason_in, told_in
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.languages import Untranslated
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, House, elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks
@@ -142,6 +143,23 @@ def test_failures_are_told_in_french_with_what_was_said_in_quotation_marks(
     assert "health_job a échoué : son journal n’en dit pas plus" in told
     assert "a échoué : « the server is on fire »" in told
     assert "its log" not in told
+
+
+def test_a_long_quotation_is_cut_and_closed() -> None:
+    """Loss prevented: our own words taken for those of an error that was too long."""
+    long = Untranslated("no " * 200)
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(["recyclic", "daily_backup"]),
+        check_name="integrity",
+        passed=False,
+        description=long.text(),
+        metadata=told_in("fr", long),
+    )
+    reason = reason_in(evaluation)
+    assert reason["reason"].endswith("no…")
+    assert reason["reason_fr"].startswith("«\u00a0no")
+    assert reason["reason_fr"].endswith("…\u00a0»")
+    assert {len(each) for each in reason.values()} == {300}
 
 
 def test_promises_of_retention_are_told_in_french(french: Looks, bot: Web) -> None:

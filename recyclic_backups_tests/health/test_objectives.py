@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import BackupObject, Encryption, Manifest, ServerFacts
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.health import objectives
+from recyclic_backups.health.answers import WORDS, Answer
 from recyclic_backups.health.objectives import Verdict
 from recyclic_backups.tiers import Tier
 
@@ -256,3 +258,10 @@ def test_verifying_is_no_proof() -> None:
     """Bytes that can be read say nothing about what a restore contains."""
     read = backup(NOW - 30 * DAY, check("verify", NOW - DAY))
     assert outcome(objectives.proven(read, catalog(read), NOW)) == "warning"
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_both_languages_of_an_answer_say_the_same(answer: Answer) -> None:
+    """Loss prevented: a figure that only one language tells, or a sentence with a hole."""
+    english, french = (set(re.findall(r"{(\w+)}", text)) for text in WORDS[answer])
+    assert english == french
