@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.health.gaps import Gap
 from recyclic_backups.tiers import Calendar, Tier
 
 TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
@@ -19,7 +21,12 @@ class State(StrEnum):
     """It ended before the first backup was ever taken, or is not one that counts."""
     COMING = "coming"
     """Its backup is not due yet, or only just."""
+    MISSED = "missed"
+    """It ended without a backup, too long ago to be among the issues: history, which nothing brings back."""
+    OVERDUE = "overdue"
+    """It still runs and its backup was due: one can still be made."""
     MISSING = "missing"
+    """It ended without a backup, and is among the issues."""
     DAMAGED = "damaged"
     EXPIRED = "expired"
     """It had one, which retention let go."""
@@ -54,8 +61,11 @@ class Coverage:
 _GRACE = timedelta(hours=1)
 
 
-def coverage(catalog: Catalog, calendar: Calendar, now: datetime, *, days: int = 42) -> Coverage:
-    """The last ``days`` days, today's included."""
+def coverage(
+    catalog: Catalog, calendar: Calendar, now: datetime, *, gaps: Collection[Gap], days: int = 42
+) -> Coverage:
+    """The last ``days`` days, today's included. ``gaps`` are those that the issues count, and no others are missing."""
+    named = {(gap.tier, gap.partition) for gap in gaps}
     today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
     shown = tuple(today - timedelta(days=number) for number in reversed(range(days)))
     began = _began(catalog, calendar)
@@ -67,7 +77,10 @@ def coverage(catalog: Catalog, calendar: Calendar, now: datetime, *, days: int =
             if cells and cells[-1].partition == key:
                 cells[-1] = _wider(cells[-1])
             else:
-                cells.append(_cell(catalog, calendar, now, began, tier, key))
+                cell = _cell(catalog, calendar, now, began, tier, key)
+                if cell.state is State.MISSED and (tier, key) in named:
+                    cell = replace(cell, state=State.MISSING)
+                cells.append(cell)
         rows.append((tier, tuple(cells)))
     return Coverage(shown, tuple(rows))
 
@@ -94,9 +107,11 @@ def _cell(
     if began is None or window.end_at <= began:
         return Cell(tier, key, 1, State.BEFORE)
     due_at = calendar.scheduled_for(tier, key)
-    # A week that still runs and was due before anybody took a backup can still be made from what there is.
-    can_come = now < due_at + _GRACE or (now < window.end_at and due_at < _first_taken_at(catalog, now))
-    return Cell(tier, key, 1, State.COMING if can_come else State.MISSING)
+    runs = now < window.end_at
+    # A week that still runs and was due before anybody took a backup was never anybody's failure.
+    if now < due_at + _GRACE or (runs and due_at < _first_taken_at(catalog, now)):
+        return Cell(tier, key, 1, State.COMING)
+    return Cell(tier, key, 1, State.OVERDUE if runs else State.MISSED)
 
 
 def _first_taken_at(catalog: Catalog, now: datetime) -> datetime:
@@ -119,7 +134,7 @@ def _began(catalog: Catalog, calendar: Calendar) -> datetime | None:
 
 
 def _wider(cell: Cell) -> Cell:
-    return Cell(cell.tier, cell.partition, cell.days + 1, cell.state, cell.late, cell.held, cell.backup_id)
+    return replace(cell, days=cell.days + 1)
 
 
 def _key(tier: Tier, day: date) -> str:

@@ -12,6 +12,8 @@ from recyclic_backups.report.words import say, say_day, say_month, say_tier
 SIGNS: Mapping[State, str] = {
     State.BEFORE: "",
     State.COMING: "·",
+    State.MISSED: "○",
+    State.OVERDUE: "…",
     State.MISSING: "✕",
     State.DAMAGED: "!",
     State.EXPIRED: "–",
@@ -65,7 +67,7 @@ def _heads(found: Coverage, locale: Locale) -> str:
             months.append((name, 1))
     above = "".join(
         f'<th scope="colgroup" class="month" colspan="{width}">'
-        f"{escape(name) if width >= _NAMED_MONTH_DAYS else ''}</th>"
+        f"{f'<span>{escape(name)}</span>' if width >= _NAMED_MONTH_DAYS else ''}</th>"
         for name, width in months
     )
     below = "".join(
@@ -89,7 +91,8 @@ def _cell(cell: Cell, locale: Locale) -> str:
     span = f' colspan="{cell.days}"' if cell.days > 1 else ""
     return (
         f'<td class="cell {cell.state.value}"{span} title="{about}">'
-        f'<span aria-hidden="true">{SIGNS[cell.state]}</span><span class="hidden">{words}</span>{corner}</td>'
+        f'<span class="sign" aria-hidden="true">{SIGNS[cell.state]}</span><span class="hidden">{words}</span>'
+        f"{corner}</td>"
     )
 
 

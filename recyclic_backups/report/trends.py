@@ -63,7 +63,6 @@ class _Trends:
                 self.of_backups(lambda each: each.compression_percent, percent),
                 percent,
                 limit=COMPRESSION_PERCENT,
-                from_zero=False,
             ),
         ]
         drills = rehearsed(self.survey.catalog)
@@ -128,7 +127,6 @@ class _Trends:
         text: Callable[[float], str],
         *,
         limit: float | None = None,
-        from_zero: bool = True,
         **values: object,
     ) -> Chart | None:
         """A chart in words and points; None without any."""
@@ -149,9 +147,7 @@ class _Trends:
             newest=text(figures[-1]),
         )
         limit_text = "" if limit is None else f"{say('objective', self.locale)} {text(limit)}"
-        return Chart(
-            title, description, tuple(in_order), text, self.day, limit, limit_text, from_zero=from_zero
-        )
+        return Chart(title, description, tuple(in_order), text, self.day, limit, limit_text)
 
     def day(self, moment: datetime) -> str:
         """On the operator's calendar."""

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.report.coverage import Cell, State, coverage
+from recyclic_backups.report.coverage import Cell, Coverage, State, coverage
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.health.catalogs import paris
-from recyclic_backups_tests.report.surveys import CALENDAR, NOW, TODAY, night, quarter
+from recyclic_backups_tests.report.surveys import CALENDAR, NOW, TODAY, night, quarter, surveyed
+
+
+def covered(catalog: Catalog, now: datetime = NOW, *, days: int = 42) -> Coverage:
+    """The coverage with the gaps that the issues of that moment name."""
+    return coverage(catalog, CALENDAR, now, gaps=surveyed(catalog, now=now).metrics.gaps, days=days)
 
 
 def cells(catalog: Catalog, tier: Tier = Tier.DAILY, *, days: int = 42) -> dict[str, Cell]:
     """The cells of a tier by partition."""
-    found = coverage(catalog, CALENDAR, NOW, days=days)
+    found = covered(catalog, days=days)
     return {cell.partition: cell for row, own in found.rows if row is tier for cell in own}
 
 
 def test_each_state_is_shown_as_what_it_is() -> None:
     """Loss prevented: a missing day that looks like one that expired, or a damaged one that looks whole."""
-    found = cells(quarter())
-    assert found["2026-11-06"].state is State.MISSING
+    found = cells(quarter(missing=["2026-11-06", "2026-11-17"]))
+    assert found["2026-11-17"].state is State.MISSING
+    assert found["2026-11-06"].state is State.MISSED
     assert found["2026-11-03"].state is State.EXPIRED
     assert found["2026-11-20"].state is State.DAMAGED
     assert found["2026-11-21"].state is State.VERIFIED
@@ -61,7 +67,7 @@ def test_a_later_failed_restore_takes_the_proof_away() -> None:
 @pytest.mark.parametrize("days", [7, 42, 80])
 def test_every_row_spans_exactly_the_shown_days(days: int) -> None:
     """Loss prevented: a week drawn over the wrong days."""
-    found = coverage(quarter(), CALENDAR, NOW, days=days)
+    found = covered(quarter(), days=days)
     assert len(found.days) == days
     for _, row in found.rows:
         assert sum(cell.days for cell in row) == days
@@ -80,19 +86,42 @@ def test_the_running_week_of_the_first_evening_is_not_missing() -> None:
         night(TODAY, 0).checks,
     )
     catalog = Catalog((first,), {(label.tier, label.partition): label for label in first.labels})
-    weekly = coverage(catalog, CALENDAR, paris("2026-11-22T17:00")).rows[1][1]
+    weekly = covered(catalog, paris("2026-11-22T17:00")).rows[1][1]
     assert weekly[-1].state is State.COMING
-    after = coverage(catalog, CALENDAR, paris("2026-11-23T00:30")).rows[1][1]
+    after = covered(catalog, paris("2026-11-23T00:30")).rows[1][1]
     assert [cell.state for cell in after if cell.partition == "2026-11-16"] == [State.MISSING]
 
 
 def test_what_is_not_due_yet_is_not_missing_and_what_was_before_the_first_backup_neither() -> None:
     """Loss prevented: red cells on the first day, after which nobody looks any more."""
-    at_night = coverage(quarter(missing=["2026-11-22"]), CALENDAR, paris("2026-11-22T01:30"))
+    at_night = covered(quarter(missing=["2026-11-22"]), paris("2026-11-22T01:30"))
     assert at_night.rows[0][1][-1].state is State.COMING
-    at_noon = coverage(quarter(missing=["2026-11-22"]), CALENDAR, paris("2026-11-22T12:00"))
-    assert at_noon.rows[0][1][-1].state is State.MISSING
+    at_noon = covered(quarter(missing=["2026-11-22"]), paris("2026-11-22T12:00"))
+    assert at_noon.rows[0][1][-1].state is State.OVERDUE
+    day_after = covered(quarter(missing=["2026-11-22"]), paris("2026-11-23T12:00"))
+    assert [cell.state for cell in day_after.rows[0][1] if cell.partition == "2026-11-22"] == [State.MISSING]
     young = cells(quarter(days=10, missing=(), drills=False))
     assert young["2026-11-12"].state is State.BEFORE
     assert young["2026-11-13"].state is not State.MISSING
     assert {cell.state for cell in cells(Catalog((), {})).values()} == {State.BEFORE}
+
+
+def test_what_is_red_is_what_the_issues_name_and_nothing_else() -> None:
+    """Loss prevented: a red month of which no line says anything, until nobody asks what red means."""
+    old = [f"2026-11-{day:02}" for day in range(8, 13)]
+    catalog = quarter(missing=[*old, "2026-11-17", "2026-11-18"], damaged=(), late=(), held=())
+    # Nobody labelled the months: October is over for three weeks, November can still be made.
+    labels = {key: label for key, label in catalog.labels.items() if key[0] is not Tier.MONTHLY}
+    catalog = replace(catalog, labels=labels)
+    survey = surveyed(catalog)
+    red = {
+        (tier, cell.partition)
+        for tier, row in covered(catalog).rows
+        for cell in row
+        if cell.state is State.MISSING
+    }
+    assert red == {(gap.tier, gap.partition) for gap in survey.metrics.gaps}
+    assert red == {(Tier.DAILY, "2026-11-17"), (Tier.DAILY, "2026-11-18")}
+    monthly = cells(catalog, Tier.MONTHLY)
+    assert monthly["2026-10-01"].state is State.MISSED
+    assert monthly["2026-11-01"].state is State.OVERDUE

@@ -11,12 +11,13 @@ from string import Formatter
 import pytest
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
-from recyclic_backups.health.issues import critical
-from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code
+from recyclic_backups.health.issues import Issue, Level, Status
+from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Statement
 from recyclic_backups.languages import Locale
 from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS
+from recyclic_backups.report.markup import prose, quoted
 from recyclic_backups.report.page import page
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
@@ -91,17 +92,107 @@ def test_what_an_operator_asks_first_is_on_it() -> None:
         "RETENTION_DAILY=3",
         "simple: the newest backup into a database",
         "Tue 24 Nov",
-        "not among the newest 7",
+        "daily: not among the newest 7",
     ):
         assert expected in text, expected
 
 
-def test_open_incidents_are_said_before_all_else() -> None:
-    """Loss prevented: an incident below the fold."""
-    incident = critical(Code.NO_VERIFIED)
-    text = page([surveyed(quarter())], incidents=[incident])
-    assert text.index("Open incidents") < text.index('class="card wide status')
-    assert "Open incidents" not in page([surveyed(quarter())])
+def told(number: int, *, level: Level = Level.CRITICAL) -> Issue:
+    """An open incident with a number by which it is told apart."""
+    statement = Statement(Code.DAMAGED_DOCUMENT, {"name": f"incident-{number:03}", "problem": "-"})
+    return Issue("incident", level, statement, str(number))
+
+
+GOOD = quarter(missing=(), damaged=(), late=(), held=())
+
+
+def test_the_headline_comes_first_and_counts_what_is_open() -> None:
+    """Loss prevented: amber over a hundred critical incidents, and that below the fold."""
+    survey = surveyed(GOOD)
+    assert survey.metrics.status is not Status.UNHEALTHY
+    text = page([survey], incidents=[told(number) for number in range(107)])
+    assert text.index('class="card status unhealthy"') < text.index("<h2>Open incidents")
+    assert "<title>Unhealthy" in text
+    assert "107 open incidents (107 critical)" in Reader(text).text
+    without = page([survey])
+    assert "Open incidents" not in without
+    assert "<title>Unhealthy" not in without
+
+
+def test_few_incidents_are_listed_the_worst_first_then_the_newest_and_the_others_counted() -> None:
+    """Loss prevented: the critical one of an hour ago, below thirty warnings of last month."""
+    oldest_first = [told(1), told(2), *(told(number, level=Level.WARNING) for number in range(3, 10))]
+    text = Reader(page([surveyed(GOOD)], incidents=oldest_first)).text
+    named = re.findall(r"incident-(\d+)", text)
+    assert named == ["002", "001", "009", "008", "007", "006"]
+    assert "and 3 more" in text
+
+
+def test_nothing_is_well_while_an_incident_is_open() -> None:
+    """Loss prevented: "Sleep well" under a critical incident."""
+    metrics = replace(surveyed(GOOD).metrics, issues=())
+    survey = replace(surveyed(GOOD), metrics=metrics)
+    assert "Sleep well" in page([survey])
+    assert "Sleep well" not in page([survey], incidents=[told(1)])
+
+
+def test_an_old_page_has_another_headline_ready_that_says_no_state() -> None:
+    """Loss prevented: a big green tick at the top of a page that nobody has written for a month."""
+    text = page([surveyed(GOOD)])
+    fresh, gone = re.search(
+        r'<div class="fresh">(.*?)</div><div class="gone">(.*?)</div>', text, re.S
+    ).groups()  # type: ignore[union-attr]
+    assert "would be missing" in fresh
+    assert "Nothing known since" in gone
+    assert "would be missing" not in gone
+    # Without the script nothing is old: the class that changes places is set by it alone.
+    assert 'class="is-stale' not in text
+
+
+def test_a_share_of_less_than_a_day_is_no_availability() -> None:
+    """Loss prevented: 100 % after two minutes, believed for a year."""
+    young = surveyed(quarter(days=1, missing=(), damaged=(), late=(), held=(), drills=False))
+    reader = Reader(page([young]))
+    assert "not enough history: since Sun 22 Nov 2026" in reader.text
+    assert "100\u00a0%" not in reader.text
+    assert "100\u00a0%" in Reader(page([surveyed(GOOD)])).text
+
+
+def test_a_curve_says_its_scale_and_two_values_are_said_without_one() -> None:
+    """Loss prevented: a fall from 68 to 55 % that looks like one to nothing."""
+    whole = page([surveyed(GOOD)])
+    drawings = re.findall(r"<svg viewBox=\"0 0 320 120\".*?</svg>", whole)
+    assert drawings
+    for each in drawings:
+        assert ">0</text>" in each
+    two = Reader(page([surveyed(quarter(days=2, missing=(), damaged=(), late=(), held=(), drills=False))]))
+    assert not any(tag == "svg" and attributes.get("role") == "img" for tag, attributes in two.attributes)
+    assert "Sat 21 Nov" in two.text
+    assert "too few for a curve" in two.text
+
+
+def test_departures_for_one_reason_are_one_row() -> None:
+    """Loss prevented: ten lines of the same, and the one that leaves damaged among them."""
+    text = Reader(page([surveyed(GOOD)])).text
+    assert text.count("daily: not among the newest 7") == 2
+    assert "6 backups" in text
+
+
+def test_no_value_and_no_date_is_broken_over_two_lines() -> None:
+    """Loss prevented: "55" on one line of a phone and "%" on the next."""
+    assert prose("55 % of 19 h 43 min since 2026-11-15") == (
+        '<span class="line">55 %</span> of <span class="line">19 h 43 min</span> '
+        'since <span class="line">2026-11-15</span>'
+    )
+    assert prose("manquante : 3 jours") == 'manquante\u00a0: <span class="line">3 jours</span>'
+    assert prose("<b>2 s</b>") == '&lt;b&gt;<span class="line">2 s</span>&lt;/b&gt;'
+
+
+def test_what_a_check_wrote_down_in_english_is_a_quotation() -> None:
+    """Loss prevented: a French page that seems to speak two languages, and is taken for broken."""
+    text = page([surveyed(quarter(), locale="fr")])
+    assert '<q lang="en">main.dump: hash differs</q>' in text
+    assert prose(quoted("\ue000<i>\ue001")) == '<q lang="en">&lt;i&gt;</q>'
 
 
 def test_names_and_reasons_of_others_are_text_and_nothing_else() -> None:
