@@ -14,6 +14,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def spelled(name: str) -> str:
+    r"""A name as text that can be written anywhere: a byte of it that is no UTF-8 becomes ``\xe9``.
+
+    Python gives such a byte of a file's name as a lone surrogate (PEP 383). It opens the file, and neither JSON, a
+    page, a mail nor a terminal takes it. A surrogate that stands for no byte becomes ``\ud800``.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class BackupError(Exception):
     """Something the operator has to know: one sentence, a hint, an exit code.
 
@@ -24,9 +36,9 @@ class BackupError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Here, once for all: the name of a file that somebody else made may stand in any message.
+        self.message, self.hint = spelled(message), spelled(hint)
+        super().__init__(self.message)
         self.retryable = retryable
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.errors import DamagedData, RecoveryError
+from recyclic_backups.errors import DamagedData, RecoveryError, spelled
 from recyclic_backups.tiers import Tier
 
 LATEST = "latest"
@@ -16,10 +16,18 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A stored document that is not what was written: where it lies and what is wrong with it."""
+    """A stored document that is not what was written: where it lies and what is wrong with it.
+
+    ``name`` is for people: bytes of it that are no UTF-8 are spelled out (:func:`spelled`), so it may open no file.
+    """
 
     name: str
     problem: str
+
+    def __post_init__(self) -> None:
+        # Once, where damage is noted: pages, mails, JSON and Dagster's metadata take no such name.
+        object.__setattr__(self, "name", spelled(self.name))
+        object.__setattr__(self, "problem", spelled(self.problem))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.catalog import Backup, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import (
     BACKUP_ID,
@@ -208,3 +209,13 @@ def test_part_of_an_id_is_enough_when_only_one_has_it(house: House) -> None:
     house.back_up()
     with pytest.raises(RecoveryError, match="2 backups begin"):
         house.catalog.find(first.backup_id[:8])
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20), st.binary(max_size=20))
+def test_no_name_of_a_damaged_document_is_one_that_cannot_be_written(text: str, name: bytes) -> None:
+    """Loss prevented: an alarm, a page, a report that ends with an exception over the name of a foreign file."""
+    for each in (os.fsdecode(name), f"{text}\ud800.json"):
+        damage, error = Damage(each, f"{each} is odd"), DamagedData(f"{each} is odd", each)
+        for said in (damage.name, damage.problem, error.message, error.hint, str(error)):
+            assert said.encode("utf-8").decode("utf-8") == said
+    assert (Damage(text, "").name, str(DamagedData(text))) == (text, text)

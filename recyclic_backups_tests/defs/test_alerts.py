@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import StorageError
@@ -21,6 +23,7 @@ from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
+from recyclic_backups_tests.operator import Operator
 
 __all__ = ["bot"]
 
@@ -436,6 +439,55 @@ def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(
     assert looks.kinds >= {Kind.OTHER, Kind.BACKUP_FAILED}
     assert any("RuntimeError" in text for text in bot.texts)
     assert all(PASSPHRASE not in text for text in bot.texts)
+
+
+def test_a_file_whose_name_is_not_utf8_is_one_damage_among_others(
+    looks: Looks, bot: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loss prevented: no alarm about anything any more, because somebody copied a file from an old machine."""
+    house = looks.house
+    assert house.run("daily", "2026-11-01").success
+    looks.look()
+    settings = house.settings()
+    root = os.fsencode(f"{settings.storage_url.removeprefix('file://')}/{Layout(settings.database).root}")
+    (backup,) = os.listdir(root + b"/backups")
+    label = Path(os.fsdecode(root)) / "tiers/daily/2026-11-01.json"
+    copies = {
+        root + b"/tiers/daily/2026-11-01 (copi\xe9).json": label.read_bytes(),
+        root + b"/backups/" + backup + b"/checks/\xff\xfe.json": b"{",
+        root + b"/backups/\xe9/manifest.json": b"{",
+        root + b"/tombstones/\xe9.json": b"{",
+        root + b"/holds/\xe9.json": b"{",
+        root + b"/attempts/\xe9.json": b"{",
+        root + b"/\xe9": b"",
+    }
+    for name, content in copies.items():
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        Path(os.fsdecode(name)).write_bytes(content)
+    failed_run(house, "weekly_backup_job", "2026-10-26")
+    looks.look()
+    looks.look()
+    damaged = {key: facts for key, facts in looks.facts.items() if key.startswith("damage/")}
+    assert {key.rpartition("/")[2] for key in damaged} == {
+        r"2026-11-01 (copi\xe9).json",
+        r"\xff\xfe.json",
+        "manifest.json",
+    }
+    assert Kind.BACKUP_FAILED in looks.kinds
+    assert any(r"2026-11-01 (copi\xe9).json" in text for text in bot.texts)
+    # Nor does anything else end over it.
+    job = house.definitions.resolve_job_def("health_job")
+    assert job.execute_in_process(instance=house.instance, raise_on_error=False).success
+    for sensor in ("catalog_sync", "missed_backups"):
+        house.evaluate(sensor)
+    house.clock.at += timedelta(days=1)
+    assert house.run("daily", "2026-11-02").success
+    # Nor the command line, whose operator looks for what the message named.
+    variables = {**house.variables, "PATH": os.environ["PATH"]}
+    operator = Operator(tmp_path, capsys, variables)
+    codes = [operator.run(*each.split()).code for each in ("list", "metrics", "report --output page.html")]
+    assert codes == [0, 80, 0]
+    assert r"(copi\xe9).json" in (tmp_path / "page.html").read_text()
 
 
 def test_no_secret_is_anywhere(house: House, bot: Web, caplog: pytest.LogCaptureFixture) -> None:
