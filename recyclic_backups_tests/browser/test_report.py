@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.health.issues import critical
+from recyclic_backups.health.wording import Code
 from recyclic_backups.languages import Locale
 from recyclic_backups.report.page import page as html_of
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed
@@ -28,12 +30,24 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
     contexts: list[Any] = []
 
     def showing(
-        *, width: int = 1400, minutes_later: int = 5, locale: Locale = "en", empty: bool = False, **media: Any
+        *,
+        width: int = 1400,
+        height: int = 900,
+        minutes_later: int = 5,
+        locale: Locale = "en",
+        catalog: Catalog | None = None,
+        free_bytes: int = 3 * 10**9,
+        incidents: int = 0,
+        scripts: bool = True,
+        **media: Any,
     ) -> Page:
         file = tmp_path / "page.html"
-        found = surveyed(Catalog((), {}) if empty else quarter(), locale=locale, free_bytes=3 * 10**9)
-        file.write_text(html_of([found]), encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": 900})
+        found = surveyed(catalog or quarter(), locale=locale, free_bytes=free_bytes)
+        still = [critical(Code.NO_VERIFIED, str(number)) for number in range(incidents)]
+        file.write_text(html_of([found], incidents=still), encoding="utf-8")
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=scripts
+        )
         contexts.append(context)
         opened = context.new_page()
         opened.clock.set_fixed_time(NOW + timedelta(minutes=minutes_later))
@@ -47,7 +61,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
 
 
 @pytest.mark.parametrize("locale", ["en", "fr"])
-@pytest.mark.parametrize("width", [320, 390, 768, 1100, 1400, 2560])
+@pytest.mark.parametrize("width", [280, 320, 390, 768, 1100, 1280, 1400, 1920, 2560])
 def test_nothing_is_cut_off_at_any_width(show: Show, width: int, locale: Locale) -> None:
     """Loss prevented: the word that says what is wrong, beyond the edge of a phone."""
     page = show(width=width, locale=locale)
@@ -58,6 +72,50 @@ def test_nothing_is_cut_off_at_any_width(show: Show, width: int, locale: Locale)
                 && each.getBoundingClientRect().right > innerWidth + 1).map(each => each.outerHTML.slice(0, 80))"""
     )
     assert cut == []
+    # A value is wider than its tile only if it runs over the line to the next one.
+    over = page.evaluate(
+        """[...document.querySelectorAll('.figures dd, .figures dt, .line')].filter(
+            each => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline')
+            .map(each => each.textContent)"""
+    )
+    assert over == []
+
+
+def test_a_large_screen_shows_the_quarter_at_once(show: Show) -> None:
+    """Loss prevented: objectives below the fold of a screen that nobody scrolls."""
+    good = quarter(missing=(), damaged=(), late=(), held=())
+    page = show(width=1920, height=1080, catalog=good, free_bytes=2 * 10**11)
+    for name in ("status", "now", "of-issues", "of-objectives", "of-coverage"):
+        box = page.locator(f".card.{name}").bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= 1080, name
+    cards = page.locator("main .card").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().right)"
+    )
+    assert max(cards) > 1800
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (1920, 1080)])
+def test_a_hundred_incidents_do_not_push_the_headline_away(show: Show, width: int, height: int) -> None:
+    """Loss prevented: a list as long as the night, above the word that it is about."""
+    page = show(width=width, height=height, incidents=107)
+    box = page.locator(".card.status .word:visible").bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= height / 2
+    assert "107" in page.locator(".card.status").inner_text()
+
+
+def test_on_a_phone_what_spans_weeks_keeps_its_sign_and_months_their_name_in_sight(show: Show) -> None:
+    """Loss prevented: a month without a backup, whose sign is left of the screen."""
+    page = show(width=390)
+    tiers = page.locator("th.tier").last.bounding_box()
+    assert tiers
+    signs = [page.locator("td[title^='2026-11-01'] .sign").last, page.locator("th.month span").last]
+    for sign in signs:
+        box = sign.bounding_box()
+        assert box
+        assert tiers["x"] + tiers["width"] <= box["x"] + 1
+        assert box["x"] + box["width"] <= 390
 
 
 def test_on_a_phone_the_newest_days_are_in_sight(show: Show) -> None:
@@ -102,12 +160,34 @@ CONTRASTS = """() => {
 }"""
 
 
-def test_a_page_that_is_two_hours_old_says_so_in_red_and_a_new_one_does_not(show: Show) -> None:
+@pytest.mark.parametrize("hours", [9, 30 * 24])
+def test_a_page_that_is_hours_old_says_nothing_of_now_and_a_new_one_does(show: Show, hours: int) -> None:
     """Loss prevented: green on the second screen since the disk broke."""
-    assert not show(minutes_later=100).locator("#stale").is_visible()
-    banner = show(minutes_later=300).locator("#stale")
+    fresh = show(minutes_later=100)
+    assert not fresh.locator("#stale").is_visible()
+    assert "would be missing" in fresh.locator(".card.status").inner_text()
+    page = show(minutes_later=60 * hours)
+    banner = page.locator("#stale")
     assert banner.is_visible()
-    assert "5 h old" in banner.inner_text()
+    assert ("9 h old" if hours == 9 else "30 days old") in banner.inner_text()
+    headline = page.locator(".card.status")
+    said = headline.inner_text()
+    assert said.startswith("Nothing known since Sun 22 Nov 2026")
+    assert "would be missing" not in said
+    assert page.title().startswith("Nothing known")
+    assert not page.locator(".mark.fresh").is_visible()
+    red, green, blue = headline.locator(".word:visible").evaluate(
+        "each => getComputedStyle(each).color.match(/\\d+/g).slice(0, 3).map(Number)"
+    )
+    assert max(red, green, blue) - min(red, green, blue) < 16
+    assert page.locator("div.page").evaluate("each => getComputedStyle(each).filter") == "grayscale(1)"
+
+
+def test_without_scripts_the_page_is_as_it_was_written(show: Show) -> None:
+    """Loss prevented: two headlines, or none, where a browser runs no script."""
+    page = show(minutes_later=60 * 9, scripts=False)
+    assert page.locator(".card.status .word:visible").count() == 1
+    assert "would be missing" in page.locator(".card.status").inner_text()
 
 
 def test_on_paper_it_is_two_pages_without_the_banner(show: Show) -> None:
@@ -117,12 +197,13 @@ def test_on_paper_it_is_two_pages_without_the_banner(show: Show) -> None:
     assert 1 <= pdf.count(b"/Type /Page\n") <= 2
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator("#stale").is_visible()
+    assert page.locator(".card.status .word:visible").inner_text() == "Degraded"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_it_asks_nobody_for_anything(show: Show) -> None:
     """Loss prevented: a page that tells others when an operator is awake."""
-    page = show(empty=True)
+    page = show(catalog=Catalog((), {}))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
