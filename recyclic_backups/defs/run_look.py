@@ -104,30 +104,53 @@ def targets_of(run: dg.DagsterRun, settings: Settings) -> list[Target]:
 def _failed(
     instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None, known: Mapping[str, Incident]
 ) -> Observation:
+    """Targets whose last run failed: of the newest failed runs, and of every open incident, however old it is.
+
+    A failure is seen while it is among the newest :data:`FAILED_LISTED`; from then on its incident is asked for by
+    name. So what the list does not reach is neither forgotten nor open for ever.
+    """
     records = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_LISTED
     )
-    newest: dict[Target, RunRecord] = {}
+    failures: dict[Target, RunRecord | None] = {}
     for record in records:  # newest first
         for target in targets_of(record.dagster_run, settings):
-            newest.setdefault(target, record)
-    if not newest:
-        return Observation()
+            failures.setdefault(target, record)
+    for key, incident in known.items():
+        asked = _target_of(incident) if key.startswith(("run/", "drill/")) else None
+        if asked is not None and asked not in failures:
+            failures[asked] = _failure_told_of(instance, incident)
     ended = _Ended(instance, settings)
     problems, lapsed = [], set()
-    for target, record in newest.items():
-        last = ended.last(target, record)
-        if last.dagster_run.status is dg.DagsterRunStatus.SUCCESS or _done_elsewhere(target, last, catalog):
+    for target, listed in failures.items():
+        if target.key not in known and listed and ended.is_long_before_the_newest(target, listed):
+            continue  # not worth a question: it would not be told of
+        last = ended.last(target, listed)
+        if last is None or last.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
-        if target.partition and ended.newest_at - record.create_timestamp > LAPSES_AFTER:
+        if _done_elsewhere(target, last, catalog):
+            continue
+        if ended.is_long_before_the_newest(target, last):
             lapsed.add(target.key)
             continue
         # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
         nags = not target.partition or ended.last_success(target.job) < last.storage_id
         problems.append(_failure(instance, target, last, known, nags=nags))
-    # Runs older than those listed were not looked at: nothing is known to be solved.
-    unseen = frozenset({"run", "drill"}) if len(records) == FAILED_LISTED else frozenset()
-    return Observation(tuple(problems), unseen, frozenset(lapsed))
+    return Observation(tuple(problems), lapsed=frozenset(lapsed))
+
+
+def _target_of(incident: Incident) -> Target | None:
+    """What an incident is about; a drill's may have been seen at its check, which names no job."""
+    facts = incident.problem.facts
+    named = Target(facts.get("job", ""), facts.get("partition") or None)
+    drills = [Target(job, None) for job in _DRILLS]
+    return next((each for each in (named, *drills) if each.key == incident.key), None)
+
+
+def _failure_told_of(instance: dg.DagsterInstance, incident: Incident) -> RunRecord | None:
+    """The run whose failure people were told of, if Dagster still has it."""
+    folder, _, run_id = incident.problem.page.partition("/")
+    return instance.get_run_record_by_id(run_id) if folder == "runs" and run_id else None
 
 
 class _Ended:
@@ -136,14 +159,21 @@ class _Ended:
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
         self.instance = instance
         self.settings = settings
-        self.newest_at = instance.get_run_records(limit=1)[0].create_timestamp
+        newest = instance.get_run_records(limit=1)
+        self._newest_at = newest[0].create_timestamp if newest else None
         self._by_page = instance.get_run_records(
             dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED), limit=100
         )
         self._successes: dict[str, int] = {}
 
-    def last(self, target: Target, failed: RunRecord) -> RunRecord:
-        """The newest run with that target that succeeded or failed; at least the one known to have failed."""
+    def is_long_before_the_newest(self, target: Target, failed: RunRecord) -> bool:
+        """Whether a partition failed so long ago that its failure is told of no more."""
+        if not target.partition or self._newest_at is None:
+            return False
+        return self._newest_at - failed.create_timestamp > LAPSES_AFTER
+
+    def last(self, target: Target, failed: RunRecord | None) -> RunRecord | None:
+        """The newest run with that target that succeeded or failed, ``failed`` if there is no newer; None if none."""
         if target.partition:
             filters = dg.RunsFilter(tags={PARTITION_TAG: target.partition}, statuses=_ENDED)
             found = list(self.instance.get_run_records(filters, limit=50))
@@ -151,7 +181,9 @@ class _Ended:
             filters = dg.RunsFilter(job_name=target.job, statuses=_ENDED)
             found = [*self.instance.get_run_records(filters, limit=1), *self._by_page]
         fitting = [each for each in found if target in targets_of(each.dagster_run, self.settings)]
-        return max([failed, *fitting], key=lambda record: record.storage_id)
+        if failed is not None:
+            fitting.append(failed)
+        return max(fitting, key=lambda record: record.storage_id, default=None)
 
     def last_success(self, job: str) -> int:
         """Which run of a job succeeded last, by its place among all runs; -1 for none."""

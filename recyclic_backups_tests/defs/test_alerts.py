@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.defs import run_look
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import StorageError
@@ -148,6 +149,40 @@ def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: Web) 
     failed_run(house, "daily_backup_job", "2026-10-30", "SUCCESS")
     looks.look()
     assert Kind.BACKUP_FAILED not in looks.kinds
+
+
+def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
+    """Loss prevented: after a bad year, an incident of last spring that is told of for ever; or a failure that only
+    looks solved because three hundred others came after it.
+    """
+    house = looks.house
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    failed_run(house, "daily_backup_job", "2026-11-02")
+    failed_run(house, "health_job")
+    failed_run(house, "retention_job")
+    failed_run(house, "drill_simple_job")
+    failed_run(house, "drill_full_job")
+    looks.look()
+    before = {key for key in looks.facts if key.startswith(("run/", "drill/"))}
+    assert len(before) == 6
+    for _ in range(run_look.FAILED_LISTED + 1):
+        failed_run(house, "weekly_backup_job", "2026-10-26")
+    looks.look()
+    assert before < looks.facts.keys()
+    for job, partition in (
+        ("daily_backup_job", "2026-11-02"),
+        ("health_job", None),
+        ("drill_simple_job", None),
+        ("weekly_backup_job", "2026-10-26"),
+    ):
+        failed_run(house, job, partition, "SUCCESS")
+    for _ in range(15):
+        looks.look()
+    assert {key for key in looks.facts if key.startswith(("run/", "drill/"))} == {
+        "run/daily_backup_job/2026-11-01",
+        "run/retention_job",
+        "drill/full",
+    }
 
 
 def test_a_storm_of_failures_is_one_message(looks: Looks, bot: Web) -> None:
