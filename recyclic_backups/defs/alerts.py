@@ -59,7 +59,8 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     settings = environment.settings_of(database)
     now = environment.now()
     shelf = Shelf(context, settings)
-    before = younger(remembered.read(context.cursor), shelf.recall()) or Memory()
+    stored = shelf.recall()
+    before = younger(remembered.read(context.cursor), stored) or Memory()
     catalog = shelf.open(create=not before.had_backups)
 
     seen, recovery = _observe(context, environment, settings, shelf, catalog, before)
@@ -68,7 +69,8 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
         context.log.warning(_lines(each, settings))
     for letter, delivery in given_up(before.outbox, now):
         context.log.error(f"{delivery.channel} never took {letter.letter_id}: {delivery.reason}; given up")
-    if memory != before:
+    # Also where nothing changed but the copy is gone or damaged: the next lost cursor would be everything.
+    if stored is None or stored.serial != memory.serial:
         shelf.keep(memory)
     memory = deliver(
         memory,
@@ -142,7 +144,7 @@ def _observe(
             settings.alerts.age_critical_seconds,
             settings.retention,
             working=backup_is_working(instance, settings, now),
-            began_at=before.began_at or now,
+            began_at=before.begun(now),
             had_backups=before.had_backups,
         )
         return look_at_catalog(catalog, settings.calendar, given, known, now)

@@ -90,7 +90,7 @@ def take_note(
     outbox = memory.outbox + tuple(letter for letter in letters if letter.deliveries)
     after = replace(
         memory,
-        began_at=memory.began_at or now,
+        began_at=memory.begun(now),
         had_backups=memory.had_backups or recovery.verified_as_of is not None,
         state=state,
         outbox=cleared(outbox, {each.name for each in channels}, now),

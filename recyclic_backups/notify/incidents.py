@@ -179,7 +179,12 @@ def _not_of_the_future(state: State, now: datetime) -> State:
         return None if moment is None else min(moment, now)
 
     incidents = {
-        key: replace(each, told_at=min(each.told_at, now), gone_since=past(each.gone_since))
+        key: replace(
+            each,
+            opened_at=min(each.opened_at, now),
+            told_at=min(each.told_at, now),
+            gone_since=past(each.gone_since),
+        )
         for key, each in state.incidents.items()
     }
     return State(incidents, past(state.reminded_at))

@@ -40,6 +40,10 @@ class Memory:
     state: State = field(default_factory=State)
     outbox: Outbox = ()
 
+    def begun(self, now: datetime) -> datetime:
+        """The first look of all, which is now if there was none, or if it was dated by a clock that was ahead."""
+        return now if self.began_at is None else min(self.began_at, now)
+
 
 def younger(one: Memory | None, other: Memory | None) -> Memory | None:
     """The one with the higher serial; the first if they are equal."""

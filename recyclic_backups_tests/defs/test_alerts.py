@@ -216,9 +216,53 @@ def test_a_restart_and_a_lost_database_tell_nothing_again(looks: Looks, bot: Web
     path.write_text("{")
     looks.look()
     assert len(bot.texts) == count
+    # Both.
+    path.write_text("{")
     looks.cursor = '{"version": 99}'
     looks.look()  # nobody remembers anything now, but what is wrong is told again rather than forgotten
     assert len(bot.texts) == count + 1
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff"])
+def test_the_copy_in_the_storage_is_made_again_at_the_next_look(
+    looks: Looks, bot: Web, content: bytes | None
+) -> None:
+    """Loss prevented: a copy that was lost months before the day on which it is needed."""
+    house = looks.house
+    assert house.run("daily", "2026-11-01").success
+    failed_run(house, "health_job")
+    for _ in range(3):
+        looks.look()
+    settings = house.settings()
+    path = Path(settings.storage_url.removeprefix("file://")) / name_in_storage(settings.database)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    looks.look()
+    assert remembered.read(path.read_bytes()) == remembered.read(looks.cursor)
+    written = path.stat().st_ino
+    looks.look()
+    assert path.stat().st_ino == written
+    # Now the cursor is lost, and nobody is told again.
+    count, looks.cursor = len(bot.texts), None
+    looks.look()
+    assert len(bot.texts) == count
+
+
+def test_a_first_look_by_a_clock_that_was_ahead_silences_nothing(looks: Looks, bot: Web) -> None:
+    """Loss prevented: no word about backups that do not come until 2099, because a battery was empty once."""
+    house = looks.house
+    right, house.clock.at = house.clock.at, house.clock.at.replace(year=2099)
+    looks.look()
+    house.clock.at = right
+    looks.look()
+    memory = remembered.read(looks.cursor)
+    assert memory is not None
+    assert memory.began_at is not None
+    assert memory.began_at.year == right.year
+    looks.look(after=timedelta(hours=26))
+    assert Kind.NO_BACKUP in looks.kinds
 
 
 def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) -> None:
