@@ -99,9 +99,22 @@ def storage_url(text: str) -> str:
 
 
 def web_url(text: str) -> str:
-    """An http or https URL, or nothing."""
-    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
+    """An http or https URL that can be asked as it stands, or nothing. The sentences hold nothing of the value."""
+    text = text.strip()  # the end of a line comes with a secret that was made by echo
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("is not a URL: it contains spaces or control characters")
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # whose text quotes the value
+        is_one = False
+    if text and not is_one:
         raise ValueError("is not an http(s) URL")
+    # RFC 9110, section 4.2.4: user information in a URL is deprecated, and shows wherever the URL does.
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password, which is not supported: give a URL without them")
+    if not f"{parts.path}{parts.query}".isascii():
+        raise ValueError("is not a URL: characters beyond ASCII have to be percent-encoded")
     return text
 
 

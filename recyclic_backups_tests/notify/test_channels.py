@@ -94,6 +94,18 @@ def test_who_sends(given: dict[str, str], sender: str) -> None:
             "NOTIFICATION_URLS_SEVERITY must be one of warning, critical",
         ),
         ({"HEARTBEAT_URL": "hunter2hunter2"}, "HEARTBEAT_URL is not an http(s) URL"),
+        ({"HEARTBEAT_URL": "http://hc/hunter2hunter2 y"}, "HEARTBEAT_URL is not a URL: it contains spaces"),
+        ({"HEARTBEAT_URL": "http://hc/a\nhunter2hunter2"}, "HEARTBEAT_URL is not a URL: it contains spaces"),
+        ({"HEARTBEAT_URL": "http://hc/\x07hunter2hunter2"}, "HEARTBEAT_URL is not a URL: it contains"),
+        (
+            {"HEARTBEAT_URL": "http://hc/hunter2hunter2é"},
+            "HEARTBEAT_URL is not a URL: characters beyond ASCII",
+        ),
+        ({"HEARTBEAT_URL": "http://ops:hunter2hunter2@hc/a"}, "HEARTBEAT_URL holds a user name or password"),
+        ({"HEARTBEAT_URL": "http://hunter2hunter2@hc/a"}, "HEARTBEAT_URL holds a user name or password"),
+        ({"HEARTBEAT_URL": "http://hc:hunter2hunter2/a"}, "HEARTBEAT_URL is not an http(s) URL"),
+        ({"HEARTBEAT_URL": "http://hc:99999/hunter2hunter2"}, "HEARTBEAT_URL is not an http(s) URL"),
+        ({"DAGSTER_URL": "https://ops:hunter2hunter2@dagster"}, "DAGSTER_URL holds a user name or password"),
     ],
 )
 def test_nonsense_is_named_in_the_evening(given: dict[str, str], said: str) -> None:
@@ -103,6 +115,14 @@ def test_nonsense_is_named_in_the_evening(given: dict[str, str], said: str) -> N
     assert said in caught.value.message
     assert "hunter2" not in caught.value.message
     assert TOKEN not in caught.value.message
+
+
+def test_the_end_of_a_line_is_no_part_of_a_url() -> None:
+    """Loss prevented: backups that stop over a secret that was made by echo."""
+    assert (
+        load_settings({"HEARTBEAT_URL": "https://hc.example.org/a\n"}).heartbeat_url
+        == "https://hc.example.org/a"
+    )
 
 
 def test_a_server_on_this_machine_needs_no_tls() -> None:
