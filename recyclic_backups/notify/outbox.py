@@ -134,9 +134,12 @@ def delivered(outbox: Outbox, letter_id: str, channel: str) -> Outbox:
 
 
 def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:
-    """Without deliveries to channels that are not configured any more, and without what is given up."""
+    """Without deliveries to channels that are not configured any more, and without what is given up.
+
+    A letter of a clock that was ahead is from now on: it would not be given up before that clock's year.
+    """
     kept = _kept(
-        outbox,
+        tuple(replace(letter, written_at=min(letter.written_at, now)) for letter in outbox),
         lambda letter, each: each.channel in channels and now - letter.written_at < GIVE_UP_AFTER,
     )
     return kept[-MOST_LETTERS:]

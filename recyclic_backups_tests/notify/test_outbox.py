@@ -89,6 +89,16 @@ def test_channels_that_are_gone_and_old_letters_are_given_up() -> None:
     assert (len(kept), kept[-1].letter_id) == (MOST_LETTERS, many[-1].letter_id)
 
 
+def test_a_letter_dated_ahead_is_given_up_like_any_other() -> None:
+    """Loss prevented: two hundred letters to a channel that is dead, until the year of a wrong clock."""
+    ahead = (replace(letter(), written_at=NOW + timedelta(days=20_000)),)
+    names = {name for name, _ in CHANNELS}
+    kept = cleared(ahead, names, NOW)
+    assert [each.letter_id for each in kept] == [ahead[0].letter_id]
+    assert given_up(kept, NOW + GIVE_UP_AFTER)
+    assert cleared(kept, names, NOW + GIVE_UP_AFTER) == ()
+
+
 def test_a_clock_that_was_ahead_puts_nothing_off() -> None:
     """Loss prevented: a message held back for a year because a clock was a year ahead."""
     outbox: Outbox = (letter(),)
