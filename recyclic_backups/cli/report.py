@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
     from recyclic_backups.notify.alert import open_incidents
+    from recyclic_backups.report.headline import overall
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import publish
 
@@ -42,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
     except ObjectMissing:
         incidents = []  # no storage yet: the page says so itself
     publish(options.output, page([found], incidents=incidents))
-    render.say(f"{found.metrics.status.value}; the page is {options.output}")
+    render.say(f"{overall([found], incidents).value}; the page is {options.output}")
     return 0
