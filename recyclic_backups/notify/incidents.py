@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from recyclic_backups.errors import spelled
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
@@ -37,6 +38,7 @@ class Problem:
     ``key`` is the same at every look, whatever else changes; the part before its first ``/`` says where it was seen.
     ``facts`` are what the sentences of ``kind`` are made with; they hold no secret. ``page`` is a path below
     DAGSTER_URL. Nobody is reminded of a problem that does not ``nag``: nothing can be done about it any more.
+    Lone surrogates in ``key`` and ``facts`` are spelled out.
     """
 
     key: str
@@ -46,6 +48,12 @@ class Problem:
     facts: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
     nags: bool = True
+
+    def __post_init__(self) -> None:
+        # All that is ever told passes here, and one text that cannot be written would silence everything else.
+        object.__setattr__(self, "key", spelled(self.key))
+        facts = {name: spelled(fact) for name, fact in self.facts.items()}
+        object.__setattr__(self, "facts", facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ def read(text: str | bytes | None) -> Memory | None:
             document = json.loads(
                 inflater.decompress(base64.b85decode(document["packed"]), _MOST_UNPACKED_BYTES)
             )
+        # A lone surrogate, which JSON can escape, could be read here and never be written again.
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
         return _memory(document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DamagedData, zlib.error):
         return None

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from recyclic_backups.notify.incidents import Observation, State, advance
 from recyclic_backups.notify.memory import Memory, read, to_cursor, to_document, younger
 from recyclic_backups.notify.outbox import Recovery, write
+from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups_tests.notify.problems import NOW, observations, problem
+from recyclic_backups_tests.notify.problems import FACTS, NOW, observations, problem
 from recyclic_backups_tests.notify.test_outbox import CHANNELS
 
 
@@ -47,6 +48,24 @@ def test_a_long_one_is_packed_where_every_tick_keeps_it() -> None:
 @given(JSON)
 def test_nonsense_is_nothing(document: object) -> None:
     """Loss prevented: alerts that raise once a minute because of one bad byte."""
+    assert read(json.dumps(document)) is None
+
+
+def test_a_problem_in_whatever_words_can_be_remembered_and_told() -> None:
+    """Loss prevented: no alarm any more, because one reason quotes bytes that are no text."""
+    odd = replace(
+        problem("run/caf\udce9", Severity.CRITICAL), facts={**FACTS, "reason": "of \udcff and \ud800"}
+    )
+    memory = memory_of(Observation((odd,)))
+    assert read(to_document(memory).encode("utf-8")) == memory
+    (incident,) = memory.state.incidents.values()
+    assert (incident.key, incident.problem.facts["reason"]) == (r"run/caf\xe9", r"of \udcff and \ud800")
+
+
+def test_a_document_that_could_not_be_written_again_is_nothing() -> None:
+    """Loss prevented: alerts that raise once a minute over what somebody wrote into their memory."""
+    document = json.loads(to_document(memory_of(Observation((problem(),)))))
+    document["outbox"][0]["deliveries"][0]["reason"] = "\ud800"
     assert read(json.dumps(document)) is None
 
 
