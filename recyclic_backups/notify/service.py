@@ -64,7 +64,9 @@ def understands(url: str, patience: Patience) -> Verdict:
 def _asked(letter: Mapping[str, object], patience: Patience) -> Verdict:
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__],
+            # The modules of this process and no others: not what lies in the working directory (-P).
+            [sys.executable, "-P", "-m", __name__],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
             input=json.dumps({**letter, "seconds": patience.piece_seconds}).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -235,6 +235,15 @@ def test_anything_else_goes_through_apprise(web: Web) -> None:
     assert said == "json 3 did not take the message (403)"
 
 
+def test_apprise_is_the_one_that_is_installed_wherever_one_stands(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: code of a directory that anybody may write to, run by whoever tries a channel there."""
+    (tmp_path / "apprise.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert send(Service(f"json://{web.url.removeprefix('http://')}/", 1), MESSAGE) is None
+
+
 def test_a_url_that_apprise_does_not_know_is_named_by_its_number() -> None:
     """Loss prevented: a token in the message about a typing error in front of it."""
     said = send(Service(f"slak://{SERVICE_PASSWORD}", 2), MESSAGE)
