@@ -46,8 +46,8 @@ class Web:
 
 
 @contextmanager
-def web_server() -> Iterator[Web]:
-    """A running one, gone with the block."""
+def web_server(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
+    """A running one, gone with the block; with ``tls`` its URL is https."""
     web = Web()
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,9 +66,11 @@ def web_server() -> Iterator[Web]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    web.url = f"http://127.0.0.1:{server.server_address[1]}"
+    web.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
     try:
         yield web
     finally:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request
 
 import pytest
+import trustme
 
 from recyclic_backups.notify import line as lines
-from recyclic_backups.notify.line import CutOff, Line, talk_for
+from recyclic_backups.notify.line import CutOff, Line, post, talk_for
+from recyclic_backups_tests.notify.receivers import Web, web_server
 
 
 @pytest.fixture
@@ -84,3 +90,39 @@ def test_who_is_held_before_there_is_a_connection_makes_none_afterwards(
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
         listener.accept()
+
+
+def asked(url: str) -> tuple[int, bytes]:
+    """The answer to a request."""
+    return talk_for(10, lambda line: post(line, Request(url, data=b"{}"), timeout_seconds=10))
+
+
+def test_over_https_only_a_valid_certificate_is_told_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a token or a ping's address given to whoever stands in between."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with web_server(tls) as web:
+        with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            asked(f"{web.url}/a")
+        assert web.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert asked(f"{web.url}/a")[0] == 200
+    assert web.asked == [("POST", "/a")]
+
+
+def test_a_proxy_of_the_environment_is_used(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: no message from a network whose only way out is a proxy."""
+    monkeypatch.setenv("http_proxy", web.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert asked("http://hc.example.org/a")[0] == 200
+    assert web.asked == [("POST", "http://hc.example.org/a")]
+
+
+def test_an_error_is_an_answer(web: Web) -> None:
+    """Loss prevented: what the other side says about why it refuses."""
+    web.status = 403
+    status, answer = asked(f"{web.url}/a")
+    assert (status, b"not today" in answer) == (403, True)
