@@ -111,6 +111,7 @@ def test_roles_grants_and_settings_are_there(cluster: ScratchCluster, recyclic_d
     )
     with application.connect(recyclic_database) as connection:
         assert connection.execute("SHOW timezone").fetchone() == ("Europe/Paris",)
+        connection.execute("RESET statement_timeout")  # connections of ours have none
         assert connection.execute("SHOW statement_timeout").fetchone() == ("30s",)
         connection.execute("UPDATE users SET phone = NULL")
         connection.execute("SET ROLE recyclic_readonly")
