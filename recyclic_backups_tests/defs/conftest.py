@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.configuration import load_settings
@@ -20,6 +20,7 @@ from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.dump.partition import BackedUp, back_up
 from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.verify import verify
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier
@@ -115,6 +116,17 @@ def elsewhere(house: House, tier: Tier, partition: str, source: Source = "manual
         settings.backup_plan(),
         clock=house.clock,
     )
+
+
+def spoil(house: House, backup: Backup) -> None:
+    """Change a byte of the only backup there is, and let the command line find it."""
+    settings = house.settings()
+    (dump,) = Path(settings.storage_url.removeprefix("file://")).rglob("main.dump*")
+    content = bytearray(dump.read_bytes())
+    content[len(content) // 2] ^= 1
+    dump.write_bytes(content)
+    repository, installations = settings.open_repository(), settings.installations()
+    verify(repository, backup, "parsed", installations, clock=house.clock, timeout_seconds=60)
 
 
 @pytest.fixture

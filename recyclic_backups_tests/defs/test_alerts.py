@@ -13,7 +13,6 @@ import pytest
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.defs import run_look
 from recyclic_backups.defs.answer_look import look_at_ticks
-from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, switch
@@ -22,7 +21,7 @@ from recyclic_backups.notify import send as sending
 from recyclic_backups.notify.alert import name_in_storage
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
-from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere
+from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
 from recyclic_backups_tests.operator import Operator
 
@@ -389,20 +388,7 @@ def test_failed_checks_of_green_runs_are_told(looks: Looks, bot: Web) -> None:
     house.evaluate("catalog_sync")
     looks.look()
     assert Kind.INTEGRITY not in looks.kinds
-    stored = Path(house.settings().storage_url.removeprefix("file://"))
-    (dump,) = stored.rglob("main.dump*")
-    content = bytearray(dump.read_bytes())
-    content[len(content) // 2] ^= 1
-    dump.write_bytes(content)
-    settings = house.settings()
-    verify(
-        settings.open_repository(),
-        done.backup,
-        "parsed",
-        settings.installations(),
-        clock=house.clock,
-        timeout_seconds=60,
-    )
+    spoil(house, done.backup)
     house.evaluate("catalog_sync")
     looks.look()
     assert Kind.INTEGRITY in looks.kinds

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from recyclic_backups.defs.telling import FRENCH, reason_in, told_in
-from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.languages import Untranslated
 from recyclic_backups.tiers import Tier
-from recyclic_backups_tests.defs.conftest import BEGINNING, House, elsewhere
+from recyclic_backups_tests.defs.conftest import BEGINNING, House, elsewhere, spoil
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks
 from recyclic_backups_tests.defs.test_metrics import answers, run, with_free_space
 from recyclic_backups_tests.notify.receivers import Web, bot
@@ -105,19 +103,7 @@ def test_a_backup_that_became_unreadable_is_told_in_french_with_the_error_in_quo
     done = elsewhere(house, Tier.DAILY, "2026-11-01")
     house.clock.at += timedelta(minutes=30)
     house.evaluate("catalog_sync")
-    settings = house.settings()
-    (dump,) = Path(settings.storage_url.removeprefix("file://")).rglob("main.dump*")
-    content = bytearray(dump.read_bytes())
-    content[len(content) // 2] ^= 1
-    dump.write_bytes(content)
-    verify(
-        settings.open_repository(),
-        done.backup,
-        "parsed",
-        settings.installations(),
-        clock=house.clock,
-        timeout_seconds=60,
-    )
+    spoil(house, done.backup)
     house.evaluate("catalog_sync")
     french.look()
     told = sentences(bot)
