@@ -179,13 +179,15 @@ def killed(outcome: Outcome) -> bool:
     return outcome.code != 0
 
 
-def processes_of(parent: int, name: str) -> list[int]:
-    """Children of a process that run a program of that name."""
+def processes_of(parent: int, name: str, option: str) -> list[int]:
+    """Children of a process that run a program of that name with that option."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             text = stat.read_text(errors="replace")
-            if f"({name})" in text and int(text.rpartition(")")[2].split()[1]) == parent:
+            words = (stat.parent / "cmdline").read_bytes().split(b"\0")
+            is_child = int(text.rpartition(")")[2].split()[1]) == parent
+            if f"({name})" in text and is_child and option.encode() in words:
                 found.append(int(stat.parent.name))
     return found
 

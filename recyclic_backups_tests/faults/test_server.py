@@ -134,7 +134,8 @@ def test_pg_dump_is_killed(bulky_site: Site, number: signal.Signals) -> None:
     """Loss prevented: the out-of-memory killer's choice is an ordinary end of file for whoever reads the pipe."""
     with bulky_site.start("backup") as process:
         bulky_site.dumping(process)
-        (child,) = processes_of(process.pid, "pg_dump")
+        # Beside it another one writes the definitions down for the fingerprint, for a moment.
+        (child,) = processes_of(process.pid, "pg_dump", "--format=custom")
         os.kill(child, number)
         outcome = ended(process)
     refused(outcome, 20, "terminated" if number == signal.SIGTERM else f"pg_dump was ended by {number.name}")
