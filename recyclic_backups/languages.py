@@ -19,6 +19,9 @@ Locale = Literal["en", "fr"]
 Pair = tuple[str, str]
 """The same in English and in French."""
 
+NO_LINE_ENDS = re.compile(r" (?=[:;?!»])|(?<=«) ")
+"""The spaces that French has before double punctuation marks and inside quotation marks."""
+
 _NO_BREAK_SPACE = "\u00a0"
 _NARROW_SPACE = "\u202f"  # between the thousands of a number
 
@@ -138,7 +141,7 @@ def typeset(template: str, locale: Locale) -> str:
     """
     if locale != "fr":
         return template
-    return re.sub(r" (?=[:;?!»])|(?<=«) ", _NO_BREAK_SPACE, template)
+    return NO_LINE_ENDS.sub(_NO_BREAK_SPACE, template)
 
 
 def squeezed(text: str) -> str:

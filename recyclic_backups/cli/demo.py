@@ -141,14 +141,13 @@ def _write_page(stage: Stage) -> str:
     """
     from recyclic_backups.notify.alert import open_incidents
     from recyclic_backups.report.page import page
+    from recyclic_backups.report.publish import keep_in_storage
     from recyclic_backups.report.survey import survey
 
     settings = stage.settings
     repository = settings.open_repository(create=False)
     found = survey(repository, settings.survey_terms(), clock=render.now)
-    name = repository.layout.report
-    repository.store.replace(name, page([found], incidents=open_incidents(repository)).encode())
-    return f"{repository.store.url.rstrip('/')}/{name}"
+    return keep_in_storage(repository, page([found], incidents=open_incidents(repository)))
 
 
 def _serve(stage: Stage) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,17 +113,12 @@ def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
 
 def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
     """How tables that are gone get from the database beside into the live one."""
+    from recyclic_backups.recovery.findings import database_beside
     from recyclic_backups.recovery.go_back import move_command
 
-    gone = [each.name for each in diagnosis.findings if each.kind == "table" and each.restore]
-    restores = [shlex.split(command) for command in diagnosis.commands if " --into" in command]
-    if gone and restores:
-        beside = next(
-            word.removeprefix("--into=") if word.startswith("--into=") else words[place + 1]
-            for words in restores
-            for place, word in enumerate(words)
-            if word.startswith("--into")
-        )
+    gone = [each.name for each in diagnosis.findings if each.kind == "table"]
+    if gone:
+        beside = database_beside(diagnosis.database)
         print("then look at what came there, and if it is what is missing:")
         print(f"  {move_command(server, beside, gone, diagnosis.database)}")
 

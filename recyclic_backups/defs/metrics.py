@@ -23,6 +23,7 @@ from recyclic_backups.languages import Locale, Sayable
 from recyclic_backups.notify.alert import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
+from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.survey import Survey, survey
 from recyclic_backups.report.words import say
 from recyclic_backups.settings import Settings
@@ -149,13 +150,11 @@ def _publish(
     context: dg.AssetExecutionContext, repository: Repository, found: Survey
 ) -> dict[str, dg.MetadataValue[Any]]:
     """Put the page beside the backups. A disk too full for it must not hide the figures that say so."""
-    name = repository.layout.report
     try:
-        repository.store.replace(name, page([found], incidents=open_incidents(repository)).encode())
+        url = keep_in_storage(repository, page([found], incidents=open_incidents(repository)))
     except StorageError as error:
         context.log.warning(f"the page could not be written: {error.message}")
         return {"report": dg.MetadataValue.text(f"not written: {error.message}")}
-    url = f"{repository.store.url.rstrip('/')}/{name}"
     path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
     return {"report": dg.MetadataValue.path(path)}
 

@@ -13,6 +13,7 @@ whole hash would: manifests can be read without the key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ KEPT_SHIFT = 5
 KEPT_BITS = 255
 
 _EMPTY = ".."
+_SKETCH = re.compile(rf"(?:[0-9a-f]{{2}}|{re.escape(_EMPTY)}){{{BUCKETS}}}")
 _COMPARABLE_SIZES = 2  # times as many rows: with more, too few buckets agree to tell anything
 
 
@@ -41,8 +43,7 @@ def sketch_of(buckets: Iterable[tuple[int, int]]) -> str:
 def a_sketch(value: object) -> str:
     """A sketch as :func:`sketch_of` writes it. Raises DamagedData."""
     text = a_text(value)
-    pairs = _pairs(text)
-    if len(text) != 2 * BUCKETS or not all(pair == _EMPTY or _is_hex(pair) for pair in pairs):
+    if not _SKETCH.fullmatch(text):
         raise nonsense("a sketch", value)
     return text
 
@@ -75,7 +76,3 @@ def _resemblance(one: str, other: str) -> float:
 
 def _pairs(text: str) -> list[str]:
     return [text[place : place + 2] for place in range(0, len(text), 2)]
-
-
-def _is_hex(pair: str) -> bool:
-    return all(digit in "0123456789abcdef" for digit in pair)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from recyclic_backups.health import wording
 from recyclic_backups.languages import Locale, Pair, Phrase, Sayable, Seconds
 from recyclic_backups.quantities import human_seconds
 
@@ -59,16 +60,13 @@ WORDS: Mapping[Answer, Pair] = {
         "{backup_id} a été relue dans le stockage, ouverte et analysée jusqu'au bout",
     ),
     Answer.UNREADABLE: ("{backup_id}: {problem}", "{backup_id} : {problem}"),
-    Answer.NO_VERIFIED: ("there is no verified backup", "il n'y a aucune sauvegarde vérifiée"),
+    Answer.NO_VERIFIED: wording.WORDS[wording.Code.NO_VERIFIED],
     Answer.AGE: (
         "the newest verified backup, {backup_id}, is {age} old",
         "la sauvegarde vérifiée la plus récente, {backup_id}, date de {age}",
     ),
     Answer.TOO_OLD: ("{fact}: more than {limit}", "{fact} : plus de {limit}"),
-    Answer.FUTURE: (
-        "{backup_id} is from the future: a clock is wrong",
-        "{backup_id} est datée du futur : une horloge est fausse",
-    ),
+    Answer.FUTURE: wording.WORDS[wording.Code.FUTURE],
     Answer.SEALED: ("sealed with the data key {key_id}", "scellée avec la clé de données {key_id}"),
     Answer.NOT_YET_ENCRYPTED: (
         "it is not encrypted although BACKUP_ENCRYPTION is on: it was taken before that",
@@ -123,10 +121,7 @@ WORDS: Mapping[Answer, Pair] = {
         "restored and found equal on {at} UTC",
         "restaurée et trouvée identique le {at} UTC",
     ),
-    Answer.PROOF_OLD: (
-        "it is {waited} since the last restore was proven",
-        "la dernière restauration prouvée remonte à {waited}",
-    ),
+    Answer.PROOF_OLD: wording.WORDS[wording.Code.UNPROVEN],
     Answer.NEVER_PROVEN: (
         "it is {waited} since the first backup was taken, and none was ever restored",
         "la première sauvegarde remonte à {waited}, et aucune n'a jamais été restaurée",

@@ -192,9 +192,14 @@ class Remedy:
 
     def _beside(self, tables: Sequence[str]) -> str:
         options = [word for name in tables for word in _option("--table", name)]
-        suffix = "_recovered"
-        name = self.database.encode()[: _MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
-        return shlex.join([PROGRAM, "restore", self.backup_id, *options, *_option("--into", name)])
+        into = _option("--into", database_beside(self.database))
+        return shlex.join([PROGRAM, "restore", self.backup_id, *options, *into])
+
+
+def database_beside(database: str) -> str:
+    """Into what the proposed commands restore what cannot be merged."""
+    suffix = "_recovered"
+    return database.encode()[: _MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
 
 
 def family(name: str, tables: Mapping[str, TableFingerprint]) -> set[str]:

@@ -9,7 +9,7 @@ from html import escape
 
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.health.wording import Code, Statement
-from recyclic_backups.languages import Locale
+from recyclic_backups.languages import NO_LINE_ENDS, Locale
 from recyclic_backups.report.words import say
 
 _SIGNS = {Level.CRITICAL: "✕", Level.WARNING: "▲", Level.NOTE: "i"}
@@ -20,7 +20,6 @@ _VALUE = re.compile(
     rf"(?<![\w.,])(?:\d[\d.,\u202f]*[ \u00a0]{_UNIT}\b(?:[ \u00a0]\d+[ \u00a0]{_UNIT}\b)*|\d[\d.,]*[ \u00a0]%"
     r"|\d{4}-\d\d(?:-\d\d)?(?![\w-])|\d{8}T\d{6}Z-\w+)"
 )
-_BEFORE_A_MARK = re.compile(r" (?=[:;!?»])|(?<=«) ")
 
 # What a check once wrote down, in English whatever the page's language: it is shown as the quotation that it is.
 _QUOTED: Mapping[Code, str] = {
@@ -41,7 +40,7 @@ def plain(value: object) -> str:
 def prose(text: str) -> str:
     """A text as HTML in which no date, no number with its unit and no backup's id is broken over two lines."""
     kept = _VALUE.sub(
-        lambda found: f'<span class="line">{found[0]}</span>', _BEFORE_A_MARK.sub("\u00a0", escape(text))
+        lambda found: f'<span class="line">{found[0]}</span>', NO_LINE_ENDS.sub("\u00a0", escape(text))
     )
     return _QUOTATION.sub(r'<q lang="en">\1</q>', kept)
 

@@ -6,8 +6,12 @@ import os
 import stat
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import StorageError
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.repository import Repository
 
 
 def publish(path: Path, text: str) -> None:
@@ -32,6 +36,13 @@ def publish(path: Path, text: str) -> None:
             _write_into(path, data)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}", "see --output") from None
+
+
+def keep_in_storage(repository: Repository, text: str) -> str:
+    """Put the page beside the backups, and say at which address it is. Raises StorageError."""
+    name = repository.layout.report
+    repository.store.replace(name, text.encode())
+    return f"{repository.store.url.rstrip('/')}/{name}"
 
 
 def _stat(path: Path) -> os.stat_result | None:

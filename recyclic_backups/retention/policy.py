@@ -199,8 +199,7 @@ class _Planning:
         if hold.until is None:
             self._keep(backup, say(Code.HELD_FOR_EVER, reason=hold.reason))
         else:
-            # Until midnight: the day before is the last one, which is the day that was given.
-            last_day = self._date(hold.until - timedelta(microseconds=1))
+            last_day = self.calendar.day_that_ends(hold.until) or self._date(hold.until)
             self._keep(backup, say(Code.HELD, until=last_day, reason=hold.reason))
 
     # What stays for its place
