@@ -265,7 +265,11 @@ def test_a_wrong_password_is_told_without_the_password(cluster: ScratchCluster) 
 def test_a_server_that_hangs_up_during_a_dump_fails_it_retryably(
     cluster: ScratchCluster, database: str
 ) -> None:
-    """The archive read so far looks complete to its reader; only the exit code tells."""
+    """The archive read so far looks complete to its reader; only the exit code tells.
+
+    A server that is stopped while it waits to send cannot say why any more: its client then sees the
+    line end and nothing else.
+    """
     with cluster.server.connect(database) as connection:
         connection.execute(
             "CREATE TABLE t AS SELECT repeat(md5(i::text), 50) FROM generate_series(1, 9000) i"
@@ -279,7 +283,7 @@ def test_a_server_that_hangs_up_during_a_dump_fails_it_retryably(
             )
             while process.read(1 << 20):
                 pass
-            with pytest.raises(ProgramFailed, match="terminating connection") as caught:
+            with pytest.raises(ProgramFailed, match="terminating connection|closed the connection") as caught:
                 process.wait_ok()
     assert caught.value.retryable
 
