@@ -18,24 +18,20 @@ from statistics import median
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.health.history import (
+from recyclic_backups.health.history import HISTORY_COUNT, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
+from recyclic_backups.health.issues import Issue, Level, name_of
+from recyclic_backups.health.outliers import (
+    ALARMING_SHARE,
     ALLOWED_SHARE,
-    HISTORY_COUNT,
     HISTORY_MINIMUM,
-    NEWS_COUNT,
-    SMALL_TABLE_ROWS,
-    Night,
-    anomaly,
+    Usual,
     is_outlier,
 )
-from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.rewriting import changed_lately, is_renamed, listed, rewritten
 from recyclic_backups.health.wording import Code, ScenarioName
 from recyclic_backups.languages import Bytes as Size
 from recyclic_backups.languages import Seconds, Share
-
-_ALARMING_SHARE = 0.5  # half of a table does not go by itself
 
 # What is stored of what was dumped hardly moves from night to night: a twentieth more of it is a lot.
 _COLLAPSE_WARNING = 1.05
@@ -102,11 +98,12 @@ def _dumps(catalog: Catalog) -> list[Backup]:
 
 def _sizes(nights: Sequence[Night]) -> Iterator[Issue]:
     now, *before = [night.backup.manifest.plain_bytes for night in nights]
-    if not is_outlier(now, before):
+    known = Usual.of(before)
+    if known is None or not known.is_far(now):
         return
-    usual = median(before)
+    usual = known.median
     code = Code.DUMP_SHRANK if now < usual else Code.DUMP_GREW
-    alarming = now < _ALARMING_SHARE * usual
+    alarming = now < ALARMING_SHARE * usual
     yield anomaly(
         code,
         Level.CRITICAL if alarming else Level.WARNING,
@@ -194,7 +191,7 @@ def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequenc
     if is_outlier(rows[0], before) and median(before) > 0:
         usual = median(before)
         shrank = rows[0] < usual
-        alarming = shrank and rows[0] < _ALARMING_SHARE * usual and usual >= SMALL_TABLE_ROWS
+        alarming = shrank and rows[0] < ALARMING_SHARE * usual and usual >= SMALL_TABLE_ROWS
         # A table that doubled from three rows to six is nobody's news.
         if abs(rows[0] - usual) >= max(5, ALLOWED_SHARE * usual):
             yield anomaly(

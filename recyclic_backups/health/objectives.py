@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from statistics import median
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.answers import ATTEMPTS, NO_REASON, Answer, Lasting, Percent, said
+from recyclic_backups.health.outliers import ALARMING_SHARE, HISTORY_MINIMUM, Usual
 from recyclic_backups.languages import Bytes, Locale, Phrase, Untranslated
 from recyclic_backups.tiers import Tier
 
@@ -33,16 +33,6 @@ PROOF_SECONDS = 7 * 86400
 HISTORY_COUNT = 30
 """How many earlier backups of a tier a size is compared with at most."""
 
-HISTORY_MINIMUM = 5
-"""With fewer there is no history to compare with."""
-
-# The modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle Outliers", ASQC, 1993): 1.4826 makes
-# the median absolute deviation comparable with a standard deviation, and 3.5 of those mark an outlier.
-_OUTLIER_DEVIATIONS = 3.5 * 1.4826
-# Nights that are all alike have no deviation at all: a tenth of the median is always allowed.
-_ALLOWED_SHARE = 0.1
-# A database that lost half of itself overnight has not drifted.
-_ALARMING_SHARE = 0.5
 # Clocks of servers differ a little: only more than this counts as a time in the future.
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -133,25 +123,24 @@ def size(manifest: Manifest, earlier_bytes: Sequence[int]) -> Verdict:
     """Whether the dump, before compression, is about as large as the ones before it, in both directions."""
     dumped = manifest.plain_bytes
     figures = {"dumped_mb": round(dumped / 1e6, 3), "compared_with": float(len(earlier_bytes))}
-    if len(earlier_bytes) < HISTORY_MINIMUM:
+    usual = Usual.of(earlier_bytes)
+    if usual is None:
         count, minimum = len(earlier_bytes), HISTORY_MINIMUM
         return _passed(said(Answer.NO_HISTORY, dumped=Bytes(dumped), count=count, minimum=minimum), **figures)
-    middle = median(earlier_bytes)
-    deviation = median(abs(each - middle) for each in earlier_bytes)
-    allowed = max(_OUTLIER_DEVIATIONS * deviation, _ALLOWED_SHARE * middle)
+    middle = usual.median
     figures |= {
         "median_mb": round(middle / 1e6, 3),
-        "lowest_mb": round(max(middle - allowed, 0) / 1e6, 3),
-        "highest_mb": round((middle + allowed) / 1e6, 3),
+        "lowest_mb": round(max(middle - usual.allowed, 0) / 1e6, 3),
+        "highest_mb": round((middle + usual.allowed) / 1e6, 3),
     }
     fact = said(Answer.SIZE, dumped=Bytes(dumped), count=len(earlier_bytes), median=Bytes(middle))
-    if abs(dumped - middle) <= allowed:
+    if not usual.is_far(dumped):
         return _passed(fact, **figures)
     direction = Answer.SHRANK if dumped < middle else Answer.GREW
     changed = said(direction, fact=fact, change=Bytes(abs(dumped - middle)))
-    if dumped < _ALARMING_SHARE * middle:
+    if dumped < ALARMING_SHARE * middle:
         return _error(said(Answer.MORE_THAN_HALF, fact=changed), **figures)
-    return _warning(said(Answer.UNUSUAL, fact=changed, usual=Bytes(allowed)), **figures)
+    return _warning(said(Answer.UNUSUAL, fact=changed, usual=Bytes(usual.allowed)), **figures)
 
 
 def sizes_before(catalog: Catalog, tier: Tier, backup: Backup) -> list[int]:

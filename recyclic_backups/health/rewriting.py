@@ -11,8 +11,9 @@ from itertools import pairwise
 
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import overlap
-from recyclic_backups.health.history import HISTORY_MINIMUM, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
+from recyclic_backups.health.history import NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
 from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.outliers import HISTORY_MINIMUM
 from recyclic_backups.health.wording import Code
 from recyclic_backups.languages import Share
 

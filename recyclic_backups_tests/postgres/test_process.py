@@ -283,7 +283,9 @@ def test_a_server_that_hangs_up_during_a_dump_fails_it_retryably(
             )
             while process.read(1 << 20):
                 pass
-            with pytest.raises(ProgramFailed, match="terminating connection|closed the connection") as caught:
+            with pytest.raises(
+                ProgramFailed, match=r"terminating connection|closed the connection"
+            ) as caught:
                 process.wait_ok()
     assert caught.value.retryable
 
