@@ -14,7 +14,7 @@ whole hash would: manifests can be read without the key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from recyclic_backups.fingerprint.document import a_text, nonsense
@@ -31,6 +31,9 @@ KEPT_BITS = 255
 
 _EMPTY = ".."
 _SKETCH = re.compile(rf"(?:[0-9a-f]{{2}}|{re.escape(_EMPTY)}){{{BUCKETS}}}")
+MOST_SHARE = 2 / 3
+"""Of a table's rows: so many common ones make it the same table still, whatever the estimate is off."""
+
 _COMPARABLE_SIZES = 2  # times as many rows: with more, too few buckets agree to tell anything
 
 
@@ -66,6 +69,18 @@ def overlap(before: TableFingerprint, after: TableFingerprint) -> float | None:
     resembling = _resemblance(before.sketch, after.sketch)
     common = resembling * (fewer + more) / (1 + resembling)
     return min(1.0, common / fewer)
+
+
+def new_name(
+    name: str, before: Mapping[str, TableFingerprint], after: Mapping[str, TableFingerprint]
+) -> str | None:
+    """The table that was not there before and has most of the rows of one that is gone: it was renamed."""
+    then = before.get(name)
+    if then is None:
+        return None
+    shares = {other: overlap(then, table) or 0.0 for other, table in after.items() if other not in before}
+    likely = max(shares, key=lambda other: shares[other], default=None)
+    return likely if likely is not None and shares[likely] >= MOST_SHARE else None
 
 
 def _resemblance(one: str, other: str) -> float:

@@ -18,6 +18,7 @@ from statistics import median
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.fingerprint.model import TableFingerprint
+from recyclic_backups.fingerprint.sketch import new_name
 from recyclic_backups.health.history import HISTORY_COUNT, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
 from recyclic_backups.health.issues import Issue, Level, name_of
 from recyclic_backups.health.outliers import (
@@ -28,7 +29,7 @@ from recyclic_backups.health.outliers import (
     is_outlier,
 )
 from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.rewriting import changed_lately, is_renamed, listed, rewritten
+from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
 from recyclic_backups.health.wording import Code, ScenarioName
 from recyclic_backups.languages import Bytes as Size
 from recyclic_backups.languages import Seconds, Share
@@ -217,7 +218,7 @@ def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Ite
     if not earlier or 0 in earlier or since > NEWS_COUNT:
         return
     gone = rows[0] is None
-    if gone and is_renamed(name, nights[since], nights[since - 1]):
+    if gone and new_name(name, nights[since].tables or {}, nights[since - 1].tables or {}):
         return
     usual = round(median(earlier))
     # One night of history is enough to say it, not to raise the alarm.

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.fingerprint.sketch import overlap
+from recyclic_backups.fingerprint.sketch import MOST_SHARE, overlap
 from recyclic_backups.health.history import NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.health.outliers import HISTORY_MINIMUM
 from recyclic_backups.health.wording import Code
 from recyclic_backups.languages import Share
 
-# Far enough apart that an estimate from 32 buckets does not take one for the other.
-_STEADY_SHARE = 2 / 3
+# Far enough from most that an estimate from 32 buckets does not take one for the other.
 _REWRITTEN_SHARE = 1 / 3
 
 _TOGETHER = 3  # tables that kept their rows and lost them together: one or two may have been edited
@@ -86,7 +85,7 @@ def changed_lately(nights: Sequence[Night]) -> list[str]:
     changed = [
         name
         for name, share in shares.items()
-        if (_is_changed(name, after, before) if share is None else share < _STEADY_SHARE)
+        if (_is_changed(name, after, before) if share is None else share < MOST_SHARE)
     ]
     return sorted(changed, key=lambda name: (-now[name].rows, name))
 
@@ -103,17 +102,6 @@ def _together(changed: Sequence[str], steady: Sequence[str]) -> bool:
     return len(changed) >= _TOGETHER and 2 * len(changed) > len(steady)
 
 
-def is_renamed(name: str, before: Night, after: Night) -> bool:
-    """Whether a table that is gone is there under another name, with most of its rows."""
-    then = (before.tables or {}).get(name)
-    if then is None:
-        return False
-    new = {
-        other: table for other, table in (after.tables or {}).items() if other not in (before.tables or {})
-    }
-    return any((overlap(then, table) or 0) >= _STEADY_SHARE for table in new.values())
-
-
 def _kept(name: str, before: Night, after: Night) -> float | None:
     then, now = _both(name, before, after)
     return None if then is None or now is None else overlap(then, now)
@@ -122,7 +110,7 @@ def _kept(name: str, before: Night, after: Night) -> float | None:
 def _is_steady(shares: Sequence[float | None]) -> bool:
     """Whether most rows were kept from each night to the next, as far as it is known and over nights enough."""
     known = [share for share in shares if share is not None]
-    return len(known) >= HISTORY_MINIMUM - 1 and min(known) >= _STEADY_SHARE
+    return len(known) >= HISTORY_MINIMUM - 1 and min(known) >= MOST_SHARE
 
 
 def _is_rewritten(name: str, share: float | None, after: Night, before: Night) -> bool:
@@ -137,7 +125,7 @@ def _is_converted(name: str, before: Night, after: Night) -> bool:
 
 
 def _is_back(share: float | None) -> bool:
-    return share is not None and share >= _STEADY_SHARE
+    return share is not None and share >= MOST_SHARE
 
 
 def _is_changed(name: str, after: Night, before: Night) -> bool:

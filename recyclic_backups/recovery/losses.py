@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
 from recyclic_backups.fingerprint.names import some
-from recyclic_backups.fingerprint.sketch import overlap
+from recyclic_backups.fingerprint.sketch import new_name, overlap
 
 LossKind: TypeAlias = Literal["table", "rows", "rewritten", "column", "values", "sequence", "large_objects"]
 Series: TypeAlias = Sequence[tuple[datetime, int]]
@@ -138,9 +138,10 @@ class _Court:
             if self._partition_that_usually_goes(name):
                 self.notes.append(f"partition {name} is gone, as others of its table before")
                 return
-            yield Loss(
-                "table", name, f"the table is missing; it had {_counted(then.rows, 'row')}", then.rows, 0
-            )
+            sentence = f"the table is missing; it had {_counted(then.rows, 'row')}"
+            if renamed := new_name(name, self.then.tables, self.live.tables):
+                sentence += f", most of which are in {renamed} now: it may only have another name"
+            yield Loss("table", name, sentence, then.rows, 0)
             return
         series = [(each.as_of, each.fingerprint.tables[name].rows) for each in self._with(name)]
         if now.rows < least_expected(then.rows, usual_loss(series), self.elapsed):

@@ -195,6 +195,19 @@ def test_missing_tables_and_columns_are_told_unread_ones_are_not() -> None:
     ]
 
 
+def test_a_table_that_only_has_another_name_is_told_with_that_name() -> None:
+    """Loss prevented: a table put back beside its renamed self, and a day's rows in the wrong one of the two."""
+    rows = {f"member {number}" for number in range(50)}
+    base = _at(0, {"public.member": table_of(rows)})
+    others = table_of({f"other {number}" for number in range(50)})
+    renamed = LiveFigures({"public.person": table_of(rows | {"a new one"}), "public.other": others})
+    (loss,) = judge(base, renamed, [], NIGHT + DAY).losses
+    assert (loss.kind, loss.name) == ("table", "public.member")
+    assert "public.person now: it may only have another name" in loss.sentence
+    (loss,) = judge(base, LiveFigures({"public.other": others}), [], NIGHT + DAY).losses
+    assert "another name" not in loss.sentence
+
+
 def test_partitions_that_go_every_month_are_no_loss() -> None:
     """Loss prevented: an alarm on the first of each month."""
 
