@@ -17,6 +17,7 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
@@ -32,6 +33,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and under nohup, which programs pass on to theirs
 
+# Whether a change may land is not left to chance, nor to how busy the machine is: the same examples in every run, each
+# with all the time it needs. ``HYPOTHESIS_PROFILE=search`` looks for new ones, and remembers those that failed.
+settings.register_profile(
+    "landing", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", settings.get_profile("landing"), derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "landing"))
+
 PREFERRED_MAJORS = (15, 16, 18)
 
 _numbers = count(1)
@@ -42,7 +51,8 @@ def nothing_left_running() -> Iterator[None]:
     """No test may leave a process behind: on an operator's machine it would be a server with their data."""
     before = set(_descendants())
     yield
-    deadline = time.monotonic() + 5
+    # Long: a busy machine ends orphans slowly, and the last test would have the blame.
+    deadline = time.monotonic() + 30
     while (left := _left(before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, f"processes left running: {left}"

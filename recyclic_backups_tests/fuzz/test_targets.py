@@ -33,7 +33,7 @@ def test_a_reader_accepts_its_seeds_or_answers_with_one_of_our_errors(name: str)
         survives(TARGETS[name], data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), name=st.sampled_from(sorted(TARGETS)))
 def test_an_edited_seed_is_read_or_refused_and_never_a_surprise(data: st.DataObject, name: str) -> None:
     """Loss prevented: damage that takes the program down instead of being named."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recyclic_backups.catalog.catalog import Catalog
@@ -88,10 +88,6 @@ def _protected(catalog: Catalog, retention: Retention, now: datetime) -> set[str
     return {backup.backup_id for backup in (*good[: retention.minimum], *proven[:1], *held)}
 
 
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@QUICK
 @given(histories(), RETENTIONS)
 def test_nothing_protected_leaves_and_something_stays(
     made: tuple[History, datetime], retention: Retention
@@ -116,7 +112,6 @@ def test_nothing_protected_leaves_and_something_stays(
         )
 
 
-@QUICK
 @given(histories(), RETENTIONS, st.randoms(use_true_random=False))
 def test_a_plan_carried_out_in_any_order_halfway_and_again_ends_the_same(
     made: tuple[History, datetime], retention: Retention, chance: object
@@ -134,7 +129,6 @@ def test_a_plan_carried_out_in_any_order_halfway_and_again_ends_the_same(
         assert ids(again.kept) == ids(whole.kept)
 
 
-@QUICK
 @given(histories(), RETENTIONS, st.integers(0, 20_000))
 def test_time_alone_takes_nothing_that_newer_backups_do_not_replace(
     made: tuple[History, datetime], retention: Retention, days: int
@@ -161,7 +155,7 @@ def _settled(history: History, retention: Retention, now: datetime) -> History:
     return history.without(ids(found.expiring))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(histories(), RETENTIONS)
 def test_the_forecast_names_each_backup_once_and_begins_with_the_plan(
     made: tuple[History, datetime], retention: Retention

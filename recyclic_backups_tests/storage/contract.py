@@ -22,7 +22,7 @@ from recyclic_backups.storage.store import Store
 MEBIBYTE = 1 << 20
 
 # One test for several storages, each with a fixture that the test empties itself.
-SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow]
 
 UNUSUAL_NAMES = [
     "app/with space.dump",
@@ -388,7 +388,7 @@ class StoreContract:
         """It is printed everywhere."""
         assert ":" in store.url
 
-    @settings(deadline=None, max_examples=25, suppress_health_check=SHARED)
+    @settings(max_examples=25, suppress_health_check=SHARED)
     @given(st.data())
     def test_it_behaves_like_a_dictionary(self, store: Store, data: st.DataObject) -> None:
         """Whatever the order of calls, what is listed and read is what was written last."""
