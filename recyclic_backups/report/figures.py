@@ -80,7 +80,8 @@ def _tiles(survey: Survey) -> Iterator[_Tile]:
         yield _Tile("free", say("not told", locale))
     else:
         alarm = say("alarm under", locale, limit=limit)
-        yield _Tile("free", shown(Bytes(free)), alarm, free >= thresholds.disk_warning_bytes)
+        # As the age: the tick answers what stands beside it. That it is near is among the issues.
+        yield _Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
     yield _Tile("stored", shown(Bytes(metrics.total_size_bytes)), _count(survey))
     if metrics.newest is not None:
         newest = metrics.newest.manifest

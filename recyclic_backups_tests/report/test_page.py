@@ -158,6 +158,15 @@ def test_a_share_of_less_than_a_day_is_no_availability() -> None:
     assert "100\u00a0%" in Reader(page([surveyed(GOOD)])).text
 
 
+@pytest.mark.parametrize(
+    ("free_bytes", "sign"), [(3 * 10**9, "✓ met"), (10**9, "✓ met"), (10**9 - 1, "✕ not met")]
+)
+def test_the_sign_of_the_free_space_answers_the_limit_beside_it(free_bytes: int, sign: str) -> None:
+    """Loss prevented: a cross beside a limit that is kept, until nobody looks at the one that is not."""
+    text = " ".join(Reader(page([surveyed(GOOD, free_bytes=free_bytes)])).text.split())
+    assert f"{sign} alarm under 1.0 GB" in text
+
+
 def test_a_curve_says_its_scale_and_two_values_are_said_without_one() -> None:
     """Loss prevented: a fall from 68 to 55 % that looks like one to nothing."""
     whole = page([surveyed(GOOD)])
