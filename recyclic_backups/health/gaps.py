@@ -81,13 +81,23 @@ def missing_partitions(catalog: Catalog, calendar: Calendar, now: datetime) -> l
 def before_the_first(
     gaps: Sequence[Gap], catalog: Catalog, calendar: Calendar
 ) -> tuple[list[Gap], list[Gap]]:
-    """The gaps that ended before anybody began to take backups, and those since: both in their order.
-
-    A tier begins with its own first label, or with the first daily one if that is older.
-    """
+    """The gaps that ended before their tier began (:func:`starts_of_tiers`), and those since: both in their order."""
     earlier: list[Gap] = []
     since: list[Gap] = []
-    starts = {
+    starts = starts_of_tiers(catalog, calendar)
+    for gap in gaps:
+        start = starts[gap.tier]
+        ended_before = start is None or calendar.window(gap.tier, gap.partition).end_at <= start
+        (earlier if ended_before else since).append(gap)
+    return earlier, since
+
+
+def starts_of_tiers(catalog: Catalog, calendar: Calendar) -> dict[Tier, datetime | None]:
+    """When each tier with a calendar begins: with its own first label, or with the first daily one if that is older.
+
+    What ended before is missed by nobody. None where there is neither label.
+    """
+    return {
         tier: min(
             (
                 calendar.window(each, partition).start_at
@@ -98,11 +108,6 @@ def before_the_first(
         )
         for tier in _TIERS
     }
-    for gap in gaps:
-        start = starts[gap.tier]
-        ended_before = start is None or calendar.window(gap.tier, gap.partition).end_at <= start
-        (earlier if ended_before else since).append(gap)
-    return earlier, since
 
 
 def stretches(gaps: Sequence[Gap], calendar: Calendar) -> list[Stretch]:

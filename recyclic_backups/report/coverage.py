@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.health.gaps import Gap
+from recyclic_backups.health.gaps import Gap, starts_of_tiers
 from recyclic_backups.tiers import Calendar, Tier
 
 TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
@@ -18,7 +18,7 @@ class State(StrEnum):
     """What became of a partition, the best last."""
 
     BEFORE = "before"
-    """It ended before the first backup was ever taken, or is not one that counts."""
+    """It ended before its tier began, or is not one that counts."""
     COMING = "coming"
     """Its backup is not due yet, or only just."""
     MISSED = "missed"
@@ -68,7 +68,7 @@ def coverage(
     named = {(gap.tier, gap.partition) for gap in gaps}
     today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
     shown = tuple(today - timedelta(days=number) for number in reversed(range(days)))
-    began = _began(catalog, calendar)
+    starts = starts_of_tiers(catalog, calendar)
     rows = []
     for tier in TIERS:
         cells: list[Cell] = []
@@ -77,7 +77,7 @@ def coverage(
             if cells and cells[-1].partition == key:
                 cells[-1] = _wider(cells[-1])
             else:
-                cell = _cell(catalog, calendar, now, began, tier, key)
+                cell = _cell(catalog, calendar, now, starts[tier], tier, key)
                 if cell.state is State.MISSED and (tier, key) in named:
                     cell = replace(cell, state=State.MISSING)
                 cells.append(cell)
@@ -119,18 +119,6 @@ def _first_taken_at(catalog: Catalog, now: datetime) -> datetime:
     taken = [backup.manifest.taken_at for backup in catalog if backup.manifest.source != "adopted"]
     gone = [tombstone.as_of for tombstone in catalog.expired if tombstone.as_of is not None]
     return min([*taken, *gone], default=now)
-
-
-def _began(catalog: Catalog, calendar: Calendar) -> datetime | None:
-    """When the first partition that ever had a label began: what was before cannot be missing."""
-    return min(
-        (
-            calendar.window(tier, key).start_at
-            for tier, key in catalog.labels
-            if tier is Tier.DAILY and calendar.is_valid_key(tier, key)
-        ),
-        default=None,
-    )
 
 
 def _wider(cell: Cell) -> Cell:

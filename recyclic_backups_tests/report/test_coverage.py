@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -125,3 +125,23 @@ def test_what_is_red_is_what_the_issues_name_and_nothing_else() -> None:
     monthly = cells(catalog, Tier.MONTHLY)
     assert monthly["2026-10-01"].state is State.MISSED
     assert monthly["2026-11-01"].state is State.OVERDUE
+
+
+def test_a_week_that_the_issues_miss_is_red_though_there_were_no_daily_backups_yet() -> None:
+    """Loss prevented: an issue about a week whose cell says that nobody missed it."""
+    number = (TODAY - date(2026, 10, 18)).days
+    adopted = night(date(2026, 10, 18), 80 - number)  # a Sunday: it has the label of its week
+    adopted = replace(adopted, labels=tuple(each for each in adopted.labels if each.tier is Tier.WEEKLY))
+    daily = [replace(each, labels=each.labels[:1]) for each in quarter(days=4, drills=False, damaged=())]
+    backups = (*daily, adopted)
+    catalog = Catalog(
+        backups, {(label.tier, label.partition): label for each in backups for label in each.labels}
+    )
+    now = paris("2026-11-16T12:00") + timedelta(days=6)
+    named = {(gap.tier, gap.partition) for gap in surveyed(catalog, now=now).metrics.gaps}
+    assert (Tier.WEEKLY, "2026-11-09") in named
+    weekly = covered(catalog, now).rows[1][1]
+    states = {cell.partition: cell.state for cell in weekly}
+    assert states["2026-11-09"] is State.MISSING
+    assert states["2026-10-26"] is State.MISSED
+    assert states["2026-10-12"] is State.VERIFIED
