@@ -189,7 +189,7 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
     """Whether restoring works: ERROR once the last attempt failed, WARNING after seven days without one.
 
     An attempt is a restore or a drill with its comparison. A failed one of ``backup`` itself counts even if
-    another backup was proven since.
+    another backup was proven since; that it was proven itself does not, once nothing was proven for so long.
     """
     attempts = [check for each in catalog for check in each.checks if check.kind != "verify"]
     own = [check for check in backup.checks if check.kind != "verify"]
@@ -198,8 +198,6 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
             why = Untranslated("; ".join(failed.reasons)) if failed.reasons else Phrase(NO_REASON, {})
             kind = Phrase((failed.kind, ATTEMPTS[failed.kind][1]), {})
             return _error(said(Answer.ATTEMPT_FAILED, kind=kind, backup_id=failed.backup_id, why=why))
-    if backup.proven_at is not None:
-        return _passed(said(Answer.PROVEN, at=f"{backup.proven_at:%Y-%m-%d %H:%M}"))
     proofs = [each.proven_at for each in catalog if each.proven_at is not None]
     # Before the first proof the clock runs from the first backup.
     since = max(proofs) if proofs else min((each.as_of for each in catalog), default=backup.as_of)
@@ -208,6 +206,8 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
     if waited > PROOF_SECONDS:
         since_when = Answer.PROOF_OLD if proofs else Answer.NEVER_PROVEN
         return _warning(said(since_when, waited=Lasting(waited)), **figures)
+    if backup.proven_at is not None:
+        return _passed(said(Answer.PROVEN, at=f"{backup.proven_at:%Y-%m-%d %H:%M}"))
     if proofs:
         return _passed(said(Answer.ANOTHER_PROVEN, waited=Lasting(max(waited, 0.0))), **figures)
     return _passed(said(Answer.PROOF_NOT_DUE), **figures)

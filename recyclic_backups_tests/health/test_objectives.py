@@ -254,6 +254,17 @@ def test_a_backup_that_failed_its_own_restore_stays_red_whatever_others_did() ->
     assert outcome(objectives.proven(good, whole, NOW)) == "ok"
 
 
+def test_a_proof_of_the_backup_itself_does_not_last_longer_than_others() -> None:
+    """Loss prevented: drills that stop, and a monthly backup that is green until the next one."""
+    monthly = backup(NOW - 21 * DAY, check("drill", NOW - 14 * DAY))
+    newest = backup(NOW, plain=2000)
+    stopped = objectives.proven(monthly, catalog(monthly, newest), NOW)
+    assert outcome(stopped) == "warning"
+    assert stopped.figures["unproven_d"] == 14
+    lately = replace(newest, checks=(check("drill", NOW - DAY),))
+    assert outcome(objectives.proven(monthly, catalog(monthly, lately), NOW)) == "ok"
+
+
 def test_verifying_is_no_proof() -> None:
     """Bytes that can be read say nothing about what a restore contains."""
     read = backup(NOW - 30 * DAY, check("verify", NOW - DAY))
