@@ -165,27 +165,29 @@ def note_configuration(repository: Repository, now: datetime) -> None:
 def prune(repository: Repository, now: datetime) -> int:
     """Delete events older than :data:`KEPT_FOR`, after one that vouches for the end of what goes.
 
+    The caller knows that the clock can be believed: all that was recorded would be old to one that is years ahead.
     Returns how many went. Raises StorageError.
     """
-    log = read_log(repository)
-    old = [stored for stored in log if stored.event is not None and stored.event.at < now - KEPT_FOR]
-    if not old or len(old) == len(log):
-        return 0
+    names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
+    going: list[Stored] = []
     # Only from the beginning: a gap in the middle would look like what it must show.
-    count = next(number for number, stored in enumerate(log) if stored not in old) if old[0] is log[0] else 0
-    going = log[:count]
-    if not going:
+    for name in names:
+        stored = _read(repository, name)
+        if stored.event is None or stored.event.at >= now - KEPT_FOR:
+            break
+        going.append(stored)
+    if not going or len(going) == len(names):
         return 0
     append(
         repository,
         "prune",
         "done",
         now,
-        details={"events": count, "hashes": [each.sha256 for each in going[-_SEEN:]]},
+        details={"events": len(going), "hashes": [each.sha256 for each in going[-_SEEN:]]},
     )
     for stored in going:
         repository.store.delete(stored.name)
-    return count
+    return len(going)
 
 
 def _ends(repository: Repository, now: datetime) -> tuple[list[Stored], datetime]:

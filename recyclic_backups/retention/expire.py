@@ -155,12 +155,15 @@ def expire(
     progress.stage("sweeping")
     still_alone()
     # First of all what is no backup: a tombstone needs some space on a full disk.
-    swept = [*sweep(repository, system_identifier, now), *work.sweep_tombstones(catalog, retention)]
+    swept = list(sweep(repository, system_identifier, now))
+    if decided.steady:
+        swept += work.sweep_tombstones(catalog, retention)
     for decision in reversed(decided.expiring):  # oldest first
         if decision.backup is not None:
             progress.stage(f"deleting {decision.backup_id}")
             work.remove(decision.backup, decision.reasons)
-    prune(repository, now)
+    if decided.steady:
+        prune(repository, now)
     return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
 
 
@@ -268,25 +271,20 @@ class _Work:
         """Remove tombstones that nobody needs any more; their names.
 
         As long as other backups of their time may be there, they tell that a partition had a backup and why it is
-        gone. By the clock of the newest good backup, as everything that passes.
+        gone.
         """
-        newest_good = catalog.newest_good()
-        if newest_good is None:
-            return
         layout, store = self.repository.layout, self.repository.store
         kept_for = timedelta(days=retention.max_days) + ORPHAN_AGE
         for tombstone in catalog.expired:
+            if tombstone.expired_at is None or self.now - tombstone.expired_at <= kept_for:
+                continue
             backup_id = tombstone.backup_id
             name = layout.tombstone(backup_id)
-            is_old = (
-                tombstone.expired_at is not None
-                and min(self.now, newest_good.as_of) - tombstone.expired_at > kept_for
-            )
             pointing = (label for label in catalog.labels.values() if label.backup_id == backup_id)
             is_needed = any(True for _ in store.list(f"{layout.backup(backup_id)}/")) or any(
                 self.is_there(label) for label in pointing
             )
-            if is_old and not is_needed:
+            if not is_needed:
                 self.still_alone()
                 store.delete(name)
                 yield name

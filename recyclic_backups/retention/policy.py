@@ -81,12 +81,14 @@ class Decision:
 class ExpiryPlan:
     """A decision on every backup, newest first; what to know before it is carried out, and what needs somebody.
 
-    ``incidents`` are promises that retention could not keep: somebody has to act.
+    ``incidents`` are promises that retention could not keep: somebody has to act. ``steady`` is whether the clock can
+    be believed: without that nothing else goes for its age either.
     """
 
     decisions: tuple[Decision, ...]
     warnings: tuple[Sentence, ...] = ()
     incidents: tuple[Sentence, ...] = ()
+    steady: bool = False
 
     @property
     def kept(self) -> list[Decision]:
@@ -171,6 +173,7 @@ class _Planning:
             decisions=(*decisions, *self._untrusted()),
             warnings=tuple(warnings),
             incidents=tuple(self._incidents(too_old - sacred)),
+            steady=self.steady,
         )
 
     # What stays whatever its age
@@ -292,7 +295,8 @@ class _Planning:
 
     def _tell_damage(self, backup: Backup) -> None:
         if backup.known_damaged:
-            check = max((each for each in backup.checks if not each.passed), key=lambda each: each.checked_at)
+            found = (each for each in backup.checks if each.kind == "verify" and not each.passed)
+            check = max(found, key=lambda each: each.checked_at)
             problem = "; ".join(check.reasons) or "?"
             self._leave(backup, say(Code.DAMAGED, date=self._date(check.checked_at), problem=problem))
         elif not backup.good:

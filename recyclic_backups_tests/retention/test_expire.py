@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from recyclic_backups.catalog.documents import Hold
+from recyclic_backups.audit.log import append, read_log
+from recyclic_backups.catalog.documents import Check, CheckKind, Hold
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.envelope.document import summed
@@ -19,7 +21,7 @@ from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.retention.expire import ExpiryReport, expire, expire_alone, plan_expiry
 from recyclic_backups.retention.holds import hold, release
-from recyclic_backups.retention.policy import Retention
+from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
@@ -347,6 +349,48 @@ def test_orphans_are_swept_and_old_tombstones_too() -> None:
     write(recent, store)
     later = expire(open_repository(store), FEW, CALENDAR, now=paris("2028-01-05T12:00"))
     assert {LAYOUT.tombstone(backup_id) for backup_id in tombstones} <= set(later.swept)
+
+
+def test_a_clock_years_ahead_takes_neither_the_log_nor_what_is_known_of_the_expired() -> None:
+    """Loss prevented: one night with a wrong clock, and three years of who read what are gone without a gap."""
+    store = stored(_nights())
+    _expire(store)
+    tombstones = catalog_of(store).tombstones
+    assert tombstones
+    known = {stored.name for stored in read_log(open_repository(store))}
+    ahead = History()
+    ahead.nights("2030-12-01", "2030-12-01")
+    write(ahead, store)
+    wrong = paris("2030-12-01T03:00")
+    append(open_repository(store), "backup", "done", wrong)
+    report = expire(open_repository(store), FEW, CALENDAR, now=wrong)
+    assert report.swept == ()
+    assert catalog_of(store).tombstones >= tombstones
+    assert known <= {stored.name for stored in read_log(open_repository(store))}
+    # Once backups have been coming for some nights, it is the time.
+    following = History()
+    following.nights("2030-12-02", "2030-12-03")
+    write(following, store)
+    later = expire(open_repository(store), FEW, CALENDAR, now=paris("2030-12-03T03:00"))
+    assert {LAYOUT.tombstone(backup_id) for backup_id in tombstones} == set(later.swept)
+    assert not known & {stored.name for stored in read_log(open_repository(store))}
+
+
+def test_a_damaged_backup_leaves_for_its_damage_not_for_a_drill_that_failed_on_it() -> None:
+    """Loss prevented: a reason in the tombstone that sends somebody to look at the wrong thing."""
+    history = _nights()
+    oldest = history.backups[0]
+
+    def failed(kind: CheckKind, days: int, reason: str) -> Check:
+        return Check(kind, oldest.backup_id, oldest.as_of + days * DAY, passed=False, reasons=(reason,))
+
+    damaged = failed("verify", 1, "main.dump.zst is cut off")
+    drilled = failed("drill", 2, "no space left")
+    history.change(replace(oldest, checks=(damaged, drilled)))
+    decisions = plan(history.catalog(), FEW, CALENDAR, NOW).decisions
+    (told,) = (each.texts() for each in decisions if each.backup_id == oldest.backup_id)
+    assert "cut off" in " ".join(told)
+    assert "no space left" not in " ".join(told)
 
 
 def test_no_backup_runs_meanwhile(house: House) -> None:
