@@ -49,6 +49,9 @@ _DRIFT_SECONDS = 60.0
 # Anomalies by which nothing is lost.
 _MORE_THAN_BEFORE = frozenset(map(name_of, (Code.TABLE_GREW, Code.VALUES_APPEARED)))
 
+# What a fingerprint of counts cannot see.
+_OTHER_ROWS = frozenset(map(name_of, (Code.TABLE_REWRITTEN, Code.TABLE_CONVERTED, Code.TABLES_REWRITTEN)))
+
 _STOPPED_FACTOR = 2.5
 _LEVELS = ("off", "counts", "content")
 
@@ -79,7 +82,8 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
 def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None:
     """The newest good backup that lacks nothing its predecessors had, and what the next one lacked.
 
-    None if the newest of all is such a one, or none is.
+    None if the newest of all is such a one, or none is. A backup whose fingerprint cannot tell whether it lacks
+    that is passed over: it may be of the accident too.
     """
     good = [each for each in _dumps(catalog) if each.good][: NEWS_COUNT + HISTORY_COUNT + 1]
     nights = [Night.of(each) for each in good]
@@ -87,10 +91,18 @@ def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None
     for number in range(min(NEWS_COUNT + 1, len(nights))):
         issues = _contents(nights[number : number + HISTORY_COUNT + 1])
         found = tuple(each for each in issues if each.name not in _MORE_THAN_BEFORE)
-        if not found:
+        if found:
+            lacking = found
+        elif _would_tell(nights[number], lacking):
             return (good[number], lacking) if lacking else None
-        lacking = found
     return None
+
+
+def _would_tell(night: Night, lacking: Sequence[Issue]) -> bool:
+    """Whether its fingerprint would show what the next one lacks, if it lacked that too."""
+    return night.knows_rows or (
+        night.tables is not None and not any(each.name in _OTHER_ROWS for each in lacking)
+    )
 
 
 def _dumps(catalog: Catalog) -> list[Backup]:
@@ -177,7 +189,7 @@ def _contents(nights: Sequence[Night]) -> Iterator[Issue]:
     for name in names:
         series = [None if night.tables is None else night.tables.get(name) for night in known]
         yield from _table(name, series, known)
-    yield from rewritten(names, known)
+    yield from rewritten(names, [night for night in known if night.knows_rows])
 
 
 def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequence[Night]) -> Iterator[Issue]:

@@ -41,6 +41,11 @@ class Night:
             return cls(backup, None)  # said by the caller, once for the backup
 
     @property
+    def knows_rows(self) -> bool:
+        """Whether it tells which rows there were, not only how many: what shows that rows became others."""
+        return self.tables is not None and (self.backup.manifest.fingerprint or {}).get("level") == "content"
+
+    @property
     def day(self) -> str:
         """The day of its content, as its backup id says it (UTC)."""
         return self.backup.as_of.date().isoformat()

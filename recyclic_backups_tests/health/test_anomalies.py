@@ -286,6 +286,21 @@ def test_the_newest_backup_from_before_an_accident_is_found(nights: int) -> None
     assert [(each.name, each.subject) for each in lacking] == [("table_emptied", SALES)]
 
 
+@pytest.mark.parametrize("spoilt", [None, {"level": "content", "tables": "nonsense"}, {"level": "off"}])
+def test_a_backup_whose_fingerprint_says_nothing_is_not_taken_for_one_from_before(
+    spoilt: dict[str, object] | None,
+) -> None:
+    """Loss prevented: a live database compared with a backup of the accident that merely cannot be asked."""
+    emptied = after(lambda tables: tables | {SALES: TableFingerprint(0, {"id": 0}, "0")}, since=3)
+    for silent, chosen in ((1, 3), (2, 3), (3, 4)):
+        backups = list(emptied.backups)
+        content = replace(backups[silent].manifest, fingerprint=spoilt)
+        backups[silent] = replace(backups[silent], manifest=content)
+        found = newest_ordinary(catalog(backups))
+        assert found is not None
+        assert found[0] is backups[chosen]
+
+
 def test_where_nothing_is_lacking_the_newest_backup_is_the_one_to_compare_with() -> None:
     """Loss prevented: a comparison with an old backup, in which a day's work looks like a loss."""
     assert newest_ordinary(after(same)) is None

@@ -14,8 +14,8 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.health.anomalies import anomalies
+from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
+from recyclic_backups.health.anomalies import anomalies, newest_ordinary
 from recyclic_backups.health.history import NEWS_COUNT
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -223,3 +223,16 @@ def test_a_real_table_is_seen_the_night_after_somebody_encrypted_it(
         house.verify("readable")
     found = {f"{each.name} {each.subject}".strip() for each in anomalies(house.catalog, house.now)}
     assert found == ({"table_rewritten public.members"} if attack != "nothing" else set())
+
+
+@pytest.mark.parametrize("silent", [13, 12])
+def test_a_night_that_only_counted_rows_hides_no_rewriting_and_is_not_from_before_it(silent: int) -> None:
+    """Loss prevented: members encrypted in the one night of BACKUP_FINGERPRINT=counts, and taken for what was."""
+    nights = [night(n, tables={MEMBERS: table_of(since(13)(n))}) for n in range(15)]
+    table = table_of(lived(silent))
+    counted = Fingerprint("counts", {MEMBERS: TableFingerprint(table.rows, table.non_null)}).to_json()
+    nights[silent] = replace(nights[silent], manifest=replace(nights[silent].manifest, fingerprint=counted))
+    assert f"table_rewritten {MEMBERS}" in found_in(catalog(nights))
+    found = newest_ordinary(catalog(nights))
+    assert found is not None
+    assert found[0] is nights[silent - 1]
