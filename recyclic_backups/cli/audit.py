@@ -68,7 +68,7 @@ def run_show(options: argparse.Namespace) -> int:
     zone = settings.calendar.timezone
     rows = [
         (
-            render.local_time(event.at, zone),
+            render.local_time(event.happened_at, zone),
             event.action,
             event.outcome,
             event.backup_id or "-",
@@ -106,12 +106,12 @@ def run_verify(options: argparse.Namespace) -> int:
         render.print_json({**report, "whole": not problems, "problems": problems, "notes": notes})
     else:
         for problem in problems:
-            print(f"damaged: {problem}")
+            render.line(f"damaged: {problem}")
         for note in notes:
-            print(f"note: {note}")
-        print(f"{len(log)} events; {len(heads)} others remember the log, up to event {until}")
+            render.line(f"note: {note}")
+        render.line(f"{len(log)} events; {len(heads)} others remember the log, up to event {until}")
         whole = f"whole: nothing edited, dropped or reordered; up to event {until} nothing cut off"
-        print("NOT what was written" if problems else whole)
+        render.line("NOT what was written" if problems else whole)
     return DamagedData.exit_code if problems else 0
 
 

@@ -86,18 +86,18 @@ def _print(done: BackedUp, timezone: Any) -> None:
     from recyclic_backups.quantities import human_bytes, human_seconds
 
     manifest, label = done.backup.manifest, done.label
-    print(f"backup      {manifest.backup_id}")
-    print(f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''}")
+    render.line(f"backup      {manifest.backup_id}")
+    render.line(f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''}")
     if label.reason:
-        print(f"because     {label.reason}")
-    print(f"content of  {render.local_time(manifest.as_of, timezone)}")
+        render.line(f"because     {label.reason}")
+    render.line(f"content of  {render.local_time(manifest.as_of, timezone)}")
     if done.fresh:
-        print(f"took        {human_seconds(manifest.duration_seconds)}")
-    print(
+        render.line(f"took        {human_seconds(manifest.duration_seconds)}")
+    render.line(
         f"size        {human_bytes(manifest.stored_bytes)} stored, {human_bytes(manifest.plain_bytes)} dumped "
         f"({manifest.compression_percent:.0f} % smaller)"
     )
-    print(f"encrypted   {'yes' if manifest.encryption else 'no'}")
+    render.line(f"encrypted   {'yes' if manifest.encryption else 'no'}")
     for note in manifest.notes:
-        print(f"note        {note}")
-    print(f"restore it  recyclic-backups restore {manifest.backup_id} --into {'NAME'}")
+        render.line(f"note        {note}")
+    render.line(f"restore it  recyclic-backups restore {manifest.backup_id} --into {'NAME'}")

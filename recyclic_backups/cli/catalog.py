@@ -143,36 +143,38 @@ def _print(backup: Backup, calendar: Calendar) -> None:
     from recyclic_backups.quantities import human_bytes, human_seconds
 
     manifest, timezone = backup.manifest, calendar.timezone
-    print(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
+    render.line(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
     position = f" ({manifest.server.lsn})" if manifest.server.lsn else ""
-    print(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
+    render.line(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
     if manifest.adopted is not None:
-        print(f"adopted     {manifest.adopted.file_name}, sha256 of the archive {manifest.adopted.sha256}")
+        render.line(
+            f"adopted     {manifest.adopted.file_name}, sha256 of the archive {manifest.adopted.sha256}"
+        )
     if manifest.checkpoint is not None:
         said = (("version", manifest.checkpoint.version), ("revision", manifest.checkpoint.revision))
         before = ", ".join(f"{name} {text}" for name, text in said if text)
-        print(f"checkpoint  before {before or 'a change'}")
-    print(
+        render.line(f"checkpoint  before {before or 'a change'}")
+    render.line(
         f"taken in    {human_seconds(manifest.duration_seconds)} with pg_dump {manifest.programs.get('pg_dump')}"
     )
-    print(f"server      PostgreSQL {manifest.server.version}, {manifest.server.encoding}")
-    print(f"encrypted   {f'yes, key {manifest.encryption.key_id}' if manifest.encryption else 'no'}")
+    render.line(f"server      PostgreSQL {manifest.server.version}, {manifest.server.encoding}")
+    render.line(f"encrypted   {f'yes, key {manifest.encryption.key_id}' if manifest.encryption else 'no'}")
     for label in backup.labels:
-        print(
+        render.line(
             f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''} {label.reason}".rstrip()
         )
     if backup.hold is not None:
         state = "held" if backup.is_held(render.now()) else "was held"
-        print(f"{state:<11} {_until(backup.hold.until, calendar)}: {backup.hold.reason}")
+        render.line(f"{state:<11} {_until(backup.hold.until, calendar)}: {backup.hold.reason}")
     for item in manifest.objects:
-        print(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
+        render.line(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
     for check in backup.checks:
         verdict = "passed" if check.passed else f"FAILED: {'; '.join(check.reasons)}"
-        print(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
+        render.line(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
     for note in manifest.notes:
-        print(f"note        {note}")
+        render.line(f"note        {note}")
     if manifest.fingerprint is not None:
         fingerprint = Fingerprint.from_json(manifest.fingerprint)
-        print()
+        render.line()
         rows = [(name, f"{table.rows}") for name, table in sorted(fingerprint.tables.items())]
         render.print_table(("TABLE", "ROWS"), rows, right=(1,))

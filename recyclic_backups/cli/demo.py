@@ -124,12 +124,12 @@ def _report(stage: Stage, report: RestoreReport) -> int:
     from recyclic_backups.quantities import human_bytes, human_seconds
 
     manifest = load_catalog(stage.settings.open_repository(create=False)).find(report.backup_id).manifest
-    print()
-    print(
+    render.line()
+    render.line(
         f"backed up in {human_seconds(manifest.duration_seconds)}: {human_bytes(manifest.plain_bytes)} dumped, "
         f"{human_bytes(manifest.stored_bytes)} stored encrypted ({manifest.compression_percent:.0f} % smaller)"
     )
-    print()
+    render.line()
     print_report(report)
     return 0 if report.comparison.equal else VerdictNegative.exit_code
 

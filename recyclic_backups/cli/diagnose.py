@@ -88,27 +88,27 @@ def _before_the_change(catalog: Catalog) -> tuple[Catalog, list[str]]:
 def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
     """Findings, commands, notes, and the verdict as the last line."""
     rows = f"{diagnosis.rows:,}".replace(",", " ")
-    print(f"looked at  {diagnosis.database}: {diagnosis.tables} tables, {rows} rows")
-    print(f"against    {f'{diagnosis.backup_id}, of {moment}' if diagnosis.backup_id else 'no backup'}")
-    print()
+    render.line(f"looked at  {diagnosis.database}: {diagnosis.tables} tables, {rows} rows")
+    render.line(f"against    {f'{diagnosis.backup_id}, of {moment}' if diagnosis.backup_id else 'no backup'}")
+    render.line()
     if diagnosis.findings:
         render.print_table(
             ("WHERE", "WHAT", "FINDING"),
             [(each.name, each.kind.replace("_", " "), _sentence(each)) for each in diagnosis.findings],
         )
-        print()
+        render.line()
     if diagnosis.commands:
-        print("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
+        render.line("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
         for command in diagnosis.commands:
-            print(f"  {command}")
+            render.line(f"  {command}")
         _print_moving(diagnosis, server)
-        print()
+        render.line()
     elif diagnosis.findings:
-        print("no backup has what is needed to put it right")
-        print()
+        render.line("no backup has what is needed to put it right")
+        render.line()
     for note in (*diagnosis.incomplete, *diagnosis.notes):
-        print(f"note: {note}")
-    print(diagnosis.verdict)
+        render.line(f"note: {note}")
+    render.line(diagnosis.verdict)
 
 
 def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
@@ -119,8 +119,8 @@ def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
     gone = [each.name for each in diagnosis.findings if each.kind == "table"]
     if gone:
         beside = database_beside(diagnosis.database)
-        print("then look at what came there, and if it is what is missing:")
-        print(f"  {move_command(server, beside, gone, diagnosis.database)}")
+        render.line("then look at what came there, and if it is what is missing:")
+        render.line(f"  {move_command(server, beside, gone, diagnosis.database)}")
 
 
 def _sentence(finding: Finding) -> str:

@@ -57,45 +57,45 @@ def print_report(report: DrillReport) -> None:
     from recyclic_backups.quantities import human_seconds
 
     newest = report.newest
-    print(f"drill {report.scenario} of {newest.backup_id} on {report.ground}")
-    print()
+    render.line(f"drill {report.scenario} of {newest.backup_id} on {report.ground}")
+    render.line()
     if newest.comparison is not None:
         print_comparison(newest.comparison)
-        print()
+        render.line()
     for each in newest.details.get("wounds", ()):
-        print(f"damage    {each['table']}: {each['what']} ({each['rows']})")
+        render.line(f"damage    {each['table']}: {each['what']} ({each['rows']})")
     for command in newest.details.get("commands", ()):
-        print(f"diagnose  {command}")
+        render.line(f"diagnose  {command}")
     for refused in newest.details.get("refused", ()):
-        print(f"refused   {refused}")
+        render.line(f"refused   {refused}")
     for answer in newest.details.get("probes", ()):
         verdict = {True: "ok", False: "FAILED", None: "-"}[answer["passed"]]
-        print(
+        render.line(
             f"probe     {verdict:<6}  {answer['probe']}"
             + ("" if answer["passed"] else f": {answer['reason']}")
         )
-    print()
+    render.line()
     for name, seconds in newest.phases.items():
-        print(f"{name:<11} {human_seconds(seconds):>10}")
+        render.line(f"{name:<11} {human_seconds(seconds):>10}")
     allowed = report.objective
-    print(
+    render.line(
         f"{'together':<11} {human_seconds(report.restore_seconds):>10}   objective "
         f"{human_seconds(allowed.restore_seconds)}: {_met(report.in_time)}"
     )
-    print(
+    render.line(
         f"{'data loss':<11} {human_seconds(report.data_loss_seconds):>10}   objective "
         f"{human_seconds(allowed.data_loss_seconds)}: {_met(report.loss_in_bounds)}"
     )
     for other in report.rehearsals[1:]:
-        print(
+        render.line(
             f"also        {other.backup_id}: {'equal' if other.passed else 'FAILED'} "
             f"in {human_seconds(other.restore_seconds)}"
         )
     for note in newest.notes:
-        print(f"note: {note}")
+        render.line(f"note: {note}")
     for reason in report.reasons:
-        print(f"failed: {reason}")
-    print("passed" if report.passed else "FAILED")
+        render.line(f"failed: {reason}")
+    render.line("passed" if report.passed else "FAILED")
 
 
 def _met(met: bool) -> str:

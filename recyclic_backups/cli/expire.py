@@ -94,7 +94,7 @@ def _say_what_matters(found: ExpiryPlan) -> None:
 
 def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
     if not found.decisions:
-        print("there is no backup: nothing to keep, nothing to expire")
+        render.line("there is no backup: nothing to keep, nothing to expire")
         return
     render.print_table(
         ("BACKUP", "CONTENT OF", "TIERS", "STORED", "ACTION", "WHY"),
@@ -102,15 +102,17 @@ def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
         right=(3,),
     )
     leaving = found.expiring
-    print()
-    print(
+    render.line()
+    render.line(
         f"kept: {_backups(len(found.kept))}, {_stored(found.kept)}; "
         f"expiring: {_backups(len(leaving))}, {_stored(leaving)}"
     )
     if leaving:
-        print(f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free {_stored(leaving)}")
+        render.line(
+            f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free {_stored(leaving)}"
+        )
     else:
-        print("nothing was deleted; --yes would delete no backup")
+        render.line("nothing was deleted; --yes would delete no backup")
 
 
 def _row(decision: Decision, timezone: Any) -> tuple[str, ...]:
@@ -152,13 +154,13 @@ def _print_report(report: ExpiryReport) -> None:
             ],
             right=(1,),
         )
-        print()
+        render.line()
     for backup_id in report.spared:
-        print(f"spared {backup_id}: somebody holds it")
+        render.line(f"spared {backup_id}: somebody holds it")
     if report.swept:
-        print(f"swept {len(report.swept)} leftovers of killed backups and old tombstones")
+        render.line(f"swept {len(report.swept)} leftovers of killed backups and old tombstones")
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
-    print(
+    render.line(
         f"{_backups(len(report.removed))} deleted and seen to be gone, {human_bytes(report.freed_bytes)} freed; "
         f"kept: {_backups(kept)}"
     )

@@ -81,7 +81,7 @@ def _print(flags: Flags, *, as_json: bool) -> None:
     ]
     render.print_table(("FLAG", "NOW", "DEFAULT", ""), rows)
     for name, switch in flags.tripped.items():
-        print(f"{name} switched itself off: {switch.tripped}")
+        render.line(f"{name} switched itself off: {switch.tripped}")
 
 
 def run_set(options: argparse.Namespace) -> int:
@@ -101,5 +101,5 @@ def _switch(name: str, *, on: bool | None) -> int:
 
     feature = known(name)
     flags = switch(load_settings().open_repository(create=False), name, on, render.now())
-    print(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
+    render.line(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
     return 0

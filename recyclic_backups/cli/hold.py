@@ -40,7 +40,7 @@ def run_hold(options: argparse.Namespace) -> int:
     until = _end_of(options.until, settings.calendar)
     backup = catalog.load(settings).find(options.backup)
     hold(settings.open_repository(create=False), backup, options.reason, until, render.now())
-    print(f"{backup.backup_id} is held until {options.until} inclusive")
+    render.line(f"{backup.backup_id} is held until {options.until} inclusive")
     return 0
 
 
@@ -75,7 +75,9 @@ def run_release(options: argparse.Namespace) -> int:
     settings = load_settings()
     backup = catalog.load(settings).find(options.backup)
     if release(settings.open_repository(create=False), backup, render.now()):
-        print(f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire")
+        render.line(
+            f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire"
+        )
     else:
-        print(f"{backup.backup_id} was not held")
+        render.line(f"{backup.backup_id} was not held")
     return 0

@@ -33,7 +33,7 @@ def run_generate(_options: argparse.Namespace) -> int:
     """Run ``keys generate``."""
     from recyclic_backups.envelope.keyring import generate_passphrase
 
-    print(generate_passphrase())
+    render.line(generate_passphrase())
     return 0
 
 
@@ -77,6 +77,6 @@ def run_rotate(options: argparse.Namespace) -> int:
         render.print_json({"rotated": key_ids})
         return 0
     for key_id in key_ids:
-        print(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
+        render.line(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
     render.say("now remove the former passphrase from BACKUP_ENCRYPTION_OLD_KEYS")
     return 0

@@ -25,12 +25,13 @@ from recyclic_backups.cli import (
     keys,
     metrics,
     notify_test,
+    render,
     report,
     restore,
     validate,
     verify,
 )
-from recyclic_backups.errors import BackupError, StorageError
+from recyclic_backups.errors import BackupError
 
 _COMMANDS = (
     demo,
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, _terminated)
     try:
         code = int(options.run(options))
-        sys.stdout.flush()
+        render.finish()
         return code
     except BackupError as error:
         _complain(error)
@@ -92,34 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        _print_no_more()  # whoever read our output has seen enough (`list | head`)
+        render.print_no_more()  # whoever read our output has seen enough (`list | head`)
         return 0
     except Exception as error:
-        refusal = _refusal_of_stdout()
-        if refusal is not None:
-            _complain(
-                StorageError(f"the report cannot be printed: {refusal}", "see where standard output goes")
-            )
-            return StorageError.exit_code
         if os.environ.get("RECYCLIC_BACKUPS_DEBUG"):
             raise
         print(f"unexpected error, this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
         print("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where", file=sys.stderr)
         return 1
-
-
-def _refusal_of_stdout() -> str | None:
-    """Why nothing can be printed (a full disk behind ``>``), or None if it can. Then nothing more is tried."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _print_no_more()
-        return error.strerror
-    return None
-
-
-def _print_no_more() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: BackupError) -> None:

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
         publish(options.output, text)
     else:
-        print(text, end="")
+        render.print_text(text)
     return exit_code(metrics)
 
 

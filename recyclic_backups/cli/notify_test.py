@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         reasons[channel.name] = send(channel, trial_message(channel.minimum, frame, render.now()))
         if not options.json:
             reason = reasons[channel.name]
-            print(
+            render.line(
                 f"{'ok' if reason is None else 'FAILED':<7} {channel.name}{f': {reason}' if reason else ''}"
             )
     if options.json:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.errors import StorageError
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -19,8 +23,55 @@ def now() -> datetime:
 
 
 def print_json(document: Any) -> None:
-    """The report for machines."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """The report for machines. Raises StorageError."""
+    print_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """A report that is a document already, as it is. Raises StorageError when standard output takes no more."""
+    with _printing():
+        binary = getattr(sys.stdout, "buffer", None)
+        if not isinstance(binary, io.RawIOBase):
+            sys.stdout.write(text)
+            return
+        # Unbuffered (PYTHONUNBUFFERED) the text stream writes once, and forgets what was not taken of it.
+        left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+        while left:
+            taken = binary.write(left)
+            if taken is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            left = left[taken:]
+
+
+def line(text: str = "") -> None:
+    """A line of the report for people. Raises StorageError."""
+    print_text(f"{text}\n")
+
+
+def finish() -> None:
+    """Hand over what was printed and may still wait. Raises StorageError."""
+    with _printing():
+        sys.stdout.flush()
+
+
+def print_no_more() -> None:
+    """Nobody reads standard output any more: what still waits for it, or comes, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Told where it happens: unbuffered, nothing waits for a flush that could tell later."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough: no failure
+    except OSError as error:
+        print_no_more()
+        reason = error.strerror or type(error).__name__
+        raise StorageError(
+            f"the report cannot be printed: {reason}", "see where standard output goes"
+        ) from None
 
 
 def say(text: str) -> None:
@@ -29,16 +80,19 @@ def say(text: str) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
-    """Columns as wide as their widest cell, two spaces between; ``right`` are the columns of numbers."""
+    """Columns as wide as their widest cell, two spaces between; ``right`` are the columns of numbers.
+
+    Raises StorageError.
+    """
     numbers = set(right)
     lines = [tuple(headers), *(tuple(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    for line in lines:
+    widths = [max(len(row[column]) for row in lines) for column in range(len(headers))]
+    for row in lines:
         cells = [
             cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
-            for column, cell in enumerate(line)
+            for column, cell in enumerate(row)
         ]
-        print("  ".join(cells).rstrip())
+        line("  ".join(cells).rstrip())
 
 
 def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:

@@ -197,7 +197,7 @@ def _say_what_next(
     if back is not None:
         restore_plan.print_way_back(back)
     elif options.replace and report.comparison.equal is not False:
-        print(
+        render.line(
             f"there was no database {report.database!r}: nothing was replaced, there is nothing to go back to"
         )
     elif report.database != settings.database:
@@ -209,22 +209,22 @@ def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lamb
     from recyclic_backups.quantities import human_seconds
 
     print_comparison(report.comparison)
-    print()
+    render.line()
     for name, seconds in report.phases.items():
-        print(f"{name:<11} {human_seconds(seconds):>10}")
-    print(f"{'together':<11} {human_seconds(report.restore_seconds):>10}")
-    print()
-    print(f"backup {report.backup_id} is restored as {report.database!r} on {report.server}")
+        render.line(f"{name:<11} {human_seconds(seconds):>10}")
+    render.line(f"{'together':<11} {human_seconds(report.restore_seconds):>10}")
+    render.line()
+    render.line(f"backup {report.backup_id} is restored as {report.database!r} on {report.server}")
     if report.selection is not None and report.selection.brought_along:
-        print(f"with the tables it refers to: {', '.join(report.selection.brought_along)}")
-        print("other tables have their structure, but no rows")
+        render.line(f"with the tables it refers to: {', '.join(report.selection.brought_along)}")
+        render.line("other tables have their structure, but no rows")
     if report.created_roles:
-        print(f"created roles: {', '.join(report.created_roles)}")
+        render.line(f"created roles: {', '.join(report.created_roles)}")
     if report.kept_as:
-        print(f"what was there before is kept as {report.kept_as!r}")
+        render.line(f"what was there before is kept as {report.kept_as!r}")
     say_what_next()
     for note in (*report.comparison.notes, *report.notes):
-        print(f"note: {note}")
+        render.line(f"note: {note}")
     print_verdict(report.comparison)
 
 
@@ -254,21 +254,21 @@ def print_comparison(comparison: Comparison) -> None:
 def print_verdict(comparison: Comparison) -> None:
     """What differs, or that nothing does: always the last line."""
     if comparison.equal is None:
-        print("not comparable: the backup has no fingerprint")
+        render.line("not comparable: the backup has no fingerprint")
     elif comparison.equal:
-        print("equal")
+        render.line("equal")
     else:
         for difference in comparison.differences:
-            print(f"differs: {difference}")
+            render.line(f"differs: {difference}")
 
 
 def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, server: Server) -> None:
     if not merged.clean:
         for broken in merged.broken:
-            print(f"would break: {broken}")
-        print(f"nothing was changed in {merged.database!r}")
+            render.line(f"would break: {broken}")
+        render.line(f"nothing was changed in {merged.database!r}")
         if put.restored.selection is not None and len(put.restored.selection.wanted) > 1:
-            print(
+            render.line(
                 "the other tables can be put back: type the command without the --table of those named above"
             )
         return
@@ -282,7 +282,7 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
     )
     if any(table.updated or table.deleted for table in merged.tables):
         restore_plan.print_kept_rows(settings, server, merged)
-    print("equal")
+    render.line("equal")
 
 
 def _exit_code(report: RestoreReport, put: PutBackReport | None) -> int:

@@ -141,18 +141,20 @@ def _psql(settings: Settings) -> str:
 
 def print_way_back(back: GoBack) -> None:
     """How to go back, and how to be rid of what was replaced."""
-    print(f"to go back (ends the sessions there, the restored one is then called {back.restored_as!r}):")
-    print(f"  {back.command}")
-    print("to drop what was there before, once you no longer need it:")
-    print(f"  {back.drop_command}")
+    render.line(
+        f"to go back (ends the sessions there, the restored one is then called {back.restored_as!r}):"
+    )
+    render.line(f"  {back.command}")
+    render.line("to drop what was there before, once you no longer need it:")
+    render.line(f"  {back.drop_command}")
 
 
 def print_look(settings: Settings, server: Server, database: str) -> None:
     """How to look into a database that was restored beside, and how to be rid of it."""
     from recyclic_backups.recovery.go_back import look_command
 
-    print("to look into it:")
-    print(f"  {look_command(server, database, psql=_psql(settings))}")
+    render.line("to look into it:")
+    render.line(f"  {look_command(server, database, psql=_psql(settings))}")
     _print_drop(settings, server, database)
 
 
@@ -160,18 +162,18 @@ def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> 
     """How to look at the rows that a merge took out or overwrote, and how to be rid of them."""
     from recyclic_backups.recovery.go_back import look_command
 
-    print(
+    render.line(
         f"rows as they were before are kept in the database {merged.kept_in!r}, schema replaced; to look at them:"
     )
     for table in merged.tables:
         if table.updated or table.deleted:
             look = look_command(server, merged.kept_in, kept_as=table.kept_as, psql=_psql(settings))
-            print(f"  {look}")
+            render.line(f"  {look}")
     _print_drop(settings, server, merged.kept_in)
 
 
 def _print_drop(settings: Settings, server: Server, database: str) -> None:
     from recyclic_backups.recovery.go_back import drop_command
 
-    print("to drop it, once nobody needs it any more:")
-    print(f"  {drop_command(server, database, psql=_psql(settings))}")
+    render.line("to drop it, once nobody needs it any more:")
+    render.line(f"  {drop_command(server, database, psql=_psql(settings))}")

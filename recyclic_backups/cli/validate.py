@@ -43,9 +43,9 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         for each in findings:
-            print(f"{each.status:<8} {each.check:<11} {each.message}")
+            render.line(f"{each.status:<8} {each.check:<11} {each.message}")
             if each.hint and each.status != "ok":
-                print(f"{'':<20} hint: {each.hint}")
+                render.line(f"{'':<20} hint: {each.hint}")
     return next((each.exit_code for each in findings if each.status == "error"), 0)
 
 

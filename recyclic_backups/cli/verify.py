@@ -79,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
             if verdict.error.hint:
                 render.say(f"hint: {verdict.error.hint}")
         elif not options.json:
-            print(f"{backup.backup_id}  {options.level}, passed in {human_seconds(verdict.duration_seconds)}")
+            render.line(
+                f"{backup.backup_id}  {options.level}, passed in {human_seconds(verdict.duration_seconds)}"
+            )
     if options.json:
         render.print_json(verdicts)
     # Damage first: it is the one that cannot be put right by asking again.

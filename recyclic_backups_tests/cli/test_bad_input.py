@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from pathlib import Path
+
 import pytest
 
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
@@ -159,3 +163,47 @@ def test_an_empty_target_is_never_the_live_database(operator: Operator, argument
     assert outcome.code == 2
     assert "is empty" in outcome.err
     assert not outcome.out
+
+
+@pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
+@pytest.mark.parametrize(
+    "command",
+    ["flags list", "list --json", "metrics", "expire --json", "audit show", "audit show --json"],
+    ids=lambda command: command.replace(" ", "-"),
+)
+def test_a_report_that_cannot_be_printed_is_the_storage_s_error(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, command: str, unbuffered: bool
+) -> None:
+    """Loss prevented: a full disk behind ``>`` told as a bug of ours, in the image that prints unbuffered."""
+    operator.storage.mkdir()
+    operator.must("flags", "set", "fill_gaps", "off")
+    with monkeypatch.context() as patch, Path("/dev/full").open("wb", buffering=0) as full:
+        buffer = full if unbuffered else io.BufferedWriter(full)
+        patch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="utf-8", write_through=unbuffered))
+        outcome = operator.run(*command.split())
+        sys.stdout.close()
+    assert outcome.code == 30, outcome.err
+    assert "error: the report cannot be printed: No space left on device" in outcome.err
+    assert "bug" not in outcome.err
+
+
+def test_a_report_that_is_taken_in_pieces_is_whole(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: half a report behind exit code 0, since unbuffered text is written once and then forgotten."""
+    whole = operator.must("flags", "list", "--json").out
+    taken = bytearray()
+
+    class Slow(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            piece = bytes(memoryview(data)[:10])  # type: ignore[arg-type]
+            taken.extend(piece)
+            return len(piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(Slow(), encoding="utf-8", write_through=True))  # type: ignore[type-var]
+        operator.must("flags", "list", "--json")
+    assert taken.decode() == whole
