@@ -88,6 +88,7 @@ class Event:
     """What somebody did, when, from where, to which backup, and how it ended.
 
     ``previous`` are the hashes of the newest events that its writer saw: one, or two after two wrote at once.
+    ``clock_at`` is what the writer's clock said where that was not ``at``: it had been ahead before.
     """
 
     number: int
@@ -98,6 +99,12 @@ class Event:
     backup_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     previous: tuple[str, ...] = ()
+    clock_at: datetime | None = None
+
+    @property
+    def happened_at(self) -> datetime:
+        """When, for people: by the clock of whoever wrote it."""
+        return self.clock_at or self.at
 
     @property
     def file_name(self) -> str:
@@ -110,6 +117,7 @@ class Event:
             "format": FORMAT,
             "number": self.number,
             "at": to_text(self.at),
+            **({"clock_at": to_text(self.clock_at)} if self.clock_at else {}),
             "action": self.action,
             "outcome": self.outcome,
             "backup_id": self.backup_id,
@@ -148,6 +156,7 @@ class Event:
             backup_id,
             dict(details),
             tuple(previous),
+            from_text(document["clock_at"]) if "clock_at" in document else None,
         )
 
 

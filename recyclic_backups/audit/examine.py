@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from recyclic_backups.audit.event import Head
+from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.log import Stored, read_log
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import check_signature, check_sum
@@ -17,19 +17,27 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
     Raises NoUsableKey where no key opens its MACs, StorageError.
     """
     log = read_log(repository)
-    problems, notes = chain_problems(log, heads), []
+    problems: list[str] = []
+    believed: list[Event] = []
     unsigned = 0
     for stored in log:
         if stored.event is None:
             continue
+        signed = "mac" in stored.document
         try:
-            if "mac" in stored.document:
+            if signed:
                 check_signature(stored.document, stored.name, repository.keyring.for_reading)
             else:
                 check_sum(stored.document, stored.name)
-                unsigned += repository.encrypt
         except DamagedData as damage:
             problems.append(damage.message)
+            continue
+        if signed or not repository.encrypt:
+            believed.append(stored.event)
+        else:
+            unsigned += 1
+    problems = [*_chain_problems(log, heads, _pruned(believed)), *problems]
+    notes = []
     if unsigned:
         notes.append(
             f"{unsigned} events carry no MAC: written before encryption was on, or by somebody without the key"
@@ -37,11 +45,10 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
     return problems, notes
 
 
-def chain_problems(log: Sequence[Stored], heads: Mapping[str, Head]) -> list[str]:
-    """What the links between the events tell. Pure."""
+def _chain_problems(log: Sequence[Stored], heads: Mapping[str, Head], pruned: Collection[str]) -> list[str]:
+    """What the links between the events tell; ``pruned`` are events that may be missing. Pure."""
     problems = [f"{stored.name}: {stored.problem}" for stored in log if stored.problem]
     events = {stored.sha256: stored for stored in log if stored.event is not None}
-    pruned = _pruned(log)
     for stored in log:
         event = stored.event
         if event is None:
@@ -57,7 +64,14 @@ def chain_problems(log: Sequence[Stored], heads: Mapping[str, Head]) -> list[str
                 problems.append(f"{stored.name}: it claims to be older than the event before it")
     oldest = min((stored.event.number for stored in log if stored.event), default=None)
     for who, head in heads.items():
-        if head.sha256 in events or head.sha256 in pruned:
+        if head.sha256 in pruned:
+            continue
+        there = events.get(head.sha256)
+        if there is not None and there.event is not None:
+            if there.event.number != head.number:
+                problems.append(
+                    f"event {head.number}, which {who} remembers, is event {there.event.number} here"
+                )
             continue
         if oldest is not None and pruned and head.number < oldest:
             continue  # pruned long ago
@@ -65,12 +79,14 @@ def chain_problems(log: Sequence[Stored], heads: Mapping[str, Head]) -> list[str
     return problems
 
 
-def _pruned(log: Sequence[Stored]) -> set[str]:
-    """Hashes of the last events that were deleted for their age."""
+def _pruned(believed: Sequence[Event]) -> set[str]:
+    """Hashes of the last events that were deleted for their age.
+
+    Only events that can be believed tell it: whoever has no key must not declare old what they took out.
+    """
     found: set[str] = set()
-    for stored in log:
-        if stored.event is not None and stored.event.action == "prune":
-            hashes = stored.event.details.get("hashes")
-            if isinstance(hashes, list):
-                found.update(str(each) for each in hashes)
+    for event in believed:
+        hashes = event.details.get("hashes") if event.action == "prune" else None
+        if isinstance(hashes, list):
+            found.update(str(each) for each in hashes)
     return found

@@ -55,8 +55,8 @@ def append(
 ) -> Head:
     """Write one event behind the newest ones. Raises StorageError.
 
-    It is never filed before one that is there, whatever the clock says. Two writers at once make two ends; the next
-    event names both. With encryption on it carries a MAC, unless no key opens the storage: that a wrong key was tried
+    It is never filed before one that is there, whatever the clock says (``clock_at`` keeps that). Two writers at once
+    make two ends; the next event names both. With encryption on it carries a MAC, unless no key opens the storage: that a wrong key was tried
     is worth recording too.
     """
     for _ in range(_ATTEMPTS):
@@ -70,6 +70,7 @@ def append(
             backup_id=backup_id,
             details=dict(details or {}),
             previous=tuple(sorted(end.sha256 for end in ends)),
+            clock_at=now if at != now else None,
         )
         name = f"{repository.layout.audit}/{event.file_name}"
         data = encode(_vouched(repository, event.to_json(), name, at))

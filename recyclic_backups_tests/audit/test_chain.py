@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.audit.event import Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import KEPT_FOR, append, audited, prune, read_head, read_log
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import summed
+from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.storage.memory import MemoryStore
@@ -123,6 +125,55 @@ def test_old_events_leave_after_three_years_and_the_rest_stays_whole() -> None:
     assert [stored.event.action for stored in log if stored.event] == ["backup", "backup", "backup", "prune"]
     repository.store.delete(log[0].name)
     assert problems(repository)
+
+
+def test_whoever_has_no_key_cannot_declare_an_event_pruned() -> None:
+    """Prevents an event from being taken out by whoever may write files, with "whole" as the answer."""
+    repository = filled(4)
+    head = read_head(repository)
+    gone = read_log(repository)[1]
+    repository.store.delete(gone.name)
+    last = read_log(repository)[-1]
+    assert last.event is not None
+    forged = replace(
+        last.event,
+        number=last.event.number + 1,
+        at=last.event.at + timedelta(seconds=1),
+        action="prune",
+        details={"events": 1, "hashes": [gone.sha256]},
+        previous=(last.sha256,),
+    )
+    name = f"{repository.layout.audit}/{forged.file_name}"
+    repository.store.create(name, encode(summed(forged.to_json(), name)))
+    assert head is not None
+    found, notes = examine(repository, {"a manifest": Head(gone.event.number, gone.sha256)})  # type: ignore[union-attr]
+    assert len(found) == 2, found
+    assert "1 events carry no MAC" in notes[0]
+
+
+def test_a_head_with_another_number_is_not_the_event_that_was_noted() -> None:
+    """Prevents "up to event 9999 nothing was cut off" of a log of ninety."""
+    repository = filled(3)
+    head = read_head(repository)
+    assert head is not None
+    assert examine(repository, {"a note": head})[0] == []
+    assert examine(repository, {"a note": replace(head, number=9999)})[0] == [
+        "event 9999, which a note remembers, is event 3 here"
+    ]
+
+
+def test_after_a_clock_that_was_ahead_events_still_say_when_they_happened() -> None:
+    """Prevents four years of "who read what" that all claim the same second of 2030."""
+    repository = filled(1)
+    append(repository, "backup", "done", NOW + timedelta(days=1500))
+    append(repository, "hold", "done", NOW + timedelta(days=1))
+    append(repository, "verify", "whole", NOW + timedelta(days=1501))
+    events = [stored.event for stored in read_log(repository) if stored.event]
+    assert [event.happened_at - NOW for event in events] == [
+        timedelta(days=days) for days in (0, 1500, 1, 1501)
+    ]
+    assert [event.clock_at is None for event in events] == [True, True, False, True]
+    assert problems(repository) == []
 
 
 def test_what_fails_is_recorded_with_its_reason_and_fails_all_the_same() -> None:
