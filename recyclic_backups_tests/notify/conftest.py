@@ -1,5 +1,13 @@
-"""Receivers for the tests of notifications."""
+"""Receivers for the tests of notifications, which are given all the time they need."""
 
-from recyclic_backups_tests.notify.receivers import bot, mailbox, web
+import pytest
 
-__all__ = ["bot", "mailbox", "web"]
+from recyclic_backups_tests.notify.receivers import begun, bot, mailbox, patient, web
+
+__all__ = ["begun", "bot", "mailbox", "web"]
+
+
+@pytest.fixture(autouse=True)
+def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test says of time it says itself."""
+    patient(monkeypatch)

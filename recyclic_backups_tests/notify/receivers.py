@@ -13,6 +13,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from recyclic_backups.notify import send
-from recyclic_backups_tests.ports import free_port
+from recyclic_backups.notify import heartbeat, line, send
 
 USER, MAIL_PASSWORD = "backups@example.org", "a-mail-password-that-must-never-show"
 
@@ -79,6 +79,28 @@ def web_server(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
         server.server_close()
 
 
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody who answers at once be cut off because this machine is busy."""
+    for module in (send, heartbeat):
+        monkeypatch.setattr(module, "TIMEOUT_SECONDS", 60)
+        monkeypatch.setattr(module, "DEADLINE_SECONDS", 60)
+    monkeypatch.setattr(line, "GRACE_SECONDS", 60)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The time of a talk begins when this is set, however long it took to come that far."""
+    event = threading.Event()
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            assert event.wait(60)
+
+    monkeypatch.setattr(line, "threading", SimpleNamespace(Thread=Thread, Lock=threading.Lock))
+    return event
+
+
 @pytest.fixture
 def web() -> Iterator[Web]:
     """A web server."""
@@ -89,6 +111,7 @@ def web() -> Iterator[Web]:
 @pytest.fixture
 def bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A web server in the place of Telegram's."""
+    patient(monkeypatch)
     with web_server() as found:
         monkeypatch.setattr(send, "TELEGRAM_API", found.url)
         yield found
@@ -135,6 +158,18 @@ class Mailbox:
         return AuthResult(success=self.logins[-1] == (USER, MAIL_PASSWORD), handled=False)
 
 
+class Listening(Controller):
+    """A mail server on a port that it has already: the system chose it when the ``listener`` was made."""
+
+    def __init__(self, handler: object, listener: socket.socket, **given: Any) -> None:
+        host, port = listener.getsockname()
+        super().__init__(handler, hostname=host, port=port, ready_timeout=60, **given)
+        self._listener = listener
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self._listener)
+
+
 @contextmanager
 def mail_server(folder: Path, certificate_of: str = "127.0.0.1") -> Iterator[Mailbox]:
     """A running one; its certificate authority lies in ``folder / "ca.pem"``."""
@@ -143,16 +178,14 @@ def mail_server(folder: Path, certificate_of: str = "127.0.0.1") -> Iterator[Mai
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(certificate_of).configure_cert(tls)
     mailbox = Mailbox()
-    controller = Controller(
+    controller = Listening(
         mailbox,
-        hostname="127.0.0.1",
-        port=0,
+        socket.create_server(("127.0.0.1", 0)),
         tls_context=tls,
         require_starttls=True,
         authenticator=mailbox.log_in,
         auth_required=True,
     )
-    controller.port = free_port()
     controller.start()
     mailbox.port = controller.port
     try:
@@ -174,7 +207,8 @@ class Script:
     """A mail server in plain text that says what it is told to, and how fast; ``mails`` counts what it took.
 
     ``answers`` are by verb, ``""`` is the greeting and ``.`` the answer to the data; an empty answer ends the
-    conversation. Between two bytes it waits for ``pause_seconds``; with ``slow`` only in answers to that verb.
+    conversation. Between two bytes it waits for ``pause_seconds``; with ``slow`` only in answers to that verb, and
+    ``began`` is set when it comes to that.
     """
 
     answers: Mapping[str, str]
@@ -183,6 +217,7 @@ class Script:
     tls: ssl.SSLContext | None = None
     port: int = 0
     mails: int = 0
+    began: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, listener: socket.socket) -> None:
@@ -214,6 +249,8 @@ class Script:
             answer = self.answers.get(verb, usual.get(verb, "250 OK"))
             if verb == "." and answer.startswith("250"):
                 self.mails += 1
+            if verb == self.slow:
+                self.began.set()
             for byte in f"{answer}\r\n".encode() if answer else b"":
                 connection.sendall(bytes([byte]))
                 if self.pause_seconds and self.slow in ("", verb) and self.over.wait(self.pause_seconds):
@@ -238,9 +275,10 @@ def scripted_mail_server(
     pause_seconds: float = 0.0,
     slow: str = "",
     tls: ssl.SSLContext | None = None,
+    began: threading.Event | None = None,
 ) -> Iterator[Script]:
     """A running one, gone with the block. With ``tls`` it speaks that from the first byte on."""
-    script = Script(answers, pause_seconds, slow, tls)
+    script = Script(answers, pause_seconds, slow, tls, began=began or threading.Event())
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -257,14 +295,16 @@ def scripted_mail_server(
 
 
 @contextmanager
-def trickling_server() -> Iterator[str]:
-    """The URL of a web server whose answers never end: one byte now and then."""
+def trickling_server(began: threading.Event | None = None) -> Iterator[str]:
+    """The URL of a web server whose answers never end: one byte now and then. ``began`` is set with each answer."""
     over = threading.Event()
 
     def trickle(connection: socket.socket) -> None:
         with connection:
             try:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                if began is not None:
+                    began.set()
                 while not over.wait(0.02):
                     connection.sendall(b"x")
             except OSError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -82,18 +84,37 @@ def test_a_service_that_trickles_delays_the_backup_by_seconds(monkeypatch: pytes
     assert len(said) == 2
 
 
+@contextmanager
+def _running(thread: threading.Thread) -> Iterator[None]:
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 def test_an_interrupted_ping_leaves_nothing_behind() -> None:
     """Loss prevented: Ctrl-C that has to wait for somebody else's server."""
 
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
+    asked = threading.Event()
+
+    def interrupt_once_asked() -> None:
+        if asked.wait(60):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    timer = threading.Thread(target=interrupt_once_asked)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with trickling_server() as url:
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            with pytest.raises(KeyboardInterrupt), heartbeat(f"{url}/a-secret-uuid", print):
-                raise AssertionError("the ping came to an end")
+        with (
+            trickling_server(asked) as url,
+            pytest.raises(KeyboardInterrupt),
+            _running(timer),
+            heartbeat(f"{url}/a-secret-uuid", print),
+        ):
+            raise AssertionError("the ping came to an end")
     finally:
         signal.signal(signal.SIGALRM, before)
     for each in threading.enumerate():

@@ -29,21 +29,24 @@ def listener() -> Iterator[socket.socket]:
 
 def test_what_is_said_and_raised_in_time_comes_back() -> None:
     """Loss prevented: a reason that is lost in a thread."""
-    assert talk_for(5, lambda _line: "taken") == "taken"
+    assert talk_for(60, lambda _line: "taken") == "taken"
 
     def refused(_line: Line) -> None:
         raise ConnectionRefusedError("nobody there")
 
     with pytest.raises(ConnectionRefusedError, match="nobody there"):
-        talk_for(5, refused)
+        talk_for(60, refused)
 
 
-def test_a_talk_that_waits_is_ended_and_leaves_no_connection(listener: socket.socket) -> None:
+def test_a_talk_that_waits_is_ended_and_leaves_no_connection(
+    listener: socket.socket, begun: threading.Event
+) -> None:
     """Loss prevented: a thread and a socket more for every attempt of a week."""
     ended = threading.Event()
 
     def wait(line: Line) -> None:
         with line.connect(listener.getsockname()) as connection:
+            begun.set()
             connection.recv(1)
         ended.set()
         raise ConnectionResetError
@@ -53,15 +56,18 @@ def test_a_talk_that_waits_is_ended_and_leaves_no_connection(listener: socket.so
     assert ended.is_set()
     taken, _ = listener.accept()
     with taken:
-        taken.settimeout(10)
+        taken.settimeout(60)
         assert taken.recv(1) == b""
 
 
-def test_a_last_word_that_was_heard_counts_although_the_time_was_over(listener: socket.socket) -> None:
+def test_a_last_word_that_was_heard_counts_although_the_time_was_over(
+    listener: socket.socket, begun: threading.Event
+) -> None:
     """Loss prevented: a mail that the server took, sent once more."""
 
     def taken_already(line: Line) -> str:
         with line.connect(listener.getsockname()) as connection:
+            begun.set()
             connection.recv(1)
         return "taken"
 
@@ -86,7 +92,7 @@ def test_who_is_held_before_there_is_a_connection_makes_none_afterwards(
     with pytest.raises(CutOff):
         talk_for(0.1, slow_name)
     resolver.set()
-    assert raised.wait(10)
+    assert raised.wait(60)
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -94,7 +100,7 @@ def test_who_is_held_before_there_is_a_connection_makes_none_afterwards(
 
 def asked(url: str) -> tuple[int, bytes]:
     """The answer to a request."""
-    return talk_for(10, lambda line: post(line, Request(url, data=b"{}"), timeout_seconds=10))
+    return talk_for(60, lambda line: post(line, Request(url, data=b"{}"), timeout_seconds=60))
 
 
 def test_over_https_only_a_valid_certificate_is_told_anything(
