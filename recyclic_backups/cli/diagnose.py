@@ -100,7 +100,7 @@ def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
     if diagnosis.commands:
         render.line("to put it right, in this order:" if len(diagnosis.commands) > 1 else "to put it right:")
         for command in diagnosis.commands:
-            render.line(f"  {command}")
+            render.command(command)
         _print_moving(diagnosis, server)
         render.line()
     elif diagnosis.findings:
@@ -120,7 +120,7 @@ def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
     if gone:
         beside = database_beside(diagnosis.database)
         render.line("then look at what came there, and if it is what is missing:")
-        render.line(f"  {move_command(server, beside, gone, diagnosis.database)}")
+        render.command(move_command(server, beside, gone, diagnosis.database))
 
 
 def _sentence(finding: Finding) -> str:

@@ -104,11 +104,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: BackupError) -> None:
-    print(f"error: {error.message}", file=sys.stderr)
+    _say("error", error.message)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        _say("hint", error.hint)
     for note in getattr(error, "__notes__", []):
-        print(f"note: {note}", file=sys.stderr)
+        _say("note", note)
+
+
+def _say(what: str, text: str) -> None:
+    """What a program said may have several lines."""
+    for number, line in enumerate(text.split("\n")):
+        render.say(line if number else f"{what}: {line}")
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.errors import StorageError
+from recyclic_backups.errors import StorageError, spelled
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -44,8 +45,37 @@ def print_text(text: str) -> None:
 
 
 def line(text: str = "") -> None:
-    """A line of the report for people. Raises StorageError."""
-    print_text(f"{text}\n")
+    """One line of the report for people, whatever stands in it (:func:`visible`). Raises StorageError."""
+    print_text(f"{visible(text)}\n")
+
+
+def command(text: str) -> None:
+    """A line to paste into a shell, indented. Raises StorageError.
+
+    Control characters stand there only within the single quotes of :func:`shlex.quote`: each is put beside them as
+    ``$'\\n'``, which bash, ksh and zsh read (POSIX.1-2024, section 2.2.4).
+    """
+    pasted = _CONTROL.sub(lambda found: f"'$'{_escape(found[0])}''", spelled(text))
+    print_text(f"  {pasted}\n")
+
+
+# What moves a cursor, ends a line or turns the direction of writing: C0, C1, Unicode's line ends and bidirectional
+# marks (Unicode Standard Annex #9). French no-break spaces and the joiners of scripts stay what they are.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""Text on one line that does nothing to a terminal: a line end becomes ``\n``, an escape ``\x1b``.
+
+    The reason of a hold, the name of a table or of a file was written by somebody else.
+    """
+    return _CONTROL.sub(lambda found: _escape(found[0]), spelled(text))
+
+
+def _escape(character: str) -> str:
+    named = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(character)
+    # Not \x85: to a shell that is a byte.
+    return named or (f"\\x{ord(character):02x}" if character < "\x80" else f"\\u{ord(character):04x}")
 
 
 def finish() -> None:
@@ -75,17 +105,17 @@ def _printing() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A remark for people, on standard error."""
-    print(text, file=sys.stderr)
+    """A remark for people, on standard error, on one line (:func:`visible`)."""
+    print(visible(text), file=sys.stderr)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
     """Columns as wide as their widest cell, two spaces between; ``right`` are the columns of numbers.
 
-    Raises StorageError.
+    A cell stays in its row and in its column, whatever stands in it (:func:`visible`). Raises StorageError.
     """
     numbers = set(right)
-    lines = [tuple(headers), *(tuple(row) for row in rows)]
+    lines = [tuple(visible(cell) for cell in row) for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in lines) for column in range(len(headers))]
     for row in lines:
         cells = [

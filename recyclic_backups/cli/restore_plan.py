@@ -144,9 +144,9 @@ def print_way_back(back: GoBack) -> None:
     render.line(
         f"to go back (ends the sessions there, the restored one is then called {back.restored_as!r}):"
     )
-    render.line(f"  {back.command}")
+    render.command(back.command)
     render.line("to drop what was there before, once you no longer need it:")
-    render.line(f"  {back.drop_command}")
+    render.command(back.drop_command)
 
 
 def print_look(settings: Settings, server: Server, database: str) -> None:
@@ -154,7 +154,7 @@ def print_look(settings: Settings, server: Server, database: str) -> None:
     from recyclic_backups.recovery.go_back import look_command
 
     render.line("to look into it:")
-    render.line(f"  {look_command(server, database, psql=_psql(settings))}")
+    render.command(look_command(server, database, psql=_psql(settings)))
     _print_drop(settings, server, database)
 
 
@@ -168,7 +168,7 @@ def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> 
     for table in merged.tables:
         if table.updated or table.deleted:
             look = look_command(server, merged.kept_in, kept_as=table.kept_as, psql=_psql(settings))
-            render.line(f"  {look}")
+            render.command(look)
     _print_drop(settings, server, merged.kept_in)
 
 
@@ -176,4 +176,4 @@ def _print_drop(settings: Settings, server: Server, database: str) -> None:
     from recyclic_backups.recovery.go_back import drop_command
 
     render.line("to drop it, once nobody needs it any more:")
-    render.line(f"  {drop_command(server, database, psql=_psql(settings))}")
+    render.command(drop_command(server, database, psql=_psql(settings)))

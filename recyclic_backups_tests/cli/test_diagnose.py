@@ -6,6 +6,9 @@ import os
 import shlex
 import subprocess
 
+import pytest
+
+from recyclic_backups.cli import render
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import block, read
@@ -172,3 +175,18 @@ def test_the_page_says_what_is_printed(operator: Operator, cluster: ScratchClust
     for word in ("looked at", "against", "WHERE", "public.payments", "to put it right:"):
         assert [line.startswith(word) for line in shown].count(True) == 1
         assert [line.startswith(word) for line in printed].count(True) == 1
+
+
+def test_a_printed_command_means_what_it_says_whatever_the_table_is_called(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Loss prevented: a table's name that hides the rest of the command, or a command that names another table."""
+    name = "it's\na\ttable\x1b[8m\u202e of \u0085 ours"
+    render.command(f"printf %s {shlex.quote(name)}")
+    (line, end) = capsys.readouterr().out.split("\n")
+    assert not end
+    assert line.isprintable()
+    typed = subprocess.run(
+        ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
+    assert typed.stdout.decode() == name

@@ -124,3 +124,22 @@ def test_without_the_key_nobody_holds_anything(operator: Operator) -> None:
     )
     assert outcome.code == 41
     assert not _held(operator)
+
+
+def test_what_somebody_wrote_as_a_reason_stays_in_its_line(operator: Operator) -> None:
+    """Loss prevented: a row about a backup that nobody has, or a terminal that hides one, by the reason of a hold."""
+    backup_id = operator.backup_id()
+    reason = "x\n20260101T000000Z-AAAAAA  expire\x1b[2K\r\u202e\x9b1m d'été :\u00a0« 💾 »"
+    operator.must("hold", "latest", "--reason", reason, "--until", _day(30))
+    shown = r"x\n20260101T000000Z-AAAAAA  expire\x1b[2K\r\u202e\u009b1m d'été :" + "\u00a0« 💾 »"
+    for command in (("audit", "show"), ("show", backup_id), ("expire",)):
+        outcome = operator.must(*command)
+        (line,) = [line for line in outcome.out.split("\n") if "expire" in line and "AAAAAA" in line]
+        assert shown in line
+        assert all(
+            character.isprintable() or character in "\n\u00a0" for character in outcome.out + outcome.err
+        )
+    assert operator.must("show", backup_id, "--json").json["hold"]["reason"] == reason
+    # A warning, on standard error, quotes it too.
+    warned = operator.must("expire", RETENTION_MAX_DAYS="1", RETENTION_MINIMUM="1")
+    assert "\x1b" not in warned.err
