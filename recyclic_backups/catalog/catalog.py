@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import DamagedData, RecoveryError, spelled
-from recyclic_backups.tiers import Tier
+from recyclic_backups.tiers import Calendar, Tier
 
 LATEST = "latest"
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""Clocks of machines differ a little: only what is further ahead than this is of the future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,23 @@ class Catalog:
     def newest_good(self) -> Backup | None:
         """The newest backup whose last check passed."""
         return next((backup for backup in self.backups if backup.good), None)
+
+    def until(self, now: datetime) -> Catalog:
+        """Without backups of the future: what is asked when the newest one is to stand for how things are at ``now``.
+
+        A wrong clock dated them. They can be restored, but say nothing about how old the newest recovery point is.
+        """
+        present = tuple(backup for backup in self.backups if backup.as_of <= now + CLOCK_SKEW)
+        return self if len(present) == len(self.backups) else replace(self, backups=present)
+
+    def newest_of_the_future(self, now: datetime) -> Backup | None:
+        """The newest backup if :meth:`until` leaves it out: some clock is, or was, wrong."""
+        return next((backup for backup in self.backups if backup.as_of > now + CLOCK_SKEW), None)
+
+    def newest_partition(self, tier: Tier, calendar: Calendar, now: datetime) -> str | None:
+        """The newest partition of the tier with a label, of those that have begun. None while there is none."""
+        begun = calendar.partition_of(tier, now + CLOCK_SKEW)
+        return max((key for each, key in self.labels if each is tier and key <= begun), default=None)
 
     def in_tier(self, tier: Tier) -> Catalog:
         """Only the backups labelled with one tier."""

@@ -157,7 +157,7 @@ def _observe(
         ),
         (
             frozenset({"check", "drill"}),
-            lambda: look_at_checks(instance, settings, catalog, _checks(context)),
+            lambda: look_at_checks(instance, settings, catalog, _checks(context), now),
         ),
         (frozenset({"flag"}), lambda: _flags(shelf)),
         (frozenset({"tick"}), lambda: look_at_ticks(instance, SENSOR, known, now)),
@@ -174,7 +174,7 @@ def _observe(
             reason = f"alerts cannot look at {names}: unexpected error, {type(error).__name__}"
             broken = Problem(f"look/{min(sources)}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
             seen += Observation((broken,), unseen=sources)
-    return seen, Recovery(known=False) if catalog is None else recovery_of(catalog)
+    return seen, Recovery(known=False) if catalog is None else recovery_of(catalog, now)
 
 
 def _flags(shelf: Shelf) -> Observation:

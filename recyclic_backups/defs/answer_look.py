@@ -61,6 +61,7 @@ def look_at_checks(
     settings: Settings,
     catalog: Catalog | None,
     checks: Collection[dg.AssetCheckKey],
+    now: datetime,
 ) -> Observation:
     """The newest answer to each check; of a tier's, the one about its newest partition that has a backup.
 
@@ -79,11 +80,10 @@ def look_at_checks(
         if tier is not None:
             if check.name in TOLD_ELSEWHERE:
                 continue
-            labelled = [] if catalog is None else [each for each in catalog.labels if each[0] is tier]
-            if not labelled:
+            partition = None if catalog is None else catalog.newest_partition(tier, settings.calendar, now)
+            if partition is None:
                 found += Observation(unseen=frozenset({key}))
                 continue
-            partition = max(labelled)[1]
         record = _newest_answer(instance, check, partition)
         if record is None:
             if tier is not None:

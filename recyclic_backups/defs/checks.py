@@ -27,7 +27,7 @@ from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.languages import Locale
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
+from recyclic_backups.tiers import Calendar, Tier
 
 _SEVERITIES = {Severity.WARNING: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
@@ -54,7 +54,9 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             repository = now_settings.open_repository(create=False)
             partition = (
-                context.partition_key if context.has_partition_key else newest_partition(repository, tier)
+                context.partition_key
+                if context.has_partition_key
+                else newest_partition(repository, tier, settings.calendar, environment.now())
             )
             if partition is None:
                 context.log.info(f"There is no {tier.value} backup yet: nothing to ask about.")
@@ -79,16 +81,16 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
     return checks
 
 
-def newest_partition(repository: Repository, tier: Tier) -> str | None:
+def newest_partition(repository: Repository, tier: Tier, calendar: Calendar, now: datetime) -> str | None:
     """The newest partition with a backup: what is meant by a run without a partition. None while the tier has none.
 
     The button that executes all checks of an asset starts such runs, and so does the hourly schedule. Raises
     RecoveryError when no tier has a backup.
     """
-    labels = load_catalog(repository).labels
-    if not labels:
+    catalog = load_catalog(repository)
+    if not catalog.labels:
         raise RecoveryError(f"there is no {tier.value} backup yet", "materialize a partition first")
-    return max((partition for each, partition in labels if each is tier), default=None)
+    return catalog.newest_partition(tier, calendar, now)
 
 
 def result_of(

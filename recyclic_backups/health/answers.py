@@ -21,6 +21,7 @@ class Answer(StrEnum):
     AGE = "age"
     TOO_OLD = "too old"
     FUTURE = "future"
+    BOTH = "both"
     SEALED = "sealed"
     NOT_YET_ENCRYPTED = "not yet encrypted"
     NOT_ENCRYPTED = "not encrypted"
@@ -67,6 +68,7 @@ WORDS: Mapping[Answer, Pair] = {
     ),
     Answer.TOO_OLD: ("{fact}: more than {limit}", "{fact} : plus de {limit}"),
     Answer.FUTURE: wording.WORDS[wording.Code.FUTURE],
+    Answer.BOTH: ("{fact}; {more}", "{fact} ; {more}"),
     Answer.SEALED: ("sealed with the data key {key_id}", "scellée avec la clé de données {key_id}"),
     Answer.NOT_YET_ENCRYPTED: (
         "it is not encrypted although BACKUP_ENCRYPTION is on: it was taken before that",

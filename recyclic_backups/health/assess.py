@@ -68,7 +68,7 @@ def assess(
             continue
         if name == "age":
             verdicts[name] = objectives.age(
-                catalog.newest_good(),
+                catalog,
                 clock(),
                 warning_seconds=demands.age_warning_seconds,
                 critical_seconds=demands.age_critical_seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
@@ -11,7 +11,14 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.availability import OBJECTIVE, Availability
 from recyclic_backups.health.gaps import Gap
 from recyclic_backups.health.issues import Issue, critical, note, warning
-from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS, PROOF_SECONDS
+from recyclic_backups.health.objectives import (
+    COMPRESSION_PERCENT,
+    DURATION_SECONDS,
+    PROOF_SECONDS,
+    last_attempt_of_all,
+    last_proof,
+    unproven_seconds,
+)
 from recyclic_backups.health.rehearsals import Rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wording import Code, ScenarioName
@@ -19,9 +26,6 @@ from recyclic_backups.languages import Bytes, Seconds, Share
 
 DATA_LOSS_SECONDS = 3600.0
 """The objective for lost work, in every scenario (docs/design.md, objectives)."""
-
-# Clocks of servers differ a little: only more than this counts as a time in the future.
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 def concerns(
@@ -35,7 +39,10 @@ def concerns(
     gaps: Sequence[Gap],
 ) -> Iterator[Issue]:
     """Everything that is wrong at ``now``; anomalies are asked for elsewhere."""
-    newest = catalog.newest_good()
+    newest = catalog.until(now).newest_good()
+    ahead = catalog.newest_of_the_future(now)
+    if ahead is not None:
+        yield warning(Code.FUTURE, backup_id=ahead.backup_id)
     yield from _age(newest, thresholds, now)
     yield from _space(free_bytes, thresholds)
     yield from _damage(catalog, newest)
@@ -64,11 +71,8 @@ def _age(newest: Backup | None, thresholds: Thresholds, now: datetime) -> Iterat
     if newest is None:
         yield critical(Code.NO_VERIFIED)
         return
-    age = now - newest.as_of
-    seconds = age.total_seconds()
-    if age < -_CLOCK_SKEW:
-        yield warning(Code.FUTURE, backup_id=newest.backup_id)
-    elif seconds > thresholds.age_warning_seconds:
+    seconds = (now - newest.as_of).total_seconds()
+    if seconds > thresholds.age_warning_seconds:
         is_critical = seconds > thresholds.age_critical_seconds
         limit = thresholds.age_critical_seconds if is_critical else thresholds.age_warning_seconds
         yield (critical if is_critical else warning)(
@@ -91,7 +95,8 @@ def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Issue]:
     for backup in catalog:
         if not backup.known_damaged:
             continue
-        last = _newest([check for check in backup.checks if check.kind == "verify"])
+        verified = (check for check in backup.checks if check.kind == "verify")
+        last = max(verified, key=lambda check: check.checked_at, default=None)
         # Where a newer one is whole, what it held before is what is lost, not what is there.
         replaced = newest is not None and newest.as_of > backup.as_of
         yield (warning if replaced else critical)(
@@ -128,17 +133,16 @@ def _objectives(newest: Backup, thresholds: Thresholds) -> Iterator[Issue]:
 
 def _proof(catalog: Catalog, now: datetime) -> Iterator[Issue]:
     """Whether restoring works: the last attempt of whatever kind failed, or none was made for too long."""
-    last = _newest([check for each in catalog for check in each.checks if check.kind != "verify"])
+    last = last_attempt_of_all(catalog, now)
     if last is not None and not last.passed:
         yield critical(
             Code.RESTORE_FAILED, last.backup_id, kind=last.kind, backup_id=last.backup_id, why=_why(last)
         )
         return
-    proofs = [each.proven_at for each in catalog if each.proven_at is not None]
-    since = max(proofs) if proofs else min(each.as_of for each in catalog)
-    waited = (now - since).total_seconds()
+    waited = unproven_seconds(catalog, now)
     if waited > PROOF_SECONDS:
-        yield warning(Code.UNPROVEN if proofs else Code.NEVER_PROVEN, waited=Seconds(waited))
+        code = Code.NEVER_PROVEN if last_proof(catalog, now) is None else Code.UNPROVEN
+        yield warning(code, waited=Seconds(waited))
 
 
 def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:
@@ -151,10 +155,6 @@ def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:
                 took=Seconds(drill.restore_seconds),
                 limit=Seconds(drill.restore_objective_seconds),
             )
-
-
-def _newest(checks: Sequence[Check]) -> Check | None:
-    return max(checks, key=lambda check: check.checked_at, default=None)
 
 
 def _why(check: Check | None) -> str:

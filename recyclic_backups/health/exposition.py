@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics
-from recyclic_backups.health.objectives import DURATION_SECONDS
+from recyclic_backups.health.objectives import DURATION_SECONDS, last_proof
 from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
     of = {"database": metrics.database}
     newest = metrics.newest
     proven = metrics.newest_proven
-    proofs = [each.proven_at for each in metrics.catalog if each.proven_at is not None]
+    proven_at = last_proof(metrics.catalog, metrics.measured_at)
     plain: dict[str, float | None] = {
         "measured_timestamp_seconds": metrics.measured_at.timestamp(),
         "total_backups": len(metrics.catalog),
@@ -129,7 +129,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         "age_critical_seconds": metrics.thresholds.age_critical_seconds,
         "backup_duration_objective_seconds": DURATION_SECONDS,
         "proven_backup_timestamp_seconds": None if proven is None else proven.as_of.timestamp(),
-        "proven_timestamp_seconds": max(proofs).timestamp() if proofs else None,
+        "proven_timestamp_seconds": None if proven_at is None else proven_at.timestamp(),
         "daily_backups_last_24h": metrics.good_within(Tier.DAILY, 24),
         "weekly_backups_last_7d": metrics.good_within(Tier.WEEKLY, 7 * 24),
         "monthly_backups_last_30d": metrics.good_within(Tier.MONTHLY, 30 * 24),

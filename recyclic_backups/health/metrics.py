@@ -28,6 +28,7 @@ _GAPS_MATTER = timedelta(days=7)
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """All figures of one moment. ``newest`` is the newest *verified* backup: of another nobody knows what it holds.
+    Nor is it one of the future (:meth:`~recyclic_backups.catalog.catalog.Catalog.until`).
 
     ``free_bytes`` is None where the storage does not tell, ``expiring`` is how many backups the expiry plan lets go.
     """
@@ -44,14 +45,19 @@ class Metrics:
     gaps: tuple[Gap, ...]
 
     @property
+    def present(self) -> Catalog:
+        """The catalog without what a wrong clock dated in the future."""
+        return self.catalog.until(self.measured_at)
+
+    @property
     def newest(self) -> Backup | None:
         """The newest recovery point that verified."""
-        return self.catalog.newest_good()
+        return self.present.newest_good()
 
     @property
     def newest_proven(self) -> Backup | None:
         """The newest backup that was restored and found equal."""
-        return next((each for each in self.catalog if each.proven_at is not None), None)
+        return next((each for each in self.present if each.proven_at is not None), None)
 
     @property
     def status(self) -> Status:
@@ -78,7 +84,7 @@ class Metrics:
     def good_within(self, tier: Tier, hours: int) -> int:
         """How many verified backups of the tier hold what the database was within so many hours before."""
         since = self.measured_at - timedelta(hours=hours)
-        return sum(tier in each.tiers and each.good and each.as_of >= since for each in self.catalog)
+        return sum(tier in each.tiers and each.good and each.as_of >= since for each in self.present)
 
     @property
     def total_size_bytes(self) -> int:
@@ -165,7 +171,7 @@ def measure(
             gaps=recent,
         ),
         *more_issues,
-        *anomalies(catalog, now),
+        *anomalies(catalog.until(now), now),
     ]
     return Metrics(
         database=database,

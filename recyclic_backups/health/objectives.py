@@ -7,12 +7,12 @@ backup that is exactly 25 hours old raises no alarm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
-from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import BackupError
@@ -32,9 +32,6 @@ PROOF_SECONDS = 7 * 86400
 
 HISTORY_COUNT = 30
 """How many earlier backups of a tier a size is compared with at most."""
-
-# Clocks of servers differ a little: only more than this counts as a time in the future.
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class Severity(StrEnum):
@@ -90,19 +87,27 @@ def integrity(backup: Backup, error: BackupError | None, duration_seconds: float
     )
 
 
-def age(
-    newest_good: Backup | None, now: datetime, *, warning_seconds: float, critical_seconds: float
-) -> Verdict:
-    """How old the newest verified backup is: what would be lost if the server were gone now."""
-    if newest_good is None:
+def age(catalog: Catalog, now: datetime, *, warning_seconds: float, critical_seconds: float) -> Verdict:
+    """How old the newest verified backup is: what would be lost if the server were gone now.
+
+    One of the future is said, a warning at least, and counts for nothing: it must not hide that no other comes.
+    """
+    verdict = _age(catalog.until(now).newest_good(), now, warning_seconds, critical_seconds)
+    ahead = catalog.newest_of_the_future(now)
+    if ahead is None:
+        return verdict
+    clock = said(Answer.FUTURE, backup_id=ahead.backup_id)
+    return replace(verdict, passed=False, sentence=said(Answer.BOTH, fact=verdict.sentence, more=clock))
+
+
+def _age(newest: Backup | None, now: datetime, warning_seconds: float, critical_seconds: float) -> Verdict:
+    if newest is None:
         return _error(said(Answer.NO_VERIFIED))
     # In UTC: the difference of two aware datetimes of one zone is one of wall clocks.
-    old = now.astimezone(UTC) - newest_good.as_of.astimezone(UTC)
+    old = now.astimezone(UTC) - newest.as_of.astimezone(UTC)
     seconds = max(old.total_seconds(), 0.0)
     hours = round(seconds / 3600, 2)
-    fact = said(Answer.AGE, backup_id=newest_good.backup_id, age=Lasting(seconds))
-    if old < -_CLOCK_SKEW:
-        return _warning(said(Answer.FUTURE, backup_id=newest_good.backup_id), age_h=hours)
+    fact = said(Answer.AGE, backup_id=newest.backup_id, age=Lasting(seconds))
     if seconds > critical_seconds:
         return _error(said(Answer.TOO_OLD, fact=fact, limit=Lasting(critical_seconds)), age_h=hours)
     if seconds > warning_seconds:
@@ -191,27 +196,46 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
     An attempt is a restore or a drill with its comparison. A failed one of ``backup`` itself counts even if
     another backup was proven since; that it was proven itself does not, once nothing was proven for so long.
     """
-    attempts = [check for each in catalog for check in each.checks if check.kind != "verify"]
-    own = [check for check in backup.checks if check.kind != "verify"]
-    for failed in (_newest(own), _newest(attempts)):
+    for failed in (last_attempt(backup.checks, now), last_attempt_of_all(catalog, now)):
         if failed is not None and not failed.passed:
             why = Untranslated("; ".join(failed.reasons)) if failed.reasons else Phrase(NO_REASON, {})
             kind = Phrase((failed.kind, ATTEMPTS[failed.kind][1]), {})
             return _error(said(Answer.ATTEMPT_FAILED, kind=kind, backup_id=failed.backup_id, why=why))
-    proofs = [each.proven_at for each in catalog if each.proven_at is not None]
-    # Before the first proof the clock runs from the first backup.
-    since = max(proofs) if proofs else min((each.as_of for each in catalog), default=backup.as_of)
-    waited = (now.astimezone(UTC) - since.astimezone(UTC)).total_seconds()
+    proof = last_proof(catalog, now)
+    waited = unproven_seconds(catalog, now)
     figures = {"unproven_d": round(max(waited, 0.0) / 86400, 2)}
     if waited > PROOF_SECONDS:
-        since_when = Answer.PROOF_OLD if proofs else Answer.NEVER_PROVEN
+        since_when = Answer.NEVER_PROVEN if proof is None else Answer.PROOF_OLD
         return _warning(said(since_when, waited=Lasting(waited)), **figures)
     if backup.proven_at is not None:
         return _passed(said(Answer.PROVEN, at=f"{backup.proven_at:%Y-%m-%d %H:%M}"))
-    if proofs:
+    if proof is not None:
         return _passed(said(Answer.ANOTHER_PROVEN, waited=Lasting(max(waited, 0.0))), **figures)
     return _passed(said(Answer.PROOF_NOT_DUE), **figures)
 
 
-def _newest(checks: Sequence[Check]) -> Check | None:
-    return max(checks, key=lambda check: check.checked_at, default=None)
+def last_proof(catalog: Catalog, now: datetime) -> datetime | None:
+    """When a restore was last proven; one that a wrong clock dated ahead would end the asking until its date."""
+    proofs = (each.proven_at for each in catalog if each.proven_at is not None)
+    return max((each for each in proofs if each <= now + CLOCK_SKEW), default=None)
+
+
+def unproven_seconds(catalog: Catalog, now: datetime) -> float:
+    """How long nothing was proven. Before the first proof the clock runs from the first backup."""
+    since = last_proof(catalog, now) or min((each.as_of for each in catalog), default=now)
+    return (now.astimezone(UTC) - since.astimezone(UTC)).total_seconds()
+
+
+def last_attempt_of_all(catalog: Catalog, now: datetime) -> Check | None:
+    """The newest restore or drill of any backup."""
+    return last_attempt([check for each in catalog for check in each.checks], now)
+
+
+def last_attempt(checks: Iterable[Check], now: datetime) -> Check | None:
+    """The newest restore or drill; one of the future only if it failed, as it must hide no failure of today."""
+    attempts = (
+        each
+        for each in checks
+        if each.kind != "verify" and (not each.passed or each.checked_at <= now + CLOCK_SKEW)
+    )
+    return max(attempts, key=lambda check: check.checked_at, default=None)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.catalog import CLOCK_SKEW, Catalog
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.outbox import Recovery
@@ -19,7 +19,7 @@ from recyclic_backups.tiers import Calendar, Tier
 DRILL_EVERY = timedelta(days=8)
 """A drill a week, and a day for the one that is late."""
 
-SOURCES = frozenset({"missed", "age", "drills", "damage"})
+SOURCES = frozenset({"missed", "age", "clock", "drills", "damage"})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
 
@@ -48,13 +48,15 @@ def look_at_catalog(
     return (
         _missed(catalog, calendar, given, known, now)
         + _age(catalog, calendar, given, now)
+        + _clock(catalog, calendar, now)
         + _drills(catalog, calendar, given, now)
         + _damage(catalog, now)
     )
 
 
-def recovery_of(catalog: Catalog) -> Recovery:
-    """What could be recovered now."""
+def recovery_of(catalog: Catalog, now: datetime) -> Recovery:
+    """What could be recovered now. Not by what is dated in the future: its moment would be no news of today."""
+    catalog = catalog.until(now)
     verified = catalog.newest_good()
     proven = max(
         (each for each in catalog if each.proven_at is not None), key=lambda each: each.as_of, default=None
@@ -109,7 +111,8 @@ def _gap(gap: Gap, calendar: Calendar) -> Problem:
 
 
 def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
-    newest = catalog.newest_good()
+    """How old the newest of the backups up to ``now`` is: one of the future would silence this until its date."""
+    newest = catalog.until(now).newest_good()
     if newest is None:
         if given.had_backups:
             # Those that are there are damaged, or nothing is there: another disk may be mounted in its place.
@@ -134,12 +137,28 @@ def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dateti
     return Observation((Problem("age", Kind.TOO_OLD, severity, newest.as_of + limit, facts),))
 
 
+def _clock(catalog: Catalog, calendar: Calendar, now: datetime) -> Observation:
+    """A backup of the future, told once: while clocks stay wrong the age is what reminds, where it does not count."""
+    ahead = catalog.newest_of_the_future(now)
+    if ahead is None:
+        return Observation()
+    facts = {"name": ahead.backup_id, "as_of": _moment(ahead.as_of, calendar)}
+    return Observation((Problem("clock", Kind.CLOCK, Severity.WARNING, now, facts, nags=False),))
+
+
 def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
     """Whether anybody rehearses restoring. A failed drill is a drill: that it failed is told elsewhere."""
-    if catalog.newest_good() is None:
+    present = catalog.until(now)
+    if present.newest_good() is None:
         return Observation()
-    drills = [check.checked_at for backup in catalog for check in backup.checks if check.kind == "drill"]
-    first = min(backup.as_of for backup in catalog)
+    # One that a wrong clock dated ahead would silence this until its date.
+    drills = [
+        check.checked_at
+        for backup in catalog
+        for check in backup.checks
+        if check.kind == "drill" and check.checked_at <= now + CLOCK_SKEW
+    ]
+    first = min(backup.as_of for backup in present)
     # Adopted backups may be years old on the first day.
     last = max(drills) if drills else max(first, given.began_at)
     if now - last <= DRILL_EVERY:

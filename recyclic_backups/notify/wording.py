@@ -40,6 +40,7 @@ class Kind(StrEnum):
     RUN_ENDLESS = "run endless"
     TICK_FAILED = "tick failed"
     TOO_OLD = "too old"
+    CLOCK = "clock"
     NO_BACKUP = "no backup"
     BACKUPS_GONE = "backups gone"
     DAMAGE = "damage"
@@ -283,6 +284,19 @@ WORDS: Mapping[Kind, Words] = {
             "Tout ce qui a été écrit depuis serait perdu si le serveur disparaissait maintenant.",
         ),
         "recyclic-backups backup",
+    ),
+    Kind.CLOCK: Words(
+        (
+            "The backup {name} is of the future, {as_of}: a clock is wrong",
+            "La sauvegarde {name} est datée du futur, {as_of} : une horloge est fausse",
+        ),
+        (
+            "It can be restored, but does not count as the newest. Compare the clocks of the database server and of "
+            "this machine.",
+            "Elle peut être restaurée, mais ne compte pas comme la plus récente. Comparer les horloges du serveur de "
+            "base de données et de cette machine.",
+        ),
+        "recyclic-backups list",
     ),
     Kind.NO_BACKUP: Words(
         ("There is no verified backup", "Il n’y a aucune sauvegarde vérifiée"),

@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
 from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale
@@ -39,9 +39,6 @@ NOTICE = timedelta(days=30)
 
 STEADY = timedelta(days=30)
 """In this stretch before now RETENTION_MINIMUM good backups prove that the clock and the backups are running."""
-
-# Clocks of machines differ a little: only more than this is the future.
-_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +271,7 @@ class _Planning:
         label = self.catalog.labels.get((manifest.tier, manifest.partition))
         if label is not None:
             moments.append(label.labelled_at)
-        return max((moment for moment in moments if moment <= self.now + _SKEW), default=backup.as_of)
+        return max((moment for moment in moments if moment <= self.now + CLOCK_SKEW), default=backup.as_of)
 
     # What is said
 
@@ -340,7 +337,7 @@ class _Planning:
 
     def _is_of_the_future(self, backup: Backup) -> bool:
         """Its moment, or a partition it is labelled for: it must not push out what is of the present."""
-        if backup.as_of > self.now + _SKEW:
+        if backup.as_of > self.now + CLOCK_SKEW:
             return True
         for label in backup.labels:
             if label.tier.has_calendar:
@@ -348,7 +345,7 @@ class _Planning:
                     begins_at = self.calendar.window(label.tier, label.partition).start_at
                 except UsageError:
                     continue
-                if begins_at > self.now + _SKEW:
+                if begins_at > self.now + CLOCK_SKEW:
                     return True
         return False
 

@@ -235,3 +235,16 @@ def test_what_is_started_is_always_missing_due_and_allowed(
     assert sum(stretch.count for stretch in stretches(gaps, when)) == len(gaps)
     earlier, since = before_the_first(gaps, catalog, when)
     assert sorted(earlier + since, key=str) == sorted(gaps, key=str)
+
+
+def test_the_newest_partition_has_begun() -> None:
+    """Loss prevented: one label of the future, and every check asks about it alone until then."""
+    catalog = nights(
+        "2026-11-01", "2026-11-22", "2027-02-01", weeks=["2026-11-16=2026-11-22", "2027-02-01=2027-02-01"]
+    )
+    for tier, newest in ((Tier.DAILY, "2026-11-22"), (Tier.WEEKLY, "2026-11-16"), (Tier.MONTHLY, None)):
+        assert catalog.newest_partition(tier, calendar(), paris("2026-12-24T12:00")) == newest
+    assert catalog.newest_partition(Tier.DAILY, calendar(), paris("2027-02-01T02:00")) == "2027-02-01"
+    # A clock that is a minute behind does not lose the day that began elsewhere.
+    assert catalog.newest_partition(Tier.DAILY, calendar(), paris("2026-11-21T23:59")) == "2026-11-22"
+    assert catalog.newest_partition(Tier.DAILY, calendar(), paris("2026-10-24T12:00")) is None

@@ -120,6 +120,24 @@ def test_the_age_is_that_of_the_newest_backup_that_verified() -> None:
         assert metrics.status is Status.UNHEALTHY
 
 
+def test_a_backup_of_the_future_is_no_recovery_point_of_today() -> None:
+    """Loss prevented: a wrong clock for one night, then an age of nothing, on every screen, while no backup comes."""
+    past = backup(NOW - 30 * HOUR, check("verify", NOW - 29 * HOUR), check("restore", NOW))
+    ahead = backup(NOW + 900 * HOUR, check("verify", NOW), check("restore", NOW), plain=2000)
+    metrics = measured(catalog(past, ahead))
+    assert (metrics.newest, metrics.newest_proven) == (past, past)
+    assert metrics.age_seconds == 30 * 3600
+    assert metrics.to_json()["retention"]["daily_backups_last_24h"] == 0
+    assert {"old"} <= issues(metrics, Level.CRITICAL)
+    assert {"future"} <= issues(metrics, Level.WARNING)
+    found = exposed(to_prometheus(metrics))
+    assert found[f"{PREFIX}backup_age_seconds"][0][1] == 30 * 3600
+    assert found[f"{PREFIX}latest_backup_timestamp_seconds"][0][1] == past.as_of.timestamp()
+    alone = measured(catalog(ahead))
+    assert {"no_verified_backup"} <= issues(alone, Level.CRITICAL)
+    assert "future" in issues(alone)
+
+
 def test_without_any_backup_health_is_critical_and_every_figure_is_there() -> None:
     """Loss prevented: an empty storage that answers with an error, which monitoring takes for a hiccup."""
     metrics = measured(Catalog((), {}))

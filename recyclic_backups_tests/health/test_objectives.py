@@ -23,6 +23,7 @@ from recyclic_backups.tiers import Tier
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = 3600.0
+DAY = timedelta(days=1)
 
 
 def manifest(as_of: datetime = NOW, *, plain: int = 1000, stored: int = 100, seconds: float = 60) -> Manifest:
@@ -80,7 +81,12 @@ def outcome(verdict: Verdict) -> str:
 
 def age_of(old: timedelta, now: datetime = NOW) -> Verdict:
     """The verdict on a newest verified backup that old, with the default thresholds."""
-    return objectives.age(backup(now - old), now, warning_seconds=6 * HOUR, critical_seconds=25 * HOUR)
+    return objectives.age(
+        catalog(backup(now - old, check("verify", now))),
+        now,
+        warning_seconds=6 * HOUR,
+        critical_seconds=25 * HOUR,
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def age_of(old: timedelta, now: datetime = NOW) -> Verdict:
         (timedelta(hours=25, seconds=1), "error"),
         (timedelta(days=400), "error"),
         (timedelta(minutes=-2), "ok"),
-        (timedelta(hours=-2), "warning"),
+        (timedelta(hours=-2), "error"),
     ],
 )
 def test_age_is_judged_strictly_beyond_its_thresholds(old: timedelta, expected: str) -> None:
@@ -106,14 +112,36 @@ def test_the_night_of_25_hours_is_no_alarm() -> None:
     paris = ZoneInfo("Europe/Paris")
     before = datetime(2026, 10, 24, 2, 0, tzinfo=paris)
     after = datetime(2026, 10, 25, 2, 0, fold=1, tzinfo=paris)  # the second 02:00
-    verdict = objectives.age(backup(before), after, warning_seconds=6 * HOUR, critical_seconds=25 * HOUR)
+    verdict = objectives.age(
+        catalog(backup(before, check("verify", after))),
+        after,
+        warning_seconds=6 * HOUR,
+        critical_seconds=25 * HOUR,
+    )
     assert outcome(verdict) == "warning"
     assert verdict.figures["age_h"] == 25
 
 
+@pytest.mark.parametrize(
+    ("hours", "expected", "words"),
+    [(1, "warning", "1 h"), (7, "warning", "more than 6 h"), (26, "error", "more than 25 h")],
+)
+def test_a_backup_of_the_future_is_said_and_hides_no_age(hours: int, expected: str, words: str) -> None:
+    """Loss prevented: one night with a wrong clock, and no alarm about any night until that date."""
+    past, ahead = NOW - timedelta(hours=hours), NOW + 90 * DAY
+    found = catalog(
+        backup(past, check("verify", past)), backup(ahead, check("verify", ahead), check("drill", ahead))
+    )
+    verdict = objectives.age(found, NOW, warning_seconds=6 * HOUR, critical_seconds=25 * HOUR)
+    assert outcome(verdict) == expected
+    assert verdict.figures["age_h"] == hours
+    assert words in verdict.text()
+    assert "a clock is wrong" in verdict.text()
+
+
 def test_no_verified_backup_at_all_is_an_error() -> None:
     """Nothing to judge is the worst case, not an absent one."""
-    verdict = objectives.age(None, NOW, warning_seconds=1, critical_seconds=2)
+    verdict = objectives.age(catalog(), NOW, warning_seconds=1, critical_seconds=2)
     assert outcome(verdict) == "error"
 
 
@@ -219,9 +247,6 @@ def test_a_partition_without_backup_fails_every_question_about_it() -> None:
     assert outcome(objectives.absent(Tier.DAILY, "2026-11-21")) == "error"
 
 
-DAY = timedelta(days=1)
-
-
 @pytest.mark.parametrize(
     ("proofs", "first_days_ago", "expected"),
     [
@@ -263,6 +288,15 @@ def test_a_proof_of_the_backup_itself_does_not_last_longer_than_others() -> None
     assert stopped.figures["unproven_d"] == 14
     lately = replace(newest, checks=(check("drill", NOW - DAY),))
     assert outcome(objectives.proven(monthly, catalog(monthly, lately), NOW)) == "ok"
+
+
+def test_a_proof_of_the_future_is_none_and_hides_no_failure() -> None:
+    """Loss prevented: a drill on a machine with a wrong clock, and no proof asked for until that date."""
+    ahead = check("drill", NOW + 90 * DAY)
+    old = backup(NOW - 8 * DAY, ahead)
+    assert outcome(objectives.proven(old, catalog(old), NOW)) == "warning"
+    broken = backup(NOW, check("drill", NOW, passed=False), plain=2000)
+    assert outcome(objectives.proven(old, catalog(old, broken), NOW)) == "error"
 
 
 def test_verifying_is_no_proof() -> None:

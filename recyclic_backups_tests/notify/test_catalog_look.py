@@ -112,13 +112,31 @@ def test_damaged_documents_are_told_one_by_one() -> None:
 
 def test_recovery_points() -> None:
     """Loss prevented: a promise in a message that a restore does not keep."""
+    now = paris("2026-11-03T12:00")
     catalog = nights(*days("2026-11-01", "2026-11-03"), damaged=["2026-11-03"])
-    assert recovery_of(catalog).verified_as_of == paris("2026-11-02T02:00")
-    assert recovery_of(catalog).proven_as_of is None
+    assert recovery_of(catalog, now).verified_as_of == paris("2026-11-02T02:00")
+    assert recovery_of(catalog, now).proven_as_of is None
     oldest = catalog.backups[-1]
     proof = Check("drill", oldest.backup_id, paris("2026-11-01T05:00"), passed=True, proves=True)
     proven = replace(
         catalog, backups=(*catalog.backups[:-1], replace(oldest, checks=(*oldest.checks, proof)))
     )
-    assert recovery_of(proven).proven_as_of == paris("2026-11-01T02:00")
-    assert recovery_of(EMPTY).verified_as_of is None
+    assert recovery_of(proven, now).proven_as_of == paris("2026-11-01T02:00")
+    assert recovery_of(EMPTY, now).verified_as_of is None
+    assert recovery_of(catalog, paris("2026-11-01T12:00")).verified_as_of == paris("2026-11-01T02:00")
+
+
+def test_a_backup_of_the_future_is_told_and_silences_nothing() -> None:
+    """Loss prevented: one night with a wrong clock, and backups that may stop for months without an alarm."""
+    catalog, now = nights("2026-11-01", "2027-02-01"), paris("2026-11-02T04:00")
+    newest = catalog.backups[0]
+    drill = Check("drill", newest.backup_id, newest.as_of, passed=True)
+    catalog = replace(
+        catalog, backups=(replace(newest, checks=(*newest.checks, drill)), *catalog.backups[1:])
+    )
+    early = look(catalog, now - timedelta(hours=2))
+    assert [(each.kind, each.severity) for each in early.problems] == [(Kind.CLOCK, Severity.WARNING)]
+    assert Kind.TOO_OLD in kinds(look(catalog, now))
+    assert Kind.DRILL_NEVER in kinds(look(catalog, paris("2026-11-20T04:00")))
+    assert kinds(look(nights("2027-02-01"), now)) == [Kind.NO_BACKUP, Kind.CLOCK]
+    assert Kind.CLOCK not in kinds(look(catalog, paris("2027-02-01T02:00")))
