@@ -13,8 +13,18 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.operator import Operator, Outcome
 
-SEEN = "SELECT pg_sleep(0.3)"
-"""Long enough to be seen."""
+SEEN = """DO $$
+DECLARE since timestamptz := clock_timestamp();
+BEGIN
+    WHILE NOT EXISTS (
+        SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query_start > since AND state LIKE 'idle%'
+        AND query LIKE '%backend_start%autovacuum worker%'
+    ) LOOP
+        IF clock_timestamp() > since + interval '60 seconds' THEN RAISE 'nobody looks'; END IF;
+        PERFORM pg_sleep(0.005), pg_stat_clear_snapshot();
+    END LOOP;
+END $$"""
+"""Stays until it has been seen: until a look of the watch, known by its question, has begun and ended meanwhile."""
 
 
 @dataclass

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.guard import watch as watches
 from recyclic_backups.guard.account import Names
 from recyclic_backups.guard.counted import CountedServer
 from recyclic_backups.guard.watch import watching
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.guard.conftest import SEEN
 
 NAMES = Names("recyclic_guard_test", "recyclic_guard_test_own")
 OTHERS = [pytest.param(major, marks=pytest.mark.slow) for major in (16, 18)]
@@ -59,8 +61,9 @@ def shop(
         yield made
 
 
-def test_commands_and_our_own_sessions_are_accounted_for(shop: Shop) -> None:
+def test_commands_and_our_own_sessions_are_accounted_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a guard that always refuses: parallel workers, vacuum and refused passwords are no sessions."""
+    monkeypatch.setattr(watches, "_SETTLE_SECONDS", 60)  # a busy server ends sessions slowly
     ours = shop.ours
     with watching(shop.cluster.server, "shop", NAMES) as watch:
         with ours.connect("shop") as connection:
@@ -77,10 +80,10 @@ def test_commands_and_our_own_sessions_are_accounted_for(shop: Shop) -> None:
             shop.psql(
                 NAMES.command,
                 "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; "
-                "SELECT count(*) FROM t; SELECT pg_sleep(0.3)",
+                f"SELECT count(*) FROM t; {SEEN}",
             )
-        shop.psql(NAMES.command, "SELECT pg_sleep(0.3); SELECT 1/0", code=1)
-        shop.psql(NAMES.command, "SELECT pg_sleep(0.3); SET application_name = 'alembic'; VACUUM", code=1)
+        shop.psql(NAMES.command, f"{SEEN}; SELECT 1/0", code=1)
+        shop.psql(NAMES.command, f"{SEEN}; SET application_name = 'alembic'; VACUUM", code=1)
         assert watch.objections(ours.tally) == ()
         assert ours.tally.sessions == 2
 
@@ -88,7 +91,7 @@ def test_commands_and_our_own_sessions_are_accounted_for(shop: Shop) -> None:
 def test_one_short_session_of_somebody_else_is_an_objection(shop: Shop) -> None:
     """Prevents a sale that took ten milliseconds from being undone."""
     with watching(shop.cluster.server, "shop", NAMES) as watch:
-        shop.psql(NAMES.command, "SELECT pg_sleep(0.3)")
+        shop.psql(NAMES.command, SEEN)
         shop.psql("till", "DELETE FROM t WHERE i = 1")
         assert len(watch.objections(shop.ours.tally)) == 1
 
@@ -96,7 +99,7 @@ def test_one_short_session_of_somebody_else_is_an_objection(shop: Shop) -> None:
 def test_a_counter_that_began_anew_is_an_objection(shop: Shop) -> None:
     """Prevents everybody who was there before from being forgotten."""
     with watching(shop.cluster.server, "shop", NAMES) as watch:
-        shop.psql(NAMES.command, "SELECT pg_stat_reset(), pg_sleep(0.3)")
+        shop.psql(NAMES.command, f"SELECT pg_stat_reset(); {SEEN}")
         (objection,) = watch.objections(shop.ours.tally)
         assert "reset" in objection
 
@@ -119,6 +122,7 @@ def test_a_watch_that_was_interrupted_is_an_objection(shop: Shop) -> None:
             connection.execute(
                 "SELECT pg_terminate_backend(%s)", (watch.connection.info.backend_pid,)
             ).fetchone()
-        watch.thread.join(5) if watch.thread else None
+        assert watch.thread is not None
+        watch.thread.join(60)
         (objection,) = watch.objections(shop.ours.tally)
         assert objection.startswith("the watch was interrupted")
