@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, date, datetime, time
+from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render
@@ -11,6 +12,8 @@ from recyclic_backups.cli import catalog, render
 if TYPE_CHECKING:
     from recyclic_backups.audit.event import Event, Head
     from recyclic_backups.audit.log import Stored
+    from recyclic_backups.settings import Settings
+    from recyclic_backups.tiers import Calendar
 
 
 def add_to(commands: Any) -> None:
@@ -18,13 +21,16 @@ def add_to(commands: Any) -> None:
     group = commands.add_parser("audit", help="who did what to which backup, and when")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="the events, oldest first")
-    show.add_argument("--since", type=_day, metavar="DATE", help="from this day on (UTC)")
-    show.add_argument("--until", type=_day, metavar="DATE", help="up to and including this day (UTC)")
+    show.add_argument("--since", type=_day, metavar="DATE", help="from this day on (of BACKUP_TIMEZONE)")
+    show.add_argument("--until", type=_day, metavar="DATE", help="up to and including this day")
     show.add_argument(
         "--action", dest="what", metavar="ACTION", help="backup, restore, verify, drill, expire …"
     )
     show.add_argument(
-        "--backup", type=_given, metavar="ID", help="of this backup, or of those whose id begins so"
+        "--backup",
+        type=_given,
+        metavar="ID",
+        help="of this backup (or latest), or of those whose id begins so; expired ones too",
     )
     show.add_argument("--user", type=_given, metavar="NAME", help="by this user")
     show.add_argument("--outcome", metavar="OUTCOME", help="done, failed …")
@@ -43,7 +49,10 @@ def add_to(commands: Any) -> None:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """Run ``audit show``. Raises UsageError for what no event can be: an empty list would look like an answer."""
+    """Run ``audit show``. Raises UsageError for what no event can be: an empty list would look like an answer.
+
+    Raises RecoveryError (60) for a backup that neither the log nor the storage knows.
+    """
     from recyclic_backups.audit.event import ACTIONS, OUTCOMES
     from recyclic_backups.audit.log import read_log
     from recyclic_backups.configuration import load_settings
@@ -61,7 +70,8 @@ def run_show(options: argparse.Namespace) -> int:
     every = [stored.event for stored in log if stored.event is not None]
     _require("action", options.what, {*ACTIONS, *(event.action for event in every)})
     _require("outcome", options.outcome, {*OUTCOMES, *(event.outcome for event in every)})
-    events = [event for event in every if _is_wanted(event, options)]
+    beginning = None if options.backup is None else _beginning(options.backup, every, settings)
+    events = [event for event in every if _is_wanted(event, options, beginning, settings.calendar)]
     if options.json:
         render.print_json([event.to_json() for event in events])
         return 0
@@ -149,17 +159,49 @@ def _require(name: str, wanted: str | None, known: set[str]) -> None:
         raise UsageError(f"no event has the {name} {wanted!r}", f"there are {', '.join(sorted(known))}")
 
 
-def _is_wanted(event: Event, options: argparse.Namespace) -> bool:
-    since = options.since and datetime.combine(options.since, time(), UTC)
-    until = options.until and datetime.combine(options.until, time.max, UTC)
+def _beginning(wanted: str, every: Sequence[Event], settings: Settings) -> str:
+    """What the ids of the wanted backups begin with, as ids are written.
+
+    Of a backup that expired long ago only the log knows. Raises UsageError for what no id begins with, RecoveryError
+    when nobody knows one that begins so.
+    """
+    from recyclic_backups.catalog.catalog import LATEST
+    from recyclic_backups.catalog.layout import BACKUP_ID
+    from recyclic_backups.errors import RecoveryError, UsageError
+
+    if wanted == LATEST:
+        return catalog.load(settings).find(LATEST).backup_id
+    beginning = wanted.upper()
+    if not BACKUP_ID.fullmatch(beginning + "00000000T000000Z-AAAAAA"[len(beginning) :]):
+        raise UsageError(
+            f"no id of a backup begins with {wanted!r}",
+            "one is written as 20261122T010003Z-K3X7QA, or latest",
+        )
+    if not any((event.backup_id or "").startswith(beginning) for event in every):
+        found = catalog.load(settings)  # of one older than the log nothing is told, and that is an answer
+        if not any(each.startswith(beginning) for each in {*found.tombstones, *(b.backup_id for b in found)}):
+            raise RecoveryError(
+                f"neither the log nor the storage knows a backup {wanted}", "see: recyclic-backups audit show"
+            )
+    return beginning
+
+
+def _is_wanted(event: Event, options: argparse.Namespace, beginning: str | None, calendar: Calendar) -> bool:
     return (
-        (not since or event.at >= since)
-        and (not until or event.at <= until)
-        and (not options.what or event.action == options.what)
-        and (not options.backup or (event.backup_id or "").startswith(options.backup.upper()))
-        and (not options.user or event.actor.user == options.user)
-        and (not options.outcome or event.outcome == options.outcome)
+        (options.since is None or _day_of(event, calendar) >= options.since.isoformat())
+        and (options.until is None or _day_of(event, calendar) <= options.until.isoformat())
+        and (options.what is None or event.action == options.what)
+        and (beginning is None or (event.backup_id or "").startswith(beginning))
+        and (options.user is None or event.actor.user == options.user)
+        and (options.outcome is None or event.outcome == options.outcome)
     )
+
+
+def _day_of(event: Event, calendar: Calendar) -> str:
+    """The day that the table shows: the one on the clock where the backups are taken."""
+    from recyclic_backups.tiers import Tier
+
+    return calendar.partition_of(Tier.DAILY, event.happened_at)
 
 
 def _remark(event: Event) -> str:

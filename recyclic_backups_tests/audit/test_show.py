@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import recyclic_backups
 from recyclic_backups.audit.event import ACTIONS, OUTCOMES
+from recyclic_backups.cli import render
 from recyclic_backups_tests.operator import Operator
 
 NONSENSE = {
@@ -18,6 +20,8 @@ NONSENSE = {
     "empty action": (("--action", ""), ("no event has the action",)),
     "empty outcome": (("--outcome", ""), ("no event has the outcome",)),
     "empty backup": (("--backup", ""), ("--backup", "empty")),
+    "backup that is none": (("--backup", "zz"), ("'zz'", "20261122T010003Z-K3X7QA", "latest")),
+    "backup with too much": (("--backup", "20261122T010003Z-AAAAAAA"), ("no id of a backup begins",)),
     "empty user": (("--user", ""), ("--user", "empty")),
     "since after until": (
         ("--since", "2026-11-22", "--until", "2026-11-21"),
@@ -49,7 +53,60 @@ def test_what_has_not_happened_yet_is_an_empty_list(operator: Operator) -> None:
     for quiet in (("--action", "rotate keys"), ("--outcome", "not comparable"), ("--user", "nobody-here")):
         assert operator.must("audit", "show", *quiet, "--json").json == []
     day = operator.must("audit", "show", "--json").json[0]["at"][:10]
-    assert operator.must("audit", "show", "--since", day, "--until", day, "--json").json
+    assert operator.must(
+        "audit", "show", "--since", day, "--until", day, "--json", BACKUP_TIMEZONE="UTC"
+    ).json
+
+
+def test_a_backup_is_found_by_latest_and_by_its_beginning_also_when_it_is_gone(operator: Operator) -> None:
+    """Loss prevented: nobody can tell any more who restored a backup that has expired since."""
+    operator.variables |= {"BACKUP_ENCRYPTION": "false", "BACKUP_FINGERPRINT": "off"}
+    first, second = operator.backup_id(), operator.backup_id()
+
+    def ids(beginning: str) -> set[str]:
+        events = operator.must("audit", "show", "--backup", beginning, "--json").json
+        return {event["backup_id"] for event in events}
+
+    assert ids("latest") == {second}
+    assert ids(first.lower()) == {first}
+    assert ids(first[:4]) == {first, second}
+    (operator.storage / operator.variables["POSTGRES_DB"] / "backups" / first / "manifest.json").unlink()
+    assert ids(first) == {first}
+    unknown = operator.run("audit", "show", "--backup", "20010101")
+    assert unknown.code == 60
+    assert "neither the log nor the storage knows a backup 20010101" in unknown.err
+    assert not unknown.out
+    # One whose events are older than the log is known, and nothing is told of it.
+    for event in (operator.storage / operator.variables["POSTGRES_DB"] / "audit").iterdir():
+        event.unlink()
+    assert ids(second) == set()
+
+
+def test_latest_of_no_backup_is_none(operator: Operator) -> None:
+    """Loss prevented: an empty list for a backup that was never taken."""
+    operator.storage.mkdir()
+    operator.must("flags", "set", "fill_gaps", "off")
+    assert operator.run("audit", "show", "--backup", "latest").code == 60
+
+
+def test_a_day_is_the_one_that_the_table_shows(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a restore at half past midnight that is missing from its own day."""
+    operator.storage.mkdir()
+    for hour, flag in ((22, "fill_gaps"), (23, "promote_proven")):
+        at = datetime(2026, 11, 21, hour, 30, tzinfo=UTC)
+        monkeypatch.setattr(render, "now", lambda at=at: at)
+        operator.must("flags", "set", flag, "on")
+
+    def flags(*days: str, **zone: str) -> list[str]:
+        events = operator.must("audit", "show", "--action", "flag", "--json", *days, **zone).json
+        return [event["details"]["flag"] for event in events]
+
+    assert "2026-11-22 00:30:00 CET" in operator.must("audit", "show").out
+    assert flags("--since", "2026-11-22") == ["promote_proven"]
+    assert flags("--until", "2026-11-21") == ["fill_gaps"]
+    assert flags("--since", "2026-11-21", "--until", "2026-11-22") == ["fill_gaps", "promote_proven"]
+    assert flags("--since", "2026-11-22", BACKUP_TIMEZONE="America/New_York") == []
+    assert flags("--since", "0001-01-01", "--until", "9999-12-31") == ["fill_gaps", "promote_proven"]
 
 
 def test_every_action_and_outcome_that_is_written_can_be_asked_for() -> None:
