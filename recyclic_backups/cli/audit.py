@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,7 @@ def run_show(options: argparse.Namespace) -> int:
         render.print_json([event.to_json() for event in events])
         return 0
     zone = settings.calendar.timezone
+    changes = _changes(every)
     rows = [
         (
             render.local_time(event.happened_at, zone),
@@ -84,7 +85,7 @@ def run_show(options: argparse.Namespace) -> int:
             event.backup_id or "-",
             f"{event.actor.user}@{event.actor.host}",
             event.actor.via + (f" from {event.actor.address}" if event.actor.address else ""),
-            _remark(event),
+            changes.get(event.file_name) or _remark(event),
         )
         for event in events
     ]
@@ -207,7 +208,34 @@ def _day_of(event: Event, calendar: Calendar) -> str:
 def _remark(event: Event) -> str:
     """What of the details a person asks first."""
     details = event.details
+    if event.action == "flag" and details.get("flag"):
+        on = details.get("on")
+        state = "as its default" if on is None else "on" if on else "off"
+        reason = f": {details['reason']}" if details.get("reason") else ""
+        return f"{details['flag']} {state}{reason}"
     for name in ("error", "reason", "file", "into", "scenario", "partition", "level"):
         if details.get(name):
             return str(details[name])
-    return ""
+    return "; ".join(map(str, details["reasons"])) if isinstance(details.get("reasons"), list) else ""
+
+
+def _changes(every: Sequence[Event]) -> dict[str, str]:
+    """What each recorded configuration changed, by the event's file; of a machine's first one, how many settings."""
+    known: dict[str, Mapping[str, object]] = {}
+    told: dict[str, str] = {}
+    for event in every:
+        settings = event.details.get("settings")
+        if event.action != "configuration" or not isinstance(settings, Mapping):
+            continue
+        before = known.get(event.actor.host)
+        if before is None:
+            told[event.file_name] = f"{len(settings)} settings, recorded for the first time"
+        else:
+            names = sorted(
+                name for name in {*before, *settings} if before.get(name, "") != settings.get(name, "")
+            )
+            told[event.file_name] = (
+                ", ".join(f"{name}={settings.get(name, '')}" for name in names) or "as before"
+            )
+        known[event.actor.host] = settings
+    return told

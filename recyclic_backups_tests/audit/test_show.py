@@ -109,6 +109,25 @@ def test_a_day_is_the_one_that_the_table_shows(operator: Operator, monkeypatch: 
     assert flags("--since", "0001-01-01", "--until", "9999-12-31") == ["fill_gaps", "promote_proven"]
 
 
+def test_the_table_says_which_flag_and_which_settings(operator: Operator) -> None:
+    """Loss prevented: flags that are damaged, and a log of them that does not say what was set."""
+    operator.storage.mkdir()
+    for words in (("set", "fill_gaps", "off"), ("set", "promote_proven", "on"), ("unset", "promote_proven")):
+        operator.must("flags", *words)
+    operator.variables |= {"BACKUP_ENCRYPTION": "false", "BACKUP_FINGERPRINT": "off"}
+    operator.must("backup")
+    operator.must("backup", RETENTION_DAILY="14", BACKUP_TIME="3")
+    lines = operator.must("audit", "show").out.splitlines()
+    for action, remarks in (
+        ("flag", ("fill_gaps off", "promote_proven on", "promote_proven as its default")),
+        ("configuration", ("settings, recorded for the first time", "BACKUP_TIME=3, RETENTION_DAILY=14")),
+    ):
+        told = [line for line in lines if f"  {action} " in line]
+        assert len(told) == len(remarks)
+        for line, remark in zip(told, remarks, strict=True):
+            assert remark in line
+
+
 def test_every_action_and_outcome_that_is_written_can_be_asked_for() -> None:
     """Loss prevented: events that the log holds and that no question finds."""
     actions, outcomes = set(), {"failed"}  # what a block ends with that raises
