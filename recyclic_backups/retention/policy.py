@@ -200,7 +200,8 @@ class _Planning:
             self._keep(backup, say(Code.HELD_FOR_EVER, reason=hold.reason))
         else:
             last_day = self.calendar.day_that_ends(hold.until) or self._date(hold.until)
-            self._keep(backup, say(Code.HELD, until=last_day, reason=hold.reason))
+            code = Code.HELD if hold.holds(self.now) else Code.HELD_ON
+            self._keep(backup, say(code, until=last_day, reason=hold.reason, window=STEADY.days))
 
     # What stays for its place
 

@@ -22,6 +22,7 @@ class Code(StrEnum):
     NEWEST_PROVEN = "newest proven"
     MINIMUM = "minimum"
     HELD = "held"
+    HELD_ON = "held on"
     HELD_FOR_EVER = "held for ever"
     NOT_REPLACED = "not replaced"
     NO_GOOD = "no good"
@@ -69,6 +70,12 @@ WORDS: Mapping[Code, Pair] = {
     ),
     Code.MINIMUM: ("one of the {count} newest good backups", "l'une des {count} valides les plus récentes"),
     Code.HELD: ("held until {until}: {reason}", "retenue jusqu'au {until} : {reason}"),
+    Code.HELD_ON: (
+        "was held until {until} ({reason}) and stays: too few good backups were taken in the last {window} days for "
+        "the clock to be believed",
+        "était retenue jusqu'au {until} ({reason}) et reste : trop peu de sauvegardes valides ont été prises ces "
+        "{window} derniers jours pour que l'horloge soit crue",
+    ),
     Code.HELD_FOR_EVER: ("held without an end: {reason}", "retenue sans limite : {reason}"),
     Code.NOT_REPLACED: (
         "there is no newer good backup to take its place",

@@ -206,6 +206,29 @@ def test_a_hold_keeps_and_its_end_lets_go() -> None:
     assert reasons(found, backup) == ("held without an end: for ever",)
 
 
+def test_a_hold_that_is_over_says_why_its_backup_stays_when_backups_have_stopped() -> None:
+    """Loss prevented: two commands that say held and not held, and a clock that nobody sets right."""
+    history = History()
+    backup = history.take(paris("2026-03-03T02:00"))
+    history.nights("2026-11-16", "2026-11-22")
+    history.hold(backup, paris("2026-11-26T00:00"))
+    found = plan(history.catalog(), DEFAULTS, CALENDAR, paris("2027-02-10T12:00"))
+    (decision,) = [each for each in found.decisions if each.backup_id == backup.backup_id]
+    (english,) = [text for text in decision.texts() if "held" in text]
+    assert english.startswith(
+        "was held until 2026-11-25 (court order) and stays: too few good backups were taken"
+    )
+    (french,) = [text for text in decision.texts("fr") if "retenue" in text]
+    assert french.startswith(
+        "était retenue jusqu'au 2026-11-25 (court order) et reste : trop peu de sauvegardes"
+    )
+    assert "30 derniers jours" in french
+    (held,) = [
+        text for text in reasons(plan(history.catalog(), DEFAULTS, CALENDAR, NOW), backup) if "held" in text
+    ]
+    assert held == "held until 2026-11-25: court order"
+
+
 def test_the_ceiling_takes_what_is_too_old_after_a_warning() -> None:
     """Loss prevented: members' data kept for years because a restore once proved them (GDPR, article 5)."""
     history = History()
