@@ -14,6 +14,7 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.health.rehearsals import tells_of_a_drill
 from recyclic_backups.settings import Settings
 
 _DATA_VERSION_TAG = "dagster/data_version"
@@ -42,10 +43,9 @@ def drills_of(catalog: Catalog, scenario: Scenario) -> list[Check]:
         check
         for backup in catalog
         for check in backup.checks
-        if check.kind == "drill"
+        if tells_of_a_drill(check)
         and check.details.get("scenario") == scenario
-        and check.details.get("leading")
-        if isinstance(check.details.get("started_at"), str)
+        and isinstance(check.details.get("started_at"), str)
     ]
     return sorted(found, key=lambda check: str(check.details["started_at"]))
 

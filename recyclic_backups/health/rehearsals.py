@@ -28,9 +28,12 @@ class Rehearsed:
     @property
     def in_time(self) -> bool:
         """Whether the restore met its objective, if it had one."""
-        return (
-            self.restore_objective_seconds is None or self.restore_seconds <= self.restore_objective_seconds
-        )
+        return _met(self.restore_seconds, self.restore_objective_seconds)
+
+    @property
+    def lost_little(self) -> bool:
+        """Whether the work that would have been missing met its objective, if it had one."""
+        return _met(self.data_loss_seconds, self.data_loss_objective_seconds)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -47,13 +50,21 @@ class Rehearsed:
 
 def rehearsed(catalog: Catalog) -> list[Rehearsed]:
     """Every drill that is recorded, oldest first. One that restored several backups is one: that of the newest."""
-    found = [
-        each
-        for backup in catalog
-        for check in backup.checks
-        if check.kind == "drill" and (each := _read(check)) is not None
-    ]
+    found = [_read(check) for backup in catalog for check in backup.checks if tells_of_a_drill(check)]
     return sorted(found, key=lambda each: each.checked_at)
+
+
+def tells_of_a_drill(check: Check) -> bool:
+    """Whether a drill is known by this check: of those that one drill wrote beside several backups, the newest one's.
+
+    The others say that they are not ``leading``. One that says nothing about it is the only one of its drill.
+    """
+    details = check.details
+    return (
+        check.kind == "drill"
+        and isinstance(details.get("scenario"), str)
+        and details.get("leading") is not False
+    )
 
 
 def last_of_each(drills: list[Rehearsed]) -> dict[str, Rehearsed]:
@@ -61,15 +72,12 @@ def last_of_each(drills: list[Rehearsed]) -> dict[str, Rehearsed]:
     return {each.scenario: each for each in drills}
 
 
-def _read(check: Check) -> Rehearsed | None:
+def _read(check: Check) -> Rehearsed:
     details = check.details
-    scenario = details.get("scenario")
-    if not isinstance(scenario, str) or details.get("leading") is False:
-        return None
     objective = details.get("objective")
     allowed: Mapping[str, Any] = objective if isinstance(objective, Mapping) else {}
     return Rehearsed(
-        scenario=scenario,
+        scenario=str(details.get("scenario")),
         backup_id=check.backup_id,
         checked_at=check.checked_at,
         passed=check.passed,
@@ -79,6 +87,10 @@ def _read(check: Check) -> Rehearsed | None:
         restore_objective_seconds=_number(allowed.get("restore_seconds")),
         data_loss_objective_seconds=_number(allowed.get("data_loss_seconds")),
     )
+
+
+def _met(seconds: float, objective_seconds: float | None) -> bool:
+    return objective_seconds is None or seconds <= objective_seconds
 
 
 def _number(value: object) -> float | None:

@@ -12,10 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.defs.drill_history import drills_of
+from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import StorageError
 from recyclic_backups.health.exposition import HELP, PREFIX, registry_of, to_prometheus
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics, measure
+from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 from recyclic_backups_tests.health.test_objectives import backup, catalog, check
@@ -209,6 +212,18 @@ def test_a_drill_slower_than_its_objective_is_a_warning_and_its_figures_are_ther
     drill = metrics.to_json()["objectives"]["drills"]["simple"]
     assert (drill["restore_seconds"], drill["restore_objective_seconds"]) == (2000, 1800)
     assert "restore_slow" not in issues(measured(catalog(drilled(seconds=1799))))
+
+
+@pytest.mark.parametrize(("leading", "counts"), [({"leading": True}, 1), ({}, 1), ({"leading": False}, 0)])
+def test_health_and_dagster_know_the_same_drills(leading: dict[str, bool], counts: int) -> None:
+    """Loss prevented: a drill in the figures that the history never shows, or the other way round."""
+    found = drilled(seconds=20)
+    (*others, drill) = found.checks
+    kept = {name: value for name, value in drill.details.items() if name != "leading"}
+    told = replace(drill, details={**kept, **leading, "started_at": "2026-11-22T04:00:00Z"})
+    whole = catalog(replace(found, checks=(*others, told)))
+    assert len(rehearsed(whole)) == counts
+    assert len(drills_of(whole, Scenario.SIMPLE)) == counts
 
 
 def drilled(*, seconds: float) -> Backup:

@@ -167,6 +167,22 @@ def test_the_sign_of_the_free_space_answers_the_limit_beside_it(free_bytes: int,
     assert f"{sign} alarm under 1.0 GB" in text
 
 
+@pytest.mark.parametrize(
+    ("limit_seconds", "shown"), [(600.0, "✕ not met 16 min 40 s of 10 min"), (None, "16 min 40 s")]
+)
+def test_a_drill_is_shown_beside_what_it_was_held_against(limit_seconds: float | None, shown: str) -> None:
+    """Loss prevented: a tick on the page for the restore that an issue beside it calls too slow."""
+    newest = drilled(GOOD.backups[0], NOW, "simple", 1000)
+    (*others, drill) = newest.checks
+    objective = {"restore_seconds": limit_seconds, "data_loss_seconds": 10**6}
+    held = replace(drill, details={**drill.details, "objective": objective})
+    catalog = replace(GOOD, backups=(replace(newest, checks=(*others, held)), *GOOD.backups[1:]))
+    text = " ".join(Reader(page([surveyed(catalog)])).text.split())
+    assert shown in text
+    assert ("✕ not met 16 min 40 s" in text) == (limit_seconds is not None)
+    assert "16 min 40 s of 30 min" not in text
+
+
 def test_a_curve_says_its_scale_and_two_values_are_said_without_one() -> None:
     """Loss prevented: a fall from 68 to 55 % that looks like one to nothing."""
     whole = page([surveyed(GOOD)])
