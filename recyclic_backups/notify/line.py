@@ -113,13 +113,16 @@ def talk_for(seconds: float, talk: Callable[[Line], T]) -> T:
     was cut (its last word had been heard) counts as what it says. Raises CutOff for one that did not.
     """
     given = _Talk(talk)
-    given.thread.start()
     try:
+        given.thread.start()
         given.thread.join(seconds)
-    finally:
-        # Also when whoever waits is interrupted: nobody would hear the rest.
         if given.thread.is_alive():
             given.line.cut()
+    except BaseException:
+        # Whoever waits is interrupted, and nobody would hear the rest. Not asked whether the thread is alive: it does
+        # not count as such at once, and start() can be interrupted after the talk has begun.
+        given.line.cut()
+        raise
     given.thread.join(GRACE_SECONDS)
     return given.result()
 
