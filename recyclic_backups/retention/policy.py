@@ -28,7 +28,7 @@ from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
 from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale
-from recyclic_backups.retention.wording import Code, Sentence, say
+from recyclic_backups.retention.wording import Code, Sentence, advice_before_ceiling, say
 from recyclic_backups.tiers import Calendar, Tier
 
 UNLABELLED = timedelta(days=7)
@@ -315,7 +315,10 @@ class _Planning:
                 yield say(Code.CEILING_PASSED, backup_id=backup_id, days=days, why=why)
             elif why and backup_id not in too_old | sacred and ends_at - self.now <= NOTICE:
                 date = self._date(ends_at)
-                yield say(Code.CEILING_SOON, backup_id=backup_id, days=days, date=date, why=why)
+                advice = advice_before_ceiling(why)
+                yield say(
+                    Code.CEILING_SOON, backup_id=backup_id, days=days, date=date, why=why, advice=advice
+                )
 
     def _incidents(self, takable: set[str]) -> Iterable[Sentence]:
         days = self.retention.max_days

@@ -39,6 +39,8 @@ class Code(StrEnum):
     DELETION_RESUMED = "deletion resumed"
 
     CEILING_SOON = "ceiling soon"
+    PROVE_ANOTHER = "prove another"
+    HOLD_IT = "hold it"
     CEILING_PASSED = "ceiling passed"
     DAMAGED_LEAVES = "damaged leaves"
 
@@ -121,10 +123,15 @@ WORDS: Mapping[Code, Pair] = {
     ),
     Code.CEILING_SOON: (
         "{backup_id} reaches RETENTION_MAX_DAYS ({days} days) on {date} and leaves then, though it is kept now: "
-        "{why}; hold it, or take and prove a newer one",
+        "{why}; {advice}",
         "{backup_id} atteint RETENTION_MAX_DAYS ({days} jours) le {date} et part alors, bien que gardée "
-        "aujourd'hui : {why} ; retenez-la, ou prenez et prouvez-en une plus récente",
+        "aujourd'hui : {why} ; {advice}",
     ),
+    Code.PROVE_ANOTHER: (
+        "take a newer one and prove it by a restore, or hold this one",
+        "prenez-en une plus récente et prouvez-la par une restauration, ou retenez celle-ci",
+    ),
+    Code.HOLD_IT: ("hold it if it must stay longer", "retenez-la si elle doit rester plus longtemps"),
     Code.CEILING_PASSED: (
         "{backup_id} is older than {days} days (RETENTION_MAX_DAYS) and stays: {why}",
         "{backup_id} a plus de {days} jours (RETENTION_MAX_DAYS) et reste : {why}",
@@ -173,3 +180,12 @@ class Sentence:
 def say(code: Code, **values: object) -> Sentence:
     """A sentence with its values."""
     return Sentence(code, values)
+
+
+def advice_before_ceiling(why: tuple[Sentence, ...]) -> Sentence:
+    """What helps before RETENTION_MAX_DAYS takes a backup that stays for these reasons.
+
+    Proof can come from another backup; a place in a tier was only this one's.
+    """
+    is_the_proof = any(reason.code is Code.NEWEST_PROVEN for reason in why)
+    return say(Code.PROVE_ANOTHER if is_the_proof else Code.HOLD_IT)

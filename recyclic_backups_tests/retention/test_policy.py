@@ -249,6 +249,22 @@ def test_the_ceiling_takes_what_is_too_old_after_a_warning() -> None:
     assert early.warnings == ()
 
 
+def test_the_advice_before_the_ceiling_is_one_that_helps() -> None:
+    """Loss prevented: the month that the accounts need, gone although somebody proved a newer backup as told."""
+    history = History()
+    monthly = history.take(paris("2025-11-01T02:00"), partitions=[(Tier.MONTHLY, "2025-11-01")])
+    history.nights("2026-11-01", "2026-11-22")
+    (warning,) = plan(history.catalog(), DEFAULTS, CALENDAR, NOW).warnings
+    assert warning.text().endswith("; hold it if it must stay longer")
+    assert warning.text("fr").endswith(" ; retenez-la si elle doit rester plus longtemps")
+    history = History()
+    history.take(monthly.as_of, partitions=[(Tier.MONTHLY, "2025-11-01")], state="proven")
+    history.nights("2026-11-01", "2026-11-22")
+    (warning,) = plan(history.catalog(), DEFAULTS, CALENDAR, NOW).warnings
+    assert warning.text().endswith("; take a newer one and prove it by a restore, or hold this one")
+    assert "prouvez-la par une restauration" in warning.text("fr")
+
+
 def test_the_ceiling_never_takes_the_newest_good_ones_and_says_so() -> None:
     """Loss prevented: backups stopped, nobody looked, and the law's timer deleted the last ones."""
     history = History()
