@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser("hold", help="keep a backup from expiring until a day")
     command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
     command.add_argument(
-        "--reason", metavar="TEXT", required=True, help="why; shown by list, show and expire"
+        "--reason", metavar="TEXT", required=True, help="why; show and expire tell, list says held"
     )
     command.add_argument(
         "--until", metavar="DATE", required=True, help="the last day of the hold, YYYY-MM-DD"
@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:
     command.set_defaults(run=run_hold)
 
     command = commands.add_parser("release", help="let a held backup expire again when its time comes")
-    command.add_argument("backup", metavar="ID", help="a backup id or its beginning")
+    command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
     command.set_defaults(run=run_release)
 
 

@@ -26,14 +26,17 @@ def test_a_hold_is_shown_everywhere_until_it_is_released(operator: Operator) -> 
     until = _day(30)
     assert backup_id in operator.must("hold", "latest", "--reason", "invoice dispute", "--until", until).out
     assert _held(operator)
-    assert "held" in operator.must("list").out
+    listed = operator.must("list").out
+    assert listed.rstrip().endswith("held")
+    assert "invoice dispute" not in listed  # as --help says
     shown = operator.must("show", backup_id, "--json").json
     assert shown["held"] is True
     assert shown["hold"]["reason"] == "invoice dispute"
     assert "invoice dispute" in operator.must("show", backup_id).out
     assert any("invoice dispute" in reason for reason in operator.must("expire", "--json").json[0]["reasons"])
     assert operator.must("verify", "--all").code == 0
-    operator.must("release", backup_id)
+    assert "or latest" in " ".join(operator.must("release", "--help").out.split())
+    operator.must("release", "latest")
     assert not _held(operator)
     assert "was not held" in operator.must("release", backup_id).out
 
