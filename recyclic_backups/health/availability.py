@@ -41,10 +41,8 @@ class Availability:
         return self.share >= OBJECTIVE
 
 
-def availability(
-    catalog: Catalog, now: datetime, *, critical_seconds: float, window: timedelta = WINDOW
-) -> Availability | None:
-    """Of the last days, or since the first backup if that is younger. None while there never was a good one.
+def availability(catalog: Catalog, now: datetime, *, critical_seconds: float) -> Availability | None:
+    """Of :data:`WINDOW`, or since the first backup if that is younger. None while there never was a good one.
 
     A backup counts from when it was there until its content is older than the critical age. Expired ones count as
     they did while they were there if they had a label, which only verified backups get; when exactly they were done
@@ -64,7 +62,7 @@ def availability(
     covered = [each for each in covered if each.start_at <= now]
     if not covered:
         return None
-    since = max(now - window, min(each.start_at for each in covered))
+    since = max(now - WINDOW, min(each.start_at for each in covered))
     return Availability(since, now, tuple(_gaps(covered, since, now)))
 
 

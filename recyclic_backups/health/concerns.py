@@ -24,8 +24,8 @@ from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wording import Code, ScenarioName
 from recyclic_backups.languages import Bytes, Seconds, Share
 
-DATA_LOSS_SECONDS = 3600.0
-"""The objective for lost work, in every scenario (docs/design.md, objectives)."""
+# From one nightly dump to the next: what a disaster just before it would lose.
+_NIGHT_SECONDS = 24 * 3600.0
 
 
 def concerns(
@@ -63,8 +63,7 @@ def concerns(
             window=Seconds(available.total_seconds),
             objective=Share(OBJECTIVE),
         )
-    if thresholds.interval_seconds > DATA_LOSS_SECONDS:
-        yield note(Code.DATA_LOSS, interval=Seconds(thresholds.interval_seconds))
+    yield note(Code.DATA_LOSS, interval=Seconds(_NIGHT_SECONDS))
 
 
 def _age(newest: Backup | None, thresholds: Thresholds, now: datetime) -> Iterator[Issue]:

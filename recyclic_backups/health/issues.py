@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ class Sentence(Protocol):
 class Issue:
     """One thing that is wrong. ``name`` is stable for programs and does not change with the figures in the sentence.
 
-    ``subject`` tells issues of one name apart (a table, a scenario, a tier); ``figures`` have their unit in the name.
+    ``subject`` tells issues of one name apart (a table, a scenario, a tier).
     """
 
     name: str
@@ -47,7 +47,6 @@ class Issue:
     sentence: Sentence
     subject: str = ""
     anomaly: bool = False
-    figures: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self, locale: Locale = "en") -> dict[str, Any]:
         """For reports."""
@@ -57,7 +56,6 @@ class Issue:
             "subject": self.subject,
             "message": self.sentence.text(locale),
             "anomaly": self.anomaly,
-            "figures": dict(self.figures),
         }
 
 
