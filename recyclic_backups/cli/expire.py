@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--without-database",
         action="store_true",
-        help="the database is gone for good: nobody is backing it up, so no lock is needed",
+        help="with --yes: the database is gone for good, nobody is backing it up, so no lock is needed",
     )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
@@ -37,9 +37,13 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import ObjectMissing
+    from recyclic_backups.errors import ObjectMissing, UsageError
     from recyclic_backups.retention.expire import plan_expiry
 
+    if options.without_database and not options.yes:
+        raise UsageError(
+            "--without-database is for --yes: the plan alone asks no database", "add --yes, or leave it out"
+        )
     settings = load_settings()
     try:
         repository = settings.open_repository(create=False)

@@ -80,7 +80,11 @@ def test_a_database_that_is_away_stops_it_until_it_is_said_to_be_gone(
     assert "nothing expires while the database cannot be reached" in refused.err
     assert "--without-database" in refused.err
     assert operator.stored() == before
-    # To look, no server is needed.
+    # To look, no server is needed, and saying that there is none is a command that was not finished.
+    unfinished = operator.run("expire", "--without-database", **away)
+    assert unfinished.code == 2
+    assert "--without-database is for --yes" in unfinished.err
+    assert not unfinished.out
     assert operator.must("expire", "--json", **away).json[0]["action"] == "keep"
     shown = operator.must("expire", "--yes", "--without-database", **away)
     assert "2 backups deleted" in shown.out
