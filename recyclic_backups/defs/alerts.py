@@ -133,6 +133,8 @@ def _observe(
     before: Memory,
 ) -> tuple[Observation, Recovery]:
     instance, known, now = context.instance, before.state.incidents, environment.now()
+    # One that held backups and holds none is not the storage that knows what is missing or was made up for.
+    knowing = None if catalog is not None and before.had_backups and len(catalog) == 0 else catalog
 
     def at_catalog() -> Observation:
         if catalog is None:
@@ -147,13 +149,14 @@ def _observe(
             began_at=before.begun(now),
             had_backups=before.had_backups,
         )
-        return look_at_catalog(catalog, settings.calendar, given, known, now)
+        found = look_at_catalog(catalog, settings.calendar, given, known, now)
+        return found if knowing is not None else found + Observation(unseen=SOURCES)
 
     looks: list[tuple[frozenset[str], Callable[[], Observation]]] = [
         (SOURCES, at_catalog),
         (
             frozenset({"run", "drill", "stuck", "backfill"}),
-            lambda: look_at_runs(instance, settings, catalog, known, now),
+            lambda: look_at_runs(instance, settings, knowing, known, now),
         ),
         (
             frozenset({"check", "drill"}),

@@ -58,6 +58,11 @@ class Target:
             return f"drill/{_DRILLS[self.job]}"
         return f"run/{self.job}" + (f"/{self.partition}" if self.partition else "")
 
+    @property
+    def is_done_elsewhere_too(self) -> bool:
+        """Whether the command line does the same: then only the storage knows whether it was done after all."""
+        return self.job in _DRILLS or (self.job in _OURS and self.partition is not None)
+
 
 def look_at_runs(
     instance: dg.DagsterInstance,
@@ -68,7 +73,7 @@ def look_at_runs(
 ) -> Observation:
     """Failed, waiting and endless runs, and backfills that failed themselves.
 
-    Without a catalog it is not asked whether the command line did since what failed here.
+    Without a catalog nobody knows whether the command line did since what failed here: it is neither new nor solved.
     """
     return (
         _failed(instance, settings, catalog, known)
@@ -121,14 +126,19 @@ def _failed(
         if asked is not None and asked not in failures:
             failures[asked] = _failure_told_of(instance, incident)
     ended = _Ended(instance, settings)
-    problems, lapsed = [], set()
+    problems, lapsed, unseen = [], set(), set()
     for target, listed in failures.items():
         if target.key not in known and listed and ended.is_long_before_the_newest(target, listed):
             continue  # not worth a question: it would not be told of
+        if target.key not in known and catalog is None and target.is_done_elsewhere_too:
+            continue  # that the storage cannot be read is what is told
         last = ended.last(target, listed)
         if last is None or last.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
-        if _done_elsewhere(target, last, catalog):
+        if catalog is None and target.is_done_elsewhere_too:
+            unseen.add(target.key)
+            continue
+        if catalog is not None and _done_elsewhere(target, last, catalog):
             continue
         if ended.is_long_before_the_newest(target, last):
             lapsed.add(target.key)
@@ -136,7 +146,7 @@ def _failed(
         # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
         nags = not target.partition or ended.last_success(target.job) < last.storage_id
         problems.append(_failure(instance, target, last, known, nags=nags))
-    return Observation(tuple(problems), lapsed=frozenset(lapsed))
+    return Observation(tuple(problems), frozenset(unseen), frozenset(lapsed))
 
 
 def _target_of(incident: Incident) -> Target | None:
@@ -194,10 +204,8 @@ class _Ended:
         return self._successes[job]
 
 
-def _done_elsewhere(target: Target, last: RunRecord, catalog: Catalog | None) -> bool:
+def _done_elsewhere(target: Target, last: RunRecord, catalog: Catalog) -> bool:
     """Whether the storage knows that it was done after all: by the command line, perhaps on another machine."""
-    if catalog is None:
-        return False
     failed_at = _ended_at(last)
     tier = _OURS.get(target.job)
     if tier is not None and target.partition:

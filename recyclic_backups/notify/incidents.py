@@ -21,6 +21,9 @@ REMIND_AFTER = timedelta(hours=24)
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
 
+CAUSES = frozenset({Kind.STORAGE, Kind.BACKUPS_GONE})
+"""What the first line of a message has to name: without the storage backups fail and grow old, one after another."""
+
 
 class Change(StrEnum):
     """What became of an incident."""
@@ -162,11 +165,16 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
 
 
 def worst_first(incidents: Sequence[Incident]) -> tuple[Incident, ...]:
-    """Critical ones first, then the oldest, then by key."""
+    """Critical ones first, of these what others may follow from (:data:`CAUSES`), then the oldest, then by key."""
     return tuple(
         sorted(
             incidents,
-            key=lambda each: (each.severity is not Severity.CRITICAL, each.problem.since, each.key),
+            key=lambda each: (
+                each.severity is not Severity.CRITICAL,
+                each.problem.kind not in CAUSES,
+                each.problem.since,
+                each.key,
+            ),
         )
     )
 

@@ -360,6 +360,52 @@ def test_a_storage_that_is_gone_is_told_and_its_problems_are_not_taken_for_solve
     assert Kind.STORAGE not in looks.kinds
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_what_was_made_up_for_is_not_told_again_because_the_storage_is_gone(
+    looks: Looks, bot: Web, emptied: bool
+) -> None:
+    """Loss prevented: people sent to last week's failure while the disk with all backups is what is missing."""
+    house = looks.house
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    failed_run(house, "daily_backup_job", "2026-10-31")
+    looks.look()
+    # Runs have the machine's time, which here is not that of the house.
+    house.clock.at = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
+    elsewhere(house, Tier.DAILY, "2026-11-01")
+    for _ in range(15):
+        looks.look()
+    made_up_for, still_open = (f"run/daily_backup_job/{day}" for day in ("2026-11-01", "2026-10-31"))
+    assert made_up_for not in looks.facts
+    assert still_open in looks.facts
+    bot.texts.clear()
+    storage = Path(house.settings().storage_url.removeprefix("file://"))
+    storage.rename(f"{storage}.away")
+    if emptied:
+        storage.mkdir()
+    # Told once it can be known that nobody made up for it.
+    failed_run(house, "daily_backup_job", "2026-11-02")
+    failed_run(house, "health_job")  # what the storage knows nothing of is told at once
+    for _ in range(15):
+        looks.look()
+    (text,) = bot.texts
+    cause = "The storage held verified backups" if emptied else "The storage cannot be read"
+    assert f"] CRITICAL: 2 problems: {cause}" in text
+    assert "health_job failed" in text
+    assert "2026-11-0" not in text.partition("Newest proven")[0]
+    assert still_open in looks.facts
+    if emptied:
+        storage.rmdir()
+    Path(f"{storage}.away").rename(storage)
+    bot.texts.clear()
+    for _ in range(15):
+        looks.look()
+    opened, resolved = bot.texts
+    assert "] CRITICAL: The daily backup of 2026-11-02 failed" in opened
+    assert f"] resolved: {cause}" in resolved
+    assert looks.facts.keys() >= {still_open}
+    assert made_up_for not in looks.facts
+
+
 def test_a_storage_that_takes_nothing_does_not_keep_messages_back(
     looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
