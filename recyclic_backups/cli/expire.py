@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         render.print_json(found.to_json())
     else:
-        _print_plan(found, settings.calendar.timezone)
+        _print_plan(found, settings.calendar.timezone, _freed_by(repository, found))
     return 0
 
 
@@ -96,7 +96,18 @@ def _say_what_matters(found: ExpiryPlan) -> None:
         render.say(f"warning: {warning}")
 
 
-def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
+def _freed_by(repository: Repository, found: ExpiryPlan) -> int:
+    """What carrying the plan out would free: all that lies there, as a deletion counts it. Raises StorageError.
+
+    Of a small backup the documents (manifest, checks) are a good part, and no manifest knows their sizes.
+    """
+    folders = (repository.layout.backup(each.backup_id) for each in found.expiring)
+    return sum(item.size_bytes for folder in folders for item in repository.store.list(f"{folder}/"))
+
+
+def _print_plan(found: ExpiryPlan, timezone: Any, freed_bytes: int) -> None:
+    from recyclic_backups.quantities import human_bytes
+
     if not found.decisions:
         render.line("there is no backup: nothing to keep, nothing to expire")
         return
@@ -113,7 +124,8 @@ def _print_plan(found: ExpiryPlan, timezone: Any) -> None:
     )
     if leaving:
         render.line(
-            f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free {_stored(leaving)}"
+            f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free "
+            f"{human_bytes(freed_bytes)}, their documents included"
         )
     else:
         render.line("nothing was deleted; --yes would delete no backup")

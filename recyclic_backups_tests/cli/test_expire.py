@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -66,6 +67,16 @@ def test_yes_deletes_what_the_plan_said(three_days: tuple[Operator, list[str]]) 
     again = operator.must("expire", "--yes")
     assert again.out.splitlines()[-1] == "0 backups deleted and seen to be gone, 0 B freed; kept: 1 backup"
     assert operator.must("verify", "--all").code == 0
+
+
+def test_the_plan_says_what_will_be_freed(three_days: tuple[Operator, list[str]]) -> None:
+    """Loss prevented: a full disk and a plan believed that left the documents out."""
+    operator, _taken = three_days
+    planned = operator.must("expire").out.splitlines()[-1]
+    done = operator.must("expire", "--yes").out.splitlines()[-1]
+    freed = re.search(r"free ([\d.]+ [kM]?B), their documents included$", planned)
+    assert freed is not None, planned
+    assert f"gone, {freed[1]} freed" in done
 
 
 def test_a_database_that_is_away_stops_it_until_it_is_said_to_be_gone(
