@@ -130,9 +130,7 @@ def _metadata(verdict: Verdict, answered_at: datetime, locale: Locale) -> dict[s
 def demands_of(settings: Settings) -> Demands:
     """What the settings ask of backups."""
     return Demands(
-        encryption=settings.encryption,
-        age_warning_seconds=settings.alerts.age_warning_seconds,
-        age_critical_seconds=settings.alerts.age_critical_seconds,
+        thresholds=settings.survey_terms().thresholds,
         installations=settings.installations(),
         timeout_seconds=settings.timeout_seconds,
     )

@@ -13,6 +13,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.health import objectives
 from recyclic_backups.health.objectives import Verdict
+from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.tiers import Tier
@@ -32,11 +33,9 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the settings ask of backups. Durations in seconds; ``timeout_seconds`` bounds reading one again."""
+    """What the settings ask of backups, and what reads one again within ``timeout_seconds``."""
 
-    encryption: bool
-    age_warning_seconds: float
-    age_critical_seconds: float
+    thresholds: Thresholds
     installations: Sequence[Installation]
     timeout_seconds: float
 
@@ -70,8 +69,8 @@ def assess(
             verdicts[name] = objectives.age(
                 catalog,
                 clock(),
-                warning_seconds=demands.age_warning_seconds,
-                critical_seconds=demands.age_critical_seconds,
+                warning_seconds=demands.thresholds.age_warning_seconds,
+                critical_seconds=demands.thresholds.age_critical_seconds,
             )
         elif backup is None or label is None:
             verdicts[name] = objectives.absent(tier, partition)
@@ -87,7 +86,7 @@ def _judge(
     manifest = backup.manifest
     match name:
         case "encrypted":
-            return objectives.encrypted(manifest, required=demands.encryption)
+            return objectives.encrypted(manifest, required=demands.thresholds.encryption)
         case "size":
             return objectives.size(manifest, objectives.sizes_before(catalog, label.tier, backup))
         case "compression":

@@ -8,17 +8,11 @@ from itertools import groupby
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.health import objectives
 from recyclic_backups.health.availability import OBJECTIVE, Availability
 from recyclic_backups.health.gaps import Gap
 from recyclic_backups.health.issues import Issue, critical, note, warning
-from recyclic_backups.health.objectives import (
-    COMPRESSION_PERCENT,
-    DURATION_SECONDS,
-    PROOF_SECONDS,
-    last_attempt_of_all,
-    last_proof,
-    unproven_seconds,
-)
+from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.health.rehearsals import Rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wording import Code, ScenarioName
@@ -67,16 +61,23 @@ def concerns(
 
 
 def _age(newest: Backup | None, thresholds: Thresholds, now: datetime) -> Iterator[Issue]:
+    limits = {
+        Severity.WARNING: thresholds.age_warning_seconds,
+        Severity.ERROR: thresholds.age_critical_seconds,
+    }
+    verdict = objectives.age_of(
+        newest, now, warning_seconds=limits[Severity.WARNING], critical_seconds=limits[Severity.ERROR]
+    )
     if newest is None:
-        yield critical(Code.NO_VERIFIED)
+        yield from _missed(verdict, Code.NO_VERIFIED)
         return
-    seconds = (now - newest.as_of).total_seconds()
-    if seconds > thresholds.age_warning_seconds:
-        is_critical = seconds > thresholds.age_critical_seconds
-        limit = thresholds.age_critical_seconds if is_critical else thresholds.age_warning_seconds
-        yield (critical if is_critical else warning)(
-            Code.OLD, backup_id=newest.backup_id, age=Seconds(seconds), limit=Seconds(limit)
-        )
+    yield from _missed(
+        verdict,
+        Code.OLD,
+        backup_id=newest.backup_id,
+        age=Seconds((now - newest.as_of).total_seconds()),
+        limit=Seconds(limits[verdict.severity]),
+    )
 
 
 def _space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Issue]:
@@ -108,40 +109,44 @@ def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Issue]:
 
 
 def _objectives(newest: Backup, thresholds: Thresholds) -> Iterator[Issue]:
-    manifest = newest.manifest
-    if manifest.encryption is None:
-        say = critical if thresholds.encryption else warning
-        yield say(Code.NOT_ENCRYPTED, backup_id=newest.backup_id)
-    if manifest.compression == "none":
-        yield warning(Code.NOT_COMPRESSED, backup_id=newest.backup_id)
-    elif manifest.compression_percent <= COMPRESSION_PERCENT:
-        yield warning(
-            Code.COMPRESSION,
-            backup_id=newest.backup_id,
-            percent=Share(manifest.compression_percent / 100),
-            objective=Share(COMPRESSION_PERCENT / 100),
-        )
-    if manifest.duration_seconds >= DURATION_SECONDS:
-        yield warning(
-            Code.DURATION,
-            backup_id=newest.backup_id,
-            took=Seconds(manifest.duration_seconds),
-            limit=Seconds(DURATION_SECONDS),
-        )
+    manifest, backup_id = newest.manifest, newest.backup_id
+    encrypted = objectives.encrypted(manifest, required=thresholds.encryption)
+    yield from _missed(encrypted, Code.NOT_ENCRYPTED, backup_id=backup_id)
+    compressed = manifest.compression != "none"
+    yield from _missed(
+        objectives.compression(manifest),
+        Code.COMPRESSION if compressed else Code.NOT_COMPRESSED,
+        backup_id=backup_id,
+        percent=Share(manifest.compression_percent / 100),
+        objective=Share(objectives.COMPRESSION_PERCENT / 100),
+    )
+    yield from _missed(
+        objectives.duration(manifest),
+        Code.DURATION,
+        backup_id=backup_id,
+        took=Seconds(manifest.duration_seconds),
+        limit=Seconds(objectives.DURATION_SECONDS),
+    )
 
 
 def _proof(catalog: Catalog, now: datetime) -> Iterator[Issue]:
     """Whether restoring works: the last attempt of whatever kind failed, or none was made for too long."""
-    last = last_attempt_of_all(catalog, now)
+    last = objectives.last_attempt_of_all(catalog, now)
     if last is not None and not last.passed:
         yield critical(
             Code.RESTORE_FAILED, last.backup_id, kind=last.kind, backup_id=last.backup_id, why=_why(last)
         )
         return
-    waited = unproven_seconds(catalog, now)
-    if waited > PROOF_SECONDS:
-        code = Code.NEVER_PROVEN if last_proof(catalog, now) is None else Code.UNPROVEN
+    waited = objectives.unproven_seconds(catalog, now)
+    if waited > objectives.PROOF_SECONDS:
+        code = Code.NEVER_PROVEN if objectives.last_proof(catalog, now) is None else Code.UNPROVEN
         yield warning(code, waited=Seconds(waited))
+
+
+def _missed(verdict: Verdict, code: Code, **values: object) -> Iterator[Issue]:
+    """The issue that a verdict is, if it is one: checks and health judge alike, health names the backup."""
+    if not verdict.passed:
+        yield (critical if verdict.severity is Severity.ERROR else warning)(code, "", **values)
 
 
 def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:

@@ -92,7 +92,12 @@ def age(catalog: Catalog, now: datetime, *, warning_seconds: float, critical_sec
 
     One of the future is said, a warning at least, and counts for nothing: it must not hide that no other comes.
     """
-    verdict = _age(catalog.until(now).newest_good(), now, warning_seconds, critical_seconds)
+    verdict = age_of(
+        catalog.until(now).newest_good(),
+        now,
+        warning_seconds=warning_seconds,
+        critical_seconds=critical_seconds,
+    )
     ahead = catalog.newest_of_the_future(now)
     if ahead is None:
         return verdict
@@ -100,7 +105,10 @@ def age(catalog: Catalog, now: datetime, *, warning_seconds: float, critical_sec
     return replace(verdict, passed=False, sentence=said(Answer.BOTH, fact=verdict.sentence, more=clock))
 
 
-def _age(newest: Backup | None, now: datetime, warning_seconds: float, critical_seconds: float) -> Verdict:
+def age_of(
+    newest: Backup | None, now: datetime, *, warning_seconds: float, critical_seconds: float
+) -> Verdict:
+    """The same of one backup, which is not of the future."""
     if newest is None:
         return _error(said(Answer.NO_VERIFIED))
     # In UTC: the difference of two aware datetimes of one zone is one of wall clocks.
@@ -157,10 +165,10 @@ def sizes_before(catalog: Catalog, tier: Tier, backup: Backup) -> list[int]:
 def compression(manifest: Manifest) -> Verdict:
     """Whether the backup is small enough."""
     percent = manifest.compression_percent
-    if percent > COMPRESSION_PERCENT:
-        return _passed(said(Answer.SMALLER, percent=Percent(percent)), compression_pct=percent)
     if manifest.compression == "none":
         return _warning(said(Answer.NOT_COMPRESSED), compression_pct=percent)
+    if percent > COMPRESSION_PERCENT:
+        return _passed(said(Answer.SMALLER, percent=Percent(percent)), compression_pct=percent)
     return _warning(
         said(
             Answer.NOT_SMALL_ENOUGH,

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
@@ -15,9 +17,11 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import StorageError
+from recyclic_backups.health import objectives
 from recyclic_backups.health.exposition import HELP, PREFIX, registry_of, to_prometheus
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics, measure
+from recyclic_backups.health.objectives import Severity
 from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
@@ -195,6 +199,47 @@ def test_a_backup_without_encryption_is_critical_where_encryption_was_asked_for(
     assert issues(measured(open_), Level.CRITICAL) == {"not_encrypted"}
     relaxed = measured(open_, thresholds=Thresholds(encryption=False))
     assert issues(relaxed, Level.WARNING) == {"not_encrypted"}
+
+
+@given(
+    hours=st.sampled_from([0, 5, 6, 7, 25, 26]),
+    compression=st.sampled_from(["none", "zstd:2"]),
+    stored=st.sampled_from([100, 299, 300, 1000]),
+    seconds=st.sampled_from([60.0, 1799.0, 1800.0]),
+    sealed=st.booleans(),
+    required=st.booleans(),
+    proven_days=st.sampled_from([None, 0, 7, 8]),
+    first_days=st.sampled_from([0, 7, 8]),
+)
+def test_checks_and_health_judge_alike(
+    hours: int,
+    compression: str,
+    stored: int,
+    seconds: float,
+    sealed: bool,
+    required: bool,
+    proven_days: int | None,
+    first_days: int,
+) -> None:
+    """Loss prevented: a check that is green beside an issue that is critical, and nobody knows which to believe."""
+    proofs = () if proven_days is None else (check("drill", NOW - proven_days * 24 * HOUR),)
+    found = backup(NOW - hours * HOUR, check("verify", NOW), *proofs, stored=stored)
+    manifest = replace(found.manifest, compression=compression, duration_seconds=seconds)
+    newest = replace(found, manifest=manifest if sealed else replace(manifest, encryption=None))
+    whole = catalog(newest, backup(NOW - (first_days * 24 + 27) * HOUR, check("verify", NOW), plain=2000))
+    thresholds = Thresholds(encryption=required)
+    limits = {"warning_seconds": 6 * 3600, "critical_seconds": 25 * 3600}
+    verdicts = [
+        ({"old"}, objectives.age(whole, NOW, **limits)),
+        ({"not_encrypted"}, objectives.encrypted(newest.manifest, required=required)),
+        ({"compression", "not_compressed"}, objectives.compression(newest.manifest)),
+        ({"duration"}, objectives.duration(newest.manifest)),
+        ({"unproven", "never_proven", "restore_failed"}, objectives.proven(newest, whole, NOW)),
+    ]
+    levels = {each.name: each.level for each in measured(whole, thresholds=thresholds).issues}
+    for names, verdict in verdicts:
+        severe = Level.CRITICAL if verdict.severity is Severity.ERROR else Level.WARNING
+        assert [levels[name] for name in names if name in levels] == ([] if verdict.passed else [severe])
 
 
 def test_days_of_this_week_without_a_backup_are_missing_and_older_ones_history() -> None:
