@@ -32,6 +32,7 @@ OVERTIME = timedelta(minutes=10)
 """How long after its limit a run may still be there: Dagster's monitoring ends it within a minute."""
 
 FAILED_LISTED = 300
+SUCCEEDED_LISTED = 100
 BACKFILLS_LISTED = 20
 LAPSES_AFTER = timedelta(days=14)
 """A partition whose run failed so long before the newest run of all is told of as a missed one, if at all."""
@@ -125,7 +126,7 @@ def _failed(
         asked = _target_of(incident) if key.startswith(("run/", "drill/")) else None
         if asked is not None and asked not in failures:
             failures[asked] = _failure_told_of(instance, incident)
-    ended = _Ended(instance, settings)
+    ended = _Ended(instance, settings, catalog)
     problems, lapsed, unseen = [], set(), set()
     for target, listed in failures.items():
         if target.key not in known and listed and ended.is_long_before_the_newest(target, listed):
@@ -144,7 +145,7 @@ def _failed(
             lapsed.add(target.key)
             continue
         # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
-        nags = not target.partition or ended.last_success(target.job) < last.storage_id
+        nags = not target.partition or not ended.has_succeeded_since(last, target.job)
         problems.append(_failure(instance, target, last, known, nags=nags))
     return Observation(tuple(problems), frozenset(unseen), frozenset(lapsed))
 
@@ -166,15 +167,16 @@ def _failure_told_of(instance: dg.DagsterInstance, incident: Incident) -> RunRec
 class _Ended:
     """Runs that are over, each question asked once."""
 
-    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+    def __init__(self, instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None) -> None:
         self.instance = instance
         self.settings = settings
+        self.catalog = catalog
         newest = instance.get_run_records(limit=1)
         self._newest_at = newest[0].create_timestamp if newest else None
         self._by_page = instance.get_run_records(
             dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED), limit=100
         )
-        self._successes: dict[str, int] = {}
+        self._successes: dict[str, tuple[datetime, int]] = {}
 
     def is_long_before_the_newest(self, target: Target, failed: RunRecord) -> bool:
         """Whether a partition failed so long ago that its failure is told of no more."""
@@ -195,13 +197,24 @@ class _Ended:
             fitting.append(failed)
         return max(fitting, key=lambda record: record.storage_id, default=None)
 
-    def last_success(self, job: str) -> int:
-        """Which run of a job succeeded last, by its place among all runs; -1 for none."""
+    def has_succeeded_since(self, failed: RunRecord, job: str) -> bool:
+        """Whether the job's work was done after that run, for any partition, by a run or by the command line."""
         if job not in self._successes:
-            filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
-            found = self.instance.get_run_records(filters, limit=1)
-            self._successes[job] = found[0].storage_id if found else -1
-        return self._successes[job]
+            self._successes[job] = self._last_success(job)
+        return self._successes[job] > _place(failed)
+
+    def _last_success(self, job: str) -> tuple[datetime, int]:
+        succeeded = [dg.DagsterRunStatus.SUCCESS]
+        found = [*self.instance.get_run_records(dg.RunsFilter(job_name=job, statuses=succeeded), limit=1)]
+        # Those from asset pages and of their backfills are all of one job, whatever they did.
+        by_page = dg.RunsFilter(job_name=_ASSET_JOB, statuses=succeeded)
+        for record in self.instance.get_run_records(by_page, limit=SUCCEEDED_LISTED):
+            if any(target.job == job for target in targets_of(record.dagster_run, self.settings)):
+                found.append(record)
+        tier = _OURS.get(job)
+        backups = [] if self.catalog is None else [each for each in self.catalog if each.good]
+        labelled = [(label.labelled_at, 0) for each in backups for label in each.labels if label.tier is tier]
+        return max([*map(_place, found), *labelled], default=(datetime.min.replace(tzinfo=UTC), 0))
 
 
 def _done_elsewhere(target: Target, last: RunRecord, catalog: Catalog) -> bool:
@@ -344,6 +357,11 @@ def _backfills(instance: dg.DagsterInstance) -> Observation:
 def _short(text: str) -> str:
     line = " ".join(text.partition("\nHint:")[0].split())
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+
+
+def _place(record: RunRecord) -> tuple[datetime, int]:
+    """For which of two runs was over later: those of a backfill are all made at once, and wait for their turn."""
+    return _ended_at(record), record.storage_id
 
 
 def _ended_at(record: RunRecord) -> datetime:

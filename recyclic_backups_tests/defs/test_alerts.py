@@ -82,6 +82,20 @@ def failed_run(
     return run
 
 
+def by_page(
+    house: House, partition: str, status: str = "FAILURE", backfill: str = "", asset: str = "daily_backup"
+) -> None:
+    """A run started from an asset's page, of one partition or of a backfill."""
+    tags = {"dagster/partition": partition} | ({"dagster/backfill": backfill} if backfill else {})
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus[status],
+        tags=tags,
+        asset_selection=frozenset({dg.AssetKey([house.variables["POSTGRES_DB"], asset])}),
+    )
+    house.instance.add_run(run)
+
+
 def test_nothing_is_said_of_an_installation_that_is_well(looks: Looks, bot: Web) -> None:
     """Loss prevented: alarms that nobody reads any more."""
     looks.look()
@@ -151,6 +165,35 @@ def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: Web) 
     failed_run(house, "daily_backup_job", "2026-10-30", "SUCCESS")
     looks.look()
     assert Kind.BACKUP_FAILED not in looks.kinds
+
+
+@pytest.mark.parametrize("way", ["job", "page", "command line", "page of the weeks", None])
+def test_a_failure_is_a_gap_once_another_day_succeeded_whoever_did_it(
+    looks: Looks, bot: Web, way: str | None
+) -> None:
+    """Loss prevented: reminders of what nobody can change any more, until nobody reads reminders."""
+    house = looks.house
+    elsewhere(house, Tier.DAILY, "2026-10-30")  # before it failed
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    looks.look()
+    # Runs have the machine's time, which here is not that of the house.
+    house.clock.at = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
+    if way == "job":
+        failed_run(house, "daily_backup_job", "2026-11-02", "SUCCESS")
+    elif way == "page":
+        by_page(house, "2026-11-02", "SUCCESS")
+        by_page(house, "2026-10-26", "SUCCESS", asset="weekly_backup")
+    elif way == "page of the weeks":
+        by_page(house, "2026-10-26", "SUCCESS", asset="weekly_backup")
+    elif way == "command line":
+        elsewhere(house, Tier.DAILY, "2026-11-02")
+    looks.look()
+    bot.texts.clear()
+    looks.look(after=timedelta(hours=24, minutes=1))
+    (failure,) = [facts for key, facts in looks.facts.items() if key == "run/daily_backup_job/2026-11-01"]
+    assert failure["partition"] == "2026-11-01"
+    reminded = "".join(text for text in bot.texts if "] still CRITICAL: " in text)
+    assert ("The daily backup of 2026-11-01 failed" in reminded) is (way in (None, "page of the weeks"))
 
 
 def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
