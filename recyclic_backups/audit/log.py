@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recyclic_backups.audit.event import Event, Head, hash_of
@@ -56,9 +56,10 @@ def append(
     """Write one event behind the newest ones. Raises StorageError.
 
     It is never filed before one that is there, whatever the clock says (``clock_at`` keeps that). Two writers at once
-    make two ends; the next event names both. With encryption on it carries a MAC, unless no key opens the storage: that a wrong key was tried
-    is worth recording too.
+    make two ends; the next event names both. With encryption on it carries a MAC, unless no key opens the storage: that
+    a wrong key was tried is worth recording too.
     """
+    now = now.astimezone(UTC)  # the names of events are times
     for _ in range(_ATTEMPTS):
         ends, at = _ends(repository, now)
         event = Event(

@@ -128,8 +128,16 @@ class Layout:
 
     @property
     def flags(self) -> str:
-        """The document that says which feature flags are set."""
-        return f"{self.root}/flags.json"
+        """The folder of the feature flags that are set."""
+        return f"{self.root}/flags"
+
+    def flag(self, name: str) -> str:
+        """The document that says whether somebody wants a feature."""
+        return f"{self.flags}/{name}.json"
+
+    def flag_outcome(self, name: str) -> str:
+        """The document that says what runs made of it."""
+        return f"{self.flags}/{name}.outcome.json"
 
     @property
     def report(self) -> str:

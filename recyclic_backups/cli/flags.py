@@ -41,11 +41,16 @@ def run_list(options: argparse.Namespace) -> int:
         flags = load_flags(load_settings().open_repository(create=False))
     except ObjectMissing:
         pass  # no storage yet: nothing was set
-    except (DamagedData, NoUsableKey) as unreadable:
+    except NoUsableKey as unreadable:
         problem = unreadable
     _print(flags, as_json=options.json)
+    if flags.damaged:
+        problem = DamagedData(
+            "; ".join(flags.damaged.values()),
+            f"set it anew: recyclic-backups flags set {next(iter(flags.damaged))} on",
+        )
     if problem is not None:
-        problem.add_note("until then every flag is as its default")
+        problem.add_note("until then what cannot be read is as its default")
         raise problem
     return 0
 

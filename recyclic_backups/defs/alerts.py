@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
 
@@ -19,9 +20,8 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
-from recyclic_backups.envelope.document import decode
-from recyclic_backups.errors import BackupError, ObjectMissing
-from recyclic_backups.flags.flags import Flags
+from recyclic_backups.errors import BackupError
+from recyclic_backups.flags.store import load_flags
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, recall, store, take_note
@@ -162,7 +162,7 @@ def _observe(
             frozenset({"check", "drill"}),
             lambda: look_at_checks(instance, settings, catalog, _checks(context), now),
         ),
-        (frozenset({"flag"}), lambda: _flags(shelf)),
+        (frozenset({"flag"}), lambda: _flags(shelf, now)),
         (frozenset({"tick"}), lambda: look_at_ticks(instance, SENSOR, known, now)),
     ]
     seen = Observation()
@@ -180,28 +180,27 @@ def _observe(
     return seen, Recovery(known=False) if catalog is None else recovery_of(catalog, now)
 
 
-def _flags(shelf: Shelf) -> Observation:
-    """Flags that switched themselves off, until a person switches them."""
+def _flags(shelf: Shelf, now: datetime) -> Observation:
+    """Flags that switched themselves off, or cannot be read, until a person sets them."""
     if shelf.repository is None or shelf.problem is not None:
         return Observation(unseen=frozenset({"flag"}))
-    name = shelf.repository.layout.flags
-    try:
-        # Its signature is not asked for: that would derive a key once a minute, to protect a remark.
-        flags = Flags.from_json(decode(shelf.repository.store.get(name), name))
-    except ObjectMissing:
-        return Observation()
-    return Observation(
-        tuple(
-            Problem(
-                f"flag/{each}",
-                Kind.FLAG_TRIPPED,
-                Severity.WARNING,
-                switch.set_at,
-                {"name": each, "reason": switch.tripped},
-            )
-            for each, switch in flags.tripped.items()
+    # Signatures are not asked for: that would derive a key once a minute, to protect a remark.
+    flags = load_flags(shelf.repository, trusting=True)
+    problems = [
+        Problem(
+            f"flag/{name}",
+            Kind.FLAG_TRIPPED,
+            Severity.WARNING,
+            switch.tripped_at or switch.set_at,
+            {"name": name, "reason": switch.tripped},
         )
-    )
+        for name, switch in flags.tripped.items()
+    ]
+    problems += [
+        Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
+        for name, reason in flags.damaged.items()
+    ]
+    return Observation(tuple(problems))
 
 
 def _checks(context: dg.SensorEvaluationContext) -> Collection[dg.AssetCheckKey]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -27,7 +27,7 @@ from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import Clock, Slot, take
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import BackupError, DamagedData, Refused
-from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Flags
+from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Feature, Flags
 from recyclic_backups.flags.store import flags_in_force, judge_run
 from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
@@ -157,11 +157,10 @@ def _alone(
 
 @contextmanager
 def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterator[None]:
-    """Tell the flags that are on how the run ended; one that failed too often goes off, and the log says so.
+    """Tell the flags that the run made use of how it ended; one that failed too often goes off, and the log says so.
 
     A run counts once, however often it tried: by its last attempt.
     """
-    used = [feature for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN) if run.flags.is_on(feature)]
     try:
         yield
     except Refused:
@@ -171,17 +170,24 @@ def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterato
             raise
         reason = error.message if isinstance(error, BackupError) else type(error).__name__
         try:
-            for name in judge_run(run.repository, used, reason, run.clock()):
+            for name in judge_run(run.repository, run.used, reason, run.clock()):
                 error.add_note(f"the flag {name} switched itself off")
         except BackupError as unwritten:
             error.add_note(f"the flags could not be written: {unwritten.message}")
         raise
-    judge_run(run.repository, used, "", run.clock())
+    try:
+        judge_run(run.repository, run.used, "", run.clock())
+    except BackupError as unwritten:
+        # The backup is there and labelled: an experiment's bookkeeping must not have it taken a second time.
+        run.entry.details["flags_not_written"] = unwritten.message
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One partition's backup, under the lock. Each method answers None when its way is not open."""
+    """One partition's backup, under the lock. Each method answers None when its way is not open.
+
+    ``used`` collects the features that are on and that it came to.
+    """
 
     server: Server
     repository: Repository
@@ -193,6 +199,7 @@ class _Run:
     lock: HeldLock
     entry: Entry
     flags: Flags
+    used: set[Feature] = field(default_factory=set)
 
     def told(self, done: BackedUp) -> BackedUp:
         """The same, noted for the audit log."""
@@ -225,14 +232,16 @@ class _Run:
         return kept if kept is not None and kept.backup.as_of >= due_at else None
 
     def promoted(self) -> BackedUp | None:
+        prefer_proven = self._uses(PROMOTE_PROVEN)
         promotion = choose_promotion(
             self.catalog,
             self.plan.calendar,
             self.slot.tier,
             self.slot.partition,
-            prefer_proven=self.flags.is_on(PROMOTE_PROVEN),
+            prefer_proven=prefer_proven,
         )
         if promotion is None:
+            self.used.discard(PROMOTE_PROVEN)
             if self.is_over:
                 raise Refused(
                     f"no good backup lies in the {self.slot.tier.value} partition {self.slot.partition}, which is over",
@@ -276,8 +285,15 @@ class _Run:
                 "free some space, or keep fewer backups (RETENTION_DAILY, RETENTION_WEEKLY, RETENTION_MONTHLY)",
             )
 
+    def _uses(self, feature: Feature) -> bool:
+        """Whether the feature is on; from here on the run is one with it."""
+        if self.flags.is_on(feature):
+            self.used.add(feature)
+        return feature in self.used
+
     def fresh(self) -> BackedUp:
         self.require_space()
+        self._uses(PARALLEL_STREAMS)
         manifest = take(
             self.server,
             self.repository,

@@ -45,35 +45,76 @@ FEATURES: Mapping[str, Feature] = {each.name: each for each in (PARALLEL_STREAMS
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One flag that somebody has set. ``failures`` counts runs in a row; ``tripped`` says why it went off by itself."""
+    """One flag that somebody has set, and what became of it: two documents, since people and runs write at once.
 
-    on: bool
+    ``wanted`` and ``set_at`` are a person's. ``failures`` counts the runs that failed in a row since; ``tripped`` says
+    why the flag went off by itself, and ``tripped_at`` when.
+    """
+
+    wanted: bool
     set_at: datetime
     failures: int = 0
     tripped: str = ""
+    tripped_at: datetime | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether the behaviour is wanted, and has not switched itself off."""
+        return self.wanted and not self.tripped
+
+    def wish(self, name: str) -> dict[str, Any]:
+        """The document of what a person wants, without its MAC."""
+        return {"format": FORMAT, "flag": name, "on": self.wanted, "set_at": to_text(self.set_at)}
+
+    def outcome(self, name: str) -> dict[str, Any]:
+        """The document of what runs made of that very wish, without its MAC."""
+        return {
+            "format": FORMAT,
+            "flag": name,
+            "set_at": to_text(self.set_at),
+            "failures": self.failures,
+            "tripped": self.tripped,
+            "tripped_at": to_text(self.tripped_at) if self.tripped_at else None,
+        }
+
+    @classmethod
+    def of(cls, wish: Mapping[str, Any], outcome: Mapping[str, Any] | None = None) -> Switch:
+        """Read both documents; an outcome of an earlier wish tells nothing. Raises DamagedData."""
+        on = wish.get("on")
+        if wish.get("format") != FORMAT or not isinstance(on, bool):
+            raise DamagedData("a flag is neither on nor off")
+        made = cls(on, from_text(wish.get("set_at")))
+        if outcome is None:
+            return made
+        failures, tripped, at = (outcome.get(each) for each in ("failures", "tripped", "tripped_at"))
+        if (
+            outcome.get("format") != FORMAT
+            or isinstance(failures, bool)
+            or not isinstance(failures, int)
+            or not isinstance(tripped, str)
+            or bool(tripped) is not (at is not None)
+        ):
+            raise DamagedData("it does not say how many runs failed")
+        tripped_at = None if at is None else from_text(at)
+        if from_text(outcome.get("set_at")) != made.set_at:
+            return made
+        return replace(made, failures=failures, tripped=tripped, tripped_at=tripped_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """All that was set; whatever was not is as its default."""
+    """All that was set; whatever was not is as its default, and so is what is ``damaged`` (why, by name)."""
 
     switches: Mapping[str, Switch] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     def is_on(self, feature: Feature) -> bool:
         """Whether the behaviour is wanted now."""
         switch = self.switches.get(feature.name)
         return feature.default if switch is None else switch.on
 
-    def set(self, name: str, on: bool, now: datetime) -> Flags:
-        """Switched by a person: what went wrong before is forgotten. Raises UsageError for an unknown flag."""
-        return Flags({**self.switches, known(name).name: Switch(on, now)})
-
-    def unset(self, name: str) -> Flags:
-        """Back to the default. Raises UsageError for an unknown flag."""
-        return Flags({each: switch for each, switch in self.switches.items() if each != known(name).name})
-
     def after_run(self, used: Collection[Feature], failure: str, now: datetime) -> Flags:
-        """After a run in which these were on by somebody's wish; ``failure`` is empty when it went well.
+        """After a run that used these; ``failure`` is empty when it went well.
 
         A default is not tripped: it is what the software does, and switching it off would be another experiment.
         """
@@ -83,40 +124,16 @@ class Flags:
             if switch is None or not switch.on or feature.default:
                 continue
             failures = switch.failures + 1 if failure else 0
+            switches[feature.name] = replace(switch, failures=failures)
             if failures >= THRESHOLD:
                 reason = f"{failures} runs in a row failed with it; the last: {failure}"
-                switches[feature.name] = Switch(False, now, failures, reason)
-            else:
-                switches[feature.name] = replace(switch, failures=failures)
-        return Flags(switches)
+                switches[feature.name] = replace(switch, failures=failures, tripped=reason, tripped_at=now)
+        return replace(self, switches=switches)
 
     @property
     def tripped(self) -> Mapping[str, Switch]:
         """Flags that switched themselves off and that nobody has looked at since."""
         return {name: switch for name, switch in self.switches.items() if switch.tripped}
-
-    def to_json(self) -> dict[str, Any]:
-        """The document, without its MAC."""
-        return {
-            "format": FORMAT,
-            "flags": {
-                name: {
-                    "on": switch.on,
-                    "set_at": to_text(switch.set_at),
-                    "failures": switch.failures,
-                    "tripped": switch.tripped,
-                }
-                for name, switch in sorted(self.switches.items())
-            },
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Flags:
-        """Read a document; flags that this version does not know are left out. Raises DamagedData."""
-        flags = document.get("flags")
-        if document.get("format") != FORMAT or not isinstance(flags, Mapping):
-            raise DamagedData("it does not say which flags are set")
-        return cls({name: _switch(value) for name, value in flags.items() if name in FEATURES})
 
 
 def known(name: str) -> Feature:
@@ -124,12 +141,3 @@ def known(name: str) -> Feature:
     if name not in FEATURES:
         raise UsageError(f"there is no flag {name!r}", f"there are {', '.join(FEATURES)}")
     return FEATURES[name]
-
-
-def _switch(value: object) -> Switch:
-    if not isinstance(value, Mapping):
-        raise DamagedData("a flag is set to nothing")
-    on, failures, tripped = value.get("on"), value.get("failures"), value.get("tripped")
-    if not isinstance(on, bool) or isinstance(failures, bool) or not isinstance(failures, int):
-        raise DamagedData("a flag is neither on nor off")
-    return Switch(on, from_text(value.get("set_at")), failures, str(tripped or ""))

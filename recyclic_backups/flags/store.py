@@ -2,83 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 
-from recyclic_backups.audit.log import append
+from recyclic_backups.audit.log import append, audited
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import check_signature, check_sum, decode, encode, signed, summed
-from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.flags.flags import Feature, Flags
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
+from recyclic_backups.flags.flags import FEATURES, Feature, Flags, Switch, known
 
 
-def load_flags(repository: Repository) -> Flags:
-    """What is set. Raises DamagedData for a document that was spoilt or forged, NoUsableKey, StorageError."""
-    name = repository.layout.flags
-    try:
-        data = repository.store.get(name)
-    except ObjectMissing:
-        return Flags()
-    try:
-        return _read(repository, data, name)
-    except DamagedData as damage:
-        raise DamagedData(
-            damage.message,
-            f"see what was set: recyclic-backups audit show --action flag; "
-            f"then delete {name} from {repository.store.url} and set those flags anew",
-        ) from None
+def load_flags(repository: Repository, *, trusting: bool = False) -> Flags:
+    """What is set, and what of it was spoilt or forged. Flags that this version does not know are left alone.
+
+    ``trusting`` does not ask who wrote them, which takes the key: for remarks. Raises NoUsableKey, StorageError.
+    """
+    there = {item.name for item in repository.store.list(f"{repository.layout.flags}/")}
+    switches: dict[str, Switch] = {}
+    damaged: dict[str, str] = {}
+    for name in FEATURES:
+        if repository.layout.flag(name) not in there:
+            continue
+        try:
+            switches[name] = _switch(repository, name, trusting=trusting)
+        except ObjectMissing:
+            continue  # somebody gave it back its default meanwhile
+        except DamagedData as damage:
+            damaged[name] = damage.message
+    return Flags(switches, damaged)
 
 
 def flags_in_force(repository: Repository) -> Flags:
     """What is set, or the defaults where that cannot be known: no flag may keep a backup from being taken."""
     try:
         return load_flags(repository)
-    except (DamagedData, NoUsableKey):
+    except (NoUsableKey, StorageError):
         return Flags()
 
 
 def switch(repository: Repository, name: str, on: bool | None, now: datetime) -> Flags:
-    """Set a flag, or with ``on`` None give it back its default.
+    """Set a flag, or with ``on`` None give it back its default; what runs made of it before is forgotten.
 
-    Nothing is written over a document that cannot be read: the other flags in it would be forgotten. Raises UsageError,
-    DamagedData, NoUsableKey, StorageError.
+    Raises UsageError for an unknown flag, NoUsableKey, StorageError.
     """
-    before = load_flags(repository)
-    after = before.unset(name) if on is None else before.set(name, on, now)
-    append(repository, "flag", "done", now, details={"flag": name, "on": on})
-    _save(repository, after, now)
-    return after
+    layout, store = repository.layout, repository.store
+    feature = known(name)
+    with audited(repository, "flag", lambda: now, details={"flag": feature.name, "on": on}):
+        load_flags(repository)  # whoever has not the key changes nothing, even where nothing is to be signed
+        if on is None:
+            store.delete(layout.flag(name))
+        else:
+            _write(repository, layout.flag(name), Switch(on, now).wish(name), now)
+        store.delete(layout.flag_outcome(name))
+    return load_flags(repository)
 
 
 def judge_run(repository: Repository, used: Collection[Feature], failure: str, now: datetime) -> list[str]:
-    """After a run with these features: flags that failed too often in a row go off. Returns which did. StorageError."""
+    """After a run that used these features: those that failed too often in a row go off. Returns which did.
+
+    Whoever sets a flag at the same moment is not overruled: what is written here is about the wish that was read.
+
+    Raises StorageError, NoUsableKey.
+    """
     before = flags_in_force(repository)
     after = before.after_run(used, failure, now)
-    if after == before:
-        return []
+    for name, made in after.switches.items():
+        if made != before.switches[name]:
+            _write(repository, repository.layout.flag_outcome(name), made.outcome(name), now)
     tripped = sorted(set(after.tripped) - set(before.tripped))
     for name in tripped:
         details = {"flag": name, "on": False, "reason": after.switches[name].tripped}
         append(repository, "flag", "switched off by itself", now, details=details)
-    _save(repository, after, now)
     return tripped
 
 
-def _read(repository: Repository, data: bytes, name: str) -> Flags:
-    document = decode(data, name)
+def _switch(repository: Repository, name: str, *, trusting: bool) -> Switch:
+    layout = repository.layout
+    wish = _read(repository, layout.flag(name), trusting=trusting)
+    try:
+        outcome = _read(repository, layout.flag_outcome(name), trusting=trusting)
+    except ObjectMissing:
+        outcome = None
+    try:
+        return Switch.of(wish, outcome)
+    except DamagedData as damage:
+        raise DamagedData(f"{layout.flag(name)}: {damage.message}") from None
+
+
+def _read(repository: Repository, name: str, *, trusting: bool) -> Mapping[str, Any]:
+    document = decode(repository.store.get(name), name)
+    if trusting:
+        return document
     if repository.encrypt:
         check_signature(document, name, repository.keyring.for_reading)
     elif "mac" not in document:
         check_sum(document, name)
-    try:
-        return Flags.from_json(document)
-    except DamagedData as damage:
-        raise DamagedData(f"{name} is damaged: {damage.message}") from None
+    return document
 
 
-def _save(repository: Repository, flags: Flags, now: datetime) -> None:
-    name = repository.layout.flags
-    document = flags.to_json()
+def _write(repository: Repository, name: str, document: Mapping[str, Any], now: datetime) -> None:
     if repository.encrypt:
         stored = signed(document, name, repository.keyring.for_writing(now))
     else:

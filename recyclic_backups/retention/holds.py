@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from recyclic_backups.audit.log import append
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Hold
 from recyclic_backups.catalog.moments import to_text
@@ -35,18 +35,20 @@ def hold(repository: Repository, backup: Backup, reason: str, until: datetime, n
         )
     made = Hold(backup.backup_id, reason.strip(), held_at=now, until=until)
     details = {"until": to_text(until), "reason": made.reason}
-    append(repository, "hold", "done", now, backup_id=backup.backup_id, details=details)
-    record_hold(repository, made, backup.manifest)
-    if any(True for _ in repository.store.list(repository.layout.tombstone(backup.backup_id))):
-        repository.store.delete(repository.layout.hold(backup.backup_id))
-        raise Refused(
-            f"backup {backup.backup_id} is expiring at this moment", "see what is left: recyclic-backups list"
-        )
+    with audited(repository, "hold", lambda: now, backup_id=backup.backup_id, details=details):
+        record_hold(repository, made, backup.manifest)
+        if any(True for _ in repository.store.list(repository.layout.tombstone(backup.backup_id))):
+            repository.store.delete(repository.layout.hold(backup.backup_id))
+            raise Refused(
+                f"backup {backup.backup_id} is expiring at this moment",
+                "see what is left: recyclic-backups list",
+            )
     return made
 
 
 def release(repository: Repository, backup: Backup, now: datetime) -> bool:
     """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError."""
-    append(repository, "release", "done", now, backup_id=backup.backup_id)
-    repository.store.delete(repository.layout.hold(backup.backup_id))
-    return backup.hold is not None
+    was_held = backup.hold is not None
+    with audited(repository, "release", lambda: now, backup_id=backup.backup_id, details={"held": was_held}):
+        repository.store.delete(repository.layout.hold(backup.backup_id))
+    return was_held

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.audit.log import read_log
 from recyclic_backups.dump import partition as filling
-from recyclic_backups.errors import DatabaseError
+from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.flags.flags import (
     FEATURES,
     FILL_GAPS,
@@ -17,8 +18,9 @@ from recyclic_backups.flags.flags import (
     PROMOTE_PROVEN,
     THRESHOLD,
     Flags,
+    Switch,
 )
-from recyclic_backups.flags.store import flags_in_force, load_flags, switch
+from recyclic_backups.flags.store import flags_in_force, judge_run, load_flags, switch
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import Operator
@@ -29,7 +31,7 @@ NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 @given(st.lists(st.booleans(), max_size=12))
 def test_a_flag_goes_off_exactly_when_its_runs_fail_often_enough_in_a_row(failures: list[bool]) -> None:
     """Prevents a new behaviour from losing a third night, and one bad night from ending it."""
-    flags = Flags().set(PARALLEL_STREAMS.name, on=True, now=NOW)
+    flags = Flags({PARALLEL_STREAMS.name: Switch(True, NOW)})
     in_a_row = 0
     for failed in failures:
         flags = flags.after_run([PARALLEL_STREAMS], "out of luck" if failed else "", NOW)
@@ -38,12 +40,13 @@ def test_a_flag_goes_off_exactly_when_its_runs_fail_often_enough_in_a_row(failur
             break
     assert flags.is_on(PARALLEL_STREAMS) is (in_a_row < THRESHOLD)
     assert bool(flags.tripped) is (in_a_row >= THRESHOLD)
-    assert Flags.from_json(flags.to_json()) == flags
+    (made,) = flags.switches.values()
+    assert Switch.of(made.wish(PARALLEL_STREAMS.name), made.outcome(PARALLEL_STREAMS.name)) == made
 
 
 def test_what_is_on_by_default_is_never_switched_off_by_failures() -> None:
     """Prevents a dead database server from switching off the filling of gaps, for when it is back."""
-    flags = Flags().set(FILL_GAPS.name, on=True, now=NOW)
+    flags = Flags({FILL_GAPS.name: Switch(True, NOW)})
     for _ in range(5):
         flags = flags.after_run([FILL_GAPS], "no server", NOW)
     assert flags.is_on(FILL_GAPS)
@@ -127,61 +130,160 @@ def test_a_week_prefers_the_backup_that_was_proven_where_the_flag_says_so(house:
     assert house.back_up(Tier.WEEKLY).backup.backup_id == sunday.backup_id
 
 
-def test_a_damaged_list_of_flags_stops_no_backup_and_is_named(house: House) -> None:
+@pytest.mark.parametrize("which", ["flag", "flag_outcome"])
+def test_a_damaged_flag_stops_no_backup(house: House, which: str) -> None:
     """Prevents a spoilt document about experiments from ending all backups."""
     switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
-    house.store.replace(house.repository.layout.flags, b"{}")
+    switch(house.repository, PROMOTE_PROVEN.name, True, house.now)
+    house.store.replace(getattr(house.repository.layout, which)(PARALLEL_STREAMS.name), b"{}")
+    flags = flags_in_force(house.repository)
+    assert not flags.is_on(PARALLEL_STREAMS)
+    assert flags.is_on(PROMOTE_PROVEN)
+    assert house.back_up().fresh
+
+
+def test_flags_that_cannot_be_read_at_all_stop_no_backup(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: every night's backup, over a folder of experiments that its user may not read."""
+    get = house.store.get
+
+    def refused(name: str) -> bytes:
+        if "/flags/" in name:
+            raise StorageError("permission denied")
+        return get(name)
+
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    monkeypatch.setattr(house.store, "get", refused)
     assert flags_in_force(house.repository) == Flags()
     assert house.back_up().fresh
 
 
+def test_a_good_backup_is_not_failed_by_the_bookkeeping_of_flags(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: production dumped a second time, for a count of failures that could not be written."""
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    judge_run(house.repository, [PARALLEL_STREAMS], "no luck", house.now)
+    replace_ = house.store.replace
+
+    def refusing(name: str, data: bytes) -> None:
+        if "/flags/" in name:
+            raise StorageError("no space is left")
+        replace_(name, data)
+
+    monkeypatch.setattr(house.store, "replace", refusing)
+    assert house.back_up().fresh
+    newest = [stored.event for stored in read_log(house.repository) if stored.event][-1]
+    assert (newest.action, newest.outcome) == ("backup", "done")
+    assert "no space" in newest.details["flags_not_written"]
+
+
+def test_a_run_that_did_not_use_a_flag_neither_blames_nor_absolves_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a locked table from switching off what prefers proven backups, and a kept one from clearing a count."""
+    for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN):
+        switch(house.repository, feature.name, True, house.now)
+    assert house.back_up(source="scheduled").fresh
+
+    def failing(*_: object, **__: object) -> None:
+        raise DatabaseError("a table is locked")
+
+    monkeypatch.setattr(filling, "take", failing)
+    for _ in range(THRESHOLD):
+        assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
+        with pytest.raises(DatabaseError):
+            house.back_up()
+        assert not house.back_up(source="scheduled").fresh  # done since it was due: nothing is dumped
+    flags = load_flags(house.repository)
+    assert not flags.is_on(PARALLEL_STREAMS)
+    assert flags.is_on(PROMOTE_PROVEN)
+    assert flags.switches[PROMOTE_PROVEN.name].failures == 0
+
+
+def test_two_who_set_flags_at_once_and_a_run_that_ends_meanwhile_undo_nothing(house: House) -> None:
+    """Loss prevented: a flag somebody switched off, on again because a run ended in that second."""
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    repository = house.repository
+    before = load_flags(repository).switches[PARALLEL_STREAMS.name]
+    judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
+    late = repository.store.get(repository.layout.flag_outcome(PARALLEL_STREAMS.name))
+    switch(repository, PARALLEL_STREAMS.name, False, house.now + timedelta(seconds=1))
+    switch(repository, PROMOTE_PROVEN.name, True, house.now + timedelta(seconds=1))
+    # What a run writes that had read the flags before.
+    repository.store.replace(repository.layout.flag_outcome(PARALLEL_STREAMS.name), late)
+    flags = load_flags(repository)
+    assert before.on
+    assert flags.switches[PARALLEL_STREAMS.name] == Switch(False, house.now + timedelta(seconds=1))
+    assert flags.is_on(PROMOTE_PROVEN)
+
+
+def test_flags_of_a_newer_version_are_still_there_after_going_back_to_it(house: House) -> None:
+    """Loss prevented: an experiment that is switched off by an older version that never heard of it."""
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    unknown = house.repository.layout.flag("of_tomorrow")
+    house.store.replace(unknown, b'{"format": 2}')
+    judge_run(house.repository, [PARALLEL_STREAMS], "no luck", house.now)
+    switch(house.repository, PARALLEL_STREAMS.name, None, house.now)
+    assert load_flags(house.repository) == Flags()
+    assert house.store.get(unknown) == b'{"format": 2}'
+
+
 @pytest.mark.parametrize("spoilt", [b"", b"{}", b"[]", b"tampered"])
-def test_flags_that_cannot_be_read_are_listed_as_their_defaults_and_never_written_over(
+def test_a_flag_that_cannot_be_read_is_listed_as_its_default_and_named(
     operator: Operator, spoilt: bytes
 ) -> None:
-    """Loss prevented: every other flag, forgotten without a word by whoever sets one over a spoilt document."""
+    """Loss prevented: a switch that somebody without the key turned, believed; or a list that hides it."""
     operator.backup_id()
     operator.must("flags", "set", "fill_gaps", "off")
     operator.must("flags", "set", "promote_proven", "on")
-    file = next(operator.storage.rglob("flags.json"))
+    file = next(operator.storage.rglob("flags/promote_proven.json"))
     name = str(file.relative_to(operator.storage))
     if spoilt == b"tampered":
         spoilt = file.read_bytes().replace(b'"on": true', b'"on": false')
     file.write_bytes(spoilt)
-    events = len(operator.must("audit", "show", "--json").json)
 
     listed = operator.run("flags", "list")
     as_json = operator.run("flags", "list", "--json")
     for outcome in (listed, as_json):
         assert outcome.code == 40
         assert name in outcome.err
-        assert f"delete {name}" in outcome.err
+        assert "flags set promote_proven on" in outcome.err
         assert "default" in outcome.err
-    assert all(name in listed.out for name in FEATURES)
+    assert all(feature in listed.out for feature in FEATURES)
     assert {each["flag"]: each["on"] for each in as_json.json} == {
-        name: feature.default for name, feature in FEATURES.items()
+        "parallel_streams": False,
+        "promote_proven": False,
+        "fill_gaps": False,
     }
-    for change in (("set", "parallel_streams", "on"), ("unset", "fill_gaps")):
-        refused = operator.run("flags", *change)
-        assert refused.code == 40
-        assert f"delete {name}" in refused.err
-        assert file.read_bytes() == spoilt
-    assert len(operator.must("audit", "show", "--json").json) == events  # nothing was done
-    file.unlink()
-    operator.must("flags", "set", "fill_gaps", "off")
+    operator.must("flags", "set", "promote_proven", "on")
+    assert all(
+        each["on"] is (each["flag"] == "promote_proven")
+        for each in operator.must("flags", "list", "--json").json
+    )
 
 
-def test_flags_that_no_key_opens_are_listed_as_their_defaults(operator: Operator) -> None:
-    """Loss prevented: flags that another key signed, forgotten by whoever has the wrong one."""
+def test_flags_that_no_key_opens_are_listed_as_their_defaults_and_changed_by_nobody(
+    operator: Operator,
+) -> None:
+    """Loss prevented: flags that another key signed, forgotten by whoever has the wrong one; a log that says "done"."""
     operator.backup_id()
     operator.must("flags", "set", "promote_proven", "on")
-    before = next(operator.storage.rglob("flags.json")).read_bytes()
+    before = next(operator.storage.rglob("flags/promote_proven.json")).read_bytes()
     other = "another horse, another battery"
     listed = operator.run("flags", "list", BACKUP_ENCRYPTION_KEY=other)
     assert listed.code == 41
     assert "promote_proven" in listed.out
-    assert operator.run("flags", "set", "fill_gaps", "off", BACKUP_ENCRYPTION_KEY=other).code == 41
-    assert next(operator.storage.rglob("flags.json")).read_bytes() == before
+    for change in (("set", "fill_gaps", "off"), ("unset", "promote_proven")):
+        assert operator.run("flags", *change, BACKUP_ENCRYPTION_KEY=other).code == 41
+    assert next(operator.storage.rglob("flags/promote_proven.json")).read_bytes() == before
+    changes = operator.must("audit", "show", "--action", "flag", "--json").json
+    assert [(change["details"]["flag"], change["outcome"]) for change in changes] == [
+        ("promote_proven", "done"),
+        ("fill_gaps", "failed"),
+        ("promote_proven", "failed"),
+    ]
 
 
 def test_a_flag_set_on_a_storage_that_is_missing_makes_none(operator: Operator) -> None:

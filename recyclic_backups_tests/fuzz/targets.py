@@ -24,7 +24,7 @@ from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import BackupError, DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.schema_text import schema_entries
-from recyclic_backups.flags.flags import Flags, Switch
+from recyclic_backups.flags.flags import Switch
 from recyclic_backups.notify import memory
 from recyclic_backups.notify.alert import take_note
 from recyclic_backups.notify.channels import Service
@@ -155,7 +155,8 @@ def targets() -> dict[str, Target]:
     event = Event(
         2, moment, "backup", "done", Actor("root", "till", "ssh"), backup_id, {"tier": "daily"}, ("ab",)
     )
-    flags = Flags({"fill_gaps": Switch(False, moment, 2, "2 runs in a row failed with it")})
+    flag = Switch(True, moment, 2, "2 runs in a row failed with it", moment)
+    wish, outcome = flag.wish("fill_gaps"), flag.outcome("fill_gaps")
     manifest = _example("manifest.json")
     fingerprint = encode(json.loads(manifest)["fingerprint"])
     key_files = json.loads((_VECTORS / "key_files.json").read_text())
@@ -170,7 +171,10 @@ def targets() -> dict[str, Target]:
         "hold": Target(_catalog_document(Hold.from_json), (encode(hold.to_json()),)),
         "tombstone": Target(_catalog_document(Tombstone.from_json), (encode(gone.to_json()),)),
         "event": Target(_catalog_document(Event.from_json), (encode(event.to_json()),)),
-        "flags": Target(_catalog_document(Flags.from_json), (encode(flags.to_json()),)),
+        "flags": Target(_catalog_document(Switch.of), (encode(wish),)),
+        "flag_outcomes": Target(
+            _catalog_document(lambda document: Switch.of(wish, document)), (encode(outcome),)
+        ),
         "memory": Target(_memory, (_remembered(moment),)),
         "key_file": Target(_key_file, (json.dumps(key_files).encode()[:2000],)),
         "fingerprint": Target(_fingerprint, (fingerprint,)),

@@ -263,6 +263,34 @@ def test_a_hold_is_written_released_and_extended() -> None:
     assert backup.backup_id in {removal.backup_id for removal in _expire(store).removed}
 
 
+def test_the_log_says_of_a_hold_and_its_release_how_they_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a log that testifies to a hold that never was."""
+    history = _nights()
+    store = stored(history)
+    repository = open_repository(store)
+    backup = catalog_of(store).backups[0]
+
+    def broken(*_: object) -> None:
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "replace", broken)
+        patched.setattr(store, "delete", broken)
+        for act in (
+            lambda: hold(repository, backup, "a dispute", NOW + DAY, NOW),
+            lambda: release(repository, backup, NOW),
+        ):
+            with pytest.raises(StorageError):
+                act()
+    hold(repository, backup, "a dispute", NOW + DAY, NOW)
+    events = [each.event for each in read_log(repository) if each.event is not None]
+    assert [(each.action, each.outcome) for each in events] == [
+        ("hold", "failed"),
+        ("release", "failed"),
+        ("hold", "done"),
+    ]
+
+
 def test_a_hold_that_cannot_be_read_holds() -> None:
     """Loss prevented: evidence deleted because a disk spoilt the note that it is evidence."""
     store = stored(_nights())
