@@ -8,10 +8,57 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from recyclic_backups.catalog.repository import Repository
+    from recyclic_backups.languages import Bytes, Locale, Pair
     from recyclic_backups.retention.expire import ExpiryReport
     from recyclic_backups.retention.policy import Decision, ExpiryPlan
     from recyclic_backups.settings import Settings
+
+_WORDS: Mapping[str, Pair] = {
+    "none yet": (
+        "there is no backup yet; take one with: recyclic-backups backup",
+        "il n'y a pas encore de sauvegarde ; prenez-en une : recyclic-backups backup",
+    ),
+    "incident": ("incident: {sentence}", "incident : {sentence}"),
+    "warning": ("warning: {sentence}", "avertissement : {sentence}"),
+    "plan": (
+        "BACKUP|CONTENT OF|TIERS|STORED|ACTION|WHY",
+        "SAUVEGARDE|CONTENU DU|NIVEAUX|TAILLE|DÉCISION|POURQUOI",
+    ),
+    "report": ("BACKUP|FREED|WHY", "SAUVEGARDE|LIBÉRÉ|POURQUOI"),
+    "keep": ("keep", "garder"),
+    "expire": ("expire", "supprimer"),
+    "empty": (
+        "there is no backup: nothing to keep, nothing to expire",
+        "il n'y a aucune sauvegarde : rien à garder, rien à supprimer",
+    ),
+    "one": ("{number} backup", "{number} sauvegarde"),
+    "many": ("{number} backups", "{number} sauvegardes"),
+    "totals": (
+        "kept: {kept}, {kept_size}; expiring: {leaving}, {leaving_size}",
+        "à garder : {kept}, {kept_size} ; à supprimer : {leaving}, {leaving_size}",
+    ),
+    "would": (
+        "nothing was deleted; --yes would delete {leaving} and free {size}, their documents included",
+        "rien n'a été supprimé ; --yes supprimerait {leaving} et libérerait {size}, leurs documents compris",
+    ),
+    "would not": (
+        "nothing was deleted; --yes would delete no backup",
+        "rien n'a été supprimé ; --yes ne supprimerait aucune sauvegarde",
+    ),
+    "spared": ("spared {backup_id}: somebody holds it", "épargnée {backup_id} : quelqu'un la retient"),
+    "swept": (
+        "swept {number} leftovers of killed backups and old tombstones",
+        "nettoyage : {number} restes de sauvegardes interrompues et avis d'expiration périmés",
+    ),
+    "done": (
+        "{removed} deleted and seen to be gone, {size} freed; kept: {kept}",
+        "suppression constatée : {removed}, {size} libérés ; à garder : {kept}",
+    ),
+}
+"""What is said around the sentences of :mod:`recyclic_backups.retention.wording`, in English and French."""
 
 
 def add_to(commands: Any) -> None:
@@ -50,22 +97,22 @@ def run(options: argparse.Namespace) -> int:
     except ObjectMissing:
         if options.json:
             render.print_json([])
-        render.say("there is no backup yet; take one with: recyclic-backups backup")
+        render.say(_text("none yet", settings.locale))
         return 0
     if options.yes:
         report = _expire(settings, repository, without_database=options.without_database)
-        _say_what_matters(report.plan)
+        _say_what_matters(report.plan, settings.locale)
         if options.json:
             render.print_json(report.to_json())
         else:
-            _print_report(report)
+            _print_report(report, settings.locale)
         return 0
     found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
-    _say_what_matters(found)
+    _say_what_matters(found, settings.locale)
     if options.json:
         render.print_json(found.to_json())
     else:
-        _print_plan(found, settings.calendar.timezone, _freed_by(repository, found))
+        _print_plan(found, settings, _freed_by(repository, found))
     return 0
 
 
@@ -88,12 +135,12 @@ def _expire(settings: Settings, repository: Repository, *, without_database: boo
         )
 
 
-def _say_what_matters(found: ExpiryPlan) -> None:
+def _say_what_matters(found: ExpiryPlan, locale: Locale) -> None:
     """Incidents and warnings, on standard error."""
     for incident in found.incidents:
-        render.say(f"incident: {incident}")
+        render.say(_text("incident", locale, sentence=incident))
     for warning in found.warnings:
-        render.say(f"warning: {warning}")
+        render.say(_text("warning", locale, sentence=warning))
 
 
 def _freed_by(repository: Repository, found: ExpiryPlan) -> int:
@@ -105,66 +152,70 @@ def _freed_by(repository: Repository, found: ExpiryPlan) -> int:
     return sum(item.size_bytes for folder in folders for item in repository.store.list(f"{folder}/"))
 
 
-def _print_plan(found: ExpiryPlan, timezone: Any, freed_bytes: int) -> None:
-    from recyclic_backups.quantities import human_bytes
+def _print_plan(found: ExpiryPlan, settings: Settings, freed_bytes: int) -> None:
+    from recyclic_backups.languages import Bytes
 
+    locale, leaving = settings.locale, found.expiring
     if not found.decisions:
-        render.line("there is no backup: nothing to keep, nothing to expire")
+        render.line(_text("empty", locale))
         return
     render.print_table(
-        ("BACKUP", "CONTENT OF", "TIERS", "STORED", "ACTION", "WHY"),
-        [_row(decision, timezone) for decision in found.decisions],
+        _text("plan", locale).split("|"),
+        [_row(decision, settings.calendar.timezone, locale) for decision in found.decisions],
         right=(3,),
     )
-    leaving = found.expiring
     render.line()
     render.line(
-        f"kept: {_backups(len(found.kept))}, {_stored(found.kept)}; "
-        f"expiring: {_backups(len(leaving))}, {_stored(leaving)}"
+        _text(
+            "totals",
+            locale,
+            kept=_backups(len(found.kept), locale),
+            kept_size=_stored(found.kept),
+            leaving=_backups(len(leaving), locale),
+            leaving_size=_stored(leaving),
+        )
     )
     if leaving:
-        render.line(
-            f"nothing was deleted; --yes would delete {_backups(len(leaving))} and free "
-            f"{human_bytes(freed_bytes)}, their documents included"
-        )
+        render.line(_text("would", locale, leaving=_backups(len(leaving), locale), size=Bytes(freed_bytes)))
     else:
-        render.line("nothing was deleted; --yes would delete no backup")
+        render.line(_text("would not", locale))
 
 
-def _row(decision: Decision, timezone: Any) -> tuple[str, ...]:
-    from recyclic_backups.quantities import human_bytes
+def _row(decision: Decision, timezone: Any, locale: Locale) -> tuple[str, ...]:
+    from recyclic_backups.languages import Bytes, tier_name
 
     backup = decision.backup
-    tiers = " ".join(tier.value for tier in backup.tiers) if backup is not None else ""
+    # With commas where a tier may have several words: "point de contrôle".
+    tiers = (", " if locale == "fr" else " ").join(
+        tier_name(tier, locale) for tier in (backup.tiers if backup is not None else ())
+    )
     return (
         decision.backup_id,
         "-" if backup is None else render.local_time(backup.as_of, timezone),
         tiers or "-",
-        "-" if backup is None else human_bytes(backup.manifest.stored_bytes),
-        decision.action.value,
-        "; ".join(decision.texts()),
+        "-" if backup is None else Bytes(backup.manifest.stored_bytes).text(locale),
+        _text(decision.action.value, locale),
+        _between(locale).join(decision.texts(locale)),
     )
 
 
-def _stored(decisions: list[Decision]) -> str:
-    from recyclic_backups.quantities import human_bytes
+def _stored(decisions: list[Decision]) -> Bytes:
+    from recyclic_backups.languages import Bytes
 
-    return human_bytes(
-        sum(each.backup.manifest.stored_bytes for each in decisions if each.backup is not None)
-    )
+    return Bytes(sum(each.backup.manifest.stored_bytes for each in decisions if each.backup is not None))
 
 
-def _print_report(report: ExpiryReport) -> None:
-    from recyclic_backups.quantities import human_bytes
+def _print_report(report: ExpiryReport, locale: Locale) -> None:
+    from recyclic_backups.languages import Bytes
 
     if report.removed:
         render.print_table(
-            ("BACKUP", "FREED", "WHY"),
+            _text("report", locale).split("|"),
             [
                 (
                     removal.backup_id,
-                    human_bytes(removal.freed_bytes),
-                    "; ".join(reason.text() for reason in removal.reasons),
+                    Bytes(removal.freed_bytes).text(locale),
+                    _between(locale).join(reason.text(locale) for reason in removal.reasons),
                 )
                 for removal in report.removed
             ],
@@ -172,15 +223,31 @@ def _print_report(report: ExpiryReport) -> None:
         )
         render.line()
     for backup_id in report.spared:
-        render.line(f"spared {backup_id}: somebody holds it")
+        render.line(_text("spared", locale, backup_id=backup_id))
     if report.swept:
-        render.line(f"swept {len(report.swept)} leftovers of killed backups and old tombstones")
+        render.line(_text("swept", locale, number=len(report.swept)))
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     render.line(
-        f"{_backups(len(report.removed))} deleted and seen to be gone, {human_bytes(report.freed_bytes)} freed; "
-        f"kept: {_backups(kept)}"
+        _text(
+            "done",
+            locale,
+            removed=_backups(len(report.removed), locale),
+            size=Bytes(report.freed_bytes),
+            kept=_backups(kept, locale),
+        )
     )
 
 
-def _backups(count: int) -> str:
-    return f"{count} backup" if count == 1 else f"{count} backups"
+def _between(locale: Locale) -> str:
+    return " ; " if locale == "fr" else "; "
+
+
+def _backups(count: int, locale: Locale) -> str:
+    is_one = count < 2 if locale == "fr" else count == 1
+    return _text("one" if is_one else "many", locale, number=count)
+
+
+def _text(name: str, locale: Locale, **values: object) -> str:
+    from recyclic_backups.languages import sentence
+
+    return sentence(_WORDS[name], values, locale)

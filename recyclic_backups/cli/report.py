@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import render
 from recyclic_backups.cli.metrics import look, output_file
+
+if TYPE_CHECKING:
+    from recyclic_backups.health.issues import Status
+    from recyclic_backups.languages import Locale
 
 
 def add_to(commands: Any) -> None:
@@ -43,5 +48,13 @@ def run(options: argparse.Namespace) -> int:
     except ObjectMissing:
         incidents = []  # no storage yet: the page says so itself
     publish(options.output, page([found], incidents=incidents))
-    render.say(f"{overall([found], incidents).value}; the page is {options.output}")
+    render.say(_last_line(overall([found], incidents), options.output, settings.locale))
     return 0
+
+
+def _last_line(status: Status, output: Path, locale: Locale) -> str:
+    from recyclic_backups.report.words import say
+
+    if locale == "fr":
+        return f"{say(status.value, locale)} ; la page est {output}"
+    return f"{status.value}; the page is {output}"

@@ -54,6 +54,14 @@ def test_no_key_and_no_database_is_needed(operator: Operator, plenty: None) -> N
         operator.must(*command, POSTGRES_PORT="1", BACKUP_ENCRYPTION_KEY=None, BACKUP_ENCRYPTION="false")
 
 
+def test_the_last_line_of_a_report_is_in_the_language_of_its_page(operator: Operator) -> None:
+    """Loss prevented: the one word that says how it stands, in a language that its reader does not have."""
+    said = operator.must("report", "--output", "page.html").err
+    assert said.endswith("unhealthy; the page is page.html\n")
+    said = operator.must("report", "--output", "fr.html", BACKUP_LOCALE="fr").err
+    assert said.endswith("Critique ; la page est fr.html\n")
+
+
 def test_unhealthy_ends_with_80_and_still_prints_everything(operator: Operator) -> None:
     """Loss prevented: a script that takes an empty storage for a good one."""
     for format_ in ("json", "prometheus"):
