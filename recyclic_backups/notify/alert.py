@@ -17,12 +17,14 @@ from recyclic_backups.notify.incidents import Incident, News, Observation, Probl
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
+    FAILURES,
     Outbox,
     Recovery,
     attempted,
     cleared,
     delivered,
     due,
+    posted,
     refused,
     write,
 )
@@ -33,9 +35,6 @@ from recyclic_backups.notify.wording import Kind, what
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
 take as long as ``send.DEADLINE_SECONDS`` and a little grace."""
-
-FAILURES = 3
-"""After so many attempts in vain a channel is a problem itself, told by the others."""
 
 
 def name_in_storage(database: str) -> str:
@@ -87,7 +86,7 @@ def take_note(
     state, news = advance(memory.state, seen, now)
     addresses = [(each.name, each.minimum) for each in channels]
     letters = [write(each, recovery, addresses, now) for each in news]
-    outbox = memory.outbox + tuple(letter for letter in letters if letter.deliveries)
+    outbox = posted(memory.outbox, letters, now)
     after = replace(
         memory,
         began_at=memory.begun(now),
@@ -125,22 +124,28 @@ def deliver(
 ) -> Memory:
     """Send what is due. ``keep`` gets the memory before and after every attempt, ``say`` what did not get through.
 
-    A channel that failed is left alone until the next look, so that the others are not kept waiting.
+    A channel that failed is left alone until the next look, so that the others are not kept waiting; but where a letter
+    failed that may itself be the reason, one other of that channel is tried.
     """
     by_name = {each.name: each for each in channels}
-    began_at, failed = clock(), set()
+    began_at = clock()
+    failed: set[str] = set()
+    doubted: set[str] = set()
     for letter, delivery in due(memory.outbox, began_at):
         channel = by_name.get(delivery.channel)
         if channel is None or channel.name in failed or clock() - began_at > BUDGET:
             continue
+        if channel.name in doubted and delivery.stubborn:
+            continue
         # Before it is tried: if this process dies meanwhile, the next one waits before it tries again.
         memory = _changed(memory, attempted(memory.outbox, letter.letter_id, channel.name, clock()))
         keep(memory)
-        reason = send(channel, compose(letter, channel.minimum, frame))
+        reason = send(channel, compose(letter, channel.minimum, frame, clock()))
         if reason is None:
             memory = _changed(memory, delivered(memory.outbox, letter.letter_id, channel.name))
         else:
-            failed.add(channel.name)
+            is_first = channel.name not in doubted
+            (doubted if is_first and delivery.attempts + 1 >= FAILURES else failed).add(channel.name)
             say(f"{channel.name}: {reason} (attempt {delivery.attempts + 1}, tried again later)")
             memory = _changed(memory, refused(memory.outbox, letter.letter_id, channel.name, reason))
         keep(memory)

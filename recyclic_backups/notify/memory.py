@@ -168,6 +168,7 @@ def _letter(letter: Letter) -> dict[str, Any]:
                 "attempts": each.attempts,
                 "next_at": to_text(each.next_at),
                 "reason": each.reason,
+                "overtaken": each.overtaken,
             }
             for each in letter.deliveries
         ],
@@ -197,6 +198,7 @@ def _letter_from(document: Mapping[str, Any]) -> Letter:
                 _whole(each["attempts"]),
                 from_text(each["next_at"]),
                 str(each["reason"]),
+                each.get("overtaken") is True,  # older versions did not say
             )
             for each in document["deliveries"]
         ),

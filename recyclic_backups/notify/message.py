@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.languages import Locale
@@ -15,6 +15,9 @@ from recyclic_backups.notify.severity import Severity
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
 _LONGEST_SUBJECT = 150
+
+LATE_AFTER = timedelta(minutes=5)
+"""A message that is delivered later says so: it would be read as what is so now. Looks are a minute apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,21 @@ class Message:
     written_at: datetime
 
 
-def compose(letter: Letter, minimum: Severity, frame: Frame) -> Message:
-    """The letter, with those of its incidents that are at least as bad as ``minimum``."""
+def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> Message:
+    """The letter as it is delivered ``now``, with those of its incidents that are at least as bad as ``minimum``."""
+    is_late = now - letter.written_at > LATE_AFTER
     incidents = [each for each in letter.incidents if each.severity.reaches(minimum)]
     count = letter.count(minimum)
     paragraphs = _paragraphs(incidents, letter.change, frame)
     if count > len(incidents):
         paragraphs.append(wording.label("more", frame.locale, count=count - len(incidents)))
     paragraphs.append(_recovery(letter.recovery, frame))
+    if is_late:
+        written_at = moment(letter.written_at, frame)
+        paragraphs.insert(0, wording.label("late_note", frame.locale, at=written_at))
     worst = Severity.CRITICAL if letter.criticals else Severity.WARNING
     return Message(
-        subject=_subject(letter.change, worst, incidents, count, frame),
+        subject=_subject(letter.change, worst, incidents, count, frame, is_late=is_late),
         body=redact("\n\n".join(paragraphs) + "\n", frame.secrets),
         severity=worst,
         message_id=letter.letter_id,
@@ -85,12 +92,23 @@ def _prefix(frame: Frame) -> str:
     return f"[{frame.database}{where}]"
 
 
-def _subject(change: Change, worst: Severity, incidents: Sequence[Incident], count: int, frame: Frame) -> str:
+def _subject(
+    change: Change,
+    worst: Severity,
+    incidents: Sequence[Incident],
+    count: int,
+    frame: Frame,
+    *,
+    is_late: bool,
+) -> str:
     locale = frame.locale
     tone = wording.label(change.value, locale, severity=wording.label(worst.value, locale))
     first = wording.what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
     rest = first if count == 1 else wording.label("many", locale, count=count, first=first)
-    text = _one_line(redact(f"{_prefix(frame)} {_said(tone, rest, locale)}", frame.secrets))
+    said = _said(tone, rest, locale)
+    if is_late:
+        said = _line("late", said, locale)
+    text = _one_line(redact(f"{_prefix(frame)} {said}", frame.secrets))
     return text if len(text) <= _LONGEST_SUBJECT else f"{text[: _LONGEST_SUBJECT - 1]}…"
 
 

@@ -2,6 +2,11 @@
 
 A letter leaves it for a channel only once that channel took it. What fails is tried again, later each time; who
 repeats a look after a crash sends at most what the crash kept from being remembered.
+
+Each channel gets its letters in the order in which they were written: "resolved" before its own "opened" would be read
+as the present state. So the oldest letter decides when a channel is tried again, and the younger ones wait behind it.
+One that a channel does not take though it takes others (:data:`FAILURES`) must not hold these up for a week: it is
+overtaken, and tried by itself from then on.
 """
 
 from __future__ import annotations
@@ -18,6 +23,10 @@ LISTED = 20
 
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=1)
+
+FAILURES = 3
+"""After so many attempts in vain a channel is a problem itself, told by the others, and it may be the letter's fault:
+the next letter is tried too."""
 
 GIVE_UP_AFTER = timedelta(days=7)
 """What could not be delivered for so long tells nothing any more; whatever is still wrong is reminded of."""
@@ -43,12 +52,21 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A channel that has not taken a letter yet. ``reason`` is why, once it was tried."""
+    """A channel that has not taken a letter yet. ``reason`` is why, once it was tried.
+
+    ``overtaken``: it took a later one, so this one holds up no other any more.
+    """
 
     channel: str
     attempts: int
     next_at: datetime
     reason: str = ""
+    overtaken: bool = False
+
+    @property
+    def stubborn(self) -> bool:
+        """Whether the letter itself may be what is not taken."""
+        return self.attempts >= FAILURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,11 @@ class Letter:
     def count(self, minimum: Severity) -> int:
         """How many incidents are at least as bad as that."""
         return self.criticals + (self.warnings if minimum is Severity.WARNING else 0)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody may have to get up for it: something critical that was not so before."""
+        return self.criticals > 0 and self.change in (Change.OPENED, Change.ESCALATED)
 
 
 Outbox = tuple[Letter, ...]
@@ -89,15 +112,42 @@ def write(news: News, recovery: Recovery, channels: Sequence[tuple[str, Severity
     return replace(letter, deliveries=deliveries)
 
 
+def posted(outbox: Outbox, letters: Sequence[Letter], now: datetime) -> Outbox:
+    """With new letters at its end.
+
+    A channel that waits for its next attempt is tried at once for an urgent one, oldest letter first as ever. Nothing
+    else changes: an attempt that fails makes it wait longer than the one before.
+    """
+    urgent = {each.channel for letter in letters if letter.urgent for each in letter.deliveries}
+
+    def hurried(delivery: Delivery) -> Delivery:
+        waits = delivery.channel in urgent and not delivery.overtaken
+        return replace(delivery, next_at=min(delivery.next_at, now)) if waits else delivery
+
+    known = tuple(
+        replace(letter, deliveries=tuple(hurried(each) for each in letter.deliveries)) for letter in outbox
+    )
+    return known + tuple(letter for letter in letters if letter.deliveries)
+
+
 def due(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
-    """What is to be tried now, oldest letters first."""
-    # A time that lies further ahead than any wait was set by a clock that was wrong.
-    return [
-        (letter, delivery)
-        for letter in outbox
-        for delivery in letter.deliveries
-        if delivery.next_at <= now or delivery.next_at > now + LONGEST_WAIT
-    ]
+    """What is to be tried now, oldest letters first: all letters of a channel whose oldest has waited long enough.
+
+    Whoever delivers goes on to a channel's next letter once it took the one before, or if that one is stubborn.
+    Letters that were overtaken come last.
+    """
+    found: list[tuple[Letter, Delivery]] = []
+    overtaken: list[tuple[Letter, Delivery]] = []
+    ripe: dict[str, bool] = {}
+    for letter in outbox:
+        for each in letter.deliveries:
+            # A time that lies further ahead than any wait was set by a clock that was wrong.
+            is_ripe = each.next_at <= now or each.next_at > now + LONGEST_WAIT
+            if each.overtaken:
+                overtaken += [(letter, each)] if is_ripe else []
+            elif ripe.setdefault(each.channel, is_ripe):
+                found.append((letter, each))
+    return found + overtaken
 
 
 def attempted(outbox: Outbox, letter_id: str, channel: str, now: datetime) -> Outbox:
@@ -129,8 +179,20 @@ def _changed(outbox: Outbox, letter_id: str, channel: str, change: Callable[[Del
 
 
 def delivered(outbox: Outbox, letter_id: str, channel: str) -> Outbox:
-    """After a channel took a letter; a letter that all have taken is gone."""
-    return _kept(outbox, lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel))
+    """After a channel took a letter; a letter that all have taken is gone. Those before it were overtaken."""
+    numbers = [number for number, letter in enumerate(outbox) if letter.letter_id == letter_id]
+    earlier = {letter.letter_id for letter in outbox[: numbers[0]]} if numbers else set()
+
+    def after(letter: Letter, each: Delivery) -> Delivery:
+        newly = each.channel == channel and letter.letter_id in earlier and not each.overtaken
+        # At once: if it was the channel after all, it comes a minute late and not an hour.
+        return replace(each, overtaken=True, next_at=letter.written_at) if newly else each
+
+    marked = tuple(
+        replace(letter, deliveries=tuple(after(letter, each) for each in letter.deliveries))
+        for letter in outbox
+    )
+    return _kept(marked, lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel))
 
 
 def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:

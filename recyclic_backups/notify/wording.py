@@ -369,6 +369,11 @@ _LABELS: Mapping[str, Pair] = {
     "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
     "more": ("… and {count} more of the same", "… et {count} autres"),
     "line": ("{heading}: {text}", "{heading} : {text}"),
+    "late": ("delayed message", "message retardé"),
+    "late_note": (
+        "Written at {at}, delivered late: what follows was so then.",
+        "Écrit le {at}, remis en retard : ce qui suit décrit la situation d’alors.",
+    ),
     "since": ("since", "depuis"),
     "told": ("told at", "signalé le"),
     "means": ("means", "signifie"),

@@ -102,6 +102,19 @@ def test_another_version_is_nothing_and_an_unknown_kind_is_kept() -> None:
     assert [each.problem.kind for each in found.state.incidents.values()] == [Kind.OTHER]
 
 
+def test_what_an_older_version_remembered_of_deliveries_is_read() -> None:
+    """Loss prevented: an upgrade that wakes everybody, or forgets the alarms that are on their way."""
+    memory = memory_of(Observation((problem(),)))
+    (found,) = memory.outbox
+    overtaken = tuple(replace(each, overtaken=True) for each in found.deliveries)
+    memory = replace(memory, outbox=(replace(found, deliveries=overtaken),))
+    assert read(to_document(memory)) == memory
+    document = json.loads(to_document(memory))
+    for each in document["outbox"][0]["deliveries"]:
+        del each["overtaken"]
+    assert read(json.dumps(document)) == replace(memory, outbox=(found,))
+
+
 def test_a_packed_bomb_is_nothing() -> None:
     """Loss prevented: a sensor that fills the memory of its machine."""
     import base64

@@ -15,7 +15,15 @@ from recyclic_backups.cli.main import parser
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
-from recyclic_backups.notify.message import SECRET, Frame, Message, compose, redact, trial_message
+from recyclic_backups.notify.message import (
+    LATE_AFTER,
+    SECRET,
+    Frame,
+    Message,
+    compose,
+    redact,
+    trial_message,
+)
 from recyclic_backups.notify.outbox import Letter, Recovery, write
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import WORDS, Kind
@@ -43,7 +51,7 @@ def letter(*found: Kind, change: Change = Change.OPENED, severity: Severity = Se
 
 def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
     """Loss prevented: an hour in the night spent on finding out what the message is about."""
-    message = compose(letter(Kind.BACKUP_FAILED), Severity.WARNING, FRAME)
+    message = compose(letter(Kind.BACKUP_FAILED), Severity.WARNING, FRAME, NOW)
     assert message.subject == "[recyclic] CRITICAL: The daily backup of 2026-11-22 failed: the disk is full"
     assert message.body == (
         "CRITICAL: The daily backup of 2026-11-22 failed: the disk is full\n"
@@ -63,7 +71,7 @@ def french(kind: Kind, **facts: str) -> Message:
     """The message about one problem of that kind and those facts, in French."""
     found = replace(problem(kind=kind), facts={**FACTS, **facts})
     _, (news,) = advance(State(), Observation((found,)), NOW)
-    return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale="fr"))
+    return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale="fr"), NOW)
 
 
 def test_the_same_in_french() -> None:
@@ -90,7 +98,7 @@ def test_the_same_in_french() -> None:
 @pytest.mark.parametrize("change", Change)
 def test_no_french_line_has_an_english_colon(kind: Kind, change: Change) -> None:
     """Loss prevented: alerts that look like the spam nobody reads."""
-    message = compose(letter(kind, change=change), Severity.WARNING, replace(FRAME, locale="fr"))
+    message = compose(letter(kind, change=change), Severity.WARNING, replace(FRAME, locale="fr"), NOW)
     for text in (message.subject, message.body):
         assert not re.search(r"[^\s\d](?<!https):", text)
         assert not re.search(r" (?=[:;?!»])|« ", message.body)
@@ -131,7 +139,7 @@ def test_a_limit_of_days_is_said_in_french() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_can_be_said_of_every_change(kind: Kind, locale: Locale, change: Change) -> None:
     """Loss prevented: the message that is never sent because its sentence has a hole."""
-    message = compose(letter(kind, change=change), Severity.CRITICAL, replace(FRAME, locale=locale))
+    message = compose(letter(kind, change=change), Severity.CRITICAL, replace(FRAME, locale=locale), NOW)
     assert "{" not in message.subject + message.body
     assert "  " not in message.subject
     assert message.subject.isprintable()
@@ -158,7 +166,7 @@ def test_the_command_to_run_next_is_one(kind: Kind) -> None:
 def test_incidents_that_ask_for_the_same_are_one_paragraph() -> None:
     """Loss prevented: the same advice twenty times, and the recovery points below the edge of the screen."""
     many = letter(*([Kind.BACKUP_FAILED] * 30), Kind.STORAGE)
-    message = compose(many, Severity.WARNING, FRAME)
+    message = compose(many, Severity.WARNING, FRAME, NOW)
     assert message.subject.startswith(
         "[recyclic] CRITICAL: 31 problems: The daily backup of 2026-11-22 failed"
     )
@@ -174,15 +182,15 @@ def test_a_channel_for_critical_ones_gets_no_warnings() -> None:
     )
     _, (news,) = advance(State(), Observation(problems), NOW)
     found = write(news, RECOVERY, ALL, NOW)
-    strict = compose(found, Severity.CRITICAL, FRAME)
+    strict = compose(found, Severity.CRITICAL, FRAME, NOW)
     assert "drill" not in strict.body
     assert "problems" not in strict.subject
-    assert "2 problems" in compose(found, Severity.WARNING, FRAME).subject
+    assert "2 problems" in compose(found, Severity.WARNING, FRAME, NOW).subject
 
 
 def test_resolved_says_so_and_asks_for_nothing() -> None:
     """Loss prevented: somebody who gets up for a problem that is over."""
-    message = compose(letter(Kind.TOO_OLD, change=Change.RESOLVED), Severity.WARNING, FRAME)
+    message = compose(letter(Kind.TOO_OLD, change=Change.RESOLVED), Severity.WARNING, FRAME, NOW)
     assert message.subject.startswith("[recyclic] resolved: The newest verified backup")
     assert "This is no longer so." in message.body
     assert "do next" not in message.body
@@ -193,7 +201,7 @@ def test_secrets_and_line_ends_do_not_get_through() -> None:
     facts = {**FACTS, "reason": "failed with hunter2hunter2\nBcc: everybody@example.org\u202e"}
     bad = replace(problem(kind=Kind.RUN_FAILED), facts=facts)
     _, (news,) = advance(State(), Observation((bad,)), NOW)
-    message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, FRAME)
+    message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, FRAME, NOW)
     in_french = french(Kind.RUN_FAILED, reason=facts["reason"])
     for text in (message.subject, message.body, in_french.subject, in_french.body):
         assert "hunter2" not in text
@@ -203,12 +211,32 @@ def test_secrets_and_line_ends_do_not_get_through() -> None:
     assert redact("abc", ("abc",)) == "abc"
 
 
+def test_what_is_delivered_late_says_when_it_was_written() -> None:
+    """Loss prevented: an alarm of this morning, read in the evening as what is so now, or missed for being old."""
+    found = letter(Kind.BACKUP_FAILED)
+    in_time, late = (
+        compose(found, Severity.WARNING, FRAME, NOW + LATE_AFTER + more)
+        for more in (timedelta(0), timedelta(seconds=1))
+    )
+    assert in_time == compose(found, Severity.WARNING, FRAME, NOW)
+    assert late.subject.startswith("[recyclic] delayed message: CRITICAL: The daily backup")
+    assert late.body == (
+        f"Written at 2026-11-22 02:00 (Europe/Paris), delivered late: what follows was so then.\n\n{in_time.body}"
+    )
+    assert (late.message_id, late.written_at) == (in_time.message_id, NOW)
+    in_french = compose(found, Severity.WARNING, replace(FRAME, locale="fr"), NOW + timedelta(hours=1))
+    assert in_french.subject.startswith("[recyclic] message retardé : CRITIQUE : La sauvegarde")
+    assert in_french.body.startswith(
+        "Écrit le 2026-11-22 02:00 (Europe/Paris), remis en retard\u00a0: ce qui suit décrit la situation d’alors.\n\n"
+    )
+
+
 def test_what_is_unknown_is_not_called_none() -> None:
     """Loss prevented: 'no recovery point' believed, while they are all there on a disk that is not mounted."""
     found = replace(letter(Kind.STORAGE), recovery=Recovery(known=False))
-    assert "Newest proven recovery point: unknown" in compose(found, Severity.WARNING, FRAME).body
+    assert "Newest proven recovery point: unknown" in compose(found, Severity.WARNING, FRAME, NOW).body
     none = replace(letter(Kind.STORAGE), recovery=Recovery())
-    assert "Newest proven recovery point: none" in compose(none, Severity.WARNING, FRAME).body
+    assert "Newest proven recovery point: none" in compose(none, Severity.WARNING, FRAME, NOW).body
 
 
 def test_a_trial_says_that_it_is_one() -> None:
