@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 
 _FIRST, _PORTS_EACH, _WORKERS = 20_000, 500, 24
@@ -30,3 +32,12 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError("no port is free")
+
+
+@contextmanager
+def nobody_on(port: int) -> Iterator[None]:
+    """Within the block nobody listens on the port of a server that was stopped: no other test's server gets it."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        yield

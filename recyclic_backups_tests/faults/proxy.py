@@ -17,6 +17,14 @@ class Proxy:
     target_port: int
     cut_after_bytes: int | None = None
     """When so much has passed to the server, by all connections, all of them are reset."""
+    hold_after_bytes: int | None = None
+    """When so much has passed in one direction by one connection, this one is held until :meth:`let_go`.
+
+    A dump of more than that is in the middle for as long as a test needs, however busy the machine is.
+    """
+    holding: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as a connection is held."""
+    _let_go: threading.Event = field(default_factory=threading.Event)
     _silent: threading.Event = field(default_factory=threading.Event)
     _closed: threading.Event = field(default_factory=threading.Event)
     _lines: list[socket.socket] = field(default_factory=list)
@@ -29,9 +37,11 @@ class Proxy:
 
     @classmethod
     @contextmanager
-    def to(cls, port: int, *, cut_after_bytes: int | None = None) -> Iterator[Proxy]:
+    def to(
+        cls, port: int, *, cut_after_bytes: int | None = None, hold_after_bytes: int | None = None
+    ) -> Iterator[Proxy]:
         """A proxy for as long as the block lasts."""
-        proxy = cls(port, cut_after_bytes)
+        proxy = cls(port, cut_after_bytes, hold_after_bytes)
         try:
             yield proxy
         finally:
@@ -50,6 +60,10 @@ class Proxy:
         """Pass nothing on any more, and close nothing: the other side is just not there."""
         self._silent.set()
 
+    def let_go(self) -> None:
+        """Hold no connection any more."""
+        self._let_go.set()
+
     def _accept(self) -> None:
         while not self._closed.is_set():
             try:
@@ -57,17 +71,25 @@ class Proxy:
             except OSError:
                 return
             self._lines.append(line)
-            with suppress(OSError):
+            try:
                 onward = socket.create_connection(("127.0.0.1", self.target_port))
-                self._lines.append(onward)
-                for source, sink in ((line, onward), (onward, line)):
-                    thread = threading.Thread(target=self._pass, args=(source, sink, source is line))
-                    thread.start()
-                    self._threads.append(thread)
+            except OSError:
+                line.close()
+                continue
+            self._lines.append(onward)
+            for source, sink in ((line, onward), (onward, line)):
+                thread = threading.Thread(target=self._pass, args=(source, sink, source is line))
+                thread.start()
+                self._threads.append(thread)
 
     def _pass(self, source: socket.socket, sink: socket.socket, to_server: bool) -> None:
-        with suppress(OSError):
+        passed_bytes = 0
+        try:
             while data := source.recv(1 << 16):
+                passed_bytes += len(data)
+                if self.hold_after_bytes is not None and passed_bytes > self.hold_after_bytes:
+                    self.holding.set()
+                    self._let_go.wait()
                 if self._silent.is_set():
                     self._closed.wait()
                     return
@@ -77,10 +99,16 @@ class Proxy:
                     if self.cut_after_bytes < 0:
                         self.cut_after_bytes = None
                         self.cut()
+        except OSError:
+            # One side is gone: what it has not taken yet must not keep the other one waiting.
+            with suppress(OSError):
+                source.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
     def _close(self) -> None:
         self._closed.set()
+        self._let_go.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -21,10 +21,14 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.operator import Operator, Outcome
 
 DRIVER = ("-m", "recyclic_backups_tests.faults.driver")
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
+
+MIDWAY_BYTES = 4_500_000
+"""Of the 5 MB of the bulky site: some of so much is in the storage, and the rest is still to come."""
 
 
 @dataclass
@@ -93,6 +97,16 @@ class Site:
         wait_until(written)
         return found[0]
 
+    @contextmanager
+    def held_midway(self, **overrides: str | None) -> Iterator[tuple[subprocess.Popen[str], Proxy]]:
+        """A backup of the 5 MB in the middle of its dump, where it stays until the line is let go."""
+        with (
+            Proxy.to(self.server.port, hold_after_bytes=MIDWAY_BYTES) as proxy,
+            self.start("backup", POSTGRES_PORT=str(proxy.port), **overrides) as process,
+        ):
+            self.dumping(process)
+            yield process, proxy
+
     def sessions(self, database: str | None = None) -> list[tuple[Any, ...]]:
         """Who of ours is connected to the database, or to those whose names are like this."""
         with self.server.connect("postgres", application_name="looking") as connection:
@@ -148,7 +162,7 @@ class Site:
         return names | {layout.label(tier, partition) for tier, partition in catalog.labels}
 
 
-def ended(process: subprocess.Popen[str], timeout_seconds: float = 60) -> Outcome:
+def ended(process: subprocess.Popen[str], timeout_seconds: float = 120) -> Outcome:
     """Wait for a process and what it printed; never a traceback, never "this is a bug"."""
     out, err = process.communicate(timeout=timeout_seconds)
     assert "Traceback" not in err, err

@@ -89,13 +89,13 @@ def test_a_command_killed_at_any_moment(site: Site, command: str, moment: int) -
 )
 def test_a_backup_ended_in_the_middle_of_the_dump(bulky_site: Site, number: signal.Signals) -> None:
     """Loss prevented: a pg_dump that nobody waits for any more and that keeps every table locked."""
-    with bulky_site.start("backup") as process:
-        bulky_site.dumping(process)
+    with bulky_site.held_midway() as (process, proxy):
         process.send_signal(number)
+        proxy.let_go()
         outcome = ended(process)
+        bulky_site.require_nobody_at_work()  # while the line is there: it must not be that which ends pg_dump
     assert outcome.code == {signal.SIGKILL: -9, signal.SIGINT: 130}.get(number, 128 + number)
     assert len(outcome.err.splitlines()) == (0 if number == signal.SIGKILL else 1), outcome.err
-    bulky_site.require_nobody_at_work()
     bulky_site.require_sound()
     if number != signal.SIGKILL:
         assert bulky_site.operator.stored() == bulky_site.expected_files()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from recyclic_backups.recovery.beside import mark, token_of, under_way
+from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until
 from recyclic_backups_tests.house import NOON
@@ -116,9 +117,17 @@ def test_a_restore_ended_politely_cleans_up_at_once(
     bulky_site.operator.backup_id(BACKUP_RATE_LIMIT="")
     before = bulky_site.databases()
     into = f"{bulky_site.database}_restored"
-    with bulky_site.start("restore", "latest", "--into", into, "--jobs", jobs) as process:
-        wait_until(lambda: bool(bulky_site.sessions("%\\_restoring\\_%")))
+    # Of a restore, the rows are what goes to the server: 5 MB. It is held in the middle of them.
+    with (
+        Proxy.to(bulky_site.server.port, hold_after_bytes=2_000_000) as proxy,
+        bulky_site.start(
+            *("restore", "latest", "--into", into, "--jobs", jobs), POSTGRES_PORT=str(proxy.port)
+        ) as process,
+    ):
+        wait_until(proxy.holding.is_set)
+        assert bulky_site.sessions("%\\_restoring\\_%")
         process.send_signal(number)
+        proxy.let_go()
         outcome = ended(process)
     assert outcome.code == (130 if number == signal.SIGINT else 128 + number)
     assert bulky_site.databases() == before

@@ -18,7 +18,8 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.faults.selection import slow, some
-from recyclic_backups_tests.faults.site import Site, ended, processes_of, refused
+from recyclic_backups_tests.faults.site import MIDWAY_BYTES, Site, ended, processes_of, refused, wait_until
+from recyclic_backups_tests.ports import nobody_on
 from recyclic_backups_tests.programs import exchange
 
 
@@ -39,9 +40,9 @@ def test_a_server_that_goes_down_midway(
     fragile_cluster: ScratchCluster, fragile_site: Site, how: str
 ) -> None:
     """Loss prevented: the half that was dumped before a crash, taken for the night's backup (invariant 2)."""
-    with fragile_site.start("backup") as process:
-        fragile_site.dumping(process)
+    with fragile_site.held_midway() as (process, proxy):
         getattr(fragile_cluster, how)()
+        proxy.let_go()
         outcome = ended(process)
     refused(outcome, 20)
     assert "hint: " in outcome.err
@@ -56,10 +57,11 @@ def test_a_server_that_is_not_there(fragile_cluster: ScratchCluster, fragile_sit
     """Loss prevented: the storage's backups out of sight because the server is down: that is when they are needed."""
     backup_id = fragile_site.operator.backup_id(BACKUP_RATE_LIMIT="")
     fragile_cluster.stop()
-    for command in (("backup",), ("restore", "latest", "--into", "other")):
-        outcome = fragile_site.run(*command)
-        refused(outcome, 20)
-        assert "POSTGRES_HOST" in outcome.err
+    with nobody_on(fragile_site.server.port):
+        for command in (("backup",), ("restore", "latest", "--into", "other")):
+            outcome = fragile_site.run(*command)
+            refused(outcome, 20)
+            assert "POSTGRES_HOST" in outcome.err
     assert fragile_site.operator.must("list", "--json").json[0]["backup_id"] == backup_id
     assert fragile_site.operator.must("verify").code == 0
 
@@ -71,7 +73,11 @@ def test_a_line_that_is_cut_midway(bulky_site: Site, command: str) -> None:
     before = bulky_site.databases()
     into = f"{bulky_site.database}_restored"
     # Of a restore, the rows are what goes to the server: 5 MB.
-    with Proxy.to(bulky_site.server.port, cut_after_bytes=2_000_000 if backup_id else None) as proxy:
+    with Proxy.to(
+        bulky_site.server.port,
+        cut_after_bytes=2_000_000 if backup_id else None,
+        hold_after_bytes=None if backup_id else MIDWAY_BYTES,
+    ) as proxy:
         arguments = ("restore", "latest", "--into", into) if backup_id else ("backup",)
         with bulky_site.start(*arguments, POSTGRES_PORT=str(proxy.port)) as process:
             if not backup_id:
@@ -87,7 +93,9 @@ def test_a_line_that_is_cut_midway(bulky_site: Site, command: str) -> None:
 def test_a_line_that_goes_silent(bulky_site: Site, moment: str) -> None:
     """Loss prevented: a nightly run that hangs for weeks and holds the lock: no backup, and nobody is told."""
     limits = {"BACKUP_TIMEOUT": "3", "POSTGRES_CONNECT_TIMEOUT": "2"}
-    with Proxy.to(bulky_site.server.port) as proxy:
+    if moment == "during the dump":  # as far as that it has to come, on a busy machine too
+        limits = {"BACKUP_TIMEOUT": "20", "POSTGRES_CONNECT_TIMEOUT": "20"}
+    with Proxy.to(bulky_site.server.port, hold_after_bytes=MIDWAY_BYTES) as proxy:
         if moment == "at the start":
             proxy.go_silent()
         with bulky_site.start("backup", POSTGRES_PORT=str(proxy.port), **limits) as process:
@@ -132,8 +140,7 @@ def _ask_twice(server: Server, database: str, between: Callable[[], None]) -> No
 @pytest.mark.parametrize("number", some([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], {signal.SIGKILL}))
 def test_pg_dump_is_killed(bulky_site: Site, number: signal.Signals) -> None:
     """Loss prevented: the out-of-memory killer's choice is an ordinary end of file for whoever reads the pipe."""
-    with bulky_site.start("backup") as process:
-        bulky_site.dumping(process)
+    with bulky_site.held_midway() as (process, _):
         # Beside it another one writes the definitions down for the fingerprint, for a moment.
         (child,) = processes_of(process.pid, "pg_dump", "--format=custom")
         os.kill(child, number)
@@ -206,11 +213,11 @@ def test_rights_that_are_taken_away_midway(bulky_site: Site) -> None:
     """Loss prevented: a dump that quietly leaves out what it may not read any more."""
     role = _as_reader(bulky_site, "GRANT pg_read_all_data TO reader")
     try:
-        with bulky_site.start("backup", **role) as process:
-            bulky_site.dumping(process)
+        with bulky_site.held_midway(**role) as (process, proxy):
             with bulky_site.server.connect(bulky_site.database) as connection:
                 connection.execute(f"REVOKE pg_read_all_data FROM reader_{os.getpid()}")
                 connection.execute("INSERT INTO note VALUES (1000, 'meanwhile')")
+            proxy.let_go()
             outcome = ended(process)
         if outcome.code:  # rights are asked for statement by statement: pg_dump may have begun all of them
             refused(outcome, 20)
@@ -221,13 +228,14 @@ def test_rights_that_are_taken_away_midway(bulky_site: Site) -> None:
 
 def test_two_backups_at_once_take_turns(bulky_site: Site) -> None:
     """Loss prevented: two dumps at once slow the till down, and each sweeps what the other is writing."""
-    with bulky_site.start("backup") as first:
-        bulky_site.dumping(first)
+    with bulky_site.held_midway() as (first, proxy):
         busy = bulky_site.run("backup", BACKUP_LOCK_WAIT="0")
         assert first.poll() is None
         refused(busy, 70, "another backup")
         assert "BACKUP_LOCK_WAIT" in busy.err
-        with bulky_site.start("backup", "--json", BACKUP_RATE_LIMIT=None) as second:
+        with bulky_site.start("backup", "--json", BACKUP_RATE_LIMIT=None, BACKUP_LOCK_WAIT="60") as second:
+            wait_until(lambda: len(_about_the_lock(bulky_site)) > 1)
+            proxy.let_go()
             assert ended(first).code == 0
             assert ended(second).code == 0
     first_taken, second_taken = sorted(backup.manifest.taken_at for backup in bulky_site.catalog)
@@ -237,16 +245,22 @@ def test_two_backups_at_once_take_turns(bulky_site: Site) -> None:
     _sound_afterwards(bulky_site)
 
 
+def _about_the_lock(site: Site) -> list[object]:
+    """Sessions that hold the lock or wait for it."""
+    return [name for name, _ in site.sessions() if name == "recyclic_backups backup lock"]
+
+
 def test_a_backup_whose_lock_is_lost_does_not_count(bulky_site: Site) -> None:
     """Loss prevented: the session with the lock is ended, another backup sweeps our objects, then we name them."""
-    with bulky_site.start("backup") as process:
-        bulky_site.dumping(process)
+    with bulky_site.held_midway() as (process, proxy):
         with bulky_site.server.connect("postgres") as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
                 " AND application_name = 'recyclic_backups backup lock'",
                 (bulky_site.database,),
             )
+        wait_until(lambda: not _about_the_lock(bulky_site))
+        proxy.let_go()
         outcome = ended(process)
     refused(outcome, 20, "the lock against other runs was lost")
     _sound_afterwards(bulky_site)
@@ -266,9 +280,8 @@ def test_an_impatient_server_does_not_end_the_session_with_the_lock(bulky_site: 
 @slow
 def test_a_lock_is_free_as_soon_as_its_owner_is_killed(bulky_site: Site) -> None:
     """Loss prevented: a lock file that a killed run leaves, and no backup until somebody deletes it."""
-    with bulky_site.start("backup") as process:
-        bulky_site.dumping(process)
+    with bulky_site.held_midway() as (process, _):
         process.kill()
         ended(process)
-    with exclusive(bulky_site.server, bulky_site.database, "backup", wait_seconds=10):
+    with exclusive(bulky_site.server, bulky_site.database, "backup", wait_seconds=30):
         pass
