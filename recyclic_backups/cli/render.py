@@ -31,6 +31,8 @@ def print_json(document: Any) -> None:
 def print_text(text: str) -> None:
     """A report that is a document already, as it is. Raises StorageError when standard output takes no more."""
     with _printing():
+        if sys.stdout is None:  # closed by whoever started us: `>&-`
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         binary = getattr(sys.stdout, "buffer", None)
         if not isinstance(binary, io.RawIOBase):
             sys.stdout.write(text)
@@ -81,12 +83,14 @@ def _escape(character: str) -> str:
 def finish() -> None:
     """Hand over what was printed and may still wait. Raises StorageError."""
     with _printing():
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def print_no_more() -> None:
     """Nobody reads standard output any more: what still waits for it, or comes, goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -187,6 +187,19 @@ def test_a_report_that_cannot_be_printed_is_the_storage_s_error(
     assert "bug" not in outcome.err
 
 
+def test_a_report_for_an_output_that_is_closed_is_no_bug(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a crontab with ``>&-`` whose mails ask for a bug to be reported."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)  # as Python itself does then
+        outcome = operator.run("list", "--json")
+        quiet = operator.run("list")
+    assert outcome.code == 30
+    assert "the report cannot be printed: Bad file descriptor" in outcome.err
+    assert quiet.code == 0  # nothing to print but a remark
+
+
 def test_a_report_that_is_taken_in_pieces_is_whole(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
