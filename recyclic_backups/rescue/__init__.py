@@ -13,7 +13,8 @@ from recyclic_backups.errors import ObjectMissing
 if TYPE_CHECKING:
     from recyclic_backups.storage.store import Store
 
-NAMES = ("recover.py", "RECOVERY.md")
+SCRIPT = "recover.py"
+NAMES = (SCRIPT, "RECOVERY.md")
 
 
 def install(store: Store) -> None:

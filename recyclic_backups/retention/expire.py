@@ -7,11 +7,12 @@ Whatever stops a deletion, the tombstone stays, and the next run finishes it. No
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from recyclic_backups import rescue
 from recyclic_backups.audit.log import append, prune
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Hold, Label, Tombstone
@@ -30,6 +31,9 @@ from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
 from recyclic_backups.retention.trust import trusted
 from recyclic_backups.retention.wording import Code, Sentence, say
 from recyclic_backups.tiers import Calendar
+
+# An event and a tombstone, each a few blocks of a file system; what is deleted after them frees more than they take.
+_ROOM_BYTES = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +153,26 @@ def expire(
     catalog = trusted(repository, load_catalog(repository))
     decided = plan(catalog, retention, calendar, now)
     work = _Work(repository, now, still_alone, [], [])
+    with _room(repository):
+        swept = _carry_out(work, catalog, decided, retention, system_identifier, progress)
+    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
+
+
+def _carry_out(
+    work: _Work,
+    catalog: Catalog,
+    decided: ExpiryPlan,
+    retention: Retention,
+    system_identifier: str | None,
+    progress: Progress,
+) -> list[str]:
+    """Everything that is deleted, in its order; the names of what was swept."""
+    repository, now = work.repository, work.now
     progress.stage("finishing deletions")
     for backup_id in sorted(catalog.tombstones):
         work.finish(backup_id, catalog)
     progress.stage("sweeping")
-    still_alone()
+    work.still_alone()
     # First of all what is no backup: a tombstone needs some space on a full disk.
     swept = list(sweep(repository, system_identifier, now))
     if decided.steady:
@@ -164,7 +183,26 @@ def expire(
             work.remove(decision.backup, decision.reasons)
     if decided.steady:
         prune(repository, now)
-    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
+    return swept
+
+
+@contextmanager
+def _room(repository: Repository) -> Iterator[None]:
+    """On a full disk, room for announcing the first deletion: what is made anew at any time goes before it.
+
+    The page, which is written every hour, then the script of the rescue, which is put back here, or by the next backup.
+    """
+    store = repository.store
+    given_up: list[str] = []
+    for name in (repository.layout.report, rescue.SCRIPT):
+        free_bytes = store.free_bytes()
+        if free_bytes is None or free_bytes >= _ROOM_BYTES:
+            break
+        store.delete(name)
+        given_up.append(name)
+    yield
+    if rescue.SCRIPT in given_up:
+        rescue.install(store)
 
 
 @dataclass(frozen=True, slots=True)

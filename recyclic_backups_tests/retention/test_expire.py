@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from recyclic_backups import rescue
 from recyclic_backups.audit.log import append, read_log
 from recyclic_backups.catalog.documents import Check, CheckKind, Hold
 from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.envelope.document import summed
 from recyclic_backups.errors import DamagedData, DatabaseError, NoUsableKey, Refused, StorageError, UsageError
@@ -22,8 +26,10 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.retention.expire import ExpiryReport, expire, expire_alone, plan_expiry
 from recyclic_backups.retention.holds import hold, release
 from recyclic_backups.retention.policy import Retention, plan
+from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.faults.disks import can_mount, mounted
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, DEFAULTS, History, ids, paris
 from recyclic_backups_tests.retention.stored import catalog_of, names, open_repository, stored, write
@@ -377,6 +383,35 @@ def test_orphans_are_swept_and_old_tombstones_too() -> None:
     write(recent, store)
     later = expire(open_repository(store), FEW, CALENDAR, now=paris("2028-01-05T12:00"))
     assert {LAYOUT.tombstone(backup_id) for backup_id in tombstones} <= set(later.swept)
+
+
+def _fill(path: Path) -> None:
+    """Write until there is no space left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_a_full_disk_can_be_emptied(tmp_path: Path, page: bool) -> None:
+    """Loss prevented: the night's backup, and every one after it, for want of the space to announce a deletion."""
+    if not can_mount():
+        pytest.skip("this user may mount nothing here")
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
+        store = LocalStore(disk.directory)
+        write(_nights(), store)
+        rescue.install(store)
+        if page:
+            store.replace(LAYOUT.report, b"<html>" * 10_000)
+        repository = open_repository(store)
+        repository.keyring.for_writing(NOW)
+        _fill(disk.directory / "filler")
+        with pytest.raises(StorageError, match="no space is left"):
+            hold(repository, load_catalog(repository).backups[0], "a dispute", NOW + DAY, NOW)
+        report = expire(repository, FEW, CALENDAR, now=NOW)
+        assert len(report.removed) == 2
+        assert not catalog_of(store).damage
+        assert {item.name for item in store.list("") if "/" not in item.name} >= set(rescue.NAMES)
 
 
 def test_a_clock_years_ahead_takes_neither_the_log_nor_what_is_known_of_the_expired() -> None:
