@@ -29,7 +29,8 @@ FAILURES = 3
 the next letter is tried too."""
 
 GIVE_UP_AFTER = timedelta(days=7)
-"""What could not be delivered for so long tells nothing any more; whatever is still wrong is reminded of."""
+"""What could not be delivered for so long tells nothing any more; whatever is still wrong is reminded of. Only the
+last letter of a channel is kept: as long as it is not taken nobody can say that the channel works again."""
 
 MOST_LETTERS = 200
 """More than these can only be a channel that takes nothing: the oldest go."""
@@ -200,20 +201,21 @@ def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:
 
     A letter of a clock that was ahead is from now on: it would not be given up before that clock's year.
     """
-    kept = _kept(
-        tuple(replace(letter, written_at=min(letter.written_at, now)) for letter in outbox),
-        lambda letter, each: each.channel in channels and now - letter.written_at < GIVE_UP_AFTER,
-    )
-    return kept[-MOST_LETTERS:]
+    outbox = tuple(replace(letter, written_at=min(letter.written_at, now)) for letter in outbox)
+    outbox = _kept(outbox, lambda _letter, each: each.channel in channels)
+    gone = {(letter.letter_id, each.channel) for letter, each in given_up(outbox, now)}
+    return _kept(outbox, lambda letter, each: (letter.letter_id, each.channel) not in gone)
 
 
 def given_up(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
     """What :func:`cleared` lets go though nobody took it."""
+    last = {each.channel: letter.letter_id for letter in outbox for each in letter.deliveries}
     return [
         (letter, each)
-        for letter in outbox
+        for number, letter in enumerate(outbox)
         for each in letter.deliveries
-        if now - letter.written_at >= GIVE_UP_AFTER
+        if now - letter.written_at >= GIVE_UP_AFTER or number < len(outbox) - MOST_LETTERS
+        if each.overtaken or last[each.channel] != letter.letter_id
     ]
 
 

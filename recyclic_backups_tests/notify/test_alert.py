@@ -221,6 +221,22 @@ def test_a_letter_that_a_channel_never_takes_does_not_keep_the_others(world: Wor
     assert world.memory.outbox == ()
 
 
+def test_a_channel_that_is_dead_for_weeks_is_never_called_mended(world: World) -> None:
+    """Loss prevented: "this is no longer so", said of the only way to whoever is on duty, while it is dead."""
+    world.broken = {PHONE.name}
+    world.look(Kind.STORAGE)
+    for _ in range(24 * 16):
+        world.look(minutes=60)
+    about_it = [subject for _, subject in world.sent if "Messages by telegram" in subject]
+    assert not any("resolved" in each for each in about_it)
+    assert sum("still warning" in each for each in about_it) == 15
+    world.broken = set()
+    for _ in range(15):
+        world.look(minutes=10)
+    assert "resolved: Messages by telegram" in world.sent[-1][1]
+    assert world.memory.outbox == ()
+
+
 def test_a_look_that_finds_nothing_new_writes_nothing(world: World) -> None:
     """Loss prevented: a write a minute to a bucket that is paid for by the write."""
     world.look(Kind.STORAGE)
