@@ -18,6 +18,10 @@ from recyclic_backups.notify.wording import Kind
 REMIND_AFTER = timedelta(hours=24)
 """Nobody is reminded more often, neither of one incident nor of all of them together."""
 
+FRESH = timedelta(hours=1)
+"""A reminder is of every incident that lasts but those that were told so recently. What began an hour after another
+would else wait for the reminder of the next day but one. So nobody waits longer than these two together."""
+
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
 
@@ -152,13 +156,13 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
 
     reminded_at = state.reminded_at
     if reminded_at is None or now - reminded_at >= REMIND_AFTER:
-        for key, incident in open_now.items():
-            waits = incident.problem.nags and incident.gone_since is None
-            if waits and now - incident.told_at >= REMIND_AFTER:
-                open_now[key] = replace(incident, told_at=now)
-                told[Change.REMINDED].append(open_now[key])
-        if told[Change.REMINDED]:
+        lasting = [each for each in open_now.values() if each.problem.nags and each.gone_since is None]
+        if any(now - each.told_at >= REMIND_AFTER for each in lasting):
             reminded_at = now
+            told[Change.REMINDED] = [
+                replace(each, told_at=now) for each in lasting if now - each.told_at >= FRESH
+            ]
+            open_now |= {each.key: each for each in told[Change.REMINDED]}
 
     news = [News(change, worst_first(incidents)) for change, incidents in told.items() if incidents]
     return State(open_now, reminded_at), news
