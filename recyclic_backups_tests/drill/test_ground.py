@@ -168,7 +168,7 @@ def _killed(operator: Operator, scratch: Path, scenario: str) -> Iterator[Path]:
 
 
 def _require_nothing_left(scratch: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := _left_in(scratch)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left, left

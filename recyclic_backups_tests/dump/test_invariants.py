@@ -342,7 +342,7 @@ def test_a_server_that_stops_answering_ends_the_backup_in_time(
 ) -> None:
     """Loss prevented: a nightly run that hangs for weeks, and no backup while nobody is told."""
     monkeypatch.setattr("recyclic_backups.dump.streams._CANCEL_SECONDS", 0.5)
-    house.options(timeout_seconds=2)
+    house.options(timeout_seconds=5)  # enough for what is asked before the dump, on a busy machine too
     stopped: list[int] = []
 
     def stop_the_server(verb: str, name: str) -> None:
