@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import pytest
+
+PATIENCE_SECONDS = 300
+pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)  # so that it is a test that ends it, and cleans up
 
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 HOSTILE = {
@@ -33,11 +37,13 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def _demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The demonstration at work; it and all that it started are gone after the block, whatever happens in it."""
     (directory / ".env").write_text("POSTGRES_HOST=production.invalid\nBACKUP_TIME=99\n")
     temporary = directory / "tmp"
     temporary.mkdir()
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "recyclic_backups", "demo", "--scale", "0.02", *arguments],
         cwd=directory,
         env={**ENVIRONMENT, **HOSTILE, "TMPDIR": str(temporary)},
@@ -45,7 +51,12 @@ def _demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _processes_naming(path: Path) -> list[str]:
@@ -62,7 +73,8 @@ def _processes_naming(path: Path) -> list[str]:
 
 def test_the_demonstration_ends_in_equal_and_leaves_nothing(directory: Path) -> None:
     """Loss prevented: a newcomer whose first two minutes fail never has a backup."""
-    out, err = _demo(directory, "--no-ui").communicate(timeout=150)
+    with _demo(directory, "--no-ui") as process:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert out.splitlines()[-1] == "equal", err
     assert "public.sales" in out
     assert "integrity    passed" in err
@@ -75,7 +87,8 @@ def test_the_demonstration_ends_in_equal_and_leaves_nothing(directory: Path) -> 
 def test_what_is_kept_can_be_listed_and_verified_and_is_private(directory: Path) -> None:
     """Loss prevented: a demonstration whose backups only the demonstration can read."""
     kept = directory / "kept"
-    out, err = _demo(directory, "--no-ui", "--keep", str(kept)).communicate(timeout=150)
+    with _demo(directory, "--no-ui", "--keep", str(kept)) as process:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert out.splitlines()[-1] == "equal", err
     assert (kept / "encryption.key").stat().st_mode & 0o077 == 0
     # The page that is named is the one that health_job writes anew every hour (Layout.report).
@@ -111,22 +124,22 @@ def _demo_again(directory: Path, kept: Path) -> subprocess.CompletedProcess[str]
 
 def test_the_ui_comes_up_and_goes_away_with_ctrl_c(directory: Path) -> None:
     """Loss prevented: a port and five processes left on a volunteer's laptop."""
-    process = _demo(directory)
-    assert process.stderr is not None
-    address = ""
-    for line in process.stderr:
-        if "Dagster is at " in line:
-            address = line.split("Dagster is at ")[1].split(": ")[0]
-        if "Ctrl-C" in line:
-            break
-    assert address.startswith("http://127.0.0.1:")
-    with urlopen(f"{address}/server_info", timeout=10) as answer:
-        assert answer.status == 200
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with _demo(directory) as process:
+        assert process.stderr is not None
+        address = ""
+        for line in process.stderr:
+            if "Dagster is at " in line:
+                address = line.split("Dagster is at ")[1].split(": ")[0]
+            if "Ctrl-C" in line:
+                break
+        assert address.startswith("http://127.0.0.1:")
+        with urlopen(f"{address}/server_info", timeout=60) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert out.splitlines()[-1] == "equal"
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while _processes_naming(directory) and time.monotonic() < give_up_at:
         time.sleep(0.2)
     assert _processes_naming(directory) == []
