@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -26,7 +26,8 @@ FEW = {
 def three_days(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> tuple[Operator, list[str]]:
     """An operator with a backup of each of three days, and their ids, the oldest first."""
     operator.variables |= {**FEW, "BACKUP_ENCRYPTION_KEY": KEY, "BACKUP_FINGERPRINT": "off"}
-    began_at, taken = render.now(), []
+    # Not today: of two backups 24 hours apart, both may be of the long Sunday on which summer time ends.
+    began_at, taken = datetime(2026, 11, 18, 12, tzinfo=UTC), []
     for day in range(3):
         monkeypatch.setattr(render, "now", lambda day=day: began_at + timedelta(days=day))
         taken.append(operator.backup_id())
