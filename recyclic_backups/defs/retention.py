@@ -13,7 +13,7 @@ from recyclic_backups.defs.metrics import space_lines
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
 from recyclic_backups.defs.telling import told_in
-from recyclic_backups.quantities import human_bytes
+from recyclic_backups.languages import Bytes
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
 from recyclic_backups.retention.expire import ExpiryReport, expire_alone
@@ -102,12 +102,18 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
     locale = found.terms.locale
     free_bytes = found.metrics.free_bytes
     lines = [
-        f"{len(report.removed)} expired and seen to be gone, {human_bytes(report.freed_bytes)} freed; "
-        f"{len(found.catalog)} kept, {human_bytes(found.metrics.total_size_bytes)}.",
+        say(
+            "run expired",
+            locale,
+            gone=len(report.removed),
+            freed=Bytes(report.freed_bytes).text(locale),
+            kept=len(found.catalog),
+            size=Bytes(found.metrics.total_size_bytes).text(locale),
+        ),
         "",
-        *(f"- incident: {incident.text(locale)}" for incident in report.plan.incidents),
-        *(f"- warning: {warning.text(locale)}" for warning in report.plan.warnings),
-        *(f"- spared, since somebody holds it: {backup_id}" for backup_id in report.spared),
+        *(f"- {say('run incident', locale, what=each.text(locale))}" for each in report.plan.incidents),
+        *(f"- {say('run warning', locale, what=each.text(locale))}" for each in report.plan.warnings),
+        *(f"- {say('run spared', locale, what=backup_id)}" for backup_id in report.spared),
     ]
     if found.space_is_critical:
         lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]

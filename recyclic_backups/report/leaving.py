@@ -39,9 +39,9 @@ def leaving(departures: Sequence[Departure], locale: Locale) -> list[Leaving]:
     """In the order in which the first of each leaves."""
     groups: dict[str, list[Departure]] = {}
     for each in departures:
-        reason = (" ; " if locale == "fr" else "; ").join(
-            _shortened(sentence, locale) for sentence in each.reasons
-        )
+        # One dump that stood for four missed days leaves for four places, which read alike here.
+        reasons = dict.fromkeys(_shortened(sentence, locale) for sentence in each.reasons)
+        reason = (" ; " if locale == "fr" else "; ").join(reasons)
         groups.setdefault(reason, []).append(each)
     return [Leaving(reason, tuple(group)) for reason, group in groups.items()]
 

@@ -31,7 +31,8 @@ class Saving:
 def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> list[Saving]:
     """What expiry would free now, and what shorter retention or letting go of holds would free beyond that.
 
-    The policy is asked each time, so what it protects is never among it. The largest first, nothing that frees nothing.
+    The policy is asked each time, so what it protects is never among it. Of a setting half of what it is, or a half of
+    that, until it frees anything. The largest first, nothing that frees nothing.
     """
 
     def leaving(catalog: Catalog, retention: Retention) -> int:
@@ -45,14 +46,18 @@ def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: dat
     found = [Saving("saving expiry", "expire", "", anyway)]
     for name, count, least in (
         ("RETENTION_DAILY", retention.daily, retention.minimum),
-        ("RETENTION_WEEKLY", retention.weekly, 1),
-        ("RETENTION_MONTHLY", retention.monthly, 1),
+        ("RETENTION_WEEKLY", retention.weekly, 0),
+        ("RETENTION_MONTHLY", retention.monthly, 0),
         ("RETENTION_CHECKPOINT", retention.checkpoint, 0),
     ):
-        fewer = max(count // 2, least)
-        if fewer < count:
+        fewer = count
+        while fewer > least:
+            fewer = max(fewer // 2, least)
             shorter = replace(retention, **{name.removeprefix("RETENTION_").lower(): fewer})
-            found.append(Saving("saving setting", name, str(fewer), leaving(catalog, shorter) - anyway))
+            freed = leaving(catalog, shorter) - anyway
+            if freed > 0:
+                found.append(Saving("saving setting", name, str(fewer), freed))
+                break
     for backup in catalog:
         if backup.is_held(now):
             let_go = tuple(

@@ -151,6 +151,16 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "backups leave": ("{count} backups", "{count} sauvegardes"),
     "tier over": ("{tier}: not among the newest {count}", "{tier} : pas parmi les {count} plus récentes"),
     "none leaves": ("Nothing within {days} days.", "Rien d'ici {days} jours."),
+    "run expired": (
+        "{gone} expired and seen to be gone, {freed} freed; {kept} kept, {size}.",
+        "Expirées, et vues disparues : {gone} ({freed} libérés) ; conservées : {kept} ({size}).",
+    ),
+    "run incident": ("incident: {what}", "incident : {what}"),
+    "run warning": ("warning: {what}", "avertissement : {what}"),
+    "run spared": (
+        "spared, since somebody holds it: {what}",
+        "épargnée, car quelqu'un la retient : {what}",
+    ),
     "space": ("What else could be freed", "Ce qui pourrait encore être libéré"),
     "saving expiry": ("{size}: recyclic-backups expire --yes", "{size} : recyclic-backups expire --yes"),
     "saving setting": ("{size} with {name}={value}", "{size} avec {name}={value}"),

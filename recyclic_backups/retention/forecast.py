@@ -6,6 +6,7 @@ month as :mod:`recyclic_backups.catalog.promotion` would.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -40,14 +41,10 @@ def departures(
     if not catalog.backups:
         return []
     ours = {backup.backup_id for backup in catalog}
-    today = calendar.partition_of(Tier.DAILY, now)
     found: list[Departure] = []
-    moment = now
-    for number in range(days + 1):
-        if number:
-            day = (date.fromisoformat(today) + timedelta(days=number)).isoformat()
+    for moment, day in _nights(catalog, calendar, now, days):
+        if day is not None:
             catalog = _with_backup_of(catalog, calendar, day)
-            moment = calendar.scheduled_for(Tier.DAILY, day) + _AFTER_THE_BACKUP
         leaving = plan(catalog, retention, calendar, moment).expiring
         gone = {decision.backup_id for decision in leaving}
         for decision in leaving:
@@ -60,6 +57,19 @@ def departures(
             tombstones=catalog.tombstones | gone,
         )
     return found
+
+
+def _nights(
+    catalog: Catalog, calendar: Calendar, now: datetime, days: int
+) -> Iterator[tuple[datetime, str | None]]:
+    """When the policy is asked: now, then after each night's backup, with its day; tonight's too if it is to come."""
+    yield now, None
+    today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
+    for number in range(days + 1):
+        day = (today + timedelta(days=number)).isoformat()
+        due_at = calendar.scheduled_for(Tier.DAILY, day)
+        if number or (due_at > now and (Tier.DAILY, day) not in catalog.labels):
+            yield due_at + _AFTER_THE_BACKUP, day
 
 
 def _with_backup_of(catalog: Catalog, calendar: Calendar, day: str) -> Catalog:

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
-from recyclic_backups.languages import Locale, tier_name
-from recyclic_backups.quantities import human_bytes
+from recyclic_backups.languages import Bytes, Locale, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
 from recyclic_backups.tiers import Calendar, Tier
@@ -119,7 +118,7 @@ class _Review:
         return self.text(
             "summary",
             count=len(backups),
-            size=human_bytes(sum(backup.manifest.stored_bytes for backup in backups)),
+            size=self.size(sum(backup.manifest.stored_bytes for backup in backups)),
             good=sum(backup.good for backup in backups),
             proven=sum(backup.proven_at is not None for backup in backups),
             held=sum(backup.is_held(self.now) for backup in backups),
@@ -137,7 +136,7 @@ class _Review:
         why = "; ".join(decision.texts(self.locale))
         if backup is None:
             return [self.text("unreadable"), decision.backup_id, "-", "-", why, "-"]
-        size = human_bytes(backup.manifest.stored_bytes)
+        size = self.size(backup.manifest.stored_bytes)
         return [
             self.date(backup.as_of),
             decision.backup_id,
@@ -168,7 +167,7 @@ class _Review:
     def left_row(self, expired_at: datetime, tombstone: Tombstone) -> list[str]:
         """Its cells. The reasons are those written down when it left, in English."""
         as_of = "-" if tombstone.as_of is None else self.date(tombstone.as_of)
-        size = human_bytes(tombstone.stored_bytes)
+        size = self.size(tombstone.stored_bytes)
         return [self.date(expired_at), as_of, tombstone.backup_id, size, "; ".join(tombstone.reasons) or "-"]
 
     def next(self, days: int) -> str:
@@ -201,6 +200,10 @@ class _Review:
     def text(self, name: str, **values: object) -> str:
         """One of the fixed texts."""
         return _TEXTS[name][1 if self.locale == "fr" else 0].format(**values)
+
+    def size(self, size_bytes: int) -> str:
+        """A size as it is written in the language."""
+        return Bytes(size_bytes).text(self.locale)
 
     def date(self, moment: datetime) -> str:
         """The day on the operator's calendar."""

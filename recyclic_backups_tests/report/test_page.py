@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from html.parser import HTMLParser
 from string import Formatter
 
@@ -17,8 +17,13 @@ from recyclic_backups.languages import Locale
 from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS
+from recyclic_backups.report.leaving import leaving
 from recyclic_backups.report.markup import prose, quoted
 from recyclic_backups.report.page import page
+from recyclic_backups.retention.forecast import Departure
+from recyclic_backups.retention.wording import Code as WhyCode
+from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -201,6 +206,16 @@ def test_departures_for_one_reason_are_one_row() -> None:
     text = Reader(page([surveyed(GOOD)])).text
     assert text.count("daily: not among the newest 7") == 2
     assert "6 backups" in text
+
+
+def test_a_backup_of_four_places_says_its_reason_once() -> None:
+    """Loss prevented: a row of "daily: not among the newest 7" four times over, that nobody reads to its end."""
+    over = [
+        Sentence(WhyCode.TIER_OVER, {"tier": Tier.DAILY, "partition": f"2026-11-0{day}", "count": 7})
+        for day in (1, 2, 3)
+    ]
+    (row,) = leaving([Departure("20261103T010000Z-AAAAAA", date(2026, 11, 23), tuple(over))], "en")
+    assert row.reason == "daily: not among the newest 7"
 
 
 def test_no_value_and_no_date_is_broken_over_two_lines() -> None:

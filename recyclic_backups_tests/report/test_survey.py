@@ -13,6 +13,7 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups.health.issues import Level
 from recyclic_backups.report.publish import publish
 from recyclic_backups.report.trends import trends
+from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed
 
 
@@ -35,6 +36,15 @@ def test_savings_are_what_the_policy_would_free_and_never_what_it_protects() -> 
     for each in savings:
         assert 0 < each.freed_bytes <= found.metrics.total_size_bytes - protected
         assert each.text("en") != each.text("fr")
+
+
+def test_where_a_tier_is_not_yet_full_a_setting_small_enough_is_named() -> None:
+    """Loss prevented: "nothing could be freed" on a full disk, though three months lie there."""
+    found = surveyed(quarter())
+    months = sum(Tier.MONTHLY in each.tiers for each in found.catalog)
+    assert months < found.terms.retention.monthly // 2
+    named = {each.name: int(each.value) for each in found.savings() if each.kind == "saving setting"}
+    assert named["RETENTION_MONTHLY"] < months
 
 
 def test_a_hold_that_keeps_an_old_backup_is_named() -> None:

@@ -44,6 +44,19 @@ def test_the_forecast_is_what_happens_if_all_goes_well() -> None:
     assert min(told.values()) == date(2026, 11, 23)
 
 
+def test_before_tonights_backup_the_forecast_counts_with_it() -> None:
+    """Loss prevented: a backup that is gone by breakfast, and was said to stay until tomorrow."""
+    history = History()
+    history.nights("2026-11-09", "2026-11-20")
+    catalog = history.without(
+        ids(plan(history.catalog(), DEFAULTS, CALENDAR, paris("2026-11-20T12:00")).expiring)
+    ).catalog()
+    (first, *_) = departures(catalog, DEFAULTS, CALENDAR, paris("2026-11-21T01:00"))
+    assert first.day == date(2026, 11, 21)
+    (first, *_) = departures(catalog, DEFAULTS, CALENDAR, paris("2026-11-20T12:00"))
+    assert first.day == date(2026, 11, 21)
+
+
 def test_nothing_leaves_an_empty_storage() -> None:
     """Loss prevented: a report that fails on the first day."""
     assert departures(History().catalog(), DEFAULTS, CALENDAR, NOW) == []
@@ -89,7 +102,7 @@ def test_the_review_has_everything_in_both_languages(locale: Locale, expected: l
     for backup in catalog:
         assert backup.backup_id in text
     assert left.backup_id in text
-    assert "5.0 MB" in text
+    assert {"en": "5.0 MB", "fr": "5,0 Mo"}[locale] in text
     assert long_ago.backup_id not in text
     assert "case \\| 7 \\*now\\*" in text
     # Every row has as many cells as its table's head.
