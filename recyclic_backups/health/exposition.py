@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics
-from recyclic_backups.health.objectives import DURATION_SECONDS, last_proof
+from recyclic_backups.health.objectives import (
+    DURATION_SECONDS,
+    PROOF_SECONDS,
+    last_proof,
+    unproven_seconds,
+)
 from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
@@ -41,6 +46,9 @@ HELP: Mapping[str, str] = {
     "backup_duration_objective_seconds": "How long it may take.",
     "proven_backup_timestamp_seconds": "The moment that the newest backup proven by a restore is of.",
     "proven_timestamp_seconds": "When a restore was last proven.",
+    "unproven_since_timestamp_seconds": "When a restore was last proven; before the first proof, the moment that the "
+    "oldest backup is of.",
+    "proof_warning_seconds": "Time without a proven restore after which health warns.",
     "daily_backups_last_24h": "Verified daily backups of the last 24 hours.",
     "weekly_backups_last_7d": "Verified weekly backups of the last 7 days.",
     "monthly_backups_last_30d": "Verified monthly backups of the last 30 days.",
@@ -130,6 +138,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         "backup_duration_objective_seconds": DURATION_SECONDS,
         "proven_backup_timestamp_seconds": None if proven is None else proven.as_of.timestamp(),
         "proven_timestamp_seconds": None if proven_at is None else proven_at.timestamp(),
+        "proof_warning_seconds": PROOF_SECONDS,
         "daily_backups_last_24h": metrics.good_within(Tier.DAILY, 24),
         "weekly_backups_last_7d": metrics.good_within(Tier.WEEKLY, 7 * 24),
         "monthly_backups_last_30d": metrics.good_within(Tier.MONTHLY, 30 * 24),
@@ -143,6 +152,9 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         manifest = newest.manifest
         plain |= {
             "latest_backup_timestamp_seconds": newest.as_of.timestamp(),
+            # Also before the first proof: a rule that has nothing to count from never fires.
+            "unproven_since_timestamp_seconds": metrics.measured_at.timestamp()
+            - unproven_seconds(metrics.catalog, metrics.measured_at),
             "backup_size_bytes": manifest.stored_bytes,
             "backup_dumped_bytes": manifest.plain_bytes,
             "backup_compression_ratio": manifest.compression_percent / 100,

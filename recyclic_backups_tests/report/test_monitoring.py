@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from recyclic_backups.health.exposition import HELP, PREFIX
-from recyclic_backups_tests.docs.pages import read
+from recyclic_backups.health.availability import OBJECTIVE
+from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus
+from recyclic_backups.health.metrics import Metrics
+from recyclic_backups_tests.docs.pages import PROJECT, read
+from recyclic_backups_tests.health.test_metrics import NOW, issues, measured
+from recyclic_backups_tests.health.test_objectives import backup, catalog, check
 
 METRIC = re.compile(rf"\b{PREFIX}[a-z0-9_]+")
 RULES = "docker/prometheus/alerts.yml"
@@ -55,6 +64,79 @@ def test_silence_is_an_alarm() -> None:
     """Loss prevented: nothing that rings because nothing measures."""
     (silent,) = [rule for rule in rules() if "absent(" in rule["expr"]]
     assert silent["labels"]["severity"] == "critical"
+
+
+def alarms_of(metrics: Metrics, hours: float, tmp_path: Path) -> list[str]:
+    """Rules that fire when these metrics are what is scraped for so long, as Prometheus itself decides."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed")
+    start = metrics.measured_at.timestamp()
+    lines = [line for line in to_prometheus(metrics).splitlines() if not line.startswith("#")]
+    series = [line.rsplit(" ", 1) for line in lines]
+    # Its clock begins at 0: moments are moved there.
+    values = [
+        (name, float(value) - (start if "_timestamp_seconds" in name else 0.0)) for name, value in series
+    ]
+    names = [rule["alert"] for rule in rules()]
+    minutes = int(hours * 60)
+    tests = {
+        "rule_files": [str(PROJECT / RULES)],
+        "evaluation_interval": "10m",
+        "tests": [
+            {
+                "interval": "10m",
+                "input_series": [
+                    {"series": name, "values": f"{value!r}+0x{minutes // 10}"} for name, value in values
+                ],
+                "alert_rule_test": [
+                    {"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": []} for name in names
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump(tests))
+    done = subprocess.run([program, "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    printed = done.stdout + done.stderr
+    fired = [name for name in names if f"alertname: {name}," in printed]
+    assert (done.returncode == 0) == (not fired), printed
+    return fired
+
+
+@pytest.mark.parametrize(("first_days", "proof_days", "fires"), [
+    (6.5, None, False), (7.5, None, True), (20, 6.5, False), (20, 7.5, True),
+])  # fmt: skip
+def test_what_was_never_proven_is_an_alarm_like_what_was_proven_too_long_ago(
+    first_days: float, proof_days: float | None, fires: bool, tmp_path: Path
+) -> None:
+    """Loss prevented: months of backups of which none was ever restored, and every rule green."""
+    day = timedelta(days=1)
+    first = backup(NOW - first_days * day, check("verify", NOW))
+    if proof_days is not None:
+        first = replace(first, checks=(*first.checks, check("restore", NOW - proof_days * day)))
+    newest = backup(NOW - day / 12, check("verify", NOW), plain=2000)
+    metrics = measured(catalog(newest, first))
+    assert ({"unproven", "never_proven"} & issues(metrics) != set()) is fires
+    told = dict(line.rsplit(" ", 1) for line in to_prometheus(metrics).splitlines() if 'recyclic"}' in line)
+    since, limit = (
+        float(told[f'{PREFIX}{name}{{database="recyclic"}}'])
+        for name in ("unproven_since_timestamp_seconds", "proof_warning_seconds")
+    )
+    assert (NOW.timestamp() - since > limit) is fires
+    assert ("RecyclicBackupsUnproven" in alarms_of(metrics, 7, tmp_path)) is fires
+
+
+def test_rules_have_no_thresholds_of_their_own() -> None:
+    """Loss prevented: a threshold that was set, and a rule that holds on to another."""
+    own = {
+        rule["alert"]: re.findall(r"(?<![\w.])\d[\d.e]*", METRIC.sub("", rule["expr"])) for rule in rules()
+    }
+    own = {name: [each for each in found if each not in ("0", "1")] for name, found in own.items()}
+    assert {name: found for name, found in own.items() if found} == {
+        "RecyclicBackupsSilent": ["7200"],  # how often something measures is not a setting
+        "RecyclicBackupsAvailability": [str(OBJECTIVE)],
+    }
 
 
 def test_panels_do_not_lie_over_each_other() -> None:
