@@ -20,6 +20,7 @@ class Kind(StrEnum):
     """What a problem is; its words are in :data:`WORDS`."""
 
     BACKUP_FAILED = "backup failed"
+    BACKUPS_FAILED = "backups failed"
     DRILL_FAILED = "drill failed"
     RUN_FAILED = "run failed"
     BACKFILL_FAILED = "backfill failed"
@@ -74,6 +75,19 @@ WORDS: Mapping[Kind, Words] = {
             "La sauvegarde {tier} du {partition} a échoué : {reason}",
         ),
         _NO_NEW_POINT,
+        "recyclic-backups validate",
+    ),
+    Kind.BACKUPS_FAILED: Words(
+        (
+            "Failures of the {tier} backup in the backfill {backfill}: {total}, still missing: {count} ({names}); "
+            "the newest: {reason}",
+            "Échecs de la sauvegarde {tier} dans le rattrapage {backfill} : {total}, encore à refaire : {count} "
+            "({names}) ; le dernier : {reason}",
+        ),
+        (
+            "Those partitions have no backup. What keeps them from one may make the next scheduled backup fail too.",
+            "Ces partitions n’ont pas de sauvegarde. La même cause peut faire échouer la prochaine sauvegarde prévue.",
+        ),
         "recyclic-backups validate",
     ),
     Kind.DRILL_FAILED: Words(

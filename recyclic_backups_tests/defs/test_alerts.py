@@ -150,16 +150,9 @@ def test_the_command_line_resolves_what_dagster_failed_at(looks: Looks, bot: Web
 
 
 def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: Web) -> None:
-    """Loss prevented: a backfill from the page whose failures nobody hears of."""
+    """Loss prevented: a run from the page whose failure nobody hears of."""
     house = looks.house
-    key = dg.AssetKey([house.variables["POSTGRES_DB"], "daily_backup"])
-    run = dg.DagsterRun(
-        job_name="__ASSET_JOB",
-        status=dg.DagsterRunStatus.FAILURE,
-        tags={"dagster/partition": "2026-10-30", "dagster/backfill": "abc"},
-        asset_selection=frozenset({key}),
-    )
-    house.instance.add_run(run)
+    by_page(house, "2026-10-30")
     looks.look()
     assert "run/daily_backup_job/2026-10-30" in looks.facts
     failed_run(house, "daily_backup_job", "2026-10-30", "SUCCESS")
