@@ -139,6 +139,84 @@ def test_rules_have_no_thresholds_of_their_own() -> None:
     }
 
 
+def panels() -> dict[str, dict[str, Any]]:
+    """The dashboard's panels by their titles."""
+    return {panel["title"]: panel for panel in json.loads(read(DASHBOARD))["panels"]}
+
+
+def test_the_dashboard_has_no_thresholds_that_are_settings() -> None:
+    """Loss prevented: green on the screen at the age that was set to be critical."""
+    steps = {
+        title: [each["value"] for each in found["steps"] if each["value"] is not None]
+        for title, panel in panels().items()
+        if (found := panel["fieldConfig"]["defaults"].get("thresholds"))
+    }
+    # The state of health, the objective that nobody sets, and whether there is any issue.
+    assert steps == {"Health": [1, 2], "Availability, 30 days": [OBJECTIVE], "Issues": [1]}
+
+
+@pytest.mark.parametrize(
+    ("title", "figure", "limits", "values"),
+    [
+        (
+            "Age of the newest verified backup",
+            "latest_backup_timestamp_seconds",
+            (60, 120),
+            (60, 61, 120, 121),
+        ),
+        ("Free space", "available_space_bytes", (100, 50), (100, 99, 50, 49)),
+    ],
+)
+def test_the_colour_of_a_figure_changes_at_the_thresholds_that_are_measured(
+    title: str, figure: str, limits: tuple[int, int], values: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Loss prevented: the same; and a figure shown twice, or not at all, right at a threshold."""
+    panel = panels()[title]
+    colours = {
+        each["matcher"]["options"]: each["properties"][0]["value"]["fixedColor"]
+        for each in panel["fieldConfig"]["overrides"]
+    }
+    asked = {each["refId"]: each["expr"].replace("$database", ".*") for each in panel["targets"]}
+    # Of now: the last colour within a month would stay beside that of today.
+    assert all(each["instant"] and not each["range"] for each in panel["targets"])
+    assert colours == {"A": "green", "B": "orange", "C": "red"}
+    assert set(asked) == set(colours)
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed")
+    kind = "age" if "age" in title.lower().split()[0] else "space"
+    unit = "seconds" if kind == "age" else "bytes"
+    tests = []
+    for value, colour in zip(values, ("green", "orange", "orange", "red"), strict=True):
+        shown = {each: colours[each] == colour for each in colours}
+        given = {
+            figure: 600 - value if kind == "age" else value,
+            f"{kind}_warning_{unit}": limits[0],
+            f"{kind}_critical_{unit}": limits[1],
+        }
+        tests.append(
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": f'{PREFIX}{name}{{database="a"}}', "values": f"{number}+0x20"}
+                    for name, number in given.items()
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": f"count({asked[each]}) or vector(0)",
+                        "eval_time": "10m",
+                        "exp_samples": [{"labels": "{}", "value": int(shown[each])}],
+                    }
+                    for each in asked
+                ],
+            }
+        )
+    path = tmp_path / "panels.yml"
+    path.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
+    done = subprocess.run([program, "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_panels_do_not_lie_over_each_other() -> None:
     """Loss prevented: a figure hidden behind another."""
     taken: set[tuple[int, int]] = set()
