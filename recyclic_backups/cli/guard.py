@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import render
 
@@ -45,47 +45,57 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings()
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
-    with ExitStack() as stack:
-        file = stack.enter_context(_opened(options.report)) if options.report else None
-        # No bar: the terminal is the command's.
-        report = guard(
-            options.argv,
-            settings.open_repository(),
-            settings.server,
-            settings.guard_plan(),
-            Checkpoint(options.version, options.revision),
-            auto_restore=options.auto_restore,
-            clock=render.now,
-            say=lambda sentence: render.say(f"guard: {sentence}"),
-        )
-        if file is not None:
-            _write(file, report)
+    if options.report:
+        _require_place(options.report)
+    # No bar: the terminal is the command's.
+    report = guard(
+        options.argv,
+        settings.open_repository(),
+        settings.server,
+        settings.guard_plan(),
+        Checkpoint(options.version, options.revision),
+        auto_restore=options.auto_restore,
+        clock=render.now,
+        say=lambda sentence: render.say(f"guard: {sentence}"),
+    )
+    if options.report:
+        _write(options.report, report)
     _say_outcome(report, settings.calendar.timezone)
     return report.exit_code
 
 
-def _opened(name: str) -> IO[str]:
-    """The report's file, opened before anything is done: afterwards would be too late to find that it cannot be."""
+def _require_place(name: str) -> None:
+    """Raises UsageError where no report can be written: after the command would be too late to find out."""
     from pathlib import Path
 
     from recyclic_backups.errors import UsageError
 
-    try:
-        return Path(name).open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the report cannot be written: {name!r}: {error.strerror}") from None
+    path = Path(name)
+    # A file is replaced in its directory; a device or a pipe is written.
+    place = path if path.exists() and not path.is_file() else path.parent
+    why = ""
+    if path.is_dir():
+        why = "it is a directory"
+    elif not place.exists():
+        why = f"there is no {place}"
+    elif not os.access(place, os.W_OK):
+        why = f"{place} is not writable"
+    if why:
+        raise UsageError(f"the report cannot be written: {name!r}: {why}")
 
 
-def _write(file: IO[str], report: GuardReport) -> None:
+def _write(name: str, report: GuardReport) -> None:
     import json
+    from pathlib import Path
+
+    from recyclic_backups.errors import StorageError
+    from recyclic_backups.report.publish import publish
 
     try:
-        json.dump(report.to_json(), file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-    except OSError as error:
+        publish(Path(name), json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+    except StorageError as error:
         # What became of the database is what matters, and follows.
-        render.say(f"guard: the report cannot be written: {error.strerror}")
+        render.say(f"guard: the report cannot be written: {error.message}")
 
 
 def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
@@ -99,7 +109,7 @@ def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
         say(f"{report.program} ended well, {len(asked)} probes are as expected")
         say(f"the checkpoint {report.backup_id} stays for RETENTION_CHECKPOINT")
         return
-    say(f"the {report.failed} failed" if report.failed == "probes" else "the command failed")
+    say(f"the {report.failed} failed")
     for reason in report.reasons:
         say(reason)
     returned = report.returned

@@ -33,7 +33,7 @@ def cannot_run(program: str) -> int | None:
 
 
 def run_command(argv: Sequence[str], application_name: str) -> int:
-    """Run a command to its end; its exit code, 128 + N when signal N ended it, 126 or 127 when it cannot be run.
+    """Run a command to its end; its exit code, -N when signal N ended it, 126 or 127 when it cannot be run.
 
     Whatever connects through libpq in it is known by ``application_name`` (PGAPPNAME). Signals that we get meanwhile
     are passed on to it. It stays in our process group, so that it may read from the terminal; what is typed there to
@@ -48,8 +48,7 @@ def run_command(argv: Sequence[str], application_name: str) -> int:
         except OSError:
             return NOT_EXECUTABLE
         receivers.append(process)
-        code = process.wait()
-    return code if code >= 0 else 128 - code
+        return process.wait()
 
 
 @contextmanager

@@ -92,14 +92,15 @@ class _Guarded:
 
     def outcome(self, backup: Backup, probes: Sequence[Probe], before: Findings) -> GuardReport:
         started = time.monotonic()
-        code = run_command(self.argv, self.names.command)
+        ended = run_command(self.argv, self.names.command)
+        code = ended if ended >= 0 else 128 - ended
         report = GuardReport(
             program=self.program,
             application_name=self.names.command,
             checkpoint=self.checkpoint,
             exit_code=code,
             failed="command" if code else None,
-            reasons=(_ending(self.program, code),) if code else (),
+            reasons=(_ending(self.program, ended),) if code else (),
             backup_id=backup.backup_id,
             as_of=backup.as_of,
             command_seconds=time.monotonic() - started,
@@ -124,11 +125,8 @@ class _Guarded:
 
 
 def _ending(program: str, code: int) -> str:
-    return (
-        f"{program} was ended by signal {code - 128}"
-        if code > 128
-        else f"{program} ended with exit code {code}"
-    )
+    # 255 is ssh's way of failing and a script's exit(-1): only what was ended by a signal is said to be.
+    return f"{program} was ended by signal {-code}" if code < 0 else f"{program} ended with exit code {code}"
 
 
 def _sentences(before: Findings, after: Findings) -> list[str]:

@@ -177,6 +177,21 @@ def test_without_a_checkpoint_nothing_is_run(migrator: Migrator) -> None:
     assert not touched.exists()
 
 
+def test_an_exit_code_above_128_is_no_signal_and_a_report_is_only_replaced_by_another(
+    migrator: Migrator,
+) -> None:
+    """Prevents "ended by signal 127" of an ssh that could not connect, and an empty file where last week's report was."""
+    outcome = migrator.guard("--report", "report.json", "--", "/bin/sh", "-c", "exit 255")
+    assert outcome.code == 255
+    assert "sh ended with exit code 255" in outcome.err
+    before = migrator.report()
+    missing = migrator.operator.run(
+        "guard", "--report", "report.json", "--", "true", BACKUP_STORAGE="file:///nowhere/at/all"
+    )
+    assert missing.code == 30
+    assert migrator.report() == before
+
+
 def test_no_secret_is_printed_or_reported(migrator: Migrator) -> None:
     """Prevents the password in a migration's connection string from ending up in a log."""
     url = "postgresql://admin:hunter2@localhost:1/shop"
