@@ -21,6 +21,7 @@ def add_to(commands: Any) -> None:
         "metrics",
         help="how healthy the backups are, in figures",
         description="Reads the storage; no key and no database is needed. Ends with 80 when health is unhealthy. "
+        "For Prometheus a storage that is not there or does not answer is recyclic_backups_up 0. "
         "With --serve it stays and measures anew whenever Prometheus asks.",
     )
     command.add_argument("--format", choices=("json", "prometheus"), default="json")
@@ -40,7 +41,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import UsageError
+    from recyclic_backups.errors import BackupError, UsageError
 
     settings = load_settings()
     if options.serve is not None:
@@ -49,16 +50,19 @@ def run(options: argparse.Namespace) -> int:
         return _serve(settings, options.host or "127.0.0.1", options.serve)
     if options.host is not None:
         raise UsageError("--host is for --serve", "add --serve PORT")
-    found = look(settings)
-    metrics = found.metrics
-    text = _text(found, options.format)
-    if options.output is not None:
-        from recyclic_backups.report.publish import publish
-
-        publish(options.output, text)
+    if options.format == "json":
+        found = look(settings)
     else:
-        render.print_text(text)
-    return exit_code(metrics)
+        try:
+            found = _measured(settings)
+        except BackupError:
+            from recyclic_backups.health.exposition import unanswered
+
+            # A file that keeps what was measured last, or none, is no alarm for hours.
+            _put(unanswered(), options.output)
+            raise
+    _put(_text(found, options.format), options.output)
+    return exit_code(found.metrics)
 
 
 def look(settings: Settings) -> Survey:
@@ -73,6 +77,13 @@ def look(settings: Settings) -> Survey:
     except ObjectMissing:
         return judge(Catalog((), {}), None, terms, render.now())
     return survey(repository, terms, clock=render.now)
+
+
+def _measured(settings: Settings) -> Survey:
+    """The same for Prometheus, which is told that there is no storage. Raises ObjectMissing for that, BackupError."""
+    from recyclic_backups.report.survey import survey
+
+    return survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
 
 
 def exit_code(metrics: Metrics) -> int:
@@ -93,6 +104,16 @@ def _text(found: Survey, wanted: str) -> str:
     return json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
+def _put(text: str, output: Path | None) -> None:
+    """Print it, or replace the file. Raises StorageError."""
+    if output is None:
+        render.print_text(text)
+        return
+    from recyclic_backups.report.publish import publish
+
+    publish(output, text)
+
+
 def _serve(settings: Settings, host: str, port: int) -> int:
     """Answer until somebody ends it. A storage that does not answer is told, and is tried again when asked again."""
     from prometheus_client import start_http_server
@@ -103,7 +124,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
     def complain(error: BackupError) -> None:
         render.say(f"error: {error.message}")
 
-    registry = registry_of(lambda: look(settings).metrics, complain=complain)
+    registry = registry_of(lambda: _measured(settings).metrics, complain=complain)
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "recyclic_backups_"
 
 HELP: Mapping[str, str] = {
-    "up": "1 when the storage answered and was measured, 0 when it did not.",
+    "up": "1 when the storage answered and was measured, 0 when it did not or is not there.",
     "measured_timestamp_seconds": "When this was measured.",
     "total_backups": "Backups in the catalog.",
     "total_size_bytes": "What all backups take in the storage.",
@@ -74,6 +74,11 @@ def to_prometheus(metrics: Metrics) -> str:
     from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
 
     return generate_latest(registry_of(lambda: metrics)).decode()
+
+
+def unanswered() -> str:
+    """The same text of a storage that is not there or does not answer: ``recyclic_backups_up 0`` and nothing else."""
+    return f"# HELP {PREFIX}up {HELP['up']}\n# TYPE {PREFIX}up gauge\n{PREFIX}up 0.0\n"
 
 
 def registry_of(

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from recyclic_backups.health.metrics import Metrics
 from recyclic_backups.storage.local import LocalStore
@@ -64,6 +65,7 @@ def test_the_last_line_of_a_report_is_in_the_language_of_its_page(operator: Oper
 
 def test_unhealthy_ends_with_80_and_still_prints_everything(operator: Operator) -> None:
     """Loss prevented: a script that takes an empty storage for a good one."""
+    operator.storage.mkdir()
     for format_ in ("json", "prometheus"):
         outcome = operator.run("metrics", "--format", format_)
         assert outcome.code == 80
@@ -79,6 +81,28 @@ def test_a_file_for_node_exporter_is_replaced_whole(operator: Operator, plenty: 
     assert text.startswith("# HELP recyclic_backups_up ")
     assert text.endswith("\n")
     assert not list(operator.directory.glob(".recyclic.prom*"))
+
+
+@pytest.mark.parametrize("there", ["nothing", "a file"])
+def test_a_storage_that_is_not_there_is_told_to_prometheus(operator: Operator, there: str) -> None:
+    """Loss prevented: the figures of yesterday for as long as the disk is gone, and no alarm."""
+    storage = operator.directory / "gone"
+    if there == "a file":
+        storage.write_text("no storage")
+    target = operator.directory / "m.prom"
+    target.write_text("recyclic_backups_up 1.0\n")
+    asked = ("metrics", "--format", "prometheus")
+    outcome = operator.run(*asked, "--output", str(target), BACKUP_STORAGE=f"file://{storage}")
+    assert (outcome.code, outcome.out) == (30, "")
+    assert outcome.err.startswith("error: ")
+    printed = operator.run(*asked, BACKUP_STORAGE=f"file://{storage}")
+    assert (printed.code, printed.out) == (30, target.read_text())
+    (family,) = text_string_to_metric_families(printed.out)
+    assert [(each.name, each.value) for each in family.samples] == [("recyclic_backups_up", 0.0)]
+    # What JSON says of a storage that is not there yet is what it says of an empty one.
+    assert operator.run("metrics", BACKUP_STORAGE=f"file://{storage}").code == (
+        80 if there == "nothing" else 30
+    )
 
 
 def test_the_report_is_one_file_in_the_language_of_the_house(operator: Operator, plenty: None) -> None:
@@ -131,7 +155,11 @@ def test_served_metrics_are_measured_anew_for_each_who_asks(operator: Operator) 
             line = process.stderr.readline()
             assert line.startswith("answering on http://127.0.0.1:"), line
             url = line.split()[2]
-            assert 'status="unhealthy"} 1.0' in _fetch(url)
+            assert "recyclic_backups_up 0.0" in _fetch(url)
+            operator.storage.mkdir()
+            first = _fetch(url)
+            assert "recyclic_backups_up 1.0" in first
+            assert 'status="unhealthy"} 1.0' in first
             backup_id = operator.backup_id()
             assert backup_id in _fetch(url)
         finally:

@@ -15,7 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from recyclic_backups.health.availability import OBJECTIVE
-from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus
+from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus, unanswered
 from recyclic_backups.health.metrics import Metrics
 from recyclic_backups_tests.docs.pages import PROJECT, read
 from recyclic_backups_tests.health.test_metrics import NOW, issues, measured
@@ -67,12 +67,16 @@ def test_silence_is_an_alarm() -> None:
 
 
 def alarms_of(metrics: Metrics, hours: float, tmp_path: Path) -> list[str]:
-    """Rules that fire when these metrics are what is scraped for so long, as Prometheus itself decides."""
+    """Rules that fire when these metrics are what is scraped for so long."""
+    return fired_by(to_prometheus(metrics), metrics.measured_at.timestamp(), hours, tmp_path)
+
+
+def fired_by(text: str, start: float, hours: float, tmp_path: Path) -> list[str]:
+    """Rules that fire when this text is what is scraped for so long, as Prometheus itself decides."""
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("promtool is not installed")
-    start = metrics.measured_at.timestamp()
-    lines = [line for line in to_prometheus(metrics).splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     series = [line.rsplit(" ", 1) for line in lines]
     # Its clock begins at 0: moments are moved there.
     values = [
@@ -125,6 +129,12 @@ def test_what_was_never_proven_is_an_alarm_like_what_was_proven_too_long_ago(
     )
     assert (NOW.timestamp() - since > limit) is fires
     assert ("RecyclicBackupsUnproven" in alarms_of(metrics, 7, tmp_path)) is fires
+
+
+def test_a_storage_that_is_not_there_is_an_alarm_of_its_own(tmp_path: Path) -> None:
+    """Loss prevented: 'nobody measures' said of a disk that is not mounted, or nothing said at all."""
+    assert fired_by(unanswered(), 0.0, 1, tmp_path) == ["RecyclicBackupsStorageDoesNotAnswer"]
+    assert fired_by("", 0.0, 1, tmp_path) == ["RecyclicBackupsSilent"]
 
 
 def test_rules_have_no_thresholds_of_their_own() -> None:
