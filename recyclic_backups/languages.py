@@ -7,7 +7,7 @@ say it in another language each.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -57,13 +57,18 @@ def sentence(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
     return words[column(locale)].format(**{name: _worded(value, locale) for name, value in values.items()})
 
 
+def listed(texts: Iterable[str], locale: Locale) -> str:
+    """Clauses one after the other, as they are separated in the language."""
+    return (" ; " if locale == "fr" else "; ").join(texts)
+
+
 def _worded(value: object, locale: Locale) -> str:
     if isinstance(value, Tier):
         return tier_name(value, locale)
     if isinstance(value, Sayable):
         return value.text(locale)
     if isinstance(value, tuple):
-        return "; ".join(_worded(each, locale) for each in value)
+        return listed((_worded(each, locale) for each in value), locale)
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
     return str(value)

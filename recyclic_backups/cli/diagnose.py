@@ -74,7 +74,7 @@ def _before_the_change(catalog: Catalog) -> tuple[Catalog, list[str]]:
     """
     from recyclic_backups.health.anomalies import newest_ordinary
 
-    ordinary = newest_ordinary(catalog)
+    ordinary = newest_ordinary(catalog.until(render.now()))
     if ordinary is None:
         return catalog, []
     backup, lacking = ordinary

@@ -182,7 +182,7 @@ def _print_plan(found: ExpiryPlan, settings: Settings, freed_bytes: int) -> None
 
 
 def _row(decision: Decision, timezone: Any, locale: Locale) -> tuple[str, ...]:
-    from recyclic_backups.languages import Bytes, tier_name
+    from recyclic_backups.languages import Bytes, listed, tier_name
 
     backup = decision.backup
     # With commas where a tier may have several words: "point de contrôle".
@@ -195,7 +195,7 @@ def _row(decision: Decision, timezone: Any, locale: Locale) -> tuple[str, ...]:
         tiers or "-",
         "-" if backup is None else Bytes(backup.manifest.stored_bytes).text(locale),
         _text(decision.action.value, locale),
-        _between(locale).join(decision.texts(locale)),
+        listed(decision.texts(locale), locale),
     )
 
 
@@ -206,7 +206,7 @@ def _stored(decisions: list[Decision]) -> Bytes:
 
 
 def _print_report(report: ExpiryReport, locale: Locale) -> None:
-    from recyclic_backups.languages import Bytes
+    from recyclic_backups.languages import Bytes, listed
 
     if report.removed:
         render.print_table(
@@ -215,7 +215,7 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
                 (
                     removal.backup_id,
                     Bytes(removal.freed_bytes).text(locale),
-                    _between(locale).join(reason.text(locale) for reason in removal.reasons),
+                    listed((reason.text(locale) for reason in removal.reasons), locale),
                 )
                 for removal in report.removed
             ],
@@ -236,10 +236,6 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
             kept=_backups(kept, locale),
         )
     )
-
-
-def _between(locale: Locale) -> str:
-    return " ; " if locale == "fr" else "; "
 
 
 def _backups(count: int, locale: Locale) -> str:

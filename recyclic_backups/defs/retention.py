@@ -13,7 +13,7 @@ from recyclic_backups.defs.metrics import space_lines
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
 from recyclic_backups.defs.telling import told_in
-from recyclic_backups.languages import Bytes
+from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
 from recyclic_backups.retention.expire import ExpiryReport, expire_alone
@@ -131,7 +131,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
                     {
                         "backup": removal.backup_id,
                         "freed_mb": round(removal.freed_bytes / 1e6, 3),
-                        "why": "; ".join(reason.text(locale) for reason in removal.reasons),
+                        "why": listed((reason.text(locale) for reason in removal.reasons), locale),
                     }
                 )
                 for removal in report.removed[:_SHOWN]

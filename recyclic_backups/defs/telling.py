@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from recyclic_backups.languages import Locale, Sayable, squeezed
+from recyclic_backups.languages import Locale, Sayable, listed, squeezed
 
 FRENCH = "description_fr"
 """Metadata of an answer that did not pass: its description in French."""
@@ -21,7 +21,11 @@ _UNSAID = "it did not pass"
 
 def told_in(locale: Locale, *sentences: Sayable) -> dict[str, str]:
     """The metadata that says the sentences in the language of the house; none where that is Dagster's."""
-    return {FRENCH: " ; ".join(each.text("fr") for each in sentences)} if locale == "fr" and sentences else {}
+    return (
+        {FRENCH: listed((each.text("fr") for each in sentences), "fr")}
+        if locale == "fr" and sentences
+        else {}
+    )
 
 
 def reason_in(evaluation: dg.AssetCheckEvaluation) -> Mapping[str, str]:

@@ -266,7 +266,7 @@ class _Run:
                 "set BACKUP_MISSED_DAY=late to label a dump of today for it",
             )
         earliest = since or self.clock() - timedelta(seconds=REUSE_SECONDS)
-        newest = self.catalog.newest_good()
+        newest = self.catalog.until(self.clock()).newest_good()
         if newest is None or newest.as_of < earliest:
             return None
         return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recyclic_backups.languages import Locale, tier_name
+from recyclic_backups.languages import Locale, listed, tier_name
 from recyclic_backups.report.markup import plain, prose, quoted
 from recyclic_backups.report.words import say, say_day
 from recyclic_backups.retention.forecast import Departure
@@ -41,7 +41,7 @@ def leaving(departures: Sequence[Departure], locale: Locale) -> list[Leaving]:
     for each in departures:
         # One dump that stood for four missed days leaves for four places, which read alike here.
         reasons = dict.fromkeys(_shortened(sentence, locale) for sentence in each.reasons)
-        reason = (" ; " if locale == "fr" else "; ").join(reasons)
+        reason = listed(reasons, locale)
         groups.setdefault(reason, []).append(each)
     return [Leaving(reason, tuple(group)) for reason, group in groups.items()]
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
-from recyclic_backups.languages import Bytes, Locale, tier_name
+from recyclic_backups.languages import Bytes, Locale, listed, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
 from recyclic_backups.tiers import Calendar, Tier
@@ -133,7 +133,7 @@ class _Review:
     def kept_row(self, decision: Decision) -> list[str]:
         """Its cells; of one whose manifest cannot be trusted there is nothing to tell but that."""
         backup = decision.backup
-        why = "; ".join(decision.texts(self.locale))
+        why = listed(decision.texts(self.locale), self.locale)
         if backup is None:
             return [self.text("unreadable"), decision.backup_id, "-", "-", why, "-"]
         size = self.size(backup.manifest.stored_bytes)
@@ -179,7 +179,7 @@ class _Review:
                 [
                     each.day.isoformat(),
                     each.backup_id,
-                    "; ".join(why.text(self.locale) for why in each.reasons),
+                    listed((why.text(self.locale) for why in each.reasons), self.locale),
                 ]
                 for each in coming
             ),
