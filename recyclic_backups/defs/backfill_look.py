@@ -69,7 +69,7 @@ def one_problem(
     partitions = sorted(each.target.partition or "" for each in failures)
     # Those that were made up for are not remembered one by one, only that they failed once.
     total, told = before.get("total", ""), before.get("partitions", "").split()
-    failed_before = int(total) if total.isascii() and total.isdigit() else len(told)
+    failed_before = int(total) if total.isascii() and total.isdigit() and len(total) < 9 else len(told)
     facts = {
         "job": job,
         "tier": BACKUP_JOBS[job].value,

@@ -76,6 +76,24 @@ def test_a_backfill_that_keeps_failing_is_one_message(
     assert looks.facts[KEY]["count"] == "23"
 
 
+def test_runs_that_really_fail_give_their_newest_reason(looks: Looks, bot: Web) -> None:
+    """Loss prevented: the reason of the first failure, told for days while another one is what is left to mend."""
+    house, tags = looks.house, {"dagster/backfill": "abcdefgh"}
+    port = house.variables["POSTGRES_PORT"]
+    for number, day in enumerate(OCTOBER[27:29], 1):
+        house.variables["POSTGRES_PORT"] = str(number)
+        assert not house.run("daily", day, tags).success
+        looks.look()
+        assert looks.facts[KEY]["count"] == str(number)
+        assert f"127.0.0.1:{number}: connection failed" in looks.facts[KEY]["reason"]
+    assert len(about(bot)) == 1
+    house.variables["POSTGRES_PORT"] = port
+    for day in OCTOBER[27:29]:
+        assert house.run("daily", day, tags).success
+    looks.look()
+    assert Kind.BACKUPS_FAILED not in looks.kinds
+
+
 def test_it_is_over_once_all_of_it_was_made_up_for_whoever_did_it(looks: Looks, bot: Web) -> None:
     """Loss prevented: 'resolved' said of twenty missing days because one was filled; or never said."""
     house = looks.house
