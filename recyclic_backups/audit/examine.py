@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.log import Stored, read_log
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, check_sum
+from recyclic_backups.envelope.document import check_authentic
 from recyclic_backups.errors import DamagedData
 
 
@@ -23,16 +23,12 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
     for stored in log:
         if stored.event is None:
             continue
-        signed = "mac" in stored.document
         try:
-            if signed:
-                check_signature(stored.document, stored.name, repository.keyring.for_reading)
-            else:
-                check_sum(stored.document, stored.name)
+            check_authentic(stored.document, stored.name, repository.keyring.for_reading)
         except DamagedData as damage:
             problems.append(damage.message)
             continue
-        if signed or not repository.encrypt:
+        if "mac" in stored.document or not repository.encrypt:
             believed.append(stored.event)
         else:
             unsigned += 1

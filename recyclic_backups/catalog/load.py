@@ -12,7 +12,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, check_sum, decode
+from recyclic_backups.envelope.document import check_authentic, check_signature, check_sum, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.tiers import Tier
 
@@ -180,10 +180,8 @@ def find_forged(repository: Repository, catalog: Catalog) -> tuple[Damage, ...]:
                     raise DamagedData("it does not name the backup that it is filed under")
                 if manifest is not None:
                     _require_unedited(repository, manifest, document, item.name)
-                elif "mac" in document:
-                    check_signature(document, item.name, repository.keyring.for_reading)
                 else:
-                    check_sum(document, item.name)
+                    check_authentic(document, item.name, repository.keyring.for_reading)
             except ObjectMissing:
                 continue
             except DamagedData as error:

@@ -91,6 +91,19 @@ def check_sum(document: Mapping[str, Any], name: str) -> None:
         )
 
 
+def check_authentic(
+    document: Mapping[str, Any], name: str, open_key: Callable[[str], DataKey], *, signed: bool = False
+) -> None:
+    """Return if the document is what was written for ``name``: by its MAC where it has or must have one (``signed``).
+
+    Raises as :func:`check_signature` and :func:`check_sum`.
+    """
+    if signed or "mac" in document:
+        check_signature(document, name, open_key)
+    else:
+        check_sum(document, name)
+
+
 def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[str], DataKey]) -> None:
     """Return if the document was signed for ``name`` and not edited since.
 

@@ -169,7 +169,7 @@ def _carry_out(
     """Everything that is deleted, in its order; the names of what was swept."""
     repository, now = work.repository, work.now
     progress.stage("finishing deletions")
-    for backup_id in sorted(catalog.tombstones):
+    for backup_id in work.unfinished(catalog):
         work.finish(backup_id, catalog)
     progress.stage("sweeping")
     work.still_alone()
@@ -238,6 +238,25 @@ class _Work:
             self.spared.append(backup.backup_id)
             return
         self.delete(backup.backup_id, backup.labels, reasons)
+
+    def unfinished(self, catalog: Catalog) -> list[str]:
+        """Announced deletions of which anything is left, by three listings however many tombstones there are."""
+        layout, store = self.repository.layout, self.repository.store
+        folders = {
+            item.name.removeprefix(f"{layout.backups}/").split("/")[0]
+            for item in store.list(f"{layout.backups}/")
+        }
+        others = {item.name for folder in (layout.holds, layout.labels) for item in store.list(f"{folder}/")}
+        labels = {
+            tombstone.backup_id: [layout.label(label.tier, label.partition) for label in tombstone.labels]
+            for tombstone in catalog.expired
+        }
+        return [
+            backup_id
+            for backup_id in sorted(catalog.tombstones)
+            if backup_id in folders
+            or not others.isdisjoint([layout.hold(backup_id), *labels.get(backup_id, ())])
+        ]
 
     def finish(self, backup_id: str, catalog: Catalog) -> None:
         """Go on with a deletion that was announced; nothing to do when it was completed."""

@@ -16,7 +16,7 @@ from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.layout import BACKUP_ID, backup_id_of_manifest
 from recyclic_backups.catalog.load import find_forged, require_authentic_content, require_authentic_labels
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, check_sum, decode
+from recyclic_backups.envelope.document import check_authentic, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 
 
@@ -95,10 +95,7 @@ class _Examination:
         name = self.repository.layout.label(label.tier, label.partition)
         try:
             document = decode(self.repository.store.get(name), name)
-            if "mac" in document or self.is_encrypted():
-                check_signature(document, name, self.repository.keyring.for_reading)
-            else:
-                check_sum(document, name)
+            check_authentic(document, name, self.repository.keyring.for_reading, signed=self.is_encrypted())
         except DamagedData as error:
             self.doubts.append(Damage(name, error.message))
         except ObjectMissing:
