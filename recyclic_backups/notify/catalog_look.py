@@ -19,7 +19,7 @@ from recyclic_backups.tiers import Calendar, Tier
 DRILL_EVERY = timedelta(days=8)
 """A drill a week, and a day for the one that is late."""
 
-SOURCES = frozenset({"missed", "age", "clock", "drills", "damage"})
+SOURCES = frozenset({"missed", "backups", "age", "clock", "drills", "damage"})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
 
@@ -117,12 +117,12 @@ def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dateti
         if given.had_backups:
             # Those that are there are damaged, or nothing is there: another disk may be mounted in its place.
             kind = Kind.NO_BACKUP if len(catalog) else Kind.BACKUPS_GONE
-            return Observation((Problem("age", kind, Severity.CRITICAL, now),))
+            return _none(kind, now)
         if now - given.began_at <= timedelta(seconds=given.age_critical_seconds):
             return Observation()
         if given.working:
-            return Observation(unseen=frozenset({"age"}))
-        return Observation((Problem("age", Kind.NO_BACKUP, Severity.CRITICAL, now),))
+            return Observation(unseen=frozenset({"backups", "age"}))
+        return _none(Kind.NO_BACKUP, now)
     age = now - newest.as_of
     limit_seconds, severity = given.age_critical_seconds, Severity.CRITICAL
     if given.wal_archived and age <= timedelta(seconds=limit_seconds):
@@ -135,6 +135,11 @@ def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dateti
         return Observation(unseen=frozenset({"age"}))
     facts = {"as_of": _moment(newest.as_of, calendar), "limit": human_seconds(limit_seconds)}
     return Observation((Problem("age", Kind.TOO_OLD, severity, newest.as_of + limit, facts),))
+
+
+def _none(kind: Kind, now: datetime) -> Observation:
+    """Worse than any age, and news to whoever was told of one; that is not over as long as there is nothing."""
+    return Observation((Problem("backups", kind, Severity.CRITICAL, now),), unseen=frozenset({"age"}))
 
 
 def _clock(catalog: Catalog, calendar: Calendar, now: datetime) -> Observation:

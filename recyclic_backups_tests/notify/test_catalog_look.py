@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.notify.catalog_look import Circumstances, look_at_catalog, recovery_of
-from recyclic_backups.notify.incidents import Observation
+from recyclic_backups.notify.incidents import Change, Observation, State, advance
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.retention.policy import Retention
@@ -69,6 +69,17 @@ def test_no_backup_at_all() -> None:
     assert kinds(look(EMPTY, GIVEN.began_at + timedelta(hours=26), new)) == [Kind.NO_BACKUP]
     assert kinds(look(EMPTY, GIVEN.began_at)) == [Kind.BACKUPS_GONE]
     assert Kind.NO_BACKUP in kinds(look(nights("2026-11-01", damaged=["2026-11-01"]), GIVEN.began_at))
+
+
+def test_backups_that_are_gone_are_news_to_whoever_knows_that_they_are_old() -> None:
+    """Loss prevented: an emptied disk, told by tomorrow's reminder of a backup that is a day too old."""
+    now = paris("2026-11-03T03:00")
+    state, _ = advance(State(), look(nights("2026-11-01"), now), now)
+    emptied = now + timedelta(minutes=1)
+    state, news = advance(state, look(EMPTY, emptied), emptied)
+    opened = [each.problem.kind for one in news if one.change is Change.OPENED for each in one.incidents]
+    assert opened == [Kind.BACKUPS_GONE]
+    assert {each.problem.kind for each in state.incidents.values()} >= {Kind.TOO_OLD, Kind.BACKUPS_GONE}
 
 
 def test_missed_partitions_are_told_as_long_as_they_would_be_kept() -> None:
