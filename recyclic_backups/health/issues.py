@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from recyclic_backups.health.wording import Code, Statement
-from recyclic_backups.languages import Locale
+from recyclic_backups.languages import Locale, Sayable
 
 
 class Level(StrEnum):
@@ -28,13 +28,6 @@ class Status(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class Sentence(Protocol):
-    """Whatever can be said in both languages."""
-
-    def text(self, locale: Locale = "en") -> str:
-        """The sentence."""
-
-
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One thing that is wrong. ``name`` is stable for programs and does not change with the figures in the sentence.
@@ -44,7 +37,7 @@ class Issue:
 
     name: str
     level: Level
-    sentence: Sentence
+    sentence: Sayable
     subject: str = ""
     anomaly: bool = False
 

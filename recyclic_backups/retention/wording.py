@@ -163,8 +163,7 @@ WORDS: Mapping[Code, Pair] = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """One reason, warning or incident. ``values`` as
-    :func:`~recyclic_backups.languages.sentence` takes them."""
+    """One reason, warning or incident. ``values`` as :func:`~recyclic_backups.languages.sentence` takes them."""
 
     code: Code
     values: Mapping[str, object] = field(default_factory=dict)
