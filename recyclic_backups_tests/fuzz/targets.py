@@ -100,6 +100,19 @@ def _catalog_document(parse: Callable[[dict[str, Any]], Any]) -> Callable[[bytes
     return read
 
 
+def _flag(data: bytes) -> None:
+    found = Switch.of(decode(data, "name"))
+    assert Switch.of(found.wish("fill_gaps")) == found
+
+
+def _flag_outcome(wish: dict[str, Any]) -> Callable[[bytes], None]:
+    def read(data: bytes) -> None:
+        found = Switch.of(wish, decode(data, "name"))
+        assert Switch.of(wish, found.outcome("fill_gaps")) == found
+
+    return read
+
+
 def _memory(data: bytes) -> None:
     found = memory.read(data)
     assert found is None or memory.read(memory.to_document(found)) == found
@@ -171,10 +184,8 @@ def targets() -> dict[str, Target]:
         "hold": Target(_catalog_document(Hold.from_json), (encode(hold.to_json()),)),
         "tombstone": Target(_catalog_document(Tombstone.from_json), (encode(gone.to_json()),)),
         "event": Target(_catalog_document(Event.from_json), (encode(event.to_json()),)),
-        "flags": Target(_catalog_document(Switch.of), (encode(wish),)),
-        "flag_outcomes": Target(
-            _catalog_document(lambda document: Switch.of(wish, document)), (encode(outcome),)
-        ),
+        "flags": Target(_flag, (encode(wish),)),
+        "flag_outcomes": Target(_flag_outcome(wish), (encode(outcome),)),
         "memory": Target(_memory, (_remembered(moment),)),
         "key_file": Target(_key_file, (json.dumps(key_files).encode()[:2000],)),
         "fingerprint": Target(_fingerprint, (fingerprint,)),
