@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from recyclic_backups.catalog.catalog import Catalog
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.findings import Diagnosis, Finding
@@ -44,8 +46,9 @@ def run(options: argparse.Namespace) -> int:
     database = options.database or settings.database
     if database != settings.database:
         render.say(f"compared with backups of {settings.database!r}")
+    now = render.now()
     given = None if options.backup is None else found.find(options.backup)
-    compared, why = (found, []) if given else _before_the_change(found)
+    compared, why = (found, []) if given else _before_the_change(found, now)
     with render.progress() as progress:
         diagnosis = diagnose(
             settings.open_repository(create=False) if len(found) else None,
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             database,
             timeout_seconds=settings.timeout_seconds,
             lock_timeout_seconds=settings.lock_timeout_seconds,
-            now=render.now(),
+            now=now,
             backup=given,
             progress=progress,
         )
@@ -67,22 +70,30 @@ def run(options: argparse.Namespace) -> int:
     return 0 if diagnosis.clean else VerdictNegative.exit_code
 
 
-def _before_the_change(catalog: Catalog) -> tuple[Catalog, list[str]]:
+def _before_the_change(catalog: Catalog, now: datetime) -> tuple[Catalog, list[str]]:
     """The backups to compare with, and notes on why the newest are not among them.
 
-    The morning after an accident the newest backup is one of the accident.
+    The morning after an accident the newest backup is one of the accident; one of the future is not judged
+    (:meth:`~recyclic_backups.catalog.catalog.Catalog.until`), so nothing is compared with it either.
     """
     from recyclic_backups.health.anomalies import newest_ordinary
 
-    ordinary = newest_ordinary(catalog.until(render.now()))
+    present = catalog.until(now)
+    why = []
+    if ahead := catalog.newest_of_the_future(now):
+        why.append(
+            f"backup {ahead.backup_id} is dated in the future; --backup {ahead.backup_id} compares with it"
+        )
+    ordinary = newest_ordinary(present)
     if ordinary is None:
-        return catalog, []
+        return present, why
     backup, lacking = ordinary
-    older = tuple(each for each in catalog if each.as_of <= backup.as_of)
+    older = tuple(each for each in present if each.as_of <= backup.as_of)
     changes = "; ".join(issue.sentence.text() for issue in lacking)
-    return replace(catalog, backups=older), [
+    why.append(
         f"newer backups than {backup.backup_id} lack what it has; --backup latest compares with them. {changes}"
-    ]
+    )
+    return replace(present, backups=older), why
 
 
 def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:

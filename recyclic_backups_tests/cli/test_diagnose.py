@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_the_morning_after_it_compares_with_the_backup_from_before(
     operator.must(*shlex.split(command)[1:])
     assert not operator.must("diagnose", "--json").json["damaged"]
     assert operator.run("diagnose", "--backup", "20200101T").code == 60
+
+
+def test_a_backup_of_the_future_is_not_compared_with_by_itself(
+    operator: Operator, cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: "no damage found", since a wrong clock's backup of the emptied table is for ever the newest."""
+    now = operator.backup_id()
+    database = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect(database) as connection:
+        connection.execute("TRUNCATE payments")
+    with monkeypatch.context() as patch:
+        patch.setattr(render, "now", lambda: datetime.now(UTC) + timedelta(days=1500))
+        ahead = operator.backup_id()
+    found = operator.run("diagnose", "--json").json
+    assert found["backup_id"] == now
+    assert found["damaged_tables"] == ["public.payments"]
+    assert f"{ahead} is dated in the future" in found["notes"][0]
+    assert operator.must("diagnose", "--backup", ahead, "--json").json["backup_id"] == ahead
 
 
 def test_a_table_encrypted_in_place_is_found_and_put_right(
