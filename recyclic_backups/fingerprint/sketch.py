@@ -74,13 +74,21 @@ def overlap(before: TableFingerprint, after: TableFingerprint) -> float | None:
 def new_name(
     name: str, before: Mapping[str, TableFingerprint], after: Mapping[str, TableFingerprint]
 ) -> str | None:
-    """The table that was not there before and has most of the rows of one that is gone: it was renamed."""
+    """The table that was not there before and has most of the rows of one that is gone: it was renamed.
+
+    Most of the rows that are gone, not of those that are there: a copy of half a table is not the table.
+    """
     then = before.get(name)
     if then is None:
         return None
-    shares = {other: overlap(then, table) or 0.0 for other, table in after.items() if other not in before}
+    shares = {other: _kept(then, table) for other, table in after.items() if other not in before}
     likely = max(shares, key=lambda other: shares[other], default=None)
     return likely if likely is not None and shares[likely] >= MOST_SHARE else None
+
+
+def _kept(then: TableFingerprint, table: TableFingerprint) -> float:
+    """The share of the rows of ``then`` that the table has: :func:`overlap` is one of the smaller table's."""
+    return (overlap(then, table) or 0.0) * min(1.0, table.rows / then.rows) if then.rows else 0.0
 
 
 def _resemblance(one: str, other: str) -> float:

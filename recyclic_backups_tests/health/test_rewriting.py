@@ -175,6 +175,15 @@ def test_rows_that_come_or_go_are_another_matter() -> None:
         assert not any("rewritten" in name for name in found)
 
 
+def test_a_table_that_is_gone_is_told_though_a_new_one_has_half_of_its_rows() -> None:
+    """Loss prevented: a thousand members dropped, and not a word, because of a sample that somebody drew before."""
+    members = [f"member {number}" for number in range(1000)]
+    nights = [night(number, tables={MEMBERS: table_of(members)}) for number in range(14)]
+    for there, told in ((520, {f"table_gone {MEMBERS}"}), (900, set())):
+        last = night(14, tables={"public.sample": table_of(members[:there])})
+        assert {name for name in found_in(catalog([*nights, last])) if "gone" in name} == told
+
+
 def test_backups_of_an_older_version_are_compared_as_far_as_they_can_be() -> None:
     """Loss prevented: an alarm on the night of the upgrade; five tables encrypted that night, unseen."""
     for first in range(1, 15):

@@ -208,6 +208,16 @@ def test_a_table_that_only_has_another_name_is_told_with_that_name() -> None:
     assert "another name" not in loss.sentence
 
 
+def test_a_copy_of_half_a_table_that_is_gone_is_not_its_new_name() -> None:
+    """Loss prevented: half the members given up for good, since "most of which are in public.sample now"."""
+    rows = [f"member {number}" for number in range(1000)]
+    base = _at(0, {"public.member": table_of(rows)})
+    for there, renamed in ((520, False), (900, True)):
+        live = LiveFigures({"public.sample": table_of(rows[:there])})
+        (loss,) = judge(base, live, [], NIGHT + DAY).losses
+        assert ("another name" in loss.sentence) is renamed
+
+
 def test_partitions_that_go_every_month_are_no_loss() -> None:
     """Loss prevented: an alarm on the first of each month."""
 
