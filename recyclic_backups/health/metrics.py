@@ -158,7 +158,7 @@ def measure(
         for gap in since_the_first
         if calendar.window(gap.tier, gap.partition).end_at >= now - _GAPS_MATTER
     )
-    drills = last_of_each(rehearsed(catalog))
+    drills = last_of_each(rehearsed(catalog), now)
     available = availability(catalog, now, critical_seconds=thresholds.age_critical_seconds)
     issues = [
         *concerns(

@@ -22,7 +22,7 @@ from recyclic_backups.health.exposition import HELP, PREFIX, registry_of, to_pro
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics, measure
 from recyclic_backups.health.objectives import Severity
-from recyclic_backups.health.rehearsals import rehearsed
+from recyclic_backups.health.rehearsals import Rehearsed, rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 from recyclic_backups_tests.health.test_objectives import backup, catalog, check
@@ -257,6 +257,21 @@ def test_a_drill_slower_than_its_objective_is_a_warning_and_its_figures_are_ther
     drill = metrics.to_json()["objectives"]["drills"]["simple"]
     assert (drill["restore_seconds"], drill["restore_objective_seconds"]) == (2000, 1800)
     assert "restore_slow" not in issues(measured(catalog(drilled(seconds=1799))))
+
+
+def test_a_drill_dated_ahead_hides_no_failed_one_of_today() -> None:
+    """Loss prevented: a restore that fails every week, under "passed" until the date that a wrong clock once gave."""
+    found = drilled(seconds=20)
+    (*others, drill) = found.checks
+    failed = replace(drill, passed=False, proves=False, reasons=("differs",))
+
+    def shown(*drills: Check) -> Rehearsed:
+        return measured(catalog(replace(found, checks=(*others, *drills)))).drills["simple"]
+
+    ahead = NOW + 900 * 24 * HOUR
+    assert not shown(failed, replace(drill, checked_at=ahead)).passed
+    assert shown(drill, replace(failed, checked_at=ahead)).checked_at == ahead
+    assert shown(failed, replace(drill, checked_at=NOW + HOUR / 60)).passed
 
 
 @pytest.mark.parametrize(("leading", "counts"), [({"leading": True}, 1), ({}, 1), ({"leading": False}, 0)])
