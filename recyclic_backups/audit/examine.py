@@ -19,7 +19,7 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
     log = read_log(repository)
     problems: list[str] = []
     believed: list[Event] = []
-    unsigned = 0
+    doubted: list[Event] = []
     for stored in log:
         if stored.event is None:
             continue
@@ -31,12 +31,16 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
         if "mac" in stored.document or not repository.encrypt:
             believed.append(stored.event)
         else:
-            unsigned += 1
+            doubted.append(stored.event)
     problems = [*_chain_problems(log, heads, _pruned(believed)), *problems]
     notes = []
-    if unsigned:
+    if doubted:
         notes.append(
-            f"{unsigned} events carry no MAC: written before encryption was on, or by somebody without the key"
+            f"{len(doubted)} events carry no MAC: written before encryption was on, or by somebody without the key"
+        )
+    if _pruned(doubted):
+        notes.append(
+            "one of them says that what came before it was deleted for its age; that is not believed"
         )
     return problems, notes
 

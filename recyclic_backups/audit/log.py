@@ -172,12 +172,18 @@ def prune(repository: Repository, now: datetime) -> int:
     """
     names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
     going: list[Stored] = []
+    doubtful: list[Stored] = []  # of a clock that was ahead: as old as what follows
     # Only from the beginning: a gap in the middle would look like what it must show.
     for name in names:
         stored = _read(repository, name)
-        if stored.event is None or stored.event.at >= now - KEPT_FOR:
+        if stored.event is None:
             break
-        going.append(stored)
+        doubtful.append(stored)
+        if stored.event.happened_at < now - KEPT_FOR:
+            going += doubtful
+            doubtful = []
+        elif stored.event.happened_at <= now:
+            break
     if not going or len(going) == len(names):
         return 0
     append(

@@ -30,6 +30,11 @@ def load_flags(repository: Repository, *, trusting: bool = False) -> Flags:
             continue  # somebody gave it back its default meanwhile
         except DamagedData as damage:
             damaged[name] = damage.message
+        except NoUsableKey as unusable:
+            # A key's name that somebody spoilt is damage of one flag; without any key nothing can be known.
+            if not any(entry.opens for entry in repository.keyring.inventory()):
+                raise
+            damaged[name] = f"{repository.layout.flag(name)}: {unusable.message}"
     return Flags(switches, damaged)
 
 
@@ -67,13 +72,13 @@ def judge_run(repository: Repository, used: Collection[Feature], failure: str, n
     """
     before = flags_in_force(repository)
     after = before.after_run(used, failure, now)
-    for name, made in after.switches.items():
-        if made != before.switches[name]:
-            _write(repository, repository.layout.flag_outcome(name), made.outcome(name), now)
     tripped = sorted(set(after.tripped) - set(before.tripped))
     for name in tripped:
         details = {"flag": name, "on": False, "reason": after.switches[name].tripped}
         append(repository, "flag", "switched off by itself", now, details=details)
+    for name, made in after.switches.items():
+        if made != before.switches[name]:
+            _write(repository, repository.layout.flag_outcome(name), made.outcome(name), now)
     return tripped
 
 
@@ -98,6 +103,7 @@ def _read(repository: Repository, name: str, *, trusting: bool) -> Mapping[str, 
         check_signature(document, name, repository.keyring.for_reading)
     elif "mac" not in document:
         check_sum(document, name)
+    # One that was signed while encryption was on is believed: its key may be gone, and here anybody may write now.
     return document
 
 

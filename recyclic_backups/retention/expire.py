@@ -153,56 +153,52 @@ def expire(
     catalog = trusted(repository, load_catalog(repository))
     decided = plan(catalog, retention, calendar, now)
     work = _Work(repository, now, still_alone, [], [])
-    with _room(repository):
-        swept = _carry_out(work, catalog, decided, retention, system_identifier, progress)
-    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
-
-
-def _carry_out(
-    work: _Work,
-    catalog: Catalog,
-    decided: ExpiryPlan,
-    retention: Retention,
-    system_identifier: str | None,
-    progress: Progress,
-) -> list[str]:
-    """Everything that is deleted, in its order; the names of what was swept."""
-    repository, now = work.repository, work.now
     progress.stage("finishing deletions")
     for backup_id in work.unfinished(catalog):
         work.finish(backup_id, catalog)
     progress.stage("sweeping")
-    work.still_alone()
-    # First of all what is no backup: a tombstone needs some space on a full disk.
+    still_alone()
+    # First what is no backup, and needs no announcement.
     swept = list(sweep(repository, system_identifier, now))
     if decided.steady:
         swept += work.sweep_tombstones(catalog, retention)
     for decision in reversed(decided.expiring):  # oldest first
         if decision.backup is not None:
             progress.stage(f"deleting {decision.backup_id}")
-            work.remove(decision.backup, decision.reasons)
+            with _room(repository):
+                work.remove(decision.backup, decision.reasons)
     if decided.steady:
         prune(repository, now)
-    return swept
+    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
 
 
 @contextmanager
 def _room(repository: Repository) -> Iterator[None]:
-    """On a full disk, room for announcing the first deletion: what is made anew at any time goes before it.
+    """On a full disk, room for announcing one deletion: what can be made anew at any time goes before it.
 
-    The page, which is written every hour, then the script of the rescue, which is put back here, or by the next backup.
+    The page, which is written every hour; if that is not enough the script of the rescue, which is put back after it.
     """
     store = repository.store
-    given_up: list[str] = []
-    for name in (repository.layout.report, rescue.SCRIPT):
+
+    def is_full() -> bool:
         free_bytes = store.free_bytes()
-        if free_bytes is None or free_bytes >= _ROOM_BYTES:
-            break
-        store.delete(name)
-        given_up.append(name)
-    yield
-    if rescue.SCRIPT in given_up:
-        rescue.install(store)
+        return free_bytes is not None and free_bytes < _ROOM_BYTES
+
+    if is_full():
+        store.delete(repository.layout.report)
+    if not is_full():
+        yield
+        return
+    store.delete(rescue.SCRIPT)
+    try:
+        yield
+    except BaseException as error:
+        try:
+            rescue.install(store)
+        except StorageError as unwritten:
+            error.add_note(f"{rescue.SCRIPT} could not be put back: {unwritten.message}")
+        raise
+    rescue.install(store)
 
 
 @dataclass(frozen=True, slots=True)

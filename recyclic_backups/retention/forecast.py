@@ -62,14 +62,14 @@ def departures(
 def _nights(
     catalog: Catalog, calendar: Calendar, now: datetime, days: int
 ) -> Iterator[tuple[datetime, str | None]]:
-    """When the policy is asked: now, then after each night's backup, with its day; tonight's too if it is to come."""
+    """When the policy is asked: now, then after each night's backup, with its day."""
     yield now, None
     today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
     for number in range(days + 1):
         day = (today + timedelta(days=number)).isoformat()
-        due_at = calendar.scheduled_for(Tier.DAILY, day)
-        if number or (due_at > now and (Tier.DAILY, day) not in catalog.labels):
-            yield due_at + _AFTER_THE_BACKUP, day
+        # Tonight's too while it has none: it may be under way.
+        if number or (Tier.DAILY, day) not in catalog.labels:
+            yield max(now, calendar.scheduled_for(Tier.DAILY, day) + _AFTER_THE_BACKUP), day
 
 
 def _with_backup_of(catalog: Catalog, calendar: Calendar, day: str) -> Catalog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from recyclic_backups.audit.log import audited
+from recyclic_backups.audit.log import append, audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Hold
 from recyclic_backups.catalog.moments import to_text
@@ -47,8 +47,12 @@ def hold(repository: Repository, backup: Backup, reason: str, until: datetime, n
 
 
 def release(repository: Repository, backup: Backup, now: datetime) -> bool:
-    """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError."""
+    """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError.
+
+    Recorded before it is done as well: what takes protection away must not happen unseen.
+    """
     was_held = backup.hold is not None
+    append(repository, "release", "begun", now, backup_id=backup.backup_id, details={"held": was_held})
     with audited(repository, "release", lambda: now, backup_id=backup.backup_id, details={"held": was_held}):
         repository.store.delete(repository.layout.hold(backup.backup_id))
     return was_held

@@ -11,7 +11,7 @@ A backup stays for any one reason and leaves when there is none. The rules, in t
 
 **When backups stop, expiry stops.** Places in a tier are only taken by newer good backups. The seven days pass by the
 clock of the newest good backup. RETENTION_MAX_DAYS and the ends of holds count only while backups are steady: at
-least RETENTION_MINIMUM good ones in the last thirty days. So a clock that jumped years ahead removes nothing.
+least RETENTION_MINIMUM good ones, and two, in the last thirty days. So a clock that jumped years ahead removes nothing.
 
 **A plan can be carried out in any order, stopped and made again**: no reason to stay depends on a backup that leaves.
 """
@@ -39,6 +39,9 @@ NOTICE = timedelta(days=30)
 
 STEADY = timedelta(days=30)
 """In this stretch before now RETENTION_MINIMUM good backups prove that the clock and the backups are running."""
+
+# One backup cannot: its own clock may be the wrong one.
+_STEADY_MINIMUM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,8 @@ class _Planning:
         self.present = [backup for backup in catalog if backup.backup_id not in self.future]
         self.good = [backup for backup in self.present if backup.good]
         recent = [backup for backup in self.good if now - backup.as_of <= STEADY]
-        self.steady = len(recent) >= retention.minimum
+        self.steady_count = max(retention.minimum, _STEADY_MINIMUM)
+        self.steady = len(recent) >= self.steady_count
 
     def plan(self) -> ExpiryPlan:
         """Apply every rule; a backup without any reason to stay leaves."""
@@ -327,7 +331,7 @@ class _Planning:
         if self.good and self._is_past_ceiling(self.good[0]):
             yield say(Code.NEWEST_PAST_CEILING, backup_id=self.good[0].backup_id, days=days)
         if takable and not self.steady:
-            count, window = self.retention.minimum, STEADY.days
+            count, window = self.steady_count, STEADY.days
             yield say(Code.CEILING_SUSPENDED, number=len(takable), days=days, count=count, window=window)
 
     def _keep(self, backup: Backup, reason: Sentence) -> None:

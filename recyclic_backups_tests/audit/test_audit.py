@@ -29,6 +29,7 @@ def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator
         ("restore", "equal"),  # of one table, beside
         ("merge", "done"),
         ("hold", "done"),
+        ("release", "begun"),
         ("release", "done"),
         ("rotate keys", "done"),
     ]

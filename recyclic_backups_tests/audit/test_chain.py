@@ -176,6 +176,19 @@ def test_after_a_clock_that_was_ahead_events_still_say_when_they_happened() -> N
     assert problems(repository) == []
 
 
+def test_events_after_a_clock_that_was_ahead_leave_after_three_years_too() -> None:
+    """Prevents one wrong second from keeping the log of who read what for ten years more."""
+    repository = filled(2)
+    append(repository, "backup", "done", NOW + timedelta(days=3650))
+    append(repository, "hold", "done", NOW + timedelta(days=1))
+    later = NOW + timedelta(days=2) + KEPT_FOR
+    assert prune(repository, NOW + KEPT_FOR + timedelta(hours=1)) == 2
+    append(repository, "verify", "whole", later)
+    # The wrong event was followed by one that is old: it is as old as that.
+    assert prune(repository, later) == 2
+    assert problems(repository) == []
+
+
 def test_what_fails_is_recorded_with_its_reason_and_fails_all_the_same() -> None:
     """Prevents a log that knows only of what went well."""
     repository = repository_of(MemoryStore())

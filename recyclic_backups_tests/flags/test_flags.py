@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -228,6 +229,47 @@ def test_flags_of_a_newer_version_are_still_there_after_going_back_to_it(house: 
     switch(house.repository, PARALLEL_STREAMS.name, None, house.now)
     assert load_flags(house.repository) == Flags()
     assert house.store.get(unknown) == b'{"format": 2}'
+
+
+def test_a_spoilt_key_name_takes_one_flag_with_it_and_not_all(operator: Operator) -> None:
+    """Loss prevented: gaps filled again by themselves, against somebody's wish, by whoever can write files."""
+    operator.backup_id()
+    operator.must("flags", "set", "fill_gaps", "off")
+    operator.must("flags", "set", "parallel_streams", "on")
+    file = next(operator.storage.rglob("flags/parallel_streams.json"))
+    key_id = json.loads(file.read_bytes())["mac"]["key_id"]
+    file.write_text(file.read_text().replace(key_id, key_id[::-1]))
+    listed = operator.run("flags", "list", "--json")
+    assert listed.code == 40
+    assert {each["flag"]: each["on"] for each in listed.json} == {
+        "parallel_streams": False,
+        "promote_proven": False,
+        "fill_gaps": False,
+    }
+    operator.must("flags", "set", "parallel_streams", "on")
+    assert operator.must("flags", "list", "--json").json[0]["on"]
+
+
+def test_a_flag_that_trips_is_in_the_log_or_has_not_tripped(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a behaviour that is off since some night, and nothing anywhere that says since when and why."""
+    repository = house.repository
+    switch(repository, PARALLEL_STREAMS.name, True, house.now)
+    judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
+    create = house.store.create
+
+    def refusing(name: str, data: bytes) -> None:
+        if "/audit/" in name:
+            raise StorageError("no space is left")
+        create(name, data)
+
+    with monkeypatch.context() as full:
+        full.setattr(house.store, "create", refusing)
+        with pytest.raises(StorageError):
+            judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
+    assert load_flags(repository).is_on(PARALLEL_STREAMS)
+    assert judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now) == [PARALLEL_STREAMS.name]
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"{}", b"[]", b"tampered"])

@@ -292,6 +292,7 @@ def test_the_log_says_of_a_hold_and_its_release_how_they_ended(monkeypatch: pyte
     events = [each.event for each in read_log(repository) if each.event is not None]
     assert [(each.action, each.outcome) for each in events] == [
         ("hold", "failed"),
+        ("release", "begun"),
         ("release", "failed"),
         ("hold", "done"),
     ]
@@ -412,6 +413,56 @@ def test_a_full_disk_can_be_emptied(tmp_path: Path, page: bool) -> None:
         assert len(report.removed) == 2
         assert not catalog_of(store).damage
         assert {item.name for item in store.list("") if "/" not in item.name} >= set(rescue.NAMES)
+
+
+def test_a_full_disk_with_nothing_to_expire_keeps_the_rescue_script_and_the_page(tmp_path: Path) -> None:
+    """Loss prevented: the way back without this software, given up every night for nothing."""
+    if not can_mount():
+        pytest.skip("this user may mount nothing here")
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
+        store = LocalStore(disk.directory)
+        write(_nights("2026-11-21"), store)
+        rescue.install(store)
+        store.replace(LAYOUT.report, b"<html>")
+        _fill(disk.directory / "filler")
+        assert expire(open_repository(store), FEW, CALENDAR, now=NOW).removed == ()
+        assert {item.name for item in store.list("")} >= {*rescue.NAMES, LAYOUT.report}
+
+
+def test_a_run_that_ends_midway_on_a_full_disk_puts_the_rescue_script_back(tmp_path: Path) -> None:
+    """Loss prevented: a lost line to the server, and no recover.py beside the only backups."""
+    if not can_mount():
+        pytest.skip("this user may mount nothing here")
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
+        store = LocalStore(disk.directory)
+        write(_nights(), store)
+        rescue.install(store)
+        _fill(disk.directory / "filler")
+        asked: list[int] = []
+
+        def alone_at_first() -> None:
+            asked.append(1)
+            if len(asked) > 1:
+                raise Refused("the lock was lost")
+
+        with pytest.raises(Refused):
+            expire(open_repository(store), FEW, CALENDAR, now=NOW, still_alone=alone_at_first)
+        assert {item.name for item in store.list("")} >= set(rescue.NAMES)
+
+
+@pytest.mark.parametrize("minimum", [1, 2])
+def test_one_backup_does_not_vouch_for_its_own_clock(minimum: int) -> None:
+    """Loss prevented: every real backup, after a single night with a clock years ahead."""
+    history = _nights()
+    history.nights("2030-12-01", "2030-12-01")
+    decided = plan(
+        history.catalog(),
+        Retention(daily=7, weekly=0, monthly=0, minimum=minimum),
+        CALENDAR,
+        paris("2030-12-01T12:00"),
+    )
+    assert decided.expiring == []
+    assert not decided.steady
 
 
 def test_a_clock_years_ahead_takes_neither_the_log_nor_what_is_known_of_the_expired() -> None:

@@ -51,8 +51,9 @@ def test_before_tonights_backup_the_forecast_counts_with_it() -> None:
     catalog = history.without(
         ids(plan(history.catalog(), DEFAULTS, CALENDAR, paris("2026-11-20T12:00")).expiring)
     ).catalog()
-    (first, *_) = departures(catalog, DEFAULTS, CALENDAR, paris("2026-11-21T01:00"))
-    assert first.day == date(2026, 11, 21)
+    for time in ("01:00", "02:01", "03:30"):  # before it is due, while it runs, while it is late
+        (first, *_) = departures(catalog, DEFAULTS, CALENDAR, paris(f"2026-11-21T{time}"))
+        assert first.day == date(2026, 11, 21)
     (first, *_) = departures(catalog, DEFAULTS, CALENDAR, paris("2026-11-20T12:00"))
     assert first.day == date(2026, 11, 21)
 
