@@ -89,7 +89,11 @@ def one_problem(
         min(ended_at(each.record) for each in failures),
         facts,
         f"runs/b/{facts['backfill']}",
-        nags=any(each.nags for each in failures),
+        # What failed after the last message is told by one reminder more, even if another day succeeded since.
+        nags=any(
+            each.nags or (incident is not None and ended_at(each.record) > incident.told_at)
+            for each in failures
+        ),
     )
 
 

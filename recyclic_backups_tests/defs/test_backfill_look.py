@@ -47,6 +47,7 @@ def test_a_backfill_that_keeps_failing_is_one_message(
         return "the password is not accepted"
 
     monkeypatch.setattr(run_look, "reason_of", reason_of)
+    looks.house.clock.at = datetime.now(BEGINNING.tzinfo) - timedelta(hours=1)  # runs have the machine's time
     for partition in OCTOBER[:7]:
         by_page(looks.house, partition, "SUCCESS", backfill="abcdefgh")
     looks.look()
@@ -76,6 +77,22 @@ def test_a_backfill_that_keeps_failing_is_one_message(
     assert looks.facts[KEY]["count"] == "23"
 
 
+def test_what_failed_after_the_first_message_is_told_once_although_another_day_succeeded(
+    looks: Looks, bot: Web
+) -> None:
+    """Loss prevented: '1, still missing: 1' as the last word on twenty-five days, because tonight's backup was well."""
+    looks.house.clock.at = datetime.now(BEGINNING.tzinfo) - timedelta(hours=1)  # runs have the machine's time
+    storm(looks, OCTOBER[:25])
+    failed_run(looks.house, "daily_backup_job", "2026-11-01", "SUCCESS")
+    looks.look()
+    (opened,) = about(bot)
+    assert ": 1, still missing: 1 " in opened
+    for _ in range(8):
+        looks.look(after=timedelta(hours=12))
+    reminders = [text for text in bot.texts if "in the backfill abcdefgh" in text and "] still " in text]
+    assert [": 25, still missing: 25 " in text for text in reminders] == [True]
+
+
 def test_runs_that_really_fail_give_their_newest_reason(looks: Looks, bot: Web) -> None:
     """Loss prevented: the reason of the first failure, told for days while another one is what is left to mend."""
     house, tags = looks.house, {"dagster/backfill": "abcdefgh"}
@@ -97,8 +114,9 @@ def test_runs_that_really_fail_give_their_newest_reason(looks: Looks, bot: Web) 
 def test_it_is_over_once_all_of_it_was_made_up_for_whoever_did_it(looks: Looks, bot: Web) -> None:
     """Loss prevented: 'resolved' said of twenty missing days because one was filled; or never said."""
     house = looks.house
-    storm(looks, OCTOBER[:5])
     # Runs have the machine's time, which here is not that of the house.
+    house.clock.at = datetime.now(BEGINNING.tzinfo) - timedelta(hours=1)
+    storm(looks, OCTOBER[:5])
     house.clock.at = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
     bot.texts.clear()
     failed_run(house, "daily_backup_job", OCTOBER[0], "SUCCESS")
