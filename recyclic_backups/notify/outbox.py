@@ -134,12 +134,14 @@ def posted(outbox: Outbox, letters: Sequence[Letter], now: datetime) -> Outbox:
 def due(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
     """What is to be tried now, oldest letters first: all letters of a channel whose oldest has waited long enough.
 
-    Whoever delivers goes on to a channel's next letter once it took the one before, or if that one is stubborn.
-    Letters that were overtaken come last.
+    Channels come in the order of how often that oldest one was tried in vain: a dead one takes its time, and must take
+    it from no other. Whoever delivers goes on to a channel's next letter once it took the one before, or if that one
+    is stubborn. Letters that were overtaken come last.
     """
     found: list[tuple[Letter, Delivery]] = []
     overtaken: list[tuple[Letter, Delivery]] = []
     ripe: dict[str, bool] = {}
+    tried: dict[str, int] = {}
     for letter in outbox:
         for each in letter.deliveries:
             # A time that lies further ahead than any wait was set by a clock that was wrong.
@@ -147,7 +149,9 @@ def due(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
             if each.overtaken:
                 overtaken += [(letter, each)] if is_ripe else []
             elif ripe.setdefault(each.channel, is_ripe):
+                tried.setdefault(each.channel, each.attempts)
                 found.append((letter, each))
+    found.sort(key=lambda one: tried[one[1].channel])
     return found + overtaken
 
 

@@ -261,6 +261,35 @@ def test_delivering_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert len(world.sent) == 2
 
 
+def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: no alarm by telephone all night, because two mailboxes are tried first and take all the time."""
+    dead = [Email(f"{name}@example.org", f"{name}@example.org", MailServer("mail")) for name in "ab"]
+    channels: tuple[Channel, ...] = (*dead, PHONE)
+    now, taken = NOW, []
+
+    def send(channel: Channel, message: Message) -> str | None:
+        nonlocal now
+        if channel in dead:
+            now += timedelta(seconds=15)
+            return "mail was not done within 15 s"
+        taken.append(message.subject)
+        return None
+
+    monkeypatch.setattr(alert, "send", send)
+    memory, late = Memory(), []
+    for count in range(1, 31):
+        now = max(now, NOW + timedelta(minutes=count))
+        seen = Observation(tuple(problem(f"run/{number}") for number in range(count)))
+        memory, _ = take_note(memory, seen, Recovery(), channels, now)
+        memory = deliver(
+            memory, channels, FRAME, clock=lambda: now, keep=lambda _each: None, say=lambda _line: None
+        )
+        late += [count] if len(taken) < count else []
+    # At the first look nobody knows yet who is dead.
+    assert late == [1]
+    assert len(taken) == 30
+
+
 def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
     """Loss prevented: a year of messages to whoever is configured at last."""
     memory, news = take_note(Memory(), Observation((problem(),)), Recovery(), (), NOW)
