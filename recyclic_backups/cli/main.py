@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from types import FrameType
 
@@ -88,19 +87,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except BackupError as error:
         _complain(error)
+        _hand_over()
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        render.say("interrupted")
+        _hand_over()
         return 130
+    except SystemExit:  # of _terminated
+        _hand_over()
+        raise
     except BrokenPipeError:
         render.print_no_more()  # whoever read our output has seen enough (`list | head`)
         return 0
     except Exception as error:
         if os.environ.get("RECYCLIC_BACKUPS_DEBUG"):
             raise
-        print(f"unexpected error, this is a bug: {type(error).__name__}: {error}", file=sys.stderr)
-        print("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where", file=sys.stderr)
+        render.say(f"unexpected error, this is a bug: {type(error).__name__}: {error}")
+        render.say("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where")
+        _hand_over()
         return 1
+
+
+def _hand_over() -> None:
+    """What was printed before it failed. Left to Python, which flushes at exit, a full disk makes the code 120."""
+    try:
+        render.finish()
+    except BrokenPipeError:
+        render.print_no_more()
+    except BackupError as error:
+        _complain(error)
 
 
 def _complain(error: BackupError) -> None:
