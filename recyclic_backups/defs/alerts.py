@@ -29,7 +29,7 @@ from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, look_at
 from recyclic_backups.notify.incidents import News, Observation, Problem
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
-from recyclic_backups.notify.outbox import LISTED, Recovery, given_up
+from recyclic_backups.notify.outbox import LISTED, Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.settings import Settings
@@ -64,11 +64,12 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     catalog = shelf.open(create=not before.had_backups)
 
     seen, recovery = _observe(context, environment, settings, shelf, catalog, before)
-    memory, news = take_note(before, seen, recovery, settings.channels, now)
+    memory, news, lost = take_note(before, seen, recovery, settings.channels, now)
     for each in news:
         context.log.warning(_lines(each, settings))
-    for letter, delivery in given_up(before.outbox, now):
-        context.log.error(f"{delivery.channel} never took {letter.letter_id}: {delivery.reason}; given up")
+    for letter, delivery in lost:
+        reason = delivery.reason or "not answered"
+        context.log.error(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
     # Also where nothing changed but the copy is gone or damaged: the next lost cursor would be everything.
     if stored is None or stored.serial != memory.serial:
         shelf.keep(memory)

@@ -18,6 +18,8 @@ from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
     FAILURES,
+    Delivery,
+    Letter,
     Outbox,
     Recovery,
     attempted,
@@ -80,29 +82,35 @@ def store(repository: Repository, memory: Memory) -> None:
 
 def take_note(
     memory: Memory, seen: Observation, recovery: Recovery, channels: Sequence[Channel], now: datetime
-) -> tuple[Memory, list[News]]:
-    """What is remembered after a look: incidents advanced, letters written. Pure; the serial grows if it differs."""
+) -> tuple[Memory, list[News], list[tuple[Letter, Delivery]]]:
+    """What is remembered after a look, what is told, and what is given up though nobody took it.
+
+    Incidents are advanced, letters written. Pure; the serial grows if what is remembered differs.
+    """
     seen += unreachable_channels(memory)
     state, news = advance(memory.state, seen, now)
     addresses = [(each.name, each.minimum) for each in channels]
     letters = [write(each, recovery, addresses, now) for each in news]
-    outbox = posted(memory.outbox, letters, now)
+    outbox, lost = cleared(posted(memory.outbox, letters, now), {each.name for each in channels}, now)
     after = replace(
         memory,
         began_at=memory.begun(now),
         had_backups=memory.had_backups or recovery.verified_as_of is not None,
         state=state,
-        outbox=cleared(outbox, {each.name for each in channels}, now),
+        outbox=outbox,
     )
-    return (memory if after == memory else replace(after, serial=memory.serial + 1)), news
+    return (memory if after == memory else replace(after, serial=memory.serial + 1)), news, lost
 
 
 def unreachable_channels(memory: Memory) -> Observation:
-    """Channels that took nothing for some time. Pure."""
+    """Channels that took nothing for some time. Pure.
+
+    One that took a later letter works: what it refused was said at each attempt, and is again when it is given up.
+    """
     problems: dict[str, Problem] = {}
     for letter in memory.outbox:
         for each in letter.deliveries:
-            if each.attempts >= FAILURES and each.channel not in problems:
+            if each.stubborn and not each.overtaken and each.channel not in problems:
                 problems[each.channel] = Problem(
                     key=f"channel/{each.channel.replace('/', ' ')}",
                     kind=Kind.DELIVERY_FAILED,

@@ -200,19 +200,21 @@ def delivered(outbox: Outbox, letter_id: str, channel: str) -> Outbox:
     return _kept(marked, lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel))
 
 
-def cleared(outbox: Outbox, channels: Collection[str], now: datetime) -> Outbox:
-    """Without deliveries to channels that are not configured any more, and without what is given up.
+def cleared(
+    outbox: Outbox, channels: Collection[str], now: datetime
+) -> tuple[Outbox, list[tuple[Letter, Delivery]]]:
+    """Without deliveries to channels that are not configured any more, and without what is given up, which is told.
 
     A letter of a clock that was ahead is from now on: it would not be given up before that clock's year.
     """
     outbox = tuple(replace(letter, written_at=min(letter.written_at, now)) for letter in outbox)
     outbox = _kept(outbox, lambda _letter, each: each.channel in channels)
-    gone = {(letter.letter_id, each.channel) for letter, each in given_up(outbox, now)}
-    return _kept(outbox, lambda letter, each: (letter.letter_id, each.channel) not in gone)
+    lost = _given_up(outbox, now)
+    gone = {(letter.letter_id, each.channel) for letter, each in lost}
+    return _kept(outbox, lambda letter, each: (letter.letter_id, each.channel) not in gone), lost
 
 
-def given_up(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
-    """What :func:`cleared` lets go though nobody took it."""
+def _given_up(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
     last = {each.channel: letter.letter_id for letter in outbox for each in letter.deliveries}
     return [
         (letter, each)

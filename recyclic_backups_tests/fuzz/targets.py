@@ -120,7 +120,7 @@ def _memory(data: bytes) -> None:
 
 def _remembered(moment: datetime) -> bytes:
     problem = Problem("age", Kind.STORAGE, Severity.CRITICAL, moment, {"reason": "none"})
-    noted, _ = take_note(
+    noted, *_ = take_note(
         memory.Memory(), Observation((problem,)), Recovery(), (Service("json://localhost", 1),), moment
     )
     return memory.to_document(noted).encode()

@@ -53,13 +53,17 @@ class World:
     broken: set[str] = field(default_factory=set)
     letters: list[tuple[str, str]] = field(default_factory=list)
     disliked: str = "\0"
+    dislikes: set[str] = field(default_factory=lambda: {MAIL.name, PHONE.name})
     killed_in: Callable[[int], bool] = lambda _number: False
     said: list[str] = field(default_factory=list)
+    lost: list[tuple[str, str]] = field(default_factory=list)
     attempts: int = 0
 
     def send(self, channel: Channel, message: Message) -> str | None:
         """In the place of sending."""
-        if channel.name in self.broken or self.disliked in message.subject:
+        if channel.name in self.broken or (
+            channel.name in self.dislikes and self.disliked in message.subject
+        ):
             return "no answer"
         self.sent.append((channel.name, message.subject))
         self.letters.append((channel.name, message.message_id))
@@ -73,7 +77,8 @@ class World:
         self.now += timedelta(minutes=minutes)
         seen = Observation(tuple(problem(kind.value, kind=kind) for kind in kinds))
         before = younger(remembered.read(self.cursor), recall(self.repository)) or Memory()
-        memory, _ = take_note(before, seen, Recovery(), CHANNELS, self.now)
+        memory, _, lost = take_note(before, seen, Recovery(), CHANNELS, self.now)
+        self.lost += [(delivery.channel, letter.letter_id) for letter, delivery in lost]
         if memory != before:
             store(self.repository, memory)
         memory = deliver(
@@ -221,6 +226,39 @@ def test_a_letter_that_a_channel_never_takes_does_not_keep_the_others(world: Wor
     assert world.memory.outbox == ()
 
 
+def test_a_channel_that_works_is_not_called_dead_for_one_letter(world: World) -> None:
+    """Loss prevented: "messages by telegram are not delivered", a week long, of a telephone that rings."""
+    world.disliked, world.dislikes = f"CRITICAL: {TOO_OLD}", {PHONE.name}
+    world.look(Kind.TOO_OLD)
+    world.look(Kind.TOO_OLD, Kind.STORAGE)
+    for _ in range(24 * 9):
+        world.look(Kind.STORAGE, minutes=60)
+    assert not any("Messages by telegram" in subject for _, subject in world.sent)
+    # It was lost after a week all the same, and that is said.
+    (lost,) = world.lost
+    assert lost[0] == PHONE.name
+    assert world.memory.outbox == ()
+
+
+def test_every_letter_that_a_channel_never_took_is_named(world: World) -> None:
+    """Loss prevented: alarms that were written, reached nobody, and left no trace."""
+    world.broken, written = {PHONE.name}, set()
+    for number in range(24 * 9):
+        world.look(*[Kind.STORAGE] * (number % 2), minutes=60)
+        written |= {
+            (each.channel, letter.letter_id)
+            for letter in world.memory.outbox
+            for each in letter.deliveries
+            if each.channel == PHONE.name
+        }
+    waiting = {
+        (each.channel, letter.letter_id) for letter in world.memory.outbox for each in letter.deliveries
+    }
+    assert world.lost
+    assert len(set(world.lost)) == len(world.lost)
+    assert set(world.lost) == written - waiting
+
+
 def test_a_channel_that_is_dead_for_weeks_is_never_called_mended(world: World) -> None:
     """Loss prevented: "this is no longer so", said of the only way to whoever is on duty, while it is dead."""
     world.broken = {PHONE.name}
@@ -265,12 +303,11 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
     """Loss prevented: no alarm by telephone all night, because two mailboxes are tried first and take all the time."""
     dead = [Email(f"{name}@example.org", f"{name}@example.org", MailServer("mail")) for name in "ab"]
     channels: tuple[Channel, ...] = (*dead, PHONE)
-    now, taken = NOW, []
+    at, taken = [NOW], []
 
     def send(channel: Channel, message: Message) -> str | None:
-        nonlocal now
         if channel in dead:
-            now += timedelta(seconds=15)
+            at[0] += timedelta(seconds=15)
             return "mail was not done within 15 s"
         taken.append(message.subject)
         return None
@@ -278,11 +315,11 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
     monkeypatch.setattr(alert, "send", send)
     memory, late = Memory(), []
     for count in range(1, 31):
-        now = max(now, NOW + timedelta(minutes=count))
+        at[0] = max(at[0], NOW + timedelta(minutes=count))
         seen = Observation(tuple(problem(f"run/{number}") for number in range(count)))
-        memory, _ = take_note(memory, seen, Recovery(), channels, now)
+        memory, *_ = take_note(memory, seen, Recovery(), channels, at[0])
         memory = deliver(
-            memory, channels, FRAME, clock=lambda: now, keep=lambda _each: None, say=lambda _line: None
+            memory, channels, FRAME, clock=lambda: at[0], keep=lambda _each: None, say=lambda _line: None
         )
         late += [count] if len(taken) < count else []
     # At the first look nobody knows yet who is dead.
@@ -292,7 +329,7 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
 
 def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
     """Loss prevented: a year of messages to whoever is configured at last."""
-    memory, news = take_note(Memory(), Observation((problem(),)), Recovery(), (), NOW)
+    memory, news, _ = take_note(Memory(), Observation((problem(),)), Recovery(), (), NOW)
     assert (len(news), memory.outbox, len(memory.state.incidents)) == (1, (), 1)
 
 

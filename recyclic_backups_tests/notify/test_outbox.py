@@ -21,7 +21,6 @@ from recyclic_backups.notify.outbox import (
     cleared,
     delivered,
     due,
-    given_up,
     refused,
     write,
 )
@@ -79,43 +78,46 @@ def test_a_letter_is_gone_once_everybody_took_it() -> None:
 def test_channels_that_are_gone_and_old_letters_are_given_up() -> None:
     """Loss prevented: an outbox that grows until it fits nowhere."""
     outbox: Outbox = (letter(),)
-    assert [each.channel for _, each in due(cleared(outbox, {"telegram"}, NOW), NOW)] == ["telegram"]
-    assert cleared(outbox, set(), NOW) == ()
+    assert [each.channel for _, each in due(cleared(outbox, {"telegram"}, NOW)[0], NOW)] == ["telegram"]
+    assert cleared(outbox, set(), NOW) == ((), [])
     two: Outbox = (*outbox, replace(outbox[0], letter_id="later", written_at=NOW + timedelta(days=1)))
-    assert given_up(two, NOW + GIVE_UP_AFTER - timedelta(seconds=1)) == []
-    assert len(given_up(two, NOW + GIVE_UP_AFTER)) == 2
-    assert cleared(two, {"telegram"}, NOW + GIVE_UP_AFTER)[0].letter_id == "later"
+    names = {name for name, _ in CHANNELS}
+    assert cleared(two, names, NOW + GIVE_UP_AFTER - timedelta(seconds=1))[1] == []
+    assert len(cleared(two, names, NOW + GIVE_UP_AFTER)[1]) == 2
+    kept, lost = cleared(two, {"telegram"}, NOW + GIVE_UP_AFTER)
+    assert (kept[0].letter_id, [each.channel for _, each in lost]) == ("later", ["telegram"])
     many = tuple(replace(outbox[0], letter_id=str(number)) for number in range(MOST_LETTERS + 10))
-    kept = cleared(many, {"telegram"}, NOW)
+    kept, lost = cleared(many, {"telegram"}, NOW)
     assert (len(kept), kept[-1].letter_id) == (MOST_LETTERS, many[-1].letter_id)
+    assert [found.letter_id for found, _ in lost] == [each.letter_id for each in many[:10]]
 
 
 def test_a_letter_dated_ahead_is_given_up_like_any_other() -> None:
     """Loss prevented: two hundred letters to a channel that is dead, until the year of a wrong clock."""
     ahead = (replace(letter(), written_at=NOW + timedelta(days=20_000)), replace(letter(), letter_id="last"))
     names = {name for name, _ in CHANNELS}
-    kept = cleared(ahead, names, NOW)
+    kept, _ = cleared(ahead, names, NOW)
     assert [each.letter_id for each in kept] == [ahead[0].letter_id, "last"]
-    assert given_up(kept, NOW + GIVE_UP_AFTER)
-    assert [each.letter_id for each in cleared(kept, names, NOW + GIVE_UP_AFTER)] == ["last"]
+    kept, lost = cleared(kept, names, NOW + GIVE_UP_AFTER)
+    assert ([each.letter_id for each in kept], len(lost)) == (["last"], 2)
 
 
 def test_the_last_letter_of_a_channel_is_kept_until_it_is_taken() -> None:
     """Loss prevented: "this is no longer so", said of a channel that is as dead as a week before."""
     outbox: Outbox = (letter(),)
     names, later = {name for name, _ in CHANNELS}, NOW + 5 * GIVE_UP_AFTER
-    assert [len(each.deliveries) for each in cleared(outbox, names, later)] == [2]
+    assert [len(each.deliveries) for each in cleared(outbox, names, later)[0]] == [2]
     outbox = delivered(outbox, outbox[0].letter_id, "telegram")
-    assert [[one.channel for one in each.deliveries] for each in cleared(outbox, names, later)] == [
+    assert [[one.channel for one in each.deliveries] for each in cleared(outbox, names, later)[0]] == [
         ["email a@example.org"]
     ]
     mails = tuple(replace(outbox[0], letter_id=str(number)) for number in range(MOST_LETTERS + 10))
-    kept = cleared((letter(), *mails), names, NOW)
+    kept, _ = cleared((letter(), *mails), names, NOW)
     assert (len(kept), kept[0].letter_id) == (MOST_LETTERS + 1, letter().letter_id)
     # One that was overtaken tells nothing of the channel any more.
     taken = delivered((letter(), replace(letter(), letter_id="later")), "later", "telegram")
-    assert len(cleared(taken, {"telegram"}, NOW)) == 1
-    assert cleared(taken, {"telegram"}, later) == ()
+    assert len(cleared(taken, {"telegram"}, NOW)[0]) == 1
+    assert cleared(taken, {"telegram"}, later)[0] == ()
 
 
 def test_a_clock_that_was_ahead_puts_nothing_off() -> None:
