@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
@@ -386,65 +386,53 @@ def test_orphans_are_swept_and_old_tombstones_too() -> None:
     assert {LAYOUT.tombstone(backup_id) for backup_id in tombstones} <= set(later.swept)
 
 
-def _fill(path: Path) -> None:
-    """Write until there is no space left."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"x" * 4096):
-            pass
-
-
-@pytest.mark.parametrize("page", [True, False])
-def test_a_full_disk_can_be_emptied(tmp_path: Path, page: bool) -> None:
-    """Loss prevented: the night's backup, and every one after it, for want of the space to announce a deletion."""
+@contextmanager
+def _full_disk(directory: Path, history: History, page: bytes = b"") -> Iterator[LocalStore]:
+    """A storage with backups, the script of the rescue and a page, on a disk without a byte left."""
     if not can_mount():
         pytest.skip("this user may mount nothing here")
-    with mounted(tmp_path / "disk", 1 << 20) as disk:
-        store = LocalStore(disk.directory)
-        write(_nights(), store)
+    with mounted(directory, 1 << 20):
+        store = LocalStore(directory)
+        write(history, store)
         rescue.install(store)
         if page:
-            store.replace(LAYOUT.report, b"<html>" * 10_000)
+            store.replace(LAYOUT.report, page)
+        with (directory / "filler").open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        yield store
+
+
+@pytest.mark.parametrize("page", [b"", b"<html>" * 10_000])
+def test_a_full_disk_can_be_emptied(tmp_path: Path, page: bytes) -> None:
+    """Loss prevented: the night's backup, and every one after it, for want of the space to announce a deletion."""
+    with _full_disk(tmp_path / "disk", _nights(), page) as store:
         repository = open_repository(store)
-        repository.keyring.for_writing(NOW)
-        _fill(disk.directory / "filler")
         with pytest.raises(StorageError, match="no space is left"):
             hold(repository, load_catalog(repository).backups[0], "a dispute", NOW + DAY, NOW)
         report = expire(repository, FEW, CALENDAR, now=NOW)
         assert len(report.removed) == 2
         assert not catalog_of(store).damage
-        assert {item.name for item in store.list("") if "/" not in item.name} >= set(rescue.NAMES)
+        assert {item.name for item in store.list("")} >= set(rescue.NAMES)
 
 
 def test_a_full_disk_with_nothing_to_expire_keeps_the_rescue_script_and_the_page(tmp_path: Path) -> None:
     """Loss prevented: the way back without this software, given up every night for nothing."""
-    if not can_mount():
-        pytest.skip("this user may mount nothing here")
-    with mounted(tmp_path / "disk", 1 << 20) as disk:
-        store = LocalStore(disk.directory)
-        write(_nights("2026-11-21"), store)
-        rescue.install(store)
-        store.replace(LAYOUT.report, b"<html>")
-        _fill(disk.directory / "filler")
+    with _full_disk(tmp_path / "disk", _nights("2026-11-21"), b"<html>") as store:
         assert expire(open_repository(store), FEW, CALENDAR, now=NOW).removed == ()
         assert {item.name for item in store.list("")} >= {*rescue.NAMES, LAYOUT.report}
 
 
 def test_a_run_that_ends_midway_on_a_full_disk_puts_the_rescue_script_back(tmp_path: Path) -> None:
     """Loss prevented: a lost line to the server, and no recover.py beside the only backups."""
-    if not can_mount():
-        pytest.skip("this user may mount nothing here")
-    with mounted(tmp_path / "disk", 1 << 20) as disk:
-        store = LocalStore(disk.directory)
-        write(_nights(), store)
-        rescue.install(store)
-        _fill(disk.directory / "filler")
-        asked: list[int] = []
+    asked: list[int] = []
 
-        def alone_at_first() -> None:
-            asked.append(1)
-            if len(asked) > 1:
-                raise Refused("the lock was lost")
+    def alone_at_first() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise Refused("the lock was lost")
 
+    with _full_disk(tmp_path / "disk", _nights()) as store:
         with pytest.raises(Refused):
             expire(open_repository(store), FEW, CALENDAR, now=NOW, still_alone=alone_at_first)
         assert {item.name for item in store.list("")} >= set(rescue.NAMES)
