@@ -65,7 +65,7 @@ def print_report(report: DrillReport) -> None:
     for each in newest.details.get("wounds", ()):
         render.line(f"damage    {each['table']}: {each['what']} ({each['rows']})")
     for command in newest.details.get("commands", ()):
-        render.line(f"diagnose  {command}")
+        render.command(command, before="diagnose  ")
     for refused in newest.details.get("refused", ()):
         render.line(f"refused   {refused}")
     for answer in newest.details.get("probes", ()):

@@ -51,19 +51,22 @@ def line(text: str = "") -> None:
     print_text(f"{visible(text)}\n")
 
 
-def command(text: str) -> None:
-    """A line to paste into a shell, indented. Raises StorageError.
+def command(text: str, before: str = "  ") -> None:
+    """A line to paste into a shell, after ``before``. Raises StorageError.
 
-    Control characters stand there only within the single quotes of :func:`shlex.quote`: each is put beside them as
-    ``$'\\n'``, which bash, ksh and zsh read (POSIX.1-2024, section 2.2.4).
+    Control characters, and bytes of a file's name that are no UTF-8, stand there only within the single quotes of
+    :func:`shlex.quote`: each is put beside them as ``$'\\n'`` or, byte by byte, as ``$'\\xc2\\x85'``. Both are of
+    POSIX.1-2024, section 2.2.4 (``\\u0085`` is not); bash, ksh and zsh read them, an older ``sh`` may not.
     """
-    pasted = _CONTROL.sub(lambda found: f"'$'{_escape(found[0])}''", spelled(text))
-    print_text(f"  {pasted}\n")
+    pasted = _UNPASTED.sub(lambda found: f"'$'{_bytes(found[0])}''", text)
+    print_text(f"{before}{spelled(pasted)}\n")
 
 
 # What moves a cursor, ends a line or turns the direction of writing: C0, C1, Unicode's line ends and bidirectional
 # marks (Unicode Standard Annex #9). French no-break spaces and the joiners of scripts stay what they are.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNPASTED = re.compile(f"{_CONTROL.pattern}|[\udc80-\udcff]")
+_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def visible(text: str) -> str:
@@ -75,9 +78,13 @@ def visible(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    named = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(character)
-    # Not \x85: to a shell that is a byte.
-    return named or (f"\\x{ord(character):02x}" if character < "\x80" else f"\\u{ord(character):04x}")
+    code = ord(character)
+    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
+
+
+def _bytes(character: str) -> str:
+    written = character.encode("utf-8", "surrogateescape")
+    return _NAMED.get(character) or "".join(f"\\x{byte:02x}" for byte in written)
 
 
 def finish() -> None:

@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recyclic_backups.cli import render
+from recyclic_backups.cli.drill import print_report
+from recyclic_backups.drill.report import DrillReport, Rehearsal
+from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import block, read
@@ -200,12 +203,29 @@ def test_a_printed_command_means_what_it_says_whatever_the_table_is_called(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Loss prevented: a table's name that hides the rest of the command, or a command that names another table."""
-    name = "it's\na\ttable\x1b[8m\u202e of \u0085 ours"
+    name = "it's\na\ttable\x1b[8m\u202e of \u0085 ours\udce9e"
     render.command(f"printf %s {shlex.quote(name)}")
     (line, end) = capsys.readouterr().out.split("\n")
     assert not end
     assert line.isprintable()
-    typed = subprocess.run(
-        ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    assert line.isascii()
+    for locale in ("C.UTF-8", "C"):
+        typed = subprocess.run(
+            ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": locale}
+        )
+        assert typed.stdout == os.fsencode(name)
+
+
+def test_a_drill_prints_the_command_that_it_rehearsed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Loss prevented: the line of last month's drill, pasted, that restores another table."""
+    table = 'public."a\nb"'
+    now = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+    details = {"commands": [f"printf %s {shlex.quote(table)}"]}
+    print_report(
+        DrillReport(Scenario.PARTIAL, now, "somewhere", (Rehearsal("an id", now, {}, details=details),))
     )
-    assert typed.stdout.decode() == name
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if each.startswith("diagnose  "))
+    typed = subprocess.run(
+        ["bash", "-c", line.removeprefix("diagnose  ")], capture_output=True, check=True, text=True
+    )
+    assert typed.stdout == table
