@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
-from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.catalog import CLOCK_SKEW, Catalog
 from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
@@ -42,11 +42,6 @@ class Target:
             return f"drill/{DRILL_JOBS[self.job]}"
         return f"run/{self.job}" + (f"/{self.partition}" if self.partition else "")
 
-    @property
-    def is_done_elsewhere_too(self) -> bool:
-        """Whether the command line does the same: then only the storage knows whether it was done after all."""
-        return self.job in DRILL_JOBS or (self.job in BACKUP_JOBS and self.partition is not None)
-
 
 def targets_of(run: dg.DagsterRun, settings: Settings) -> list[Target]:
     """What a run is to do. One started from an asset's page is named as the job of that asset would be."""
@@ -62,12 +57,15 @@ def targets_of(run: dg.DagsterRun, settings: Settings) -> list[Target]:
 
 
 class Ended:
-    """Runs that are over, each question asked once."""
+    """Runs that are over, each question asked once. What the storage dates in the future is no answer."""
 
-    def __init__(self, instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None, now: datetime
+    ) -> None:
         self.instance = instance
         self.settings = settings
         self.catalog = catalog
+        self._latest = now + CLOCK_SKEW
         newest = instance.get_run_records(limit=1)
         self._newest_at = newest[0].create_timestamp if newest else None
         self._by_page = instance.get_run_records(
@@ -94,6 +92,28 @@ class Ended:
             fitting.append(failed)
         return max(fitting, key=lambda record: record.storage_id, default=None)
 
+    def done_elsewhere(self, target: Target, last: RunRecord | None) -> bool | None:
+        """Whether the storage knows that it was done after its last run: by the command line, perhaps elsewhere.
+
+        Without a last run: whether it knows that it was done at all. None: nobody knows, as there is no catalog.
+        """
+        tier, scenario = BACKUP_JOBS.get(target.job), DRILL_JOBS.get(target.job)
+        failed_at = datetime.min.replace(tzinfo=UTC) if last is None else ended_at(last)
+        if scenario is not None:
+            if self.catalog is None:
+                return None
+            drills = [each for each in drills_of(self.catalog, scenario) if each.checked_at <= self._latest]
+            return bool(drills) and drills[-1].passed and drills[-1].checked_at > failed_at
+        if tier is None or not target.partition:
+            return False  # nothing but runs does that
+        if self.catalog is None:
+            return None
+        label = self.catalog.labels.get((tier, target.partition))
+        holder = self.catalog.labelled(tier, target.partition)
+        if label is None or holder is None or not holder.good:
+            return False
+        return failed_at < label.labelled_at <= self._latest
+
     def has_succeeded_since(self, failed: RunRecord, job: str) -> bool:
         """Whether the job's work was done after that run, for any partition, by a run or by the command line."""
         if job not in self._successes:
@@ -110,21 +130,13 @@ class Ended:
                 found.append(record)
         tier = BACKUP_JOBS.get(job)
         backups = [] if self.catalog is None else [each for each in self.catalog if each.good]
-        labelled = [(label.labelled_at, 0) for each in backups for label in each.labels if label.tier is tier]
+        labelled = [
+            (label.labelled_at, 0)
+            for each in backups
+            for label in each.labels
+            if label.tier is tier and label.labelled_at <= self._latest
+        ]
         return max([*map(place, found), *labelled], default=(datetime.min.replace(tzinfo=UTC), 0))
-
-
-def done_elsewhere(target: Target, last: RunRecord, catalog: Catalog) -> bool:
-    """Whether the storage knows that it was done after all: by the command line, perhaps on another machine."""
-    failed_at = ended_at(last)
-    tier = BACKUP_JOBS.get(target.job)
-    if tier is not None and target.partition:
-        label, holder = catalog.labels.get((tier, target.partition)), catalog.labelled(tier, target.partition)
-        return label is not None and holder is not None and holder.good and label.labelled_at > failed_at
-    if target.job in DRILL_JOBS:
-        drills = drills_of(catalog, DRILL_JOBS[target.job])
-        return bool(drills) and drills[-1].passed and drills[-1].checked_at > failed_at
-    return False
 
 
 def place(record: RunRecord) -> tuple[datetime, int]:

@@ -20,7 +20,6 @@ from recyclic_backups.defs.run_history import (
     Ended,
     Target,
     aware,
-    done_elsewhere,
     ended_at,
     moment_of,
     targets_of,
@@ -54,7 +53,7 @@ def look_at_runs(
     Without a catalog nobody knows whether the command line did since what failed here: it is neither new nor solved.
     """
     return (
-        _failed(instance, settings, catalog, known)
+        _failed(instance, settings, catalog, known, now)
         + _unfinished(instance, settings, now)
         + look_at_backfills(instance)
     )
@@ -74,7 +73,11 @@ def backup_is_working(instance: dg.DagsterInstance, settings: Settings, now: dat
 
 
 def _failed(
-    instance: dg.DagsterInstance, settings: Settings, catalog: Catalog | None, known: Mapping[str, Incident]
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    catalog: Catalog | None,
+    known: Mapping[str, Incident],
+    now: datetime,
 ) -> Observation:
     """Targets whose last run failed: of the newest failed runs, and of every open incident, however old it is.
 
@@ -95,23 +98,24 @@ def _failed(
         asked = _target_of(incident) if key.startswith(("run/", "drill/")) else None
         if asked is not None and asked not in failures:
             failures[asked] = _failure_told_of(instance, incident)
-    ended = Ended(instance, settings, catalog)
+    ended = Ended(instance, settings, catalog, now)
     found: dict[str, list[Failure]] = {}
     lapsed, unseen = set(), set()
     for target, listed in failures.items():
         is_known = target.key in known or target in members
         if not is_known and listed and ended.is_long_before_the_newest(target, listed):
             continue  # not worth a question: it would not be told of
-        if not is_known and catalog is None and target.is_done_elsewhere_too:
+        if not is_known and ended.done_elsewhere(target, listed) is None:
             continue  # that the storage cannot be read is what is told
         last = ended.last(target, listed)
         if last is None or last.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
-        key = home_of(target, last, known, members)
-        if catalog is None and target.is_done_elsewhere_too:
-            unseen.add(key)
+        done = ended.done_elsewhere(target, last)
+        if done:
             continue
-        if catalog is not None and done_elsewhere(target, last, catalog):
+        key = home_of(target, last, known, members)
+        if done is None:
+            unseen.add(key)
             continue
         if ended.is_long_before_the_newest(target, last):
             lapsed.add(key)

@@ -10,7 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.record import record_check
 from recyclic_backups.defs import run_look
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.errors import StorageError
@@ -187,6 +190,44 @@ def test_a_failure_is_a_gap_once_another_day_succeeded_whoever_did_it(
     assert failure["partition"] == "2026-11-01"
     reminded = "".join(text for text in bot.texts if "] still CRITICAL: " in text)
     assert ("The daily backup of 2026-11-01 failed" in reminded) is (way in (None, "page of the weeks"))
+
+
+@pytest.mark.parametrize("job", ["daily_backup_job", "drill_simple_job"])
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=1500)])
+def test_what_is_dated_in_the_future_makes_up_for_nothing(
+    looks: Looks, bot: Web, job: str, ahead: timedelta
+) -> None:
+    """Loss prevented: no word of a failed backup or drill for years, because a clock was wrong for one night."""
+    house = looks.house
+    partition = "2026-11-01" if job == "daily_backup_job" else None
+    failed_run(house, job, partition)
+    # Runs have the machine's time, which here is not that of the house.
+    now = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
+    house.clock.at = now + ahead
+    done = elsewhere(house, Tier.DAILY, "2026-11-01")
+    if partition is None:
+        details = {"scenario": "simple", "started_at": to_text(house.clock.at)}
+        passed = Check("drill", done.backup.backup_id, house.clock.at, passed=True, details=details)
+        record_check(house.settings().open_repository(), passed, done.backup.manifest)
+    house.clock.at = now
+    looks.look()
+    kind = Kind.BACKUP_FAILED if partition else Kind.DRILL_FAILED
+    assert (kind in looks.kinds) is bool(ahead)
+
+
+def test_another_day_that_is_dated_in_the_future_silences_no_reminder(looks: Looks, bot: Web) -> None:
+    """Loss prevented: the same, of the reminders of every failure until that date."""
+    house = looks.house
+    now = datetime.now(BEGINNING.tzinfo)
+    house.clock.at = now + timedelta(days=1500)
+    elsewhere(house, Tier.DAILY, "2026-10-30")
+    house.clock.at = now
+    failed_run(house, "daily_backup_job", "2026-11-01")
+    looks.look()
+    bot.texts.clear()
+    looks.look(after=timedelta(hours=25))
+    looks.look(after=timedelta(hours=25))
+    assert any("still CRITICAL" in text and "backup of 2026-11-01 failed" in text for text in bot.texts)
 
 
 def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
