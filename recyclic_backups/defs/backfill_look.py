@@ -44,13 +44,15 @@ def members_of(known: Mapping[str, Incident]) -> dict[Target, str]:
     }
 
 
-def home_of(target: Target, last: RunRecord, known: Collection[str], members: Mapping[Target, str]) -> str:
+def home_of(
+    target: Target, last: RunRecord | None, known: Collection[str], members: Mapping[Target, str]
+) -> str:
     """The key of the problem that a failure belongs to. Pure.
 
     Where people were told of it before, in whatever way it is tried again: nothing else would be true of the incident
     that it left. Otherwise its backfill's, or its own.
     """
-    backfill = last.dagster_run.tags.get(BACKFILL_TAG)
+    backfill = None if last is None else last.dagster_run.tags.get(BACKFILL_TAG)
     if target.key not in known:
         if target in members:
             return members[target]
@@ -60,13 +62,20 @@ def home_of(target: Target, last: RunRecord, known: Collection[str], members: Ma
 
 
 def one_problem(
-    key: str, failures: Collection[Failure], incident: Incident | None, reason_of: Callable[[str], str]
+    key: str,
+    failures: Collection[Failure],
+    left: Collection[Target],
+    incident: Incident | None,
+    reason_of: Callable[[str], str],
 ) -> Problem:
-    """What failed in a backfill and is not made up for, with the newest reason. ``reason_of`` is asked for a run's."""
+    """What failed in a backfill and is not made up for, with the newest reason. ``reason_of`` is asked for a run's.
+
+    ``left`` are those of which nobody would be told alone any more, too old or deleted: they are missing all the same.
+    """
     newest = max(failures, key=lambda each: place(each.record))
     job, run_id = newest.target.job, newest.record.dagster_run.run_id
     before = {} if incident is None else incident.problem.facts
-    partitions = sorted(each.target.partition or "" for each in failures)
+    partitions = sorted(each.partition or "" for each in [*(one.target for one in failures), *left])
     # Those that were made up for are not remembered one by one, only that they failed once.
     total, told = before.get("total", ""), before.get("partitions", "").split()
     failed_before = int(total) if total.isascii() and total.isdigit() and len(total) < 9 else len(told)

@@ -80,17 +80,17 @@ class Ended:
         return self._newest_at - failed.create_timestamp > LAPSES_AFTER
 
     def last(self, target: Target, failed: RunRecord | None) -> RunRecord | None:
-        """The newest run with that target that succeeded or failed, ``failed`` if there is no newer; None if none."""
+        """The run with that target that succeeded or failed last, maybe ``failed``; None if none is known any more."""
         if target.partition:
             filters = dg.RunsFilter(tags={PARTITION_TAG: target.partition}, statuses=_ENDED)
             found = list(self.instance.get_run_records(filters, limit=50))
         else:
             filters = dg.RunsFilter(job_name=target.job, statuses=_ENDED)
-            found = [*self.instance.get_run_records(filters, limit=1), *self._by_page]
+            found = [*self.instance.get_run_records(filters, limit=10), *self._by_page]
         fitting = [each for each in found if target in targets_of(each.dagster_run, self.settings)]
         if failed is not None:
             fitting.append(failed)
-        return max(fitting, key=lambda record: record.storage_id, default=None)
+        return max(fitting, key=place, default=None)
 
     def done_elsewhere(self, target: Target, last: RunRecord | None) -> bool | None:
         """Whether the storage knows that it was done after its last run: by the command line, perhaps elsewhere.

@@ -100,7 +100,8 @@ def _failed(
             failures[asked] = _failure_told_of(instance, incident)
     ended = Ended(instance, settings, catalog, now)
     found: dict[str, list[Failure]] = {}
-    lapsed, unseen = set(), set()
+    lapsed: dict[str, list[Target]] = {}
+    unseen = set()
     for target, listed in failures.items():
         is_known = target.key in known or target in members
         if not is_known and listed and ended.is_long_before_the_newest(target, listed):
@@ -108,7 +109,7 @@ def _failed(
         if not is_known and ended.done_elsewhere(target, listed) is None:
             continue  # that the storage cannot be read is what is told
         last = ended.last(target, listed)
-        if last is None or last.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
+        if last is not None and last.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
             continue
         done = ended.done_elsewhere(target, last)
         if done:
@@ -116,21 +117,22 @@ def _failed(
         key = home_of(target, last, known, members)
         if done is None:
             unseen.add(key)
-            continue
-        if ended.is_long_before_the_newest(target, last):
-            lapsed.add(key)
-            continue
-        # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
-        nags = not target.partition or not ended.has_succeeded_since(last, target.job)
-        found.setdefault(key, []).append(Failure(target, last, nags))
+        elif last is None or ended.is_long_before_the_newest(target, last):
+            # Deleted in Dagster, or too old: nobody made up for it.
+            lapsed.setdefault(key, []).append(target)
+        else:
+            # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
+            nags = not target.partition or not ended.has_succeeded_since(last, target.job)
+            found.setdefault(key, []).append(Failure(target, last, nags))
     problems = []
     for key, each in found.items():
         told = known.get(key)
         if key == each[0].target.key:
             problems.append(_failure(instance, each[0], told))
         else:
-            problems.append(one_problem(key, each, told, lambda run_id: reason_of(instance, run_id)))
-    return Observation(tuple(problems), frozenset(unseen), frozenset(lapsed - unseen))
+            left = lapsed.get(key, ())
+            problems.append(one_problem(key, each, left, told, lambda run_id: reason_of(instance, run_id)))
+    return Observation(tuple(problems), frozenset(unseen), frozenset(lapsed.keys() - unseen - found.keys()))
 
 
 def _target_of(incident: Incident) -> Target | None:

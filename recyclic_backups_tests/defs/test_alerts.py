@@ -230,6 +230,42 @@ def test_another_day_that_is_dated_in_the_future_silences_no_reminder(looks: Loo
     assert any("still CRITICAL" in text and "backup of 2026-11-01 failed" in text for text in bot.texts)
 
 
+@pytest.mark.parametrize("made_up_for", [False, True])
+def test_runs_that_are_deleted_are_solved_only_where_there_is_a_backup(
+    looks: Looks, bot: Web, made_up_for: bool
+) -> None:
+    """Loss prevented: 'resolved' said of a backup that nobody made, because its failed run was cleared away."""
+    house = looks.house
+    keys = ["run/daily_backup_job/2026-10-30", "run/health_job", "drill/simple"]
+    failed_run(house, "daily_backup_job", "2026-10-30")
+    failed_run(house, "health_job")
+    failed_run(house, "drill_simple_job")
+    looks.look()
+    assert {key for key in looks.facts if key.startswith(("run/", "drill/"))} == set(keys)
+    for run in house.instance.get_runs():
+        house.instance.delete_run(run.run_id)
+    if made_up_for:
+        elsewhere(house, Tier.DAILY, "2026-10-30")
+    bot.texts.clear()
+    for _ in range(15):
+        looks.look()
+    assert not looks.facts.keys() & set(keys)
+    resolved = [text.splitlines()[0] for text in bot.texts if "] resolved: " in text]
+    assert ["The daily backup of 2026-10-30 failed" in each for each in resolved] == [True] * made_up_for
+
+
+def test_of_two_runs_the_one_that_was_over_later_is_the_last(looks: Looks, bot: Web) -> None:
+    """Loss prevented: a failure hidden by a success of an hour before, as the run that failed was queued first."""
+    house = looks.house
+    queued = failed_run(house, "daily_backup_job", "2026-11-01", "STARTED")
+    failed_run(house, "daily_backup_job", "2026-11-01", "SUCCESS")
+    looks.look()
+    assert Kind.BACKUP_FAILED not in looks.kinds
+    house.instance.report_run_failed(queued)
+    looks.look()
+    assert Kind.BACKUP_FAILED in looks.kinds
+
+
 def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
     """Loss prevented: after a bad year, an incident of last spring that is told of for ever; or a failure that only
     looks solved because three hundred others came after it.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.defs import run_look
-from recyclic_backups.defs.run_history import LAPSES_AFTER
+from recyclic_backups.defs.run_history import LAPSES_AFTER, Ended
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.wording import Kind
@@ -208,6 +208,30 @@ def test_members_are_asked_for_when_newer_failures_hide_them_and_lapse_without_a
         "recyclic_backups.defs.run_history.LAPSES_AFTER", -LAPSES_AFTER
     )  # as if all that were long ago
     bot.texts.clear()
+    for _ in range(15):
+        looks.look()
+    assert KEY not in looks.facts
+    assert about(bot) == []
+
+
+def test_a_member_that_lapses_or_is_deleted_is_missing_until_the_end_and_never_resolved(
+    looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: 'resolved' said of a backfill because two of its days were forgotten and one was filled."""
+    house, real = looks.house, Ended.is_long_before_the_newest
+    house.clock.at = datetime.now(BEGINNING.tzinfo)  # runs have the machine's time
+    storm(looks, OCTOBER[:3])
+    (deleted,) = [run for run in house.instance.get_runs() if run.tags["dagster/partition"] == OCTOBER[1]]
+    house.instance.delete_run(deleted.run_id)
+    monkeypatch.setattr(
+        Ended,
+        "is_long_before_the_newest",
+        lambda self, target, failed: target.partition == OCTOBER[0] or real(self, target, failed),
+    )
+    bot.texts.clear()
+    looks.look()
+    assert (looks.facts[KEY]["count"], looks.facts[KEY]["total"]) == ("3", "3")
+    by_page(house, OCTOBER[2], "SUCCESS")
     for _ in range(15):
         looks.look()
     assert KEY not in looks.facts
