@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -97,7 +97,7 @@ def _json(memory: Memory) -> dict[str, Any]:
 
 
 def _memory(document: Mapping[str, Any]) -> Memory:
-    incidents = [_incident_from(each) for each in document["incidents"]]
+    incidents = [_renamed(_incident_from(each)) for each in document["incidents"]]
     return Memory(
         serial=_whole(document["serial"]),
         began_at=_moment_from(document["began_at"]),
@@ -143,6 +143,13 @@ def _incident_from(document: Mapping[str, Any]) -> Incident:
         from_text(document["told_at"]),
         _moment_from(document["gone_since"]),
     )
+
+
+def _renamed(incident: Incident) -> Incident:
+    """Under the key that its problem has now. Older versions knew that there is no backup as an age."""
+    if incident.key == "age" and incident.problem.kind in (Kind.NO_BACKUP, Kind.BACKUPS_GONE):
+        return replace(incident, problem=replace(incident.problem, key="backups"))
+    return incident
 
 
 def _letter(letter: Letter) -> dict[str, Any]:

@@ -53,7 +53,7 @@ problems = st.builds(
     severity=st.sampled_from(Severity),
     kind=st.sampled_from(Kind),
     nags=st.booleans(),
-)
+).filter(lambda each: each.key != "age" or each.kind not in (Kind.NO_BACKUP, Kind.BACKUPS_GONE))
 observations = st.builds(
     Observation,
     problems=st.lists(problems, max_size=5).map(tuple),

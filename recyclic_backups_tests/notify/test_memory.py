@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +114,20 @@ def test_what_an_older_version_remembered_of_deliveries_is_read() -> None:
     for each in document["outbox"][0]["deliveries"]:
         del each["overtaken"]
     assert read(json.dumps(document)) == replace(memory, outbox=(found,))
+
+
+@pytest.mark.parametrize(("kind", "key"), [
+    (Kind.BACKUPS_GONE, "backups"), (Kind.NO_BACKUP, "backups"), (Kind.TOO_OLD, "age"),
+])  # fmt: skip
+def test_that_there_is_no_backup_was_known_as_an_age_to_older_versions(kind: Kind, key: str) -> None:
+    """Loss prevented: an upgrade that wakes everybody with what they were told, and calls the same thing over."""
+    memory = memory_of(Observation((problem("age", kind=kind),)))
+    found = read(to_document(memory))
+    assert found is not None
+    (incident,) = found.state.incidents.values()
+    assert found.state.incidents.keys() == {key} == {incident.key}
+    _, news = advance(found.state, Observation((problem(key, kind=kind),)), NOW)
+    assert news == []
 
 
 def test_a_packed_bomb_is_nothing() -> None:
