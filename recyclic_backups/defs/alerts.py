@@ -25,7 +25,7 @@ from recyclic_backups.flags.store import load_flags
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, recall, store, take_note
-from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, look_at_catalog, recovery_of
+from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog, recovery_of
 from recyclic_backups.notify.incidents import News, Observation, Problem
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
@@ -135,7 +135,7 @@ def _observe(
 ) -> tuple[Observation, Recovery]:
     instance, known, now = context.instance, before.state.incidents, environment.now()
     # One that held backups and holds none is not the storage that knows what is missing or was made up for.
-    knowing = None if catalog is not None and before.had_backups and len(catalog) == 0 else catalog
+    knowing = None if catalog is not None and before.had_backups and is_bare(catalog) else catalog
 
     def at_catalog() -> Observation:
         if catalog is None:

@@ -54,6 +54,11 @@ def look_at_catalog(
     )
 
 
+def is_bare(catalog: Catalog) -> bool:
+    """Whether not even anything damaged is there: where backups were, another disk may be mounted in its place."""
+    return len(catalog) == 0 and not catalog.damage
+
+
 def recovery_of(catalog: Catalog, now: datetime) -> Recovery:
     """What could be recovered now. Not by what is dated in the future: its moment would be no news of today."""
     catalog = catalog.until(now)
@@ -115,9 +120,7 @@ def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dateti
     newest = catalog.until(now).newest_good()
     if newest is None:
         if given.had_backups:
-            # Those that are there are damaged, or nothing is there: another disk may be mounted in its place.
-            kind = Kind.NO_BACKUP if len(catalog) else Kind.BACKUPS_GONE
-            return _none(kind, now)
+            return _none(Kind.BACKUPS_GONE if is_bare(catalog) else Kind.NO_BACKUP, now)
         if now - given.began_at <= timedelta(seconds=given.age_critical_seconds):
             return Observation()
         if given.working:

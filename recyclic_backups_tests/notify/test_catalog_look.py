@@ -71,6 +71,12 @@ def test_no_backup_at_all() -> None:
     assert Kind.NO_BACKUP in kinds(look(nights("2026-11-01", damaged=["2026-11-01"]), GIVEN.began_at))
 
 
+def test_manifests_that_are_all_damaged_are_not_another_disk() -> None:
+    """Loss prevented: people sent to look for a disk that is there, with every manifest on it damaged."""
+    rotten = replace(EMPTY, damage=(Damage("recyclic/backups/x/manifest.json", "no JSON"),))
+    assert kinds(look(rotten, GIVEN.began_at)) == [Kind.NO_BACKUP, Kind.DAMAGE]
+
+
 def test_backups_that_are_gone_are_news_to_whoever_knows_that_they_are_old() -> None:
     """Loss prevented: an emptied disk, told by tomorrow's reminder of a backup that is a day too old."""
     now = paris("2026-11-03T03:00")
