@@ -158,7 +158,8 @@ def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dat
     """Whether anybody rehearses restoring. A failed drill is a drill: that it failed is told elsewhere."""
     present = catalog.until(now)
     if present.newest_good() is None:
-        return Observation()
+        # Nothing to rehearse with: what was told of drills is neither new nor over.
+        return Observation(unseen=frozenset({"drills"}))
     # One that a wrong clock dated ahead would silence this until its date.
     drills = [
         check.checked_at

@@ -120,6 +120,20 @@ def test_a_stale_drill_is_told_a_week_after_the_last_or_the_first_backup() -> No
     assert Kind.DRILL_NEVER not in kinds(look(catalog, paris("2026-11-20T03:00"), fresh))
 
 
+def test_drills_are_not_taken_up_again_because_every_backup_turned_bad() -> None:
+    """Loss prevented: "restores are rehearsed again", said in the hour in which nothing can be restored any more."""
+    now, state, told = paris("2026-11-20T04:00"), State(), []
+    state, _ = advance(state, look(nights("2026-11-01", "2026-11-20"), now), now)
+    assert "drills" in state.incidents
+    bad = nights("2026-11-01", "2026-11-20", damaged=["2026-11-01", "2026-11-20"])
+    for minutes in (1, 20):
+        later = now + timedelta(minutes=minutes)
+        state, news = advance(state, look(bad, later), later)
+        told += [each.key for one in news if one.change is Change.RESOLVED for each in one.incidents]
+    assert "drills" not in told
+    assert "drills" in state.incidents
+
+
 def test_damaged_documents_are_told_one_by_one() -> None:
     """Loss prevented: a manifest that rots while its backup is believed to be there."""
     catalog = replace(nights("2026-11-01"), damage=(Damage("recyclic/backups/x/manifest.json", "no JSON"),))
