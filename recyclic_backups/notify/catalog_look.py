@@ -64,7 +64,9 @@ def recovery_of(catalog: Catalog, now: datetime) -> Recovery:
     catalog = catalog.until(now)
     verified = catalog.newest_good()
     proven = max(
-        (each for each in catalog if each.proven_at is not None), key=lambda each: each.as_of, default=None
+        (each for each in catalog if each.proven_at is not None and each.proven_at <= now + CLOCK_SKEW),
+        key=lambda each: each.as_of,
+        default=None,
     )
     return Recovery(
         verified_id="" if verified is None else verified.backup_id,

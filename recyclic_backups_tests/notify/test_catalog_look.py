@@ -153,6 +153,7 @@ def test_recovery_points() -> None:
         catalog, backups=(*catalog.backups[:-1], replace(oldest, checks=(*oldest.checks, proof)))
     )
     assert recovery_of(proven, now).proven_as_of == paris("2026-11-01T02:00")
+    assert recovery_of(proven, paris("2026-11-01T04:00")).proven_as_of is None  # by a clock that was ahead
     assert recovery_of(EMPTY, now).verified_as_of is None
     assert recovery_of(catalog, paris("2026-11-01T12:00")).verified_as_of == paris("2026-11-01T02:00")
 
