@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import render
@@ -32,7 +31,9 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="go back by itself on failure, if no session but the command's own was seen in the database",
     )
-    command.add_argument("--report", metavar="FILE", help="write a report as JSON into this file")
+    command.add_argument(
+        "--report", metavar="FILE", help="write a report as JSON into this file (a new one only you can read)"
+    )
     command.set_defaults(run=run)
 
 
@@ -69,22 +70,14 @@ def _require_place(name: str) -> None:
     from pathlib import Path
 
     from recyclic_backups.errors import UsageError
+    from recyclic_backups.report.publish import objection
 
-    path = Path(name)
-    # A file is replaced in its directory; a device or a pipe is written.
-    place = path if path.exists() and not path.is_file() else path.parent
-    why = ""
-    if path.is_dir():
-        why = "it is a directory"
-    elif not place.exists():
-        why = f"there is no {place}"
-    elif not os.access(place, os.W_OK):
-        why = f"{place} is not writable"
-    if why:
+    if why := objection(Path(name)):
         raise UsageError(f"the report cannot be written: {name!r}: {why}")
 
 
 def _write(name: str, report: GuardReport) -> None:
+    """A new file is for nobody else: what a probe or the server said may quote members' data."""
     import json
     from pathlib import Path
 
@@ -92,10 +85,10 @@ def _write(name: str, report: GuardReport) -> None:
     from recyclic_backups.report.publish import publish
 
     try:
-        publish(Path(name), json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+        publish(Path(name), json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", mode=0o600)
     except StorageError as error:
         # What became of the database is what matters, and follows.
-        render.say(f"guard: the report cannot be written: {error.message}")
+        render.say(f"guard: no report: {error.message}")
 
 
 def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:

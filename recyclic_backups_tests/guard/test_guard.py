@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import socket
+import stat
 
 import pytest
 
@@ -177,10 +179,38 @@ def test_without_a_checkpoint_nothing_is_run(migrator: Migrator) -> None:
     assert not touched.exists()
 
 
+def test_a_report_that_nobody_would_get_is_found_out_before_the_command(
+    migrator: Migrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a migration whose report is lost, and the socket of a service from being taken for a file."""
+    directory = migrator.operator.directory
+    touched = directory / "touched"
+    monkeypatch.chdir(directory)  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        refused = migrator.guard("--report", "socket", "--", "touch", str(touched))
+    assert (refused.code, refused.out) == (2, "")
+    assert "the report cannot be written: 'socket': it is a socket" in refused.err
+    assert not touched.exists()
+
+
+def test_a_report_is_for_nobody_else_and_one_that_comes_to_nothing_is_said_once(migrator: Migrator) -> None:
+    """Prevents members' data that a probe quoted from being read by everybody, and a sentence that says it twice."""
+    directory = migrator.operator.directory
+    (directory / "kept").mkdir()
+    assert migrator.guard("--report", "report.json", "--", "rmdir", "kept").code == 0
+    assert stat.S_IMODE((directory / "report.json").stat().st_mode) == 0o600
+    (directory / "gone").mkdir()
+    outcome = migrator.guard("--report", "gone/report.json", "--", "rmdir", "gone")
+    assert outcome.code == 0
+    assert "guard: no report: gone/report.json cannot be written: No such file or directory" in outcome.err
+    assert outcome.err.count("cannot be written") == 1
+
+
 def test_an_exit_code_above_128_is_no_signal_and_a_report_is_only_replaced_by_another(
     migrator: Migrator,
 ) -> None:
-    """Prevents "ended by signal 127" of an ssh that could not connect, and an empty file where last week's report was."""
+    """Prevents "ended by signal 127" of an ssh that could not connect, and an empty file for last week's report."""
     outcome = migrator.guard("--report", "report.json", "--", "/bin/sh", "-c", "exit 255")
     assert outcome.code == 255
     assert "sh ended with exit code 255" in outcome.err

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +17,7 @@ from threading import Thread
 import pytest
 
 from recyclic_backups.errors import StorageError
-from recyclic_backups.report.publish import publish
+from recyclic_backups.report.publish import objection, publish
 from recyclic_backups_tests.operator import Operator
 
 
@@ -37,6 +41,116 @@ def _read_from(fifo: Path) -> Iterator[list[str]]:
         os.close(keeper)
         thread.join()
         os.close(reader)
+
+
+_NOBODY = 65534
+
+# Mounts the first file over the second, as Docker does with a file of the host, and publishes there.
+_MOUNTED = """
+mount --bind "$1" "$2" && exec "$3" -c '
+import sys
+from pathlib import Path
+from recyclic_backups.report.publish import objection, publish
+path = Path(sys.argv[1])
+assert not objection(path), objection(path)
+publish(path, "new")
+' "$2"
+"""
+
+
+@contextmanager
+def _as_nobody() -> Iterator[Path]:
+    """A folder, where we are not root while the block runs: nothing is forbidden to root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.chown(folder, _NOBODY, -1)
+            os.setresuid(_NOBODY, _NOBODY, 0)
+        yield folder
+    finally:
+        if is_root:
+            os.setresuid(0, 0, 0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:
+    """Loss prevented: no report of a migration in a container, found out after the migration."""
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    host, inside = tmp_path / "host", tmp_path / "inside"
+    host.write_text("an old and longer one")
+    host.chmod(0o640)
+    inside.touch()
+    outcome = subprocess.run(
+        [*unshare, "sh", "-c", _MOUNTED, "sh", host, inside, sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert host.read_text() == "new"
+    assert stat.S_IMODE(host.stat().st_mode) == 0o640
+    assert sorted(os.listdir(tmp_path)) == ["host", "inside"]
+
+
+def test_a_file_of_ours_in_a_directory_of_somebody_else_is_written_in_place() -> None:
+    """Loss prevented: a report refused that could be written; one promised that cannot."""
+    with _as_nobody() as folder:
+        file = folder / "report.json"
+        file.write_text("an old and longer one")
+        file.chmod(0o600)
+        folder.chmod(0o555)
+        assert objection(file) == ""
+        publish(file, "new")
+        assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("new", 0o600)
+        file.chmod(0o400)
+        for path in (file, folder / "another"):
+            assert objection(path) == f"{folder} is not writable"
+            with pytest.raises(StorageError, match="cannot be written: Permission denied"):
+                publish(path, "newer")
+        assert file.read_text() == "new"
+        assert os.listdir(folder) == ["report.json"]
+        folder.chmod(0o000)
+        assert objection(file) == "Permission denied"
+
+
+def test_what_is_there_keeps_its_mode_and_its_owner(tmp_path: Path) -> None:
+    """Loss prevented: members' data that a probe quoted, for everybody; figures that the collector cannot read."""
+    file = tmp_path / "report"
+    publish(file, "one", mode=0o600)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for mode in (0o600, 0o640, 0o664):
+        file.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(file, _NOBODY, _NOBODY)
+        before = file.stat()
+        publish(file, "two")
+        after = file.stat()
+        assert after.st_ino != before.st_ino
+        assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    publish(tmp_path / "new", "one")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o644
+
+
+def test_what_can_be_told_beforehand_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: a migration that was run for a report that nobody will get."""
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    Path("away").symlink_to("nowhere/report")
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        assert objection(Path("socket")) == "it is a socket"
+    assert objection(Path(".")) == "it is a directory"
+    assert objection(Path("file/report")) == "Not a directory"
+    assert "symbolic links" in objection(Path("loop"))
+    assert objection(Path("away")) == f"there is no {tmp_path}/nowhere"
+    assert {objection(Path(name)) for name in ("file", "pipe", "new", "/dev/null")} == {""}
 
 
 def test_a_symbolic_link_stays_one_and_its_target_is_written(tmp_path: Path) -> None:
