@@ -132,8 +132,9 @@ def deliver(
 ) -> Memory:
     """Send what is due. ``keep`` gets the memory before and after every attempt, ``say`` what did not get through.
 
-    A channel that failed is left alone until the next look, so that the others are not kept waiting; but where a letter
-    failed that may itself be the reason, one other of that channel is tried.
+    A channel that failed is left alone until the next look, where it comes after those that work; but where a letter
+    failed that may itself be the reason, one other of that channel is tried. What :data:`BUDGET` does not reach waits
+    for the next look: several channels that die at once keep the others waiting for a minute or two.
     """
     by_name = {each.name: each for each in channels}
     began_at = clock()
