@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics
 from recyclic_backups.health.objectives import (
@@ -71,14 +71,22 @@ HELP: Mapping[str, str] = {
 
 def to_prometheus(metrics: Metrics) -> str:
     """The text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
-
-    return generate_latest(registry_of(lambda: metrics)).decode()
+    return _text_of(lambda: metrics)
 
 
 def unanswered() -> str:
     """The same text of a storage that is not there or does not answer: ``recyclic_backups_up 0`` and nothing else."""
-    return f"# HELP {PREFIX}up {HELP['up']}\n# TYPE {PREFIX}up gauge\n{PREFIX}up 0.0\n"
+
+    def measure() -> Metrics:
+        raise StorageError("the storage does not answer")
+
+    return _text_of(measure)
+
+
+def _text_of(measure: Callable[[], Metrics]) -> str:
+    from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
+
+    return generate_latest(registry_of(measure)).decode()
 
 
 def registry_of(

@@ -133,6 +133,7 @@ def test_what_was_never_proven_is_an_alarm_like_what_was_proven_too_long_ago(
 
 def test_a_storage_that_is_not_there_is_an_alarm_of_its_own(tmp_path: Path) -> None:
     """Loss prevented: 'nobody measures' said of a disk that is not mounted, or nothing said at all."""
+    assert unanswered().splitlines()[1:] == [f"# TYPE {PREFIX}up gauge", f"{PREFIX}up 0.0"]
     assert fired_by(unanswered(), 0.0, 1, tmp_path) == ["RecyclicBackupsStorageDoesNotAnswer"]
     assert fired_by("", 0.0, 1, tmp_path) == ["RecyclicBackupsSilent"]
 
