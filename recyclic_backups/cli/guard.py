@@ -6,8 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import render
+from recyclic_backups.cli.metrics import output_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from zoneinfo import ZoneInfo
 
     from recyclic_backups.guard.report import GuardReport
@@ -32,7 +34,10 @@ def add_to(commands: Any) -> None:
         help="go back by itself on failure, if no session but the command's own was seen in the database",
     )
     command.add_argument(
-        "--report", metavar="FILE", help="write a report as JSON into this file (a new one only you can read)"
+        "--report",
+        metavar="FILE",
+        type=output_file,
+        help="write a report as JSON into this file (a new one only you can read)",
     )
     command.set_defaults(run=run)
 
@@ -65,27 +70,24 @@ def run(options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def _require_place(name: str) -> None:
+def _require_place(path: Path) -> None:
     """Raises UsageError where no report can be written: after the command would be too late to find out."""
-    from pathlib import Path
-
     from recyclic_backups.errors import UsageError
     from recyclic_backups.report.publish import objection
 
-    if why := objection(Path(name)):
-        raise UsageError(f"the report cannot be written: {name!r}: {why}")
+    if why := objection(path):
+        raise UsageError(f"the report cannot be written: {str(path)!r}: {why}")
 
 
-def _write(name: str, report: GuardReport) -> None:
+def _write(path: Path, report: GuardReport) -> None:
     """A new file is for nobody else: what a probe or the server said may quote members' data."""
     import json
-    from pathlib import Path
 
     from recyclic_backups.errors import StorageError
     from recyclic_backups.report.publish import publish
 
     try:
-        publish(Path(name), json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", mode=0o600)
+        publish(path, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", mode=0o600)
     except StorageError as error:
         # What became of the database is what matters, and follows.
         render.say(f"guard: no report: {error.message}")

@@ -142,7 +142,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
 
 
 def output_file(text: str) -> Path:
-    """The file that ``--output`` names. Raises ArgumentTypeError for an empty name: Path takes it for this folder."""
+    """The file that an option names. Raises ArgumentTypeError for an empty name: Path takes it for this folder."""
     if not text:
         raise argparse.ArgumentTypeError("the name of the file is empty")
     return Path(text)

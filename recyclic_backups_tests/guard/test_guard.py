@@ -176,6 +176,7 @@ def test_without_a_checkpoint_nothing_is_run(migrator: Migrator) -> None:
     assert unreachable.code == 20
     unwritable = migrator.guard("--report", "/nowhere/report.json", "--", "touch", str(touched))
     assert unwritable.code == 2
+    assert migrator.guard("--report", "", "--", "touch", str(touched)).code == 2
     assert not touched.exists()
 
 
