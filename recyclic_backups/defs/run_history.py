@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
@@ -68,10 +70,13 @@ class Ended:
         self._latest = now + CLOCK_SKEW
         newest = instance.get_run_records(limit=1)
         self._newest_at = newest[0].create_timestamp if newest else None
-        self._by_page = instance.get_run_records(
-            dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED), limit=100
-        )
         self._successes: dict[str, tuple[datetime, int]] = {}
+
+    @cached_property
+    def _by_page(self) -> Sequence[RunRecord]:
+        """Those from asset pages: asked for only where a job without partitions failed."""
+        filters = dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED)
+        return self.instance.get_run_records(filters, limit=100)
 
     def is_long_before_the_newest(self, target: Target, failed: RunRecord) -> bool:
         """Whether a partition failed so long ago that its failure is told of no more."""
