@@ -27,6 +27,7 @@ from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, recall, store, take_note
 from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog, recovery_of
 from recyclic_backups.notify.incidents import News, Observation, Problem
+from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
 from recyclic_backups.notify.outbox import LISTED, Recovery
@@ -218,7 +219,7 @@ def _lines(news: News, settings: Settings) -> str:
         for each in news.incidents[:LISTED]
     ]
     if len(news.incidents) > LISTED:
-        lines.append(wording.label("more", settings.locale, count=len(news.incidents) - LISTED))
+        lines.append(label("more", settings.locale, count=len(news.incidents) - LISTED))
     return redact("\n".join(lines), settings.message_frame().secrets)
 
 

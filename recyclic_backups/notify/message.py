@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.incidents import Change, Incident
+from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.outbox import Letter, Recovery
 from recyclic_backups.notify.severity import Severity
 
@@ -50,11 +51,11 @@ def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> M
     count = letter.count(minimum)
     paragraphs = _paragraphs(incidents, letter.change, frame)
     if count > len(incidents):
-        paragraphs.append(wording.label("more", frame.locale, count=count - len(incidents)))
+        paragraphs.append(label("more", frame.locale, count=count - len(incidents)))
     paragraphs.append(_recovery(letter.recovery, frame))
     if is_late:
         written_at = moment(letter.written_at, frame)
-        paragraphs.insert(0, wording.label("late_note", frame.locale, at=written_at))
+        paragraphs.insert(0, label("late_note", frame.locale, at=written_at))
     worst = Severity.CRITICAL if letter.criticals else Severity.WARNING
     return Message(
         subject=_subject(letter.change, worst, incidents, count, frame, is_late=is_late),
@@ -67,8 +68,8 @@ def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> M
 
 def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
     """What ``notify-test`` sends."""
-    body = wording.label("test_body", frame.locale, database=frame.database, minimum=minimum.value)
-    subject = f"{_prefix(frame)} {wording.label('test', frame.locale)}"
+    body = label("test_body", frame.locale, database=frame.database, minimum=minimum.value)
+    subject = f"{_prefix(frame)} {label('test', frame.locale)}"
     return Message(
         _one_line(subject), redact(body + "\n", frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
     )
@@ -102,9 +103,9 @@ def _subject(
     is_late: bool,
 ) -> str:
     locale = frame.locale
-    tone = wording.label(change.value, locale, severity=wording.label(worst.value, locale))
+    tone = label(change.value, locale, severity=label(worst.value, locale))
     first = wording.what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
-    rest = first if count == 1 else wording.label("many", locale, count=count, first=first)
+    rest = first if count == 1 else label("many", locale, count=count, first=first)
     said = _said(tone, rest, locale)
     if is_late:
         said = _line("late", said, locale)
@@ -119,13 +120,13 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
     for each in incidents:
         problem = each.problem
         if change is Change.RESOLVED:
-            end: tuple[str, ...] = (wording.label("over", locale),)
+            end: tuple[str, ...] = (label("over", locale),)
         else:
             end = (
                 _line("means", wording.means(problem.kind, problem.facts, locale), locale),
                 _line("next", wording.command(problem.kind, problem.facts), locale),
             )
-        severity = wording.label(each.severity.value, locale)
+        severity = label(each.severity.value, locale)
         lines = [
             _said(severity, wording.what(problem.kind, problem.facts, locale), locale),
             _line("since", moment(problem.since, frame), locale),
@@ -137,22 +138,22 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
 
 
 def _line(name: str, text: str, locale: Locale) -> str:
-    return _said(wording.label(name, locale), text, locale)
+    return _said(label(name, locale), text, locale)
 
 
 def _said(heading: str, text: str, locale: Locale) -> str:
     """A heading, the colon as it is set in that language, and a text."""
-    return wording.label("line", locale, heading=heading, text=text)
+    return label("line", locale, heading=heading, text=text)
 
 
 def _recovery(recovery: Recovery, frame: Frame) -> str:
     """What could be recovered, the line that a person woken at night looks for."""
     locale = frame.locale
     if not recovery.known:
-        return _line("proven", wording.label("unreadable", locale), locale)
-    proven = verified = wording.label("none", locale)
+        return _line("proven", label("unreadable", locale), locale)
+    proven = verified = label("none", locale)
     if recovery.proven_as_of is not None and recovery.proven_at is not None:
-        when = wording.label("proven_at", locale, at=moment(recovery.proven_at, frame))
+        when = label("proven_at", locale, at=moment(recovery.proven_at, frame))
         proven = f"{moment(recovery.proven_as_of, frame)}, {recovery.proven_id}, {when}"
     if recovery.verified_as_of is not None:
         verified = f"{moment(recovery.verified_as_of, frame)}, {recovery.verified_id}"

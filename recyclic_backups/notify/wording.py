@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recyclic_backups.languages import TIER_NAMES, Locale, Pair, column, squeezed, typeset
+from recyclic_backups.languages import Locale, column, squeezed, typeset
+from recyclic_backups.notify.labels import LABELS, label
 from recyclic_backups.notify.reasons import in_french
 
 
@@ -372,53 +373,7 @@ WORDS: Mapping[Kind, Words] = {
 }
 """The sentences of each kind, without full stop where they end with a reason."""
 
-_LABELS: Mapping[str, Pair] = {
-    "critical": ("CRITICAL", "CRITIQUE"),
-    "warning": ("warning", "avertissement"),
-    "opened": ("{severity}", "{severity}"),
-    "escalated": ("now {severity}", "désormais {severity}"),
-    "reminded": ("still {severity}", "toujours {severity}"),
-    "resolved": ("resolved", "résolu"),
-    "test": ("test", "essai"),
-    "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
-    "more": ("… and {count} more of the same", "… et {count} autres"),
-    "line": ("{heading}: {text}", "{heading} : {text}"),
-    "late": ("delayed message", "message retardé"),
-    "late_note": (
-        "Written at {at}, delivered late: what follows was so then.",
-        "Écrit le {at}, remis en retard : ce qui suit décrit la situation d’alors.",
-    ),
-    "since": ("since", "depuis"),
-    "told": ("told at", "signalé le"),
-    "means": ("means", "signifie"),
-    "next": ("do next", "à faire"),
-    "see": ("see", "voir"),
-    "over": (
-        "This is no longer so.",
-        "Ce n’est plus le cas.",
-    ),
-    "proven": ("Newest proven recovery point", "Dernier point de reprise prouvé"),
-    "verified": ("Newest verified backup", "Dernière sauvegarde vérifiée"),
-    "none": ("none", "aucun"),
-    "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
-    "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
-    **{tier.value: words for tier, words in TIER_NAMES.items()},
-    "sensor": ("sensor", "capteur"),
-    "schedule": ("schedule", "planification"),
-    "test_body": (
-        "This is a test, sent by: recyclic-backups notify-test. Messages about {database} reach you this way, "
-        "from severity “{minimum}” on.",
-        "Ceci est un essai, envoyé par : recyclic-backups notify-test. Les messages sur {database} vous parviennent "
-        "par cette voie, à partir de la gravité « {minimum} ».",
-    ),
-}
-
 _TRANSLATED_FACTS = frozenset({"tier", "type"})
-
-
-def label(name: str, locale: Locale, **facts: object) -> str:
-    """A short text of the frame around the sentences."""
-    return typeset(_LABELS[name][column(locale)], locale).format(**facts)
 
 
 def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
@@ -438,7 +393,7 @@ def command(kind: Kind, facts: Mapping[str, str]) -> str:
 
 def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
     translated = {
-        name: label(value, locale) if name in _TRANSLATED_FACTS and value in _LABELS else value
+        name: label(value, locale) if name in _TRANSLATED_FACTS and value in LABELS else value
         for name, value in facts.items()
     }
     if locale == "fr":
