@@ -79,13 +79,13 @@ def _chain_problems(log: Sequence[Stored], heads: Mapping[str, Head], pruned: Co
     return problems
 
 
-def _pruned(believed: Sequence[Event]) -> set[str]:
-    """Hashes of the last events that were deleted for their age.
+def _pruned(events: Sequence[Event]) -> set[str]:
+    """Hashes of the last events that were deleted for their age, as these events tell it.
 
-    Only events that can be believed tell it: whoever has no key must not declare old what they took out.
+    Believe only what can be believed: whoever has no key must not declare old what they took out.
     """
     found: set[str] = set()
-    for event in believed:
+    for event in events:
         hashes = event.details.get("hashes") if event.action == "prune" else None
         if isinstance(hashes, list):
             found.update(str(each) for each in hashes)

@@ -17,6 +17,11 @@ CLOCK_SKEW = timedelta(minutes=5)
 """Clocks of machines differ a little: only what is further ahead than this is of the future."""
 
 
+def is_of_the_future(moment: datetime, now: datetime) -> bool:
+    """Whether a wrong clock dated that: as if it were the newest, it would hide what comes until then."""
+    return moment > now + CLOCK_SKEW
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A stored document that is not what was written: where it lies and what is wrong with it.
@@ -162,12 +167,12 @@ class Catalog:
 
         A wrong clock dated them. They can be restored, but say nothing about how old the newest recovery point is.
         """
-        present = tuple(backup for backup in self.backups if backup.as_of <= now + CLOCK_SKEW)
+        present = tuple(backup for backup in self.backups if not is_of_the_future(backup.as_of, now))
         return self if len(present) == len(self.backups) else replace(self, backups=present)
 
     def newest_of_the_future(self, now: datetime) -> Backup | None:
         """The newest backup if :meth:`until` leaves it out: some clock is, or was, wrong."""
-        return next((backup for backup in self.backups if backup.as_of > now + CLOCK_SKEW), None)
+        return next((backup for backup in self.backups if is_of_the_future(backup.as_of, now)), None)
 
     def newest_partition(self, tier: Tier, calendar: Calendar, now: datetime) -> str | None:
         """The newest partition of the tier with a label, of those that have begun. None while there is none."""

@@ -21,8 +21,6 @@ _WORDS: Mapping[str, Pair] = {
         "there is no backup yet; take one with: recyclic-backups backup",
         "il n'y a pas encore de sauvegarde ; prenez-en une : recyclic-backups backup",
     ),
-    "incident": ("incident: {sentence}", "incident : {sentence}"),
-    "warning": ("warning: {sentence}", "avertissement : {sentence}"),
     "plan": (
         "BACKUP|CONTENT OF|TIERS|STORED|ACTION|WHY",
         "SAUVEGARDE|CONTENU DU|NIVEAUX|TAILLE|DÉCISION|POURQUOI",
@@ -137,10 +135,8 @@ def _expire(settings: Settings, repository: Repository, *, without_database: boo
 
 def _say_what_matters(found: ExpiryPlan, locale: Locale) -> None:
     """Incidents and warnings, on standard error."""
-    for incident in found.incidents:
-        render.say(_text("incident", locale, sentence=incident))
-    for warning in found.warnings:
-        render.say(_text("warning", locale, sentence=warning))
+    for each in found.what_matters:
+        render.say(each.text(locale))
 
 
 def _freed_by(repository: Repository, found: ExpiryPlan) -> int:

@@ -111,8 +111,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
             size=Bytes(found.metrics.total_size_bytes).text(locale),
         ),
         "",
-        *(f"- {say('run incident', locale, what=each.text(locale))}" for each in report.plan.incidents),
-        *(f"- {say('run warning', locale, what=each.text(locale))}" for each in report.plan.warnings),
+        *(f"- {each.text(locale)}" for each in report.plan.what_matters),
         *(f"- {say('run spared', locale, what=backup_id)}" for backup_id in report.spared),
     ]
     if found.space_is_critical:

@@ -10,7 +10,7 @@ from functools import cached_property
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Catalog
+from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
@@ -18,7 +18,7 @@ from recyclic_backups.defs.runs import PARTITION_TAG
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.settings import Settings
 
-SUCCEEDED_LISTED = 100
+PAGE_RUNS_LISTED = 100
 LAPSES_AFTER = timedelta(days=14)
 """A partition whose run failed so long before the newest run of all is told of as a missed one, if at all."""
 
@@ -67,7 +67,7 @@ class Ended:
         self.instance = instance
         self.settings = settings
         self.catalog = catalog
-        self._latest = now + CLOCK_SKEW
+        self._now = now
         newest = instance.get_run_records(limit=1)
         self._newest_at = newest[0].create_timestamp if newest else None
         self._successes: dict[str, tuple[datetime, int]] = {}
@@ -76,7 +76,7 @@ class Ended:
     def _by_page(self) -> Sequence[RunRecord]:
         """Those from asset pages: asked for only where a job without partitions failed."""
         filters = dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED)
-        return self.instance.get_run_records(filters, limit=100)
+        return self.instance.get_run_records(filters, limit=PAGE_RUNS_LISTED)
 
     def is_long_before_the_newest(self, target: Target, failed: RunRecord) -> bool:
         """Whether a partition failed so long ago that its failure is told of no more."""
@@ -107,7 +107,11 @@ class Ended:
         if scenario is not None:
             if self.catalog is None:
                 return None
-            drills = [each for each in drills_of(self.catalog, scenario) if each.checked_at <= self._latest]
+            drills = [
+                each
+                for each in drills_of(self.catalog, scenario)
+                if not is_of_the_future(each.checked_at, self._now)
+            ]
             return bool(drills) and drills[-1].passed and drills[-1].checked_at > failed_at
         if tier is None or not target.partition:
             return False  # nothing but runs does that
@@ -117,7 +121,7 @@ class Ended:
         holder = self.catalog.labelled(tier, target.partition)
         if label is None or holder is None or not holder.good:
             return False
-        return failed_at < label.labelled_at <= self._latest
+        return failed_at < label.labelled_at and not is_of_the_future(label.labelled_at, self._now)
 
     def has_succeeded_since(self, failed: RunRecord, job: str) -> bool:
         """Whether the job's work was done after that run, for any partition, by a run or by the command line."""
@@ -130,7 +134,7 @@ class Ended:
         found = [*self.instance.get_run_records(dg.RunsFilter(job_name=job, statuses=succeeded), limit=1)]
         # Those from asset pages and of their backfills are all of one job, whatever they did.
         by_page = dg.RunsFilter(job_name=_ASSET_JOB, statuses=succeeded)
-        for record in self.instance.get_run_records(by_page, limit=SUCCEEDED_LISTED):
+        for record in self.instance.get_run_records(by_page, limit=PAGE_RUNS_LISTED):
             if any(target.job == job for target in targets_of(record.dagster_run, self.settings)):
                 found.append(record)
         tier = BACKUP_JOBS.get(job)
@@ -139,7 +143,7 @@ class Ended:
             (label.labelled_at, 0)
             for each in backups
             for label in each.labels
-            if label.tier is tier and label.labelled_at <= self._latest
+            if label.tier is tier and not is_of_the_future(label.labelled_at, self._now)
         ]
         return max([*map(place, found), *labelled], default=(datetime.min.replace(tzinfo=UTC), 0))
 

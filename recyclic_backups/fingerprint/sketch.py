@@ -31,6 +31,7 @@ KEPT_BITS = 255
 
 _EMPTY = ".."
 _SKETCH = re.compile(rf"(?:[0-9a-f]{{2}}|{re.escape(_EMPTY)}){{{BUCKETS}}}")
+
 MOST_SHARE = 2 / 3
 """Of a table's rows: so many common ones make it the same table still, whatever the estimate is off."""
 

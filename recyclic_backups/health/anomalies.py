@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
+from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import new_name
 from recyclic_backups.health.history import HISTORY_COUNT, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
@@ -275,7 +275,7 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
     """Drills that used to come and do not any more; verifications and fingerprints that the newest backup lacks."""
     times: dict[str, list[datetime]] = {}
     for each in rehearsed(catalog):
-        if each.checked_at <= now + CLOCK_SKEW:  # the last one must not be of the future
+        if not is_of_the_future(each.checked_at, now):  # the last one must not be of the future
             times.setdefault(each.scenario, []).append(each.checked_at)
     for scenario, at in sorted(times.items()):
         pauses = [(after - before).total_seconds() for before, after in pairwise(at)]

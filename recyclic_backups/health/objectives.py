@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
+from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import BackupError
@@ -225,7 +225,7 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
 def last_proof(catalog: Catalog, now: datetime) -> datetime | None:
     """When a restore was last proven; one that a wrong clock dated ahead would end the asking until its date."""
     proofs = (each.proven_at for each in catalog if each.proven_at is not None)
-    return max((each for each in proofs if each <= now + CLOCK_SKEW), default=None)
+    return max((each for each in proofs if not is_of_the_future(each, now)), default=None)
 
 
 def unproven_seconds(catalog: Catalog, now: datetime) -> float:
@@ -244,6 +244,6 @@ def last_attempt(checks: Iterable[Check], now: datetime) -> Check | None:
     attempts = (
         each
         for each in checks
-        if each.kind != "verify" and (not each.passed or each.checked_at <= now + CLOCK_SKEW)
+        if each.kind != "verify" and (not each.passed or not is_of_the_future(each.checked_at, now))
     )
     return max(attempts, key=lambda check: check.checked_at, default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Catalog
+from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check
 
 
@@ -69,7 +69,7 @@ def tells_of_a_drill(check: Check) -> bool:
 
 def last_of_each(drills: list[Rehearsed], now: datetime) -> dict[str, Rehearsed]:
     """The newest drill of each scenario; one of the future only if it failed, as it must hide no failure of today."""
-    counted = (each for each in drills if not each.passed or each.checked_at <= now + CLOCK_SKEW)
+    counted = (each for each in drills if not each.passed or not is_of_the_future(each.checked_at, now))
     return {each.scenario: each for each in counted}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Catalog
+from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.outbox import Recovery
@@ -64,7 +64,11 @@ def recovery_of(catalog: Catalog, now: datetime) -> Recovery:
     catalog = catalog.until(now)
     verified = catalog.newest_good()
     proven = max(
-        (each for each in catalog if each.proven_at is not None and each.proven_at <= now + CLOCK_SKEW),
+        (
+            each
+            for each in catalog
+            if each.proven_at is not None and not is_of_the_future(each.proven_at, now)
+        ),
         key=lambda each: each.as_of,
         default=None,
     )
@@ -167,7 +171,7 @@ def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dat
         check.checked_at
         for backup in catalog
         for check in backup.checks
-        if check.kind == "drill" and check.checked_at <= now + CLOCK_SKEW
+        if check.kind == "drill" and not is_of_the_future(check.checked_at, now)
     ]
     first = min(backup.as_of for backup in present)
     # Adopted backups may be years old on the first day.

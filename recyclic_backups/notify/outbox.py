@@ -121,14 +121,11 @@ def posted(outbox: Outbox, letters: Sequence[Letter], now: datetime) -> Outbox:
     """
     urgent = {each.channel for letter in letters if letter.urgent for each in letter.deliveries}
 
-    def hurried(delivery: Delivery) -> Delivery:
+    def hurried(_letter: Letter, delivery: Delivery) -> Delivery:
         waits = delivery.channel in urgent and not delivery.overtaken
         return replace(delivery, next_at=min(delivery.next_at, now)) if waits else delivery
 
-    known = tuple(
-        replace(letter, deliveries=tuple(hurried(each) for each in letter.deliveries)) for letter in outbox
-    )
-    return known + tuple(letter for letter in letters if letter.deliveries)
+    return _each(outbox, hurried) + tuple(letter for letter in letters if letter.deliveries)
 
 
 def due(outbox: Outbox, now: datetime) -> list[tuple[Letter, Delivery]]:
@@ -171,14 +168,15 @@ def refused(outbox: Outbox, letter_id: str, channel: str, reason: str) -> Outbox
 
 
 def _changed(outbox: Outbox, letter_id: str, channel: str, change: Callable[[Delivery], Delivery]) -> Outbox:
+    def changed(letter: Letter, each: Delivery) -> Delivery:
+        return change(each) if (letter.letter_id, each.channel) == (letter_id, channel) else each
+
+    return _each(outbox, changed)
+
+
+def _each(outbox: Outbox, change: Callable[[Letter, Delivery], Delivery]) -> Outbox:
     return tuple(
-        replace(
-            letter,
-            deliveries=tuple(
-                change(each) if (letter.letter_id, each.channel) == (letter_id, channel) else each
-                for each in letter.deliveries
-            ),
-        )
+        replace(letter, deliveries=tuple(change(letter, each) for each in letter.deliveries))
         for letter in outbox
     )
 
@@ -193,11 +191,9 @@ def delivered(outbox: Outbox, letter_id: str, channel: str) -> Outbox:
         # At once: if it was the channel after all, it comes a minute late and not an hour.
         return replace(each, overtaken=True, next_at=letter.written_at) if newly else each
 
-    marked = tuple(
-        replace(letter, deliveries=tuple(after(letter, each) for each in letter.deliveries))
-        for letter in outbox
+    return _kept(
+        _each(outbox, after), lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel)
     )
-    return _kept(marked, lambda letter, each: (letter.letter_id, each.channel) != (letter_id, channel))
 
 
 def cleared(

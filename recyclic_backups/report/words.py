@@ -155,8 +155,6 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "{gone} expired and seen to be gone, {freed} freed; {kept} kept, {size}.",
         "Expirées, et vues disparues : {gone} ({freed} libérés) ; conservées : {kept} ({size}).",
     ),
-    "run incident": ("incident: {what}", "incident : {what}"),
-    "run warning": ("warning: {what}", "avertissement : {what}"),
     "run spared": (
         "spared, since somebody holds it: {what}",
         "épargnée, car quelqu'un la retient : {what}",

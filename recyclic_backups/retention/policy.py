@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from recyclic_backups.catalog.catalog import CLOCK_SKEW, Backup, Catalog
+from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale
@@ -99,6 +99,14 @@ class ExpiryPlan:
     def expiring(self) -> list[Decision]:
         """What leaves."""
         return [decision for decision in self.decisions if decision.action is Action.EXPIRE]
+
+    @property
+    def what_matters(self) -> tuple[Sentence, ...]:
+        """Incidents, then warnings, each saying that it is one."""
+        return (
+            *(say(Code.INCIDENT, sentence=each) for each in self.incidents),
+            *(say(Code.WARNING, sentence=each) for each in self.warnings),
+        )
 
     def to_json(self) -> list[dict[str, Any]]:
         """For reports: ``[{backup_id, action, reasons}]``."""
@@ -276,7 +284,8 @@ class _Planning:
         label = self.catalog.labels.get((manifest.tier, manifest.partition))
         if label is not None:
             moments.append(label.labelled_at)
-        return max((moment for moment in moments if moment <= self.now + CLOCK_SKEW), default=backup.as_of)
+        past = (moment for moment in moments if not is_of_the_future(moment, self.now))
+        return max(past, default=backup.as_of)
 
     # What is said
 
@@ -345,7 +354,7 @@ class _Planning:
 
     def _is_of_the_future(self, backup: Backup) -> bool:
         """Its moment, or a partition it is labelled for: it must not push out what is of the present."""
-        if backup.as_of > self.now + CLOCK_SKEW:
+        if is_of_the_future(backup.as_of, self.now):
             return True
         for label in backup.labels:
             if label.tier.has_calendar:
@@ -353,7 +362,7 @@ class _Planning:
                     begins_at = self.calendar.window(label.tier, label.partition).start_at
                 except UsageError:
                     continue
-                if begins_at > self.now + CLOCK_SKEW:
+                if is_of_the_future(begins_at, self.now):
                     return True
         return False
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
-from recyclic_backups.languages import Bytes, Locale, listed, tier_name
+from recyclic_backups.languages import Bytes, Locale, column, listed, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
 from recyclic_backups.tiers import Calendar, Tier
@@ -199,7 +199,7 @@ class _Review:
 
     def text(self, name: str, **values: object) -> str:
         """One of the fixed texts."""
-        return _TEXTS[name][1 if self.locale == "fr" else 0].format(**values)
+        return _TEXTS[name][column(self.locale)].format(**values)
 
     def size(self, size_bytes: int) -> str:
         """A size as it is written in the language."""

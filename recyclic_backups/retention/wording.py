@@ -38,6 +38,8 @@ class Code(StrEnum):
     UNVERIFIED = "unverified"
     DELETION_RESUMED = "deletion resumed"
 
+    INCIDENT = "incident"
+    WARNING = "warning"
     CEILING_SOON = "ceiling soon"
     PROVE_ANOTHER = "prove another"
     HOLD_IT = "hold it"
@@ -121,6 +123,8 @@ WORDS: Mapping[Code, Pair] = {
         "its deletion had begun and was finished",
         "sa suppression avait commencé et a été achevée",
     ),
+    Code.INCIDENT: ("incident: {sentence}", "incident : {sentence}"),
+    Code.WARNING: ("warning: {sentence}", "avertissement : {sentence}"),
     Code.CEILING_SOON: (
         "{backup_id} reaches RETENTION_MAX_DAYS ({days} days) on {date} and leaves then, though it is kept now: "
         "{why}; {advice}",
