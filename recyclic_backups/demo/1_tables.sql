@@ -1,22 +1,22 @@
--- The shape of a re-use centre's database (« ressourcerie »): what comes in is weighed, what goes out is sold.
--- Names are English or French as in the application; comments are in French, as its users write them.
+-- The database of a re-use centre (« ressourcerie »): what comes in is weighed, what goes out is sold.
+-- Schema public has the tables, columns and enums of Recyclic as the application's own migrations make them.
+-- Schemas association and audit are beside it: what an association adds on its own, and kinds of objects that
+-- Recyclic does not use but that a restore has to bring back all the same.
 -- Constraints and indexes that are faster to build over existing rows are in 3_constraints.sql.
 
-CREATE SCHEMA audit;
-COMMENT ON SCHEMA audit IS 'Journal des opérations : ajout seul, jamais de modification';
-
-CREATE TYPE user_role AS ENUM ('bénévole', 'salarié', 'administrateur');
-CREATE TYPE session_status AS ENUM ('ouverte', 'clôturée');
-CREATE TYPE sale_status AS ENUM ('payée', 'annulée', 'remboursée');
-CREATE TYPE payment_method AS ENUM ('espèces', 'carte', 'chèque', 'virement');
-CREATE TYPE destination AS ENUM ('magasin', 'recyclage', 'déchetterie', 'réparation');
-
-CREATE DOMAIN code_postal AS text CHECK (VALUE ~ '^[0-9]{5}$');
-COMMENT ON DOMAIN code_postal IS 'Code postal français : cinq chiffres';
-CREATE DOMAIN poids_kg AS numeric(10, 3) CHECK (VALUE > 0);
-
-CREATE SEQUENCE sale_number_seq START 1000;
-CREATE SEQUENCE ticket_depot_number_seq START 5000 INCREMENT 1 CACHE 1;
+CREATE TYPE buttontype AS ENUM ('DONATION', 'RECYCLING');
+CREATE TYPE cashsessionstatus AS ENUM ('OPEN', 'CLOSED');
+CREATE TYPE cashsessionstep AS ENUM ('ENTRY', 'SALE', 'EXIT');
+CREATE TYPE depositstatus AS ENUM ('PENDING_AUDIO', 'AUDIO_PROCESSING', 'PENDING_VALIDATION', 'CLASSIFICATION_FAILED',
+  'CLASSIFIED', 'VALIDATED', 'COMPLETED');
+CREATE TYPE destinationenum AS ENUM ('MAGASIN', 'RECYCLAGE', 'DECHETERIE');
+CREATE TYPE eeecategory AS ENUM ('SMALL_APPLIANCE', 'LARGE_APPLIANCE', 'IT_EQUIPMENT', 'LIGHTING', 'TOOLS', 'TOYS',
+  'MEDICAL_DEVICES', 'MONITORING_CONTROL', 'AUTOMATIC_DISPENSERS', 'OTHER');
+CREATE TYPE emailstatus AS ENUM ('pending', 'sent', 'delivered', 'opened', 'clicked', 'bounced', 'failed');
+CREATE TYPE emailtype AS ENUM ('password_reset', 'welcome', 'notification', 'admin_notification', 'other');
+CREATE TYPE registrationstatus AS ENUM ('PENDING', 'APPROVED', 'REJECTED');
+CREATE TYPE userrole AS ENUM ('super-admin', 'admin', 'user');
+CREATE TYPE userstatus AS ENUM ('pending', 'approved', 'rejected', 'active');
 
 CREATE TABLE alembic_version (
   version_num varchar(32) PRIMARY KEY
@@ -24,155 +24,348 @@ CREATE TABLE alembic_version (
 
 CREATE TABLE sites (
   id uuid PRIMARY KEY,
-  name text NOT NULL,
-  address text NOT NULL,
-  postal_code code_postal NOT NULL,
-  city text NOT NULL,
-  opened_on date NOT NULL,
-  services text[] NOT NULL DEFAULT '{}',
-  created_at timestamptz NOT NULL DEFAULT now(),
-  updated_at timestamptz NOT NULL DEFAULT now()
+  name varchar NOT NULL,
+  address varchar,
+  city varchar,
+  postal_code varchar,
+  country varchar,
+  configuration json,
+  is_active boolean NOT NULL,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
 );
 
 CREATE TABLE users (
   id uuid PRIMARY KEY,
-  site_id uuid NOT NULL,
-  role user_role NOT NULL DEFAULT 'bénévole',
-  first_name text NOT NULL,
-  last_name text NOT NULL,
-  email text NOT NULL CHECK (email LIKE '%@%'),
-  phone text,
-  is_active boolean NOT NULL DEFAULT true,
-  created_at timestamptz NOT NULL DEFAULT now(),
-  updated_at timestamptz NOT NULL DEFAULT now()
+  username varchar NOT NULL,
+  email varchar,
+  hashed_password varchar NOT NULL,
+  hashed_pin varchar,
+  telegram_id varchar,
+  first_name varchar,
+  last_name varchar,
+  phone_number varchar,
+  address varchar,
+  notes text,
+  skills text,
+  availability text,
+  role userrole NOT NULL,
+  status userstatus NOT NULL,
+  is_active boolean NOT NULL,
+  site_id uuid,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
 );
 COMMENT ON TABLE users IS 'Membres de l’équipe — données personnelles (RGPD)';
 
+CREATE TABLE user_status_history (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL,
+  changed_by_admin_id uuid NOT NULL,
+  old_status boolean,
+  new_status boolean NOT NULL,
+  change_date timestamptz NOT NULL,
+  reason varchar
+);
+
+CREATE TABLE groups (
+  id uuid PRIMARY KEY,
+  name varchar NOT NULL,
+  description text,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
+CREATE TABLE permissions (
+  id uuid PRIMARY KEY,
+  name varchar NOT NULL,
+  description text,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
+CREATE TABLE group_permissions (
+  group_id uuid NOT NULL,
+  permission_id uuid NOT NULL,
+  created_at timestamptz DEFAULT now(),
+  PRIMARY KEY (group_id, permission_id)
+);
+
+CREATE TABLE user_groups (
+  user_id uuid NOT NULL,
+  group_id uuid NOT NULL,
+  created_at timestamptz DEFAULT now(),
+  PRIMARY KEY (user_id, group_id)
+);
+
+CREATE TABLE registration_requests (
+  id uuid PRIMARY KEY,
+  telegram_id varchar NOT NULL,
+  username varchar,
+  first_name varchar,
+  last_name varchar,
+  email varchar,
+  phone varchar,
+  site_id uuid,
+  notes text,
+  status registrationstatus NOT NULL,
+  reviewed_by uuid,
+  reviewed_at timestamptz,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
+CREATE TABLE login_history (
+  id uuid,
+  user_id uuid,
+  username varchar,
+  success boolean NOT NULL,
+  client_ip varchar,
+  error_type varchar,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE audit_logs (
+  id uuid,
+  "timestamp" timestamptz NOT NULL DEFAULT now(),
+  actor_id uuid,
+  actor_username varchar,
+  action_type varchar NOT NULL,
+  target_id uuid,
+  target_type varchar,
+  details_json jsonb,
+  description text,
+  ip_address varchar,
+  user_agent text
+);
+
+CREATE TABLE admin_settings (
+  id uuid PRIMARY KEY,
+  key varchar(100) NOT NULL,
+  site_id uuid,
+  value_encrypted text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE settings (
+  id uuid PRIMARY KEY,
+  key varchar NOT NULL,
+  value varchar NOT NULL,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
 CREATE TABLE categories (
-  id integer GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
-  parent_id integer,
-  name text NOT NULL,
-  code text NOT NULL,
-  price_per_kg numeric(12, 2),
-  position smallint NOT NULL DEFAULT 0
+  id uuid PRIMARY KEY,
+  name varchar NOT NULL,
+  is_active boolean NOT NULL,
+  parent_id uuid,
+  price numeric(10, 2),
+  max_price numeric(10, 2),
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz,
+  display_order integer NOT NULL DEFAULT 0,
+  is_visible boolean NOT NULL DEFAULT true,
+  shortcut_key varchar
 );
 COMMENT ON COLUMN categories.parent_id IS 'Catégorie mère ; vide au premier niveau';
 
+CREATE TABLE preset_buttons (
+  id uuid PRIMARY KEY,
+  name varchar NOT NULL,
+  category_id uuid NOT NULL,
+  preset_price numeric(10, 2) NOT NULL,
+  button_type buttontype NOT NULL,
+  sort_order integer NOT NULL,
+  is_active boolean NOT NULL,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
 CREATE TABLE cash_registers (
-  id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  site_id uuid NOT NULL,
-  name text NOT NULL
+  id uuid PRIMARY KEY,
+  name varchar(100) NOT NULL,
+  location varchar(255),
+  site_id uuid,
+  is_active boolean NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE cash_sessions (
   id uuid PRIMARY KEY,
-  register_id smallint NOT NULL,
   operator_id uuid NOT NULL,
-  status session_status NOT NULL,
-  opened_at timestamptz NOT NULL,
+  site_id uuid NOT NULL,
+  register_id uuid,
+  initial_amount double precision NOT NULL,
+  current_amount double precision NOT NULL,
+  status cashsessionstatus NOT NULL,
+  opened_at timestamptz NOT NULL DEFAULT now(),
   closed_at timestamptz,
-  opening_amount numeric(12, 2) NOT NULL,
-  closing_amount numeric(12, 2),
-  variance_comment text
+  total_sales double precision,
+  total_items integer,
+  closing_amount double precision,
+  actual_amount double precision,
+  variance double precision,
+  variance_comment varchar,
+  current_step cashsessionstep,
+  last_activity timestamptz,
+  step_start_time timestamptz
 );
 
 CREATE TABLE sales (
   id uuid PRIMARY KEY,
-  number bigint NOT NULL DEFAULT nextval('sale_number_seq'),
-  session_id uuid NOT NULL,
-  seller_id uuid NOT NULL,
-  status sale_status NOT NULL DEFAULT 'payée',
-  sold_at timestamptz NOT NULL,
-  total numeric(12, 2) NOT NULL,
-  donation numeric(12, 2) NOT NULL DEFAULT 0,
-  customer_postal_code code_postal,
-  note text
+  cash_session_id uuid NOT NULL,
+  operator_id uuid,
+  total_amount double precision NOT NULL,
+  donation double precision,
+  payment_method varchar(5),
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
 );
-ALTER SEQUENCE sale_number_seq OWNED BY sales.number;
 COMMENT ON COLUMN sales.donation IS 'Don libre du client, en euros, en plus du total';
 
 CREATE TABLE sale_items (
-  id bigint GENERATED BY DEFAULT AS IDENTITY,
+  id uuid,
   sale_id uuid NOT NULL,
-  category_id integer NOT NULL,
-  description text NOT NULL,
-  weight poids_kg NOT NULL,
-  quantity integer NOT NULL DEFAULT 1,
-  unit_price numeric(12, 2) NOT NULL,
-  line_total numeric(12, 2) GENERATED ALWAYS AS (quantity * unit_price) STORED
+  category varchar(50) NOT NULL,
+  quantity integer NOT NULL,
+  weight double precision,
+  unit_price double precision NOT NULL,
+  total_price double precision NOT NULL,
+  notes text,
+  preset_id uuid
 );
-
-CREATE TABLE payments (
-  id bigint GENERATED BY DEFAULT AS IDENTITY,
-  sale_id uuid NOT NULL,
-  method payment_method NOT NULL,
-  amount numeric(12, 2) NOT NULL,
-  paid_at timestamptz NOT NULL
-);
-
-CREATE TABLE receipts (
-  sale_id uuid PRIMARY KEY,
-  file_name text NOT NULL,
-  scan oid NOT NULL,
-  sha256 bytea NOT NULL
-);
-COMMENT ON COLUMN receipts.scan IS 'Numéro du grand objet qui contient le reçu numérisé';
 
 CREATE TABLE poste_reception (
   id uuid PRIMARY KEY,
-  site_id uuid NOT NULL,
-  opened_by uuid NOT NULL,
-  opened_at timestamptz NOT NULL,
+  opened_by_user_id uuid NOT NULL,
+  opened_at timestamptz NOT NULL DEFAULT now(),
   closed_at timestamptz,
-  status session_status NOT NULL
+  status varchar(16) NOT NULL
 );
 COMMENT ON TABLE poste_reception IS 'Poste de réception : là où les dépôts sont pesés';
 
 CREATE TABLE ticket_depot (
   id uuid PRIMARY KEY,
-  number bigint NOT NULL DEFAULT nextval('ticket_depot_number_seq'),
   poste_id uuid NOT NULL,
-  benevole_id uuid NOT NULL,
-  created_at timestamptz NOT NULL,
-  comment text
+  benevole_user_id uuid NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  closed_at timestamptz,
+  status varchar(16) NOT NULL
 );
-ALTER SEQUENCE ticket_depot_number_seq OWNED BY ticket_depot.number;
 COMMENT ON TABLE ticket_depot IS 'Ticket de dépôt : ce qu’une personne a apporté en une fois';
 
 CREATE TABLE ligne_depot (
-  id bigint GENERATED BY DEFAULT AS IDENTITY,
+  id uuid,
   ticket_id uuid NOT NULL,
-  category_id integer NOT NULL,
-  poids poids_kg NOT NULL,
-  destination destination NOT NULL,
-  notes text
+  category_id uuid NOT NULL,
+  poids_kg numeric(8, 3) NOT NULL,
+  destination destinationenum NOT NULL,
+  notes varchar
 );
 
-CREATE TABLE shipments (
+CREATE TABLE deposits (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL,
+  site_id uuid,
+  telegram_user_id varchar,
+  audio_file_path varchar,
+  status depositstatus NOT NULL,
+  category eeecategory,
+  weight double precision,
+  description varchar,
+  transcription text,
+  eee_category eeecategory,
+  confidence_score double precision,
+  alternative_categories json,
+  ai_classification varchar,
+  ai_confidence double precision,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz
+);
+
+CREATE TABLE email_logs (
+  id uuid PRIMARY KEY,
+  recipient_email varchar NOT NULL,
+  recipient_name varchar,
+  subject varchar NOT NULL,
+  body_text text,
+  body_html text,
+  status emailstatus NOT NULL,
+  email_type emailtype NOT NULL,
+  external_id varchar,
+  error_message text,
+  sent_at timestamptz,
+  delivered_at timestamptz,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  bounced_at timestamptz,
+  created_at timestamptz DEFAULT now(),
+  updated_at timestamptz,
+  user_id uuid,
+  additional_data text
+);
+
+CREATE TABLE sync_logs (
+  id uuid PRIMARY KEY,
+  sync_type varchar NOT NULL,
+  status varchar NOT NULL,
+  message text,
+  error_details text,
+  records_count integer,
+  file_path varchar,
+  created_at timestamptz DEFAULT now()
+);
+
+-- What the association keeps beside Recyclic.
+
+CREATE SCHEMA association;
+COMMENT ON SCHEMA association IS 'Ce que l’association tient à côté de Recyclic';
+CREATE DOMAIN association.code_postal AS text CHECK (VALUE ~ '^[0-9]{5}$');
+COMMENT ON DOMAIN association.code_postal IS 'Code postal français : cinq chiffres';
+CREATE DOMAIN association.poids_kg AS numeric(10, 3) CHECK (VALUE > 0);
+CREATE SEQUENCE association.slip_number_seq START 5000 INCREMENT 1 CACHE 1;
+
+CREATE TABLE association.receipts (
+  sale_id uuid PRIMARY KEY,
+  file_name text NOT NULL,
+  scan oid NOT NULL,
+  sha256 bytea NOT NULL
+);
+COMMENT ON COLUMN association.receipts.scan IS 'Numéro du grand objet qui contient le reçu numérisé';
+
+CREATE TABLE association.shipments (
   id integer GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
   partner text NOT NULL,
-  category_id integer NOT NULL,
-  weight poids_kg NOT NULL,
+  category_id uuid NOT NULL,
+  weight association.poids_kg NOT NULL,
+  price_per_kg numeric(12, 2) NOT NULL,
+  amount numeric(12, 2) GENERATED ALWAYS AS (weight * price_per_kg) STORED,
+  postal_code association.code_postal,
   shipped_on date NOT NULL,
-  slip_number text UNIQUE
+  slip_number bigint NOT NULL DEFAULT nextval('association.slip_number_seq') UNIQUE,
+  contents text[] NOT NULL DEFAULT '{}'
 );
-COMMENT ON TABLE shipments IS 'Enlèvements par les éco-organismes';
+ALTER SEQUENCE association.slip_number_seq OWNED BY association.shipments.slip_number;
+COMMENT ON TABLE association.shipments IS 'Enlèvements par les éco-organismes';
 
-CREATE TABLE closures (
-  id integer GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+CREATE TABLE association.closures (
+  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   during daterange NOT NULL,
   reason text NOT NULL,
   EXCLUDE USING gist (during WITH &&)
 );
 
-CREATE TABLE app_settings (
+CREATE TABLE association.preferences (
   key text PRIMARY KEY,
   value jsonb NOT NULL,
   updated_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- A name that has to be quoted, and a key of two columns.
-CREATE TABLE "Prêts d'outils" (
+CREATE TABLE association."Prêts d'outils" (
   user_id uuid NOT NULL,
   "prêté le" date NOT NULL,
   outil text NOT NULL,
@@ -182,13 +375,15 @@ CREATE TABLE "Prêts d'outils" (
 );
 
 -- Empty on purpose: an empty table has to come back too.
-CREATE TABLE messages (
+CREATE TABLE association.messages (
   id uuid PRIMARY KEY,
   sender_id uuid NOT NULL,
   body text NOT NULL,
   sent_at timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE SCHEMA audit;
+COMMENT ON SCHEMA audit IS 'Journal des opérations : ajout seul, jamais de modification';
 CREATE TABLE audit.events (
   id bigserial,
   occurred_at timestamptz NOT NULL,

@@ -15,16 +15,20 @@ from recyclic_backups.postgres.server import Server
 
 APP_PASSWORD = "recyclic-demo"  # noqa: S105 - of the role recyclic_app in 3_constraints.sql: made-up data only
 
-# Rows at scale 1, and how many there are at least: every table but `messages` has some at any scale.
+# Rows at scale 1, and how many there are at least: every table but association.messages has some at any scale.
 _AMOUNTS = {
     "users": (1500, 12),
+    "requests": (400, 6),
     "sessions": (2190, 6),
     "sales": (22_000, 20),
     "postes": (1400, 4),
     "tickets": (20_000, 20),
+    "deposits": (3000, 8),
+    "logins": (20_000, 20),
+    "logs": (3000, 10),
     "shipments": (800, 8),
     "loans": (600, 6),
-    "events": (34_000, 20),
+    "events": (22_000, 20),
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.drill.ground import Ground, ground
 from recyclic_backups.drill.plan import Remains, Terms
-from recyclic_backups.drill.probes import Answer, ask
+from recyclic_backups.drill.probes import Answer, ask, expected_of
 from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
@@ -166,12 +166,11 @@ def _be_the_application(
         connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
         )
-    fingerprint = backup.manifest.fingerprint
-    tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
+    expected = expected_of(backup.manifest.fingerprint)
     as_role = replace(means.ground.server, user=role, password=password)
     try:
         with as_role.connect(database) as connection:
-            return ask(connection, means.probes, tables, backup.as_of), role
+            return ask(connection, means.probes, expected, backup.as_of), role
     except DatabaseError as refused:
         return [Answer("the application's role can log in", passed=False, reason=refused.message)], role
 

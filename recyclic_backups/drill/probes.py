@@ -3,19 +3,20 @@
 A probe is a file with one query and, in comments before it, what it is about::
 
     -- probe: every sale has at least one line
-    -- needs: public.sales, public.sale_items
+    -- needs: public.sales(id), public.sale_items(sale_id)
     -- expect: no rows
     SELECT …
 
 ``expect`` is one of ``rows``, ``no rows``, ``true``, ``at least NUMBER`` and ``younger than NUMBER hours|days``: there
 has to be a row, there must be none, or the first value is true, large enough, or a moment not older than that when
-the backup was taken. A probe whose tables the backup does not have is passed over, and the report says so.
+the backup was taken. ``needs`` names tables, and in brackets the columns that the query uses. A probe whose tables or
+columns the backup does not have is passed over, and the report says so.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.quantities import human_seconds
 
 if TYPE_CHECKING:
@@ -32,19 +35,47 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 _HEADER = re.compile(r"^--\s*(probe|needs|expect)\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_NEED = re.compile(r"\s*([^(),]+?)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 _YOUNGER = re.compile(r"younger than (\d+(?:\.\d+)?) (hour|day)s?")
 _AT_LEAST = re.compile(r"at least (-?\d+(?:\.\d+)?)")
 _HOW_TO = "see docs/drills.md: -- expect: rows | no rows | true | at least N | younger than N hours|days"
 
 
+_COLUMNS = """
+SELECT n.nspname, c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text)
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY n.nspname, c.relname
+"""
+
+Columns = Mapping[str, Collection[str]]
+"""Tables and views as ``schema.table``, each with the names of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A table that a query is about, as ``schema.table``, and those of its columns that it is said to use."""
+
+    table: str
+    columns: tuple[str, ...] = ()
+
+    def missing_from(self, known: Columns) -> list[str]:
+        """What of it is not known, in words; empty when all of it is."""
+        if self.table not in known:
+            return [self.table]
+        return [f"column {name} of {self.table}" for name in self.columns if name not in known[self.table]]
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question. ``needs`` are the tables it is about, as ``schema.table``."""
+    """One question."""
 
     name: str
     query: str
     expect: str
-    needs: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +123,52 @@ def parse(name: str, text: str) -> Probe:
     query = _HEADER.sub("", text).strip().rstrip(";")
     if not query:
         raise ConfigurationError(f"the probe {name} has no query", _HOW_TO)
-    needs = tuple(table.strip() for table in headers.get("needs", "").split(",") if table.strip())
-    return Probe(headers.get("probe") or Path(name).stem, query, expect, needs)
+    return Probe(
+        headers.get("probe") or Path(name).stem, query, expect, _needs(name, headers.get("needs", ""))
+    )
 
 
-def ask(
-    connection: Connection, probes: Sequence[Probe], tables: Collection[str], as_of: datetime
-) -> list[Answer]:
-    """Ask every probe, each in a read-only transaction of its own. A query that fails is an answer: it failed."""
-    return [_ask(connection, probe, tables, as_of) for probe in probes]
+def _needs(name: str, text: str) -> tuple[Need, ...]:
+    needs, position = [], 0
+    while text[position:].strip():
+        found = _NEED.match(text, position)
+        if found is None:
+            raise ConfigurationError(
+                f"the probe {name} needs {text!r}, which cannot be understood",
+                "write tables, and in brackets their columns: -- needs: public.sales(id, total_amount), public.users",
+            )
+        columns = tuple(column.strip() for column in (found[2] or "").split(",") if column.strip())
+        needs.append(Need(found[1], columns))
+        position = found.end()
+    return tuple(needs)
 
 
-def _ask(connection: Connection, probe: Probe, tables: Collection[str], as_of: datetime) -> Answer:
-    if missing := sorted(set(probe.needs) - set(tables)):
-        return Answer(probe.name, None, f"passed over: the backup has no {', '.join(missing)}")
+def expected_of(fingerprint: Mapping[str, Any] | None) -> dict[str, Collection[str]]:
+    """The tables that a backup has, with their columns; none where it has no fingerprint. Raises DamagedData."""
+    tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
+    return {name: table.non_null.keys() for name, table in tables.items()}
+
+
+def columns_of(connection: Connection) -> dict[str, frozenset[str]]:
+    """The tables and views of the connected database with their columns. Raises psycopg.Error."""
+    rows = connection.execute(_COLUMNS).fetchall()
+    return {qualified_name(schema, name): frozenset(columns) for schema, name, columns in rows}
+
+
+def ask(connection: Connection, probes: Sequence[Probe], expected: Columns, as_of: datetime) -> list[Answer]:
+    """Ask every probe, each in a read-only transaction of its own. A query that fails is an answer: it failed.
+
+    ``expected`` are the tables that have to be there, with their columns: a probe about others is passed over. A
+    column that is only in the database itself counts too (fingerprints leave generated ones out).
+    """
+    present = columns_of(connection)
+    known = {table: {*columns, *present.get(table, ())} for table, columns in expected.items()}
+    return [_ask(connection, probe, known, as_of) for probe in probes]
+
+
+def _ask(connection: Connection, probe: Probe, known: Columns, as_of: datetime) -> Answer:
+    if missing := [what for need in probe.needs for what in need.missing_from(known)]:
+        return Answer(probe.name, None, f"passed over: the backup has no {', no '.join(missing)}")
     try:
         with connection.transaction(force_rollback=True):
             connection.execute("SET TRANSACTION READ ONLY")

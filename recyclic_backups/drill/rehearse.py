@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.drill.ground import Ground
-from recyclic_backups.drill.probes import Answer, Probe, ask
+from recyclic_backups.drill.probes import Answer, Probe, ask, expected_of
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
-from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.restore import RestoreOptions, restore
 
@@ -96,14 +95,13 @@ def reasons_of(answers: Sequence[Answer]) -> list[str]:
 
 def probe(means: Means, database: str, backup: Backup) -> tuple[list[Answer], str]:
     """The answers, and the role in whose name they were asked."""
-    fingerprint = backup.manifest.fingerprint
-    tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
+    expected = expected_of(backup.manifest.fingerprint)
     means.progress.stage("probes")
     with means.ground.server.connect(database, settings=_PROBE_SETTINGS) as connection:
         role = role_of_application(connection)
         if role:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
-        return ask(connection, means.probes, tables, backup.as_of), role
+        return ask(connection, means.probes, expected, backup.as_of), role
 
 
 def role_of_application(connection: Connection) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.drill.probes import Answer, Probe, ask
+from recyclic_backups.drill.probes import Answer, Columns, Probe, ask, columns_of
 from recyclic_backups.drill.rehearse import role_of_application
-from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.postgres.server import Server, translated
 
 if TYPE_CHECKING:
@@ -18,19 +17,15 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on"}
-_TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the probes said, in whose name they were asked (empty: our own), and which tables there were."""
+    """What the probes said, in whose name they were asked (empty: our own), and which tables and columns there were."""
 
     answers: tuple[Answer, ...]
     role: str = ""
-    tables: frozenset[str] = field(default=frozenset(), repr=False)
+    columns: Columns = field(default_factory=dict, repr=False)
 
     @property
     def failed(self) -> tuple[Answer, ...]:
@@ -49,18 +44,18 @@ def ask_live(
     """Every probe's answer. Changes nothing.
 
     After a command, ``before`` tells how it was: probes are asked as the same role, which may have lost its grants,
-    and about tables that were there too, which may be gone. Raises DatabaseError.
+    and about tables and columns that were there, which may be gone. Raises DatabaseError.
     """
     with (
         server.connect(database, settings=_SETTINGS) as connection,
         translated(f"the probes of {database!r}"),
     ):
-        tables = frozenset(qualified_name(*row) for row in connection.execute(_TABLES).fetchall())
+        columns = columns_of(connection)
         role = _role(connection) if before is None else before.role
         if role:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
-        known: Collection[str] = tables if before is None else tables | before.tables
-        return Findings(tuple(ask(connection, probes, known, now)), role, tables)
+        expected = columns if before is None else {**columns, **before.columns}
+        return Findings(tuple(ask(connection, probes, expected, now)), role, columns)
 
 
 def _role(connection: Connection) -> str:

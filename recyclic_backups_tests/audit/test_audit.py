@@ -11,7 +11,7 @@ def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator
     operator.must("verify", backup_id)
     operator.must("restore", backup_id, "--into", f"{operator.variables['POSTGRES_DB']}_audit")
     live = operator.variables["POSTGRES_DB"]
-    operator.must("restore", backup_id, "--table", "public.payments", "--merge-into", live, "--yes")
+    operator.must("restore", backup_id, "--table", "public.sale_items", "--merge-into", live, "--yes")
     operator.must("hold", backup_id, "--reason", "a dispute", "--until", "2030-01-01")
     operator.must("release", backup_id)
     operator.must("expire", "--yes")

@@ -110,7 +110,8 @@ def _live(stage: Stage, nights: list[str], late: str) -> None:
 def _work_a_day(stage: Stage, day: str) -> None:
     with stage.server.connect(DATABASE) as connection:
         connection.execute(
-            "INSERT INTO messages SELECT gen_random_uuid(), (SELECT id FROM users LIMIT 1), repeat(md5(n::text), 9), "
+            "INSERT INTO association.messages"
+            " SELECT gen_random_uuid(), (SELECT id FROM users LIMIT 1), repeat(md5(n::text), 9), "
             f"'{day}'::date FROM generate_series(1, {ROWS_A_DAY}) AS n"
         )
 

@@ -59,7 +59,7 @@ def test_a_partition_says_what_its_backup_is_and_how_to_restore_it(page: Page, q
     shows(page, f"recyclic-backups restore {backup.backup_id} --into restored_")
     for key in ("stored_mb", "dumped_mb", "compression_pct", "duration_s", "late", "fingerprint"):
         shows(page, re.compile(f"^{key}$"))
-    shows(page, "public.messages")
+    shows(page, "association.messages")
 
 
 def test_lineage_leads_from_days_to_weeks_months_and_drills(page: Page) -> None:

@@ -28,11 +28,11 @@ def test_damage_is_found_and_the_printed_command_puts_it_right(
     assert healthy.out.splitlines()[-1] == "no damage found"
     database = operator.variables["POSTGRES_DB"]
     with cluster.server.connect(database) as connection:
-        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
+        connection.execute("DELETE FROM sale_items WHERE ctid IN (SELECT ctid FROM sale_items LIMIT 30)")
     found = operator.run("diagnose", database, "--json")
     assert found.code == 80
     (command,) = found.json["commands"]
-    assert found.json["damaged_tables"] == ["public.payments"]
+    assert found.json["damaged_tables"] == ["public.sale_items"]
     assert found.json["backup_id"] == backup_id
     printed = operator.run("diagnose", database)
     assert printed.code == 80
@@ -57,13 +57,13 @@ def test_the_morning_after_it_compares_with_the_backup_from_before(
     before = operator.backup_id()
     database = operator.variables["POSTGRES_DB"]
     with cluster.server.connect(database) as connection:
-        connection.execute("TRUNCATE payments")
+        connection.execute("TRUNCATE sale_items")
     after = operator.backup_id()
     found = operator.run("diagnose", "--json")
     assert found.code == 80
     assert found.json["backup_id"] == before
-    assert found.json["damaged_tables"] == ["public.payments"]
-    assert "public.payments is empty since" in found.json["notes"][0]
+    assert found.json["damaged_tables"] == ["public.sale_items"]
+    assert "public.sale_items is empty since" in found.json["notes"][0]
     same = operator.must("diagnose", "--backup", "latest", "--json")
     assert same.json["backup_id"] == after
     assert not same.json["damaged"]
@@ -80,13 +80,13 @@ def test_a_backup_of_the_future_is_not_compared_with_by_itself(
     now = operator.backup_id()
     database = operator.variables["POSTGRES_DB"]
     with cluster.server.connect(database) as connection:
-        connection.execute("TRUNCATE payments")
+        connection.execute("TRUNCATE sale_items")
     with monkeypatch.context() as patch:
         patch.setattr(render, "now", lambda: datetime.now(UTC) + timedelta(days=1500))
         ahead = operator.backup_id()
     found = operator.run("diagnose", "--json").json
     assert found["backup_id"] == now
-    assert found["damaged_tables"] == ["public.payments"]
+    assert found["damaged_tables"] == ["public.sale_items"]
     assert f"{ahead} is dated in the future" in found["notes"][0]
     assert operator.must("diagnose", "--backup", ahead, "--json").json["backup_id"] == ahead
 
@@ -99,7 +99,7 @@ def test_a_table_encrypted_in_place_is_found_and_put_right(
     for number in range(6):
         with cluster.server.connect(database) as connection:
             connection.execute(
-                f"UPDATE users SET phone = '0{number}' WHERE id = (SELECT id FROM users ORDER BY id LIMIT 1)"
+                f"UPDATE users SET phone_number = '0{number}' WHERE id = (SELECT id FROM users ORDER BY id LIMIT 1)"
             )
         before = operator.backup_id()
     with cluster.server.connect(database) as connection:
@@ -127,15 +127,15 @@ def test_tables_that_cannot_be_merged_do_not_take_the_others_with_them(
         connection.execute("CREATE TABLE empty (); INSERT INTO empty DEFAULT VALUES")
     operator.backup_id()
     with cluster.server.connect(database) as connection:
-        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
-        connection.execute("DELETE FROM receipts; DELETE FROM empty")
-        connection.execute("ALTER TABLE receipts ALTER file_name TYPE varchar(300)")
+        connection.execute("DELETE FROM sale_items WHERE ctid IN (SELECT ctid FROM sale_items LIMIT 30)")
+        connection.execute("DELETE FROM association.receipts; DELETE FROM empty")
+        connection.execute("ALTER TABLE association.receipts ALTER file_name TYPE varchar(300)")
     found = operator.run("diagnose", "--json").json
     merge, beside = found["commands"]
-    assert "--table public.payments" in merge
+    assert "--table public.sale_items" in merge
     assert "receipts" not in merge
     assert "empty" not in merge
-    assert "--table public.receipts" in beside
+    assert "--table association.receipts" in beside
     assert "--table public.empty" in beside
     for command in (merge, beside):
         operator.must(*shlex.split(command)[1:])
@@ -153,7 +153,7 @@ def test_a_table_that_is_gone_comes_back_by_the_two_printed_lines(
     operator.backup_id()
     database = operator.variables["POSTGRES_DB"]
     with cluster.server.connect(database) as connection:
-        connection.execute("DROP TABLE payments")
+        connection.execute("DROP TABLE sale_items")
     lines = operator.run("diagnose").out.splitlines()
     restore, move = (line.strip() for line in lines if line.startswith("  "))
     operator.must(*shlex.split(restore)[1:])
@@ -185,7 +185,7 @@ def test_the_page_says_what_is_printed(operator: Operator, cluster: ScratchClust
     database = operator.variables["POSTGRES_DB"]
     operator.backup_id()
     with cluster.server.connect(database) as connection:
-        connection.execute("DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)")
+        connection.execute("DELETE FROM sale_items WHERE ctid IN (SELECT ctid FROM sale_items LIMIT 30)")
     page = read("docs/diagnose.md")
     command = block(page, "test=diagnose").replace(
         "recyclic-backups diagnose recyclic", f"diagnose {database}"
@@ -194,7 +194,7 @@ def test_the_page_says_what_is_printed(operator: Operator, cluster: ScratchClust
     shown = block(page, "prints").splitlines()
     assert len(shown) == len([line for line in printed if not line.startswith("note:")])
     assert printed[-1] == shown[-1]
-    for word in ("looked at", "against", "WHERE", "public.payments", "to put it right:"):
+    for word in ("looked at", "against", "WHERE", "public.sale_items", "to put it right:"):
         assert [line.startswith(word) for line in shown].count(True) == 1
         assert [line.startswith(word) for line in printed].count(True) == 1
 

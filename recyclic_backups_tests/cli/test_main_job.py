@@ -75,14 +75,14 @@ def test_what_the_dump_did_not_see_is_not_in_the_restored_database(
     live = operator.variables["POSTGRES_DB"]
     before = _rows(cluster, live, "SELECT count(*) FROM sales")
     as_of = operator.must("backup", "--json").json["as_of"]
-    _rows(cluster, live, "WITH gone AS (DELETE FROM payments RETURNING 1) SELECT count(*) FROM gone")
+    _rows(cluster, live, "WITH gone AS (DELETE FROM sale_items RETURNING 1) SELECT count(*) FROM gone")
     into = f"{live}_restored"
     try:
         report = operator.must("restore", "latest", "--into", into, "--json").json
         assert report["as_of"] == as_of
         assert report["equal"] is True
         assert _rows(cluster, into, "SELECT count(*) FROM sales") == before
-        assert _rows(cluster, into, "SELECT count(*) > 0 FROM payments") == [(True,)]
+        assert _rows(cluster, into, "SELECT count(*) > 0 FROM sale_items") == [(True,)]
     finally:
         _drop(cluster, into)
 
@@ -91,13 +91,13 @@ def test_replace_keeps_the_database_it_replaces(cluster: ScratchCluster, operato
     """Loss prevented: a restore of the wrong backup over the only copy of today's sales (invariant 6)."""
     operator.backup_id()
     live = operator.variables["POSTGRES_DB"]
-    _rows(cluster, live, "WITH gone AS (DELETE FROM payments RETURNING 1) SELECT count(*) FROM gone")
+    _rows(cluster, live, "WITH gone AS (DELETE FROM sale_items RETURNING 1) SELECT count(*) FROM gone")
     with cluster.server.connect(live):  # the application is still connected
         report = operator.must("restore", "latest", "--replace", "--yes", "--json").json
     try:
         assert report["equal"] is True
-        assert _rows(cluster, live, "SELECT count(*) > 0 FROM payments") == [(True,)]
-        assert _rows(cluster, report["kept_as"], "SELECT count(*) FROM payments") == [(0,)]
+        assert _rows(cluster, live, "SELECT count(*) > 0 FROM sale_items") == [(True,)]
+        assert _rows(cluster, report["kept_as"], "SELECT count(*) FROM sale_items") == [(0,)]
     finally:
         _drop(cluster, report["kept_as"])
 
@@ -128,7 +128,7 @@ def test_some_tables_come_with_the_ones_they_refer_to(
         assert _rows(
             cluster, into, "SELECT count(*) > 0 FROM sale_items JOIN sales ON sales.id = sale_id"
         ) == [(True,)]
-        assert _rows(cluster, into, "SELECT count(*) FROM payments") == [(0,)]
+        assert _rows(cluster, into, "SELECT count(*) FROM ligne_depot") == [(0,)]
     finally:
         _drop(cluster, into)
 
@@ -140,7 +140,7 @@ def test_a_schema_comes_with_its_tables(cluster: ScratchCluster, operator: Opera
     try:
         operator.must("restore", "latest", "--into", into, "--schema", "audit")
         assert _rows(cluster, into, "SELECT count(*) > 0 FROM audit.events") == [(True,)]
-        assert _rows(cluster, into, "SELECT count(*) FROM payments") == [(0,)]
+        assert _rows(cluster, into, "SELECT count(*) FROM sale_items") == [(0,)]
     finally:
         _drop(cluster, into)
 
@@ -176,7 +176,7 @@ def test_an_owner_who_is_no_superuser_backs_up_and_restores_without_owners(
         with cluster.server.connect(live) as connection:
             connection.execute(f'GRANT CONNECT ON DATABASE "{live}" TO keeper')
             # Not pg_read_all_data, whose members may read pg_authid as well, password hashes included.
-            for schema in ("public", "audit"):
+            for schema in ("public", "association", "audit"):
                 connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO keeper")
                 connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO keeper")
                 connection.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO keeper")

@@ -9,11 +9,11 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
 
 
-def _payments(cluster: ScratchCluster, database: str, change: str = "") -> int:
+def _lines_sold(cluster: ScratchCluster, database: str, change: str = "") -> int:
     with cluster.server.connect(database) as connection:
         if change:
             connection.execute(change.encode())
-        row = connection.execute("SELECT count(*) FROM payments").fetchone()
+        row = connection.execute("SELECT count(*) FROM sale_items").fetchone()
     return int(row[0]) if row else -1
 
 
@@ -71,11 +71,11 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
     assert "newer " not in newest
     assert f"newer     {newer_id}, of 20" in operator.run("restore", backup_id, "--replace").err
 
-    merge = operator.run("restore", "latest", "--table", "public.payments", "--merge-into", live).err
+    merge = operator.run("restore", "latest", "--table", "public.sale_items", "--merge-into", live).err
     assert "since     what was written into these tables in the " in merge
     assert "since then is taken out, and kept beside" in merge
     assert "lost" not in merge
-    assert "public.payments become those of the backup" in merge
+    assert "public.sale_items become those of the backup" in merge
 
 
 def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster, operator: Operator) -> None:
@@ -83,16 +83,16 @@ def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster,
     before = _databases(cluster)
     backup_id = operator.backup_id()
     live = operator.variables["POSTGRES_DB"]
-    assert _payments(cluster, live, "DELETE FROM payments") == 0
+    assert _lines_sold(cluster, live, "DELETE FROM sale_items") == 0
     try:
         out = operator.must("restore", backup_id, "--replace", "--yes").out
-        assert _payments(cluster, live) > 0
+        assert _lines_sold(cluster, live) > 0
         assert cluster.server.password not in out
         back, drop = (line.strip() for line in out.splitlines() if line.startswith("  ") and "psql" in line)
         assert out.splitlines()[-1] == "equal"
         with cluster.server.connect(live):  # the application is connected again
             _paste(cluster, back)
-        assert _payments(cluster, live) == 0
+        assert _lines_sold(cluster, live) == 0
 
         report = operator.must("restore", "latest", "--replace", "--yes", "--json").json
         assert report["kept_as"] in _databases(cluster)
@@ -130,13 +130,13 @@ def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
     """Loss prevented: the work since the backup, kept where nobody finds it; and personal data kept for ever."""
     before = _databases(cluster)
     live = operator.variables["POSTGRES_DB"]
-    _payments(
+    _lines_sold(
         cluster, live, "CREATE TABLE remark (id int PRIMARY KEY, said text); INSERT INTO remark VALUES (1)"
     )
     operator.backup_id()
-    _payments(cluster, live, "UPDATE remark SET said = 'since then'; INSERT INTO remark VALUES (2, 'new')")
+    _lines_sold(cluster, live, "UPDATE remark SET said = 'since then'; INSERT INTO remark VALUES (2, 'new')")
     try:
-        tables = ("--table", "public.remark", "--table", "public.payments")
+        tables = ("--table", "public.remark", "--table", "public.sale_items")
         out = operator.must("restore", "latest", *tables, "--merge-into", live, "--yes").out
         assert out.splitlines()[-1] == "equal"
         look, drop = (line.strip() for line in out.splitlines() if line.startswith("  "))
@@ -161,7 +161,7 @@ def test_a_database_beside_is_opened_and_dropped_by_the_printed_lines(
     try:
         out = operator.must("restore", "latest", "--into", into).out
         look, drop = (line.strip() for line in out.splitlines() if line.startswith("  psql"))
-        assert "payments" in _paste(cluster, f"{look} -c '\\dt'")
+        assert "sale_items" in _paste(cluster, f"{look} -c '\\dt'")
         _paste(cluster, drop)
         assert into not in _databases(cluster)
     finally:

@@ -60,7 +60,7 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
 
     def changed(attempt: Any, name: str, installation: Any) -> Any:
         with attempt.server.connect(name) as connection:
-            connection.execute("DELETE FROM payments")
+            connection.execute("DELETE FROM sale_items")
         return compare_with(attempt, name, installation)
 
     monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
@@ -68,7 +68,7 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
     assert not result.success
     (report,) = reports(house)
     assert report.metadata["passed"].value is False
-    assert "public.payments" in str(report.metadata["report"].value)
+    assert "public.sale_items" in str(report.metadata["report"].value)
     (evaluation,) = result.get_asset_check_evaluations()
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.ERROR

@@ -39,11 +39,11 @@ NOT_RUN = {
 """Commands of the README that no test runs, and why."""
 
 
-def _payments(cluster: ScratchCluster, change: str = "") -> int:
+def _lines_sold(cluster: ScratchCluster, change: str = "") -> int:
     with cluster.server.connect("recyclic") as connection:
         if change:
             connection.execute(change.encode())
-        row = connection.execute("SELECT count(*) FROM payments").fetchone()
+        row = connection.execute("SELECT count(*) FROM sale_items").fetchone()
     return int(row[0]) if row else -1
 
 
@@ -70,24 +70,24 @@ def test_what_the_readme_says_to_type_does_what_it_says(
         "POSTGRES_PASSWORD": server.password,
     }
     with databases_of_the_reader(cluster, recyclic_template):
-        paid = _payments(cluster)
-        assert paid > 0
+        sold = _lines_sold(cluster)
+        assert sold > 0
         for each in BLOCKS:
             if each.mark == "file=.env":
                 reader.write(".env", each.text, connection)
             elif each.name:
-                _type(reader, each, cluster, paid, scratch_directory)
+                _type(reader, each, cluster, sold, scratch_directory)
             elif each.language == "crontab":
                 _try_as_cron(reader, each.text)
 
 
-def _type(reader: Reader, each: Block, cluster: ScratchCluster, paid: int, scratch_directory: Path) -> None:
+def _type(reader: Reader, each: Block, cluster: ScratchCluster, sold: int, scratch_directory: Path) -> None:
     """One block of commands: prepare what the README assumes, run it, look at what came of it."""
     if each.name == "elsewhere":
         _type_for_another_server(reader, each, cluster, scratch_directory)
         return
     if each.name == "replace":
-        assert _payments(cluster, "DELETE FROM payments") == 0
+        assert _lines_sold(cluster, "DELETE FROM sale_items") == 0
     if each.name == "rescue":
         reader.fills_in["the key"] = reader.setting("BACKUP_ENCRYPTION_KEY")
     if each.name == "rotate":
@@ -99,12 +99,12 @@ def _type(reader: Reader, each: Block, cluster: ScratchCluster, paid: int, scrat
     if promised is not None:
         assert keeps_promise(promised, printed.out), f"{each.name} printed something else:\n{printed.out}"
     if each.name in ("replace", "merge"):
-        assert _payments(cluster) == paid, f"{each.name} did not bring the payments back"
+        assert _lines_sold(cluster) == sold, f"{each.name} did not bring the lines back"
     if each.name == "replace":
         back = re.search(r"^  (psql .* RENAME TO .*)$", printed.out, re.MULTILINE)
         assert back
         reader.types(f"export PGPASSWORD='{cluster.server.password}'; {back[1]}")
-        assert _payments(cluster) == 0, "going back did not bring the replaced database back"
+        assert _lines_sold(cluster) == 0, "going back did not bring the replaced database back"
     if each.name == "key":
         assert (reader.directory / ".env").stat().st_mode & 0o077 == 0
 

@@ -81,15 +81,15 @@ class Night:
     reader: Reader
     key: str
     other: ScratchCluster
-    payments: int = 0
+    lines_sold: int = 0
     printed: dict[str, str] = field(default_factory=dict)
 
-    def paid(self, change: str = "", cluster: ScratchCluster | None = None) -> int:
-        """How many payments there are in ``recyclic``, after a change."""
+    def sold(self, change: str = "", cluster: ScratchCluster | None = None) -> int:
+        """How many lines of sales there are in ``recyclic``, after a change."""
         with (cluster or self.cluster).server.connect("recyclic") as connection:
             if change:
                 connection.execute(change.encode())
-            row = connection.execute("SELECT count(*) FROM payments").fetchone()
+            row = connection.execute("SELECT count(*) FROM sale_items").fetchone()
         return int(row[0]) if row else -1
 
     def type(self, each: Block) -> None:
@@ -112,12 +112,12 @@ class Night:
 
     def _after_simple(self, out: str) -> None:
         assert out.splitlines()[-1] == "equal"
-        assert self.paid() == self.payments
+        assert self.sold() == self.lines_sold
 
     def _before_older(self, each: Block) -> None:
         (written,) = set(re.findall(r"\d{8}T\d{6}Z-[A-Z2-7]{6}", each.text))
         self.reader.fills_in[written] = self.printed["first backup"]
-        assert self.paid("DELETE FROM payments") == 0
+        assert self.sold("DELETE FROM sale_items") == 0
 
     def _after_older(self, out: str) -> None:
         assert self.printed["first backup"] in out
@@ -126,8 +126,8 @@ class Night:
     # 2
 
     def _before_diagnose(self, _: Block) -> None:
-        lost = "DELETE FROM payments WHERE ctid IN (SELECT ctid FROM payments LIMIT 30)"
-        assert self.paid(lost) == self.payments - 30
+        lost = "DELETE FROM sale_items WHERE ctid IN (SELECT ctid FROM sale_items LIMIT 30)"
+        assert self.sold(lost) == self.lines_sold - 30
 
     def _after_diagnose(self, out: str) -> None:
         commands = [line.strip() for line in out.splitlines() if line.startswith("  recyclic-backups ")]
@@ -184,7 +184,7 @@ class Night:
     def _after_full(self, out: str) -> None:
         assert "\nequal\n" in out
         assert out.splitlines()[-1].startswith("restore it ")
-        assert self.paid(cluster=self.other) == self.payments
+        assert self.sold(cluster=self.other) == self.lines_sold
         with self.other.server.connect("recyclic") as connection:
             granted = connection.execute(
                 "SELECT has_table_privilege('recyclic_readonly', 'sales', 'SELECT')"
@@ -197,7 +197,7 @@ class Night:
         (self.reader.directory / ".venv").rename(self.reader.directory / ".venv-broken")
         # In this chapter the page itself says how psql finds the server.
         self.reader.knows = {"PATH": self.reader.knows["PATH"]}
-        assert self.paid("DELETE FROM payments", self.other) == 0
+        assert self.sold("DELETE FROM sale_items", self.other) == 0
 
     def _after_where(self, out: str) -> None:
         assert out == f"BACKUP_STORAGE=file://{self.reader.fills_in[BACKUPS]}\n"
@@ -208,17 +208,17 @@ class Night:
         commands = [line for line in out.splitlines() if line.startswith("  ")]
         self.reader.types("\n".join([f"export {EXPORTED}", *commands]))
         assert not Path(self.reader.fills_in[OUTPUT]).exists(), "the members' data are still there to be read"
-        assert self.paid(cluster=self.other) == 0, "nothing has its place yet"
+        assert self.sold(cluster=self.other) == 0, "nothing has its place yet"
 
     def _after_inspect(self, out: str) -> None:
-        assert re.search(rf"^ payments +\| +{self.payments}$", out, re.MULTILINE), out
+        assert re.search(rf"^ sale_items +\| +{self.lines_sold}$", out, re.MULTILINE), out
 
     def _after_aside(self, _: str) -> None:
         with self.other.server.connect("recyclic_aside"):
             pass
 
     def _after_place(self, _: str) -> None:
-        assert self.paid(cluster=self.other) == self.payments
+        assert self.sold(cluster=self.other) == self.lines_sold
 
     # 5: the wrong thing
 
@@ -226,7 +226,7 @@ class Night:
         (self.reader.directory / ".venv-broken").rename(self.reader.directory / ".venv")
         self.reader.knows = _known(self.other)
         assert (
-            self.paid("DELETE FROM payments", self.other) == 0
+            self.sold("DELETE FROM sale_items", self.other) == 0
         )  # the day's work, which nobody wanted to lose
         out = self.reader.types(".venv/bin/recyclic-backups restore latest --replace --yes").out
         (line,) = [line.strip() for line in out.splitlines() if "RENAME TO" in line]
@@ -237,10 +237,10 @@ class Night:
         self.reader.fills_in[written[0]] = kept[0]
         meant = each.text.strip().replace(SERVER, _where(self.other)).replace(written[0], kept[0])
         assert line == meant, "restore prints another line than the page shows"
-        assert self.paid(cluster=self.other) == self.payments
+        assert self.sold(cluster=self.other) == self.lines_sold
 
     def _after_back(self, _: str) -> None:
-        assert self.paid(cluster=self.other) == 0
+        assert self.sold(cluster=self.other) == 0
 
     def _before_kept(self, _: Block) -> None:
         self.reader.types(".venv/bin/recyclic-backups restore latest --replace --yes")
@@ -279,7 +279,7 @@ def test_the_runbook_brings_everything_back(
         ScratchCluster.start(cluster.installation, scratch_directory) as other,
     ):
         night = Night(cluster, reader, key, other)
-        night.payments = night.paid()
+        night.lines_sold = night.sold()
         for _ in range(2):
             first = reader.types(".venv/bin/recyclic-backups backup").out
             night.printed.setdefault("first backup", first.split()[1])

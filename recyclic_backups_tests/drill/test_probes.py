@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.drill.probes import ask, judge, load_probes, parse
+from recyclic_backups.drill.probes import ask, columns_of, judge, load_probes, parse
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.postgres.scratch import ScratchCluster
 
@@ -89,10 +89,54 @@ def test_a_probe_cannot_write_and_one_that_fails_does_not_end_the_others(
         parse("d", "-- expect: rows\n-- needs: public.absent\nSELECT 1"),
     ]
     with cluster.server.connect(small_database) as connection:
-        answers = ask(connection, probes, {"public.member"}, AS_OF)
+        answers = ask(connection, probes, {"public.member": ("id", "name")}, AS_OF)
     assert [answer.passed for answer in answers] == [False, False, True, None]
     assert "read-only" in answers[0].reason
     assert "public.absent" in answers[3].reason
+
+
+def test_a_probe_is_passed_over_where_a_table_of_that_name_has_other_columns(
+    cluster: ScratchCluster, small_database: str
+) -> None:
+    """Prevents a good backup from failing its drill because another application has a table of the same name."""
+    probes = [
+        parse(
+            "a", "-- expect: rows\n-- needs: public.member(id, nickname)\nSELECT nickname FROM public.member"
+        ),
+        parse("b", "-- expect: rows\n-- needs: public.member( id , name ), public.sale (total)\nSELECT 1"),
+    ]
+    expected = {"public.member": ("id", "name"), "public.sale": ("id",)}
+    with cluster.server.connect(small_database) as connection:
+        answers = ask(connection, probes, expected, AS_OF)
+    assert [answer.passed for answer in answers] == [None, True]
+    assert answers[0].reason == "passed over: the backup has no column nickname of public.member"
+
+
+def test_a_probe_is_asked_where_a_column_was_lost_since(cluster: ScratchCluster, small_database: str) -> None:
+    """Prevents a lost column from being taken for one that never was there."""
+    probe = parse(
+        "a", "-- expect: rows\n-- needs: public.member(nickname)\nSELECT nickname FROM public.member"
+    )
+    with cluster.server.connect(small_database) as connection:
+        (answer,) = ask(connection, [probe], {"public.member": ("id", "nickname")}, AS_OF)
+    assert answer.passed is False
+    assert "nickname" in answer.reason
+
+
+@pytest.mark.parametrize("needs", ["public.a(b", "public.a)b(", "(id)", "public.a(b)(c)"])
+def test_needs_that_cannot_be_understood_name_the_probe(needs: str) -> None:
+    """Prevents a misspelt list from making a probe pass itself over for ever."""
+    with pytest.raises(ConfigurationError, match=r"mine\.sql"):
+        parse("mine.sql", f"-- expect: rows\n-- needs: {needs}\nSELECT 1")
+
+
+def test_every_shipped_probe_is_asked_of_the_application_s_own_schema(
+    cluster: ScratchCluster, recyclic_database: str
+) -> None:
+    """Prevents probes of tables that Recyclic does not have: they would be passed over in every drill."""
+    with cluster.server.connect(recyclic_database) as connection:
+        answers = ask(connection, load_probes(None), columns_of(connection), AS_OF)
+    assert {answer.probe: answer.reason for answer in answers if answer.passed is not True} == {}
 
 
 def test_a_probe_that_finds_a_row_shows_no_more_of_it_than_its_key() -> None:

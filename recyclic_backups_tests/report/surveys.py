@@ -30,7 +30,7 @@ def tables(day: int, **changed: TableFingerprint) -> dict[str, TableFingerprint]
     """Tables of a database that grows a little every day, with one that never changes."""
     found = {
         "public.sales": TableFingerprint(20_000 + 60 * day, {"id": 20_000 + 60 * day}, f"{1000 + day}"),
-        "public.payments": TableFingerprint(
+        "public.sale_items": TableFingerprint(
             19_000 + 58 * day, {"id": 19_000 + 58 * day, "note": 400 + day}, f"{2000 + day}"
         ),
         "public.categories": TableFingerprint(85, {"id": 85, "parent": 70}, "77"),

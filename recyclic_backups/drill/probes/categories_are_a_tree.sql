@@ -1,5 +1,5 @@
 -- probe: every category's parent exists
--- needs: public.categories
+-- needs: public.categories(id, parent_id)
 -- expect: no rows
 SELECT category.id FROM public.categories category
 WHERE category.parent_id IS NOT NULL
