@@ -1,17 +1,21 @@
 """The only reader of the environment, and of ``.env`` in the working directory.
 
 Every setting is checked at once, and one error names every wrong one. Secrets may be given as
-``NAME_FILE``, a file that holds the value (a Docker secret).
+``NAME_FILE``, a file that holds the value (a Docker secret). A name that is nearly a setting's is told.
 """
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import pwd
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -39,6 +43,11 @@ from recyclic_backups.tiers import Calendar
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
+_NEARLY = 0.86
+"""How alike (difflib's ratio) a name has to be to a setting's to be taken for a misspelling of it."""
+
 SECRETS = frozenset(
     {
         "POSTGRES_PASSWORD",
@@ -61,9 +70,9 @@ def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path 
     """
     given = dict(os.environ if environment is None else environment)
     file = dotenv if dotenv is not None else Path(".env") if environment is None else None
-    if file is not None and file.is_file():
-        given = {**_read_dotenv(file), **given}
-    return _Reading(given).settings()
+    if file is None or not file.is_file():
+        return _Reading(given).settings()
+    return replace(_Reading({**_read_dotenv(file), **given}).settings(), dotenv=file.absolute())
 
 
 def secrets_for_everybody(file: Path = Path(".env")) -> tuple[str, ...]:
@@ -71,6 +80,12 @@ def secrets_for_everybody(file: Path = Path(".env")) -> tuple[str, ...]:
     if not file.is_file() or not file.stat().st_mode & stat.S_IROTH:
         return ()
     return tuple(sorted(name for name, value in _read_dotenv(file).items() if value and name in SECRETS))
+
+
+@cache
+def _tell_once(sentence: str) -> None:
+    """Settings are read again and again by a server: what is odd about them is said once."""
+    _log.warning("%s", sentence)
 
 
 def _read_dotenv(file: Path) -> dict[str, str]:
@@ -168,18 +183,42 @@ class _Reading:
             self.problems.append(
                 "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set"
             )
+        if values["encryption_key"] and encryption is False:
+            self.problems.append(
+                "BACKUP_ENCRYPTION_KEY is given but BACKUP_ENCRYPTION is not true, so backups would be readable by "
+                "everybody: set BACKUP_ENCRYPTION=true, or, only to read older backups, put the key into "
+                "BACKUP_ENCRYPTION_OLD_KEYS"
+            )
+        misspelt = self.misspelt()
+        for sentence in misspelt:
+            _tell_once(sentence)
         if self.problems:
             raise ConfigurationError(
-                "; ".join(self.problems),
+                "; ".join((*self.problems, *misspelt)),
                 "correct them in the environment or in .env; docs/settings.md lists every setting",
             )
-        return Settings(**values, actor=_actor(self.given), public=self.said)
+        return Settings(**values, misspelt=misspelt, actor=_actor(self.given), public=self.said)
+
+    def misspelt(self) -> tuple[str, ...]:
+        """A sentence for each variable whose name is nearly, but not quite, that of a setting."""
+        known = {*self.said, *(f"{name}_FILE" for name in SECRETS)}
+        prefixes = {name.partition("_")[0] for name in known}
+        strangers = {name for name in self.given if name.partition("_")[0] in prefixes} - known
+        sentences = []
+        for name in sorted(strangers):
+            for nearest in difflib.get_close_matches(name, sorted(known), n=1, cutoff=_NEARLY):
+                sentences.append(f"{name} is no setting and does nothing: {nearest} was probably meant")
+        return tuple(sentences)
 
     def calendar(self) -> Calendar:
         timezone = self.read("BACKUP_TIMEZONE", "Europe/Paris", read_as.time_zone) or ZoneInfo("UTC")
         start = self.read("BACKUP_START_DATE", "2026-01-01", read_as.day) or date(2026, 1, 1)
-        hour = self.read("BACKUP_TIME", "2", read_as.integer(0, 23)) or 0
+        hour, minute_of_time = self.read("BACKUP_TIME", "2", read_as.time_of_day) or (0, None)
         minute = self.read("BACKUP_MINUTE", "0", read_as.integer(0, 59)) or 0
+        if minute_of_time is not None:
+            if self.given.get("BACKUP_MINUTE") and minute != minute_of_time:
+                self.problems.append("BACKUP_TIME has a minute and BACKUP_MINUTE says another: keep one")
+            minute = minute_of_time
         return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
 
     def channels(self) -> tuple[Channel, ...]:

@@ -39,13 +39,23 @@ def integer(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def time_of_day(text: str) -> tuple[int, int | None]:
+    """An hour, or an hour and a minute as in ``02:30``; the minute is None where none is given."""
+    found = re.fullmatch(r"(\d{1,2})(?::([0-5]\d))?", text.strip(), re.ASCII)
+    if found is None or int(found[1]) > 23:
+        raise ValueError(f"must be an hour from 0 to 23, or a time such as 02:30, not {text!r}")
+    return int(found[1]), None if found[2] is None else int(found[2])
+
+
 def seconds(unit: Literal["s", "h"], at_least: int) -> Callable[[str], int]:
     """Durations in seconds; a bare number is in ``unit``."""
 
     def parse(text: str) -> int:
         seconds = int(parse_seconds(text, unit=unit))
         if not at_least <= seconds <= 100 * 365 * 86400:
-            raise ValueError(f"is out of range: {text!r}")
+            raise ValueError(
+                f"must be from {at_least} second{'s' if at_least != 1 else ''} to 100 years, not {text!r}"
+            )
         return seconds
 
     return parse
@@ -55,7 +65,7 @@ def rate(text: str) -> int:
     """Bytes a second, from ``20MB/s``."""
     rate = parse_bytes(text.strip().removesuffix("/s"))
     if rate < 64 * 1024:
-        raise ValueError(f"is slower than 64 KiB a second, which would never finish: {text!r}")
+        raise ValueError(f"must be 64KiB/s or more, or a backup would never finish, not {text!r}")
     return rate
 
 
@@ -109,7 +119,7 @@ def web_url(text: str) -> str:
     except ValueError:  # whose text quotes the value
         is_one = False
     if text and not is_one:
-        raise ValueError("is not an http(s) URL")
+        raise ValueError("must be a URL that begins with https:// or http://")
     # RFC 9110, section 4.2.4: user information in a URL is deprecated, and shows wherever the URL does.
     if "@" in parts.netloc:
         raise ValueError("holds a user name or password, which is not supported: give a URL without them")
@@ -130,7 +140,7 @@ def time_zone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"is not a time zone such as Europe/Paris: {text!r}") from None
+        raise ValueError(f"must be a time zone such as Europe/Paris, not {text!r}") from None
 
 
 def day(text: str) -> date:
@@ -138,13 +148,15 @@ def day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"is not a date such as 2026-01-01: {text!r}") from None
+        raise ValueError(f"must be a date such as 2026-01-01, not {text!r}") from None
 
 
 def passphrase(text: str) -> str:
     """A text long enough to be a key, or nothing."""
     if text and len(text) < MINIMUM_PASSPHRASE_LENGTH:
-        raise ValueError(f"is shorter than {MINIMUM_PASSPHRASE_LENGTH} characters")
+        raise ValueError(
+            f"must be {MINIMUM_PASSPHRASE_LENGTH} characters or more: `recyclic-backups keys generate` prints one"
+        )
     return text
 
 

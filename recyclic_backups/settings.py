@@ -83,9 +83,13 @@ class Settings:
     drill_probes: Path | None
     locale: Literal["en", "fr"]
     environment: Literal["production", "staging", "development"]
+    misspelt: tuple[str, ...]
+    """A sentence for each variable whose name is nearly that of a setting."""
     actor: Actor
     public: Mapping[str, str]
     """Every setting as it was read, secrets only as given or not: what the audit log compares."""
+    dotenv: Path | None = None
+    """The ``.env`` that was read, if there was one."""
 
     @property
     def server(self) -> Server:

@@ -49,6 +49,8 @@ class Operator:
         for name, value in overrides.items():
             if value is None:
                 variables.pop(name, None)
+        if variables.get("BACKUP_ENCRYPTION") == "false":
+            variables.pop("BACKUP_ENCRYPTION_KEY", None)  # a key without encryption is refused
         self.capture.readouterr()
         with _environment(variables), _working_directory(self.directory):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.quantities import human_bytes, human_seconds, parse_bytes, parse_seconds
 
+PROJECT = Path(__file__).parent.parent
 SECRET = "a-secret-of-thirty-two-characters"
 
 
@@ -37,7 +39,9 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 
 def test_a_secret_never_shows_in_the_settings_text() -> None:
     """Loss prevented: a password in a log because somebody logged the settings."""
-    settings = load_settings({"POSTGRES_PASSWORD": SECRET, "BACKUP_ENCRYPTION_KEY": SECRET})
+    settings = load_settings(
+        {"POSTGRES_PASSWORD": SECRET, "BACKUP_ENCRYPTION_KEY": SECRET, "BACKUP_ENCRYPTION": "true"}
+    )
     assert SECRET not in repr(settings)
     assert SECRET not in repr(settings.server)
 
@@ -59,6 +63,72 @@ def test_a_variable_and_its_file_together_are_an_error(tmp_path: Path) -> None:
     file.write_text(SECRET)
     with pytest.raises(ConfigurationError, match="both set"):
         load_settings({"BACKUP_ENCRYPTION_KEY": SECRET, "BACKUP_ENCRYPTION_KEY_FILE": str(file)})
+
+
+def test_a_key_without_encryption_is_an_error() -> None:
+    """Loss prevented: backups readable by everybody, by an operator who set a key and misspelt the switch."""
+    given = {"BACKUP_ENCRYPTION_KEY": SECRET, "BACKUP_ENCRYPTON": "true"}
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(given)
+    assert "BACKUP_ENCRYPTION=true" in refused.value.message
+    assert "BACKUP_ENCRYPTON is no setting" in refused.value.message
+    assert SECRET not in refused.value.message
+    assert load_settings({"BACKUP_ENCRYPTION_OLD_KEYS": SECRET}).encryption_old_keys == (SECRET,)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("RETENTION_DAYLY", "RETENTION_DAILY"),
+        ("BACKUP_ENCRYPTON", "BACKUP_ENCRYPTION"),
+        ("POSTGRES_PASWORD", "POSTGRES_PASSWORD"),
+        ("BACKUP_ENCRYPTION_KEYFILE", "BACKUP_ENCRYPTION_KEY_FILE"),
+        ("SMTP_STARTLS", "SMTP_STARTTLS"),
+    ],
+)
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(misspelt: str, meant: str) -> None:
+    """Loss prevented: 30 days of retention that somebody wrote down and nobody read."""
+    (sentence,) = load_settings({misspelt: "x"}).misspelt
+    assert sentence.startswith(f"{misspelt} is no setting")
+    assert f"{meant} was probably meant" in sentence
+
+
+def test_names_of_other_programs_are_no_misspelt_settings() -> None:
+    """Loss prevented: warnings every night about what Compose and PostgreSQL's image read, until nobody reads any."""
+    compose = re.findall(r"\$\{([A-Z][A-Z0-9_]*)", (PROJECT / "docker" / "compose.yaml").read_text())
+    image = ("POSTGRES_INITDB_ARGS", "POSTGRES_HOST_AUTH_METHOD", "POSTGRES_INITDB_WALDIR", "BACKUP_UID")
+    known = load_settings({}).public
+    assert load_settings({name: "" for name in (*compose, *image) if name not in known}).misspelt == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"BACKUP_TIME": "02:00"}, (2, 0)),
+        ({"BACKUP_TIME": "23:45"}, (23, 45)),
+        ({"BACKUP_TIME": "3", "BACKUP_MINUTE": "15"}, (3, 15)),
+        ({"BACKUP_TIME": "3:15", "BACKUP_MINUTE": "15"}, (3, 15)),
+    ],
+)
+def test_the_time_of_the_backup_may_have_a_minute(given: dict[str, str], expected: tuple[int, int]) -> None:
+    """Loss prevented: an evening spent on what a clock shows."""
+    calendar = load_settings(given).calendar
+    assert (calendar.hour, calendar.minute) == expected
+
+
+@pytest.mark.parametrize("text", ["24", "02:60", "2:5", "02:00:00", "２", "-1", "02:00 PM"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    """Loss prevented: a schedule at an hour that nobody meant."""
+    with pytest.raises(
+        ConfigurationError, match="BACKUP_TIME must be an hour from 0 to 23, or a time such as"
+    ):
+        load_settings({"BACKUP_TIME": text})
+
+
+def test_two_different_minutes_are_refused() -> None:
+    """Loss prevented: half past two in one place and a quarter past in another."""
+    with pytest.raises(ConfigurationError, match="keep one"):
+        load_settings({"BACKUP_TIME": "02:30", "BACKUP_MINUTE": "15"})
 
 
 def test_old_keys_are_one_a_line_or_separated_by_commas() -> None:
