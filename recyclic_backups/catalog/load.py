@@ -95,12 +95,12 @@ class _Reading:
                     self._tell(name, f"it is the label of {label.value.tier}/{label.value.partition}")
                 else:
                     self.labels.append(label)
-            case ("holds", file) if backup_id := _id_of(file):
-                if hold := self._document(name, Hold.from_json, filed_under=backup_id):
-                    self.holds[backup_id] = hold
-            case ("tombstones", file) if backup_id := _id_of(file):
-                if tombstone := self._document(name, Tombstone.from_json, filed_under=backup_id):
-                    self.tombstones[backup_id] = tombstone
+            case ("holds", file) if held := _id_of(file):
+                if hold := self._document(name, Hold.from_json, filed_under=held):
+                    self.holds[held] = hold
+            case ("tombstones", file) if buried := _id_of(file):
+                if tombstone := self._document(name, Tombstone.from_json, filed_under=buried):
+                    self.tombstones[buried] = tombstone
             case _:
                 pass
 

@@ -39,7 +39,7 @@ __all__ = ["MINIMUM_PASSPHRASE_LENGTH", "DataKey", "Keyring", "generate_passphra
 _log = logging.getLogger(__name__)
 
 _MANY_KEYS = 64
-"""A storage has one key or two: of so many that somebody put there no more are opened, each of which may cost seconds."""
+"""A storage has one key or two. Of more than these, which somebody put there, none is opened: each may cost seconds."""
 _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -210,8 +210,10 @@ class Keyring:
                 f"there is no key {unknown[0]} in {self._store.url}", "see: recyclic-backups keys list"
             )
         found = judge(seen.values(), content)
-        if found.refusal is not None and not (adopt and found.storage_id is None and content is None):
-            raise found.refusal
+        # Of two storages that were mixed a person says which keys are meant; what is contested nobody replaces.
+        refusal = found.contested or (None if adopt and content is None else found.refusal)
+        if refusal is not None:
+            raise refusal
         if content is None or found.identity is None:
             own = {key_id for key_id, key in seen.items() if key.storage_id in (None, found.storage_id)}
         else:
