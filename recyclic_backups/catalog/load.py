@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from recyclic_backups.catalog.authenticity import Judge
@@ -76,12 +75,11 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.repository)
+        self.root = f"{self.repository.layout.root}/"
 
     def take(self, name: str) -> None:
         """Read the document of that name, if it is one of the catalog's."""
-        layout = self.repository.layout
-        inside = PurePosixPath(name).relative_to(layout.root).parts
-        match inside:
+        match name[len(self.root) :].split("/"):
             case ("backups", backup_id, "manifest.json"):
                 self._manifest(name, backup_id)
             case ("backups", backup_id, "checks", _):
