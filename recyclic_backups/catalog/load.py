@@ -150,7 +150,7 @@ class _Assembly:
     def __init__(self, reading: _Reading, names: frozenset[str]) -> None:
         self.reading, self.layout = reading, reading.repository.layout
         self.names = names
-        self.damage = list(reading.damage)
+        self.damage = [damage for damage in reading.damage if not self.is_told_with_its_manifest(damage)]
         self.spoilt = {damage.name for damage in self.damage}
         self.not_checked = False
         self.claims: dict[str, list[Label]] = defaultdict(list)
@@ -164,6 +164,14 @@ class _Assembly:
         self.believed = {
             backup_id: each.value for backup_id, each in self.manifests.items() if self.believes(each)
         }
+
+    def is_told_with_its_manifest(self, damage: Damage) -> bool:
+        """Whether it is a check whose key is missing, as that of its manifest is: one sentence says it all."""
+        folder, checks, _ = damage.name.partition("/checks/")
+        manifest = f"{folder}/manifest.json"
+        return bool(checks and damage.lacks_key) and any(
+            other.lacks_key and other.name == manifest for other in self.reading.damage
+        )
 
     def believes(self, document: _Read[Any]) -> bool:
         """Whether it exists for everybody; notes that one could not be checked."""

@@ -181,7 +181,7 @@ class Keyring:
         if not _KEY_ID.fullmatch(key_id):
             raise DamagedData(f"{key_id!r} cannot be the id of a key")
         seen = self._known().keys.get(key_id)
-        if seen is None or (seen.data_key is None and not seen.problem):
+        if seen is None or (seen.created_at is None and not seen.problem):  # nobody looked into it yet
             name = key_file.storage_name(key_id)
             try:
                 seen = self._look_into(key_id, self._store.get(name))
