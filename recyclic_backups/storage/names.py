@@ -12,6 +12,10 @@ PARTIAL_PREFIX = ".partial-"
 """How the temporary file of an upload in progress begins; no object may be called so."""
 
 
+MOST_PARTS = 12
+"""How many parts, directories and the last one, a name may have: ours have five."""
+
+
 def checked_name(name: str) -> str:
     """The same name, if an object may have it. Raises StorageError."""
     _check_segments(name, name.split("/"))
@@ -36,5 +40,7 @@ def _check_segments(name: str, segments: list[str]) -> None:
             f"{name!r} cannot be the name of a stored object",
             "names are relative, without empty, '.' or '..' parts, and no part begins with '.partial-'",
         )
+    if len(segments) > MOST_PARTS:
+        raise StorageError(f"the name of a stored object has more than {MOST_PARTS} parts")
     if "\0" in name:
         raise StorageError("the name of a stored object cannot contain a NUL character")
