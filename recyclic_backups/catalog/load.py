@@ -12,6 +12,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.strangers import strange_damage
 from recyclic_backups.envelope.document import check_authentic, check_signature, check_sum, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.tiers import Tier
@@ -28,6 +29,7 @@ def load_catalog(repository: Repository) -> Catalog:
     layout = repository.layout
     names = [item.name for item in repository.store.list(f"{layout.root}/")]
     reading = _Reading(repository)
+    reading.damage += strange_damage(repository.store, layout)
 
     tombstones = frozenset(_stems(names, f"{layout.tombstones}/"))
     # Their being there is what counts: one that cannot be read still buries, or holds for ever. What is wrong with
@@ -37,10 +39,11 @@ def load_catalog(repository: Repository) -> Catalog:
         for backup_id in sorted(tombstones)
         if (found := reading.quietly(layout.tombstone(backup_id), Tombstone.from_json)) is not None
     ]
+    unreadable_holds = _stems([damage.name for damage in reading.damage], f"{layout.holds}/")
     holds = {
         backup_id: reading.quietly(layout.hold(backup_id), Hold.from_json)
         or Hold(backup_id, "its document cannot be read", held_at=None, until=None)
-        for backup_id in _stems(names, f"{layout.holds}/")
+        for backup_id in {*_stems(names, f"{layout.holds}/"), *unreadable_holds}
     }
     manifests: dict[str, Manifest] = {}
     checks: dict[str, list[Check]] = defaultdict(list)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.storage.descent import kind_of, open_below, open_root
-from recyclic_backups.storage.names import MOST_PARTS, PARTIAL_PREFIX
+from recyclic_backups.storage.names import MOST_PARTS, PARTIAL_NAME, PARTIAL_PREFIX
 from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
 
 # What mkfs makes for root alone in the top directory of an ext file system: a storage may be a whole disk.
@@ -129,8 +129,10 @@ class _Walk:
         if self.wanted == "strange":
             problem = _problem(entry, name)
             return StrangeEntry(name.rstrip("/"), problem) if problem else None
-        is_partial = entry.name.startswith(PARTIAL_PREFIX)
-        if name.endswith("/") or is_partial is not (self.wanted == "partials"):
+        is_hidden = entry.name.startswith(PARTIAL_PREFIX)
+        if name.endswith("/") or is_hidden is not (self.wanted == "partials"):
+            return None
+        if is_hidden and not PARTIAL_NAME.fullmatch(entry.name):
             return None
         try:
             details = entry.stat(follow_symlinks=False)
@@ -177,6 +179,8 @@ def _problem(entry: os.DirEntry[str], name: str) -> str:
         return _not_followed(kind)
     if kind == "directory" and _closed(name):
         return _closed_because(name)
+    if kind == "file" and entry.name.startswith(PARTIAL_PREFIX) and not PARTIAL_NAME.fullmatch(entry.name):
+        return "it is named like an upload in progress, and is none of ours"
     if not entry.name.isprintable():  # control characters, and bytes that are no UTF-8
         return "its name has characters that no name of ours has"
     return ""

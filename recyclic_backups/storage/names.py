@@ -6,11 +6,16 @@ here, not in the callers: a name that breaks a rule is a bug above, and is refus
 
 from __future__ import annotations
 
+import re
+
 from recyclic_backups.errors import StorageError
 
 PARTIAL_PREFIX = ".partial-"
 """How the temporary file of an upload in progress begins; no object may be called so."""
 
+
+PARTIAL_NAME = re.compile(r"\.partial-(?:[0-9a-f]{0,8}-)?[0-9a-f]{16}")
+"""What uploads call such a file, in this version and in earlier ones. Others with the prefix are somebody else's."""
 
 MOST_PARTS = 12
 """How many parts, directories and the last one, a name may have: ours have five."""
