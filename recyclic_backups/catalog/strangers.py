@@ -8,8 +8,8 @@ folder of a database, and among the keys, are damage: they stand where a documen
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 
 from recyclic_backups.catalog.catalog import Damage
 from recyclic_backups.catalog.layout import (
@@ -21,8 +21,8 @@ from recyclic_backups.catalog.layout import (
     database_of,
 )
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.storage.names import PARTIAL_PREFIX
-from recyclic_backups.storage.store import Child, Store
+from recyclic_backups.storage.names import PARTIAL_NAME
+from recyclic_backups.storage.store import Child, Store, StoredObject
 
 MOST_TOLD = 100
 """No more than that many are named: who makes a million links must not have a mail of a million lines sent."""
@@ -32,12 +32,22 @@ HINT = "see what it is, then move it away: recover.py, run beside it, might load
 _SERVER = re.compile(r"server\..+")
 
 
-def strange_damage(store: Store, layout: Layout) -> Iterator[Damage]:
-    """What stands where documents of one database, or keys, should be. Raises StorageError."""
-    found = chain(store.strange("keys"), store.strange(layout.root))
-    yield from (Damage(each.name, each.problem) for each in islice(found, MOST_TOLD))
-    if next(found, None) is not None:
-        yield Damage(layout.root, f"there are more than {MOST_TOLD} entries that nobody of us made")
+def names_and_damage(store: Store, layout: Layout) -> tuple[list[str], list[Damage]]:
+    """The names of one database's objects, and what stands where its documents, or keys, should be.
+
+    Raises StorageError.
+    """
+    names: list[str] = []
+    strange = list(islice(store.strange("keys"), MOST_TOLD + 1))
+    for item in store.everything(layout.root):
+        if isinstance(item, StoredObject):
+            names.append(item.name)
+        elif len(strange) <= MOST_TOLD:
+            strange.append(item)
+    damage = [Damage(each.name, each.problem) for each in strange[:MOST_TOLD]]
+    if len(strange) > MOST_TOLD:
+        damage.append(Damage(layout.root, f"more than {MOST_TOLD} of its entries were made by nobody of us"))
+    return names, damage
 
 
 def find_strangers(store: Store) -> list[str]:
@@ -49,6 +59,15 @@ def find_strangers(store: Store) -> list[str]:
     if len(found) > MOST_TOLD:
         found[MOST_TOLD] = "there are more of them in the storage"
     return found
+
+
+def tell_strangers(store: Store, say: Callable[[str], object]) -> None:
+    """Say what :func:`find_strangers` finds, and what to do about it. Raises StorageError."""
+    found = find_strangers(store)
+    for sentence in found:
+        say(f"warning: {sentence}")
+    if found:
+        say(f"hint: {HINT}")
 
 
 def _strangers(store: Store) -> Iterator[str]:
@@ -80,7 +99,7 @@ def _in_folder(store: Store, folder: str) -> Iterator[str]:
 
 
 def _is_ours(child: Child, names: Collection[str]) -> bool:
-    return child.name in names or child.name.startswith(PARTIAL_PREFIX)
+    return child.name in names or PARTIAL_NAME.fullmatch(child.name) is not None
 
 
 def _is_of_a_database(folder: str) -> bool:

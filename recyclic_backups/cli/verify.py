@@ -29,6 +29,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.load import find_forged
+    from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     errors: list[BackupError] = []
     damages = list(found.damage) if options.all else []
     if options.all:
+        tell_strangers(repository.store, render.say)
         try:
             damages += find_forged(repository, found)
         except BackupError as unknown:

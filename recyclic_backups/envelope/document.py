@@ -25,6 +25,8 @@ _DEEPEST = 64
 # and larger ones do not fit into a float.
 _MOST_DIGITS = 64
 
+_CONTAINERS = frozenset({dict, list})  # what json.loads() makes, exactly: `list` looks at a million values
+
 _HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,7 +55,8 @@ def decode(data: bytes, name: str) -> dict[str, Any]:
     more than 64 levels, or with a number of more than 64 digits. How many bytes there may be is for the storage to say.
     """
     try:
-        if data.count(b",") > _MOST_VALUES or data.count(b"[") + data.count(b"{") > _MOST_VALUES:
+        containers = data.count(b"[") + data.count(b"{")
+        if max(data.count(b","), containers) > _MOST_VALUES:
             raise ValueError("it has too many values")
         text = data.decode("utf-8")
         document = json.loads(
@@ -63,7 +66,8 @@ def decode(data: bytes, name: str) -> dict[str, Any]:
             parse_int=_whole,
             parse_constant=_not_finite,
         )
-        _require_shallow(document)
+        if containers > _DEEPEST:
+            _require_shallow(document)
         if "\\ud" in text or "\\uD" in text:  # an escaped surrogate, perhaps half of a pair
             canonical({"": document})
     except (ValueError, RecursionError):
@@ -172,17 +176,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _require_shallow(document: object) -> None:
+def _require_shallow(document: Any) -> None:
     """Without recursion: whoever writes the document again, or sums it up, goes as deep as it is."""
-    level = [document]
+    level = [document] if type(document) in _CONTAINERS else []
     for _ in range(_DEEPEST):
-        below: list[object] = []
-        for each in level:
-            values = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-            below += [value for value in values if isinstance(value, dict | list)]
-        if not below:
+        level = [
+            value
+            for each in level
+            for value in (each.values() if type(each) is dict else each)
+            if type(value) in _CONTAINERS
+        ]
+        if not level:
             return
-        level = below
     raise ValueError("it is too deep")
 
 

@@ -137,6 +137,19 @@ def open_file(parent: int, part: str, name: str) -> int:
     return descriptor
 
 
+def read_to_end(descriptor: int, most_bytes: int) -> bytes | None:
+    """The whole of a file, or None if it has more than that many bytes: no more of it is read. Raises OSError."""
+    pieces: list[bytes] = []
+    size_bytes = 0
+    expected_bytes = os.fstat(descriptor).st_size
+    while piece := os.read(descriptor, min(expected_bytes, most_bytes) + 1):
+        pieces.append(piece)
+        size_bytes += len(piece)
+        if size_bytes > most_bytes:
+            return None
+    return b"".join(pieces)
+
+
 def _require_file(mode: int, name: str) -> None:
     kind = kind_of(mode)
     if kind == "directory":

@@ -1,7 +1,7 @@
 """How large the small documents of a storage may be: more is damage, and is not read to its end. Pure.
 
 One table, by the kind of document that a name stands for (docs/format/documents.md). The limits are far above what
-is ever written: a manifest of 10,000 tables with 50 columns each has about 25 MiB.
+is ever written: a manifest of 10,000 tables with 50 columns each has about 30 MiB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LIMITS = {
     "key file": 64 * _KIB,
     "storage.json": 64 * _KIB,
     "rescue": 4 * _MIB,  # recover.py and RECOVERY.md
-    "manifest": 64 * _MIB,
+    "manifest": 128 * _MIB,
     "check": 16 * _MIB,
     "label": 64 * _KIB,
     "hold": 256 * _KIB,
@@ -22,7 +22,7 @@ LIMITS = {
     "attempt": 64 * _KIB,
     "audit event": 4 * _MIB,
     "flag": 256 * _KIB,
-    "alert state": 64 * _MIB,
+    "alert state": 16 * _MIB,
     "other": 64 * _MIB,
 }
 """The most bytes of each kind of document."""

@@ -20,10 +20,12 @@ from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.storage import limits
 from recyclic_backups.storage.descent import (
     kind_of,
+    open_directory,
     open_file,
     opened_chain,
     opened_directory,
     prune,
+    read_to_end,
     sync_directory,
 )
 from recyclic_backups.storage.local_errors import acting
@@ -98,15 +100,10 @@ class LocalStore:
     @contextmanager
     def reader(self, name: str, offset: int = 0) -> Iterator[LocalReader]:
         """The object from ``offset`` on. Raises ObjectMissing, DamagedData for what is no regular file."""
-        *directory, last = checked_name(name).split("/")
+        checked_name(name)
         if offset < 0:
             raise StorageError(f"cannot read {name} from the negative offset {offset}")
-        with acting(self.root, f"read {name}"):
-            try:
-                with opened_directory(self.root, directory) as parent:
-                    descriptor = open_file(parent, last, name)
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                raise self._missing(name) from None
+        descriptor = self._open(name)
         try:
             if offset:
                 with acting(self.root, f"read {name}"):
@@ -117,16 +114,15 @@ class LocalStore:
 
     def get(self, name: str) -> bytes:
         """The whole object. Raises ObjectMissing, DamagedData for what is no regular file, or larger than allowed."""
-        most_bytes = limits.most_bytes(name)
-        pieces: list[bytes] = []
-        size_bytes = 0
-        with self.reader(name) as reader:
-            while piece := reader.read(1 << 20):
-                pieces.append(piece)
-                size_bytes += len(piece)
-                if size_bytes > most_bytes:
-                    raise limits.too_large(name)
-        return b"".join(pieces)
+        descriptor = self._open(name)
+        try:
+            with acting(self.root, f"read {name}"):
+                data = read_to_end(descriptor, limits.most_bytes(name))
+        finally:
+            os.close(descriptor)
+        if data is None:
+            raise limits.too_large(name)
+        return data
 
     def create(self, name: str, data: bytes) -> None:
         """Write an object that must not exist yet. Raises ObjectExists."""
@@ -157,11 +153,15 @@ class LocalStore:
 
     def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
         """What nobody of us made, in a folder and below it."""
+        for found in self.everything(folder):
+            if isinstance(found, StrangeEntry):
+                yield found
+
+    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """Objects and what is strange, by one walk."""
         if folder:
             checked_name(folder)
-        for found in self._walk(folder, "", "strange"):
-            assert isinstance(found, StrangeEntry)
-            yield found
+        return self._walk(folder, "", "everything")
 
     def children(self, folder: str = "") -> Sequence[Child]:
         """Everything directly in a folder, by name, whatever it is."""
@@ -227,6 +227,19 @@ class LocalStore:
                     if kind_of(details.st_mode) == "file":
                         os.unlink(last, dir_fd=chain[-1])
             sync_directory(chain[prune(chain, directory)])
+
+    def _open(self, name: str) -> int:
+        """A descriptor of an object. Raises ObjectMissing, DamagedData, StorageError."""
+        *directory, last = checked_name(name).split("/")
+        with acting(self.root, f"read {name}"):
+            try:
+                parent = open_directory(self.root, directory)
+                try:
+                    return open_file(parent, last, name)
+                finally:
+                    os.close(parent)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise self._missing(name) from None
 
     def _missing(self, name: str) -> ObjectMissing:
         os.stat(self.root)  # within acting(): if the whole storage is gone, that is what to say

@@ -25,7 +25,8 @@ FOREIGN_DIRECTORY = "lost+found"
 # What a directory answers that is not ours to read.
 _DENIED = (errno.EACCES, errno.EPERM)
 
-Wanted = Literal["objects", "partials", "strange"]
+Wanted = Literal["objects", "partials", "everything"]
+"""Objects, uploads in progress, or objects and what is strange."""
 
 # One line of a directory: a subdirectory's name ends with a slash.
 _Entry = tuple[str, os.DirEntry[str]]
@@ -34,7 +35,7 @@ _Entry = tuple[str, os.DirEntry[str]]
 def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[StoredObject | StrangeEntry]:
     """What is in one folder of a storage and below it, in the order of names; "" is the whole storage.
 
-    Of ``strange`` the folder itself may be one, and what is on the way to it. Raises OSError.
+    Of ``everything`` the folder itself may be one, and what is on the way to it. Raises OSError.
     """
     descriptor = open_root(root)
     way = ""
@@ -48,13 +49,13 @@ def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[St
             except FileNotFoundError:
                 return
             except (NotADirectoryError, DamagedData, PermissionError) as error:
-                if wanted == "strange":
+                if wanted == "everything":
                     yield StrangeEntry(way.rstrip("/"), _problem_on_the_way(descriptor, part, error))
                 elif isinstance(error, PermissionError):
                     raise  # it was asked for by its name: empty would be a wrong answer
                 return
             if closed:
-                if wanted == "strange":
+                if wanted == "everything":
                     yield StrangeEntry(way.rstrip("/"), _closed_because(way))
                 return
         yield from _Walk(wanted).below(descriptor, way, beginning)
@@ -89,10 +90,9 @@ class _Walk:
         """
         entries = self._entries(descriptor, directory, beginning)
         # All of them before the first is yielded: whoever takes it may delete others meanwhile.
-        found = [(name, self._item(entry, f"{directory}{name}")) for name, entry in entries]
-        for name, item in found:
-            if item is not None:
-                yield item
+        found = [(name, self._items(entry, f"{directory}{name}")) for name, entry in entries]
+        for name, items in found:
+            yield from items
             if name.endswith("/") and not _closed(f"{directory}{name}"):
                 yield from self._inside(descriptor, name, f"{directory}{name}")
 
@@ -104,7 +104,7 @@ class _Walk:
         except OSError as error:
             if error.errno not in _DENIED:
                 raise
-            if self.wanted == "strange":
+            if self.wanted == "everything":
                 yield StrangeEntry(directory.rstrip("/"), f"it cannot be looked into: {error.strerror}")
             return
         try:
@@ -124,23 +124,23 @@ class _Walk:
             ]
         return sorted(found, key=lambda each: each[0])
 
-    def _item(self, entry: os.DirEntry[str], name: str) -> StoredObject | StrangeEntry | None:
-        """What to yield for one entry, if anything."""
-        if self.wanted == "strange":
-            problem = _problem(entry, name)
-            return StrangeEntry(name.rstrip("/"), problem) if problem else None
+    def _items(self, entry: os.DirEntry[str], name: str) -> tuple[StoredObject | StrangeEntry, ...]:
+        """What to yield for one entry: nothing, itself, or that it is strange, or both."""
+        found: tuple[StoredObject | StrangeEntry, ...] = ()
+        if self.wanted == "everything" and (problem := _problem(entry, name)):
+            found = (StrangeEntry(name.rstrip("/"), problem),)
         is_hidden = entry.name.startswith(PARTIAL_PREFIX)
         if name.endswith("/") or is_hidden is not (self.wanted == "partials"):
-            return None
+            return found
         if is_hidden and not PARTIAL_NAME.fullmatch(entry.name):
-            return None
+            return found
         try:
             details = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # deleted while we looked
-            return None
+            return found
         if kind_of(details.st_mode) != "file":
-            return None
-        return StoredObject(name, details.st_size, datetime.fromtimestamp(details.st_mtime, UTC))
+            return found
+        return (StoredObject(name, details.st_size, datetime.fromtimestamp(details.st_mtime, UTC)), *found)
 
 
 def children(descriptor: int) -> list[Child]:

@@ -102,6 +102,10 @@ class MemoryStore:
         self.before("strange", folder)
         return iter(())
 
+    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """The objects."""
+        return self.list(f"{folder}/" if folder else "")
+
     def children(self, folder: str = "") -> Sequence[Child]:
         """The first parts of the names below the folder."""
         self.before("children", folder)

@@ -105,6 +105,9 @@ class Store(Protocol):
         names that no object of ours has. A listing passes over all but the last; none of them hides anything else.
         """
 
+    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """The objects in a folder and below it, and what is strange there, by one walk."""
+
     def children(self, folder: str = "") -> Sequence[Child]:
         """Everything directly in a folder, by name, whatever it is; nothing where there is no such folder."""
 
