@@ -180,3 +180,17 @@ def test_validate_warns_of_a_storage_that_others_may_write_to(operator: Operator
     outcome = operator.must("validate")
     assert "others can change what is in file://" in outcome.out
     assert "every user of this machine may write there" in outcome.out
+
+
+def test_a_hold_that_is_a_fifo_is_not_said_to_be_released(operator: Operator) -> None:
+    """Loss prevented: "released", and the backup is held for ever all the same."""
+    backup_id = operator.backup_id()
+    operator.must("hold", backup_id, "--until", "2099-01-01", "--reason", "an audit")
+    hold = next(operator.storage.glob("*/holds/*.json"))
+    hold.unlink()
+    os.mkfifo(hold)
+    outcome = operator.run("release", backup_id)
+    assert outcome.code == 40
+    assert f"holds/{backup_id}.json is still there: it is a FIFO" in outcome.err
+    hold.unlink()
+    operator.must("release", backup_id)
