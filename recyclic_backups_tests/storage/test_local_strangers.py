@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recyclic_backups.errors import BackupError, DamagedData, ObjectExists, ObjectMissing, StorageError
-from recyclic_backups.storage import descent
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.names import MOST_PARTS
 from recyclic_backups.storage.store import Child
@@ -167,14 +166,14 @@ def test_a_file_that_becomes_a_fifo_between_the_look_and_the_opening_does_not_ha
     store.create("app/x", b"x")
     real = os.stat
 
-    def look(path: object, **options: object) -> os.stat_result:
-        details = real(path, **options)  # type: ignore[call-overload]
+    def look(path: str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        details = real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
         if path == "x":
             (store.root / "app/x").unlink()
             os.mkfifo(store.root / "app/x")
-        return details  # type: ignore[no-any-return]
+        return details
 
-    monkeypatch.setattr(descent.os, "stat", look)
+    monkeypatch.setattr(os, "stat", look)
     with pytest.raises(DamagedData, match="it is a FIFO"):
         store.get("app/x")
 
@@ -211,11 +210,12 @@ def test_a_file_put_in_the_place_of_the_one_being_written_is_not_taken_for_it(
 def test_a_hard_link_of_a_foreign_file_is_never_written_into(store: LocalStore, outside: Path) -> None:
     """Attack: a second name of somebody's file as the label. Replacing and deleting drop the name, no more."""
     before = seen(outside)
-    for act in (
+    acts: list[Callable[[], None]] = [
         lambda: store.replace("app/label.json", b"new"),
         lambda: store.delete("app/label.json"),
         lambda: upload(store, "app/label.json", b"new"),
-    ):
+    ]
+    for act in acts:
         (store.root / "app").mkdir(exist_ok=True)
         (store.root / "app/label.json").unlink(missing_ok=True)
         os.link(outside / "thesis.txt", store.root / "app/label.json")
