@@ -14,6 +14,10 @@ from recyclic_backups.errors import DamagedData
 
 _READ_BYTES = 1 << 20
 
+# What a frame may make its reader keep. Our levels, 1 to 19, have windows of up to 8 MiB, which RFC 8878 (3.1.1.1.2)
+# asks every reader to take; by default the library would let a forged frame take 128 MiB.
+_MOST_WINDOW_BYTES = 1 << 25
+
 
 class Sink(Protocol):
     """Where bytes go."""
@@ -84,7 +88,7 @@ class Compressor:
 
 
 class Decompressor:
-    """Reads what a Compressor wrote; memory stays flat however well the data were compressed.
+    """Reads what a Compressor wrote; memory stays flat however well the data were compressed, or claim to be.
 
     Raises DamagedData when the frame is broken. That nothing is missing at its end is for the caller to
     check against ``plain_bytes``: a frame cut short reads like one that ended.
@@ -99,7 +103,7 @@ class Decompressor:
         if compressed:
             # Only read() is ever called on the source, whatever the stub says.
             file = cast("IO[bytes]", source)
-            self._source = zstandard.ZstdDecompressor().stream_reader(
+            self._source = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES).stream_reader(
                 file, read_size=_READ_BYTES, closefd=False
             )
 

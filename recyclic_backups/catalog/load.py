@@ -18,6 +18,7 @@ from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.strangers import names_and_damage
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.tiers import Tier
@@ -33,11 +34,12 @@ def load_catalog(repository: Repository) -> Catalog:
     Raises StorageError when the storage does not answer.
     """
     layout = repository.layout
-    names = [item.name for item in repository.store.list(f"{layout.root}/")]
-    reading = _Reading(repository)
+    names, strange = names_and_damage(repository.store, layout)
+    reading = _Reading(repository, damage=strange)
     for name in names:
         reading.take(name)
-    return _Assembly(reading, frozenset(names)).catalog()
+    # Something strange in the place of a hold keeps its backup as a hold that is not believed does.
+    return _Assembly(reading, frozenset(names) | {each.name for each in strange}).catalog()
 
 
 def read_hold(repository: Repository, backup_id: str) -> Hold | None:

@@ -52,6 +52,8 @@ def run_list(options: argparse.Namespace) -> int:
 
     try:
         repository = load_settings().open_repository(create=False)
+        for strange in repository.store.strange("keys"):
+            render.say(f"damaged: {strange.name}: {strange.problem}")
         found, storage_id = repository.keyring.inventory(), repository.storage_id()
         problems = repository.keyring.belonging().problems
     except ObjectMissing:

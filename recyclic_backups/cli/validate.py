@@ -140,7 +140,10 @@ def _programs(settings: Settings) -> Iterator[_Finding]:
 
 
 def _storage(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.catalog.layout import Layout
+    from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
     from recyclic_backups.quantities import human_bytes
+    from recyclic_backups.storage.descent import REMOVE_IT
 
     store = settings.open_store()
     free_bytes = store.free_bytes()
@@ -149,6 +152,18 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield _Finding("storage", "ok", f"{store.url}{free}")
+    if others := store.open_to_others():
+        yield _Finding(
+            "storage",
+            "warning",
+            f"others can change what is in {store.url}: {others}",
+            "let the user that runs the backups own the directory, with mode 700",
+        )
+    for sentence in find_strangers(store):
+        yield _Finding("storage", "warning", sentence, HINT)
+    _, damage = names_and_damage(store, Layout(settings.database))
+    for each in damage:
+        yield _Finding("storage", "warning", f"{each.name} is damaged: {each.problem}", REMOVE_IT)
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

@@ -28,6 +28,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -46,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     installations = settings.installations()
     verdicts: list[dict[str, Any]] = []
     errors: list[BackupError] = []
+    if options.all:
+        tell_strangers(repository.store, render.say)
     # Said on standard error already, when they were loaded.
     for damage in found.damage if options.all else found.damage_of(backups[0].backup_id):
         errors.append(damage.error)

@@ -17,6 +17,16 @@ from recyclic_backups.envelope.data_key import DataKey, mac_key_of
 from recyclic_backups.errors import BackupError, DamagedData
 
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
+# Far above anything that is written (a manifest of 10,000 tables has 150,000 values), and what a reader can hold: a
+# few bytes of JSON make objects of hundreds.
+_MOST_VALUES = 4_000_000
+_DEEPEST = 64
+# No number of ours has more: sums of 64-bit hashes have 40. Python would spend long on thousands (int() is quadratic),
+# and larger ones do not fit into a float.
+_MOST_DIGITS = 64
+
+_CONTAINERS = frozenset({dict, list})  # what json.loads() makes, exactly: `list` looks at a million values
+
 _HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,13 +51,23 @@ def decode(data: bytes, name: str) -> dict[str, Any]:
     """The document stored under ``name``. Raises DamagedData, naming it, for anything but one JSON object.
 
     A name given twice, a number that is not finite or a lone surrogate is damage too: readers would disagree
-    about what the document says.
+    about what the document says. So is one that would take its reader's time or memory: with millions of values, in
+    more than 64 levels, or with a number of more than 64 digits. How many bytes there may be is for the storage to say.
     """
     try:
+        containers = data.count(b"[") + data.count(b"{")
+        if max(data.count(b","), containers) > _MOST_VALUES:
+            raise ValueError("it has too many values")
         text = data.decode("utf-8")
         document = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_not_finite
+            text,
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=_not_finite,
         )
+        if containers > _DEEPEST:
+            _require_shallow(document)
         if "\\ud" in text or "\\uD" in text:  # an escaped surrogate, perhaps half of a pair
             canonical({"": document})
     except (ValueError, RecursionError):
@@ -165,6 +185,27 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a name is there twice")
     return result
+
+
+def _require_shallow(document: Any) -> None:
+    """Without recursion: whoever writes the document again, or sums it up, goes as deep as it is."""
+    level = [document] if type(document) in _CONTAINERS else []
+    for _ in range(_DEEPEST):
+        level = [
+            value
+            for each in level
+            for value in (each.values() if type(each) is dict else each)
+            if type(value) in _CONTAINERS
+        ]
+        if not level:
+            return
+    raise ValueError("it is too deep")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -136,6 +136,7 @@ class Keyring:
         for _ in range(_RACES):
             found = self.belonging()
             if not found.keys:
+                self._require_no_strange()
                 if self._create(now) or self._stored_key_ids():
                     continue
                 raise NoUsableKey(
@@ -283,18 +284,32 @@ class Keyring:
         matches = (_STORAGE_NAME.fullmatch(entry.name) for entry in self._store.list("keys/"))
         return sorted(match[1] for match in matches if match)
 
+    def _require_no_strange(self) -> None:
+        """Where something that is no file took the place of a key, a new key would hide it. Raises DamagedData."""
+        for each in self._store.strange("keys"):
+            raise DamagedData(
+                f"{each.name} is damaged: {each.problem}", "put back a copy of the storage's keys folder"
+            )
+
     def _identity_content(self) -> bytes | None:
         try:
             return self._store.get(identity.NAME)
         except ObjectMissing:
             return None
+        except DamagedData:  # a link, a FIFO, endless: damaged as any other content that is not well formed
+            return b""
 
     def _files(self, key_ids: Iterable[str]) -> dict[str, bytes]:
         """The key files, as far as they are still there."""
         files = {}
         for key_id in key_ids:
             with suppress(ObjectMissing):
-                files[key_id] = self._store.get(key_file.storage_name(key_id))
+                try:
+                    files[key_id] = self._store.get(key_file.storage_name(key_id))
+                except (
+                    DamagedData
+                ):  # larger than any key file: as one that is not JSON, it stops no other key
+                    files[key_id] = b""
         return files
 
     def _look_into(self, key_id: str, content: bytes) -> SeenKey:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from recyclic_backups.errors import ObjectMissing
+from recyclic_backups.errors import DamagedData, ObjectMissing
 
 if TYPE_CHECKING:
     from recyclic_backups.storage.store import Store
@@ -23,7 +23,9 @@ def install(store: Store) -> None:
         content = files(__package__).joinpath(name).read_bytes()
         try:
             present = store.get(name)
-        except ObjectMissing:
-            present = None
+        except (ObjectMissing, DamagedData):
+            present = (
+                None  # not there, or something that is not followed: replacing it touches nothing behind it
+            )
         if present != content:
             store.replace(name, content)

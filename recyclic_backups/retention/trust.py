@@ -8,12 +8,17 @@ signed with them is told by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.layout import BACKUP_ID, backup_id_of_manifest, manifest_beside
 from recyclic_backups.errors import DamagedData, NoUsableKey
+
+_OF_NO_DATABASE = ("keys", "storage.json")
+_SAY_NOTHING = [("alerts",), ("attempts",), ("audit",), ("flags",), ("report.html",)]
+"""Folders of a database, and its page, whose content never decides what expires."""
 
 
 def set_aside(catalog: Catalog) -> tuple[Catalog, tuple[Damage, ...]]:
@@ -29,12 +34,12 @@ def set_aside(catalog: Catalog) -> tuple[Catalog, tuple[Damage, ...]]:
         own = backup_id_of_manifest(damage.name)
         if own is not None:
             aside.setdefault(own, damage)
-        elif inside[1:2] == ("backups",) and BACKUP_ID.fullmatch(inside[2]):
+        elif inside[1:2] == ("backups",) and BACKUP_ID.fullmatch("".join(inside[2:3])):
             name = manifest_beside(damage.name)
             aside.setdefault(inside[2], replace(damage, name=name, problem=_sentence(damage)))
         elif inside[1:2] == ("tiers",) and "/".join(inside[2:]) in believed:
             continue  # ours, of a backup that is told by itself
-        elif inside[1:2] in (("tiers",), ("holds",), ("tombstones",)):
+        elif not _decides_nothing(inside):
             doubts.append(damage)
     kept = tuple(backup for backup in catalog if backup.backup_id not in aside)
     return replace(catalog, backups=kept, damage=tuple(aside.values())), tuple(doubts)
@@ -59,6 +64,12 @@ def trusted(catalog: Catalog) -> Catalog:
             raise NoUsableKey(sentence, "put the passphrase that opens it into BACKUP_ENCRYPTION_OLD_KEYS")
         raise DamagedData(sentence, "see: recyclic-backups verify --all; remove what nobody of you wrote")
     return found
+
+
+def _decides_nothing(inside: Sequence[str]) -> bool:
+    """Whether what expires does not hang on what lies there: keys, the log, a folder that is no backup's."""
+    of_no_backup = len(inside) > 2 and inside[1] == "backups"
+    return inside[0] in _OF_NO_DATABASE or inside[1:2] in _SAY_NOTHING or of_no_backup
 
 
 def _sentence(damage: Damage) -> str:
