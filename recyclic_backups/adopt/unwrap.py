@@ -26,6 +26,10 @@ _GZIP = b"\x1f\x8b\x08"
 _TAR = (257, b"ustar")  # where and what: POSIX.1-1988, the header of the first member
 _LOOK_AHEAD_BYTES = 64 << 10
 _MOST_LAYERS = 4
+# What a layer may unfold to, in sizes of the file and beyond them. DEFLATE makes nothing more than 1032 times smaller
+# (zlib's manual, "Maximum Compression Factor"): only gzip within gzip comes to more, and a small file to terabytes.
+_MOST_RATIO = 2000
+_SPARE_BYTES = 1 << 30
 # How pg_dump and pg_dumpall begin plain SQL, after an empty comment line.
 _SQL = (b"PostgreSQL database dump", b"PostgreSQL database cluster dump")
 
@@ -55,19 +59,27 @@ class _Peekable:
 
 
 class _Gunzipped:
-    """A gzip stream, of one member or several, read to a checked end."""
+    """A gzip stream, of one member or several, read to a checked end, or to more bytes than can be meant."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, most_bytes: int) -> None:
+        self._left_bytes = most_bytes
         # Only read() is ever called on the source, whatever the stub says.
         self._file = gzip.GzipFile(fileobj=cast("IO[bytes]", source), mode="rb")
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._file.read1(size)
+            data = self._file.read1(size)
         except EOFError:
             raise DamagedData("the gzip file is cut short") from None
         except (gzip.BadGzipFile, zlib.error):
             raise DamagedData("the gzip file is damaged") from None
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise DamagedData(
+                "it unfolds without end: gzip within gzip, thousands of times the size of the file",
+                "no backup is made so; see where the file comes from",
+            )
+        return data
 
 
 @dataclass(slots=True)
@@ -109,6 +121,7 @@ def open_archive(
     empty or broken, StorageError when the disk does not give it.
     """
     with _open(path) as file:
+        most_bytes = os.fstat(file.fileno()).st_size * _MOST_RATIO + _SPARE_BYTES
         source = _Peekable(_File(file, on_bytes))
         wrapped_in: list[str] = []
         while len(wrapped_in) <= _MOST_LAYERS:
@@ -117,7 +130,7 @@ def open_archive(
                 yield OpenedArchive(source, head[:HEADER_BYTES], tuple(wrapped_in))
                 return
             if head.startswith(_GZIP):
-                source = _Peekable(_Gunzipped(source))
+                source = _Peekable(_Gunzipped(source, most_bytes))
                 wrapped_in.append("gzip")
             elif head.startswith(openssl.MAGIC):
                 key = _find_key(head, passphrases)

@@ -20,7 +20,7 @@ from recyclic_backups.catalog.layout import (
     Layout,
     database_of,
 )
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.errors import DamagedData, StorageError
 from recyclic_backups.storage.names import PARTIAL_NAME
 from recyclic_backups.storage.store import Child, Store, StoredObject
 
@@ -84,7 +84,11 @@ def _strangers(store: Store) -> Iterator[str]:
 
 def _in_folder(store: Store, folder: str) -> Iterator[str]:
     """What is not ours in a folder of the top directory, which should be a database's."""
-    inside = store.children(folder)
+    try:
+        inside = store.children(folder)
+    except StorageError as error:  # of another user, perhaps: that must keep no backup from being taken
+        yield f"the directory {folder} in the storage's top directory cannot be looked into: {error.message}"
+        return
     if not _is_of_a_database(folder) or not any(child.name in DATABASE_FOLDERS for child in inside):
         if inside:  # an empty one is what a deletion leaves that was killed
             yield f"the directory {folder} in the storage's top directory is no database's"

@@ -153,9 +153,11 @@ class LocalStore:
 
     def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
         """What nobody of us made, in a folder and below it."""
-        for found in self.everything(folder):
-            if isinstance(found, StrangeEntry):
-                yield found
+        if folder:
+            checked_name(folder)
+        for found in self._walk(folder, "", "strange"):
+            assert isinstance(found, StrangeEntry)
+            yield found
 
     def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
         """Objects and what is strange, by one walk."""

@@ -6,7 +6,6 @@ hides nothing but itself.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
 # What mkfs makes for root alone in the top directory of an ext file system: a storage may be a whole disk.
 FOREIGN_DIRECTORY = "lost+found"
 
-# What a directory answers that is not ours to read.
-_DENIED = (errno.EACCES, errno.EPERM)
+Wanted = Literal["objects", "partials", "strange", "everything"]
+"""Objects, uploads in progress, what is strange, or objects and what is strange."""
 
-Wanted = Literal["objects", "partials", "everything"]
-"""Objects, uploads in progress, or objects and what is strange."""
+_TELLING = ("strange", "everything")
 
 # One line of a directory: a subdirectory's name ends with a slash.
 _Entry = tuple[str, os.DirEntry[str]]
@@ -35,7 +33,7 @@ _Entry = tuple[str, os.DirEntry[str]]
 def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[StoredObject | StrangeEntry]:
     """What is in one folder of a storage and below it, in the order of names; "" is the whole storage.
 
-    Of ``everything`` the folder itself may be one, and what is on the way to it. Raises OSError.
+    The folder itself may be strange, and what is on the way to it. Raises OSError.
     """
     descriptor = open_root(root)
     way = ""
@@ -49,13 +47,13 @@ def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[St
             except FileNotFoundError:
                 return
             except (NotADirectoryError, DamagedData, PermissionError) as error:
-                if wanted == "everything":
-                    yield StrangeEntry(way.rstrip("/"), _problem_on_the_way(descriptor, part, error))
-                elif isinstance(error, PermissionError):
+                if isinstance(error, PermissionError) and wanted != "strange":
                     raise  # it was asked for by its name: empty would be a wrong answer
+                if wanted in _TELLING:
+                    yield StrangeEntry(way.rstrip("/"), _problem_on_the_way(descriptor, part, error))
                 return
             if closed:
-                if wanted == "everything":
+                if wanted in _TELLING:
                     yield StrangeEntry(way.rstrip("/"), _closed_because(way))
                 return
         yield from _Walk(wanted).below(descriptor, way, beginning)
@@ -101,11 +99,9 @@ class _Walk:
             descriptor = open_below(above, name.rstrip("/"), directory.rstrip("/"))
         except (FileNotFoundError, NotADirectoryError):
             return  # deleted, or replaced, while we looked
-        except OSError as error:
-            if error.errno not in _DENIED:
-                raise
-            if self.wanted == "everything":
-                yield StrangeEntry(directory.rstrip("/"), f"it cannot be looked into: {error.strerror}")
+        except (DamagedData, PermissionError) as error:  # replaced by a link; or not ours to read
+            if self.wanted in _TELLING:
+                yield StrangeEntry(directory.rstrip("/"), _problem_on_the_way(above, name.rstrip("/"), error))
             return
         try:
             yield from self.below(descriptor, directory)
@@ -127,8 +123,10 @@ class _Walk:
     def _items(self, entry: os.DirEntry[str], name: str) -> tuple[StoredObject | StrangeEntry, ...]:
         """What to yield for one entry: nothing, itself, or that it is strange, or both."""
         found: tuple[StoredObject | StrangeEntry, ...] = ()
-        if self.wanted == "everything" and (problem := _problem(entry, name)):
+        if self.wanted in _TELLING and (problem := _problem(entry, name)):
             found = (StrangeEntry(name.rstrip("/"), problem),)
+        if self.wanted == "strange":
+            return found
         is_hidden = entry.name.startswith(PARTIAL_PREFIX)
         if name.endswith("/") or is_hidden is not (self.wanted == "partials"):
             return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.adopt import unwrap
 from recyclic_backups.adopt.unwrap import open_archive
 from recyclic_backups.errors import DamagedData, NoUsableKey, UsageError
 from recyclic_backups_tests.adopt.make_data import CONTENT, DATA, OPTIONS
@@ -157,3 +158,24 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert most < 16 << 20
+
+
+@pytest.mark.parametrize("inner", [b"PGDMP", b"no archive"])
+def test_gzip_within_gzip_that_unfolds_without_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: bytes
+) -> None:
+    """Attack: a file of some kilobytes among the old backups, adopted for years and until the disk is full."""
+    monkeypatch.setattr(unwrap, "_SPARE_BYTES", 1 << 20)
+    bomb = gzip.compress(gzip.compress(inner + bytes(64 << 20), 9), 9)
+    assert len(bomb) < 2000
+    with pytest.raises((DamagedData, UsageError)) as refused:
+        _read(_file(tmp_path, bomb))
+    if inner == b"PGDMP":
+        assert "unfolds without end" in str(refused.value)
+
+
+def test_an_archive_of_zeros_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: an empty database, packed as small as gzip can, that is refused."""
+    monkeypatch.setattr(unwrap, "_SPARE_BYTES", 0)
+    plain = b"PGDMP" + bytes(16 << 20)
+    assert _read(_file(tmp_path, gzip.compress(plain, 9))) == plain

@@ -140,6 +140,23 @@ def test_a_module_beside_recover_py_is_told_with_what_to_do(store: LocalStore) -
     ]
 
 
+def test_a_directory_that_cannot_be_looked_into_is_told_and_stops_no_backup(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: no backup because of a trash folder of another user in the top directory of the disk."""
+    (store.root / ".Trash-0").mkdir()
+    real = os.open
+
+    def refuse(path: object, *arguments: object, **options: object) -> int:
+        if path == ".Trash-0":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    [found] = find_strangers(store)
+    assert found.startswith("the directory .Trash-0 in the storage's top directory cannot be looked into")
+
+
 def test_a_key_is_not_made_anew_where_a_stranger_stands_in_its_place(store: LocalStore) -> None:
     """Attack: the key file replaced by a FIFO: a new key would hide that the old backups cannot be read any more."""
     passphrase = "correct horse battery staple"

@@ -294,8 +294,31 @@ def test_a_folder_that_cannot_be_read_stops_no_listing(
     assert names(store, "app/") == ["app/b/x"]
     [found] = store.strange("app")
     assert (found.name, found.problem) == ("app/a", "it cannot be looked into: Permission denied")
-    with pytest.raises(StorageError, match="access is denied"):
-        names(store, "app/a/")  # asked for by its name: "nothing" would be untrue
+    [found] = store.strange("app/a")
+    assert found.name == "app/a"
+    for asked in (lambda: names(store, "app/a/"), lambda: list(store.everything("app/a"))):
+        with pytest.raises(StorageError, match="access is denied"):
+            asked()  # by its name: "nothing" would be untrue
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_listed_ends_no_listing(
+    store: LocalStore, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: the race between reading a directory and going into one of its own, won."""
+    store.create("app/a/x", b"x")
+    store.create("app/b/x", b"x")
+    real = os.open
+
+    def swap(path: object, *arguments: object, **options: object) -> int:
+        if path == "a" and not (store.root / "app/a").is_symlink():
+            (store.root / "app/a").rename(store.root / "moved")
+            (store.root / "app/a").symlink_to(outside)
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", swap)
+    found = [item.name for item in store.everything("app")]
+    assert found == ["app/a", "app/b/x"]
+    assert names(store, "app/") == ["app/b/x"]
 
 
 def test_everything_in_a_folder_is_told_with_its_kind(store: LocalStore, outside: Path) -> None:
