@@ -227,12 +227,19 @@ def document_of(data: bytes, name: str) -> Json:
 def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = False) -> None:
     """Return if the document is what was written for this storage name: by its MAC, or by its SHA-256.
 
-    That of an encrypted backup has a MAC. Raises Unsigned for one that has no MAC where the storage asks for them, else Problem.
+    That of an encrypted backup has a MAC. Raises Unsigned for what somebody else may have written: one that has no MAC
+    where the storage asks for them, or one by a key or of a storage that is not this one. Problem for the rest.
     """
     if "mac" in document and "sha256" in document:
         raise Problem(40, f"{name} has both a MAC and a SHA-256: it was edited or damaged")
     if "mac" in document or encrypted:
         check_mac(document, name, keys)
+        if document["mac"]["key_id"] not in keys.belonging():
+            raise Unsigned(
+                f"{name} was signed with a key of another storage, or with one that somebody planted"
+            )
+        if "storage_id" in document and keys.storage_id not in (None, document["storage_id"]):
+            raise Unsigned(f"{name} was written into another storage, and copied here")
         return
     message = name.encode() + b"\x00" + canonical(without(document, "sha256"))
     if document.get("sha256") != hashlib.sha256(message).hexdigest():
@@ -343,17 +350,28 @@ def root_key(passphrase: str, derivation: Json) -> Optional[bytes]:
 
 
 class Keys:
-    """The storage's data keys, opened with the person's passphrases, which are asked for when first needed."""
+    """The storage's data keys, opened with the person's passphrases, which are asked for when first needed.
+
+    ``storage_id`` is known once :meth:`belonging` was asked, and None in storages older than that.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.passphrases: list[str] = []
         self.opened: dict[str, bytes] = {}
+        self.opened_by_current: set[str] = set()
+        self.storage_id: Optional[str] = None
+        self.made_for: dict[str, Optional[str]] = {}  # the storage id in each key file
+        self.own: Optional[set[str]] = None
+
+    def names(self) -> list[str]:
+        """The ids of the keys that have a file."""
+        found = self.storage.names("keys")
+        return [name[:16] for name in found if re.fullmatch(r"[0-9a-f]{16}\.json", name)]
 
     def asked_for(self) -> bool:
         """Whether documents of this storage must carry a MAC: it has keys, or the person has one for it."""
-        names = self.storage.names("keys")
-        return is_key_given() or any(re.fullmatch(r"[0-9a-f]{16}\.json", name) for name in names)
+        return is_key_given() or bool(self.names()) or "storage.json" in self.storage.names("")
 
     def open(self, key_id: str) -> bytes:
         """The data key of this id."""
@@ -369,6 +387,7 @@ class Keys:
                 self.opened[key_id] = self.unwrap(document, key_id)
             except (KeyError, TypeError, ValueError) as error:
                 raise Problem(40, f"the key file {name} is damaged: {error}") from None
+            self.made_for[key_id] = document.get("storage_id")
         return self.opened[key_id]
 
     def unwrap(self, document: Json, key_id: str) -> bytes:
@@ -383,7 +402,7 @@ class Keys:
         if not self.passphrases:
             self.passphrases = passphrases()
         for passphrase in self.passphrases:
-            root = root_key(passphrase, document["derivation"])
+            root = root_key(passphrase, document["derivation"]) if passphrase else None
             if root is None:
                 continue
             commitment = expand_key(root, "recyclic_backups/key/1/commitment").hex()
@@ -393,12 +412,82 @@ class Keys:
             data_key = decrypt(expand_key(root, "recyclic_backups/key/1/wrap"), nonce, wrapped, bound)
             if data_key is None or derived(data_key, "recyclic_backups/key/1/id")[:8].hex() != key_id:
                 raise ValueError("the passphrase is right, but the file was edited")
+            if passphrase == self.passphrases[0]:
+                self.opened_by_current.add(key_id)
             return data_key
         raise Problem(
             41,
             f"no given passphrase opens key {key_id}: set BACKUP_ENCRYPTION_KEY to the right one"
             + (FILE_GIVEN if any(is_file_name(text) for text in self.passphrases) else ""),
         )
+
+    def belonging(self) -> set[str]:
+        """The keys that are this storage's own: what another one signed, is of another storage.
+
+        One passphrase may open two storages, and whoever knows a former one can wrap a key of his own with it.
+        """
+        if self.own is None:
+            self.own = self.find_belonging()
+        return self.own
+
+    def find_belonging(self) -> set[str]:
+        """The rules of docs/format/keys.md, "Which keys belong to the storage"."""
+        problems: list[Problem] = []
+        for key_id in self.names():
+            try:
+                self.open(key_id)
+            except Problem as problem:
+                if problem.exit_code not in (40, 41):
+                    raise
+                problems.append(problem)
+        if not self.opened:
+            raise (
+                problems[0]
+                if problems
+                else Problem(41, "the storage has no key file: put back a copy of keys/")
+            )
+        leading = self.opened_by_current or set(self.opened)
+        try:
+            listed = self.keys_listed(self.storage.document("storage.json"), leading)
+        except Missing:
+            listed = None
+        except Problem as problem:
+            if problem.exit_code not in (40, 41):
+                raise
+            say(f"warning: {problem}; it is passed over")
+            listed = None
+        if listed is not None:
+            return listed
+        named = {self.made_for.get(key_id) for key_id in leading} - {None}
+        if len(named) > 1:
+            say(
+                "warning: the files in keys/ are of several storages, and no valid storage.json says which is this one"
+            )
+            return set()
+        if not named:
+            return leading
+        self.storage_id = named.pop()
+        return {key_id for key_id in leading if self.made_for.get(key_id) == self.storage_id}
+
+    def keys_listed(self, document: Json, leading: set[str]) -> set[str]:
+        """What ``storage.json`` says, if a leading key signed it. Raises Problem."""
+        listed, storage_id, mac = document.get("keys"), document.get("storage_id"), document.get("mac")
+        if (
+            document.get("format") != 1
+            or not isinstance(mac, dict)
+            or not isinstance(storage_id, str)
+            or not re.fullmatch(r"[0-9a-f]{32}", storage_id)
+            or not isinstance(listed, list)
+            or not all(isinstance(key_id, str) and KEY_ID.fullmatch(key_id) for key_id in listed)
+            or listed != sorted(set(listed))
+            or mac.get("key_id") not in listed
+        ):
+            raise Problem(40, "storage.json is damaged: it does not say which storage this is")
+        if mac["key_id"] not in leading:
+            raise Problem(40, "storage.json is signed with a key that the given passphrase does not open")
+        check_mac(document, "storage.json", self)
+        self.storage_id = storage_id
+        return set(listed)
 
 
 FILE_GIVEN = "; what was given is the name of a file: set BACKUP_ENCRYPTION_KEY_FILE to it instead"
@@ -421,7 +510,7 @@ SECRETS = ("BACKUP_ENCRYPTION_KEY", "BACKUP_ENCRYPTION_OLD_KEYS")
 
 
 def passphrases() -> list[str]:
-    """Every passphrase that the environment or the person gives, the current one first."""
+    """Every passphrase that the environment or the person gives. The first is the current one, "" if there is none."""
     given, old = [secret(SECRETS[0])], secret(SECRETS[1])
     if not given[0] and not old:
         if not (sys.stdin.isatty() or sys.stderr.isatty()):
@@ -431,8 +520,8 @@ def passphrases() -> list[str]:
         given = [getpass.getpass("Encryption key (BACKUP_ENCRYPTION_KEY): ")]
     # One a line, or separated by commas; a single sentence may also have commas of its own.
     given += old.splitlines() if "\n" in old else [*old.split(","), old]
-    texts = [unicodedata.normalize("NFC", text).strip() for text in given]
-    return list(dict.fromkeys(text for text in texts if text))
+    current, *former = (unicodedata.normalize("NFC", text).strip() for text in given)
+    return [current, *dict.fromkeys(text for text in former if text and text != current)]
 
 
 def is_key_given() -> bool:
@@ -910,6 +999,12 @@ def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
 def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
     """Print every backup, newest first. Needs no key; with one, what is not authentic is marked as such."""
     checking = is_key_given()
+    if checking and keys.names():
+        try:
+            keys.belonging()
+        except Problem as problem:
+            say(f"note: {problem}")
+            checking = False
     found, problems = backups_of(storage, database)
     labels = labels_of(storage, keys if checking else None, problems)
     for backup in found:
@@ -941,7 +1036,7 @@ def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
     if not found:
         say(f"there is no usable backup in {storage.root}")
     elif keys.asked_for() and not checking:
-        say("note: without the key nothing of this was checked; it may be forged. extract checks it")
+        say("note: without the key nothing of this was checked, and it may be forged; extract checks it")
     for warning in problems:
         say(f"warning: {warning}")
     if any(problem.exit_code == 40 for problem in problems):

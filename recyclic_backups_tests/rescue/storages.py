@@ -107,10 +107,8 @@ class Storage:
 
     def document(self, name: str, document: dict[str, Any]) -> None:
         """A document, signed if the storage has a key; else with its SHA-256."""
-        if self.keyring:
-            document = signed(document, name, self.keyring.for_writing(NOW))
-        else:
-            document = summed(document, name)
+        key = self.keyring.for_writing(NOW) if self.keyring else None
+        document = signed(document, name, key) if key else summed(document, name)
         self.store.replace(name, encode(document))
 
     def _write(self, folder: str, name: str, data: bytes, backup_id: str, *, finish: bool) -> str:

@@ -72,7 +72,7 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
         "export PGOPTIONS='-c lc_monetary=C'",
         "psql -X -d postgres -f globals.sql",
         "createdb --template=template0 --encoding=UTF8 --lc-collate=fr_FR.UTF-8 --lc-ctype=fr_FR.UTF-8"
-        " --owner='app owner' -- 'dépôt '\"'\"'x'\"'\"''",
+        " -- 'dépôt '\"'\"'x'\"'\"''",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=pre-data --section=data main.dump",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=data table-0001.dump",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=post-data main.dump",
@@ -83,11 +83,15 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
     ]
     sql = (tmp_path / "o u t" / "database.sql").read_text(encoding="utf-8").splitlines()
     assert sql[1:] == [
-        "COMMENT ON DATABASE :\"DBNAME\" IS  E'l''été \\\\ 2026';",
-        'ALTER DATABASE :"DBNAME" SET "search_path" TO "$user", public;',
-        'ALTER ROLE "app owner" IN DATABASE :"DBNAME" SET "work_mem" TO  E\'64MB\';',
-        'ALTER DATABASE :"DBNAME" SET "search_path" TO  E\'public; \\\\! touch harmed\';',
+        "SET client_encoding TO 'UTF8';",
+        'SELECT pg_catalog.current_database() AS "DBNAME" \\gset',
+        'ALTER DATABASE :"DBNAME" OWNER TO "app owner";',
+        "COMMENT ON DATABASE :\"DBNAME\" IS E'l''été \\\\ 2026';",
+        "ALTER DATABASE :\"DBNAME\" SET \"search_path\" TO E'$user', E'public';",
+        'ALTER ROLE "app owner" IN DATABASE :"DBNAME" SET "work_mem" TO E\'64MB\';',
+        'ALTER DATABASE :"DBNAME" SET "search_path" TO E\'public; \\\\! touch harmed\';',
         'REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;',
+        'REVOKE ALL ON DATABASE :"DBNAME" FROM "app owner";',
         'GRANT CONNECT ON DATABASE :"DBNAME" TO PUBLIC;',
     ]
 
