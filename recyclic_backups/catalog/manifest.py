@@ -19,6 +19,8 @@ from recyclic_backups.tiers import Tier
 
 FORMAT = 1
 
+_OBJECT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
 T = TypeVar("T")
 
 Source = Literal["scheduled", "backfill", "manual", "checkpoint", "reconstructed", "adopted"]
@@ -113,6 +115,9 @@ class Manifest:
     checkpoint: Checkpoint | None = None
     audit_head: Mapping[str, Any] | None = None
     """The newest event of the audit log when it was written: a log that was cut off later shows."""
+    recover_sha256: str = ""
+    instructions_sha256: str = ""
+    """Of the ``recover.py`` and ``RECOVERY.md`` that its writer puts into storages; empty in older manifests."""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -205,6 +210,10 @@ class Manifest:
             document["adopted"] = {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}
         if self.audit_head is not None:
             document["audit_head"] = dict(self.audit_head)
+        if self.recover_sha256:
+            document["recover_sha256"] = self.recover_sha256
+        if self.instructions_sha256:
+            document["instructions_sha256"] = self.instructions_sha256
         if self.checkpoint is not None:
             document["checkpoint"] = {
                 "version": self.checkpoint.version,
@@ -249,6 +258,8 @@ class Manifest:
             adopted=_adopted(document.get("adopted")),
             checkpoint=_checkpoint(document.get("checkpoint")),
             audit_head=None if document.get("audit_head") is None else _mapping(document, "audit_head"),
+            recover_sha256=str(document.get("recover_sha256", "")),
+            instructions_sha256=str(document.get("instructions_sha256", "")),
             document=document,
         )
         names = [item.name for item in manifest.objects]
@@ -278,7 +289,7 @@ def _server(document: Mapping[str, Any]) -> ServerFacts:
 def _object(document: Any) -> BackupObject:
     item = _as_mapping(document, "objects")
     name = _text(item, "name")
-    if "/" in name or name in ("", ".", "..", "manifest.json"):
+    if not _OBJECT_NAME.fullmatch(name) or name in ("manifest.json", "checks"):
         raise DamagedData(f"{name!r} cannot be the name of a backup's object")
     sha256 = _text(item, "stored_sha256")
     if len(sha256) != 64 or any(character not in "0123456789abcdef" for character in sha256):

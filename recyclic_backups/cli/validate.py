@@ -70,6 +70,7 @@ def _findings() -> Iterator[_Finding]:
         ("database", _database),
         ("programs", _programs),
         ("storage", _storage),
+        ("rescue", _rescue),
         ("encryption", _encryption),
         ("alerts", _alerts),
     ]
@@ -142,6 +143,27 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield _Finding("storage", "ok", f"{store.url}{free}")
+
+
+def _rescue(settings: Settings) -> Iterator[_Finding]:
+    """The script and the instructions that people follow when this software is gone."""
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.dump.rescue_files import inspect_rescue
+    from recyclic_backups.rescue import SCRIPT, shipped_sha256
+
+    repository = settings.open_repository()
+    findings = inspect_rescue(repository, lambda: load_catalog(repository))
+    for each in findings:
+        yield _Finding(
+            "rescue",
+            "warning",
+            f"{each.name} in the storage: {each.problem}" if each.name else each.problem,
+            f"this release's {SCRIPT} has the SHA-256 {shipped_sha256(SCRIPT)}" if each.name else "",
+        )
+    if not findings:
+        yield _Finding(
+            "rescue", "ok", f"nothing strange lies beside the backups; {SCRIPT} is as it was put there"
+        )
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

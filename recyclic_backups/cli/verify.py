@@ -28,8 +28,10 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.catalog.catalog import Damage
     from recyclic_backups.catalog.load import find_forged
     from recyclic_backups.configuration import load_settings
+    from recyclic_backups.dump.rescue_files import inspect_rescue
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
     from recyclic_backups.quantities import human_seconds
@@ -54,6 +56,11 @@ def run(options: argparse.Namespace) -> int:
         except BackupError as unknown:
             errors.append(unknown)
             render.say(f"holds and tombstones: {unknown.message}")
+        for finding in inspect_rescue(repository, lambda: found):
+            if finding.damage:
+                damages.append(Damage(finding.name, finding.problem))
+            else:
+                render.say(f"note: {finding.name}{': ' if finding.name else ''}{finding.problem}")
     for damage in damages:
         errors.append(DamagedData(f"{damage.name}: {damage.problem}"))
         verdicts.append(

@@ -1,29 +1,62 @@
 """The way back without this software: a script and its instructions, kept beside the backups.
 
-``recover.py`` imports nothing of this package: it is a second reader of the format in ``docs/format/``.
+``recover.py`` imports nothing of this package: it is a second reader of the format in ``docs/format/``. The copy in a
+storage is for people. It is compared with the one that is shipped here and rewritten where it differs, never run.
 """
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from recyclic_backups.errors import ObjectMissing
+from recyclic_backups.errors import DamagedData, ObjectMissing
 
 if TYPE_CHECKING:
     from recyclic_backups.storage.store import Store
 
 SCRIPT = "recover.py"
-NAMES = (SCRIPT, "RECOVERY.md")
+INSTRUCTIONS = "RECOVERY.md"
+NAMES = (SCRIPT, INSTRUCTIONS)
+
+_MOST_BYTES = 4 << 20
+"""Longer than any release's script: what somebody put in its place is not read to its end."""
+
+
+def shipped(name: str) -> bytes:
+    """What this release puts into storages under that name, one of :data:`NAMES`."""
+    return files(__package__).joinpath(name).read_bytes()
+
+
+def shipped_sha256(name: str) -> str:
+    """The SHA-256 of :func:`shipped` in hex: it stands in every manifest and on the key sheet."""
+    return hashlib.sha256(shipped(name)).hexdigest()
+
+
+def stored(store: Store, name: str) -> bytes | None:
+    """What lies in the storage under that name, None if nothing does.
+
+    Raises DamagedData for what cannot be a release's file: too large, a link or a device; StorageError.
+    """
+    try:
+        with store.reader(name) as reader:
+            content = b""
+            while piece := reader.read(_MOST_BYTES + 1 - len(content)):
+                content += piece
+                if len(content) > _MOST_BYTES:
+                    raise DamagedData(f"{name} is larger than any release's")
+            return content
+    except ObjectMissing:
+        return None
 
 
 def install(store: Store) -> None:
     """Put the script and its instructions into the storage, where missing or different. Raises StorageError."""
     for name in NAMES:
-        content = files(__package__).joinpath(name).read_bytes()
+        content = shipped(name)
         try:
-            present = store.get(name)
-        except ObjectMissing:
+            present = stored(store, name)
+        except DamagedData:
             present = None
         if present != content:
             store.replace(name, content)

@@ -51,8 +51,8 @@ from urllib.parse import quote, unquote
 
 Json = dict[str, Any]
 BLOCK_BYTES = 1024 * 1024
-MOST_MANIFEST_BYTES = 256 * 1024 * 1024
-MOST_DOCUMENT_BYTES = 1024 * 1024
+MOST_MANIFEST_BYTES = 64 * 1024 * 1024
+MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
 MOST_LEVELS = 64  # of a document: objects and arrays within each other
 MOST_DIGITS = 100  # of a number in a document
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
