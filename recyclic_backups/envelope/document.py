@@ -19,6 +19,11 @@ from recyclic_backups.errors import BackupError, DamagedData
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
 
+MOST_LEVELS = 64
+"""Objects and arrays within each other: readers in other languages stop somewhere too, and must stop at the same."""
+MOST_DIGITS = 100
+"""Of an integer, its sign included. Reading a longer one takes time that grows with the square of its length."""
+
 
 def canonical(document: Mapping[str, Any]) -> bytes:
     """The one spelling of a JSON document that MACs and hashes are taken of. Raises ValueError, TypeError."""
@@ -40,14 +45,19 @@ def encode(document: Mapping[str, Any]) -> bytes:
 def decode(data: bytes, name: str) -> dict[str, Any]:
     """The document stored under ``name``. Raises DamagedData, naming it, for anything but one JSON object.
 
-    A name given twice, a number that is not finite or a lone surrogate is damage too: readers would disagree
-    about what the document says.
+    A name given twice, a number that is not finite, a lone surrogate, more than :data:`MOST_LEVELS` levels or
+    :data:`MOST_DIGITS` digits are damage too: readers would disagree about what the document says.
     """
     try:
         text = data.decode("utf-8")
         document = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_not_finite
+            text,
+            object_pairs_hook=_object,
+            parse_int=_short,
+            parse_float=_finite,
+            parse_constant=_not_finite,
         )
+        _require_flat(document)
         if "\\ud" in text or "\\uD" in text:  # an escaped surrogate, perhaps half of a pair
             canonical({"": document})
     except (ValueError, RecursionError):
@@ -121,6 +131,8 @@ def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[
     alone = isinstance(mac, dict) and mac.keys() == {"key_id", "hmac_sha256"}
     if not (alone and _is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
         raise DamagedData(f"{name} is damaged: its MAC is malformed")
+    if "sha256" in document:
+        raise DamagedData(f"{name} was edited or damaged: it has both a MAC and a SHA-256")
     try:
         expected = _mac(document, name, open_key(key_id))
     except (ValueError, RecursionError):
@@ -154,6 +166,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a name is there twice")
     return result
+
+
+def _require_flat(document: Any) -> None:
+    level = [document]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deep")
+
+
+def _short(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -230,8 +230,6 @@ def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = Fa
     That of an encrypted backup has a MAC. Raises Unsigned for what somebody else may have written: one that has no MAC
     where the storage asks for them, or one by a key or of a storage that is not this one. Problem for the rest.
     """
-    if "mac" in document and "sha256" in document:
-        raise Problem(40, f"{name} has both a MAC and a SHA-256: it was edited or damaged")
     if "mac" in document or encrypted:
         check_mac(document, name, keys)
         if document["mac"]["key_id"] not in keys.belonging():
@@ -261,6 +259,8 @@ def check_mac(document: Json, name: str, keys: "Keys") -> None:
         or not re.fullmatch(r"[0-9a-f]{64}", mac["hmac_sha256"])
     ):
         raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")
+    if "sha256" in document:
+        raise Problem(40, f"{name} has both a MAC and a SHA-256: it was edited or damaged")
     key = derived(keys.open(mac["key_id"]), "recyclic_backups/document/1/mac")
     message = name.encode() + b"\x00" + canonical(without(document, "mac"))
     expected = hmac.new(key, message, "sha256").hexdigest()
