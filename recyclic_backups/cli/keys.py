@@ -36,7 +36,7 @@ def run_generate(_options: argparse.Namespace) -> int:
 
     render.line(generate_passphrase())
     render.say(
-        "keep it away from the storage; after the first backup print what belongs beside it: recyclic-backups keys sheet"
+        "keep it away from the storage; after the first backup print what goes with it: recyclic-backups keys sheet"
     )
     return 0
 

@@ -71,7 +71,8 @@ def renew_rescue(
 ) -> tuple[RescueFinding, ...]:
     """Put this release's files of the rescue into the storage; returns, and logs, what was found in their places.
 
-    What cannot be replaced, since it is no file, is told and stops no backup. Raises StorageError for any other reason.
+    Where something else was in their places, and cannot be replaced, that is told and stops no backup. Raises
+    StorageError where nothing was.
     """
     findings = inspect_rescue(repository, backups)
     for finding in findings:
@@ -79,7 +80,7 @@ def renew_rescue(
     try:
         rescue.install(repository.store)
     except StorageError as unwritten:
-        if not any(finding.damage for finding in findings):
+        if not findings:
             raise
         _log.warning("the storage's files of the rescue could not be written: %s", unwritten.message)
     return findings

@@ -10,7 +10,7 @@ import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 
 if TYPE_CHECKING:
     from recyclic_backups.storage.store import Store
@@ -51,7 +51,11 @@ def stored(store: Store, name: str) -> bytes | None:
 
 
 def install(store: Store) -> None:
-    """Put the script and its instructions into the storage, where missing or different. Raises StorageError."""
+    """Put the script and its instructions into the storage, where missing or different. Raises StorageError.
+
+    One that cannot be written does not keep the other away.
+    """
+    failed: StorageError | None = None
     for name in NAMES:
         content = shipped(name)
         try:
@@ -59,4 +63,9 @@ def install(store: Store) -> None:
         except DamagedData:
             present = None
         if present != content:
-            store.replace(name, content)
+            try:
+                store.replace(name, content)
+            except StorageError as error:
+                failed = failed or error
+    if failed is not None:
+        raise failed
