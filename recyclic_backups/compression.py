@@ -91,7 +91,7 @@ class Compressor:
 
 
 class Decompressor:
-    """Reads what a Compressor wrote; memory stays flat however well the data were compressed.
+    """Reads what a Compressor wrote; memory stays flat however well the data were compressed, or claim to be.
 
     Raises DamagedData when a frame is broken or cut short. That nothing else is missing is for the caller to check
     against ``plain_bytes``.

@@ -6,8 +6,9 @@ but the checksum over it.
 
 from __future__ import annotations
 
-MOST_WINDOW_BYTES = 128 << 20
-"""The memory that a frame may ask its reader for: what decompressors allow by themselves. We write 8 MiB at most."""
+MOST_WINDOW_BYTES = 32 << 20
+"""What a frame may make its reader keep. Our levels, 1 to 19, have windows of up to 8 MiB, which RFC 8878 (3.1.1.1.2)
+asks every reader to take; by default libraries would let a forged frame take 128 MiB."""
 
 _MAGIC, _SKIPPABLE_MAGIC = 0xFD2FB528, 0x184D2A50
 _MOST_BLOCK_BYTES = 128 << 10

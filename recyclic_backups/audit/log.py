@@ -217,6 +217,8 @@ def _read(repository: Repository, name: str) -> Stored:
         data = repository.store.get(name)
     except ObjectMissing:
         return Stored(name, "", None, problem="it went away while it was being read")
+    except DamagedData as damage:
+        return Stored(name, "", None, problem=damage.message)
     sha256 = hash_of(data)
     try:
         document = decode(data, name)

@@ -16,6 +16,24 @@ _CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"
 BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Z2-7]{6}")
 
 
+OBJECT_NAME = re.compile(r"(?:main\.dump|table-\d{4,}\.dump|globals\.sql)(?:\.zst)?(?:\.sealed)?")
+"""What the objects of a backup are called by whoever writes them; readers take any name that a manifest gives."""
+
+TOP_FILES = frozenset({"storage.json", "recover.py", "RECOVERY.md"})
+"""Files in the storage's top directory."""
+
+TOP_FOLDERS = frozenset({"keys", "software", "lost+found"})
+"""Folders there that are no database's; the last is made by mkfs(8)."""
+
+DATABASE_FOLDERS = frozenset(
+    {"backups", "tiers", "attempts", "holds", "tombstones", "audit", "flags", "alerts"}
+)
+"""Folders directly in a database's own."""
+
+DATABASE_FILES = frozenset({"report.html"})
+"""Files there."""
+
+
 def folder_of(database: str) -> str:
     """The database's name with everything outside ``[A-Za-z0-9_-]`` percent-encoded, so that any name is a folder."""
     # quote() leaves "." and "~" alone whatever it is told: a database called ".." must not become a path.

@@ -12,6 +12,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.strangers import names_and_damage
 from recyclic_backups.envelope.document import check_authentic, check_signature, check_sum, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.tiers import Tier
@@ -26,8 +27,9 @@ def load_catalog(repository: Repository) -> Catalog:
     Raises StorageError when the storage does not answer.
     """
     layout = repository.layout
-    names = [item.name for item in repository.store.list(f"{layout.root}/")]
+    names, strange = names_and_damage(repository.store, layout)
     reading = _Reading(repository)
+    reading.damage += strange
 
     tombstones = frozenset(_stems(names, f"{layout.tombstones}/"))
     # Their being there is what counts: one that cannot be read still buries, or holds for ever. What is wrong with
@@ -37,17 +39,17 @@ def load_catalog(repository: Repository) -> Catalog:
         for backup_id in sorted(tombstones)
         if (found := reading.quietly(layout.tombstone(backup_id), Tombstone.from_json)) is not None
     ]
+    unreadable_holds = _stems([damage.name for damage in strange], f"{layout.holds}/")
     holds = {
         backup_id: reading.quietly(layout.hold(backup_id), Hold.from_json)
         or Hold(backup_id, "its document cannot be read", held_at=None, until=None)
-        for backup_id in _stems(names, f"{layout.holds}/")
+        for backup_id in {*_stems(names, f"{layout.holds}/"), *unreadable_holds}
     }
     manifests: dict[str, Manifest] = {}
     checks: dict[str, list[Check]] = defaultdict(list)
     labels: dict[tuple[Tier, str], Label] = {}
     for name in names:
-        inside = PurePosixPath(name).relative_to(layout.root).parts
-        match inside:
+        match name.split("/")[1:]:
             case ("backups", backup_id, "manifest.json") if backup_id not in tombstones:
                 if manifest := reading.document(name, Manifest.from_json):
                     if manifest.backup_id != backup_id or manifest.database != repository.database:

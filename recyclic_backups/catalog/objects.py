@@ -110,8 +110,8 @@ def write_object(
 class _Stored:
     """Counts and hashes what the storage returns."""
 
-    def __init__(self, reader: ObjectReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: ObjectReader, item: BackupObject) -> None:
+        self._reader, self._item = reader, item
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
 
@@ -119,10 +119,16 @@ class _Stored:
         data = self._reader.read(size)
         self._sha256.update(data)
         self.size_bytes += len(data)
+        if self.size_bytes > self._item.stored_bytes:
+            # At once: what is put in an object's place may have no end.
+            raise DamagedData(
+                f"{self._item.name} has more than the {self._item.stored_bytes} bytes it was stored with"
+            )
         return data
 
-    def require_whole(self, item: BackupObject) -> None:
+    def require_whole(self) -> None:
         """Read what is left and compare with the manifest. Raises DamagedData."""
+        item = self._item
         while self.read(READ_BYTES):
             pass
         if self.size_bytes != item.stored_bytes:
@@ -151,8 +157,12 @@ class PlainReader:
         data = self._judged(lambda: self.plain.read(size))
         self.reading_seconds += time.monotonic() - started
         self.read_bytes += len(data)
+        if self.read_bytes > self.item.plain_bytes:
+            # At once: a few bytes of zstd can unfold to more than any disk holds.
+            self.stored.require_whole()
+            raise DamagedData(f"{self.item.name} holds more than its {self.item.plain_bytes} plain bytes")
         if not data:
-            self.stored.require_whole(self.item)
+            self.stored.require_whole()
             if self.read_bytes != self.item.plain_bytes:
                 raise DamagedData(
                     f"{self.item.name} holds {self.read_bytes} plain bytes instead of {self.item.plain_bytes}"
@@ -165,7 +175,7 @@ class PlainReader:
             return read()
         except (DamagedData, NoUsableKey):
             # Damaged bytes look like a wrong key; the stored hash tells them apart, so it is asked first.
-            self.stored.require_whole(self.item)
+            self.stored.require_whole()
             raise
 
 
@@ -186,7 +196,7 @@ def read_object(
             raise DamagedData(
                 f"{item.name} of backup {manifest.backup_id} is missing from the storage"
             ) from None
-        stored = _Stored(raw)
+        stored = _Stored(raw, item)
         source: Source = stored
         if manifest.encryption is not None:
             source = UnsealedReader(stored, repository.keyring.for_reading, manifest.backup_id, item.name)
@@ -198,6 +208,6 @@ def require_stored(repository: Repository, manifest: Manifest, item: BackupObjec
     """Compare size and SHA-256 of an object with its manifest, without any key. Raises DamagedData, StorageError."""
     try:
         with repository.store.reader(repository.layout.object(manifest.backup_id, item.name)) as raw:
-            _Stored(raw).require_whole(item)
+            _Stored(raw, item).require_whole()
     except ObjectMissing:
         raise DamagedData(f"{item.name} of backup {manifest.backup_id} is missing from the storage") from None

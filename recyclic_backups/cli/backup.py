@@ -23,6 +23,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.manifest import Source
+    from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.partition import back_up
     from recyclic_backups.dump.take import Slot
@@ -47,15 +48,18 @@ def run(options: argparse.Namespace) -> int:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
     be_polite()
     url = settings.heartbeat_for(tier, partition, render.now())
-    with heartbeat(url, render.say), render.progress() as progress:
-        done = back_up(
-            settings.server,
-            settings.open_repository(),
-            Slot(tier, partition, source),
-            plan,
-            clock=render.now,
-            progress=progress,
-        )
+    with heartbeat(url, render.say):
+        repository = settings.open_repository()
+        tell_strangers(repository.store, render.say)
+        with render.progress() as progress:
+            done = back_up(
+                settings.server,
+                repository,
+                Slot(tier, partition, source),
+                plan,
+                clock=render.now,
+                progress=progress,
+            )
     if options.json:
         render.print_json(summary(done))
     else:

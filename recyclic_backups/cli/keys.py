@@ -48,7 +48,10 @@ def run_list(options: argparse.Namespace) -> int:
     from recyclic_backups.errors import ObjectMissing
 
     try:
-        found = load_settings().open_repository(create=False).keyring.inventory()
+        repository = load_settings().open_repository(create=False)
+        for strange in repository.store.strange("keys"):
+            render.say(f"damaged: {strange.name}: {strange.problem}")
+        found = repository.keyring.inventory()
     except ObjectMissing:
         found = []
     keys = [

@@ -134,7 +134,10 @@ def _programs(settings: Settings) -> Iterator[_Finding]:
 
 
 def _storage(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.catalog.layout import Layout
+    from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
     from recyclic_backups.quantities import human_bytes
+    from recyclic_backups.storage.descent import REMOVE_IT
 
     store = settings.open_store()
     free_bytes = store.free_bytes()
@@ -143,6 +146,18 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield _Finding("storage", "ok", f"{store.url}{free}")
+    if others := store.open_to_others():
+        yield _Finding(
+            "storage",
+            "warning",
+            f"others can change what is in {store.url}: {others}",
+            "let the user that runs the backups own the directory, with mode 700",
+        )
+    for sentence in find_strangers(store):
+        yield _Finding("storage", "warning", sentence, HINT)
+    _, damage = names_and_damage(store, Layout(settings.database))
+    for each in damage:
+        yield _Finding("storage", "warning", f"{each.name} is damaged: {each.problem}", REMOVE_IT)
 
 
 def _rescue(settings: Settings) -> Iterator[_Finding]:
@@ -157,13 +172,11 @@ def _rescue(settings: Settings) -> Iterator[_Finding]:
         yield _Finding(
             "rescue",
             "warning",
-            f"{each.name} in the storage: {each.problem}" if each.name else each.problem,
-            f"this release's {SCRIPT} has the SHA-256 {shipped_sha256(SCRIPT)}" if each.name else "",
+            f"{each.name} in the storage: {each.problem}",
+            f"this release's {SCRIPT} has the SHA-256 {shipped_sha256(SCRIPT)}",
         )
     if not findings:
-        yield _Finding(
-            "rescue", "ok", f"nothing strange lies beside the backups; {SCRIPT} is as it was put there"
-        )
+        yield _Finding("rescue", "ok", f"{SCRIPT} in the storage is as it was put there")
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

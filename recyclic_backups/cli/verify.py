@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.catalog import Damage
     from recyclic_backups.catalog.load import find_forged
+    from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.rescue_files import inspect_rescue
     from recyclic_backups.dump.verify import verify
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     errors: list[BackupError] = []
     damages = list(found.damage) if options.all else []
     if options.all:
+        tell_strangers(repository.store, render.say)
         try:
             damages += find_forged(repository, found)
         except BackupError as unknown:
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             if finding.damage:
                 damages.append(Damage(finding.name, finding.problem))
             else:
-                render.say(f"note: {finding.name}{': ' if finding.name else ''}{finding.problem}")
+                render.say(f"note: {finding.name}: {finding.problem}")
     for damage in damages:
         errors.append(DamagedData(f"{damage.name}: {damage.problem}"))
         verdicts.append(

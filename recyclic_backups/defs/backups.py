@@ -10,6 +10,7 @@ import dagster as dg
 
 from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.manifest import Source
+from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, tries_again
@@ -102,9 +103,11 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
                 context.log.warning,
                 tries_again=again,
             ):
+                repository = now_settings.open_repository()
+                tell_strangers(repository.store, context.log.warning)
                 done = back_up(
                     now_settings.server,
-                    now_settings.open_repository(),
+                    repository,
                     Slot(tier, context.partition_key, source_of(context.run)),
                     now_settings.backup_plan(),
                     clock=environment.now,

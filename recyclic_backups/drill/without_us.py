@@ -20,6 +20,7 @@ from recyclic_backups import rescue
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.strangers import find_strangers
 from recyclic_backups.drill.plan import Remains
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.errors import ProgramFailed
@@ -34,8 +35,11 @@ Runner = Callable[[Sequence[str], Mapping[str, str], Path], None]
 def judge_script(repository: Repository) -> tuple[list[str], list[str]]:
     """Reasons against, and notes about, what a person would find in the storage instead of the shipped script."""
     findings = inspect_rescue(repository, lambda: load_catalog(repository))
-    told = [(each.damage, f"{each.name}: {each.problem}" if each.name else each.problem) for each in findings]
-    return [text for damage, text in told if damage], [text for damage, text in told if not damage]
+    told = [(each.damage, f"{each.name} in the storage: {each.problem}") for each in findings]
+    strangers = find_strangers(repository.store)
+    return [text for damage, text in told if damage], [
+        text for damage, text in told if not damage
+    ] + strangers
 
 
 def extract(

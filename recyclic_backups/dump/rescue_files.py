@@ -1,7 +1,7 @@
-"""Are ``recover.py`` and ``RECOVERY.md`` in the storage the ones that were put there? What else lies beside them?
+"""Are ``recover.py`` and ``RECOVERY.md`` in the storage the ones that were put there?
 
 People run that script with the key at hand, on the day on which this software is gone. Whoever can write into the
-storage can change it, or lay a module beside it.
+storage can change it. (What lies beside it is told by :mod:`recyclic_backups.catalog.strangers`.)
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import PurePosixPath
 
 from recyclic_backups import rescue
 from recyclic_backups.catalog.catalog import Backup
@@ -21,13 +19,6 @@ from recyclic_backups.envelope.document import check_authentic
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, StorageError
 
 _log = logging.getLogger(__name__)
-
-_OUR_FILES = frozenset({*rescue.NAMES, "storage.json"})
-_OUR_FOLDERS = frozenset(
-    {"backups", "tiers", "attempts", "holds", "tombstones", "audit", "flags", "alerts", "report.html"}
-)
-_MOST_NAMED = 5
-"""Strange files that one sentence names: somebody may have put a million there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class RescueFinding:
 def inspect_rescue(
     repository: Repository, backups: Callable[[], Iterable[Backup]]
 ) -> tuple[RescueFinding, ...]:
-    """What is to be told about the files of the rescue, and about strange files beside them.
+    """What is to be told about the files of the rescue.
 
     ``backups`` are asked for only when a file differs from this release's: their manifests say which releases wrote
     into the storage. Raises StorageError.
@@ -52,17 +43,6 @@ def inspect_rescue(
         problem, damage = _judge(repository, name, backups)
         if problem:
             findings.append(RescueFinding(name, problem, damage))
-    if strange := tuple(islice(_strange(repository), _MOST_NAMED + 1)):
-        named = ", ".join(ascii(each) for each in strange[:_MOST_NAMED])
-        more = " and more" if len(strange) > _MOST_NAMED else ""
-        findings.append(
-            RescueFinding(
-                "",
-                f"what is not of this software lies in the storage: {named}{more}; a Python module among it would be "
-                "run by `python3 recover.py` without -I: look at it, and delete what you do not know",
-                damage=False,
-            )
-        )
     return tuple(findings)
 
 
@@ -76,7 +56,7 @@ def renew_rescue(
     """
     findings = inspect_rescue(repository, backups)
     for finding in findings:
-        _log.warning("%s", f"{finding.name}: {finding.problem}" if finding.name else finding.problem)
+        _log.warning("%s: %s", finding.name, finding.problem)
     try:
         rescue.install(repository.store)
     except StorageError as unwritten:
@@ -145,16 +125,3 @@ def _hashes_in_manifests(
 def recorded_sha256(manifest: Manifest, name: str) -> str:
     """What a manifest says of the file that was put beside its backup; "" in older ones."""
     return manifest.recover_sha256 if name == rescue.SCRIPT else manifest.instructions_sha256
-
-
-def _strange(repository: Repository) -> Iterable[str]:
-    """What lies at the top of the storage and is neither ours nor a database's."""
-    folders: dict[str, bool] = {}
-    for item in repository.store.list():
-        first, *inside = PurePosixPath(item.name).parts
-        if not inside:
-            if first not in _OUR_FILES:
-                yield first
-        elif first != "keys":
-            folders[first] = folders.get(first, False) or inside[0] in _OUR_FOLDERS
-    yield from (f"{folder}/" for folder, ours in folders.items() if not ours)

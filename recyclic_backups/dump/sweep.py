@@ -4,6 +4,10 @@ Invariant 1 says what may go: objects without manifest, label and check, whose o
 older than 48 hours. The owner of an announced attempt on *this* server is dead whenever we hold the server's
 backup lock, which it held; that of an unfinished upload, where the storage says so. Objects with a label or check
 but without manifest are damage: never touched.
+
+Nor is anything that is not known to be an object of ours: a file with an object's name, directly in the folder of a
+backup id. Where something strange lies (a link, a FIFO), a manifest or a label may have lain: all that it may be about
+stays.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from recyclic_backups.catalog.layout import BACKUP_ID
+from recyclic_backups.catalog.layout import BACKUP_ID, OBJECT_NAME, Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import decode
@@ -33,6 +37,7 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
     layout, store = repository.layout, repository.store
     dead = set(_dead_attempts(repository, system_identifier, now))
     labelled = {label.backup_id for label in load_catalog(repository).labels.values()}
+    strange = {each.name for each in store.strange(layout.root)}
     objects: dict[str, list[StoredObject]] = defaultdict(list)
     for item in store.list(f"{layout.backups}/"):
         objects[item.name.removeprefix(f"{layout.backups}/").partition("/")[0]].append(item)
@@ -44,8 +49,11 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
         checked = any(name.startswith(f"{layout.backup(backup_id)}/checks/") for name in names)
         if exists or checked or backup_id in labelled or not BACKUP_ID.fullmatch(backup_id):
             continue
+        if _hides_something(layout, backup_id, strange):
+            continue
         if backup_id in dead or _all_old(items, now):
-            removed += sorted(names)
+            folder = f"{layout.backup(backup_id)}/"
+            removed += sorted(name for name in names if OBJECT_NAME.fullmatch(name.removeprefix(folder)))
     for item in list(store.partials()):
         inside = item.name.removeprefix(f"{layout.backups}/")
         owner = inside.partition("/")[0] if inside != item.name else ""
@@ -57,6 +65,15 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
     for name in removed:
         store.delete(name)
     return [*discarded, *removed]
+
+
+def _hides_something(layout: Layout, backup_id: str, strange: Iterable[str]) -> bool:
+    """Whether the manifest, a check or a label of a backup may be there and not be seen."""
+    folder = layout.backup(backup_id)
+    return any(
+        name == folder or name.startswith((f"{folder}/", layout.labels)) or folder.startswith(f"{name}/")
+        for name in strange
+    )
 
 
 def _dead_attempts(repository: Repository, system_identifier: str | None, now: datetime) -> Iterable[str]:

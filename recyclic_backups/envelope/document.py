@@ -17,12 +17,17 @@ from recyclic_backups.envelope.data_key import DataKey, mac_key_of
 from recyclic_backups.errors import BackupError, DamagedData
 
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
-_HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Far above anything that is written (a manifest of 10,000 tables has 150,000 values), and what a reader can hold: a
+# few bytes of JSON make objects of hundreds.
+_MOST_VALUES = 4_000_000
+_DEEPEST = 64
+# No number of ours has more: sums of 64-bit hashes have 40. Python would spend long on thousands (int() is quadratic),
+# and larger ones do not fit into a float.
+_MOST_DIGITS = 64
 
-MOST_LEVELS = 64
-"""Objects and arrays within each other: readers in other languages stop somewhere too, and must stop at the same."""
-MOST_DIGITS = 100
-"""Of an integer, its sign included. Reading a longer one takes time that grows with the square of its length."""
+_CONTAINERS = frozenset({dict, list})  # what json.loads() makes, exactly: `list` looks at a million values
+
+_HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -45,19 +50,24 @@ def encode(document: Mapping[str, Any]) -> bytes:
 def decode(data: bytes, name: str) -> dict[str, Any]:
     """The document stored under ``name``. Raises DamagedData, naming it, for anything but one JSON object.
 
-    A name given twice, a number that is not finite, a lone surrogate, more than :data:`MOST_LEVELS` levels or
-    :data:`MOST_DIGITS` digits are damage too: readers would disagree about what the document says.
+    A name given twice, a number that is not finite or a lone surrogate is damage too: readers would disagree
+    about what the document says. So is one that would take its reader's time or memory: with millions of values, in
+    more than 64 levels, or with a number of more than 64 digits. How many bytes there may be is for the storage to say.
     """
     try:
+        containers = data.count(b"[") + data.count(b"{")
+        if max(data.count(b","), containers) > _MOST_VALUES:
+            raise ValueError("it has too many values")
         text = data.decode("utf-8")
         document = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_int=_short,
             parse_float=_finite,
+            parse_int=_whole,
             parse_constant=_not_finite,
         )
-        _require_flat(document)
+        if containers > _DEEPEST:
+            _require_shallow(document)
         if "\\ud" in text or "\\uD" in text:  # an escaped surrogate, perhaps half of a pair
             canonical({"": document})
     except (ValueError, RecursionError):
@@ -168,22 +178,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _require_flat(document: Any) -> None:
-    level = [document]
-    for _ in range(MOST_LEVELS):
+def _require_shallow(document: Any) -> None:
+    """Without recursion: whoever writes the document again, or sums it up, goes as deep as it is."""
+    level = [document] if type(document) in _CONTAINERS else []
+    for _ in range(_DEEPEST):
         level = [
-            inner
+            value
             for each in level
-            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
-            if isinstance(inner, dict | list)
+            for value in (each.values() if type(each) is dict else each)
+            if type(value) in _CONTAINERS
         ]
         if not level:
             return
-    raise ValueError("nested too deep")
+    raise ValueError("it is too deep")
 
 
-def _short(text: str) -> int:
-    if len(text) > MOST_DIGITS:
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
         raise ValueError("a number has too many digits")
     return int(text)
 

@@ -69,6 +69,7 @@ class Keyring:
         """
         key_ids = self._stored_key_ids()
         if not key_ids:
+            self._require_no_strange()
             return self._create(now)
         opened = [found for key_id in key_ids if (found := self._open(key_id)) is not None]
         if not opened:
@@ -120,6 +121,13 @@ class Keyring:
     def _stored_key_ids(self) -> list[str]:
         matches = (_STORAGE_NAME.fullmatch(entry.name) for entry in self._store.list("keys/"))
         return sorted(match[1] for match in matches if match)
+
+    def _require_no_strange(self) -> None:
+        """Where something that is no file took the place of a key, a new key would hide it. Raises DamagedData."""
+        for each in self._store.strange("keys"):
+            raise DamagedData(
+                f"{each.name} is damaged: {each.problem}", "put back a copy of the storage's keys folder"
+            )
 
     def _open(self, key_id: str) -> tuple[datetime, DataKey] | None:
         """The key and when it was made; None if no passphrase opens it. Raises ObjectMissing, DamagedData."""

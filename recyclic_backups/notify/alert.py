@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import ObjectMissing
+from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import memory as remembered
@@ -48,7 +48,7 @@ def recall(repository: Repository) -> Memory | None:
     """What was stored; None if there is nothing that can be understood. Raises StorageError."""
     try:
         return remembered.read(repository.store.get(name_in_storage(repository.database)))
-    except ObjectMissing:
+    except (ObjectMissing, DamagedData):
         return None
 
 

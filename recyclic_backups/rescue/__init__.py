@@ -19,9 +19,6 @@ SCRIPT = "recover.py"
 INSTRUCTIONS = "RECOVERY.md"
 NAMES = (SCRIPT, INSTRUCTIONS)
 
-_MOST_BYTES = 4 << 20
-"""Longer than any release's script: what somebody put in its place is not read to its end."""
-
 
 def shipped(name: str) -> bytes:
     """What this release puts into storages under that name, one of :data:`NAMES`."""
@@ -39,13 +36,7 @@ def stored(store: Store, name: str) -> bytes | None:
     Raises DamagedData for what cannot be a release's file: too large, a link or a device; StorageError.
     """
     try:
-        with store.reader(name) as reader:
-            content = b""
-            while piece := reader.read(_MOST_BYTES + 1 - len(content)):
-                content += piece
-                if len(content) > _MOST_BYTES:
-                    raise DamagedData(f"{name} is larger than any release's")
-            return content
+        return store.get(name)
     except ObjectMissing:
         return None
 

@@ -51,10 +51,11 @@ from urllib.parse import quote, unquote
 
 Json = dict[str, Any]
 BLOCK_BYTES = 1024 * 1024
-MOST_MANIFEST_BYTES = 64 * 1024 * 1024
+MOST_MANIFEST_BYTES = 128 * 1024 * 1024
 MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
 MOST_LEVELS = 64  # of a document: objects and arrays within each other
-MOST_DIGITS = 100  # of a number in a document
+MOST_DIGITS = 64  # of a number in a document
+MOST_VALUES = 4_000_000  # in a document: a few bytes of JSON become objects of hundreds
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -205,6 +206,8 @@ def document_of(data: bytes, name: str) -> Json:
         return int(digits)
 
     try:
+        if max(data.count(b","), data.count(b"[") + data.count(b"{")) > MOST_VALUES:
+            raise ValueError("it has too many values")
         document = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_int=short)
         if not isinstance(document, dict):
             raise ValueError("not an object")
@@ -588,7 +591,7 @@ def unsealed(source: BinaryIO, keys: Keys, backup_id: str, name: str) -> Iterato
 
 # --- zstd: whatever is there ---
 
-MOST_WINDOW_BYTES = 128 * 1024 * 1024  # what decompressors allow by themselves
+MOST_WINDOW_BYTES = 32 * 1024 * 1024  # what is written needs 8 MiB
 
 
 def whole_frames(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:

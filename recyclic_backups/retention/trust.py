@@ -29,6 +29,10 @@ def trusted(repository: Repository, catalog: Catalog) -> Catalog:
     return _Examination(repository, catalog).catalog()
 
 
+# Folders of a database, and its page, whose content never decides what expires.
+_SAY_NOTHING = [("alerts",), ("attempts",), ("audit",), ("flags",), ("report.html",)]
+
+
 class _Examination:
     """Reads every document again and sorts what is wrong with it."""
 
@@ -77,8 +81,10 @@ class _Examination:
         """Whose problem is it: one backup's own, or everybody's?"""
         inside = PurePosixPath(damage.name).parts
         own = backup_id_of_manifest(damage.name)
-        if own is None and inside[1:2] == ("backups",) and BACKUP_ID.fullmatch(inside[2]):
+        if own is None and inside[1:2] == ("backups",) and BACKUP_ID.fullmatch("".join(inside[2:3])):
             own = inside[2]
+        if own is None and (inside[0] != self.repository.layout.root or inside[1:2] in _SAY_NOTHING):
+            return  # told elsewhere; who may expire does not hang on it
         if own is not None:
             problem = damage.problem if backup_id_of_manifest(damage.name) else _sentence(damage)
             self.aside.setdefault(own, Damage(self.repository.layout.manifest(own), problem))

@@ -1,4 +1,4 @@
-"""What the operating system's error numbers mean to somebody who keeps backups in a directory. Pure.
+"""What the operating system's error numbers mean to somebody who keeps backups in a directory.
 
 The meanings are those of the Linux manual, errno(3) and write(2).
 """
@@ -6,6 +6,9 @@ The meanings are those of the Linux manual, errno(3) and write(2).
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from recyclic_backups.errors import StorageError
 
@@ -54,7 +57,7 @@ _MEANINGS = {
     errno.EINVAL: _POOR_FILE_SYSTEM,
     errno.ENOSYS: _POOR_FILE_SYSTEM,
     errno.EOPNOTSUPP: _POOR_FILE_SYSTEM,
-    errno.ELOOP: ("its symbolic links lead in a circle", "repair the links"),
+    errno.ELOOP: ("its symbolic links lead in a circle, or stand where none may", "repair the links"),
     errno.EMFILE: _HANDLES,
     errno.ENFILE: _HANDLES,
     errno.ESTALE: _NETWORK,
@@ -73,7 +76,21 @@ _PASSING = {
 
 
 def storage_error(error: OSError, deed: str) -> StorageError:
-    """The operating system's refusal as a sentence: "cannot <deed>: <what happened>"."""
+    """The operating system's refusal as a sentence: "cannot <deed>: <what happened>". Pure."""
     number = error.errno or 0
     meaning, hint = _MEANINGS.get(number, (error.strerror or type(error).__name__, ""))
     return StorageError(f"cannot {deed}: {meaning}", hint, retryable=number in _PASSING)
+
+
+@contextmanager
+def acting(root: Path, deed: str) -> Iterator[None]:
+    """Translate the operating system's errors in a storage; ``deed`` completes "cannot …"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOENT and not root.exists():
+            raise StorageError(
+                f"cannot {deed}: the storage directory {root} is not there",
+                "see that its disk is mounted",
+            ) from error
+        raise storage_error(error, deed) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from recyclic_backups.errors import ObjectExists, ObjectMissing, StorageError
+from recyclic_backups.storage import limits
 from recyclic_backups.storage.names import checked_name, split_prefix
-from recyclic_backups.storage.store import StoredObject
+from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
 
 
 def _system_clock() -> datetime:
@@ -21,7 +22,7 @@ class MemoryStore:
 
     ``clock`` gives ``modified_at``. ``before`` is called with the verb and the object's name before every
     call that would touch a real storage (``writer write commit reader read get create replace delete list
-    free_bytes``); what it raises is what the storage answers, and the call does nothing.
+    strange children free_bytes``); what it raises is what the storage answers, and the call does nothing.
     """
 
     def __init__(
@@ -60,11 +61,15 @@ class MemoryStore:
     def get(self, name: str) -> bytes:
         """The whole object. Raises ObjectMissing."""
         self._start("get", name)
-        return self._content(name)
+        content = self._content(name)
+        if len(content) > limits.most_bytes(name):
+            raise limits.too_large(name)
+        return content
 
     def create(self, name: str, data: bytes) -> None:
         """Write an object that must not exist yet. Raises ObjectExists."""
         self._start("create", name)
+        limits.require_readable(name, len(data))
         with self._lock:
             if name in self._objects:
                 raise ObjectExists(f"there is already a {name} in {self.url}")
@@ -73,6 +78,7 @@ class MemoryStore:
     def replace(self, name: str, data: bytes) -> None:
         """Write an object, or swap its content."""
         self._start("replace", name)
+        limits.require_readable(name, len(data))
         self._put(name, bytes(data))
 
     def delete(self, name: str) -> None:
@@ -90,6 +96,28 @@ class MemoryStore:
         for name in sorted(name for name in now if name.startswith(prefix)):
             data, modified_at = now[name]
             yield StoredObject(name, len(data), modified_at)
+
+    def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
+        """None: nobody but us can put anything here."""
+        self.before("strange", folder)
+        return iter(())
+
+    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """The objects."""
+        return self.list(f"{folder}/" if folder else "")
+
+    def children(self, folder: str = "") -> Sequence[Child]:
+        """The first parts of the names below the folder."""
+        self.before("children", folder)
+        beginning = f"{folder}/" if folder else ""
+        with self._lock:
+            inside = [name.removeprefix(beginning) for name in self._objects if name.startswith(beginning)]
+        parts = {(name.partition("/")[0], "directory" if "/" in name else "file") for name in inside}
+        return sorted(Child(name, kind) for name, kind in parts)
+
+    def open_to_others(self) -> str:
+        """Nobody."""
+        return ""
 
     def partials(self) -> Iterator[StoredObject]:
         """None: what is not committed is gone with whoever wrote it."""

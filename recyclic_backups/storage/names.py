@@ -6,10 +6,19 @@ here, not in the callers: a name that breaks a rule is a bug above, and is refus
 
 from __future__ import annotations
 
+import re
+
 from recyclic_backups.errors import StorageError
 
 PARTIAL_PREFIX = ".partial-"
 """How the temporary file of an upload in progress begins; no object may be called so."""
+
+
+PARTIAL_NAME = re.compile(r"\.partial-(?:[0-9a-f]{0,8}-)?[0-9a-f]{16}")
+"""What uploads call such a file, in this version and in earlier ones. Others with the prefix are somebody else's."""
+
+MOST_PARTS = 12
+"""How many parts, directories and the last one, a name may have: ours have five."""
 
 
 def checked_name(name: str) -> str:
@@ -36,5 +45,7 @@ def _check_segments(name: str, segments: list[str]) -> None:
             f"{name!r} cannot be the name of a stored object",
             "names are relative, without empty, '.' or '..' parts, and no part begins with '.partial-'",
         )
+    if len(segments) > MOST_PARTS:
+        raise StorageError(f"the name of a stored object has more than {MOST_PARTS} parts")
     if "\0" in name:
         raise StorageError("the name of a stored object cannot contain a NUL character")

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from recyclic_backups.storage.descent import open_file
 from recyclic_backups.storage.names import PARTIAL_PREFIX
 
 
@@ -30,12 +31,16 @@ def claim(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def is_unclaimed(path: Path) -> bool:
-    """Whether the process that wrote this temporary file is known to be gone. Raises OSError if it cannot be read."""
-    if not _kernel() or not path.name.startswith(f"{PARTIAL_PREFIX}{_kernel()}-"):
+def is_unclaimed(directory: int, last_part: str, name: str) -> bool:
+    """Whether the process that wrote this temporary file is known to be gone.
+
+    ``directory`` is the descriptor of its directory, ``name`` its whole name in the storage. Raises OSError and
+    DamagedData if it cannot be read.
+    """
+    if not _kernel() or not last_part.startswith(f"{PARTIAL_PREFIX}{_kernel()}-"):
         return False
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(directory, last_part, name)
     except FileNotFoundError:
         return False
     try:

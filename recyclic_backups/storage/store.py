@@ -7,7 +7,7 @@ keep. Names are relative and ``/``-separated (see ``names.py``). The commit poin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,22 @@ class StoredObject:
     name: str
     size_bytes: int
     modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StrangeEntry:
+    """Something in the storage that nobody of us made, by its name there, and a sentence about it."""
+
+    name: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Child:
+    """One entry of a directory. ``kind`` is ``file``, ``directory``, or the name of what is neither."""
+
+    name: str
+    kind: str
 
 
 class ObjectWriter(Protocol):
@@ -51,10 +67,14 @@ class Store(Protocol):
         """Open an upload. Names of large objects are unique by construction: there is no create-only mode."""
 
     def reader(self, name: str, offset: int = 0) -> AbstractContextManager[ObjectReader]:
-        """Open an object from a byte offset; at or past its end there is nothing. Raises ObjectMissing."""
+        """Open an object from a byte offset; at or past its end there is nothing.
+
+        Raises ObjectMissing, and DamagedData where something lies that is no object: it is neither followed nor
+        waited for.
+        """
 
     def get(self, name: str) -> bytes:
-        """A small object whole. Raises ObjectMissing."""
+        """A small object whole. Raises as :meth:`reader`, and DamagedData over its limit (``limits.py``)."""
 
     def create(self, name: str, data: bytes) -> None:
         """Write a small object that must not exist yet, atomically. Raises ObjectExists.
@@ -66,7 +86,10 @@ class Store(Protocol):
         """Write a small object, or swap its content, atomically: readers see the old or the new."""
 
     def delete(self, name: str) -> None:
-        """Remove an object; one that is not there is no error, so that a resumed deletion ends the same."""
+        """Remove an object; one that is not there is no error, so that a resumed deletion ends the same.
+
+        What is no object (:meth:`strange`) stays where it is, and so does what it may lead to.
+        """
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose name starts with ``prefix``, in the order of names (by code point).
@@ -74,6 +97,22 @@ class Store(Protocol):
         The prefix need not end at a ``/``. Uploads in progress are not among them. An object created or
         deleted meanwhile may be there or not.
         """
+
+    def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
+        """What nobody of us made, in a folder and below it: the folder itself included, and what is on the way to it.
+
+        Links, FIFOs, sockets, devices, directories that cannot be looked into or that stand where a document should,
+        names that no object of ours has. A listing passes over all but the last; none of them hides anything else.
+        """
+
+    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """The objects in a folder and below it, and what is strange there, by one walk."""
+
+    def children(self, folder: str = "") -> Sequence[Child]:
+        """Everything directly in a folder, by name, whatever it is; nothing where there is no such folder."""
+
+    def open_to_others(self) -> str:
+        """Who beside its user may change the storage, as the end of a sentence; empty for nobody, or nobody knows."""
 
     def free_bytes(self) -> int | None:
         """Space left, or None where the storage has no such limit or does not tell."""

@@ -31,7 +31,7 @@ class TestLocalStoreWithoutHardLinks(StoreContract):
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
         """A new directory; link(2) answers as it does on vfat."""
 
-        def refuse(*_arguments: object) -> None:
+        def refuse(*_arguments: object, **_options: object) -> None:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
         monkeypatch.setattr(os, "link", refuse)
@@ -132,9 +132,10 @@ def test_a_listing_reads_no_more_than_its_prefix_needs(
     read_directories: list[str] = []
     real = os.scandir
 
-    def scandir(path: str) -> object:
+    def scandir(descriptor: int) -> object:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
         read_directories.append(os.path.relpath(path, store.root))
-        return real(path)
+        return real(descriptor)
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert names(store, "app/backups/07/") == ["app/backups/07/x"]
