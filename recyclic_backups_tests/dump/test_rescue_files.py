@@ -123,5 +123,5 @@ def test_the_key_sheet_prints_no_secret_and_the_commands_that_check_the_script(
     for secret in (operator.variables["BACKUP_ENCRYPTION_KEY"], operator.variables["POSTGRES_PASSWORD"]):
         assert secret not in printed
     assert rescue.shipped_sha256("recover.py") in printed
-    assert "python3 -I /root/recover.py --storage" in printed
+    assert "python3 -I recover.py --storage" in printed
     assert str(operator.storage) in printed
