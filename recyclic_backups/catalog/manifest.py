@@ -262,8 +262,8 @@ class Manifest:
             instructions_sha256=str(document.get("instructions_sha256", "")),
             document=document,
         )
-        names = [item.name for item in manifest.objects]
-        if len(set(names)) != len(names):
+        names = {_plain_name(item.name).lower() for item in manifest.objects}
+        if len(names) != len(manifest.objects):
             raise DamagedData(f"the manifest of {backup_id} lists an object twice")
         return manifest
 
@@ -286,10 +286,19 @@ def _server(document: Mapping[str, Any]) -> ServerFacts:
     )
 
 
+def _plain_name(name: str) -> str:
+    """The name of what an object holds: its own without the suffixes that tell how it was packed."""
+    return name.removesuffix(".sealed").removesuffix(".zst")
+
+
 def _object(document: Any) -> BackupObject:
     item = _as_mapping(document, "objects")
     name = _text(item, "name")
-    if not _OBJECT_NAME.fullmatch(name) or name in ("manifest.json", "checks"):
+    if (
+        not _OBJECT_NAME.fullmatch(name)
+        or name in ("manifest.json", "checks")
+        or _plain_name(name) == "database.sql"  # recover.py writes one of its own
+    ):
         raise DamagedData(f"{name!r} cannot be the name of a backup's object")
     sha256 = _text(item, "stored_sha256")
     if len(sha256) != 64 or any(character not in "0123456789abcdef" for character in sha256):

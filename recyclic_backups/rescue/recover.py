@@ -56,8 +56,10 @@ MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
 MOST_LEVELS = 64  # of a document: objects and arrays within each other
 MOST_DIGITS = 64  # of a number in a document
 MOST_VALUES = 4_000_000  # in a document: a few bytes of JSON become objects of hundreds
+MOST_KEYS = 100  # of a storage: each may take seconds to try
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 
 class Problem(Exception):
@@ -362,6 +364,7 @@ class Keys:
         self.storage = storage
         self.passphrases: list[str] = []
         self.opened: dict[str, bytes] = {}
+        self.failed: dict[str, Problem] = {}
         self.opened_by_current: set[str] = set()
         self.storage_id: Optional[str] = None
         self.made_for: dict[str, Optional[str]] = {}  # the storage id in each key file
@@ -377,21 +380,32 @@ class Keys:
         return is_key_given() or bool(self.names()) or "storage.json" in self.storage.names("")
 
     def open(self, key_id: str) -> bytes:
-        """The data key of this id."""
+        """The data key of this id. Raises Problem, the same one each time: trying a passphrase takes its time."""
+        if key_id in self.failed:
+            raise self.failed[key_id]
         if key_id not in self.opened:
-            name = f"keys/{key_id}.json"
             try:
-                document = self.storage.document(name)
-            except Missing:
-                raise Problem(
-                    41, f"the key file {name} is missing: put back a copy, no passphrase helps without it"
-                ) from None
-            try:
-                self.opened[key_id] = self.unwrap(document, key_id)
-            except (KeyError, TypeError, ValueError) as error:
-                raise Problem(40, f"the key file {name} is damaged: {error}") from None
-            self.made_for[key_id] = document.get("storage_id")
+                self.opened[key_id] = self.opened_now(key_id)
+            except Problem as problem:
+                self.failed[key_id] = problem
+                raise
         return self.opened[key_id]
+
+    def opened_now(self, key_id: str) -> bytes:
+        """The same, without memory."""
+        name = f"keys/{key_id}.json"
+        try:
+            document = self.storage.document(name)
+        except Missing:
+            raise Problem(
+                41, f"the key file {name} is missing: put back a copy, no passphrase helps without it"
+            ) from None
+        try:
+            data_key = self.unwrap(document, key_id)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Problem(40, f"the key file {name} is damaged: {error}") from None
+        self.made_for[key_id] = document.get("storage_id")
+        return data_key
 
     def unwrap(self, document: Json, key_id: str) -> bytes:
         """The data key in a key file. Raises ValueError and its like when the file is damaged."""
@@ -435,32 +449,26 @@ class Keys:
 
     def find_belonging(self) -> set[str]:
         """The rules of docs/format/keys.md, "Which keys belong to the storage"."""
-        problems: list[Problem] = []
-        for key_id in self.names():
-            try:
-                self.open(key_id)
-            except Problem as problem:
-                if problem.exit_code not in (40, 41):
-                    raise
-                problems.append(problem)
-        if not self.opened:
-            raise (
-                problems[0]
-                if problems
-                else Problem(41, "the storage has no key file: put back a copy of keys/")
-            )
-        leading = self.opened_by_current or set(self.opened)
-        try:
-            listed = self.keys_listed(self.storage.document("storage.json"), leading)
-        except Missing:
-            listed = None
-        except Problem as problem:
-            if problem.exit_code not in (40, 41):
-                raise
-            say(f"warning: {problem}; it is passed over")
-            listed = None
+        listed = self.keys_listed()
+        if listed is None:
+            problems = []
+            for key_id in self.names()[:MOST_KEYS]:
+                try:
+                    self.open(key_id)
+                except Problem as problem:
+                    if problem.exit_code not in (40, 41):
+                        raise
+                    problems.append(problem)
+            if not self.opened:
+                raise (
+                    problems[0]
+                    if problems
+                    else Problem(41, "the storage has no key file: put back a copy of keys/")
+                )
+            listed = self.keys_listed(all_tried=True)
         if listed is not None:
             return listed
+        leading = self.opened_by_current or set(self.opened)
         named = {self.made_for.get(key_id) for key_id in leading} - {None}
         if len(named) > 1:
             say(
@@ -472,23 +480,39 @@ class Keys:
         self.storage_id = named.pop()
         return {key_id for key_id in leading if self.made_for.get(key_id) == self.storage_id}
 
-    def keys_listed(self, document: Json, leading: set[str]) -> set[str]:
-        """What ``storage.json`` says, if a leading key signed it. Raises Problem."""
-        listed, storage_id, mac = document.get("keys"), document.get("storage_id"), document.get("mac")
-        if (
-            document.get("format") != 1
-            or not isinstance(mac, dict)
-            or not isinstance(storage_id, str)
-            or not re.fullmatch(r"[0-9a-f]{32}", storage_id)
-            or not isinstance(listed, list)
-            or not all(isinstance(key_id, str) and KEY_ID.fullmatch(key_id) for key_id in listed)
-            or listed != sorted(set(listed))
-            or mac.get("key_id") not in listed
-        ):
-            raise Problem(40, "storage.json is damaged: it does not say which storage this is")
-        if mac["key_id"] not in leading:
-            raise Problem(40, "storage.json is signed with a key that the given passphrase does not open")
-        check_mac(document, "storage.json", self)
+    def keys_listed(self, all_tried: bool = False) -> Optional[set[str]]:
+        """What ``storage.json`` says, if it is there and signed with a leading key, else None.
+
+        A key that the current passphrase opens is leading whatever the others are. If it is another one, all have to be
+        tried first: somebody may have planted thousands, each of which takes time.
+        """
+        try:
+            document = self.storage.document("storage.json")
+            listed, storage_id, mac = document.get("keys"), document.get("storage_id"), document.get("mac")
+            if (
+                document.get("format") != 1
+                or not isinstance(mac, dict)
+                or not isinstance(storage_id, str)
+                or not re.fullmatch(r"[0-9a-f]{32}", storage_id)
+                or not isinstance(listed, list)
+                or not all(isinstance(key_id, str) and KEY_ID.fullmatch(key_id) for key_id in listed)
+                or listed != sorted(set(listed))
+                or mac.get("key_id") not in listed
+            ):
+                raise Problem(40, "storage.json is damaged: it does not say which storage this is")
+            with contextlib.suppress(Problem):
+                self.open(mac["key_id"])
+            if mac["key_id"] not in (self.opened_by_current or (set(self.opened) if all_tried else set())):
+                raise Problem(40, "storage.json is signed with a key that the given passphrase does not open")
+            check_mac(document, "storage.json", self)
+        except Missing:
+            return None
+        except Problem as problem:
+            if problem.exit_code not in (40, 41):
+                raise
+            if all_tried:
+                say(f"warning: {problem}; it is passed over")
+            return None
         self.storage_id = storage_id
         return set(listed)
 
@@ -766,6 +790,8 @@ class Backup:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
         if not isinstance(self.manifest.get("encryption"), (dict, type(None))):
             raise Problem(40, f"{self.name} is damaged: it does not say how it is encrypted")
+        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))):
+            raise Problem(40, f"{self.name} is damaged: it does not say of when it is")
         objects = self.manifest.get("objects")
         if not isinstance(objects, list) or not all(is_object(entry) for entry in objects):
             raise Problem(40, f"{self.name} is damaged: its list of objects is malformed")
@@ -775,8 +801,9 @@ class Backup:
 
     @property
     def as_of(self) -> str:
-        """When the dump is of; comparable as text, being UTC in one form."""
-        return str(self.manifest.get("as_of", ""))
+        """When the dump is of: UTC with microseconds, so that it sorts as text."""
+        second, _, fraction = str(self.manifest["as_of"])[:-1].partition(".")
+        return f"{second}.{fraction:0<6}Z"
 
     @property
     def moment(self) -> str:
@@ -793,7 +820,7 @@ class Backup:
         """Return if the manifest is what was written. Raises Unsigned if nobody with the keys says so, or Problem."""
         check_document(self.manifest, self.name, keys, encrypted=self.encrypted)
         encryption, mac = self.manifest.get("encryption"), self.manifest.get("mac")
-        if encryption is not None and encryption.get("key_id") != mac["key_id"]:
+        if encryption is not None and encryption.get("key_id") != (mac or {}).get("key_id"):
             raise Problem(40, f"{self.name} was signed with another key than its backup's")
 
     @property
@@ -811,7 +838,7 @@ class Backup:
         except Missing:
             return False
         except Problem as problem:
-            if problem.exit_code not in (40, 70):
+            if problem.exit_code not in (40, 41, 70):
                 raise
             say(f"warning: a tombstone that proves nothing, and hides nothing: {problem}")
             return False
@@ -959,9 +986,7 @@ def newest(storage: Storage, keys: Keys, database: Optional[str]) -> Backup:
         raise Problem(2, f"there are several databases, say which with --database: {names}")
     if not newest_of:
         if problems:
-            codes = {problem.exit_code for problem in problems}
-            code = min(codes & {41}, default=min(codes))
-            raise Problem(code, f"no backup in {storage.root} can be used as it is: see above")
+            raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
         raise Problem(60, f"there is no usable backup in {storage.root}")
     return next(iter(newest_of.values()))
 
@@ -971,12 +996,12 @@ def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
     if asked.backup_id == "latest":
         return newest(storage, keys, asked.database)
     found, problems = backups_of(storage, asked.database)
-    matching = [backup for backup in found if backup.id == asked.backup_id]
+    matching = [backup for backup in found if backup.id == asked.backup_id.upper()]
     if len(matching) > 1:
         raise Problem(2, f"{asked.backup_id} is there for several databases, say which with --database")
     if not matching:
         for problem in problems:
-            if BACKUP_ID.fullmatch(asked.backup_id) and asked.backup_id in str(problem):
+            if BACKUP_ID.fullmatch(asked.backup_id.upper()) and asked.backup_id.upper() in str(problem):
                 raise problem
             say(f"warning: {problem}")
         raise Problem(60, f"there is no backup {asked.backup_id} in {storage.root}")

@@ -23,7 +23,7 @@ def test_a_script_that_somebody_put_into_the_storage_is_not_run(operator: Operat
     assert not loot.exists()
     assert drilled.code == 80
     (reason,) = drilled.json["reasons"]
-    assert "recover.py: it was changed" in reason
+    assert "recover.py in the storage: it was changed" in reason
 
 
 def test_names_that_are_commands_are_drilled_and_run_nothing(

@@ -229,7 +229,8 @@ def test_a_forged_newer_backup_is_not_the_latest_and_not_extracted_unasked(
     latest = storage.recover("extract", "latest", "--stdout")
     assert (latest.returncode, latest.stdout) == (0, DUMP)
     assert NEWER.encode() in latest.stderr
-    for environment in (None, {}):
+    environments: tuple[dict[str, str] | None, ...] = (None, {})
+    for environment in environments:
         lines = storage.recover("list", environment=environment).stdout.decode().splitlines()
         assert [("UNSIGNED" in line) for line in lines] == [True, False]
     refused = storage.recover("extract", NEWER, "--output", tmp_path / "out")
@@ -256,7 +257,9 @@ def test_a_forged_database_does_not_keep_the_real_one_from_being_the_only_one(st
     assert (done.returncode, done.stdout) == (0, DUMP)
 
 
-@pytest.mark.parametrize("tombstone", ["xx", '{"format": 1}', "signed for another"])
+@pytest.mark.parametrize(
+    "tombstone", ["xx", '{"format": 1}', "signed for another", "signed with a key that is gone"]
+)
 def test_a_forged_tombstone_hides_nothing_and_is_told(storage: Storage, tombstone: str) -> None:
     """Attack: a file among the tombstones makes a whole backup unreachable."""
     other = "20261121T010003Z-BBBBBB"
@@ -266,6 +269,10 @@ def test_a_forged_tombstone_hides_nothing_and_is_told(storage: Storage, tombston
     path = storage.root / "shop" / "tombstones" / f"{BACKUP_ID}.json"
     if tombstone == "signed for another":
         shutil.copy(storage.root / name, path)
+    elif tombstone == "signed with a key that is gone":
+        forged = json.loads((storage.root / name).read_text())
+        forged["mac"]["key_id"] = "0123456789abcdef"
+        path.write_text(json.dumps(forged))
     else:
         path.write_text(tombstone)
     done = storage.recover("extract", BACKUP_ID, "--stdout")
