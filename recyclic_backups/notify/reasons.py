@@ -22,6 +22,21 @@ _REASONS: Mapping[str, str] = {
     "the restore took {took} s; the objective is {limit} s": (
         "la restauration a pris {took} s ; l’objectif est {limit} s"
     ),
+    "it is a symbolic link, and nothing in the storage is followed": (
+        "c’est un lien symbolique, et rien n’est suivi dans le stockage"
+    ),
+    "it is a FIFO, and nothing in the storage is followed": (
+        "c’est un tube nommé (FIFO), et rien n’est suivi dans le stockage"
+    ),
+    "it is a socket, and nothing in the storage is followed": (
+        "c’est une socket, et rien n’est suivi dans le stockage"
+    ),
+    "it is a device, and nothing in the storage is followed": (
+        "c’est un périphérique, et rien n’est suivi dans le stockage"
+    ),
+    "it is a directory where a document should be": "c’est un répertoire à la place d’un document",
+    "it is a file where a directory should be": "c’est un fichier à la place d’un répertoire",
+    "its name has characters that no name of ours has": ("son nom a des caractères qu’aucun de nos noms n’a"),
     "unexpected error, {words}": "erreur inattendue, {words}",
     "alerts cannot look at {words}: {reason}": "les alertes ne peuvent pas examiner {words} : {reason}",
     "{count} runs in a row failed with it; the last: {reason}": (

@@ -52,7 +52,8 @@ from urllib.parse import quote, unquote
 Json = dict[str, Any]
 BLOCK_BYTES = 1024 * 1024
 MOST_MANIFEST_BYTES = 128 * 1024 * 1024
-MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
+MOST_TOMBSTONE_BYTES = 4 * 1024 * 1024
+MOST_DOCUMENT_BYTES = 64 * 1024  # of every other document that is read here
 MOST_LEVELS = 64  # of a document: objects and arrays within each other
 MOST_DIGITS = 64  # of a number in a document
 MOST_VALUES = 4_000_000  # in a document: a few bytes of JSON become objects of hundreds
@@ -831,7 +832,7 @@ class Backup:
     def is_deleted(self, keys: Keys) -> bool:
         """Whether a tombstone says so that was written by whoever has the keys; others are told, and hide nothing."""
         try:
-            document = self.storage.document(self.tombstone)
+            document = self.storage.document(self.tombstone, MOST_TOMBSTONE_BYTES)
             check_document(document, self.tombstone, keys)
             if document.get("backup_id") != self.id:
                 raise Problem(40, f"{self.tombstone} is of another backup")

@@ -10,7 +10,7 @@ from recyclic_backups.catalog.documents import Hold
 from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import Refused, UsageError
+from recyclic_backups.errors import DamagedData, Refused, UsageError
 
 
 def hold(repository: Repository, backup: Backup, reason: str, until: datetime, now: datetime) -> Hold:
@@ -47,12 +47,18 @@ def hold(repository: Repository, backup: Backup, reason: str, until: datetime, n
 
 
 def release(repository: Repository, backup: Backup, now: datetime) -> bool:
-    """Let a backup expire again when its time comes. Returns whether it was held. Raises StorageError.
+    """Let a backup expire again when its time comes. Returns whether it was held.
+
+    Raises DamagedData where something that is no hold stands in its place, StorageError.
 
     Recorded before it is done as well: what takes protection away must not happen unseen.
     """
     was_held = backup.hold is not None
     append(repository, "release", "begun", now, backup_id=backup.backup_id, details={"held": was_held})
     with audited(repository, "release", lambda: now, backup_id=backup.backup_id, details={"held": was_held}):
-        repository.store.delete(repository.layout.hold(backup.backup_id))
+        name = repository.layout.hold(backup.backup_id)
+        repository.store.delete(name)
+        for left in repository.store.strange(name):
+            # No deletion of ours removes it, and as long as it is there it holds.
+            raise DamagedData(f"{left.name} is still there: {left.problem}", "remove it by hand")
     return was_held

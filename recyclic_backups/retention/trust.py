@@ -7,7 +7,7 @@ protection it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -83,13 +83,18 @@ class _Examination:
         own = backup_id_of_manifest(damage.name)
         if own is None and inside[1:2] == ("backups",) and BACKUP_ID.fullmatch("".join(inside[2:3])):
             own = inside[2]
-        if own is None and (inside[0] != self.repository.layout.root or inside[1:2] in _SAY_NOTHING):
-            return  # told elsewhere; who may expire does not hang on it
+        if own is None and self.decides_nothing(inside):
+            return  # told elsewhere
         if own is not None:
             problem = damage.problem if backup_id_of_manifest(damage.name) else _sentence(damage)
             self.aside.setdefault(own, Damage(self.repository.layout.manifest(own), problem))
         elif not any(self.is_label_of_nothing(damage, label) for label in self.loaded.labels.values()):
             self.doubts.append(damage)
+
+    def decides_nothing(self, inside: Sequence[str]) -> bool:
+        """Whether what expires does not hang on what lies there: keys, the log, a folder that is no backup's."""
+        of_no_backup = len(inside) > 2 and inside[1] == "backups"
+        return inside[0] != self.repository.layout.root or inside[1:2] in _SAY_NOTHING or of_no_backup
 
     def is_label_of_nothing(self, damage: Damage, label: Label) -> bool:
         """Whether it is a readable label whose backup is not there: :meth:`require_signed` judges that one."""

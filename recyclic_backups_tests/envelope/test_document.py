@@ -95,3 +95,42 @@ def test_a_name_with_nul_is_refused() -> None:
 def test_documents_are_readable_by_people() -> None:
     """In a disaster somebody will read them with `less`."""
     assert encode({"database": "dépôt"}) == '{\n  "database": "dépôt"\n}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":' * 65 + "1" + "}" * 65,
+        '{"a":' + "[" * 64 + "]" * 64 + "}",
+        '{"a":' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"a":' + "[" * 3_000_000,
+        '{"a":[' + "[]," * 4_000_001 + "[]]}",
+        '{"a":[' + "1," * 4_000_001 + "1]}",
+        '{"a":' + "9" * 65 + "}",
+        '{"a":-' + "9" * 5000 + "}",
+        '{"a":1' + "0" * 400 + "}",
+    ],
+    ids=[
+        "objects",
+        "lists",
+        "very deep",
+        "unclosed",
+        "many lists",
+        "many values",
+        "65 digits",
+        "5000",
+        "no float",
+    ],
+)
+def test_json_that_takes_its_readers_time_or_memory_is_damage(text: str) -> None:
+    """Attack: a document of some megabytes that takes gigabytes to read, or ends the reader by its depth."""
+    with pytest.raises(DamagedData, match=f"^{NAME} is damaged"):
+        decode(text.encode(), NAME)
+
+
+def test_json_within_the_bounds_is_read() -> None:
+    """Loss prevented: a bound that refuses what was written in good faith."""
+    deep = json.loads('{"a":' * 64 + "1" + "}" * 64)
+    assert decode(encode(deep), NAME) == deep
+    many = {"a": [[number] for number in range(100_000)], "b": 10**63, "c": -(10**62)}
+    assert decode(encode(many), NAME) == many

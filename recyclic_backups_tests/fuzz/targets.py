@@ -15,6 +15,7 @@ from recyclic_backups.audit.event import Event
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.compression import Compression, Compressor, Decompressor
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.document import check_signature, decode, encode, signed
@@ -72,6 +73,23 @@ def _envelope(data: bytes) -> None:
     # Whatever opens is something we sealed, or the fuzzer has forged it.
     assert data in _SEALED, "bytes that nobody sealed were accepted"
     assert b"".join(pieces) in _PLAINTEXTS
+
+
+def _compressed(data: bytes) -> None:
+    reader = Decompressor(io.BytesIO(data), compressed=True, name="object")
+    total = 0
+    # What unfolds without end is for whoever knows the plain bytes to stop; here it must not be held in memory.
+    while total < 1 << 22 and (piece := reader.read(1 << 16)):
+        assert len(piece) <= 1 << 16
+        total += len(piece)
+
+
+def _frame(plaintext: bytes) -> bytes:
+    sink = io.BytesIO()
+    compressor = Compressor(sink, Compression())
+    compressor.write(plaintext)
+    compressor.finish()
+    return sink.getvalue()
 
 
 def _envelope_header(data: bytes) -> None:
@@ -175,6 +193,7 @@ def targets() -> dict[str, Target]:
     key_files = json.loads((_VECTORS / "key_files.json").read_text())
     return {
         "envelope": Target(_envelope, _SEALED),
+        "compressed": Target(_compressed, tuple(_frame(each * 100) for each in _PLAINTEXTS)),
         "envelope_header": Target(_envelope_header, tuple(each[:200] for each in _SEALED)),
         "signed_document": Target(_signed_document, (encode(_DOCUMENT),)),
         "document": Target(_document, (encode(_DOCUMENT), label)),
