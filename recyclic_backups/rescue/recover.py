@@ -81,8 +81,9 @@ class Missing(Problem):
 class Unsigned(Problem):
     """A document that nobody who has the keys vouches for, in a storage that has keys."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, mark: str = "UNSIGNED") -> None:
         super().__init__(70, message)
+        self.mark = mark
 
 
 # --- what people read ---
@@ -240,10 +241,11 @@ def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = Fa
         check_mac(document, name, keys)
         if document["mac"]["key_id"] not in keys.belonging():
             raise Unsigned(
-                f"{name} was signed with a key of another storage, or with one that somebody planted"
+                f"{name} was signed with a key of another storage, or with one that somebody planted",
+                "OF ANOTHER STORAGE",
             )
         if "storage_id" in document and keys.storage_id not in (None, document["storage_id"]):
-            raise Unsigned(f"{name} was written into another storage, and copied here")
+            raise Unsigned(f"{name} was written into another storage, and copied here", "OF ANOTHER STORAGE")
         return
     message = name.encode() + b"\x00" + canonical(without(document, "sha256"))
     if document.get("sha256") != hashlib.sha256(message).hexdigest():
@@ -1043,8 +1045,8 @@ def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
                 backup.authenticate(keys)
                 if backup.is_deleted(keys):
                     continue
-            except Unsigned:
-                marks.append("UNSIGNED")
+            except Unsigned as problem:
+                marks.append(problem.mark)
             except Problem as problem:
                 if problem.exit_code not in (40, 41):
                     raise

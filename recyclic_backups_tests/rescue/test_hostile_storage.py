@@ -324,6 +324,7 @@ def test_a_backup_of_another_storage_or_of_a_planted_key_is_not_the_latest(
     done = storage.recover("extract", "latest", "--stdout", environment=environment)
     assert (done.returncode, done.stdout) == (0, DUMP), done.stderr
     assert storage.recover("extract", NEWER, "--stdout", environment=environment).returncode == 70
+    assert b"OF ANOTHER STORAGE" in storage.recover("list", environment=environment).stdout.splitlines()[0]
     asked = storage.recover("extract", NEWER, "--stdout", "--unsigned", environment=environment)
     assert (asked.returncode, asked.stdout) == (0, b"PGDMP of another storage"), asked.stderr
 
