@@ -87,7 +87,7 @@ def _sheet(settings: Settings) -> dict[str, Any]:
         "keys": [
             {"key_id": key.key_id, "created_at": to_text(key.created_at)}
             for key in repository.keyring.inventory()
-            if key.opens
+            if key.opens and key.created_at is not None
         ],
         "recover_sha256": rescue.shipped_sha256(rescue.SCRIPT),
         "instructions_sha256": rescue.shipped_sha256(rescue.INSTRUCTIONS),
