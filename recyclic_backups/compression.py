@@ -1,7 +1,8 @@
 """Compression of the stream between pg_dump and the envelope: zstd (RFC 8878), or none.
 
-One zstd frame per object. Level 2 is the default: on the measured data it was smaller than level 3 and
-cost 0.7 times its CPU (docs/performance.md).
+One zstd frame per object, with a checksum of its content at the end. The size of the content stands at its
+beginning where it is known by then: that of a stream is not, and the manifest's ``plain_bytes`` tells it. Level 2
+is the default: on the measured data it was smaller than level 3 and cost 0.7 times its CPU (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -11,12 +12,9 @@ from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
 from recyclic_backups.errors import DamagedData
+from recyclic_backups.frames import MOST_WINDOW_BYTES, WholeFrames
 
 _READ_BYTES = 1 << 20
-
-# What a frame may make its reader keep. Our levels, 1 to 19, have windows of up to 8 MiB, which RFC 8878 (3.1.1.1.2)
-# asks every reader to take; by default the library would let a forged frame take 128 MiB.
-_MOST_WINDOW_BYTES = 1 << 25
 
 
 class Sink(Protocol):
@@ -63,16 +61,21 @@ class Compression:
 
 
 class Compressor:
-    """A sink that compresses into another; :meth:`finish` ends the frame, without it the frame is incomplete."""
+    """A sink that compresses into another; :meth:`finish` ends the frame, without it the frame is incomplete.
 
-    def __init__(self, sink: Sink, compression: Compression) -> None:
+    ``size_bytes`` is how much will be written, where that is known.
+    """
+
+    def __init__(self, sink: Sink, compression: Compression, size_bytes: int | None = None) -> None:
         import zstandard  # noqa: PLC0415 - not needed by `--help` and `list`
 
         self._sink = sink
         self._frame = (
             None
             if compression.name == "none"
-            else zstandard.ZstdCompressor(level=compression.level).compressobj()
+            else zstandard.ZstdCompressor(
+                level=compression.level, write_checksum=True, write_content_size=True
+            ).compressobj(size=-1 if size_bytes is None else size_bytes)
         )
 
     def write(self, data: bytes) -> None:
@@ -90,8 +93,8 @@ class Compressor:
 class Decompressor:
     """Reads what a Compressor wrote; memory stays flat however well the data were compressed, or claim to be.
 
-    Raises DamagedData when the frame is broken. That nothing is missing at its end is for the caller to
-    check against ``plain_bytes``: a frame cut short reads like one that ended.
+    Raises DamagedData when a frame is broken or cut short. That nothing else is missing is for the caller to check
+    against ``plain_bytes``.
     """
 
     def __init__(self, source: Source, *, compressed: bool, name: str) -> None:
@@ -100,16 +103,44 @@ class Decompressor:
         self._name = name
         self._error = zstandard.ZstdError
         self._source: Source = source
+        self._watched: _Watched | None = None
         if compressed:
+            self._watched = _Watched(source)
             # Only read() is ever called on the source, whatever the stub says.
-            file = cast("IO[bytes]", source)
-            self._source = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES).stream_reader(
-                file, read_size=_READ_BYTES, closefd=False
+            file = cast("IO[bytes]", self._watched)
+            self._source = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW_BYTES).stream_reader(
+                file, read_size=_READ_BYTES, closefd=False, read_across_frames=True
             )
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes; ``b""`` at the end."""
         try:
-            return self._source.read(size)
+            data = self._source.read(size)
+            if not data and self._watched is not None:
+                self._watched.finish()
         except self._error:
             raise DamagedData(f"the compressed data of {self._name} are broken") from None
+        except ValueError as error:
+            raise DamagedData(f"the compressed data of {self._name} are broken: {error}") from None
+        return data
+
+
+class _Watched:
+    """Compressed bytes on their way to the decompressor, which does not see whether they are whole."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._frames = WholeFrames()
+        self._finished = False
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes. Raises ValueError."""
+        data = self._source.read(size)
+        self._frames.take(data)
+        return data
+
+    def finish(self) -> None:
+        """Read what the decompressor had no need of, and see that nothing is missing. Raises ValueError."""
+        while not self._finished:
+            self._finished = not self.read(_READ_BYTES)
+        self._frames.finish()

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from recyclic_backups import rescue
 from recyclic_backups.adopt.examine import Examined, examine
 from recyclic_backups.adopt.naming import Place
 from recyclic_backups.adopt.unwrap import open_archive
@@ -31,13 +32,13 @@ from recyclic_backups.catalog.objects import READ_BYTES, write_object
 from recyclic_backups.catalog.record import record_label, record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
+from recyclic_backups.dump.rescue_files import renew_rescue
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import BackupError, DamagedData, ObjectMissing
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.rescue import install as install_rescue
 from recyclic_backups.tiers import Calendar, Tier
 
 Action = Literal["adopted", "would adopt", "already adopted", "refused"]
@@ -157,7 +158,7 @@ class Adoption:
     def _store(self, file: Path, examined: Examined) -> Backup:
         """Make the backup exist: the archive byte for byte, then its manifest."""
         started_at = self.clock()
-        install_rescue(self.repository.store)
+        renew_rescue(self.repository, lambda: self.catalog)
         data_key = self.repository.key_for_backups(started_at)
         backup_id = new_backup_id(examined.place.as_of, secrets.token_bytes(4))
         main = self._copy(file, examined, backup_id, data_key)
@@ -182,6 +183,8 @@ class Adoption:
             fingerprint=None,
             notes=(*self._remarks(examined), _NO_ROLES),
             adopted=Adopted(readable(file.name), examined.sha256),
+            recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
+            instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
         )
         details = {"file": readable(file.name), "tier": str(belongs.tier), "partition": belongs.partition}
         try:

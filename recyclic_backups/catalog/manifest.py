@@ -19,6 +19,8 @@ from recyclic_backups.tiers import Tier
 
 FORMAT = 1
 
+_OBJECT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
 T = TypeVar("T")
 
 Source = Literal["scheduled", "backfill", "manual", "checkpoint", "reconstructed", "adopted"]
@@ -115,6 +117,9 @@ class Manifest:
     """The newest event of the audit log when it was written: a log that was cut off later shows."""
     storage_id: str | None = None
     """The storage that it was written into, where that has keys."""
+    recover_sha256: str = ""
+    instructions_sha256: str = ""
+    """Of the ``recover.py`` and ``RECOVERY.md`` that its writer puts into storages; empty in older manifests."""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -209,6 +214,10 @@ class Manifest:
             document["audit_head"] = dict(self.audit_head)
         if self.storage_id is not None:
             document["storage_id"] = self.storage_id
+        if self.recover_sha256:
+            document["recover_sha256"] = self.recover_sha256
+        if self.instructions_sha256:
+            document["instructions_sha256"] = self.instructions_sha256
         if self.checkpoint is not None:
             document["checkpoint"] = {
                 "version": self.checkpoint.version,
@@ -254,10 +263,12 @@ class Manifest:
             checkpoint=_checkpoint(document.get("checkpoint")),
             audit_head=None if document.get("audit_head") is None else _mapping(document, "audit_head"),
             storage_id=None if document.get("storage_id") is None else _text(document, "storage_id"),
+            recover_sha256=str(document.get("recover_sha256", "")),
+            instructions_sha256=str(document.get("instructions_sha256", "")),
             document=document,
         )
-        names = [item.name for item in manifest.objects]
-        if len(set(names)) != len(names):
+        names = {_plain_name(item.name).lower() for item in manifest.objects}
+        if len(names) != len(manifest.objects):
             raise DamagedData(f"the manifest of {backup_id} lists an object twice")
         return manifest
 
@@ -280,10 +291,19 @@ def _server(document: Mapping[str, Any]) -> ServerFacts:
     )
 
 
+def _plain_name(name: str) -> str:
+    """The name of what an object holds: its own without the suffixes that tell how it was packed."""
+    return name.removesuffix(".sealed").removesuffix(".zst")
+
+
 def _object(document: Any) -> BackupObject:
     item = _as_mapping(document, "objects")
     name = _text(item, "name")
-    if "/" in name or name in ("", ".", "..", "manifest.json"):
+    if (
+        not _OBJECT_NAME.fullmatch(name)
+        or name in ("manifest.json", "checks")
+        or _plain_name(name) == "database.sql"  # recover.py writes one of its own
+    ):
         raise DamagedData(f"{name!r} cannot be the name of a backup's object")
     sha256 = _text(item, "stored_sha256")
     if len(sha256) != 64 or any(character not in "0123456789abcdef" for character in sha256):

@@ -89,8 +89,12 @@ def write_object(
     role: Role,
     compression: Compression,
     data_key: DataKey | None,
+    size_bytes: int | None = None,
 ) -> Iterator[ObjectStream]:
-    """Open an object of a backup for writing; its name tells what was done to it (``main.dump.zst.sealed``)."""
+    """Open an object of a backup for writing; its name tells what was done to it (``main.dump.zst.sealed``).
+
+    ``size_bytes`` is how many plain bytes it will have, where that is known.
+    """
     name = f"{base_name}{compression.suffix}{SEALED_SUFFIX if data_key else ''}"
     with ExitStack() as stack:
         writer = stack.enter_context(repository.store.writer(repository.layout.object(backup_id, name)))
@@ -100,7 +104,7 @@ def write_object(
         if data_key is not None:
             sealed = stack.enter_context(SealedWriter(stored, data_key, backup_id, name))
             sink = sealed
-        yield ObjectStream(name, role, writer, stored, Compressor(sink, compression), sealed)
+        yield ObjectStream(name, role, writer, stored, Compressor(sink, compression, size_bytes), sealed)
 
 
 class _Stored:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from recyclic_backups.cli import render
+from recyclic_backups.cli import key_sheet, render
 
 
 def add_to(commands: Any) -> None:
@@ -19,6 +19,7 @@ def add_to(commands: Any) -> None:
     )
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=run_list)
+    key_sheet.add_to(verbs)
     rotate = verbs.add_parser(
         "rotate",
         help="put every data key under BACKUP_ENCRYPTION_KEY alone, without rewriting any backup",
@@ -41,6 +42,9 @@ def run_generate(_options: argparse.Namespace) -> int:
     from recyclic_backups.envelope.keyring import generate_passphrase
 
     render.line(generate_passphrase())
+    render.say(
+        "keep it away from the storage; after the first backup print what goes with it: recyclic-backups keys sheet"
+    )
     return 0
 
 

@@ -77,6 +77,7 @@ def _findings() -> Iterator[_Finding]:
         ("database", _database),
         ("programs", _programs),
         ("storage", _storage),
+        ("rescue", _rescue),
         ("encryption", _encryption),
         ("alerts", _alerts),
     ]
@@ -164,6 +165,25 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
     _, damage = names_and_damage(store, Layout(settings.database))
     for each in damage:
         yield _Finding("storage", "warning", f"{each.name} is damaged: {each.problem}", REMOVE_IT)
+
+
+def _rescue(settings: Settings) -> Iterator[_Finding]:
+    """The script and the instructions that people follow when this software is gone."""
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.dump.rescue_files import inspect_rescue
+    from recyclic_backups.rescue import SCRIPT, shipped_sha256
+
+    repository = settings.open_repository()
+    findings = inspect_rescue(repository, lambda: load_catalog(repository))
+    for each in findings:
+        yield _Finding(
+            "rescue",
+            "warning",
+            f"{each.name} in the storage: {each.problem}",
+            f"this release's {SCRIPT} has the SHA-256 {shipped_sha256(SCRIPT)}",
+        )
+    if not findings:
+        yield _Finding("rescue", "ok", f"{SCRIPT} in the storage is as it was put there")
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

@@ -28,8 +28,10 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.catalog.catalog import Damage
     from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
+    from recyclic_backups.dump.rescue_files import inspect_rescue
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
     from recyclic_backups.quantities import human_seconds
@@ -50,7 +52,14 @@ def run(options: argparse.Namespace) -> int:
     if options.all:
         tell_strangers(repository.store, render.say)
     # Said on standard error already, when they were loaded.
-    for damage in found.damage if options.all else found.damage_of(backups[0].backup_id):
+    damages = list(found.damage if options.all else found.damage_of(backups[0].backup_id))
+    for finding in inspect_rescue(repository, lambda: found) if options.all else ():
+        if finding.damage:
+            render.say(f"damaged: {finding.name}: {finding.problem}")
+            damages.append(Damage(finding.name, finding.problem))
+        else:
+            render.say(f"note: {finding.name}: {finding.problem}")
+    for damage in damages:
         errors.append(damage.error)
         verdicts.append(
             {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}

@@ -7,7 +7,6 @@ importable, and without this software, by the commands that ``recover.py`` print
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.drill import without_us
 from recyclic_backups.drill.ground import Ground, ground
 from recyclic_backups.drill.plan import Remains, Terms
 from recyclic_backups.drill.probes import Answer, ask, expected_of
@@ -62,13 +62,16 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
             with timed(phases, "probes"):
                 answers, role = _be_the_application(means, str(report["database"]), backup, notes)
             reasons.extend(reasons_of(answers))
-        without_us: dict[str, float] = {}
+        seconds_without_us: dict[str, float] = {}
         if remains.directory is None or not means.ground.throwaway:
             notes.append(
                 "not done without this software: that needs a storage on disk and a throwaway server"
             )
         else:
-            reasons.extend(_restore_without_us(means, terms, backup, remains, without_us))
+            reasons.extend(_restore_without_us(means, terms, backup, remains, seconds_without_us))
+            against, remarks = without_us.judge_script(means.repository)
+            reasons.extend(against)
+            notes.extend(remarks)
     except (DamagedData, ProgramFailed) as found:
         return failure(backup, found)
     return Rehearsal(
@@ -82,7 +85,7 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
             "probes": [answer.to_json() for answer in answers],
             "probed_as": role,
             "without_this_software_seconds": {
-                name: round(seconds, 3) for name, seconds in without_us.items()
+                name: round(seconds, 3) for name, seconds in seconds_without_us.items()
             },
         },
     )
@@ -179,33 +182,21 @@ def _restore_without_us(
     means: Means, terms: Terms, backup: Backup, remains: Remains, phases: dict[str, float]
 ) -> list[str]:
     """What ``recover.py`` extracts and says, done to the letter on another new server. Returns what was wrong."""
-    assert remains.directory is not None
     means.progress.stage("restoring without this software")
-    database = backup.manifest.database
+    timeout_seconds = means.options.timeout_seconds
     with (
         ground(replace(terms, staging=None), [backup.manifest]) as other,
         other.directory() as directory,
     ):
-        script = directory / "recover.py"
-        script.write_bytes(means.repository.store.get("recover.py"))
-        extracted = directory / "extracted"
-        extract = ["extract", backup.backup_id, "--database", database, "--output", str(extracted)]
         try:
             with timed(phases, "extract"):
-                finished = run(
-                    [sys.executable, "-I", str(script), "--storage", str(remains.directory), *extract],
-                    {**remains.environment(), "HOME": str(directory)},
-                    timeout_seconds=means.options.timeout_seconds,
-                    cwd=directory,
+                plan = without_us.extract(
+                    backup, remains, directory, directory / "extracted", timeout_seconds=timeout_seconds
                 )
-            commands = [line for line in finished.stdout.decode().splitlines() if line.startswith("  ")]
-            programs = _programs(means, backup).directory
+            environment = {**_libpq(other.server), "HOME": str(directory)}
             with timed(phases, "commands"):
-                run(
-                    ["/bin/sh", "-ec", "\n".join(commands)],
-                    {**_libpq(other.server), "HOME": str(directory), "PATH": f"{programs}:{os.defpath}"},
-                    timeout_seconds=means.options.timeout_seconds,
-                    cwd=directory,
+                without_us.follow(
+                    plan, _programs(means, backup).directory, environment, timeout_seconds=timeout_seconds
                 )
         except ProgramFailed as failed:
             if failed.retryable:

@@ -7,6 +7,7 @@ of its name; memberships and settings are given only where one of the roles was 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
@@ -107,9 +108,23 @@ def read_globals(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, 
     return as_meant(connection, "\n".join(parts)), notes
 
 
+_LISTED = re.compile(r'\s*("(?:[^"]|"")*"|[^\s",]+)\s*(?:,|$)')
+
+
 def setting_value(name: str, value: str) -> str:
-    """A parameter's stored value as SQL: list settings come quoted already."""
-    return value if name.lower() in _LIST_SETTINGS and value else quoted_text(value)
+    """A parameter's stored value as SQL. A list is taken apart, each name quoted by itself; what is no list is a text.
+
+    The value may come from somebody else: it is never passed on as SQL.
+    """
+    names, at = [], 0
+    while at < len(value) and name.lower() in _LIST_SETTINGS:
+        found = _LISTED.match(value, at)
+        if found is None:
+            return quoted_text(value)
+        word = found[1]
+        names.append(word[1:-1].replace('""', '"') if word.startswith('"') else word)
+        at = found.end()
+    return ", ".join(quoted_text(each) for each in names) or quoted_text(value)
 
 
 def quoted_name(name: str) -> str:

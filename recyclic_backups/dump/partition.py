@@ -22,6 +22,7 @@ from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.facts import read_system_identifier
+from recyclic_backups.dump.rescue_files import renew_rescue
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import Clock, Slot, take
@@ -33,7 +34,6 @@ from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
-from recyclic_backups.rescue import install as install_rescue
 from recyclic_backups.tiers import Calendar, Tier
 
 REUSE_SECONDS = 3600
@@ -140,7 +140,9 @@ def _alone(
         audited(repository, "backup", clock, details=details) as entry,
         exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock,
     ):
-        install_rescue(repository.store)
+        found = renew_rescue(repository, lambda: load_catalog(repository))
+        if changed := [f"{each.name}: {each.problem}" for each in found if each.damage]:
+            entry.details["rescue_files_replaced"] = changed
         note_configuration(repository, clock())
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())

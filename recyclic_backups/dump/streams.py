@@ -169,10 +169,17 @@ class Streams:
 
     def store_text(self, base_name: str, text: str) -> BackupObject:
         """A small object from memory."""
+        data = text.encode()
         with write_object(
-            self.repository, self.backup_id, base_name, "globals", self.options.compression, self.data_key
+            self.repository,
+            self.backup_id,
+            base_name,
+            "globals",
+            self.options.compression,
+            self.data_key,
+            len(data),
         ) as stream:
-            stream.write(text.encode())
+            stream.write(data)
             return stream.finish()
 
     @contextmanager

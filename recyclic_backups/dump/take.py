@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
@@ -127,6 +128,8 @@ def take(
                 notes=(*notes, *([readable] if readable else [])),
                 audit_head=None if (head := read_head(repository)) is None else head.to_json(),
                 checkpoint=slot.checkpoint,
+                recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
+                instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )
             still_alone()
             return record_manifest(repository, manifest)

@@ -160,6 +160,8 @@ def _mac_of(document: Mapping[str, Any], name: str) -> tuple[str, str]:
     alone = isinstance(mac, dict) and mac.keys() == {"key_id", "hmac_sha256"}
     if not (alone and _is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
         raise DamagedData(f"{name} is damaged: its MAC is malformed")
+    if "sha256" in document:
+        raise DamagedData(f"{name} was edited or damaged: it has both a MAC and a SHA-256")
     return key_id, found
 
 

@@ -1,24 +1,34 @@
 #!/usr/bin/env python3
 """Get PostgreSQL dumps out of this backup storage, without the software that wrote them.
 
-    python3 recover.py list
-    python3 recover.py extract latest --output DIRECTORY
-    python3 recover.py extract latest --output DIRECTORY --as NAME
-    python3 recover.py extract BACKUP_ID --stdout | pg_restore ...
+    python3 -I recover.py list
+    python3 -I recover.py extract latest --output DIRECTORY
+    python3 -I recover.py extract latest --output DIRECTORY --as NAME
+    python3 -I recover.py extract BACKUP_ID --stdout | pg_restore ...
 
 Needs Python 3.9 or newer; for encrypted backups also the package `cryptography`; for compressed ones any of:
-Python 3.14, the packages `zstandard` or `backports.zstd`, the program `zstd`. RECOVERY.md tells the rest.
-This is one self-contained file, meant to be read: it follows docs/format/ of recyclic_backups.
+Python 3.14, the packages `zstandard` or `backports.zstd`, the program `zstd`. RECOVERY.md tells the rest, also how to
+see that this file is the one that was put here. It is one self-contained file, meant to be read: it follows
+docs/format/ of recyclic_backups. Whatever it reads may have been put there by somebody else: names, sizes, links.
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 10 something must be installed or set, 30 disk, 40 data damaged,
-41 no usable key, 60 no such backup, 70 refused (the target exists, or there is no space).
+41 no usable key, 60 no such backup, 70 refused (the target exists, there is no space, nothing signed it).
 """
 
-from __future__ import annotations
+# Python looks for modules in the folder of a script first, and this one may lie in a storage where others write: a
+# file `argparse.py` beside it would run, with the key. `python3 -I` looks there not at all; this is for those who
+# forgot it. Nothing may be imported before it but `sys`, which is built in: also not `from __future__`.
+import sys
+
+if __name__ == "__main__":
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[0]
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", __file__.rpartition("/")[0])]
 
 import argparse
 import base64
 import contextlib
+import errno
 import hashlib
 import hmac
 import importlib
@@ -28,19 +38,29 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
-from urllib.parse import unquote
+from typing import Any, BinaryIO, NamedTuple, NoReturn, Optional
+from urllib.parse import quote, unquote
 
 Json = dict[str, Any]
 BLOCK_BYTES = 1024 * 1024
+MOST_MANIFEST_BYTES = 128 * 1024 * 1024
+MOST_TOMBSTONE_BYTES = 4 * 1024 * 1024
+MOST_DOCUMENT_BYTES = 64 * 1024  # of every other document that is read here
+MOST_LEVELS = 64  # of a document: objects and arrays within each other
+MOST_DIGITS = 64  # of a number in a document
+MOST_VALUES = 4_000_000  # in a document: a few bytes of JSON become objects of hundreds
+MOST_KEYS = 100  # of a storage: each may take seconds to try
+BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
+KEY_ID = re.compile(r"[0-9a-f]{16}")
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 
 class Problem(Exception):
@@ -51,9 +71,115 @@ class Problem(Exception):
         self.exit_code = exit_code
 
 
+class Missing(Problem):
+    """There is no such file in the storage."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(40, f"{name} is missing")
+
+
+class Unsigned(Problem):
+    """A document that nobody who has the keys vouches for, in a storage that has keys."""
+
+    def __init__(self, message: str, mark: str = "UNSIGNED") -> None:
+        super().__init__(70, message)
+        self.mark = mark
+
+
+# --- what people read ---
+
+
+def visible(text: str) -> str:
+    """The text on one line, harmless on a terminal: what does not print is spelled out, as ``\\x1b`` or ``\\u202e``."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def say(text: str) -> None:
     """Tell the person something; stdout is for results only."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def result(line: str) -> None:
+    """One line of the result."""
+    print(visible(line))
+
+
+def shown(name: str) -> str:
+    """A name within a sentence."""
+    return visible(json.dumps(name, ensure_ascii=False))
+
+
+# --- reading the storage: no link is followed, nothing but a regular file is opened ---
+
+
+class Storage:
+    """The folder with the backups. Itself it may be reached by a link; below it none is followed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, name: str) -> int:
+        """A descriptor of a folder; "" is the root."""
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        for part in name.split("/") if name else []:
+            try:
+                deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                raise refused(error, name) from None
+            finally:
+                os.close(descriptor)
+            descriptor = deeper
+        return descriptor
+
+    def open(self, name: str) -> BinaryIO:
+        """A regular file. Raises Missing; Problem for a link, a device or whatever else is in its place."""
+        folder, _, last = name.rpartition("/")
+        above = self.folder(folder)
+        try:
+            # A FIFO without a writer would be waited for, were it opened without O_NONBLOCK.
+            file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=above)
+        except OSError as error:
+            raise refused(error, name) from None
+        finally:
+            os.close(above)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise Problem(40, f"{name} is no regular file: it was put there by somebody else, or is damaged")
+        return os.fdopen(file, "rb")
+
+    def small(self, name: str, most_bytes: int) -> bytes:
+        """The content of a document, which is never large."""
+        with self.open(name) as source:
+            data = source.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise Problem(40, f"{name} is damaged: it is larger than {most_bytes} bytes")
+        return data
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder, sorted; nothing if it is not there. Raises Problem where a link is in its place."""
+        try:
+            descriptor = self.folder(folder)
+        except Missing:
+            return []
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def document(self, name: str, most_bytes: int = MOST_DOCUMENT_BYTES) -> Json:
+        """A JSON object from a file."""
+        return document_of(self.small(name, most_bytes), name)
+
+
+def refused(error: OSError, name: str) -> Problem:
+    """What it means that a file or folder below the root could not be opened."""
+    if error.errno == errno.ENOENT:
+        return Missing(name)
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
+        return Problem(40, f"{name} leads over a link, or over what is no folder: nothing there is followed")
+    if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENAMETOOLONG):
+        return Problem(40, f"{name} is no regular file: it was put there by somebody else, or is damaged")
+    return Problem(30, f"{name} cannot be read: {error.strerror}")
 
 
 # --- documents (docs/format/documents.md) ---
@@ -70,22 +196,84 @@ def without(document: Json, *names: str) -> Json:
     return {name: value for name, value in document.items() if name not in names}
 
 
-def read_document(path: Path) -> Json:
-    """A JSON object from a file."""
+def document_of(data: bytes, name: str) -> Json:
+    """The JSON object that these bytes are. Readers must agree on what it says, so much is refused."""
 
     def no_duplicates(pairs: list[tuple[str, Any]]) -> Json:
         if len(dict(pairs)) != len(pairs):
             raise ValueError("a name is there twice")
         return dict(pairs)
 
+    def short(digits: str) -> int:
+        if len(digits) > MOST_DIGITS:
+            raise ValueError("a number has too many digits")
+        return int(digits)
+
     try:
-        document = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=no_duplicates)
+        if max(data.count(b","), data.count(b"[") + data.count(b"{")) > MOST_VALUES:
+            raise ValueError("it has too many values")
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_int=short)
         if not isinstance(document, dict):
             raise ValueError("not an object")
-        canonical(document)
+        level: list[Any] = [document]
+        for _ in range(MOST_LEVELS):
+            level = [
+                inner
+                for each in level
+                for inner in (each.values() if isinstance(each, dict) else each)
+                if isinstance(inner, (dict, list))
+            ]
+        if level:
+            raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+        canonical(document)  # refuses numbers that are not finite, and lone surrogates
     except (ValueError, RecursionError) as error:
-        raise Problem(40, f"{path} is damaged: {error}") from None
+        raise Problem(40, f"{name} is damaged: {error}") from None
     return document
+
+
+def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = False) -> None:
+    """Return if the document is what was written for this storage name: by its MAC, or by its SHA-256.
+
+    That of an encrypted backup has a MAC. Raises Unsigned for what somebody else may have written: one that has no MAC
+    where the storage asks for them, or one by a key or of a storage that is not this one. Problem for the rest.
+    """
+    if "mac" in document or encrypted:
+        check_mac(document, name, keys)
+        if document["mac"]["key_id"] not in keys.belonging():
+            raise Unsigned(
+                f"{name} was signed with a key of another storage, or with one that somebody planted",
+                "OF ANOTHER STORAGE",
+            )
+        if "storage_id" in document and keys.storage_id not in (None, document["storage_id"]):
+            raise Unsigned(f"{name} was written into another storage, and copied here", "OF ANOTHER STORAGE")
+        return
+    message = name.encode() + b"\x00" + canonical(without(document, "sha256"))
+    if document.get("sha256") != hashlib.sha256(message).hexdigest():
+        raise Problem(
+            40, f"{name} was edited, damaged or moved: it has no MAC, and its SHA-256 is missing or wrong"
+        )
+    if keys.asked_for():
+        raise Unsigned(f"{name} carries no MAC, though the storage has keys: anybody may have put it there")
+
+
+def check_mac(document: Json, name: str, keys: "Keys") -> None:
+    """Return if the document was signed for this storage name and not edited since."""
+    mac = document.get("mac")
+    if (
+        not isinstance(mac, dict)
+        or set(mac) != {"key_id", "hmac_sha256"}  # the MAC does not cover itself
+        or not isinstance(mac["hmac_sha256"], str)
+        or not KEY_ID.fullmatch(str(mac["key_id"]))
+        or not re.fullmatch(r"[0-9a-f]{64}", mac["hmac_sha256"])
+    ):
+        raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")
+    if "sha256" in document:
+        raise Problem(40, f"{name} has both a MAC and a SHA-256: it was edited or damaged")
+    key = derived(keys.open(mac["key_id"]), "recyclic_backups/document/1/mac")
+    message = name.encode() + b"\x00" + canonical(without(document, "mac"))
+    expected = hmac.new(key, message, "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), mac["hmac_sha256"].encode()):
+        raise Problem(40, f"{name} was edited, damaged or moved: its MAC is wrong")
 
 
 # --- keys (docs/format/keys.md) ---
@@ -96,11 +284,15 @@ def aes_gcm(key: bytes) -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError:
-        raise Problem(10, "this needs the Python package `cryptography`: pip install cryptography") from None
+        raise Problem(
+            10,
+            "this needs the Python package `cryptography`: pip install cryptography (in a virtual environment, or for "
+            "all users: `python3 -I` does not look where pip install --user puts it)",
+        ) from None
     return AESGCM(key)
 
 
-def decrypt(key: bytes, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | None:
+def decrypt(key: bytes, nonce: bytes, sealed: bytes, bound: bytes) -> Optional[bytes]:
     """The plaintext, or None if it is not authentic."""
     cipher = aes_gcm(key)
     from cryptography.exceptions import InvalidTag
@@ -122,7 +314,7 @@ def expand_key(key: bytes, info: str) -> bytes:
     return hmac.new(key, info.encode() + b"\x01", "sha256").digest()
 
 
-def full_entropy(passphrase: str) -> bytes | None:
+def full_entropy(passphrase: str) -> Optional[bytes]:
     """The 32 bytes whose base64 this is, or None for a text."""
     standard = passphrase.replace("-", "+").replace("_", "/")
     if len(standard) != 44 or (standard != passphrase and ("+" in passphrase or "/" in passphrase)):
@@ -134,11 +326,19 @@ def full_entropy(passphrase: str) -> bytes | None:
     return key if len(key) == 32 and base64.b64encode(key).decode() == standard else None
 
 
-def root_key(passphrase: str, derivation: Json) -> bytes | None:
+def base64_of(value: Any, length_bytes: int) -> bytes:
+    """Bytes from standard base64, exactly this many and in the one spelling."""
+    if not isinstance(value, str):
+        raise ValueError("a field is no text")
+    data = base64.b64decode(value.encode("ascii"), validate=True)
+    if len(data) != length_bytes or base64.b64encode(data).decode() != value:
+        raise ValueError("a field has the wrong length")
+    return data
+
+
+def root_key(passphrase: str, derivation: Json) -> Optional[bytes]:
     """What a key file derives from a passphrase; None if it is of the other kind."""
-    salt = base64.b64decode(derivation["salt"], validate=True)
-    if len(salt) != 32:
-        raise ValueError("its salt has the wrong length")
+    salt = base64_of(derivation["salt"], 32)
     key = full_entropy(passphrase)
     if derivation["name"] == "hkdf-sha256":
         return None if key is None else extract_key(salt, key)
@@ -158,27 +358,57 @@ def root_key(passphrase: str, derivation: Json) -> bytes | None:
 
 
 class Keys:
-    """The storage's data keys, opened with the person's passphrases, which are asked for when first needed."""
+    """The storage's data keys, opened with the person's passphrases, which are asked for when first needed.
 
-    def __init__(self, storage: Path) -> None:
-        self.folder = storage / "keys"
+    ``storage_id`` is known once :meth:`belonging` was asked, and None in storages older than that.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
         self.passphrases: list[str] = []
         self.opened: dict[str, bytes] = {}
+        self.failed: dict[str, Problem] = {}
+        self.opened_by_current: set[str] = set()
+        self.storage_id: Optional[str] = None
+        self.made_for: dict[str, Optional[str]] = {}  # the storage id in each key file
+        self.own: Optional[set[str]] = None
+
+    def names(self) -> list[str]:
+        """The ids of the keys that have a file."""
+        found = self.storage.names("keys")
+        return [name[:16] for name in found if re.fullmatch(r"[0-9a-f]{16}\.json", name)]
+
+    def asked_for(self) -> bool:
+        """Whether documents of this storage must carry a MAC: it has keys, or the person has one for it."""
+        return is_key_given() or bool(self.names()) or "storage.json" in self.storage.names("")
 
     def open(self, key_id: str) -> bytes:
-        """The data key of this id."""
+        """The data key of this id. Raises Problem, the same one each time: trying a passphrase takes its time."""
+        if key_id in self.failed:
+            raise self.failed[key_id]
         if key_id not in self.opened:
-            path = self.folder / f"{key_id}.json"
-            if not path.is_file():
-                raise Problem(
-                    41, f"the key file {path} is missing: put back a copy, no passphrase helps without it"
-                )
-            document = read_document(path)
             try:
-                self.opened[key_id] = self.unwrap(document, key_id)
-            except (KeyError, TypeError, ValueError) as error:
-                raise Problem(40, f"the key file {path} is damaged: {error}") from None
+                self.opened[key_id] = self.opened_now(key_id)
+            except Problem as problem:
+                self.failed[key_id] = problem
+                raise
         return self.opened[key_id]
+
+    def opened_now(self, key_id: str) -> bytes:
+        """The same, without memory."""
+        name = f"keys/{key_id}.json"
+        try:
+            document = self.storage.document(name)
+        except Missing:
+            raise Problem(
+                41, f"the key file {name} is missing: put back a copy, no passphrase helps without it"
+            ) from None
+        try:
+            data_key = self.unwrap(document, key_id)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Problem(40, f"the key file {name} is damaged: {error}") from None
+        self.made_for[key_id] = document.get("storage_id")
+        return data_key
 
     def unwrap(self, document: Json, key_id: str) -> bytes:
         """The data key in a key file. Raises ValueError and its like when the file is damaged."""
@@ -186,14 +416,13 @@ class Keys:
             raise ValueError("its SHA-256 is wrong")
         if document["format"] != 1 or document["key_id"] != key_id:
             raise ValueError("its format or key id is not the expected one")
-        nonce = base64.b64decode(document["nonce"], validate=True)
-        wrapped = base64.b64decode(document["wrapped_key"], validate=True)
-        if len(nonce) != 12 or len(wrapped) != 48 or len(bytes.fromhex(document["commitment"])) != 32:
-            raise ValueError("a field has the wrong length")
+        nonce, wrapped = base64_of(document["nonce"], 12), base64_of(document["wrapped_key"], 48)
+        if not re.fullmatch(r"[0-9a-f]{64}", document["commitment"]):
+            raise ValueError("its commitment is malformed")
         if not self.passphrases:
             self.passphrases = passphrases()
         for passphrase in self.passphrases:
-            root = root_key(passphrase, document["derivation"])
+            root = root_key(passphrase, document["derivation"]) if passphrase else None
             if root is None:
                 continue
             commitment = expand_key(root, "recyclic_backups/key/1/commitment").hex()
@@ -203,12 +432,92 @@ class Keys:
             data_key = decrypt(expand_key(root, "recyclic_backups/key/1/wrap"), nonce, wrapped, bound)
             if data_key is None or derived(data_key, "recyclic_backups/key/1/id")[:8].hex() != key_id:
                 raise ValueError("the passphrase is right, but the file was edited")
+            if passphrase == self.passphrases[0]:
+                self.opened_by_current.add(key_id)
             return data_key
         raise Problem(
             41,
             f"no given passphrase opens key {key_id}: set BACKUP_ENCRYPTION_KEY to the right one"
             + (FILE_GIVEN if any(is_file_name(text) for text in self.passphrases) else ""),
         )
+
+    def belonging(self) -> set[str]:
+        """The keys that are this storage's own: what another one signed, is of another storage.
+
+        One passphrase may open two storages, and whoever knows a former one can wrap a key of his own with it.
+        """
+        if self.own is None:
+            self.own = self.find_belonging()
+        return self.own
+
+    def find_belonging(self) -> set[str]:
+        """The rules of docs/format/keys.md, "Which keys belong to the storage"."""
+        listed = self.keys_listed()
+        if listed is None:
+            problems = []
+            for key_id in self.names()[:MOST_KEYS]:
+                try:
+                    self.open(key_id)
+                except Problem as problem:
+                    if problem.exit_code not in (40, 41):
+                        raise
+                    problems.append(problem)
+            if not self.opened:
+                raise (
+                    problems[0]
+                    if problems
+                    else Problem(41, "the storage has no key file: put back a copy of keys/")
+                )
+            listed = self.keys_listed(all_tried=True)
+        if listed is not None:
+            return listed
+        leading = self.opened_by_current or set(self.opened)
+        named = {self.made_for.get(key_id) for key_id in leading} - {None}
+        if len(named) > 1:
+            say(
+                "warning: the files in keys/ are of several storages, and no valid storage.json says which is this one"
+            )
+            return set()
+        if not named:
+            return leading
+        self.storage_id = named.pop()
+        return {key_id for key_id in leading if self.made_for.get(key_id) == self.storage_id}
+
+    def keys_listed(self, all_tried: bool = False) -> Optional[set[str]]:
+        """What ``storage.json`` says, if it is there and signed with a leading key, else None.
+
+        A key that the current passphrase opens is leading whatever the others are. If it is another one, all have to be
+        tried first: somebody may have planted thousands, each of which takes time.
+        """
+        try:
+            document = self.storage.document("storage.json")
+            listed, storage_id, mac = document.get("keys"), document.get("storage_id"), document.get("mac")
+            if (
+                document.get("format") != 1
+                or not isinstance(mac, dict)
+                or not isinstance(storage_id, str)
+                or not re.fullmatch(r"[0-9a-f]{32}", storage_id)
+                or not isinstance(listed, list)
+                or not all(isinstance(key_id, str) and KEY_ID.fullmatch(key_id) for key_id in listed)
+                or listed != sorted(set(listed))
+                or mac.get("key_id") not in listed
+            ):
+                raise Problem(40, "storage.json is damaged: it does not say which storage this is")
+            with contextlib.suppress(Problem):
+                self.open(mac["key_id"])
+            if mac["key_id"] not in (self.opened_by_current or (set(self.opened) if all_tried else set())):
+                raise Problem(40, "storage.json is signed with a key that the given passphrase does not open")
+            check_mac(document, "storage.json", self)
+        except Missing:
+            return None
+        except Problem as problem:
+            if problem.exit_code not in (40, 41):
+                raise
+            if all_tried:
+                say(f"warning: {problem}; it is passed over")
+            return None
+        self.storage_id = storage_id
+        return set(listed)
 
 
 FILE_GIVEN = "; what was given is the name of a file: set BACKUP_ENCRYPTION_KEY_FILE to it instead"
@@ -227,20 +536,27 @@ def derived(data_key: bytes, info: str) -> bytes:
     return expand_key(extract_key(b"", data_key), info)
 
 
+SECRETS = ("BACKUP_ENCRYPTION_KEY", "BACKUP_ENCRYPTION_OLD_KEYS")
+
+
 def passphrases() -> list[str]:
-    """Every passphrase that the environment or the person gives, the current one first."""
-    given = [secret("BACKUP_ENCRYPTION_KEY")]
-    old = secret("BACKUP_ENCRYPTION_OLD_KEYS")
+    """Every passphrase that the environment or the person gives. The first is the current one, "" if there is none."""
+    given, old = [secret(SECRETS[0])], secret(SECRETS[1])
     if not given[0] and not old:
         if not (sys.stdin.isatty() or sys.stderr.isatty()):
-            raise Problem(41, "this is encrypted: set BACKUP_ENCRYPTION_KEY or BACKUP_ENCRYPTION_KEY_FILE")
+            raise Problem(41, "this needs the key: set BACKUP_ENCRYPTION_KEY or BACKUP_ENCRYPTION_KEY_FILE")
         import getpass
 
         given = [getpass.getpass("Encryption key (BACKUP_ENCRYPTION_KEY): ")]
     # One a line, or separated by commas; a single sentence may also have commas of its own.
     given += old.splitlines() if "\n" in old else [*old.split(","), old]
-    texts = [unicodedata.normalize("NFC", text).strip() for text in given]
-    return list(dict.fromkeys(text for text in texts if text))
+    current, *former = (unicodedata.normalize("NFC", text).strip() for text in given)
+    return [current, *dict.fromkeys(text for text in former if text and text != current)]
+
+
+def is_key_given() -> bool:
+    """Whether the environment has a passphrase: `list` asks nobody for one."""
+    return any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in SECRETS)
 
 
 def secret(name: str) -> str:
@@ -258,23 +574,6 @@ def secret(name: str) -> str:
     except UnicodeEncodeError:
         raise Problem(10, f"{name} is not valid UTF-8") from None
     return text
-
-
-def check_mac(document: Json, name: str, keys: Keys) -> None:
-    """Return if the document was signed for this storage name and not edited since."""
-    mac = document.get("mac")
-    if (
-        not isinstance(mac, dict)
-        or set(mac) != {"key_id", "hmac_sha256"}  # the MAC does not cover itself
-        or not isinstance(mac["hmac_sha256"], str)
-        or not re.fullmatch(r"[0-9a-f]{16}", str(mac.get("key_id")))
-    ):
-        raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")
-    key = derived(keys.open(mac["key_id"]), "recyclic_backups/document/1/mac")
-    message = name.encode() + b"\x00" + canonical(without(document, "mac"))
-    expected = hmac.new(key, message, "sha256").hexdigest()
-    if not hmac.compare_digest(expected.encode(), mac["hmac_sha256"].encode()):
-        raise Problem(40, f"{name} was edited, damaged or moved: its MAC is wrong")
 
 
 # --- sealed objects (docs/format/envelope.md) ---
@@ -319,6 +618,65 @@ def unsealed(source: BinaryIO, keys: Keys, backup_id: str, name: str) -> Iterato
 
 # --- zstd: whatever is there ---
 
+MOST_WINDOW_BYTES = 32 * 1024 * 1024  # what is written needs 8 MiB
+
+
+def whole_frames(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The same blocks, if they are whole zstd frames (RFC 8878, 3.1): decompressors end quietly in the middle of one.
+
+    Only the frames' skeleton is looked at: headers, and how long each block is. Raises Problem.
+    """
+
+    def bad(what: str) -> Problem:
+        return Problem(40, f"the compressed data of {name} are damaged: {what}")
+
+    part, needed, head, skip, frames, checksum = "frame", 4, b"", 0, 0, 0
+    for block in blocks:
+        at = 0
+        while at < len(block):
+            if skip:
+                step = min(skip, len(block) - at)
+                at, skip = at + step, skip - step
+                continue
+            taken = block[at : at + needed - len(head)]
+            at, head = at + len(taken), head + taken
+            if len(head) < needed:
+                break
+            number = int.from_bytes(head, "little")
+            if part == "frame":
+                if number & 0xFFFFFFF0 == 0x184D2A50:
+                    part, needed = "skippable", 4
+                elif number == 0xFD2FB528:
+                    part, needed = "descriptor", 1
+                else:
+                    raise bad("there is something that is no zstd frame")
+            elif part == "skippable":
+                part, needed, skip, frames = "frame", 4, number, frames + 1
+            elif part == "descriptor":
+                if number & 0x08:
+                    raise bad("a reserved bit is set")
+                checksum, single = 4 * (number >> 2 & 1), number >> 5 & 1
+                dictionary, size = (0, 1, 2, 4)[number & 3], (single, 2, 4, 8)[number >> 6]
+                part, needed = "header", (1 - single) + dictionary + size
+            elif part == "header":
+                window = (8 + (head[0] & 7)) << (7 + (head[0] >> 3))
+                if single:
+                    window = int.from_bytes(head[dictionary:], "little") + (256 if size == 2 else 0)
+                if window > MOST_WINDOW_BYTES:
+                    raise bad("reading them would take too much memory")
+                part, needed = "block", 3
+            else:
+                kind, skip = number >> 1 & 3, number >> 3
+                if kind == 3 or skip > 128 * 1024:
+                    raise bad("a block is malformed")
+                skip = 1 if kind == 1 else skip
+                if number & 1:
+                    part, needed, skip, frames = "frame", 4, skip + checksum, frames + 1
+            head = b""
+        yield block
+    if part != "frame" or head or skip or not frames:
+        raise bad("they are cut short")
+
 
 class Pulled:
     """Blocks as the file that decompressors want to read."""
@@ -338,7 +696,7 @@ class Pulled:
         return piece
 
 
-def zstd_reader() -> Callable[[Iterator[bytes]], Iterator[bytes]] | None:
+def zstd_reader() -> Optional[Callable[[Iterator[bytes]], Iterator[bytes]]]:
     """What decompresses here, or None."""
     for module_name in ("compression.zstd", "backports.zstd"):
         with contextlib.suppress(ImportError):
@@ -347,9 +705,15 @@ def zstd_reader() -> Callable[[Iterator[bytes]], Iterator[bytes]] | None:
     with contextlib.suppress(ImportError):
         zstandard = importlib.import_module("zstandard")
         return lambda blocks: blocks_of(
-            zstandard.ZstdDecompressor().stream_reader(Pulled(blocks), read_across_frames=True)
+            zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW_BYTES).stream_reader(
+                Pulled(blocks), read_across_frames=True
+            )
         )
-    program = shutil.which("zstd")
+    # Programs are looked for where the system has them: not in the current folder, which may be the storage.
+    folders = [
+        folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(folder)
+    ]
+    program = shutil.which("zstd", path=os.pathsep.join(folders)) if folders else None
     return (lambda blocks: through_program(program, blocks)) if program else None
 
 
@@ -370,7 +734,11 @@ def blocks_of(source: Any) -> Iterator[bytes]:
 def through_program(program: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The blocks, decompressed by the zstd program; a thread feeds it so that neither side waits for ever."""
     process = subprocess.Popen(
-        [program, "-d", "-c", "-q"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [program, "-d", "-c", "-q"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": os.environ.get("PATH", os.defpath)},  # the key is none of its business
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -405,30 +773,40 @@ def through_program(program: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
         raise failures[0]
 
 
-# --- the storage ---
+# --- backups ---
+
+ROLES = ("globals", "main", "table")
 
 
 class Backup:
-    """One backup that has a readable manifest and no tombstone."""
+    """One backup that has a readable manifest. Nothing in it is to be believed before :meth:`authenticate`."""
 
-    def __init__(self, storage: Path, folder: Path) -> None:
-        self.folder = folder
-        self.manifest = read_document(folder / "manifest.json")
-        self.name = (folder / "manifest.json").relative_to(storage).as_posix()
-        self.database = unquote(folder.parent.parent.name)
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self.storage, self.folder = storage, folder
+        self.id = folder.rpartition("/")[2]
+        self.name = f"{folder}/manifest.json"
+        self.database = database_of(folder.partition("/")[0]) or ""
+        self.manifest = storage.document(self.name, MOST_MANIFEST_BYTES)
         if self.manifest.get("format") != 1:
             raise Problem(40, f"{self.name} has a format that this script does not know")
-        if self.manifest.get("backup_id") != folder.name or self.manifest.get("database") != self.database:
+        if self.manifest.get("backup_id") != self.id or self.manifest.get("database") != self.database:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
+        if not isinstance(self.manifest.get("encryption"), (dict, type(None))):
+            raise Problem(40, f"{self.name} is damaged: it does not say how it is encrypted")
+        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))):
+            raise Problem(40, f"{self.name} is damaged: it does not say of when it is")
         objects = self.manifest.get("objects")
         if not isinstance(objects, list) or not all(is_object(entry) for entry in objects):
             raise Problem(40, f"{self.name} is damaged: its list of objects is malformed")
+        if len({plain_name(entry).lower() for entry in objects}) != len(objects):
+            raise Problem(40, f"{self.name} is damaged: two objects would have the same name")
         self.objects: list[Json] = objects
 
     @property
     def as_of(self) -> str:
-        """When the dump is of; comparable as text, being UTC in one form."""
-        return str(self.manifest.get("as_of", ""))
+        """When the dump is of: UTC with microseconds, so that it sorts as text."""
+        second, _, fraction = str(self.manifest["as_of"])[:-1].partition(".")
+        return f"{second}.{fraction:0<6}Z"
 
     @property
     def moment(self) -> str:
@@ -442,47 +820,71 @@ class Backup:
         return sealed or self.manifest.get("encryption") is not None
 
     def authenticate(self, keys: Keys) -> None:
-        """Check the manifest's MAC. A backup that is not encrypted has none: nothing vouches for it."""
-        mac = self.manifest.get("mac")
-        if mac is None and not self.encrypted:
-            if keys.folder.is_dir():
-                say("warning: this backup is neither encrypted nor signed, though the storage has keys")
-            return
-        check_mac(self.manifest, self.name, keys)
+        """Return if the manifest is what was written. Raises Unsigned if nobody with the keys says so, or Problem."""
+        check_document(self.manifest, self.name, keys, encrypted=self.encrypted)
+        encryption, mac = self.manifest.get("encryption"), self.manifest.get("mac")
+        if encryption is not None and encryption.get("key_id") != (mac or {}).get("key_id"):
+            raise Problem(40, f"{self.name} was signed with another key than its backup's")
+
+    @property
+    def tombstone(self) -> str:
+        """Where it would be said that the backup was deleted."""
+        return f"{self.folder.partition('/')[0]}/tombstones/{self.id}.json"
+
+    def is_deleted(self, keys: Keys) -> bool:
+        """Whether a tombstone says so that was written by whoever has the keys; others are told, and hide nothing."""
+        try:
+            document = self.storage.document(self.tombstone, MOST_TOMBSTONE_BYTES)
+            check_document(document, self.tombstone, keys)
+            if document.get("backup_id") != self.id:
+                raise Problem(40, f"{self.tombstone} is of another backup")
+        except Missing:
+            return False
+        except Problem as problem:
+            if problem.exit_code not in (40, 41, 70):
+                raise
+            say(f"warning: a tombstone that proves nothing, and hides nothing: {problem}")
+            return False
+        return True
 
     def verify(self, entry: Json) -> None:
         """Compare size and SHA-256 of a stored object, before any key is tried on it."""
-        path, seen = self.folder / entry["name"], hashlib.sha256()
-        if not path.is_file():
-            raise Problem(40, f"{entry['name']} is missing from {self.folder}")
-        if path.stat().st_size != entry["stored_bytes"]:
+        seen, size = hashlib.sha256(), 0
+        with self.storage.open(f"{self.folder}/{entry['name']}") as source:
+            stored_bytes = os.fstat(source.fileno()).st_size
+            if stored_bytes == entry["stored_bytes"]:
+                for block in blocks_of(source):
+                    seen.update(block)
+                    size += len(block)
+                    if size > entry["stored_bytes"]:
+                        break
+        if stored_bytes != entry["stored_bytes"] or size != stored_bytes:
             raise Problem(
-                40, f"{entry['name']} is damaged: {path.stat().st_size} bytes, not {entry['stored_bytes']}"
+                40, f"{entry['name']} is damaged: {stored_bytes} bytes, not {entry['stored_bytes']}"
             )
-        with path.open("rb") as source:
-            for block in blocks_of(source):
-                seen.update(block)
         if seen.hexdigest() != entry["stored_sha256"]:
             raise Problem(40, f"{entry['name']} is damaged: its SHA-256 is not the manifest's")
 
     def read(self, entry: Json, keys: Keys, *, decompress: bool) -> Iterator[bytes]:
         """The object's plaintext in blocks; compressed as it is if ``decompress`` is false."""
         name = entry["name"]
-        with (self.folder / name).open("rb") as source:
+        with self.storage.open(f"{self.folder}/{name}") as source:
             blocks = blocks_of(source)
             if name.endswith(".sealed"):
-                blocks, name = unsealed(source, keys, self.folder.name, name), name[: -len(".sealed")]
+                blocks, name = unsealed(source, keys, self.id, name), name[: -len(".sealed")]
             if not name.endswith(".zst"):
                 yield from counted(blocks, entry)
-            elif decompress:
-                reader = zstd_reader()
-                if reader is None:
-                    raise Problem(
-                        10, "nothing here decompresses zstd: install `zstd` or `pip install zstandard`"
-                    )
-                yield from counted(reader(blocks), entry)
-            else:
-                yield from blocks
+                return
+            frames = whole_frames(blocks, entry["name"])
+            if not decompress:
+                yield from frames
+                return
+            reader = zstd_reader()
+            if reader is None:
+                raise Problem(10, "nothing here decompresses zstd: install `zstd` or `pip install zstandard`")
+            yield from counted(reader(frames), entry)
+            for _ in frames:
+                pass  # what the decompressor had no need of must be whole as well
 
 
 def counted(blocks: Iterator[bytes], entry: Json) -> Iterator[bytes]:
@@ -504,10 +906,16 @@ def is_object(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
-        and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", entry["name"]) is not None
-        and type(entry.get("plain_bytes")) is int
-        and type(entry.get("stored_bytes")) is int
+        and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", entry["name"]) is not None
+        and entry["name"] not in ("manifest.json", "checks")
+        and plain_name(entry) not in ("", "database.sql")
+        and entry.get("role") in ROLES
+        and all(
+            type(entry.get(name)) is int and 0 <= entry[name] < 2**63
+            for name in ("plain_bytes", "stored_bytes")
+        )
         and isinstance(entry.get("stored_sha256"), str)
+        and re.fullmatch(r"[0-9a-f]{64}", entry["stored_sha256"]) is not None
     )
 
 
@@ -516,80 +924,181 @@ def plain_name(entry: Json) -> str:
     return re.sub(r"(\.zst)?(\.sealed)?$", "", str(entry["name"]), count=1)
 
 
-def backups_of(storage: Path, database: str | None) -> tuple[list[Backup], list[Problem]]:
-    """Usable backups, newest first, and what is wrong with the manifests that cannot be read."""
-    found, problems = [], []
-    for folder in sorted(storage.glob("*/backups/*")):
-        database_folder = folder.parent.parent
-        if database is not None and unquote(database_folder.name) != database:
-            continue
-        tombstone = database_folder / "tombstones" / f"{folder.name}.json"
-        if not (folder / "manifest.json").is_file() or tombstone.exists():
+def database_of(folder: str) -> Optional[str]:
+    """The database that a folder of the storage belongs to; None if it can be no database's."""
+    try:
+        name = unquote(folder, errors="strict")
+    except ValueError:
+        return None
+    spelled = quote(name, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
+    return name if spelled == folder and folder not in ("", "keys") else None
+
+
+def backups_of(storage: Storage, database: Optional[str]) -> tuple[list[Backup], list[Problem]]:
+    """Every backup with a readable manifest, newest first, and what is wrong with the others."""
+    found: list[Backup] = []
+    problems: list[Problem] = []
+    for folder in storage.names(""):
+        of = database_of(folder)
+        if of is None or (database is not None and of != database):
             continue
         try:
-            found.append(Backup(storage, folder))
+            names = storage.names(f"{folder}/backups")
         except Problem as problem:
-            problems.append(problem)
-    return sorted(found, key=lambda backup: backup.as_of, reverse=True), problems
+            if not stat.S_ISREG(os.lstat(storage.root / folder).st_mode):  # a stray file is no database
+                problems.append(problem)
+            continue
+        for name in names:
+            if not BACKUP_ID.fullmatch(name):
+                continue
+            try:
+                found.append(Backup(storage, f"{folder}/backups/{name}"))
+            except Missing:
+                continue  # without a manifest it is no backup: one was being written, or deleted
+            except Problem as problem:
+                problems.append(problem)
+    return sorted(found, key=lambda backup: (backup.as_of, backup.id), reverse=True), problems
 
 
-def chosen(storage: Path, wanted: str, database: str | None) -> Backup:
-    """The backup that the person means."""
+UNSIGNED_HINT = (
+    "if you know who wrote it (as from before encryption was turned on), extract it by its id with --unsigned"
+)
+DELETED_HINT = "it may be gone in part; what is still there is extracted with --deleted"
+
+
+def newest(storage: Storage, keys: Keys, database: Optional[str]) -> Backup:
+    """The newest usable backup, of the one database there is. What cannot be believed is told, and passed over."""
     found, problems = backups_of(storage, database)
     for problem in problems:
         say(f"warning: {problem}")
-    if wanted == "latest":
-        found = [backup for backup in found if any(entry.get("role") == "main" for entry in backup.objects)]
-        names = sorted({backup.database for backup in found})
-        if len(names) > 1:
-            raise Problem(2, f"there are several databases, say which with --database: {', '.join(names)}")
-        if not found:
-            raise Problem(40 if problems else 60, f"there is no usable backup in {storage}")
-        return found[0]
-    matching = [backup for backup in found if backup.folder.name == wanted]
-    if len(matching) > 1:
-        raise Problem(2, f"{wanted} is there for several databases, say which with --database")
-    if matching:
-        return matching[0]
-    for folder in storage.glob("*/backups/*"):
-        if folder.name != wanted or (database is not None and unquote(folder.parent.parent.name) != database):
+    newest_of: dict[str, Backup] = {}
+    for backup in found:
+        if backup.database in newest_of or not any(entry["role"] == "main" for entry in backup.objects):
             continue
-        if (folder.parent.parent / "tombstones" / f"{wanted}.json").exists():
-            raise Problem(60, f"{wanted} was deleted: it has a tombstone, its data are no longer complete")
-        if (folder / "manifest.json").is_file():
-            raise Problem(40, f"the manifest of {wanted} is damaged")
-    raise Problem(60, f"there is no backup {wanted} in {storage}")
+        try:
+            backup.authenticate(keys)
+            if not backup.is_deleted(keys):
+                newest_of[backup.database] = backup
+        except Problem as problem:
+            if problem.exit_code not in (40, 41, 70):
+                raise
+            say(f"warning: {backup.id} is passed over: {problem}")
+            problems.append(problem)
+    if len(newest_of) > 1:
+        names = ", ".join(shown(name) for name in sorted(newest_of))
+        raise Problem(2, f"there are several databases, say which with --database: {names}")
+    if not newest_of:
+        if problems:
+            raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
+        raise Problem(60, f"there is no usable backup in {storage.root}")
+    return next(iter(newest_of.values()))
+
+
+def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
+    """The backup that the person means, whose manifest can be believed, or was said to be."""
+    if asked.backup_id == "latest":
+        return newest(storage, keys, asked.database)
+    found, problems = backups_of(storage, asked.database)
+    matching = [backup for backup in found if backup.id == asked.backup_id.upper()]
+    if len(matching) > 1:
+        raise Problem(2, f"{asked.backup_id} is there for several databases, say which with --database")
+    if not matching:
+        for problem in problems:
+            if BACKUP_ID.fullmatch(asked.backup_id.upper()) and asked.backup_id.upper() in str(problem):
+                raise problem
+            say(f"warning: {problem}")
+        raise Problem(60, f"there is no backup {asked.backup_id} in {storage.root}")
+    backup = matching[0]
+    try:
+        backup.authenticate(keys)
+    except Unsigned as problem:
+        if not asked.unsigned:
+            raise Problem(70, f"{problem}; {UNSIGNED_HINT}") from None
+        say(f"warning: {problem}; nothing vouches for what is extracted now")
+    if backup.is_deleted(keys):
+        if not asked.deleted:
+            raise Problem(
+                60, f"{backup.id} was deleted: it has a tombstone ({backup.tombstone}); {DELETED_HINT}"
+            )
+        say(f"warning: {backup.id} was deleted: it has a tombstone")
+    return backup
 
 
 # --- commands ---
 
 
-def list_backups(storage: Path, database: str | None) -> None:
-    """Print every usable backup, newest first. Needs no key, and checks no MAC."""
-    tiers: dict[str, list[str]] = {}
-    problems: list[Problem] = []
-    for path in sorted(storage.glob("*/tiers/*/*.json")):
+def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
+    """Print every backup, newest first. Needs no key; with one, what is not authentic is marked as such."""
+    checking = is_key_given()
+    if checking and keys.names():
         try:
-            tiers.setdefault(str(read_document(path).get("backup_id")), []).append(path.parent.name)
+            keys.belonging()
         except Problem as problem:
-            problems.append(problem)
-    found, unreadable = backups_of(storage, database)
+            say(f"note: {problem}")
+            checking = False
+    found, problems = backups_of(storage, database)
+    labels = labels_of(storage, keys if checking else None, problems)
     for backup in found:
+        marks = []
+        if checking:
+            try:
+                backup.authenticate(keys)
+                if backup.is_deleted(keys):
+                    continue
+            except Unsigned as problem:
+                marks.append(problem.mark)
+            except Problem as problem:
+                if problem.exit_code not in (40, 41):
+                    raise
+                marks.append("NOT AUTHENTIC" if problem.exit_code == 40 else "KEY NOT OPEN")
+                problems.append(problem)
+        else:
+            marks += ["UNSIGNED"] if keys.asked_for() and "mac" not in backup.manifest else []
+            with contextlib.suppress(Missing):
+                storage.open(backup.tombstone).close()
+                marks.append("TOMBSTONE")
         stored_bytes = sum(entry["stored_bytes"] for entry in backup.objects)
-        labels = ",".join(sorted(set(tiers.get(backup.folder.name, [])))) or "-"
+        tiers = ",".join(sorted(labels.get((backup.database, backup.id), ()))) or "-"
         secrecy = "encrypted" if backup.encrypted else "plain"
-        print(
-            f"{backup.folder.name}  {backup.database}  {backup.moment}  {labels}  {stored_bytes} bytes  {secrecy}"
-        )
+        # Two blanks part the columns: none of them has two in a row.
+        name = re.sub(" (?= )", r"\\x20", visible(backup.database))
+        columns = [backup.id, name, backup.moment, tiers, f"{stored_bytes} bytes", secrecy, *marks]
+        result("  ".join(columns))
     if not found:
-        say(f"there is no usable backup in {storage}")
-    for warning in problems + unreadable:
+        say(f"there is no usable backup in {storage.root}")
+    elif keys.asked_for() and not checking:
+        say("note: without the key nothing of this was checked, and it may be forged; extract checks it")
+    for warning in problems:
         say(f"warning: {warning}")
-    if unreadable:
-        raise Problem(40, "some manifests are damaged")
+    if any(problem.exit_code == 40 for problem in problems):
+        raise Problem(40, "some of it is damaged")
 
 
-def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> None:
+def labels_of(
+    storage: Storage, keys: Optional[Keys], problems: list[Problem]
+) -> dict[tuple[str, str], set[str]]:
+    """The tiers that point at each backup; with keys, those whose labels are authentic."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for folder in storage.names(""):
+        database = database_of(folder)
+        for tier in ("daily", "weekly", "monthly", "checkpoint") if database else ():
+            try:
+                partitions = storage.names(f"{folder}/tiers/{tier}")
+            except Problem:
+                continue  # told by whoever looked for its backups
+            for partition in partitions:
+                name = f"{folder}/tiers/{tier}/{partition}"
+                try:
+                    label = storage.document(name)
+                    if keys is not None:
+                        check_document(label, name, keys)
+                    found.setdefault((str(database), str(label.get("backup_id"))), set()).add(tier)
+                except Problem as problem:
+                    problems.append(problem)
+    return found
+
+
+def extract_to_stdout(backup: Backup, keys: Keys, object_name: Optional[str]) -> None:
     """Stream one object to a pipe or file."""
     if sys.stdout.isatty():
         raise Problem(2, "--stdout writes an archive: send it to a file or a program")
@@ -597,17 +1106,15 @@ def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> No
         entry
         for entry in backup.objects
         if (
-            entry.get("role") == "main"
+            entry["role"] == "main"
             if object_name is None
             else object_name in (entry["name"], plain_name(entry))
         )
     ]
     if len(entries) != 1:
         names = ", ".join(plain_name(entry) for entry in backup.objects)
-        raise Problem(
-            60, f"{backup.folder.name} has no object {object_name or 'of role main'}; it has: {names}"
-        )
-    tables = [plain_name(entry) for entry in backup.objects if entry.get("role") == "table"]
+        raise Problem(60, f"{backup.id} has no object {object_name or 'of role main'}; it has: {names}")
+    tables = [plain_name(entry) for entry in backup.objects if entry["role"] == "table"]
     if tables and object_name is None:
         say(f"note: the rows of some tables are not in this object but in: {', '.join(tables)}")
     backup.verify(entries[0])
@@ -626,27 +1133,28 @@ def extract_to_stdout(backup: Backup, keys: Keys, object_name: str | None) -> No
         raise
 
 
-def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str) -> None:
+def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str, as_json: bool) -> None:
     """Write every object into a new directory, which appears under its name only once all is well.
 
-    ``database`` is what the printed commands call the restored one.
+    ``database`` is what the commands to restore it, printed at the end, call the restored one.
     """
     if os.path.lexists(output):
         raise Problem(70, f"{output} exists already: name a directory that does not")
     if not output.parent.is_dir():
         raise Problem(70, f"{output.parent} is not a directory")
+    if not as_json and database.endswith("\n"):
+        raise Problem(
+            70, "no shell passes a name on that ends with a line end: name the new one with --as NAME"
+        )
     needed_bytes = sum(entry["plain_bytes"] for entry in backup.objects)
     if shutil.disk_usage(output.parent).free < needed_bytes:
         raise Problem(70, f"there is no space for {needed_bytes} bytes in {output.parent}")
-    names = [plain_name(entry) for entry in backup.objects]
-    if len(set(names)) != len(names) or "database.sql" in names:
-        raise Problem(40, f"{backup.name} is damaged: two objects would have the same name")
     decompress = zstd_reader() is not None
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=str(output.parent)))  # 0700
     try:
         compressed = []
-        for entry, plain in zip(backup.objects, names):  # noqa: B905 - `strict` is not in Python 3.9
-            name = plain
+        for entry in backup.objects:
+            name = plain = plain_name(entry)
             if ".zst" in entry["name"][len(plain) :] and not decompress:
                 name = f"{plain}.zst"
                 compressed.append(name)
@@ -655,16 +1163,27 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
             say(f"{entry['name']}: writing {name}")
             write_file(partial / name, backup.read(entry, keys, decompress=decompress))
         write_file(partial / "database.sql", iter([database_sql(backup.manifest).encode()]))
-        os.rename(partial, output)
+        os.mkdir(output, 0o700)  # fails if somebody made something of that name meanwhile
+        try:
+            os.rename(partial, output)
+        except OSError:
+            os.rmdir(output)
+            raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    print(how_to_restore(backup, output, compressed, database))
+    steps = restoring(backup, output, compressed, database)
+    if as_json:
+        print(json.dumps(plan_of(backup, output, steps), indent=2))
+        return
+    for line in how_to_restore(backup, output, compressed, database, steps):
+        result(line)
 
 
 def write_file(path: Path, blocks: Iterator[bytes]) -> None:
     """A new file that only its owner can read, on the disk when this returns."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o600), "wb") as target:
         for block in blocks:
             target.write(block)
         target.flush()
@@ -673,53 +1192,96 @@ def write_file(path: Path, blocks: Iterator[bytes]) -> None:
 
 # --- what to do with the files ---
 
+# The dump's amounts of type money are written in this locale, whatever the server's is.
+ENVIRONMENT = {"PGOPTIONS": "-c lc_monetary=C"}
 
-def how_to_restore(backup: Backup, output: Path, compressed: list[str], database: str) -> str:
-    """The commands that make a database of the files, in order, and remove the files."""
-    server = backup.manifest.get("server") or {}
-    target, quoted = connection_option(database), shlex.quote
-    lines = [
-        f"Everything was whole; it is in {output}. To restore it beside what is there, as a PostgreSQL superuser",
-        "(where needed with -h HOST -p PORT -U USER, or with PGHOST, PGPORT, PGUSER and PGPASSWORD set; tools of",
-        f"version {server.get('version', '?')} or newer). They make a database {shown(database)}; if there is one of",
-        "that name, extract again with --as NAME:",
-        "",
-        f"  cd {quoted(str(output))}",
-        # The dump's amounts of type money are written in this locale, whatever the server's is.
-        "  export PGOPTIONS='-c lc_monetary=C'",
-    ]
-    if compressed:
-        lines.append("  # the program zstd is needed, here or on another machine: apt install zstd")
-    lines += [f"  zstd -d --rm {quoted(name)}" for name in compressed]
-    roles = {role: [plain_name(e) for e in backup.objects if e.get("role") == role] for role in ROLES}
-    lines += [f"  psql -X -d postgres -f {quoted(name)}" for name in roles["globals"]]
-    lines.append(f"  {createdb(database, server)}")
-    restore = f"pg_restore --exit-on-error --no-tablespaces -d {target}"
+
+class Step(NamedTuple):
+    """A program to run, with its arguments, in a directory."""
+
+    argv: list[str]
+    directory: str
+
+
+def restoring(backup: Backup, output: Path, compressed: list[str], database: str) -> list[Step]:
+    """What makes a database of the files, in order, and removes the files."""
+    here, target = str(output), connection_option(database)
+    roles = {role: [plain_name(entry) for entry in backup.objects if entry["role"] == role] for role in ROLES}
+    programs = [["zstd", "-d", "--rm", name] for name in compressed]
+    programs += [["psql", "-X", "-d", "postgres", "-f", name] for name in roles["globals"]]
+    programs.append(createdb(database, backup.manifest.get("server") or {}))
+    restore = ["pg_restore", "--exit-on-error", "--no-tablespaces", "-d", target]
     for name in roles["main"]:
         if not roles["table"]:
-            lines.append(f"  {restore} {quoted(name)}")
+            programs.append([*restore, name])
             continue
         # Keys, indexes and triggers come last: after the rows of the tables that were dumped apart.
-        lines.append(f"  {restore} --section=pre-data --section=data {quoted(name)}")
-        lines += [f"  {restore} --section=data {quoted(table)}" for table in roles["table"]]
-        lines.append(f"  {restore} --section=post-data {quoted(name)}")
-    lines.append(f"  psql -X -v ON_ERROR_STOP=1 -d {target} -f database.sql")
-    lines.append(f"  vacuumdb --analyze-only -d {target}")
-    lines.append("  # these files are data in the clear, for whoever finds them: this deletes them")
-    lines.append(f"  cd / && rm -r {quoted(str(output))}")
-    lines.append("")
-    lines.append(
-        "Without superuser: leave out globals.sql and database.sql, add --no-owner --no-privileges to pg_restore."
-    )
-    return "\n".join(lines)
+        programs.append([*restore, "--section=pre-data", "--section=data", name])
+        programs += [[*restore, "--section=data", table] for table in roles["table"]]
+        programs.append([*restore, "--section=post-data", name])
+    programs.append(["psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", target, "-f", "database.sql"])
+    programs.append(["vacuumdb", "--analyze-only", "-d", target])
+    return [*(Step(argv, here) for argv in programs), Step(["rm", "-r", here], "/")]
 
 
-ROLES = ("globals", "main", "table")
+def plan_of(backup: Backup, output: Path, steps: list[Step]) -> Json:
+    """The steps for a program to run: lists of arguments, never text for a shell; and the lines that people get."""
+    return {
+        "format": 1,
+        "backup_id": backup.id,
+        "database": backup.database,
+        "output": str(output),
+        "environment": ENVIRONMENT,
+        "steps": [
+            {"argv": step.argv, "directory": step.directory, "line": shell_line(step.argv)} for step in steps
+        ],
+    }
 
 
-def shown(name: str) -> str:
-    """A name in a sentence, on one line whatever is in it."""
-    return json.dumps(name, ensure_ascii=False)
+def how_to_restore(
+    backup: Backup, output: Path, compressed: list[str], database: str, steps: list[Step]
+) -> Iterator[str]:
+    """The same steps for a person, who pastes them into a shell."""
+    server = backup.manifest.get("server") or {}
+    yield f"Everything was whole; it is in {output}. To restore it beside what is there, as a PostgreSQL superuser"
+    yield "(where needed with -h HOST -p PORT -U USER, or with PGHOST, PGPORT, PGUSER and PGPASSWORD set; tools of"
+    yield f"version {server.get('version', '?')} or newer). They make a database {shown(database)}; if there is one of"
+    yield "that name, extract again with --as NAME:"
+    yield ""
+    yield f"  cd {shell_line([str(output)])}"
+    for name, value in ENVIRONMENT.items():
+        yield f"  export {name}='{value}'"
+    if compressed:
+        yield "  # the program zstd is needed, here or on another machine: apt install zstd"
+    for step in steps[:-1]:
+        yield f"  {shell_line(step.argv)}"
+    yield "  # these files are data in the clear, for whoever finds them: this deletes them"
+    yield f"  cd / && {shell_line(steps[-1].argv)}"
+    yield ""
+    yield "Without superuser: leave out globals.sql and database.sql, add --no-owner --no-privileges to pg_restore."
+
+
+def shell_line(argv: list[str]) -> str:
+    """The command for any POSIX shell, on one line, of characters that print."""
+    return " ".join(shell_word(word) for word in argv)
+
+
+def shell_word(word: str) -> str:
+    """One word, quoted. What does not print is written as printf(1) reads it: a pasted line end would be a command.
+
+    A line end at the end of the word would be lost (POSIX, command substitution): it is refused before.
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    spelled = ""
+    for character in word:
+        if character in "%\\":
+            spelled += character * 2
+        elif character.isprintable() and character not in "'\"$`!":
+            spelled += character
+        else:
+            spelled += "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+    return f"\"$(printf '{spelled}')\""
 
 
 def connection_option(database: str) -> str:
@@ -727,10 +1289,10 @@ def connection_option(database: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_]+", database):
         return database
     escaped = database.replace("\\", "\\\\").replace("'", "\\'")
-    return shlex.quote(f"dbname='{escaped}'")
+    return f"dbname='{escaped}'"
 
 
-def createdb(database: str, server: Json) -> str:
+def createdb(database: str, server: Json) -> list[str]:
     """createdb with the encoding and locale of the original (https://www.postgresql.org/docs/current/app-createdb.html)."""
     locale = server.get("locale")
     if not isinstance(locale, dict):
@@ -743,11 +1305,11 @@ def createdb(database: str, server: Json) -> str:
     if locale.get("provider") in ("icu", "builtin"):
         options.append(("--locale-provider", locale["provider"]))
         options.append((f"--{locale['provider']}-locale", locale.get("locale")))
-    options.append(("--owner", server.get("owner")))
-    given = [f"{option}={shlex.quote(str(value))}" for option, value in options if value]
-    return " ".join(["createdb --template=template0", *given, "--", shlex.quote(database)])
+    given = [f"{option}={value}" for option, value in options if value]
+    return ["createdb", "--template=template0", *given, "--", database]
 
 
+# Settings whose value is a list of names, each of them quoted by itself (GUC_LIST_QUOTE in PostgreSQL's source).
 LIST_SETTINGS = (
     "local_preload_libraries",
     "search_path",
@@ -756,31 +1318,53 @@ LIST_SETTINGS = (
     "temp_tablespaces",
     "unix_socket_directories",
 )
+LIST = re.compile(r'\s*("(?:[^"]|"")*"|[^\s",]+)\s*(?:,|$)')
 PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")
 
 
 def database_sql(manifest: Json) -> str:
-    """What belongs to the database and is not in the dump: comment, settings, grants."""
+    """What belongs to the database and is not in the dump: owner, comment, settings, grants."""
     server = manifest.get("server") or {}
-    lines = ["-- For psql, connected to the restored database: its comment, settings and grants."]
+    lines = [
+        "-- For psql, connected to the restored database: its owner, comment, settings and grants.",
+        "SET client_encoding TO 'UTF8';",
+        'SELECT pg_catalog.current_database() AS "DBNAME" \\gset',
+    ]
+    owner = server.get("owner")
+    if owner:
+        lines.append(f'ALTER DATABASE :"DBNAME" OWNER TO {identifier(owner)};')
     if server.get("comment"):
         lines.append(f'COMMENT ON DATABASE :"DBNAME" IS {literal(server["comment"])};')
     for setting in server.get("settings") or []:
         name, value = str(setting.get("name")), str(setting.get("value"))
-        # Lists are stored quoted already; anything unusual in one is quoted again rather than run.
-        plain = name.lower() in LIST_SETTINGS and re.fullmatch(r"[\w\s\",$./-]+", value)
         target = 'ALTER DATABASE :"DBNAME"'
         if setting.get("role"):
             target = f'ALTER ROLE {identifier(setting["role"])} IN DATABASE :"DBNAME"'
-        lines.append(f"{target} SET {identifier(name)} TO {value if plain else literal(value)};")
-    if server.get("acl") is not None:
-        lines.append('REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;')
+        lines.append(f"{target} SET {identifier(name)} TO {setting_value(name, value)};")
+    if owner and server.get("acl") is not None:
+        for grantee in ("PUBLIC", identifier(owner)):
+            lines.append(f'REVOKE ALL ON DATABASE :"DBNAME" FROM {grantee};')
         for grant in server["acl"]:
             if grant.get("privilege") in PRIVILEGES:
                 to = "PUBLIC" if grant.get("grantee") is None else identifier(grant["grantee"])
                 option = " WITH GRANT OPTION" if grant.get("grantable") else ""
                 lines.append(f'GRANT {grant["privilege"]} ON DATABASE :"DBNAME" TO {to}{option};')
     return "\n".join(lines) + "\n"
+
+
+def setting_value(name: str, value: str) -> str:
+    """The stored value of a setting as SQL. A list is taken apart; what is not a proper one is one text."""
+    if name.lower() not in LIST_SETTINGS:
+        return literal(value)
+    names, at = [], 0
+    while at < len(value):
+        found = LIST.match(value, at)
+        if found is None:
+            return literal(value)
+        word = found[1]
+        names.append(word[1:-1].replace('""', '"') if word.startswith('"') else word)
+        at = found.end()
+    return ", ".join(literal(each) for each in names) or literal(value)
 
 
 def identifier(name: object) -> str:
@@ -792,7 +1376,7 @@ def identifier(name: object) -> str:
 def literal(text: object) -> str:
     """A quoted SQL text."""
     doubled = str(text).replace("'", "''").replace("\\", "\\\\")
-    return f" E'{doubled}'"
+    return f"E'{doubled}'"
 
 
 # --- the command line ---
@@ -808,7 +1392,7 @@ def arguments() -> argparse.Namespace:
         help="default: where this script lies",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="show the backups; needs no key")
+    listing = commands.add_parser("list", help="show the backups; needs no key, with one it checks them")
     extract = commands.add_parser("extract", help="check, decrypt and decompress a backup")
     extract.add_argument("backup_id", help="as `list` shows it, or: latest")
     for command in (listing, extract):
@@ -819,36 +1403,53 @@ def arguments() -> argparse.Namespace:
     extract.add_argument(
         "--as", dest="name", metavar="NAME", help="with --output: what the restored database is to be called"
     )
+    extract.add_argument(
+        "--json",
+        action="store_true",
+        help="with --output: print the steps for a program, as lists of arguments",
+    )
     extract.add_argument("--object", help="with --stdout: which object (default: the main dump)")
+    extract.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="also one without a MAC, though the storage has keys: may be forged",
+    )
+    extract.add_argument(
+        "--deleted", action="store_true", help="also one that has a tombstone: may be incomplete"
+    )
     asked = parser.parse_args()
-    if asked.command == "extract" and asked.object and not asked.stdout:
-        parser.error("--object goes with --stdout")
-    if asked.command == "extract" and asked.name is not None:
-        if asked.stdout:
-            parser.error("--as goes with --output")
+    if asked.command == "extract":
+        if asked.object and not asked.stdout:
+            parser.error("--object goes with --stdout")
+        if asked.stdout and (asked.name is not None or asked.json):
+            parser.error("--as and --json go with --output")
         # https://www.postgresql.org/docs/current/limits.html: longer names are cut without a word.
-        if not 1 <= len(os.fsencode(asked.name)) <= 63:
+        if asked.name is not None and not 1 <= len(os.fsencode(asked.name)) <= 63:
             parser.error("--as: the name of a database has 1 to 63 bytes")
+        if asked.backup_id == "latest" and (asked.unsigned or asked.deleted):
+            parser.error("--unsigned and --deleted go with the id of a backup: see list")
     return asked
 
 
 def run(asked: argparse.Namespace) -> None:
     """Do what was asked for."""
-    storage = asked.storage.resolve()
-    if not storage.is_dir():
-        raise Problem(30, f"{storage} is not a directory")
-    if asked.command == "list":
-        list_backups(storage, asked.database)
-        return
+    if os.open not in os.supports_dir_fd:
+        raise Problem(10, "this needs Linux, macOS or another POSIX system (on Windows: WSL)")
+    root = asked.storage.resolve()
+    if not root.is_dir():
+        raise Problem(30, f"{root} is not a directory")
+    storage = Storage(root)
     keys = Keys(storage)
-    backup = chosen(storage, asked.backup_id, asked.database)
-    say(f"{backup.folder.name} of {backup.database}, as of {backup.moment}")
-    backup.authenticate(keys)
+    if asked.command == "list":
+        list_backups(storage, keys, asked.database)
+        return
+    backup = chosen(storage, keys, asked)
+    say(f"{backup.id} of {shown(backup.database)}, as of {backup.moment}")
     if asked.stdout:
         extract_to_stdout(backup, keys, asked.object)
     else:
         output = Path(os.path.abspath(asked.output))
-        extract_to_directory(backup, keys, output, asked.name or backup.database)
+        extract_to_directory(backup, keys, output, asked.name or backup.database, asked.json)
 
 
 def stopped(number: int, _frame: object) -> NoReturn:
@@ -861,6 +1462,8 @@ def main() -> int:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stopped)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         run(arguments())
     except Problem as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import zstandard
 
 from recyclic_backups import rescue
-from recyclic_backups.envelope.document import encode, signed
+from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.storage.local import LocalStore
@@ -97,10 +98,17 @@ class Storage:
         self.document(f"{folder}/manifest.json", manifest | changes)
         return self.root / folder
 
+    def edit(self, name: str, **changes: Any) -> None:
+        """Change fields of a document as its writer would: signed or summed anew."""
+        document = json.loads((self.root / name).read_bytes()) | changes
+        self.document(
+            name, {field: value for field, value in document.items() if field not in ("mac", "sha256")}
+        )
+
     def document(self, name: str, document: dict[str, Any]) -> None:
-        """A document, signed if the storage has a key."""
-        if self.keyring:
-            document = signed(document, name, self.keyring.for_writing(NOW))
+        """A document, signed if the storage has a key; else with its SHA-256."""
+        key = self.keyring.for_writing(NOW) if self.keyring else None
+        document = signed(document, name, key) if key else summed(document, name)
         self.store.replace(name, encode(document))
 
     def _write(self, folder: str, name: str, data: bytes, backup_id: str, *, finish: bool) -> str:

@@ -14,7 +14,10 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.errors import DamagedData
 from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.operator import Operator
 from recyclic_backups_tests.rescue.storages import (
     DUMP,
     GLOBALS,
@@ -72,7 +75,7 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
         "export PGOPTIONS='-c lc_monetary=C'",
         "psql -X -d postgres -f globals.sql",
         "createdb --template=template0 --encoding=UTF8 --lc-collate=fr_FR.UTF-8 --lc-ctype=fr_FR.UTF-8"
-        " --owner='app owner' -- 'dépôt '\"'\"'x'\"'\"''",
+        " -- 'dépôt '\"'\"'x'\"'\"''",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=pre-data --section=data main.dump",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=data table-0001.dump",
         f"pg_restore --exit-on-error --no-tablespaces -d {name} --section=post-data main.dump",
@@ -83,11 +86,15 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
     ]
     sql = (tmp_path / "o u t" / "database.sql").read_text(encoding="utf-8").splitlines()
     assert sql[1:] == [
-        "COMMENT ON DATABASE :\"DBNAME\" IS  E'l''été \\\\ 2026';",
-        'ALTER DATABASE :"DBNAME" SET "search_path" TO "$user", public;',
-        'ALTER ROLE "app owner" IN DATABASE :"DBNAME" SET "work_mem" TO  E\'64MB\';',
-        'ALTER DATABASE :"DBNAME" SET "search_path" TO  E\'public; \\\\! touch harmed\';',
+        "SET client_encoding TO 'UTF8';",
+        'SELECT pg_catalog.current_database() AS "DBNAME" \\gset',
+        'ALTER DATABASE :"DBNAME" OWNER TO "app owner";',
+        "COMMENT ON DATABASE :\"DBNAME\" IS E'l''été \\\\ 2026';",
+        "ALTER DATABASE :\"DBNAME\" SET \"search_path\" TO E'$user', E'public';",
+        'ALTER ROLE "app owner" IN DATABASE :"DBNAME" SET "work_mem" TO E\'64MB\';',
+        'ALTER DATABASE :"DBNAME" SET "search_path" TO E\'public; \\\\! touch harmed\';',
         'REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;',
+        'REVOKE ALL ON DATABASE :"DBNAME" FROM "app owner";',
         'GRANT CONNECT ON DATABASE :"DBNAME" TO PUBLIC;',
     ]
 
@@ -290,16 +297,62 @@ def test_an_edited_manifest_is_refused(storage: Storage, tmp_path: Path) -> None
     assert storage.recover("extract", "latest", "--output", tmp_path / "out").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "", ".", "a/b", "-rf"])
+OBJECT_NAMES_REFUSED = [
+    "../../escape",
+    "/etc/passwd",
+    "",
+    ".",
+    "..",
+    "a/b",
+    "-rf",
+    ".hidden",
+    "manifest.json",
+    "checks",
+    "database.sql",
+    "database.sql.zst.sealed",
+    "Globals.SQL",
+    "main dump",
+    "a\nb",
+    "é",
+    "x" * 201,
+]
+
+
+@pytest.mark.parametrize("name", OBJECT_NAMES_REFUSED)
 def test_an_object_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
     """A hostile manifest must not read or write elsewhere."""
     storage = Storage(tmp_path / "storage", None)
     folder = storage.backup()
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["objects"][0]["name"] = name
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert storage.recover("extract", BACKUP_ID, "--output", tmp_path / "out").returncode == 40
+    storage.edit(f"shop/backups/{BACKUP_ID}/manifest.json", objects=manifest["objects"])
+    result = storage.recover("extract", BACKUP_ID, "--output", tmp_path / "out")
+    assert result.returncode == 40
+    assert b"malformed" in result.stderr or b"the same name" in result.stderr
     assert listing(tmp_path) == {"storage"}
+
+
+def test_the_product_refuses_the_same_names(operator: Operator) -> None:
+    """Two readers that differ on what a backup consists of: one of them restores what the other never saw."""
+    backup_id = operator.backup_id()
+    (path,) = operator.storage.glob(f"*/backups/{backup_id}/manifest.json")
+    document = json.loads(path.read_text())
+    Manifest.from_json(document)
+    for name in OBJECT_NAMES_REFUSED:
+        document["objects"][0]["name"] = name
+        with pytest.raises(DamagedData):
+            Manifest.from_json(document)
+
+
+def test_an_id_in_lower_case_and_a_moment_without_fraction_are_understood(storage: Storage) -> None:
+    """Loss prevented: an id read out over the telephone is not found; the wrong one of two is called the latest."""
+    later = "20261122T010003Z-LLLLLL"
+    storage.backup(later, as_of="2026-11-22T01:00:03.5Z")
+    storage.edit(f"shop/backups/{BACKUP_ID}/manifest.json", as_of="2026-11-22T01:00:03Z")
+    assert storage.recover("extract", later.lower(), "--stdout").returncode == 0
+    assert later.encode() in storage.recover("extract", "latest", "--stdout").stderr
+    storage.edit(f"shop/backups/{later}/manifest.json", as_of="tomorrow")
+    assert BACKUP_ID.encode() in storage.recover("extract", "latest", "--stdout").stderr
 
 
 def test_a_deleted_backup_is_not_offered(storage: Storage, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def recover() -> ModuleType:
 
 def keys_with(recover: ModuleType, data_keys: dict[str, str], storage: Path) -> Any:
     """The script's keys, with exactly these opened."""
-    keys = recover.Keys(storage)
+    keys = recover.Keys(recover.Storage(storage))
     keys.opened.update({key_id: bytes.fromhex(secret) for key_id, secret in data_keys.items()})
     return keys
 
@@ -75,7 +75,7 @@ def test_the_script_opens_a_key_file_as_its_vector_says(
     first, *others = case["passphrases"]
     monkeypatch.setenv("BACKUP_ENCRYPTION_KEY", first)
     monkeypatch.setenv("BACKUP_ENCRYPTION_OLD_KEYS", "\n".join(others))
-    keys = recover.Keys(tmp_path)
+    keys = recover.Keys(recover.Storage(tmp_path))
     assert outcome_of(recover, lambda: keys.open(case["key_id"])) == EXIT_CODES.get(case["outcome"], 0)
     if case["outcome"] == "good":
         assert keys.open(case["key_id"]).hex() == KEY_FILES["data_key"]
@@ -91,6 +91,6 @@ def test_the_script_trusts_a_document_as_its_vector_says(
     keys = keys_with(recover, DOCUMENTS["data_keys"], tmp_path)
 
     def check() -> None:
-        recover.check_mac(recover.read_document(path), case["storage_name"], keys)
+        recover.check_mac(recover.document_of(path.read_bytes(), path.name), case["storage_name"], keys)
 
     assert outcome_of(recover, check) == EXIT_CODES.get(case["outcome"], 0)

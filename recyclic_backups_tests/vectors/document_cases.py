@@ -39,6 +39,39 @@ def signed(document: Json, name: str = LABEL_NAME, data_key: bytes = DATA_KEY) -
     return document | {"mac": {"key_id": key_id_of(data_key), "hmac_sha256": mac}}
 
 
+def nested(levels: int) -> list[object]:
+    """Arrays within each other, this many."""
+    inner: list[object] = []
+    for _ in range(levels - 1):
+        inner = [inner]
+    return inner
+
+
+def numbers_spelled_otherwise() -> str:
+    """A signed document whose floats are not in the spelling that the MAC is of."""
+    numbers = [-0.0, 0, 100000.0, 1e22, 1e-05, 0.0001, 5e-324, 123456789012345.6]
+    text = json.dumps(signed(LABEL | {"numbers": numbers}))
+    others = {"100000.0": "100000.00", "1e+22": "10000000000000000000000.0", "1e-05": "0.00001E0"}
+    for ours, theirs in others.items():
+        text = text.replace(ours, theirs)
+    return text
+
+
+def limit_cases() -> list[tuple[str, str, Json | str]]:
+    """Where two readers could differ: how deep, how long, how numbers are spelled, what vouches for it."""
+    others = numbers_spelled_otherwise()
+    return [
+        ("both a MAC and a SHA-256", DAMAGED, signed(LABEL | {"sha256": "0" * 64})),
+        ("64 levels", GOOD, signed(LABEL | {"deep": nested(63)})),
+        ("65 levels", DAMAGED, signed(LABEL | {"deep": nested(64)})),
+        ("an integer of 64 digits", GOOD, signed(LABEL | {"long": 10**63})),
+        ("an integer of 65 digits", DAMAGED, signed(LABEL | {"long": 10**64})),
+        ("numbers spelled otherwise", GOOD, others),
+        ("a minus zero that lost its sign", DAMAGED, others.replace("-0.0", "0.0")),
+        ("a float turned into an integer", DAMAGED, others.replace("100000.00", "100000")),
+    ]
+
+
 def document_cases() -> list[Json]:
     """Every case of documents.json."""
     cases: list[Json] = []
@@ -102,4 +135,6 @@ def document_cases() -> list[Json]:
     case("UTF-16", DAMAGED, whole.encode("utf-16"))
     case("a byte-order mark", DAMAGED, whole.encode("utf-8-sig"))
     case("Latin-1", DAMAGED, whole.replace("daily", "été").encode("latin-1"))
+    for name, outcome, content in limit_cases():
+        case(name, outcome, content)
     return cases

@@ -25,6 +25,10 @@ from recyclic_backups_tests.vectors.primitives import (
     without,
 )
 
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 TEXT = "correct horse battery staple, généreux"
 GENERATED = text64(bytes(range(0xC0, 0xE0)))
 URL_SAFE = base64.urlsafe_b64encode(bytes([0xFB, 0xEF, 0xFF] * 10 + [1, 2])).decode()
@@ -93,6 +97,9 @@ def key_file_cases() -> list[Json]:
     case("text, scrypt at its lowest", GOOD, quick, TEXT)
     case("text, decomposed accents", GOOD, quick, TEXT.replace("é", "e\u0301"))
     case("text, a newline at its end", GOOD, quick, f" {TEXT}\n")
+    case("text, every white space at its ends", GOOD, quick, f"{WHITE_SPACE}{TEXT}{WHITE_SPACE}")
+    case("text, a zero-width space at its end is part of it", NO_KEY, quick, f"{TEXT}\u200b")
+    case("text, a byte-order mark at its beginning is part of it", NO_KEY, quick, f"\ufeff{TEXT}")
     case("text, second of two passphrases", GOOD, quick, "another passphrase, not the one", TEXT)
     case("full entropy, standard base64", GOOD, hkdf, GENERATED)
     case("full entropy, URL-safe base64", GOOD, key_file(URL_SAFE, HKDF), URL_SAFE)
@@ -125,6 +132,7 @@ def key_file_cases() -> list[Json]:
         ("another wrapped key", DAMAGED, {"wrapped_key": text64(bytes(48))}),
         ("a short nonce", DAMAGED, {"nonce": text64(bytes(11))}),
         ("a short wrapped key", DAMAGED, {"wrapped_key": text64(bytes(47))}),
+        ("a commitment in upper case", DAMAGED, {"commitment": str(hkdf["commitment"]).upper()}),
         ("a short commitment", DAMAGED, {"commitment": "00" * 31}),
         ("a field more", DAMAGED, {"note": "added"}),
         ("derivation unknown", DAMAGED, {"derivation": {"name": "pbkdf2", "salt": text64(SALT)}}),
