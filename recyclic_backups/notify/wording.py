@@ -47,6 +47,8 @@ class Kind(StrEnum):
     BACKUPS_GONE = "backups gone"
     DAMAGE = "damage"
     STORAGE = "storage"
+    ROLLBACK = "rollback"
+    MEMORY = "memory"
     DELIVERY_FAILED = "delivery failed"
     OTHER = "other"
 
@@ -350,6 +352,28 @@ WORDS: Mapping[Kind, Words] = {
             "Aucune sauvegarde ni restauration n’y est possible tant qu’il ne répond pas.",
         ),
         "recyclic-backups validate",
+    ),
+    Kind.ROLLBACK: Words(
+        ("The storage went back to an older state: {reason}", "Le stockage est revenu à un état antérieur : {reason}"),
+        (
+            "What was done since may be missing, and somebody may be hiding it. If a copy was put back on purpose, say "
+            "so: recyclic-backups audit accept --head {head}",
+            "Ce qui a été fait depuis peut manquer, et quelqu’un le cache peut-être. Si une copie a été remise exprès, "
+            "le dire : recyclic-backups audit accept --head {head}",
+        ),
+        "recyclic-backups audit verify --head {head}",
+    ),
+    Kind.MEMORY: Words(
+        (
+            "What alerts remember in the storage is not used: {reason}",
+            "Ce que les alertes retiennent dans le stockage n’est pas utilisé : {reason}",
+        ),
+        (
+            "Nothing that you are told comes from there; but somebody may write to the storage who should not.",
+            "Rien de ce qui est signalé n’en vient ; mais quelqu’un écrit peut-être dans le stockage sans en avoir le "
+            "droit.",
+        ),
+        "recyclic-backups verify --all",
     ),
     Kind.DELIVERY_FAILED: Words(
         (
