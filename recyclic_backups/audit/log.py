@@ -93,20 +93,22 @@ def read_log(repository: Repository) -> list[Stored]:
     return [_read(repository, item.name) for item in repository.store.list(f"{repository.layout.audit}/")]
 
 
-def read_newest(repository: Repository) -> Event | None:
-    """The newest event that is believed; None while there is none, or without the key. Raises StorageError."""
-    last = _last(repository)
-    return None if last is None else last.event
-
-
 def read_head(repository: Repository) -> Head | None:
     """The newest event that is believed, for whoever carries it elsewhere.
 
     None while there is none, and where no key opens the MACs: a head that nobody can check would accuse the log of what
     a forger wrote. Raises StorageError.
     """
-    last = _last(repository)
-    return None if last is None or last.event is None else Head(last.event.number, last.sha256)
+    return read_end(repository)[0]
+
+
+def read_end(repository: Repository) -> tuple[Head | None, datetime | None]:
+    """The head, and when that event happened by the clock of whoever wrote it. Raises StorageError."""
+    believed = _newest(repository, 1).believed
+    if not believed or believed[-1].event is None:
+        return None, None
+    event = believed[-1].event
+    return Head(event.number, believed[-1].sha256), event.happened_at
 
 
 def is_there(repository: Repository, head: Head) -> bool:
@@ -294,11 +296,6 @@ def _newest(repository: Repository, count: int = _SEEN) -> _Tail:
     others = [*unsigned, *([] if judge.opens else unchecked)]
     others.sort(key=lambda stored: stored.name)
     return _Tail([], others[-count:], [])
-
-
-def _last(repository: Repository) -> Stored | None:
-    believed = _newest(repository, 1).believed
-    return believed[-1] if believed else None
 
 
 def _read(repository: Repository, name: str) -> Stored:

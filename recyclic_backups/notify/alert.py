@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import News, Observation, Problem, advance
-from recyclic_backups.notify.keeping import recall as recall  # whoever tells also asks what was told
+from recyclic_backups.notify.keeping import recall
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
@@ -29,6 +29,8 @@ from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
+
+__all__ = ["BUDGET", "deliver", "recall", "take_note", "unreachable_channels"]
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may

@@ -62,6 +62,11 @@ class Copy:
         return self.doubt is not None and self.doubt.words == UNSIGNED
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether it is what a disk may have made of it."""
+        return self.doubt is not None and self.doubt.words == UNREADABLE
+
+    @property
     def had_backups(self) -> bool:
         """Whether there ever were verified backups, as anybody may claim who can write to the storage."""
         claimed = self.memory or self.shown
@@ -74,7 +79,7 @@ def name_in_storage(database: str) -> str:
 
 
 def recall(repository: Repository) -> Memory | None:
-    """What was stored, if it may be gone on with; None if there is nothing that can be believed. Raises StorageError."""
+    """What was stored and may be gone on with; None if nothing there can be believed. Raises StorageError."""
     return look_up(repository).memory
 
 

@@ -106,7 +106,9 @@ def went_back(
         found["storage"] = Phrase(OTHER_STORAGE, {"before": before.storage_id, "now": now.storage_id})
     if before.head is not None and not head_is_there:
         last = 0 if now.head is None else now.head.number
-        at = "" if before.head_at is None else f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
+        at = (
+            "" if before.head_at is None else f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
+        )
         # Texts: a number of an event is no quantity, whose thousands are set apart.
         values = {"number": str(before.head.number), "at": at, "now": str(last)}
         found["audit"] = Phrase(LOG_SHORTER if last < before.head.number else LOG_OTHER, values)
@@ -116,13 +118,19 @@ def went_back(
     newest = next((backup for backup in catalog if backup.backup_id == before.newest_id), None)
     if newest is not None:
         if len(newest.checks) < before.checks:
-            values = {"backup_id": newest.backup_id, "before": str(before.checks), "now": str(len(newest.checks))}
+            values = {
+                "backup_id": newest.backup_id,
+                "before": str(before.checks),
+                "now": str(len(newest.checks)),
+            }
             found["checks"] = Phrase(CHECKS_LOST, values)
         moved = _moved_back(before, newest, catalog)
         if moved:
             found["labels"] = Phrase(LABELS_BACK, {"names": _listed(moved)})
     older = [
-        key_id for key_id, wrapped_at in before.keys.items() if key_id not in now.keys or now.keys[key_id] < wrapped_at
+        key_id
+        for key_id, wrapped_at in before.keys.items()
+        if key_id not in now.keys or now.keys[key_id] < wrapped_at
     ]
     if older:
         found["keys"] = Phrase(KEYS_BACK, {"names": _listed(older)})

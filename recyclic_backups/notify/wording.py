@@ -354,7 +354,10 @@ WORDS: Mapping[Kind, Words] = {
         "recyclic-backups validate",
     ),
     Kind.ROLLBACK: Words(
-        ("The storage went back to an older state: {reason}", "Le stockage est revenu à un état antérieur : {reason}"),
+        (
+            "The storage went back to an older state: {reason}",
+            "Le stockage est revenu à un état antérieur : {reason}",
+        ),
         (
             "What was done since may be missing, and somebody may be hiding it. If a copy was put back on purpose, say "
             "so: recyclic-backups audit accept --head {head}",

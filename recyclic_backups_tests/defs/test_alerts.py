@@ -22,8 +22,8 @@ from recyclic_backups.flags.store import judge_run, switch
 from recyclic_backups.notify import alert
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import send as sending
-from recyclic_backups.notify.alert import name_in_storage
 from recyclic_backups.notify.channels import Channel, Email
+from recyclic_backups.notify.keeping import name_in_storage
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
