@@ -60,7 +60,7 @@ def add_to(commands: Any) -> None:
         metavar="NUMBER:SHA256",
         help="the event that is given up, as the alert names it",
     )
-    accept.add_argument("--reason", type=_given, default="", metavar="TEXT", help="why, for the log")
+    accept.add_argument("--reason", type=_given, metavar="TEXT", help="why, for the log")
     accept.set_defaults(run=run_accept)
 
 
