@@ -158,7 +158,7 @@ class Adoption:
         """Make the backup exist: the archive byte for byte, then its manifest."""
         started_at = self.clock()
         install_rescue(self.repository.store)
-        data_key = self.repository.keyring.for_writing(started_at) if self.repository.encrypt else None
+        data_key = self.repository.key_for_backups(started_at)
         backup_id = new_backup_id(examined.place.as_of, secrets.token_bytes(4))
         main = self._copy(file, examined, backup_id, data_key)
         finished_at = self.clock()

@@ -8,6 +8,7 @@ from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.log import Stored, head_given_up, read_log
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.document import key_id_of_mac
 
 _NAMED = 5
 """So many events without a MAC are named, the newest: the rest is counted."""
@@ -16,7 +17,7 @@ _NAMED = 5
 def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str], list[str]]:
     """Problems, and notes, of the log as it lies there. ``heads`` are what others remember of it, by who they are.
 
-    Raises NoUsableKey, or DamagedData of a key file, where no key opens any of its MACs, StorageError.
+    Raises NoUsableKey, or DamagedData of a key file, where no key opens by which MACs could be checked, StorageError.
     """
     log = read_log(repository)
     judge = Judge(repository)
@@ -31,10 +32,10 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
                 believed.append(stored)
             case Belief.UNSIGNED:
                 unsigned.append(stored)
-            case Belief.WRONG | Belief.UNCHECKED:
+            case Belief.UNCHECKED if not judge.knows_keys:
+                repository.keyring.for_reading(key_id_of_mac(stored.document, stored.name))  # raises, and says why
+            case _:
                 doubts.append(judge.reasons[stored.name])
-    if judge.unopened is not None and not judge.opens:
-        raise judge.unopened
     accepted = {
         given_up: stored.event.actor.user
         for stored in believed

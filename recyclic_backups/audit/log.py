@@ -10,7 +10,6 @@ from typing import Any
 
 from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head, hash_of
-from recyclic_backups.catalog.authenticity import asks_for_macs
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
 from recyclic_backups.errors import (
@@ -293,7 +292,7 @@ def _newest(repository: Repository, count: int = _SEEN) -> _Tail:
     if believed:
         beside = [stored for stored in unsigned if stored.name > believed[0].name][:_SEEN]
         return _Tail(believed[::-1], believed[::-1], beside)
-    others = [*unsigned, *([] if judge.opens else unchecked)]
+    others = [*unsigned, *([] if judge.knows_keys else unchecked)]
     others.sort(key=lambda stored: stored.name)
     return _Tail([], others[-count:], [])
 
@@ -317,7 +316,7 @@ def _read(repository: Repository, name: str) -> Stored:
 def _vouched(
     repository: Repository, document: Mapping[str, Any], name: str, now: datetime
 ) -> Mapping[str, Any]:
-    if not asks_for_macs(repository):
+    if not repository.asks_for_macs:
         return summed(document, name)
     try:
         return signed(document, name, repository.keyring.for_writing(now))

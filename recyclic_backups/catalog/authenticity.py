@@ -1,21 +1,56 @@
-"""Where a storage asks for MACs: there a document without a valid one proves, hides and deletes nothing.
+"""The one judgement on whether a stored document is believed (docs/format/documents.md, decision 12).
 
-What each kind of document may do without is a table in docs/format/documents.md.
+Each document is judged once, when the catalog is loaded; everybody works with the judged catalog and asks no more.
+What a document that is not believed may still do is the harmless thing: :mod:`recyclic_backups.catalog.load`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.envelope.document import check_signature, check_sum, key_id_of_mac
+from recyclic_backups.errors import DamagedData
 
 
-def asks_for_macs(repository: Repository) -> bool:
-    """Whether whoever has no key could not have written here: encryption is on, or the storage has keys.
+class Judge:
+    """Judges the documents of one storage, with the keys that are at hand at this moment.
 
+    ``problems`` are what is wrong with the keys and with ``storage.json``: pairs of a storage name and a sentence.
     Raises StorageError.
     """
-    return repository.encrypt or has_keys(repository)
 
+    def __init__(self, repository: Repository) -> None:
+        self._keyring = repository.keyring
+        self._belonging = self._keyring.belonging()
+        self.asks_for_macs = repository.asks_for_macs
+        self.problems = self._belonging.problems if self.asks_for_macs else ()
 
-def has_keys(repository: Repository) -> bool:
-    """Whether there is any key file. Raises StorageError."""
-    return any(item.name.endswith(".json") for item in repository.store.list("keys/"))
+    def standing(self, document: Mapping[str, Any], name: str) -> Standing:
+        """What vouches for a document that lies under ``name``.
+
+        Raises DamagedData for one that was edited, moved or spoilt, NoUsableKey for one whose own key does not open
+        while another of the storage does, StorageError.
+        """
+        if document.get("mac") is None:
+            return self._without_mac(document, name)
+        key_id = key_id_of_mac(document, name)
+        if not self._belonging.is_known:
+            return Standing.NOT_CHECKED
+        check_signature(document, name, self._keyring.for_unsealing)
+        if key_id not in self._belonging.members:
+            return Standing.FOREIGN
+        storage_id = document.get("storage_id")
+        is_ours = storage_id is None or storage_id == self._belonging.storage_id
+        return Standing.SIGNED if is_ours else Standing.FOREIGN
+
+    def _without_mac(self, document: Mapping[str, Any], name: str) -> Standing:
+        if document.get("encryption") is not None:
+            raise DamagedData(
+                f"{name} carries no MAC, and its backup is encrypted: it was edited",
+                "do not trust it; use another backup or copy",
+            )
+        check_sum(document, name)
+        return Standing.UNSIGNED if self.asks_for_macs else Standing.CHECKSUM

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.errors import DamagedData, RecoveryError, spelled
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, spelled
 from recyclic_backups.tiers import Calendar, Tier
 
 LATEST = "latest"
@@ -27,25 +28,50 @@ class Damage:
     """A stored document that is not what was written: where it lies and what is wrong with it.
 
     ``name`` is for people: bytes of it that are no UTF-8 are spelled out (:func:`spelled`), so it may open no file.
+    ``lacks_key`` is set where the document may be whole, and the key that would tell is not at hand.
     """
 
     name: str
     problem: str
+    lacks_key: bool = False
 
     def __post_init__(self) -> None:
         # Once, where damage is noted: pages, mails, JSON and Dagster's metadata take no such name.
         object.__setattr__(self, "name", spelled(self.name))
         object.__setattr__(self, "problem", spelled(self.problem))
 
+    @property
+    def error(self) -> BackupError:
+        """As what it ends a command that needs the document."""
+        kind = NoUsableKey if self.lacks_key else DamagedData
+        return kind(f"{self.name}: {self.problem}", "see: recyclic-backups verify --all")
+
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """One backup with what was said of it since: labels, checks, hold."""
+    """One backup with what was said of it since: labels, checks, hold; and what vouches for it."""
 
     manifest: Manifest
     labels: tuple[Label, ...] = ()
     checks: tuple[Check, ...] = ()
     hold: Hold | None = None
+    standing: Standing = Standing.SIGNED
+
+    def require_vouched(self, *, unsigned: bool = False) -> None:
+        """Return if its content may be worked with; with ``unsigned`` also if nobody vouches for it.
+
+        Raises NoUsableKey where no key is at hand to tell, Refused where it is not believed.
+        """
+        if self.standing is Standing.NOT_CHECKED:
+            raise NoUsableKey(
+                f"whether backup {self.backup_id} was edited cannot be told: no key of the storage is at hand",
+                "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with",
+            )
+        if not (self.standing.is_believed or unsigned):
+            raise Refused(
+                f"nobody vouches for backup {self.backup_id}: {self.standing.problem}",
+                "if you know where it comes from: --unsigned; its roles and functions are whatever somebody wrote",
+            )
 
     @property
     def backup_id(self) -> str:
@@ -104,7 +130,9 @@ class Catalog:
     """What the storage holds of one database: usable backups newest first, and the damage found while loading.
 
     ``labels`` has those of expired backups too: their partitions had a backup. ``tombstones`` are the ids of all
-    expired backups, ``expired`` what could be read of their tombstones.
+    expired backups, ``expired`` what their tombstones say. What is not believed is in none of these: ``unvouched`` are
+    the backups that nobody signed, or that are of another storage, newest first. ``named`` are the ids that labels name,
+    believed or not. ``is_checked`` is false where no key was at hand to check anything with.
     """
 
     backups: tuple[Backup, ...]
@@ -112,6 +140,9 @@ class Catalog:
     damage: tuple[Damage, ...] = ()
     tombstones: frozenset[str] = frozenset()
     expired: tuple[Tombstone, ...] = ()
+    unvouched: tuple[Backup, ...] = ()
+    named: frozenset[str] = frozenset()
+    is_checked: bool = True
 
     def __iter__(self) -> Iterator[Backup]:
         return iter(self.backups)
@@ -122,16 +153,22 @@ class Catalog:
     def find(self, reference: str) -> Backup:
         """A backup by id, by a beginning of it that only one has, or ``latest``: the newest not known to be damaged.
 
-        Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there but broken.
+        Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there and is broken or not
+        believed, NoUsableKey (41) when it is not known to be for want of its key.
         """
         if not reference:
             raise RecoveryError("the id of the backup is empty", "name one, or latest: recyclic-backups list")
         wanted = reference.upper()
         spoilt = [damage for damage in self.damage if reference != LATEST and f"/{wanted}" in damage.name]
         if spoilt and not any(backup.backup_id.startswith(wanted) for backup in self.backups):
-            raise DamagedData(f"{spoilt[0].name}: {spoilt[0].problem}", "see: recyclic-backups verify --all")
+            raise spoilt[0].error
         if wanted in self.tombstones:
             raise RecoveryError(f"backup {reference} has expired", "see: recyclic-backups list")
+        if not self.backups and self.unvouched:
+            raise DamagedData(
+                f"nobody vouches for any backup; {self.unvouched[0].backup_id}: {self.unvouched[0].standing.problem}",
+                "take one with: recyclic-backups backup; to restore one of those: its id, and --unsigned",
+            )
         if not self.backups and self.damage:
             raise DamagedData(
                 f"no backup is whole; {self.damage[0].name}: {self.damage[0].problem}",
@@ -150,6 +187,25 @@ class Catalog:
         if len(found) > 1:
             raise RecoveryError(f"{len(found)} backups begin with {reference}", "write more of the id")
         raise RecoveryError(f"there is no backup {reference}", "see: recyclic-backups list")
+
+    def find_any(self, reference: str) -> Backup:
+        """As :meth:`find`, and where no believed backup is meant, one that nobody vouches for: see its ``standing``.
+
+        ``latest`` never means one of those.
+        """
+        wanted = reference.upper()
+        if reference and reference != LATEST and not any(each.backup_id.startswith(wanted) for each in self):
+            found = [each for each in self.unvouched if each.backup_id.startswith(wanted)]
+            if len(found) > 1:
+                raise RecoveryError(f"{len(found)} backups begin with {reference}", "write more of the id")
+            if found:
+                return found[0]
+        return self.find(reference)
+
+    def damage_of(self, backup_id: str) -> tuple[Damage, ...]:
+        """What is wrong with the documents in one backup's folder, with its hold and with its tombstone."""
+        places = (f"/backups/{backup_id}/", f"/holds/{backup_id}.json", f"/tombstones/{backup_id}.json")
+        return tuple(each for each in self.damage if any(place in each.name for place in places))
 
     def labelled(self, tier: Tier, partition: str) -> Backup | None:
         """The backup that a tier's partition points at, if it is there."""
@@ -179,7 +235,18 @@ class Catalog:
         begun = calendar.partition_of(tier, now + CLOCK_SKEW)
         return max((key for each, key in self.labels if each is tier and key <= begun), default=None)
 
+    def with_unvouched(self) -> tuple[Backup, ...]:
+        """All that lies there, also what nobody vouches for, newest first: for lists that say which is which."""
+        return tuple(
+            sorted(
+                (*self.backups, *self.unvouched),
+                key=lambda backup: (backup.as_of, backup.backup_id),
+                reverse=True,
+            )
+        )
+
     def in_tier(self, tier: Tier) -> Catalog:
         """Only the backups labelled with one tier."""
         kept = tuple(backup for backup in self.backups if tier in backup.tiers)
-        return replace(self, backups=kept)
+        # Labels of the others are not believed, so they are of no tier.
+        return replace(self, backups=kept, unvouched=())

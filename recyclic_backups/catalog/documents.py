@@ -214,13 +214,19 @@ def _moment_or_none(document: Mapping[str, Any], name: str) -> datetime | None:
     return None if value is None else from_text(value)
 
 
-def _require_format(document: Mapping[str, Any]) -> None:
+def require_known_format(document: Mapping[str, Any]) -> None:
+    """Refuse what a newer release wrote. Raises DamagedData."""
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise DamagedData(
             f"the document has format {version}, this version reads up to {FORMAT}: a newer recyclic-backups wrote it",
             "use a newer recyclic-backups",
         )
+
+
+def _require_format(document: Mapping[str, Any]) -> None:
+    require_known_format(document)
+    version = document.get("format")
     if version != FORMAT:
         raise DamagedData(f"the document has format {version!r}, this version reads {FORMAT}")
 

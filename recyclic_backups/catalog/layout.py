@@ -62,6 +62,12 @@ def backup_id_of_manifest(name: str) -> str | None:
     return backup_id if is_one else None
 
 
+def manifest_beside(name: str) -> str:
+    """The storage name of the manifest of the backup in whose folder an object lies."""
+    database, backups, backup_id, *_ = name.split("/")
+    return f"{database}/{backups}/{backup_id}/manifest.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one database's objects."""

@@ -1,207 +1,296 @@
-"""Read the catalog from a storage: the storage is the truth, there is no other list (invariant 3)."""
+"""Read the catalog from a storage: the storage is the truth, there is no other list (invariant 3).
+
+Each document is read once, then judged (:mod:`recyclic_backups.catalog.authenticity`), then parsed; at the end all are
+put together. What is not believed does the harmless thing only, and is told as damage.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
-from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
+from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone, require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_authentic, check_signature, check_sum, decode
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.envelope.document import decode
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.tiers import Tier
 
 T = TypeVar("T")
 
 
 def load_catalog(repository: Repository) -> Catalog:
-    """Everything that is usable, newest first. Damaged documents are reported in ``damage``, never skipped in silence.
+    """Everything that is there, newest first, and judged: what is not believed is no backup, label, proof or tombstone.
 
-    MACs are not checked here, so that listing needs no key; :func:`require_authentic` does it before data are used.
+    It is reported in ``damage``, never skipped in silence. With a key at hand every document is checked; without one
+    those that carry a MAC are taken as *not checked*, and ``is_checked`` is false.
     Raises StorageError when the storage does not answer.
     """
     layout = repository.layout
     names = [item.name for item in repository.store.list(f"{layout.root}/")]
     reading = _Reading(repository)
-
-    tombstones = frozenset(_stems(names, f"{layout.tombstones}/"))
-    # Their being there is what counts: one that cannot be read still buries, or holds for ever. What is wrong with
-    # it, find_forged() tells.
-    expired = [
-        found
-        for backup_id in sorted(tombstones)
-        if (found := reading.quietly(layout.tombstone(backup_id), Tombstone.from_json)) is not None
-    ]
-    holds = {
-        backup_id: reading.quietly(layout.hold(backup_id), Hold.from_json)
-        or Hold(backup_id, "its document cannot be read", held_at=None, until=None)
-        for backup_id in _stems(names, f"{layout.holds}/")
-    }
-    manifests: dict[str, Manifest] = {}
-    checks: dict[str, list[Check]] = defaultdict(list)
-    labels: dict[tuple[Tier, str], Label] = {}
     for name in names:
+        reading.take(name)
+    return _Assembly(reading, frozenset(names)).catalog()
+
+
+def read_hold(repository: Repository, backup_id: str) -> Hold | None:
+    """The hold of a backup as it is at this moment; one that is not believed holds for ever. Raises StorageError."""
+    name = repository.layout.hold(backup_id)
+    reading = _Reading(repository)
+    reading.take(name)
+    if backup_id in reading.holds:
+        return _believed_hold(backup_id, reading.holds[backup_id])
+    return _for_ever(backup_id) if reading.damage else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[T]):
+    """A document that could be parsed, and what vouches for it."""
+
+    name: str
+    value: T
+    standing: Standing
+    key_id: str | None
+    """The key that it is signed with."""
+
+
+@dataclass
+class _Reading:
+    """Reads, judges and parses documents one after the other, and collects what is wrong with them."""
+
+    repository: Repository
+    damage: list[Damage] = field(default_factory=list)
+    manifests: dict[str, _Read[Manifest]] = field(default_factory=dict)
+    checks: dict[str, list[_Read[Check]]] = field(default_factory=lambda: defaultdict(list))
+    labels: list[_Read[Label]] = field(default_factory=list)
+    holds: dict[str, _Read[Hold]] = field(default_factory=dict)
+    tombstones: dict[str, _Read[Tombstone]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.repository)
+
+    def take(self, name: str) -> None:
+        """Read the document of that name, if it is one of the catalog's."""
+        layout = self.repository.layout
         inside = PurePosixPath(name).relative_to(layout.root).parts
         match inside:
-            case ("backups", backup_id, "manifest.json") if backup_id not in tombstones:
-                if manifest := reading.document(name, Manifest.from_json):
-                    if manifest.backup_id != backup_id or manifest.database != repository.database:
-                        reading.damage.append(
-                            Damage(name, f"it describes {manifest.database}/{manifest.backup_id}")
-                        )
-                    else:
-                        manifests[backup_id] = manifest
-            case ("backups", backup_id, "checks", _) if backup_id not in tombstones:
-                if check := reading.document(name, Check.from_json):
-                    checks[backup_id].append(check)
+            case ("backups", backup_id, "manifest.json"):
+                self._manifest(name, backup_id)
+            case ("backups", backup_id, "checks", _):
+                if check := self._document(name, Check.from_json):
+                    self.checks[backup_id].append(check)
             case ("tiers", tier, file):
-                if label := reading.document(name, Label.from_json):
-                    if (label.tier.value, f"{label.partition}.json") != (tier, file):
-                        reading.damage.append(
-                            Damage(name, f"it is the label of {label.tier}/{label.partition}")
-                        )
-                    else:
-                        labels[(label.tier, label.partition)] = label
+                label = self._document(name, Label.from_json)
+                if label is None:
+                    return
+                if (label.value.tier.value, f"{label.value.partition}.json") != (tier, file):
+                    self._tell(name, f"it is the label of {label.value.tier}/{label.value.partition}")
+                else:
+                    self.labels.append(label)
+            case ("holds", file) if backup_id := _id_of(file):
+                if hold := self._document(name, Hold.from_json, filed_under=backup_id):
+                    self.holds[backup_id] = hold
+            case ("tombstones", file) if backup_id := _id_of(file):
+                if tombstone := self._document(name, Tombstone.from_json, filed_under=backup_id):
+                    self.tombstones[backup_id] = tombstone
             case _:
                 pass
 
-    for tombstone in expired:
-        for label in tombstone.labels:
-            if label.backup_id in tombstones:
-                labels.setdefault((label.tier, label.partition), label)
-    labels_of: dict[str, list[Label]] = defaultdict(list)
-    for (tier, partition), label in sorted(labels.items()):
-        if label.backup_id in tombstones:
-            continue
-        labels_of[label.backup_id].append(label)
-        if label.backup_id not in manifests:
-            name = layout.label(tier, partition)
-            reading.damage.append(Damage(name, f"it points at {label.backup_id}, whose manifest is missing"))
-    for backup_id in checks.keys() - manifests.keys():
-        if not any(damage.name == layout.manifest(backup_id) for damage in reading.damage):
-            reading.damage.append(
-                Damage(layout.manifest(backup_id), "it is missing, but the backup was checked once")
-            )
+    def _manifest(self, name: str, backup_id: str) -> None:
+        found = self._document(name, Manifest.from_json)
+        if found is None:
+            return
+        manifest = found.value
+        if manifest.backup_id != backup_id or manifest.database != self.repository.database:
+            self._tell(name, f"it describes {manifest.database}/{manifest.backup_id}")
+        elif manifest.encryption is not None and manifest.encryption.key_id != found.key_id:
+            self._tell(name, "it is not signed with the key of its backup")
+        else:
+            self.manifests[backup_id] = found
 
-    backups = (
-        Backup(
-            manifest=manifest,
-            labels=tuple(labels_of[backup_id]),
-            checks=tuple(sorted(checks[backup_id], key=lambda check: check.checked_at)),
-            hold=holds.get(backup_id),
-        )
-        for backup_id, manifest in manifests.items()
-    )
-    newest_first = tuple(sorted(backups, key=lambda backup: (backup.as_of, backup.backup_id), reverse=True))
-    return Catalog(newest_first, labels, tuple(reading.damage), tombstones, tuple(expired))
-
-
-class _Reading:
-    """Reads documents one after the other and collects what is wrong with them."""
-
-    def __init__(self, repository: Repository) -> None:
-        self.store = repository.store
-        self.damage: list[Damage] = []
-
-    def document(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
+    def _document(
+        self, name: str, parse: Callable[[Mapping[str, Any]], T], *, filed_under: str = ""
+    ) -> _Read[T] | None:
+        """Read, judge, parse; None, and damage, where that fails."""
         try:
-            return parse(decode(self.store.get(name), name))
+            document = decode(self.repository.store.get(name), name)
+            # First: what a newer release wrote, it may also sign otherwise.
+            require_known_format(document)
+            standing = self.judge.standing(document, name)
+            if filed_under and document.get("backup_id") != filed_under:
+                raise DamagedData("it does not name the backup that it is filed under")
+            mac = document.get("mac")
+            return _Read(name, parse(document), standing, None if mac is None else mac["key_id"])
         except ObjectMissing:
             # Expired between the listing and the reading: an ordinary race with `expire`.
             return None
-        except DamagedData as error:
-            self.damage.append(Damage(name, error.message))
+        except (DamagedData, NoUsableKey) as error:
+            self._tell(name, error)
             return None
 
-    def quietly(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
-        """The same for a document that says enough by being there."""
-        known = len(self.damage)
-        found = self.document(name, parse)
-        del self.damage[known:]
-        return found
+    def _tell(self, name: str, problem: BackupError | str) -> None:
+        if isinstance(problem, BackupError):
+            said = problem.message.removeprefix(f"{name} ")
+            if said != problem.message:
+                said = said.removeprefix("is damaged: ") if said.startswith("is damaged: ") else f"it {said}"
+            self.damage.append(Damage(name, said, lacks_key=isinstance(problem, NoUsableKey)))
+        else:
+            self.damage.append(Damage(name, problem))
 
 
-def _stems(names: Iterable[str], folder: str) -> Iterable[str]:
-    for name in names:
-        stem = name.removeprefix(folder).removesuffix(".json")
-        if name.startswith(folder) and BACKUP_ID.fullmatch(stem):
-            yield stem
+class _Assembly:
+    """Puts together what was read: which backups there are, and what each document may say of them."""
+
+    def __init__(self, reading: _Reading, names: frozenset[str]) -> None:
+        self.reading, self.layout = reading, reading.repository.layout
+        self.names = names
+        self.damage = list(reading.damage)
+        self.spoilt = {damage.name for damage in self.damage}
+        self.not_checked = False
+        self.claims: dict[str, list[Label]] = defaultdict(list)
+        """What unsigned labels of unsigned backups say: shown beside those, and believed by nobody."""
+        buried = {backup_id: each for backup_id, each in reading.tombstones.items() if self.believes(each)}
+        self.tombstones = frozenset(buried)
+        self.expired = [each.value for _, each in sorted(buried.items())]
+        self.manifests = {
+            backup_id: each for backup_id, each in reading.manifests.items() if backup_id not in buried
+        }
+        self.believed = {
+            backup_id: each.value for backup_id, each in self.manifests.items() if self.believes(each)
+        }
+
+    def believes(self, document: _Read[Any]) -> bool:
+        """Whether it exists for everybody; notes that one could not be checked."""
+        self.not_checked |= document.standing is Standing.NOT_CHECKED
+        return document.standing.is_believed
+
+    def catalog(self) -> Catalog:
+        """All of it."""
+        for read in self.manifests.values():
+            if not read.standing.is_believed:
+                self.tell(read.name, read.standing.problem)
+        self.judge_tombstones()
+        labels = self.labels()
+        holds = self.holds()
+        checks = {
+            backup_id: self.checks(backup_id, found) for backup_id, found in self.reading.checks.items()
+        }
+        labels_of = self.claims
+        for label in labels.values():
+            if label.backup_id not in self.tombstones:
+                labels_of[label.backup_id].append(label)
+        backups = [
+            Backup(
+                manifest=read.value,
+                labels=tuple(labels_of[backup_id]),
+                checks=tuple(sorted(checks.get(backup_id, ()), key=lambda check: check.checked_at)),
+                hold=holds.get(backup_id),
+                standing=read.standing,
+            )
+            for backup_id, read in self.manifests.items()
+        ]
+        newest_first = sorted(backups, key=lambda backup: (backup.as_of, backup.backup_id), reverse=True)
+        self.damage += [Damage(name, problem) for name, problem in self.reading.judge.problems]
+        return Catalog(
+            backups=tuple(each for each in newest_first if each.standing.is_believed),
+            labels=labels,
+            damage=tuple(self.damage),
+            tombstones=self.tombstones,
+            expired=tuple(self.expired),
+            unvouched=tuple(each for each in newest_first if not each.standing.is_believed),
+            named=frozenset(read.value.backup_id for read in self.reading.labels),
+            is_checked=not self.not_checked,
+        )
+
+    def labels(self) -> dict[tuple[Tier, str], Label]:
+        """Labels that are believed; those of expired backups too, as their tombstones remember them."""
+        labels: dict[tuple[Tier, str], Label] = {}
+        for read in self.reading.labels:
+            if self.is_of_its_backup(read, read.value.backup_id):
+                labels[(read.value.tier, read.value.partition)] = read.value
+            elif read.value.backup_id in self.manifests and read.value.backup_id not in self.believed:
+                self.claims[read.value.backup_id].append(read.value)
+        for (tier, partition), label in sorted(labels.items()):
+            if label.backup_id not in self.believed and label.backup_id not in self.tombstones:
+                name = self.layout.label(tier, partition)
+                problem = "is missing" if label.backup_id not in self.manifests else "is not believed"
+                self.tell(name, f"it points at {label.backup_id}, whose manifest {problem}")
+        for tombstone in self.expired:
+            for label in tombstone.labels:
+                if label.backup_id in self.tombstones:
+                    labels.setdefault((label.tier, label.partition), label)
+        return dict(sorted(labels.items()))
+
+    def holds(self) -> dict[str, Hold]:
+        """Each hold keeps its backup; one that is not believed does so for ever."""
+        holds = {}
+        for name in self.names:
+            if name.startswith(f"{self.layout.holds}/") and (backup_id := _id_of(name.rpartition("/")[2])):
+                read = self.reading.holds.get(backup_id)
+                is_believed = read is not None and self.is_of_its_backup(read, backup_id)
+                holds[backup_id] = read.value if read is not None and is_believed else _for_ever(backup_id)
+        return holds
+
+    def checks(self, backup_id: str, found: Iterable[_Read[Check]]) -> list[Check]:
+        """The checks of a backup that are believed; they say that there was one where its manifest is missing."""
+        if backup_id in self.tombstones:
+            return []
+        checks = [read.value for read in found if self.is_of_its_backup(read, backup_id)]
+        name = self.layout.manifest(backup_id)
+        if checks and backup_id not in self.manifests and name not in self.spoilt:
+            self.tell(name, "it is missing, but the backup was checked once")
+        return checks if backup_id in self.believed else []
+
+    def judge_tombstones(self) -> None:
+        """Tell those that are not believed, unless nothing is left of what they would hide."""
+        named = {read.value.backup_id for read in self.reading.labels}
+        for backup_id, read in self.reading.tombstones.items():
+            is_harmless = read.standing is Standing.UNSIGNED and backup_id not in named
+            left = f"{self.layout.backup(backup_id)}/"
+            if not read.standing.is_believed and not (
+                is_harmless and not any(name.startswith(left) for name in self.names)
+            ):
+                self.tell(read.name, read.standing.problem)
+
+    def is_of_its_backup(self, read: _Read[Any], backup_id: str) -> bool:
+        """Whether a document beside a backup is believed; tells it if not.
+
+        One without a MAC whose backup has none either is told with the backup.
+        """
+        manifest = self.manifests.get(backup_id)
+        if not self.believes(read):
+            shares_its_fate = manifest is not None and manifest.standing is read.standing
+            if not shares_its_fate:
+                self.tell(read.name, read.standing.problem)
+            return False
+        if manifest is not None and manifest.key_id is not None and manifest.key_id != read.key_id:
+            self.tell(read.name, "it is not signed with the key of its backup")
+            return False
+        return True
+
+    def tell(self, name: str, problem: str) -> None:
+        """Note damage."""
+        self.damage.append(Damage(name, problem))
+        self.spoilt.add(name)
 
 
-def require_authentic(repository: Repository, backup: Backup) -> None:
-    """Check the MACs of a backup's manifest, labels and checks before its data are used.
-
-    Raises DamagedData naming the document that was edited, NoUsableKey when its key cannot be opened. Documents of
-    a backup taken without encryption have a SHA-256 instead, which tells damage but not forgery.
-    """
-    require_authentic_labels(repository, backup)
-    require_authentic_content(repository, backup)
+def _id_of(file: str) -> str | None:
+    """The backup that a hold or a tombstone is filed under; None for a file that is none."""
+    stem = file.removesuffix(".json")
+    return stem if stem != file and BACKUP_ID.fullmatch(stem) else None
 
 
-def require_authentic_labels(repository: Repository, backup: Backup) -> None:
-    """The labels' part of :func:`require_authentic`: whether partitions point at it by our hand."""
-    for label in backup.labels:
-        name = repository.layout.label(label.tier, label.partition)
-        _require_unedited(repository, backup.manifest, decode(repository.store.get(name), name), name)
+def _believed_hold(backup_id: str, read: _Read[Hold]) -> Hold:
+    return read.value if read.standing.is_believed else _for_ever(backup_id)
 
 
-def require_authentic_content(repository: Repository, backup: Backup) -> None:
-    """The part of :func:`require_authentic` about what the backup is: its manifest and its checks."""
-    layout = repository.layout
-    names = [item.name for item in repository.store.list(f"{layout.backup(backup.backup_id)}/checks/")]
-    _require_unedited(
-        repository, backup.manifest, backup.manifest.document, layout.manifest(backup.backup_id)
-    )
-    for name in names:
-        _require_unedited(repository, backup.manifest, decode(repository.store.get(name), name), name)
-
-
-def find_forged(repository: Repository, catalog: Catalog) -> tuple[Damage, ...]:
-    """Holds and tombstones that are damaged or were not written by us: one such file would hide a whole backup.
-
-    The other documents belong to a backup and are checked with it (:func:`require_authentic`). Raises NoUsableKey,
-    StorageError.
-    """
-    layout, store = repository.layout, repository.store
-    manifests = {backup.backup_id: backup.manifest for backup in catalog}
-    reading = _Reading(repository)
-    for folder in ("holds", "tombstones"):
-        for item in store.list(f"{layout.root}/{folder}/"):
-            backup_id = PurePosixPath(item.name).stem
-            try:
-                document = decode(store.get(item.name), item.name)
-                manifest = manifests.get(backup_id) or _manifest_beside(reading, layout.manifest(backup_id))
-                if document.get("backup_id") != backup_id:
-                    raise DamagedData("it does not name the backup that it is filed under")
-                if manifest is not None:
-                    _require_unedited(repository, manifest, document, item.name)
-                else:
-                    check_authentic(document, item.name, repository.keyring.for_reading)
-            except ObjectMissing:
-                continue
-            except DamagedData as error:
-                reading.damage.append(Damage(item.name, error.message.removeprefix(f"{item.name} ")))
-    return tuple(reading.damage)
-
-
-def _manifest_beside(reading: _Reading, name: str) -> Manifest | None:
-    """The manifest of a backup that a tombstone hides, as long as it is there."""
-    return reading.document(name, Manifest.from_json)
-
-
-def _require_unedited(
-    repository: Repository, manifest: Manifest, document: Mapping[str, Any], name: str
-) -> None:
-    if manifest.encryption is None:
-        check_sum(document, name)
-        return
-    mac = document.get("mac")
-    if isinstance(mac, Mapping) and mac.get("key_id") != manifest.encryption.key_id:
-        # Before the key is looked for: a name that was damaged must not be taken for a key that is missing.
-        raise DamagedData(f"{name} is damaged: it is not signed with the key of its backup")
-    check_signature(document, name, repository.keyring.for_reading)
+def _for_ever(backup_id: str) -> Hold:
+    return Hold(backup_id, "its document cannot be believed", held_at=None, until=None)

@@ -113,6 +113,8 @@ class Manifest:
     checkpoint: Checkpoint | None = None
     audit_head: Mapping[str, Any] | None = None
     """The newest event of the audit log when it was written: a log that was cut off later shows."""
+    storage_id: str | None = None
+    """The storage that it was written into, where that has keys."""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
 
@@ -205,6 +207,8 @@ class Manifest:
             document["adopted"] = {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}
         if self.audit_head is not None:
             document["audit_head"] = dict(self.audit_head)
+        if self.storage_id is not None:
+            document["storage_id"] = self.storage_id
         if self.checkpoint is not None:
             document["checkpoint"] = {
                 "version": self.checkpoint.version,
@@ -249,6 +253,7 @@ class Manifest:
             adopted=_adopted(document.get("adopted")),
             checkpoint=_checkpoint(document.get("checkpoint")),
             audit_head=None if document.get("audit_head") is None else _mapping(document, "audit_head"),
+            storage_id=None if document.get("storage_id") is None else _text(document, "storage_id"),
             document=document,
         )
         names = [item.name for item in manifest.objects]

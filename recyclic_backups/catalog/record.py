@@ -23,8 +23,10 @@ from recyclic_backups.errors import ObjectExists
 def record_manifest(repository: Repository, manifest: Manifest) -> Manifest:
     """Make the backup exist: create-only and last of all its objects. Raises ObjectExists, StorageError.
 
-    Returns the manifest with the document that was stored.
+    Returns the manifest with the document that was stored. One of an encrypted backup says which storage it is of.
     """
+    if manifest.encryption is not None:
+        manifest = dataclasses.replace(manifest, storage_id=repository.storage_id())
     name = repository.layout.manifest(manifest.backup_id)
     document = _signed(repository, manifest.to_json(), name, manifest)
     repository.store.create(name, envelope_document.encode(document))
@@ -71,8 +73,17 @@ def record_hold(repository: Repository, hold: Hold, manifest: Manifest) -> None:
 
 
 def record_tombstone(repository: Repository, tombstone: Tombstone, manifest: Manifest) -> None:
-    """Make a backup unusable, before anything of it is deleted. Raises ObjectExists, NoUsableKey, StorageError."""
+    """Make a backup unusable, before anything of it is deleted. Raises ObjectExists, NoUsableKey, StorageError.
+
+    That of a backup which nobody signed is signed, where the storage asks for it: it hides nothing otherwise.
+    """
     name = repository.layout.tombstone(tombstone.backup_id)
+    if manifest.encryption is None and repository.asks_for_macs and tombstone.expired_at is not None:
+        data_key = repository.keyring.for_writing(tombstone.expired_at)
+        document: Mapping[str, Any] = envelope_document.signed(tombstone.to_json(), name, data_key)
+        # In the place of one that nobody signed, if there is one: it hides nothing.
+        repository.store.replace(name, envelope_document.encode(document))
+        return
     document = _signed(repository, tombstone.to_json(), name, manifest)
     repository.store.create(name, envelope_document.encode(document))
 

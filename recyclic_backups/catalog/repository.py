@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.layout import Layout
-from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.envelope.keyring import DataKey, Keyring
+from recyclic_backups.errors import Refused
 from recyclic_backups.storage.store import Store
 
 
@@ -25,6 +27,34 @@ class Repository:
     encrypt: bool
     actor: Actor = field(default_factory=Actor)
     configuration: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def asks_for_macs(self) -> bool:
+        """Whether a document without a MAC does not exist here: there are keys, or there will be. Raises StorageError."""
+        return self.encrypt or self.keyring.has_keys()
+
+    def storage_id(self) -> str | None:
+        """Which storage this is, as its ``storage.json`` says under a key that is at hand; None where nobody can tell.
+
+        Raises StorageError.
+        """
+        return self.keyring.storage_id()
+
+    def key_for_backups(self, now: datetime) -> DataKey | None:
+        """The data key that a new backup is sealed with; None where none is.
+
+        Raises Refused where encryption is off and the storage asks for MACs, since such a backup would not exist there;
+        NoUsableKey, DamagedData, StorageError.
+        """
+        if self.encrypt:
+            return self.keyring.for_writing(now)
+        if self.keyring.has_keys():
+            raise Refused(
+                "BACKUP_ENCRYPTION is off, and the backups of this storage are encrypted: "
+                "one that is not would not be believed here",
+                "set BACKUP_ENCRYPTION=true, or use another BACKUP_STORAGE for backups that are not encrypted",
+            )
+        return None
 
     @property
     def layout(self) -> Layout:

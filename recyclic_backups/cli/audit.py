@@ -170,19 +170,18 @@ def run_accept(options: argparse.Namespace) -> int:
     Where nothing asks for MACs anybody could have written the event: there it would prove nothing, and is refused.
     """
     from recyclic_backups.audit.log import append
-    from recyclic_backups.catalog.authenticity import asks_for_macs
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import Refused
 
     head = _head(options.head)
     repository = load_settings().open_repository(create=False)
-    if not asks_for_macs(repository):
+    if not repository.asks_for_macs:
         raise Refused(
             "nothing in this storage is signed: anybody could have said that",
             "reset the cursor of Dagster's sensor `alerts` instead (docs/alerts.md)",
         )
     now = render.now()
-    repository.keyring.for_writing(now)  # without a key append() would go on, and write what nobody believes
+    repository.keyring.writer()  # without a key append() would go on, and write what nobody believes
     details = {"head": str(head), **({"reason": options.reason} if options.reason else {})}
     written = append(repository, "accept", "done", now, details=details)
     render.line(f"event {head.number} is given up; the log goes on from event {written.number}")

@@ -44,7 +44,13 @@ def load(settings: Settings) -> Catalog:
     finally:
         gc.enable()
     for damage in catalog.damage:
-        render.say(f"damaged: {damage.name}: {damage.problem}")
+        word = "not known" if damage.lacks_key else "damaged"
+        render.say(f"{word}: {damage.name}: {damage.problem}")
+    if not catalog.is_checked:
+        render.say(
+            "not checked: whether any of this was edited; no key is at hand (BACKUP_ENCRYPTION_KEY), so nothing here is "
+            "proven, verified or complete but by the word of whoever can write to the storage"
+        )
     return catalog
 
 
@@ -59,9 +65,9 @@ def run_list(options: argparse.Namespace) -> int:
     if options.tier:
         catalog = catalog.in_tier(Tier(options.tier))
     if options.json:
-        render.print_json([_entry(backup) for backup in catalog])
+        render.print_json([_entry(backup) for backup in catalog.with_unvouched()])
         return 0
-    if not len(catalog):
+    if not catalog.with_unvouched():
         render.say("there is no backup yet; take one with: recyclic-backups backup")
         return 0
     timezone, now = settings.calendar.timezone, render.now()
@@ -73,13 +79,15 @@ def run_list(options: argparse.Namespace) -> int:
                 render.local_time(backup.as_of, timezone),
                 " ".join(tier.value for tier in backup.tiers) or "-",
                 human_bytes(backup.manifest.stored_bytes),
-                "DAMAGED" if backup.known_damaged else render.local_time(backup.verified_at, timezone),
+                "-"
+                if not backup.standing.is_believed
+                else "DAMAGED"
+                if backup.known_damaged
+                else render.local_time(backup.verified_at, timezone),
                 render.local_time(backup.proven_at, timezone),
-                " ".join(
-                    [*(["late"] if _is_late(backup) else []), *(["held"] if backup.is_held(now) else [])]
-                ),
+                ", ".join(_marks(backup, now)),
             )
-            for backup in catalog
+            for backup in catalog.with_unvouched()
         ],
         right=(3,),
     )
@@ -91,10 +99,11 @@ def run_show(options: argparse.Namespace) -> int:
     from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
-    backup = load(settings).find(options.backup)
+    backup = load(settings).find_any(options.backup)
     document = dict(backup.manifest.document)
     document["checks"] = [check.to_json() for check in backup.checks]
     document["tiers"] = [label.to_json() for label in backup.labels]
+    document["authenticity"] = backup.standing.value
     document["held"] = backup.is_held(render.now())
     document["hold"] = None if backup.hold is None else backup.hold.to_json()
     if options.json:
@@ -120,7 +129,17 @@ def _entry(backup: Backup) -> dict[str, Any]:
         "verified_at": text(backup.verified_at),
         "proven_at": text(backup.proven_at),
         "held": backup.is_held(render.now()),
+        "authenticity": backup.standing.value,
     }
+
+
+def _marks(backup: Backup, now: datetime) -> list[str]:
+    """What the last column of the table says."""
+    from recyclic_backups.catalog.standing import Standing
+
+    said = {Standing.SIGNED: "", Standing.CHECKSUM: ""}.get(backup.standing, backup.standing.value)
+    marks = (said, "late" if _is_late(backup) else "", "held" if backup.is_held(now) else "")
+    return [mark for mark in marks if mark]
 
 
 def _is_late(backup: Backup) -> bool:
@@ -139,11 +158,16 @@ def _until(moment: datetime | None, calendar: Calendar) -> str:
 
 
 def _print(backup: Backup, calendar: Calendar) -> None:
+    from recyclic_backups.catalog.standing import Standing
     from recyclic_backups.fingerprint.model import Fingerprint
     from recyclic_backups.quantities import human_bytes, human_seconds
 
     manifest, timezone = backup.manifest, calendar.timezone
     render.line(f"backup      {manifest.backup_id} of {manifest.database!r}, {manifest.source}")
+    if not backup.standing.is_believed:
+        render.line(f"NOBODY      vouches for it: {backup.standing.problem}")
+    elif backup.standing is Standing.NOT_CHECKED:
+        render.line("not checked whether it was edited, nor what is said of it below: no key is at hand")
     position = f" ({manifest.server.lsn})" if manifest.server.lsn else ""
     render.line(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
     if manifest.adopted is not None:

@@ -51,7 +51,6 @@ def run(options: argparse.Namespace) -> int:
     compared, why = (found, []) if given else _before_the_change(found, now)
     with render.progress() as progress:
         diagnosis = diagnose(
-            settings.open_repository(create=False) if len(found) else None,
             compared,
             settings.server,
             database,

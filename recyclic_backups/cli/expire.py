@@ -75,6 +75,11 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="with --yes: the database is gone for good, nobody is backing it up, so no lock is needed",
     )
+    command.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="the backups that nobody signed, and no others: what was taken before encryption was turned on, or put there",
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
 
@@ -83,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing, UsageError
-    from recyclic_backups.retention.expire import plan_expiry
+    from recyclic_backups.retention.expire import plan_expiry, plan_unsigned
 
     if options.without_database and not options.yes:
         raise UsageError(
@@ -98,14 +103,19 @@ def run(options: argparse.Namespace) -> int:
         render.say(_text("none yet", settings.locale))
         return 0
     if options.yes:
-        report = _expire(settings, repository, without_database=options.without_database)
+        report = _expire(
+            settings, repository, without_database=options.without_database, unsigned=options.unsigned
+        )
         _say_what_matters(report.plan, settings.locale)
         if options.json:
             render.print_json(report.to_json())
         else:
             _print_report(report, settings.locale)
         return 0
-    found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
+    if options.unsigned:
+        found = plan_unsigned(repository, render.now())
+    else:
+        found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
     _say_what_matters(found, settings.locale)
     if options.json:
         render.print_json(found.to_json())
@@ -114,13 +124,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _expire(settings: Settings, repository: Repository, *, without_database: bool) -> ExpiryReport:
+def _expire(
+    settings: Settings, repository: Repository, *, without_database: bool, unsigned: bool
+) -> ExpiryReport:
     from recyclic_backups.retention.expire import expire, expire_alone
 
     with render.progress() as progress:
         if without_database:
             return expire(
-                repository, settings.retention, settings.calendar, now=render.now(), progress=progress
+                repository,
+                settings.retention,
+                settings.calendar,
+                now=render.now(),
+                unsigned=unsigned,
+                progress=progress,
             )
         return expire_alone(
             settings.server.answering_within(settings.timeout_seconds),
@@ -129,6 +146,7 @@ def _expire(settings: Settings, repository: Repository, *, without_database: boo
             settings.calendar,
             clock=render.now,
             lock_wait_seconds=settings.lock_wait_seconds,
+            unsigned=unsigned,
             progress=progress,
         )
 

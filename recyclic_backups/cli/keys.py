@@ -25,6 +25,13 @@ def add_to(commands: Any) -> None:
         description="Set BACKUP_ENCRYPTION_KEY to the new passphrase and BACKUP_ENCRYPTION_OLD_KEYS to the former one, "
         "run this, then remove the former one: it opens nothing any more.",
     )
+    rotate.add_argument(
+        "--adopt",
+        metavar="KEY_ID",
+        action="append",
+        default=[],
+        help="take in a key that is yours and that keys list calls a stranger (repeatable)",
+    )
     rotate.add_argument("--json", action="store_true")
     rotate.set_defaults(run=run_rotate)
 
@@ -44,19 +51,45 @@ def run_list(options: argparse.Namespace) -> int:
     from recyclic_backups.errors import ObjectMissing
 
     try:
-        found = load_settings().open_repository(create=False).keyring.inventory()
+        repository = load_settings().open_repository(create=False)
+        found, storage_id = repository.keyring.inventory(), repository.storage_id()
+        problems = repository.keyring.belonging().problems
     except ObjectMissing:
-        found = []
+        found, storage_id, problems = [], None, ()
     keys = [
-        {"key_id": key.key_id, "created_at": to_text(key.created_at), "opens": key.opens} for key in found
+        {
+            "key_id": key.key_id,
+            "created_at": None if key.created_at is None else to_text(key.created_at),
+            "opens": key.opens,
+            "opened_by": key.opened_by or None,
+            "belongs": key.belongs,
+            "problem": key.problem or None,
+            "storage_id": storage_id,
+        }
+        for key in found
     ]
+    for name, problem in problems:
+        render.say(f"damaged: {name}: {problem}")
     if options.json:
         render.print_json(keys)
     elif not keys:
         render.say("there is no key yet; the first encrypted backup makes one")
     else:
-        rows = [(key.key_id, to_text(key.created_at), "yes" if key.opens else "NO") for key in found]
-        render.print_table(("KEY", "CREATED", "OPENS"), rows)
+        rows = [
+            (
+                key.key_id,
+                "-" if key.created_at is None else to_text(key.created_at),
+                {"current": "yes", "former": "by a former passphrase"}.get(key.opened_by, "NO"),
+                {True: "yes", False: "NO: a stranger", None: "not known"}[key.belongs],
+                "DAMAGED" if key.problem else "",
+            )
+            for key in found
+        ]
+        render.print_table(("KEY", "CREATED", "OPENS", "OF THIS STORAGE", ""), rows)
+        render.line()
+        render.line(
+            f"storage {storage_id or 'without an id yet; the next backup, or keys rotate, gives it one'}"
+        )
     return 0
 
 
@@ -71,8 +104,10 @@ def run_rotate(options: argparse.Namespace) -> int:
         raise ConfigurationError("BACKUP_ENCRYPTION_KEY is not set", "set it to the new passphrase")
     repository = settings.open_repository(create=False)
     with audited(repository, "rotate keys", render.now) as entry:
-        key_ids = repository.keyring.rotate(settings.encryption_key, render.now())
+        key_ids = repository.keyring.rotate(settings.encryption_key, render.now(), options.adopt)
         entry.details["key_ids"] = key_ids
+        if options.adopt:
+            entry.details["adopted"] = list(options.adopt)
     if options.json:
         render.print_json({"rotated": key_ids})
         return 0

@@ -55,6 +55,12 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--no-owner", action="store_true", help="without owners and grants; needs no superuser"
     )
+    command.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="also a backup that nobody signed, or of another storage, named by its id: whoever wrote it decides what is "
+        "in it, roles and functions included",
+    )
     command.add_argument("--yes", action="store_true", help="do it: required by --replace and --merge-into")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
@@ -71,7 +77,13 @@ def run(options: argparse.Namespace) -> int:
     _require_sense(options)
     settings = load_settings()
     found = catalog.load(settings)
-    backup = found.find(options.backup)
+    backup = found.find_any(options.backup)
+    backup.require_vouched(unsigned=options.unsigned)
+    if not backup.standing.is_believed:
+        render.say(
+            f"nobody vouches for {backup.backup_id}: {backup.standing.problem}; "
+            "its roles and functions are whatever somebody wrote"
+        )
     server = _other_server(options.to_server, settings) if options.to_server else settings.server
     into = options.into or settings.database
     if not _confirmed(options, settings, found, backup, server, into):
@@ -90,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
                 request,
                 restore_options,
                 clock=render.now,
+                unsigned=options.unsigned,
                 progress=progress,
             )
             report, document = put.restored, put.to_json()
@@ -104,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
                 clock=render.now,
                 request=request,
                 replace=options.replace,
+                unsigned=options.unsigned,
                 progress=progress,
             )
             document = report.to_json()

@@ -152,12 +152,20 @@ def _encryption(settings: Settings) -> Iterator[_Finding]:
             "BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)",
             "set BACKUP_ENCRYPTION=true and BACKUP_ENCRYPTION_KEY (recyclic-backups keys generate)",
         )
+        settings.open_repository().key_for_backups(render.now())  # refused where the storage has keys
         return
     repository = settings.open_repository()
     existing = any(True for _ in repository.store.list("keys/"))
     if existing:
-        data_key = repository.keyring.for_writing(render.now())
-        yield _Finding("encryption", "ok", f"the key opens the storage's data key {data_key.key_id}")
+        data_key = repository.keyring.writer()
+        storage_id = repository.storage_id()
+        yield _Finding(
+            "encryption",
+            "ok",
+            f"the key opens the data key {data_key.key_id} of the storage {storage_id or 'without an id yet'}",
+        )
+        for name, problem in repository.keyring.belonging().problems:
+            yield _Finding("keys", "warning", f"{name}: {problem}", "see: recyclic-backups keys list")
     else:
         yield _Finding("encryption", "ok", "a data key will be made by the first backup")
 

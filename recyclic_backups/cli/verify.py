@@ -28,7 +28,6 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from recyclic_backups.catalog.load import find_forged
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -47,20 +46,12 @@ def run(options: argparse.Namespace) -> int:
     installations = settings.installations()
     verdicts: list[dict[str, Any]] = []
     errors: list[BackupError] = []
-    damages = list(found.damage) if options.all else []
-    if options.all:
-        try:
-            damages += find_forged(repository, found)
-        except BackupError as unknown:
-            errors.append(unknown)
-            render.say(f"holds and tombstones: {unknown.message}")
-    for damage in damages:
-        errors.append(DamagedData(f"{damage.name}: {damage.problem}"))
+    # Said on standard error already, when they were loaded.
+    for damage in found.damage if options.all else found.damage_of(backups[0].backup_id):
+        errors.append(damage.error)
         verdicts.append(
             {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
         )
-    for damage in damages[len(found.damage) :]:
-        render.say(f"damaged: {damage.name}: {damage.problem}")  # the others were told when they were loaded
     for backup in backups:
         with render.progress() as progress:
             verdict = verify(

@@ -14,7 +14,6 @@ from datetime import datetime
 
 import dagster as dg
 
-from recyclic_backups.catalog.authenticity import asks_for_macs
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
@@ -64,7 +63,7 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     """One evaluation. Raises ConfigurationError when the settings are of another database."""
     settings = environment.settings_of(database)
     now = environment.now()
-    shelf = Shelf(context, settings, now)
+    shelf = Shelf(context, settings)
     copy, own = shelf.look_up(), remembered.read(context.cursor)
     before = younger(own, copy.memory) or Memory(had_backups=copy.had_backups)
     catalog = shelf.open(create=not before.had_backups)
@@ -102,7 +101,6 @@ class Shelf:
 
     context: dg.SensorEvaluationContext
     settings: Settings
-    now: datetime
     problem: BackupError | None = None
     repository: Repository | None = None
     _writable: bool = False
@@ -131,7 +129,7 @@ class Shelf:
         if self.repository is None or not self._writable:
             return
         try:
-            store(self.repository, memory, self.now)
+            store(self.repository, memory)
         except BackupError as error:
             self.context.log.error(f"what alerts remember cannot be kept in the storage: {error.message}")
 
@@ -234,7 +232,7 @@ def _flags(shelf: Shelf, now: datetime) -> Observation:
     """Flags that switched themselves off, or cannot be read or believed, until a person sets them."""
     if shelf.repository is None or shelf.problem is not None:
         return Observation(unseen=frozenset({"flag"}))
-    signed = asks_for_macs(shelf.repository)
+    signed = shelf.repository.asks_for_macs
     try:
         flags = load_flags(shelf.repository)
     except NoUsableKey:

@@ -31,7 +31,7 @@ def look_for_rollback(
     storage counts from where it is. Raises StorageError, NoUsableKey.
     """
     keys = _keys(repository, catalog, {} if before is None else before.keys)
-    mark = mark_of(catalog, settings.storage_url, "", read_end(repository), keys)
+    mark = mark_of(catalog, settings.storage_url, repository.storage_id() or "", read_end(repository), keys)
     if before is None or before.storage_url != mark.storage_url or before.head is None:
         return Observation(), mark
     lost = went_back(

@@ -122,7 +122,6 @@ class _Accident:
     def _diagnose(self, wounds: Sequence[Wound]) -> Diagnosis:
         with timed(self.phases, "diagnose"):
             found = diagnose(
-                self.means.repository,
                 # Without history, which could explain rows that went: nobody has worked in this copy.
                 Catalog((self.backup,), {}),
                 self.means.ground.server,

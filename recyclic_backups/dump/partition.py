@@ -306,7 +306,8 @@ class _Run:
         )
         verification = verify(
             self.repository,
-            Backup(manifest),
+            # As the storage gives it back: what was stored wrong must not be found out in the night it is needed.
+            load_catalog(self.repository).find(manifest.backup_id),
             "parsed",
             self.plan.options.installations,
             clock=self.clock,
@@ -320,7 +321,7 @@ class _Run:
                     "it keeps no partition; check the storage and take another",
                 )
             raise verification.error
-        backup = next(each for each in load_catalog(self.repository) if each.backup_id == manifest.backup_id)
+        backup = load_catalog(self.repository).find(manifest.backup_id)
         reason = "the day was missed" if manifest.late else ""
         return self.label(backup, reason=reason, fresh=True)
 

@@ -32,7 +32,9 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
     """
     layout, store = repository.layout, repository.store
     dead = set(_dead_attempts(repository, system_identifier, now))
-    labelled = {label.backup_id for label in load_catalog(repository).labels.values()}
+    catalog = load_catalog(repository)
+    # Named by a label that is not believed, it stays too: what nobody signed deletes nothing.
+    labelled = catalog.named | {label.backup_id for label in catalog.labels.values()}
     objects: dict[str, list[StoredObject]] = defaultdict(list)
     for item in store.list(f"{layout.backups}/"):
         objects[item.name.removeprefix(f"{layout.backups}/").partition("/")[0]].append(item)

@@ -80,7 +80,7 @@ def take(
         readable = plaintext(connection, server, installation)
     if readable:
         _log.warning("%s; %s", readable, TLS_HINT)
-    data_key = repository.keyring.for_writing(started_at) if repository.encrypt else None
+    data_key = repository.key_for_backups(started_at)
 
     with snapshot(server, database, lock_timeout_seconds=options.lock_timeout_seconds) as held:
         as_of = clock()

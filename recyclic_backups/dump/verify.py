@@ -13,7 +13,6 @@ from typing import Any, Literal
 from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.load import require_authentic
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
@@ -116,7 +115,7 @@ def _examine(
     manifest = backup.manifest
     try:
         if level != "stored":
-            require_authentic(repository, backup)
+            backup.require_vouched()
         for item in manifest.objects:
             if level == "stored":
                 require_stored(repository, manifest, item)

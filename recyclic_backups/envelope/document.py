@@ -109,6 +109,25 @@ def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[
 
     Raises DamagedData if its MAC is missing, malformed or wrong, and what ``open_key`` raises (NoUsableKey).
     """
+    key_id, found = _mac_of(document, name)
+    try:
+        expected = _mac(document, name, open_key(key_id))
+    except (ValueError, RecursionError):
+        raise DamagedData(f"{name} is damaged: it is not a JSON document") from None
+    if not hmac.compare_digest(expected, found):
+        raise DamagedData(
+            f"{name} was edited, damaged or moved: its MAC is wrong",
+            "do not trust it; use another backup or copy",
+        )
+
+
+def key_id_of_mac(document: Mapping[str, Any], name: str) -> str:
+    """The key that a document says it is signed with. Raises DamagedData if its MAC is missing or malformed."""
+    return _mac_of(document, name)[0]
+
+
+def _mac_of(document: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """The key id and the HMAC that a document carries. Raises DamagedData."""
     mac = document.get("mac")
     if mac is None:
         raise DamagedData(
@@ -121,15 +140,7 @@ def check_signature(document: Mapping[str, Any], name: str, open_key: Callable[[
     alone = isinstance(mac, dict) and mac.keys() == {"key_id", "hmac_sha256"}
     if not (alone and _is_text(key_id, _KEY_ID) and _is_text(found, _HMAC_SHA256)):
         raise DamagedData(f"{name} is damaged: its MAC is malformed")
-    try:
-        expected = _mac(document, name, open_key(key_id))
-    except (ValueError, RecursionError):
-        raise DamagedData(f"{name} is damaged: it is not a JSON document") from None
-    if not hmac.compare_digest(expected, found):
-        raise DamagedData(
-            f"{name} was edited, damaged or moved: its MAC is wrong",
-            "do not trust it; use another backup or copy",
-        )
+    return key_id, found
 
 
 def _sha256(document: Mapping[str, Any], name: str) -> str:

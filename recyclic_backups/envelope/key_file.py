@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from recyclic_backups.errors import BackupError, DamagedData
 FORMAT = 1
 _NONCE_BYTES = 12
 _WRAPPED_BYTES = 48
+_STORAGE_ID = re.compile(r"[0-9a-f]{32}")
 _ASSOCIATED_DATA_PREFIX = b"recyclic_backups/key/1\x00"
 
 
@@ -33,6 +35,7 @@ class KeyFile:
 
     key_id: str
     created_at: datetime
+    storage_id: str | None
     document: Mapping[str, Any]
     derivation: Derivation
     commitment: bytes
@@ -50,16 +53,24 @@ class KeyFile:
         try:
             secret = AESGCM(derived[0]).decrypt(self.nonce, self.wrapped_key, _associated_data(self.document))
         except InvalidTag:
-            raise _damaged(self.key_id, "the passphrase is right, but the file was edited") from None
+            raise damaged(self.key_id, "the passphrase is right, but the file was edited") from None
         if key_id_of(secret) != self.key_id:
-            raise _damaged(self.key_id, "it holds another key")
+            raise damaged(self.key_id, "it holds another key")
         return DataKey(self.key_id, secret)
 
 
 def wrap(
-    data_key: DataKey, passphrase: str, derivation: Derivation, created_at: datetime, wrapped_at: datetime
+    data_key: DataKey,
+    passphrase: str,
+    derivation: Derivation,
+    created_at: datetime,
+    wrapped_at: datetime,
+    storage_id: str | None = None,
 ) -> bytes:
-    """The content of the file that holds this key under this normalized passphrase. Raises BackupError."""
+    """The content of the file that holds this key under this normalized passphrase. Raises BackupError.
+
+    Without ``storage_id`` it is as they were before storages had ids.
+    """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - `list` wraps no key
 
     derived = wrapping_key(passphrase, derivation)
@@ -69,8 +80,9 @@ def wrap(
     document: dict[str, Any] = {
         "format": FORMAT,
         "key_id": data_key.key_id,
-        "created_at": _text_of(created_at),
-        "wrapped_at": _text_of(wrapped_at),
+        **({} if storage_id is None else {"storage_id": storage_id}),
+        "created_at": text_of(created_at),
+        "wrapped_at": text_of(wrapped_at),
         "derivation": derivation.describe(),
         "commitment": derived[1].hex(),
         "nonce": base64.b64encode(nonce).decode(),
@@ -97,10 +109,14 @@ def parse(data: bytes, key_id: str) -> KeyFile:
             raise ValueError(f"format {document.get('format')!r} is unknown here")
         if document.get("key_id") != key_id:
             raise ValueError("it is named for another key")
-        _time_of(document.get("wrapped_at"))
+        time_of(document.get("wrapped_at"))
+        storage_id = document.get("storage_id")
+        if storage_id is not None and not (isinstance(storage_id, str) and _STORAGE_ID.fullmatch(storage_id)):
+            raise ValueError("its storage_id is none")
         return KeyFile(
             key_id=key_id,
-            created_at=_time_of(document.get("created_at")),
+            created_at=time_of(document.get("created_at")),
+            storage_id=storage_id,
             document=document,
             derivation=derivation_from(document.get("derivation")),
             commitment=_hex_of_32(document.get("commitment")),
@@ -108,10 +124,16 @@ def parse(data: bytes, key_id: str) -> KeyFile:
             wrapped_key=base64_of_length(document.get("wrapped_key"), _WRAPPED_BYTES),
         )
     except (ValueError, RecursionError) as error:
-        raise _damaged(key_id, str(error)) from None
+        raise damaged(key_id, str(error)) from None
 
 
-def _damaged(key_id: str, what: str) -> DamagedData:
+def what_is_wrong(damage: DamagedData, key_id: str) -> str:
+    """The sentence of :func:`damaged` without its beginning, for a place that names the file already."""
+    return damage.message.removeprefix(f"the key file {storage_name(key_id)} is damaged: ")
+
+
+def damaged(key_id: str, what: str) -> DamagedData:
+    """The error that a key file is."""
     return DamagedData(
         f"the key file {storage_name(key_id)} is damaged: {what}",
         "put back a copy of the storage's keys folder",
@@ -127,13 +149,15 @@ def _sha256(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({k: v for k, v in document.items() if k != "sha256"})).hexdigest()
 
 
-def _text_of(moment: datetime) -> str:
+def text_of(moment: datetime) -> str:
+    """A moment as key files write it. Raises BackupError for one without zone: it would be a bug."""
     if moment.tzinfo is None:
         raise BackupError("a time without zone was given for a key")
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _time_of(value: object) -> datetime:
+def time_of(value: object) -> datetime:
+    """The moment that a key file tells. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError("a time is missing")
     moment = datetime.fromisoformat(value)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recyclic_backups.envelope import key_file
+from recyclic_backups.envelope import identity, key_file
+from recyclic_backups.envelope.belonging import Belonging, SeenKey, judge, leading_of, no_writer
 from recyclic_backups.envelope.data_key import KEY_BYTES, DataKey, key_id_of
 from recyclic_backups.envelope.passphrase import (
     MINIMUM_PASSPHRASE_LENGTH,
@@ -18,13 +21,27 @@ from recyclic_backups.envelope.passphrase import (
     new_derivation,
     normalized,
 )
-from recyclic_backups.errors import ConfigurationError, DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.errors import (
+    ConfigurationError,
+    DamagedData,
+    NoUsableKey,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from recyclic_backups.storage.store import Store
 
 __all__ = ["MINIMUM_PASSPHRASE_LENGTH", "DataKey", "Keyring", "generate_passphrase"]
 
+_log = logging.getLogger(__name__)
+
+_MANY_KEYS = 64
+"""A storage has one key or two: of so many that somebody put there no more are opened, each of which may cost seconds."""
+_RACES = 5
+"""How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _STORAGE_NAME = re.compile(r"keys/([0-9a-f]{16})\.json")
 _OLD_KEYS_HINT = (
@@ -39,11 +56,21 @@ _FILE_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """A data key as :meth:`Keyring.inventory` lists it; ``created_at`` is aware UTC."""
+    """A data key as :meth:`Keyring.inventory` lists it; ``created_at`` is aware UTC, None of a damaged file.
+
+    ``opened_by`` is ``current``, ``former`` or empty; ``belongs`` None while no key of the storage is open.
+    """
 
     key_id: str
-    created_at: datetime
-    opens: bool
+    created_at: datetime | None
+    opened_by: str
+    belongs: bool | None
+    problem: str = ""
+
+    @property
+    def opens(self) -> bool:
+        """Whether a configured passphrase opens it."""
+        return bool(self.opened_by)
 
 
 class Keyring:
@@ -59,96 +86,292 @@ class Keyring:
         self._current = _long_enough(passphrase) if passphrase else ""
         texts = [self._current, *(normalized(text) for text in old_passphrases)]
         self._passphrases = [text for text in dict.fromkeys(texts) if text]
-        self._opened: dict[str, tuple[datetime, DataKey]] = {}
+        self._seen: dict[tuple[str, bytes], SeenKey] = {}
+        self._belonging: Belonging | None = None
+
+    def has_keys(self) -> bool:
+        """Whether the storage has key files, so that its documents must be signed. Raises StorageError."""
+        if self._belonging is not None and self._belonging.keys:
+            return True
+        return bool(self._stored_key_ids())
+
+    def belonging(self) -> Belonging:
+        """Which keys lie there and which of them are the storage's own, as it is now. Raises StorageError.
+
+        Only as many key files are opened as are needed to know: whoever puts thousands there gains nothing.
+        """
+        key_ids = self._stored_key_ids()
+        content = self._identity_content()
+        files = self._files(key_ids[:_MANY_KEYS])
+        signer = _signer_of(content)
+        if signer in files:
+            first = self._look_into(signer, files[signer])
+            if first.current:
+                found = judge([first], content)
+                if found.identity is not None:  # so no other key has a say, and those that belong are known
+                    wanted = found.identity.keys
+                    seen = [
+                        self._look_into(key_id, files[key_id]) if key_id in wanted else SeenKey(key_id)
+                        for key_id in files
+                    ]
+                    return self._kept(judge(seen, content), key_ids)
+        return self._kept(judge([self._look_into(*each) for each in files.items()], content), key_ids)
+
+    def storage_id(self) -> str | None:
+        """The id of the storage, if a key of it is at hand to say so. Raises StorageError."""
+        return self._known().storage_id
 
     def for_writing(self, now: datetime) -> DataKey:
-        """The newest data key that a passphrase opens; on a storage without any, a new one.
+        """The newest data key that belongs to the storage and that the current passphrase opens; where there is
+        none at all, a new one. Makes ``storage.json`` where it is missing.
 
-        Raises NoUsableKey when there are keys and none opens (a new one would hide the mistake),
-        DamagedData naming a damaged key file, and StorageError.
+        Raises NoUsableKey when there are keys and none can be written with (a new one would hide the mistake),
+        DamagedData naming what is damaged or strange, ConfigurationError without a passphrase, and StorageError.
         """
-        key_ids = self._stored_key_ids()
-        if not key_ids:
-            return self._create(now)
-        opened = [found for key_id in key_ids if (found := self._open(key_id)) is not None]
-        if not opened:
-            raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", self._hint())
-        return max(opened, key=lambda found: (found[0], found[1].key_id))[1]
+        for _ in range(_RACES):
+            found = self.belonging()
+            if not found.keys:
+                if self._create(now) or self._stored_key_ids():
+                    continue
+                raise NoUsableKey(
+                    f"{identity.NAME} is in {self._store.url}, and no key file",
+                    "put back a copy of the storage's keys folder: without it no backup can be read",
+                )
+            data_key = self._writer(found)
+            if not found.unwritten or self._identify(found, data_key, now):
+                return data_key
+        raise StorageError(f"others keep changing {identity.NAME}", "try again later", retryable=True)
+
+    def writer(self) -> DataKey:
+        """The key that would be written with, of a storage that has keys; nothing is made. Raises as for_writing."""
+        return self._writer(self.belonging())
+
+    def _writer(self, found: Belonging) -> DataKey:
+        if found.refusal is not None:
+            raise found.refusal
+        if not self._current:
+            raise ConfigurationError("there is no passphrase to write with", "set BACKUP_ENCRYPTION_KEY")
+        if not found.writers:
+            raise no_writer(found, self._store.url, self._hint())
+        data_key = found.writers[-1].data_key
+        assert data_key is not None, "a writer is open"
+        return data_key
 
     def for_reading(self, key_id: str) -> DataKey:
-        """The data key of this id. Raises NoUsableKey, DamagedData, StorageError."""
+        """The data key of this id, to check or sign a document with.
+
+        Raises NoUsableKey, DamagedData (as Stranger where it does not belong to the storage), StorageError.
+        """
+        data_key = self.for_unsealing(key_id)
+        if key_id not in self._known().members:
+            self.belonging()  # it may have been made since we looked
+        self._known().require_member(key_id)
+        return data_key
+
+    def for_unsealing(self, key_id: str) -> DataKey:
+        """The data key of this id, whatever storage it belongs to: for bytes that a manifest vouches for.
+
+        Raises NoUsableKey, DamagedData, StorageError.
+        """
         if not _KEY_ID.fullmatch(key_id):
             raise DamagedData(f"{key_id!r} cannot be the id of a key")
-        try:
-            opened = self._open(key_id)
-        except ObjectMissing:
-            raise NoUsableKey(
-                f"the key file {key_file.storage_name(key_id)} is missing from {self._store.url}",
-                "put back a copy of the storage's keys folder: without that file no passphrase helps",
-            ) from None
-        if opened is None:
+        seen = self._known().keys.get(key_id)
+        if seen is None or (seen.data_key is None and not seen.problem):
+            name = key_file.storage_name(key_id)
+            try:
+                seen = self._look_into(key_id, self._store.get(name))
+            except ObjectMissing:
+                raise NoUsableKey(
+                    f"the key file {name} is missing from {self._store.url}",
+                    "put back a copy of the storage's keys folder: without that file no passphrase helps",
+                ) from None
+        if seen.problem:
+            raise key_file.damaged(key_id, seen.problem)
+        if seen.data_key is None:
             raise NoUsableKey(f"no configured passphrase opens key {key_id}", self._hint())
-        return opened[1]
+        return seen.data_key
 
-    def rotate(self, new_passphrase: str, now: datetime) -> list[str]:
-        """Wrap every key that this keyring opens under a new passphrase; returns their ids, sorted.
+    def rotate(self, new_passphrase: str, now: datetime, adopt: Collection[str] = ()) -> list[str]:
+        """Wrap the storage's keys that this keyring opens under a new passphrase; returns their ids, sorted.
 
-        Nothing is replaced before all were opened; each file is then replaced atomically, so that one
-        interrupted midway can be run again with both passphrases configured. Keys that do not open are left
-        as they are. Raises NoUsableKey when there are keys and none opens, ConfigurationError,
-        DamagedData, StorageError.
+        Keys that do not belong are left as they are, but for those of ``adopt``, which belong from then on. On a
+        storage without ``storage.json`` all that open are taken: that is what the operator says by calling this.
+        Nothing is replaced before all were opened; then ``storage.json``, the key that signs it, and the others, each
+        atomically, so that one interrupted midway can be run again with both passphrases configured.
+
+        Raises NoUsableKey when there are keys and none opens, UsageError for a key to adopt that is not there,
+        ConfigurationError, DamagedData, StorageError.
         """
         passphrase = _long_enough(new_passphrase)
-        key_ids = self._stored_key_ids()
-        opened = [found for key_id in key_ids if (found := self._open(key_id)) is not None]
-        if key_ids and not opened:
+        key_ids, content = self._stored_key_ids(), self._identity_content()
+        seen = {each[0]: self._look_into(*each) for each in self._files(key_ids).items()}
+        if unknown := sorted(set(adopt) - seen.keys()):
+            raise UsageError(
+                f"there is no key {unknown[0]} in {self._store.url}", "see: recyclic-backups keys list"
+            )
+        found = judge(seen.values(), content)
+        if found.refusal is not None and not (adopt and found.storage_id is None and content is None):
+            raise found.refusal
+        if content is None or found.identity is None:
+            own = {key_id for key_id, key in seen.items() if key.storage_id in (None, found.storage_id)}
+        else:
+            own = set(found.members)
+        own |= set(adopt)
+        for key_id in sorted(own):
+            if key_id in seen and seen[key_id].problem:
+                raise key_file.damaged(key_id, seen[key_id].problem)
+            if key_id in adopt and seen[key_id].data_key is None:
+                raise NoUsableKey(f"no configured passphrase opens key {key_id}", self._hint())
+        going = {key_id: seen[key_id] for key_id in sorted(own & seen.keys()) if seen[key_id].data_key}
+        if key_ids and not going:
             raise NoUsableKey(f"no configured passphrase opens a key of {self._store.url}", self._hint())
+        if not going:
+            return []
+        leading = leading_of(going.values())
+        signer = leading[
+            found.identity.signer if found.identity and found.identity.signer in leading else min(leading)
+        ]
+        storage_id = found.storage_id or identity.new_storage_id()
+        listed = going.keys() | (found.identity.keys if found.identity else frozenset())
+        if found.identity is None or listed != found.identity.keys:
+            assert signer.data_key is not None, "only open keys are leading"
+            made_at = found.identity.created_at if found.identity else now
+            self._store.replace(
+                identity.NAME, identity.content_of(storage_id, listed, made_at, signer.data_key)
+            )
         derivation = new_derivation(passphrase)
-        for created_at, data_key in opened:
-            content = key_file.wrap(data_key, passphrase, derivation, created_at, now)
-            self._store.replace(key_file.storage_name(data_key.key_id), content)
-        return [data_key.key_id for _, data_key in opened]
+        # The one that signs storage.json first: from then on it is the new passphrase that storage.json is believed by.
+        for key in sorted(going.values(), key=lambda key: key is not signer):
+            assert key.data_key is not None, "only open keys are going"
+            assert key.created_at is not None, "a damaged file does not open"
+            wrapped = key_file.wrap(key.data_key, passphrase, derivation, key.created_at, now, storage_id)
+            self._store.replace(key_file.storage_name(key.key_id), wrapped)
+        self._belonging = None
+        return list(going)
 
     def inventory(self) -> list[KeyEntry]:
-        """Every data key of the storage and whether a configured passphrase opens it. Raises DamagedData."""
-        entries = []
-        for key_id in self._stored_key_ids():
-            created_at = key_file.parse(self._store.get(key_file.storage_name(key_id)), key_id).created_at
-            entries.append(KeyEntry(key_id, created_at, opens=self._open(key_id) is not None))
-        return entries
+        """Every data key of the storage, whose it is and whether a configured passphrase opens it. StorageError."""
+        files = self._files(self._stored_key_ids())
+        seen = [self._look_into(*each) for each in files.items()]
+        found = judge(seen, self._identity_content())
+        return [
+            KeyEntry(
+                key.key_id,
+                key.created_at,
+                "" if key.data_key is None else "current" if key.current else "former",
+                (key.key_id in found.members) if found.is_known else None,
+                key.problem,
+            )
+            for key in seen
+        ]
+
+    def _known(self) -> Belonging:
+        return self._belonging if self._belonging is not None else self.belonging()
+
+    def _kept(self, found: Belonging, key_ids: Sequence[str]) -> Belonging:
+        if len(key_ids) > _MANY_KEYS:
+            said = (
+                f"{len(key_ids)} key files lie there; those after the first {_MANY_KEYS} are not looked into"
+            )
+            found = replace(found, problems=(*found.problems, ("keys", said)))
+        self._belonging = found
+        return found
 
     def _stored_key_ids(self) -> list[str]:
         matches = (_STORAGE_NAME.fullmatch(entry.name) for entry in self._store.list("keys/"))
         return sorted(match[1] for match in matches if match)
 
-    def _open(self, key_id: str) -> tuple[datetime, DataKey] | None:
-        """The key and when it was made; None if no passphrase opens it. Raises ObjectMissing, DamagedData."""
-        if key_id not in self._opened:
-            found = key_file.parse(self._store.get(key_file.storage_name(key_id)), key_id)
-            for passphrase in self._passphrases:
+    def _identity_content(self) -> bytes | None:
+        try:
+            return self._store.get(identity.NAME)
+        except ObjectMissing:
+            return None
+
+    def _files(self, key_ids: Iterable[str]) -> dict[str, bytes]:
+        """The key files, as far as they are still there."""
+        files = {}
+        for key_id in key_ids:
+            with suppress(ObjectMissing):
+                files[key_id] = self._store.get(key_file.storage_name(key_id))
+        return files
+
+    def _look_into(self, key_id: str, content: bytes) -> SeenKey:
+        """What the configured passphrases make of a key file; one that opened is not opened again."""
+        known = self._seen.get((key_id, content))
+        if known is None:
+            known = self._seen[key_id, content] = self._opened(key_id, content)
+        return known
+
+    def _opened(self, key_id: str, content: bytes) -> SeenKey:
+        try:
+            found = key_file.parse(content, key_id)
+        except DamagedData as damage:
+            return SeenKey(key_id, problem=key_file.what_is_wrong(damage, key_id))
+        for passphrase in self._passphrases:
+            try:
                 data_key = found.open(passphrase)
-                if data_key is not None:
-                    self._opened[key_id] = (found.created_at, data_key)
-                    break
-        return self._opened.get(key_id)
+            except DamagedData as damage:
+                return SeenKey(key_id, found.created_at, problem=key_file.what_is_wrong(damage, key_id))
+            if data_key is not None:
+                is_current = passphrase == self._current
+                return SeenKey(key_id, found.created_at, found.storage_id, data_key, is_current)
+        return SeenKey(key_id, found.created_at)
 
     def _hint(self) -> str:
         """What to do about passphrases that open nothing."""
         return _FILE_HINT if any(map(_is_file_name, self._passphrases)) else _OLD_KEYS_HINT
 
-    def _create(self, now: datetime) -> DataKey:
+    def _create(self, now: datetime) -> bool:
+        """Make the first key, and after it ``storage.json``. False where there is a ``storage.json`` already."""
         if not self._current:
             raise ConfigurationError("there is no passphrase to make a key with", "set BACKUP_ENCRYPTION_KEY")
+        if self._identity_content() is not None:
+            return False
         secret = os.urandom(KEY_BYTES)
         data_key = DataKey(key_id_of(secret), secret)
+        storage_id = identity.new_storage_id()
         name = key_file.storage_name(data_key.key_id)
-        content = key_file.wrap(data_key, self._current, new_derivation(self._current), now, now)
+        content = key_file.wrap(data_key, self._current, new_derivation(self._current), now, now, storage_id)
         self._store.create(name, content)
         # Everything to come hangs on these few bytes: read them back before trusting them.
         if self._store.get(name) != content:
             raise DamagedData(f"the storage did not keep the new key file {name} as it was written")
-        self._opened[data_key.key_id] = (now, data_key)
-        return data_key
+        try:
+            self._store.create(identity.NAME, identity.content_of(storage_id, [], now, data_key))
+        except ObjectExists:
+            # Somebody else made the first key at the same moment. Nothing is sealed with this one yet.
+            self._store.delete(name)
+        return True
+
+    def _identify(self, found: Belonging, signer: DataKey, now: datetime) -> bool:
+        """Make ``storage.json`` from the keys that belong. False where somebody else just did."""
+        content = identity.content_of(
+            found.storage_id or identity.new_storage_id(), found.members, now, signer
+        )
+        if self._identity_content() is None:
+            try:
+                self._store.create(identity.NAME, content)
+            except ObjectExists:
+                return False
+        else:
+            self._store.replace(identity.NAME, content)
+        what = "made for the first time" if found.storage_id is None else "made anew"
+        _log.warning(
+            "%s of %s was %s, from the keys that the current passphrase opens",
+            identity.NAME,
+            self._store.url,
+            what,
+        )
+        self._belonging = None
+        return True
+
+
+def _signer_of(content: bytes | None) -> str:
+    """The key that a ``storage.json`` says it is signed with; empty where it cannot be read."""
+    try:
+        return "" if content is None else identity.parse(content).signer
+    except DamagedData:
+        return ""
 
 
 def _long_enough(passphrase: str) -> str:

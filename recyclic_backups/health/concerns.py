@@ -90,8 +90,11 @@ def _space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Issue]:
 
 def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Issue]:
     """Documents that are not what was written, and backups whose last verification failed."""
+    if not catalog.is_checked:
+        yield warning(Code.NOT_CHECKED)
     for damage in catalog.damage:
-        yield critical(Code.DAMAGED_DOCUMENT, damage.name, name=damage.name, problem=damage.problem)
+        code = Code.UNKNOWN_DOCUMENT if damage.lacks_key else Code.DAMAGED_DOCUMENT
+        yield critical(code, damage.name, name=damage.name, problem=damage.problem)
     for backup in catalog:
         if not backup.known_damaged:
             continue

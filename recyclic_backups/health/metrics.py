@@ -133,6 +133,10 @@ class Metrics:
                 "newest_proven_as_of": None if proven is None else to_text(proven.as_of),
                 "drills": {name: each.to_json() for name, each in sorted(self.drills.items())},
             },
+            "authenticity": {
+                "checked": self.catalog.is_checked,
+                "unvouched_backups": len(self.catalog.unvouched),
+            },
             "missing_partitions": [f"{gap.tier.value}/{gap.partition}" for gap in self.gaps],
             "issues": [issue.to_json(locale) for issue in self.issues],
         }

@@ -29,6 +29,8 @@ class Code(StrEnum):
     MISSING = "missing"
     DAMAGED_DOCUMENT = "damaged document"
     DAMAGED_BACKUP = "damaged backup"
+    UNKNOWN_DOCUMENT = "unknown document"
+    NOT_CHECKED = "not checked"
     DATA_LOSS = "data loss"
 
     DUMP_SHRANK = "dump shrank"
@@ -110,6 +112,16 @@ WORDS: Mapping[Code, Pair] = {
         "{tier} : {partitions} n'ont aucune sauvegarde valide",
     ),
     Code.DAMAGED_DOCUMENT: ("{name} is damaged: {problem}", "{name} est endommagé : {problem}"),
+    Code.UNKNOWN_DOCUMENT: (
+        "whether {name} was edited is not known, so it is not believed: {problem}",
+        "on ne sait pas si {name} a été modifié, il n'est donc pas cru : {problem}",
+    ),
+    Code.NOT_CHECKED: (
+        "no key of the storage is at hand: nothing here was checked, proofs included; whoever can write to the storage "
+        "decides what is said (BACKUP_ENCRYPTION_KEY)",
+        "aucune clé du stockage n'est disponible : rien ici n'a été vérifié, preuves comprises ; qui peut écrire dans le "
+        "stockage décide de ce qui est dit (BACKUP_ENCRYPTION_KEY)",
+    ),
     Code.DAMAGED_BACKUP: (
         "{backup_id} was found damaged on {date}: {why}",
         "{backup_id} a été trouvée endommagée le {date} : {why}",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 
-from recyclic_backups.catalog.authenticity import asks_for_macs, has_keys
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, check_sum, decode, encode, signed, summed
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.languages import Locale, Pair, Phrase
@@ -41,6 +41,11 @@ UNREADABLE: Pair = (
     "{name} is damaged: it is not what alerts write",
     "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
 )
+FOREIGN: Pair = (
+    "{name} is of another storage: it is signed with a key that is none of this one's",
+    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
+)
+_DOUBTS = {Standing.UNSIGNED: UNSIGNED, Standing.FOREIGN: FOREIGN, Standing.NOT_CHECKED: UNCHECKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,8 @@ def recall(repository: Repository) -> Memory | None:
 def look_up(repository: Repository) -> Copy:
     """What lies in the storage, and whether it is believed. Raises StorageError.
 
-    A key is opened by the name in the MAC, and derived at most once in the life of a process
-    (:func:`recyclic_backups.envelope.passphrase.wrapping_key`), however often this is asked.
+    Keys are derived at most once in the life of a process (:func:`recyclic_backups.envelope.passphrase.wrapping_key`),
+    however often this is asked.
     """
     name = name_in_storage(repository.database)
     try:
@@ -100,7 +105,7 @@ def look_up(repository: Repository) -> Copy:
         return Copy(doubt=Phrase(UNREADABLE, {"name": name}))
     found = remembered.read(json.dumps(document))
     serial = 0 if found is None else found.serial
-    if not asks_for_macs(repository):
+    if not repository.asks_for_macs:
         try:
             if "sha256" in document:  # older versions wrote none
                 check_sum(document, name)
@@ -118,28 +123,27 @@ def look_up(repository: Repository) -> Copy:
 
 
 def _doubt(repository: Repository, document: dict[str, object], name: str) -> Pair | None:
-    if "mac" not in document:
-        return UNSIGNED
     try:
-        check_signature(document, name, repository.keyring.for_reading)
+        standing = Judge(repository).standing(document, name)
     except DamagedData:
-        return FORGED
+        return UNSIGNED if "mac" not in document else FORGED
     except NoUsableKey:
         return UNCHECKED
-    return None
+    return _DOUBTS.get(standing)
 
 
-def store(repository: Repository, memory: Memory, now: datetime) -> None:
-    """Keep it in the storage: with a MAC where it asks for MACs, else with a SHA-256. Raises StorageError, NoUsableKey.
+def store(repository: Repository, memory: Memory) -> None:
+    """Keep it in the storage: with a MAC where it asks for MACs, else with a SHA-256.
 
     Nothing is written before there is a key to sign with: making the storage's key is what its first backup does.
+    Raises NoUsableKey, DamagedData, ConfigurationError where there is none that may be written with, StorageError.
     """
     name = name_in_storage(repository.database)
     document = json.loads(remembered.to_document(memory))
-    if not asks_for_macs(repository):
+    if not repository.asks_for_macs:
         repository.store.replace(name, encode(summed(document, name)))
-    elif has_keys(repository):
-        repository.store.replace(name, encode(signed(document, name, repository.keyring.for_writing(now))))
+    elif repository.keyring.has_keys():
+        repository.store.replace(name, encode(signed(document, name, repository.keyring.writer())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.load import require_authentic
-from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.fingerprint.listing import read_listing
 from recyclic_backups.fingerprint.model import Fingerprint
@@ -57,7 +55,6 @@ class _Base:
 
 
 def diagnose(
-    repository: Repository | None,
     catalog: Catalog,
     server: Server,
     database: str,
@@ -70,14 +67,13 @@ def diagnose(
 ) -> Diagnosis:
     """Examine a live database and compare it with ``backup``, by default the newest good one that can be compared.
 
-    ``repository`` is None where there is no storage yet, so no backup either. No single question to the server
-    takes longer than ``timeout_seconds``, no lock is waited for longer than ``lock_timeout_seconds``; what takes
+    No single question to the server takes longer than ``timeout_seconds``, no lock is waited for longer than ``lock_timeout_seconds``; what takes
     longer is said to be incomplete. Raises DatabaseError (the server cannot be reached, or is lost), and for a
-    ``backup`` that was given DamagedData when its manifest is not what was written.
+    ``backup`` that was given DamagedData when its fingerprint cannot be read.
     """
     notes: list[str] = []
     limits: list[str] = []  # of the looking itself: they come after what is said of the data
-    base = _base(repository, catalog, backup, notes)
+    base = _base(catalog, backup, notes)
     with inspection(
         server, database, timeout_seconds=timeout_seconds, lock_timeout_seconds=lock_timeout_seconds
     ) as session:
@@ -147,14 +143,11 @@ def _report(
 # -- what to compare with
 
 
-def _base(
-    repository: Repository | None, catalog: Catalog, given: Backup | None, notes: list[str]
-) -> _Base | None:
-    """The backup to compare with, its manifest authenticated: a forged one would propose a restore."""
+def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | None:
+    """The backup to compare with; of one that could not be checked that is said: a forged one would propose a restore."""
     for backup in [given] if given else [each for each in catalog if each.good]:
         try:
-            if repository is not None:
-                require_authentic(repository, backup)
+            backup.require_vouched()
             fingerprint = _fingerprint(backup)
         except DamagedData as error:
             if given:

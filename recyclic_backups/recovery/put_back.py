@@ -51,6 +51,7 @@ def put_back(
     options: RestoreOptions,
     *,
     clock: Callable[[], datetime],
+    unsigned: bool = False,
     progress: Progress = SILENT,
 ) -> PutBackReport:
     """Restore ``request``'s tables beside and make those of ``live`` equal to them, all in one transaction.
@@ -75,6 +76,7 @@ def put_back(
             clock=clock,
             request=request,
             stays_marked=True,
+            unsigned=unsigned,
             progress=progress,
         )
         if restored.comparison.equal is False or restored.selection is None:

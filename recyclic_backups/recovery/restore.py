@@ -16,7 +16,6 @@ from typing import Any
 from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.load import require_authentic
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.moments import compact, to_text
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
@@ -103,6 +102,7 @@ def restore(
     replace: bool = False,
     stays_marked: bool = False,
     recorded: bool = True,
+    unsigned: bool = False,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore ``backup`` as the database ``into``: all of it, or the tables of ``request``.
@@ -113,12 +113,15 @@ def restore(
 
     What restores that were killed left on the server is dropped first (:mod:`recyclic_backups.recovery.beside`). With
     ``stays_marked`` the database keeps the mark of one under way, for a caller that goes on with it under its lock.
-    Without ``recorded`` the outcome is not written beside the backup: a drill judges more, and writes its own.
+    Without ``recorded`` the outcome is not written beside the backup: a drill judges more, and writes its own. With
+    ``unsigned`` a backup that nobody vouches for is restored all the same, and nothing is written beside it.
 
-    Raises DamagedData and NoUsableKey before anything is made, DatabaseError, Refused; then nothing of the attempt
+    Raises DamagedData, NoUsableKey and Refused before anything is made, DatabaseError; then nothing of the attempt
     is left on the server but roles that were missing.
     """
     details = {"into": into, "server": server.label, "tables": list(request.tables) if request else []}
+    if unsigned:
+        details["standing"] = backup.standing.value
     with audited(
         repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
     ) as entry:
@@ -132,7 +135,8 @@ def restore(
             request,
             replace,
             stays_marked,
-            recorded,
+            recorded and backup.standing.is_believed,
+            unsigned,
             progress,
         )
         entry.outcome = {True: "equal", False: "differs", None: "not comparable"}[report.comparison.equal]
@@ -152,11 +156,12 @@ def _restore(
     replace: bool,
     stays_marked: bool,
     recorded: bool,
+    unsigned: bool,
     progress: Progress,
 ) -> RestoreReport:
     server = server.answering_within(options.timeout_seconds)
     databases.require_name(into)
-    require_authentic(repository, backup)
+    backup.require_vouched(unsigned=unsigned)
     manifest = backup.manifest
     expected = None if manifest.fingerprint is None else Fingerprint.from_json(manifest.fingerprint)
     selection = select(request, expected) if request else None
@@ -199,8 +204,17 @@ def _restore(
         created_roles=created_roles,
         selection=selection,
         kept_as=kept_as,
-        notes=[*attempt.notes, *(manifest.notes if created_roles else ())],
+        notes=[*_nobody_vouches(backup), *attempt.notes, *(manifest.notes if created_roles else ())],
     )
+
+
+def _nobody_vouches(backup: Backup) -> Iterator[str]:
+    """What is said of a backup that was restored although it is not believed."""
+    if not backup.standing.is_believed:
+        yield (
+            f"nobody vouches for this backup: {backup.standing.problem}. Its roles, functions and rows are whatever "
+            "somebody wrote, and that it is equal to its own fingerprint proves nothing"
+        )
 
 
 @dataclass(frozen=True, slots=True)

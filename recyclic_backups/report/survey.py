@@ -22,6 +22,7 @@ from recyclic_backups.languages import Locale
 from recyclic_backups.report.space import Saving, savings
 from recyclic_backups.retention.forecast import Departure, departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
+from recyclic_backups.retention.trust import set_aside
 from recyclic_backups.retention.wording import Sentence
 from recyclic_backups.tiers import Calendar
 
@@ -81,7 +82,10 @@ class Survey:
 
 
 def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], datetime]) -> Survey:
-    """Look at the storage. No key is needed, nothing is changed. Raises StorageError."""
+    """Look at the storage. Nothing is changed. No key is needed; without one nothing is checked, and that is told.
+
+    Raises StorageError.
+    """
     catalog = load_catalog(repository)
     found = judge(catalog, repository.store.free_bytes(), terms, clock())
     return replace(found, audit_head=read_head(repository))
@@ -89,7 +93,7 @@ def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], da
 
 def judge(catalog: Catalog, free_bytes: int | None, terms: SurveyTerms, now: datetime) -> Survey:
     """The survey of a catalog. Pure; ``now`` is aware."""
-    decided = plan(catalog, terms.retention, terms.calendar, now)
+    decided = plan(set_aside(catalog)[0], terms.retention, terms.calendar, now)
     issues = [
         *(_issue(sentence, Level.CRITICAL) for sentence in decided.incidents),
         *(_issue(sentence, Level.WARNING) for sentence in decided.warnings),

@@ -1,110 +1,64 @@
-"""Which documents retention may believe: nobody who can only write files decides what is deleted.
+"""What retention makes of documents that are not believed: nobody who can only write files decides what is deleted. Pure.
 
-A backup whose manifest or checks are damaged or forged is set aside: it is never deleted and takes no place from
-another. A label, hold or tombstone that is damaged or forged stops everything, because nobody can tell whose place or
-protection it was.
+Documents were judged when the catalog was loaded. A backup whose manifest or checks are damaged or forged is set aside:
+it is never deleted and takes no place from another. A label, hold or tombstone that is damaged or forged stops
+everything, because nobody can tell whose place or protection it was. Keys that do not belong here stop nothing: what is
+signed with them is told by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
-from recyclic_backups.catalog.documents import Label
-from recyclic_backups.catalog.layout import BACKUP_ID, backup_id_of_manifest
-from recyclic_backups.catalog.load import find_forged, require_authentic_content, require_authentic_labels
-from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_authentic, decode
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.catalog.layout import BACKUP_ID, backup_id_of_manifest, manifest_beside
+from recyclic_backups.errors import DamagedData, NoUsableKey
 
 
-def trusted(repository: Repository, catalog: Catalog) -> Catalog:
-    """The catalog without the backups whose documents cannot be believed; those are in ``damage`` as manifests.
+def set_aside(catalog: Catalog) -> tuple[Catalog, tuple[Damage, ...]]:
+    """The catalog without the backups whose documents cannot be believed, and what makes everything doubtful.
 
-    Raises DamagedData (40) when a label, hold or tombstone cannot be believed, NoUsableKey (41) when a key that
-    would tell is missing, StorageError.
+    Those set aside are in ``damage`` as manifests.
     """
-    return _Examination(repository, catalog).catalog()
-
-
-class _Examination:
-    """Reads every document again and sorts what is wrong with it."""
-
-    def __init__(self, repository: Repository, catalog: Catalog) -> None:
-        self.repository, self.loaded = repository, catalog
-        self.aside: dict[str, Damage] = {}
-        self.doubts: list[Damage] = []
-
-    def catalog(self) -> Catalog:
-        """What can be believed. Raises DamagedData."""
-        for damage in (*self.loaded.damage, *find_forged(self.repository, self.loaded)):
-            self.sort(damage)
-        for backup in self.loaded:
-            name = self.repository.layout.manifest(backup.backup_id)
-            try:
-                require_authentic_content(self.repository, backup)
-            except DamagedData as error:
-                self.aside.setdefault(backup.backup_id, Damage(name, error.message))
-            except ObjectMissing as error:
-                self.aside.setdefault(
-                    backup.backup_id, Damage(name, f"it changes meanwhile: {error.message}")
-                )
-        for backup in self.loaded:
-            if backup.backup_id in self.aside:
-                continue
-            try:
-                require_authentic_labels(self.repository, backup)
-            except DamagedData as error:
-                self.doubts.append(Damage(error.message.split(" ", 1)[0], error.message))
-            except ObjectMissing:
-                continue  # given up meanwhile by another run: whoever deletes holds the lock, and reads anew
-        known = {backup.backup_id for backup in self.loaded} - self.aside.keys()
-        for label in self.loaded.labels.values():
-            if label.backup_id not in known and label.backup_id not in self.loaded.tombstones:
-                self.require_signed(label)
-        if self.doubts:
-            more = f" (and {len(self.doubts) - 1} more)" if len(self.doubts) > 1 else ""
-            raise DamagedData(
-                f"nothing expires while this cannot be trusted: {_sentence(self.doubts[0])}{more}",
-                "see: recyclic-backups verify --all; remove what nobody of you wrote",
-            )
-        kept = tuple(backup for backup in self.loaded if backup.backup_id in known)
-        return replace(self.loaded, backups=kept, damage=tuple(self.aside.values()))
-
-    def sort(self, damage: Damage) -> None:
-        """Whose problem is it: one backup's own, or everybody's?"""
+    aside: dict[str, Damage] = {}
+    doubts: list[Damage] = []
+    believed = {f"{tier.value}/{partition}.json" for tier, partition in catalog.labels}
+    for damage in catalog.damage:
         inside = PurePosixPath(damage.name).parts
         own = backup_id_of_manifest(damage.name)
-        if own is None and inside[1:2] == ("backups",) and BACKUP_ID.fullmatch(inside[2]):
-            own = inside[2]
         if own is not None:
-            problem = damage.problem if backup_id_of_manifest(damage.name) else _sentence(damage)
-            self.aside.setdefault(own, Damage(self.repository.layout.manifest(own), problem))
-        elif not any(self.is_label_of_nothing(damage, label) for label in self.loaded.labels.values()):
-            self.doubts.append(damage)
+            aside.setdefault(own, damage)
+        elif inside[1:2] == ("backups",) and BACKUP_ID.fullmatch(inside[2]):
+            name = manifest_beside(damage.name)
+            aside.setdefault(inside[2], replace(damage, name=name, problem=_sentence(damage)))
+        elif inside[1:2] == ("tiers",) and "/".join(inside[2:]) in believed:
+            continue  # ours, of a backup that is told by itself
+        elif inside[1:2] in (("tiers",), ("holds",), ("tombstones",)):
+            doubts.append(damage)
+    kept = tuple(backup for backup in catalog if backup.backup_id not in aside)
+    return replace(catalog, backups=kept, damage=tuple(aside.values())), tuple(doubts)
 
-    def is_label_of_nothing(self, damage: Damage, label: Label) -> bool:
-        """Whether it is a readable label whose backup is not there: :meth:`require_signed` judges that one."""
-        is_its = damage.name == self.repository.layout.label(label.tier, label.partition)
-        return is_its and label.backup_id not in self.loaded.tombstones
 
-    def require_signed(self, label: Label) -> None:
-        """A label of a backup that cannot be read or believed: the label's own signature has to do."""
-        name = self.repository.layout.label(label.tier, label.partition)
-        try:
-            document = decode(self.repository.store.get(name), name)
-            check_authentic(document, name, self.repository.keyring.for_reading, signed=self.is_encrypted())
-        except DamagedData as error:
-            self.doubts.append(Damage(name, error.message))
-        except ObjectMissing:
-            return
+def trusted(catalog: Catalog) -> Catalog:
+    """The catalog that deletions may be decided by: see :func:`set_aside`.
 
-    def is_encrypted(self) -> bool:
-        """Whether somebody who has no key could not have written here."""
-        backups: Iterable[bool] = (backup.manifest.encryption is not None for backup in self.loaded)
-        return self.repository.encrypt or any(backups)
+    Raises DamagedData (40) when a label, hold or tombstone cannot be believed, NoUsableKey (41) when the key that would
+    tell is missing.
+    """
+    if not catalog.is_checked:
+        raise NoUsableKey(
+            "nothing expires while nothing can be checked: no key of the storage is at hand",
+            "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with",
+        )
+    found, doubts = set_aside(catalog)
+    if doubts:
+        more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+        sentence = f"nothing expires while this cannot be trusted: {_sentence(doubts[0])}{more}"
+        if all(doubt.lacks_key for doubt in doubts):
+            raise NoUsableKey(sentence, "put the passphrase that opens it into BACKUP_ENCRYPTION_OLD_KEYS")
+        raise DamagedData(sentence, "see: recyclic-backups verify --all; remove what nobody of you wrote")
+    return found
 
 
 def _sentence(damage: Damage) -> str:

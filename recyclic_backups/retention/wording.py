@@ -29,6 +29,7 @@ class Code(StrEnum):
     FUTURE = "future"
     UNKNOWN_PARTITION = "unknown partition"
     UNTRUSTED = "untrusted"
+    KEPT_BY_HOLD = "kept by hold"
 
     TIER_OVER = "tier over"
     CHECKPOINT_OVER = "checkpoint over"
@@ -36,6 +37,7 @@ class Code(StrEnum):
     CEILING = "ceiling"
     DAMAGED = "damaged"
     UNVERIFIED = "unverified"
+    UNSIGNED = "unsigned"
     DELETION_RESUMED = "deletion resumed"
 
     INCIDENT = "incident"
@@ -101,6 +103,10 @@ WORDS: Mapping[Code, Pair] = {
         "its documents cannot be trusted: {problem}",
         "ses documents ne sont pas fiables : {problem}",
     ),
+    Code.KEPT_BY_HOLD: (
+        "a hold keeps it, believed or not: recyclic-backups release",
+        "une retenue la garde, fiable ou non : recyclic-backups release",
+    ),
     Code.TIER_OVER: (
         "{tier} {partition}: not among the newest {count}",
         "{tier} {partition} : pas parmi les {count} plus récentes",
@@ -119,6 +125,10 @@ WORDS: Mapping[Code, Pair] = {
     ),
     Code.DAMAGED: ("found damaged on {date}: {problem}", "trouvée endommagée le {date} : {problem}"),
     Code.UNVERIFIED: ("never verified", "jamais vérifiée"),
+    Code.UNSIGNED: (
+        "nobody signed it, and somebody asked for such to go",
+        "personne ne l'a signée, et quelqu'un a demandé que celles-là partent",
+    ),
     Code.DELETION_RESUMED: (
         "its deletion had begun and was finished",
         "sa suppression avait commencé et a été achevée",

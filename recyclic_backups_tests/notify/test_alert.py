@@ -88,13 +88,13 @@ class World:
         memory, _, lost = take_note(before, seen, Recovery(), CHANNELS, self.now)
         self.lost += [(delivery.channel, letter.letter_id) for letter, delivery in lost]
         if memory != before:
-            store(self.repository, memory, self.now)
+            store(self.repository, memory)
         memory = deliver(
             memory,
             CHANNELS,
             FRAME,
             clock=lambda: self.now,
-            keep=lambda each: store(self.repository, each, self.now),
+            keep=lambda each: store(self.repository, each),
             say=self.said.append,
         )
         self.cursor = remembered.to_cursor(memory)
