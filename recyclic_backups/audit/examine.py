@@ -33,7 +33,9 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
             case Belief.UNSIGNED:
                 unsigned.append(stored)
             case Belief.UNCHECKED if not judge.knows_keys:
-                repository.keyring.for_reading(key_id_of_mac(stored.document, stored.name))  # raises, and says why
+                repository.keyring.for_reading(
+                    key_id_of_mac(stored.document, stored.name)
+                )  # raises, and says why
             case _:
                 doubts.append(judge.reasons[stored.name])
     accepted = {
