@@ -27,6 +27,7 @@ from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, take_note
 from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog, recovery_of
+from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import News, Observation, Problem
 from recyclic_backups.notify.keeping import Copy, look_up, store
 from recyclic_backups.notify.labels import label
@@ -246,12 +247,12 @@ def _flags(shelf: Shelf, now: datetime) -> Observation:
             Severity.WARNING,
             switch.tripped_at or switch.set_at,
             # Where nothing is signed the reason may be anybody's text: it is read there, and not sent to people.
-            {"name": name, "reason": switch.tripped if signed else UNSENT},
+            {"name": name, "reason": shortened(switch.tripped) if signed else UNSENT},
         )
         for name, switch in flags.tripped.items()
     ]
     problems += [
-        Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
+        Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, {"reason": shortened(reason)})
         for name, reason in flags.damaged.items()
     ]
     return Observation(tuple(problems))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from recyclic_backups.languages import Locale, column, squeezed, typeset
+from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.labels import LABELS, label
 from recyclic_backups.notify.reasons import in_french
 
@@ -415,10 +416,11 @@ def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
 
 def command(kind: Kind, facts: Mapping[str, str]) -> str:
     """The one command to run next; the same in every language."""
-    return WORDS[kind].command.format_map(_Facts(facts))
+    return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
 
 
 def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
+    facts = {name: harmless(fact) for name, fact in facts.items()}
     translated = {
         name: label(value, locale) if name in _TRANSLATED_FACTS and value in LABELS else value
         for name, value in facts.items()
