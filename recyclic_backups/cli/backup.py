@@ -100,7 +100,4 @@ def _print(done: BackedUp, timezone: Any) -> None:
     render.line(f"encrypted   {'yes' if manifest.encryption else 'no'}")
     for note in manifest.notes:
         render.line(f"note        {note}")
-    if manifest.audit_head is not None:
-        head = f"{manifest.audit_head.get('number')}:{manifest.audit_head.get('sha256')}"
-        render.line(f"audit log   --head {head} (what to note elsewhere, for: recyclic-backups audit verify)")
     render.line(f"restore it  recyclic-backups restore {manifest.backup_id} --into {'NAME'}")
