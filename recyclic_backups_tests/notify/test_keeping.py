@@ -134,9 +134,14 @@ def test_nothing_makes_a_key_but_a_backup() -> None:
 
 def test_a_passphrase_is_derived_once_however_often_the_sensor_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss prevented: half a second of a core and 128 MiB, each minute of each day, to protect a remark."""
-    derived = []
+    derived: list[object] = []
     derive = passphrase._scrypt
-    monkeypatch.setattr(passphrase, "_scrypt", lambda *given: derived.append(given) or derive(*given))
+
+    def counted(text: str, derivation: passphrase.Derivation) -> bytes:
+        derived.append(derivation)
+        return derive(text, derivation)
+
+    monkeypatch.setattr(passphrase, "_scrypt", counted)
     text = "a passphrase of ordinary words, for this test alone"
     repository = house(key=text)
     for serial in range(3):
