@@ -131,8 +131,8 @@ class Catalog:
 
     ``labels`` has those of expired backups too: their partitions had a backup. ``tombstones`` are the ids of all
     expired backups, ``expired`` what their tombstones say. What is not believed is in none of these: ``unvouched`` are
-    the backups that nobody signed, or that are of another storage, newest first. ``named`` are the ids that labels name,
-    believed or not. ``is_checked`` is false where no key was at hand to check anything with.
+    the backups that nobody signed, or that are of another storage, newest first. ``named`` are the ids that labels
+    name, believed or not. ``is_checked`` is false where no key was at hand to check anything with.
     """
 
     backups: tuple[Backup, ...]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from recyclic_backups.catalog.authenticity import Judge
@@ -76,12 +75,11 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.repository)
+        self.root = f"{self.repository.layout.root}/"
 
     def take(self, name: str) -> None:
         """Read the document of that name, if it is one of the catalog's."""
-        layout = self.repository.layout
-        inside = PurePosixPath(name).relative_to(layout.root).parts
-        match inside:
+        match name[len(self.root) :].split("/"):
             case ("backups", backup_id, "manifest.json"):
                 self._manifest(name, backup_id)
             case ("backups", backup_id, "checks", _):
@@ -95,12 +93,12 @@ class _Reading:
                     self._tell(name, f"it is the label of {label.value.tier}/{label.value.partition}")
                 else:
                     self.labels.append(label)
-            case ("holds", file) if backup_id := _id_of(file):
-                if hold := self._document(name, Hold.from_json, filed_under=backup_id):
-                    self.holds[backup_id] = hold
-            case ("tombstones", file) if backup_id := _id_of(file):
-                if tombstone := self._document(name, Tombstone.from_json, filed_under=backup_id):
-                    self.tombstones[backup_id] = tombstone
+            case ("holds", file) if held := _id_of(file):
+                if hold := self._document(name, Hold.from_json, filed_under=held):
+                    self.holds[held] = hold
+            case ("tombstones", file) if buried := _id_of(file):
+                if tombstone := self._document(name, Tombstone.from_json, filed_under=buried):
+                    self.tombstones[buried] = tombstone
             case _:
                 pass
 
@@ -152,7 +150,7 @@ class _Assembly:
     def __init__(self, reading: _Reading, names: frozenset[str]) -> None:
         self.reading, self.layout = reading, reading.repository.layout
         self.names = names
-        self.damage = list(reading.damage)
+        self.damage = [damage for damage in reading.damage if not self.is_told_with_its_manifest(damage)]
         self.spoilt = {damage.name for damage in self.damage}
         self.not_checked = False
         self.claims: dict[str, list[Label]] = defaultdict(list)
@@ -166,6 +164,14 @@ class _Assembly:
         self.believed = {
             backup_id: each.value for backup_id, each in self.manifests.items() if self.believes(each)
         }
+
+    def is_told_with_its_manifest(self, damage: Damage) -> bool:
+        """Whether it is a check whose key is missing, as that of its manifest is: one sentence says it all."""
+        folder, checks, _ = damage.name.partition("/checks/")
+        manifest = f"{folder}/manifest.json"
+        return bool(checks and damage.lacks_key) and any(
+            other.lacks_key and other.name == manifest for other in self.reading.damage
+        )
 
     def believes(self, document: _Read[Any]) -> bool:
         """Whether it exists for everybody; notes that one could not be checked."""

@@ -30,7 +30,7 @@ class Repository:
 
     @property
     def asks_for_macs(self) -> bool:
-        """Whether a document without a MAC does not exist here: there are keys, or there will be. Raises StorageError."""
+        """Whether a document without a MAC does not exist here: it has keys, or will have. Raises StorageError."""
         return self.encrypt or self.keyring.has_keys()
 
     def storage_id(self) -> str | None:

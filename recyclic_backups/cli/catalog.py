@@ -48,8 +48,8 @@ def load(settings: Settings) -> Catalog:
         render.say(f"{word}: {damage.name}: {damage.problem}")
     if not catalog.is_checked:
         render.say(
-            "not checked: whether any of this was edited; no key is at hand (BACKUP_ENCRYPTION_KEY), so nothing here is "
-            "proven, verified or complete but by the word of whoever can write to the storage"
+            "not checked: whether any of this was edited. No key is at hand (BACKUP_ENCRYPTION_KEY): that something is "
+            "verified, proven or all there is, is the word of whoever can write to the storage"
         )
     return catalog
 

@@ -78,7 +78,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--unsigned",
         action="store_true",
-        help="the backups that nobody signed, and no others: what was taken before encryption was turned on, or put there",
+        help="the backups that nobody signed, and no others: taken before encryption was turned on, or put there",
     )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)

@@ -58,8 +58,8 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--unsigned",
         action="store_true",
-        help="also a backup that nobody signed, or of another storage, named by its id: whoever wrote it decides what is "
-        "in it, roles and functions included",
+        help="also a backup that nobody signed, or one of another storage, named by its id: whoever wrote it decides "
+        "what is in it, roles and functions included",
     )
     command.add_argument("--yes", action="store_true", help="do it: required by --replace and --merge-into")
     command.add_argument("--json", action="store_true")

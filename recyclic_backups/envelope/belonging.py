@@ -41,9 +41,9 @@ class SeenKey:
 class Belonging:
     """The storage's keys, and which of them are believed.
 
-    ``is_known`` is false while no key is open: then nothing can be checked. ``refusal`` is why nothing may be written.
-    ``unwritten`` is whether ``storage.json`` is to be made (anew), from ``members``. ``problems`` are pairs of a
-    storage name and what is wrong there.
+    ``is_known`` is false while no key is open: then nothing can be checked. ``refusal`` is why nothing may be written,
+    ``contested`` why ``storage.json`` may not be replaced. ``unwritten`` is whether it is to be made (anew), from
+    ``members``. ``problems`` are pairs of a storage name and what is wrong there.
     """
 
     keys: Mapping[str, SeenKey]
@@ -53,6 +53,7 @@ class Belonging:
     is_known: bool = False
     unwritten: bool = False
     refusal: BackupError | None = None
+    contested: BackupError | None = None
     problems: tuple[tuple[str, str], ...] = ()
 
     def require_member(self, key_id: str) -> None:
@@ -74,12 +75,14 @@ def judge(keys: Iterable[SeenKey], content: bytes | None) -> Belonging:
     """Which keys belong to a storage with these key files and this ``storage.json`` (None where there is none)."""
     seen = {key.key_id: key for key in keys}
     leading = leading_of(seen.values())
-    found, problem, refusal = _examined(content, leading)
+    found, problem, contested = _examined(content, leading)
+    refusal = contested if isinstance(contested, NewerIdentity) else None
     problems = [(storage_name(key.key_id), key.problem) for key in seen.values() if key.problem]
     if not leading:
         if problem is not None:
             problems.append((identity.NAME, problem.message))
         return Belonging(seen, problems=tuple(problems))
+    storage_id: str | None
     if found is not None:
         members, storage_id = found.keys, found.storage_id
         problems += [
@@ -111,8 +114,9 @@ def judge(keys: Iterable[SeenKey], content: bytes | None) -> Belonging:
         storage_id=storage_id,
         identity=found,
         is_known=True,
-        unwritten=found is None and refusal is None,
+        unwritten=found is None and refusal is None and contested is None,
         refusal=refusal,
+        contested=contested,
         problems=tuple(problems),
     )
 
@@ -127,7 +131,7 @@ def leading_of(keys: Iterable[SeenKey]) -> dict[str, SeenKey]:
 def _examined(
     content: bytes | None, leading: Mapping[str, SeenKey]
 ) -> tuple[Identity | None, DamagedData | None, BackupError | None]:
-    """``storage.json`` if it can be believed, what is wrong with it, and why nothing may be written over it."""
+    """``storage.json`` if it can be believed, what is wrong with it, and why it may not be written over."""
     if content is None:
         return None, None, None
     try:

@@ -20,12 +20,12 @@ _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _HMAC_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(document: Mapping[str, Any]) -> bytes:
     """The one spelling of a JSON document that MACs and hashes are taken of. Raises ValueError, TypeError."""
-    text = json.dumps(
-        dict(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode("utf-8")
+    return _CANONICAL.encode(dict(document)).encode("utf-8")
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

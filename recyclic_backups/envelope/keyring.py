@@ -39,7 +39,7 @@ __all__ = ["MINIMUM_PASSPHRASE_LENGTH", "DataKey", "Keyring", "generate_passphra
 _log = logging.getLogger(__name__)
 
 _MANY_KEYS = 64
-"""A storage has one key or two: of so many that somebody put there no more are opened, each of which may cost seconds."""
+"""A storage has one key or two. Of more than these, which somebody put there, none is opened: each may cost seconds."""
 _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -102,20 +102,25 @@ class Keyring:
         """
         key_ids = self._stored_key_ids()
         content = self._identity_content()
-        files = self._files(key_ids[:_MANY_KEYS])
         signer = _signer_of(content)
-        if signer in files:
-            first = self._look_into(signer, files[signer])
-            if first.current:
-                found = judge([first], content)
-                if found.identity is not None:  # so no other key has a say, and those that belong are known
-                    wanted = found.identity.keys
-                    seen = [
-                        self._look_into(key_id, files[key_id]) if key_id in wanted else SeenKey(key_id)
-                        for key_id in files
-                    ]
-                    return self._kept(judge(seen, content), key_ids)
-        return self._kept(judge([self._look_into(*each) for each in files.items()], content), key_ids)
+        if signer in key_ids and (of_signer := self._files([signer])):
+            first = self._look_into(signer, of_signer[signer])
+            listed = judge([first], content).identity if first.current else None
+            if listed is not None:  # so no other key has a say, and those that belong are known
+                files = {**of_signer, **self._files(listed.keys.intersection(key_ids) - {signer})}
+                seen = [
+                    self._look_into(key_id, files[key_id]) if key_id in files else SeenKey(key_id)
+                    for key_id in key_ids
+                    if key_id in files or key_id not in listed.keys
+                ]
+                return self._kept(judge(seen, content))
+        found = judge([self._look_into(*each) for each in self._files(key_ids[:_MANY_KEYS]).items()], content)
+        if len(key_ids) > _MANY_KEYS:
+            said = (
+                f"{len(key_ids)} key files lie there; those after the first {_MANY_KEYS} are not looked into"
+            )
+            found = replace(found, problems=(*found.problems, ("keys", said)))
+        return self._kept(found)
 
     def storage_id(self) -> str | None:
         """The id of the storage, if a key of it is at hand to say so. Raises StorageError."""
@@ -176,7 +181,7 @@ class Keyring:
         if not _KEY_ID.fullmatch(key_id):
             raise DamagedData(f"{key_id!r} cannot be the id of a key")
         seen = self._known().keys.get(key_id)
-        if seen is None or (seen.data_key is None and not seen.problem):
+        if seen is None or (seen.created_at is None and not seen.problem):  # nobody looked into it yet
             name = key_file.storage_name(key_id)
             try:
                 seen = self._look_into(key_id, self._store.get(name))
@@ -210,8 +215,10 @@ class Keyring:
                 f"there is no key {unknown[0]} in {self._store.url}", "see: recyclic-backups keys list"
             )
         found = judge(seen.values(), content)
-        if found.refusal is not None and not (adopt and found.storage_id is None and content is None):
-            raise found.refusal
+        # Of two storages that were mixed a person says which keys are meant; what is contested nobody replaces.
+        refusal = found.contested or (None if adopt and content is None else found.refusal)
+        if refusal is not None:
+            raise refusal
         if content is None or found.identity is None:
             own = {key_id for key_id, key in seen.items() if key.storage_id in (None, found.storage_id)}
         else:
@@ -268,12 +275,7 @@ class Keyring:
     def _known(self) -> Belonging:
         return self._belonging if self._belonging is not None else self.belonging()
 
-    def _kept(self, found: Belonging, key_ids: Sequence[str]) -> Belonging:
-        if len(key_ids) > _MANY_KEYS:
-            said = (
-                f"{len(key_ids)} key files lie there; those after the first {_MANY_KEYS} are not looked into"
-            )
-            found = replace(found, problems=(*found.problems, ("keys", said)))
+    def _kept(self, found: Belonging) -> Belonging:
         self._belonging = found
         return found
 
@@ -339,8 +341,9 @@ class Keyring:
         try:
             self._store.create(identity.NAME, identity.content_of(storage_id, [], now, data_key))
         except ObjectExists:
-            # Somebody else made the first key at the same moment. Nothing is sealed with this one yet.
-            self._store.delete(name)
+            # Somebody else was there at the same moment. Nothing is sealed with a key that storage.json does not list.
+            if data_key.key_id not in _listed_in(self._identity_content()):
+                self._store.delete(name)
         return True
 
     def _identify(self, found: Belonging, signer: DataKey, now: datetime) -> bool:
@@ -364,6 +367,11 @@ class Keyring:
         )
         self._belonging = None
         return True
+
+
+def _listed_in(content: bytes | None) -> frozenset[str]:
+    """The keys that a ``storage.json`` lists, whoever signed it. Raises DamagedData."""
+    return frozenset() if content is None else identity.parse(content).keys
 
 
 def _signer_of(content: bytes | None) -> str:

@@ -119,8 +119,8 @@ WORDS: Mapping[Code, Pair] = {
     Code.NOT_CHECKED: (
         "no key of the storage is at hand: nothing here was checked, proofs included; whoever can write to the storage "
         "decides what is said (BACKUP_ENCRYPTION_KEY)",
-        "aucune clé du stockage n'est disponible : rien ici n'a été vérifié, preuves comprises ; qui peut écrire dans le "
-        "stockage décide de ce qui est dit (BACKUP_ENCRYPTION_KEY)",
+        "aucune clé du stockage n'est disponible : rien ici n'a été vérifié, preuves comprises ; qui peut écrire dans "
+        "le stockage décide de ce qui est dit (BACKUP_ENCRYPTION_KEY)",
     ),
     Code.DAMAGED_BACKUP: (
         "{backup_id} was found damaged on {date}: {why}",

@@ -67,9 +67,9 @@ def diagnose(
 ) -> Diagnosis:
     """Examine a live database and compare it with ``backup``, by default the newest good one that can be compared.
 
-    No single question to the server takes longer than ``timeout_seconds``, no lock is waited for longer than ``lock_timeout_seconds``; what takes
-    longer is said to be incomplete. Raises DatabaseError (the server cannot be reached, or is lost), and for a
-    ``backup`` that was given DamagedData when its fingerprint cannot be read.
+    No single question to the server takes longer than ``timeout_seconds``, no lock is waited for longer than
+    ``lock_timeout_seconds``; what takes longer is said to be incomplete. Raises DatabaseError (the server cannot be
+    reached, or is lost), and for a ``backup`` that was given DamagedData when its fingerprint cannot be read.
     """
     notes: list[str] = []
     limits: list[str] = []  # of the looking itself: they come after what is said of the data
@@ -144,7 +144,7 @@ def _report(
 
 
 def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | None:
-    """The backup to compare with; of one that could not be checked that is said: a forged one would propose a restore."""
+    """The backup to compare with. Of one that could not be checked that is said: a forged one proposes a restore."""
     for backup in [given] if given else [each for each in catalog if each.good]:
         try:
             backup.require_vouched()

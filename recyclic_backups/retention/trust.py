@@ -1,4 +1,4 @@
-"""What retention makes of documents that are not believed: nobody who can only write files decides what is deleted. Pure.
+"""What retention makes of documents that are not believed: who can only write files decides no deletion. Pure.
 
 Documents were judged when the catalog was loaded. A backup whose manifest or checks are damaged or forged is set aside:
 it is never deleted and takes no place from another. A label, hold or tombstone that is damaged or forged stops

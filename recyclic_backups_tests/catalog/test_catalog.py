@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recyclic_backups.catalog.catalog import Backup, Damage
-from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.documents import Check, Tombstone
 from recyclic_backups.catalog.layout import (
     BACKUP_ID,
     asset_name_of,
@@ -22,7 +22,7 @@ from recyclic_backups.catalog.layout import (
 )
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.moments import compact, from_text, to_text
-from recyclic_backups.catalog.record import record_check, record_manifest
+from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
 from recyclic_backups.errors import DamagedData, ObjectExists, RecoveryError
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
@@ -148,10 +148,11 @@ def test_a_deleted_manifest_is_damage_because_its_label_is_there(house: House, m
     assert len(house.catalog) == 0
 
 
-def test_a_tombstone_makes_a_backup_unusable_at_once(house: House, memory: MemoryStore) -> None:
+def test_a_tombstone_makes_a_backup_unusable_at_once(house: House) -> None:
     """Loss prevented: a restore from a backup that is being deleted (invariant 1)."""
-    backup_id = house.back_up().backup.backup_id
-    memory.create(house.repository.layout.tombstone(backup_id), b"{}")
+    backup = house.back_up().backup
+    backup_id = backup.backup_id
+    record_tombstone(house.repository, Tombstone(backup_id, house.now), backup.manifest)
     assert len(house.catalog) == 0
     with pytest.raises(RecoveryError, match="expired"):
         house.catalog.find(backup_id)

@@ -121,6 +121,7 @@ def databases_of_the_reader(cluster: ScratchCluster, template: str) -> Iterator[
 
 _VARYING = (
     (r"\d{8}T\d{6}Z-[A-Z2-7]{6}", "ID"),
+    (r"\b[0-9a-f]{32}\b", "STORAGE"),
     (r"\b[0-9a-f]{16}\b", "KEY"),
     (r"_\d{8}t\d{6}z_[0-9a-f]{6}", "_KEPT"),
     (r"(localhost|127\.0\.0\.1):\d+", "SERVER"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.envelope import key_file, passphrase
-from recyclic_backups.envelope.data_key import key_id_of
+from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.keyring import Keyring, generate_passphrase
 from recyclic_backups.errors import (
     BackupError,
@@ -30,12 +30,23 @@ NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
 ONE, TWO, THREE = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 
 
+def older_storage(store: MemoryStore, *made: tuple[str, datetime]) -> list[DataKey]:
+    """Key files as they were before there were storage ids: each a passphrase and when it was made."""
+    keys = []
+    for text, created_at in made:
+        secret = os.urandom(32)
+        keys.append(DataKey(key_id_of(secret), secret))
+        content = key_file.wrap(keys[-1], text, passphrase.new_derivation(text), created_at, created_at)
+        store.create(f"keys/{keys[-1].key_id}.json", content)
+    return keys
+
+
 def test_the_first_use_makes_a_key_and_every_later_one_finds_it() -> None:
     """Two processes that seal under keys of which one is forgotten would lose backups."""
     store = MemoryStore()
     made = Keyring(store, ONE).for_writing(NOW)
     assert key_id_of(made.secret) == made.key_id
-    assert [entry.name for entry in store.list()] == [f"keys/{made.key_id}.json"]
+    assert [entry.name for entry in store.list()] == [f"keys/{made.key_id}.json", "storage.json"]
     later = Keyring(store, ONE)
     assert later.for_writing(NOW + timedelta(days=1)) == made
     assert later.for_reading(made.key_id) == made
@@ -57,28 +68,31 @@ def test_a_passphrase_that_opens_nothing_never_makes_a_new_key() -> None:
     with pytest.raises(NoUsableKey) as caught:
         Keyring(store, TWO, [THREE]).for_writing(NOW)
     assert "BACKUP_ENCRYPTION_OLD_KEYS" in caught.value.hint
-    assert len(list(store.list())) == 1
+    assert len(list(store.list())) == 2
 
 
-def test_an_old_passphrase_still_opens_and_is_still_written_with() -> None:
-    """After the setting was changed, yesterday's backups must restore and tonight's be made."""
+def test_an_old_passphrase_still_opens_and_is_never_written_with() -> None:
+    """After the setting was changed yesterday's backups restore; who knows the former passphrase seals nothing new."""
     store = MemoryStore()
     made = Keyring(store, ONE).for_writing(NOW)
     changed = Keyring(store, TWO, ["", ONE])
-    assert changed.for_reading(made.key_id) == changed.for_writing(NOW) == made
+    assert changed.for_reading(made.key_id) == made
+    with pytest.raises(NoUsableKey, match="only a former passphrase") as caught:
+        changed.for_writing(NOW)
+    assert "keys rotate" in caught.value.hint
+    changed.rotate(TWO, NOW)
+    assert changed.for_writing(NOW) == made
 
 
 def test_of_several_keys_the_newest_is_written_with() -> None:
     """After a key was replaced on purpose, nothing more may be sealed under the old one."""
-    store, elsewhere = MemoryStore(), MemoryStore()
-    old = Keyring(store, ONE).for_writing(NOW)
-    new = Keyring(elsewhere, TWO).for_writing(NOW + timedelta(seconds=1))
+    store = MemoryStore()
+    old, new = older_storage(store, (ONE, NOW), (ONE, NOW + timedelta(seconds=1)))
     unknown = Keyring(MemoryStore(), THREE).for_writing(NOW + timedelta(days=9))
-    store.create(f"keys/{new.key_id}.json", elsewhere.get(f"keys/{new.key_id}.json"))
     content = key_file.wrap(unknown, THREE, passphrase.new_derivation(THREE), NOW, NOW)
     store.create(f"keys/{unknown.key_id}.json", content)
     store.create("keys/README.txt", b"not a key file")
-    keyring = Keyring(store, TWO, [ONE])
+    keyring = Keyring(store, ONE)
     assert keyring.for_writing(NOW) == new
     assert keyring.for_reading(old.key_id) == old
     with pytest.raises(NoUsableKey, match=unknown.key_id):
@@ -98,14 +112,28 @@ def test_a_key_id_is_never_a_path(key_id: str) -> None:
         Keyring(MemoryStore(), ONE).for_reading(key_id)
 
 
-def test_a_damaged_key_file_is_named_even_when_another_would_do() -> None:
-    """A key file rots once; whoever hears of it today can still put the copy back."""
+def test_a_damaged_key_file_is_named_and_does_not_stop_the_others() -> None:
+    """A key file rots once: who hears of it today can still put the copy back, and tonight's backup is taken."""
+    store = MemoryStore()
+    first, second = older_storage(store, (ONE, NOW), (ONE, NOW + timedelta(seconds=1)))
+    Keyring(store, ONE).for_writing(NOW)
+    store.replace(f"keys/{second.key_id}.json", b"{}")
+    store.create("keys/0123456789abcdef.json", b"{}")
+    keyring = Keyring(store, ONE)
+    assert keyring.for_writing(NOW) == keyring.for_reading(first.key_id) == first
+    named = {name for name, _ in keyring.belonging().problems}
+    assert {f"keys/{second.key_id}.json", "keys/0123456789abcdef.json"} <= named
+    with pytest.raises(DamagedData, match=f"keys/{second.key_id}"):
+        keyring.for_reading(second.key_id)
+
+
+def test_a_damaged_key_file_is_named_where_it_is_the_only_one() -> None:
+    """The operator must look for a copy of the file, not for a passphrase."""
     store = MemoryStore()
     made = Keyring(store, ONE).for_writing(NOW)
-    store.create("keys/0123456789abcdef.json", b"{}")
-    with pytest.raises(DamagedData, match=r"keys/0123456789abcdef\.json"):
+    store.replace(f"keys/{made.key_id}.json", b"{}")
+    with pytest.raises(DamagedData, match=f"keys/{made.key_id}"):
         Keyring(store, ONE).for_writing(NOW)
-    assert Keyring(store, ONE).for_reading(made.key_id) == made
 
 
 def test_a_key_that_the_storage_did_not_keep_is_not_used() -> None:
@@ -125,6 +153,9 @@ def test_a_key_file_is_never_overwritten_by_a_new_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "urandom", bytes)  # zeros: a random generator gone wrong
     made = Keyring(store, ONE).for_writing(NOW)
     monkeypatch.setattr(store, "list", lambda _prefix: iter(()))  # a listing that lags behind
+    with pytest.raises(NoUsableKey, match="no key file"):
+        Keyring(store, ONE).for_writing(NOW)
+    store.delete("storage.json")
     with pytest.raises(ObjectExists):
         Keyring(store, ONE).for_writing(NOW)
     assert Keyring(store, ONE).for_reading(made.key_id) == made
@@ -158,10 +189,9 @@ def test_rotation_leaves_alone_what_it_cannot_open() -> None:
 
 def test_an_interrupted_rotation_can_be_run_again() -> None:
     """A crash between two key files must leave both openable."""
-    store, elsewhere = MemoryStore(), MemoryStore()
-    first = Keyring(store, ONE).for_writing(NOW)
-    second = Keyring(elsewhere, ONE).for_writing(NOW)
-    store.create(f"keys/{second.key_id}.json", elsewhere.get(f"keys/{second.key_id}.json"))
+    store = MemoryStore()
+    first, second = older_storage(store, (ONE, NOW), (ONE, NOW))
+    Keyring(store, ONE).for_writing(NOW)
     replaced: list[str] = []
 
     def fail_at_second(verb: str, name: str) -> None:
@@ -182,8 +212,9 @@ def test_an_interrupted_rotation_can_be_run_again() -> None:
 def test_rotation_to_a_damaged_storage_replaces_nothing() -> None:
     """A rotation that stops halfway over rot would leave two passphrases in use without anyone knowing."""
     store = MemoryStore()
-    made = Keyring(store, ONE).for_writing(NOW)
-    store.create("keys/ffffffffffffffff.json", b"rot")
+    made, rotten = older_storage(store, (ONE, NOW), (ONE, NOW))
+    Keyring(store, ONE).for_writing(NOW)
+    store.replace(f"keys/{rotten.key_id}.json", b"rot")
     before = store.get(f"keys/{made.key_id}.json")
     with pytest.raises(DamagedData):
         Keyring(store, ONE).rotate(TWO, NOW)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+from datetime import UTC, datetime
 
 import pytest
 
+from recyclic_backups.envelope import key_file
+from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.envelope.passphrase import new_derivation
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.faults.site import Site, killed
@@ -23,12 +27,14 @@ def _opened_by(site: Site, key: str) -> set[str]:
 
 def _two_backups_with_keys_of_their_own(site: Site) -> None:
     site.operator.backup_id()
-    keys = site.storage / "keys"
-    aside = site.operator.directory / "aside"
-    shutil.move(keys, aside)
+    store = LocalStore(site.storage)
+    keyring = Keyring(store, KEY)
+    secret = os.urandom(32)
+    second, now = DataKey(key_id_of(secret), secret), datetime.now(UTC)
+    content = key_file.wrap(second, KEY, new_derivation(KEY), now, now, keyring.storage_id())
+    store.create(key_file.storage_name(second.key_id), content)
+    keyring.rotate(KEY, now, adopt=[second.key_id])
     site.operator.backup_id()
-    for path in aside.iterdir():
-        shutil.move(path, keys / path.name)
 
 
 @pytest.mark.parametrize("step", some(range(STEPS), {10}))

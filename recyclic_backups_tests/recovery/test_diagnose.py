@@ -48,7 +48,6 @@ def _do(house: House, statements: str) -> None:
 
 def _diagnosed(house: House, server: Server | None = None, *, catalog: Catalog | None = None) -> Diagnosis:
     return diagnose(
-        house.repository,
         house.catalog if catalog is None else catalog,
         server or house.server,
         house.database,
@@ -365,7 +364,6 @@ def test_what_takes_too_long_is_given_up_and_nothing_can_be_written(live: House)
         "ALTER TABLE trap ADD CONSTRAINT write CHECK (spring(id)) NOT VALID; DELETE FROM sale WHERE id = 1",
     )
     diagnosis = diagnose(
-        live.repository,
         live.catalog,
         live.server,
         live.database,
@@ -382,7 +380,6 @@ def test_without_any_backup_the_database_is_still_looked_at(house: House) -> Non
     """Loss prevented: no diagnosis on the day on which the storage is empty."""
     _do(house, f"{WITHOUT_TRIGGERS} DELETE FROM member WHERE id = 7")
     diagnosis = diagnose(
-        None,
         Catalog((), {}),
         house.server,
         house.database,

@@ -16,7 +16,6 @@ def test_nothing_strange_is_taken_for_damage(servers: Servers, major: int) -> No
     cluster, zoo = servers[major], servers.zoo(major)
     house = back_up(cluster, zoo)
     diagnosis = diagnose(
-        house.repository,
         house.catalog,
         cluster.server,
         zoo,
