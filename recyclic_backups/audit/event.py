@@ -18,7 +18,12 @@ from recyclic_backups.errors import DamagedData
 
 FORMAT = 1
 
+_LARGEST_NUMBER = 10**12
+_LAST_YEAR = 9000
+"""Beyond these no later event could be numbered or dated: whatever claims them was written to stop the log."""
+
 ACTIONS = (
+    "accept",
     "adopt",
     "backup",
     "configuration",
@@ -88,7 +93,8 @@ class Event:
     """What somebody did, when, from where, to which backup, and how it ended.
 
     ``previous`` are the hashes of the newest events that its writer saw: one, or two after two wrote at once.
-    ``clock_at`` is what the writer's clock said where that was not ``at``: it had been ahead before.
+    ``clock_at`` is what the writer's clock said where that was not ``at``: it had been ahead before. ``beside`` are
+    the hashes of events that lay there without a MAC where one is asked for: they were there, and no more is said.
     """
 
     number: int
@@ -100,6 +106,7 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
     previous: tuple[str, ...] = ()
     clock_at: datetime | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def happened_at(self) -> datetime:
@@ -124,6 +131,7 @@ class Event:
             "actor": self.actor.to_json(),
             "details": dict(self.details),
             "previous": list(self.previous),
+            **({"beside": list(self.beside)} if self.beside else {}),
         }
 
     @classmethod
@@ -132,13 +140,15 @@ class Event:
         number, previous = document.get("number"), document.get("previous")
         action, outcome, actor = document.get("action"), document.get("outcome"), document.get("actor")
         backup_id, details = document.get("backup_id"), document.get("details")
+        beside = document.get("beside", [])
         if (
             document.get("format") != FORMAT
             or isinstance(number, bool)
             or not isinstance(number, int)
-            or number < 1
+            or not 1 <= number <= _LARGEST_NUMBER
             or not isinstance(previous, list)
-            or not all(isinstance(each, str) for each in previous)
+            or not isinstance(beside, list)
+            or not all(isinstance(each, str) for each in (*previous, *beside))
             or not isinstance(action, str)
             or not isinstance(outcome, str)
             or not isinstance(actor, Mapping)
@@ -147,9 +157,12 @@ class Event:
         ):
             raise DamagedData("the event does not say who did what, or what came before it")
         who = {name: str(actor.get(name, "")) for name in ("user", "host", "via", "address")}
+        at = from_text(document.get("at"))
+        if at.year > _LAST_YEAR:
+            raise DamagedData("the event is of a time that no clock shows")
         return cls(
             number,
-            from_text(document.get("at")),
+            at,
             action,
             outcome,
             Actor(**who),
@@ -157,6 +170,7 @@ class Event:
             dict(details),
             tuple(previous),
             from_text(document["clock_at"]) if "clock_at" in document else None,
+            tuple(beside),
         )
 
 

@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head
-from recyclic_backups.audit.log import Stored, read_log
+from recyclic_backups.audit.log import Stored, head_given_up, read_log
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_authentic
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.envelope.document import key_id_of_mac
+
+_NAMED = 5
+"""So many events without a MAC are named, the newest: the rest is counted."""
 
 
 def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str], list[str]]:
     """Problems, and notes, of the log as it lies there. ``heads`` are what others remember of it, by who they are.
 
-    Raises NoUsableKey where no key opens its MACs, StorageError.
+    Raises NoUsableKey, or DamagedData of a key file, where no key opens by which MACs could be checked, StorageError.
     """
     log = read_log(repository)
-    problems: list[str] = []
-    believed: list[Event] = []
-    doubted: list[Event] = []
+    judge = Judge(repository)
+    doubts: list[str] = []
+    believed: list[Stored] = []
+    unsigned: list[Stored] = []
     for stored in log:
         if stored.event is None:
             continue
-        try:
-            check_authentic(stored.document, stored.name, repository.keyring.for_reading)
-        except DamagedData as damage:
-            problems.append(damage.message)
-            continue
-        if "mac" in stored.document or not repository.encrypt:
-            believed.append(stored.event)
-        else:
-            doubted.append(stored.event)
-    problems = [*_chain_problems(log, heads, _pruned(believed)), *problems]
+        match judge.of(stored.document, stored.name):
+            case Belief.BELIEVED:
+                believed.append(stored)
+            case Belief.UNSIGNED:
+                unsigned.append(stored)
+            case Belief.UNCHECKED if not judge.knows_keys:
+                repository.keyring.for_reading(
+                    key_id_of_mac(stored.document, stored.name)
+                )  # raises, and says why
+            case _:
+                doubts.append(judge.reasons[stored.name])
+    accepted = {
+        given_up: stored.event.actor.user
+        for stored in believed
+        if stored.event and "mac" in stored.document
+        if (given_up := head_given_up(stored.event))
+    }
+    wanted = {who: head for who, head in heads.items() if str(head) not in accepted}
+    pruned = _pruned(stored.event for stored in believed if stored.event)
+    problems = [*_chain_problems(log, wanted, pruned), *doubts]
+    notes = [
+        f"event {head.number}, which {who} remembers, was given up by {accepted[str(head)]} (audit accept)"
+        for who, head in heads.items()
+        if str(head) in accepted
+    ]
+    return problems, [*notes, *_notes(log, believed, unsigned)]
+
+
+def _notes(log: Sequence[Stored], believed: Sequence[Stored], unsigned: Sequence[Stored]) -> list[str]:
+    """What is not wrong, and has to be known: events that nobody vouches for. Pure."""
     notes = []
-    if doubted:
+    if unsigned:
+        shown = ", ".join(stored.name for stored in unsigned[-_NAMED:])
+        more = f" and {len(unsigned) - _NAMED} before" if len(unsigned) > _NAMED else ""
         notes.append(
-            f"{len(doubted)} events carry no MAC: written before encryption was on, or by somebody without the key"
+            f"{len(unsigned)} events carry no MAC: written before encryption was on, or by somebody without the key: "
+            f"{shown}{more}"
         )
-    if _pruned(doubted):
+    if _pruned(stored.event for stored in unsigned if stored.event):
         notes.append(
             "one of them says that what came before it was deleted for its age; that is not believed"
         )
-    return problems, notes
+    there = {stored.sha256 for stored in log}
+    gone = [
+        stored.event.number
+        for stored in believed
+        if stored.event is not None and any(sha256 not in there for sha256 in stored.event.beside)
+    ]
+    if gone:
+        notes.append(f"events without a MAC that lay there when event {gone[-1]} was written are gone")
+    return notes
 
 
 def _chain_problems(log: Sequence[Stored], heads: Mapping[str, Head], pruned: Collection[str]) -> list[str]:
@@ -79,7 +114,7 @@ def _chain_problems(log: Sequence[Stored], heads: Mapping[str, Head], pruned: Co
     return problems
 
 
-def _pruned(events: Sequence[Event]) -> set[str]:
+def _pruned(events: Iterable[Event]) -> set[str]:
     """Hashes of the last events that were deleted for their age, as these events tell it.
 
     Believe only what can be believed: whoever has no key must not declare old what they took out.

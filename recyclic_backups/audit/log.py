@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head, hash_of
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
@@ -55,13 +56,15 @@ def append(
 ) -> Head:
     """Write one event behind the newest ones. Raises StorageError.
 
-    It is never filed before one that is there, whatever the clock says (``clock_at`` keeps that). Two writers at once
-    make two ends; the next event names both. With encryption on it carries a MAC, unless no key opens the storage: that
-    a wrong key was tried is worth recording too.
+    It is never filed before one that is believed, whatever the clock says (``clock_at`` keeps that). Two writers at
+    once make two ends; the next event names both. Where the storage asks for MACs it carries one, unless no key opens
+    the storage: that a wrong key was tried is worth recording too.
     """
     now = now.astimezone(UTC)  # the names of events are times
-    for _ in range(_ATTEMPTS):
-        ends, at = _ends(repository, now)
+    for attempt in range(_ATTEMPTS):
+        ends, beside, at = _ends(repository, now)
+        # Not the same name again: somebody may have put a file there to keep this one out.
+        at += attempt * timedelta(microseconds=1)
         event = Event(
             number=1 + max((end.event.number for end in ends if end.event), default=0),
             at=at,
@@ -72,6 +75,7 @@ def append(
             details=dict(details or {}),
             previous=tuple(sorted(end.sha256 for end in ends)),
             clock_at=now if at != now else None,
+            beside=tuple(sorted(stored.sha256 for stored in beside)),
         )
         name = f"{repository.layout.audit}/{event.file_name}"
         data = encode(_vouched(repository, event.to_json(), name, at))
@@ -89,10 +93,48 @@ def read_log(repository: Repository) -> list[Stored]:
 
 
 def read_head(repository: Repository) -> Head | None:
-    """The newest event, for whoever carries it elsewhere; None while there is none. Raises StorageError."""
-    newest = [stored for stored in _newest(repository) if stored.event is not None]
-    last = max(newest, key=lambda stored: stored.name, default=None)
-    return Head(last.event.number, last.sha256) if last is not None and last.event is not None else None
+    """The newest event that is believed, for whoever carries it elsewhere.
+
+    None while there is none, and where no key opens the MACs: a head that nobody can check would accuse the log of what
+    a forger wrote. Raises StorageError.
+    """
+    return read_end(repository)[0]
+
+
+def read_end(repository: Repository) -> tuple[Head | None, datetime | None]:
+    """The head, and when that event happened by the clock of whoever wrote it. Raises StorageError."""
+    believed = _newest(repository, 1).believed
+    if not believed or believed[-1].event is None:
+        return None, None
+    event = believed[-1].event
+    return Head(event.number, believed[-1].sha256), event.happened_at
+
+
+def is_there(repository: Repository, head: Head) -> bool:
+    """Whether the log still has that very event. Raises StorageError."""
+    suffix = f"-{head.number:06d}.json"
+    names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
+    found = (_read(repository, name) for name in names if name.endswith(suffix))
+    return any(stored.sha256 == head.sha256 for stored in found)
+
+
+def accepted_heads(repository: Repository) -> Mapping[str, Event]:
+    """Heads that somebody with the key has given up (``audit accept``), by ``str``, as far as the newest events tell.
+
+    Where nothing asks for MACs anybody could have written that: then there are none. Raises StorageError.
+    """
+    return {
+        head: stored.event
+        for stored in _newest(repository, _CONFIGURATION_SEEN).believed
+        if stored.event is not None and "mac" in stored.document
+        if (head := head_given_up(stored.event))
+    }
+
+
+def head_given_up(event: Event) -> str:
+    """Which head an event gives up, as ``str`` of it; empty for every other event. Pure."""
+    head = event.details.get("head") if event.action == "accept" else None
+    return head if isinstance(head, str) else ""
 
 
 @dataclass(slots=True)
@@ -150,7 +192,7 @@ def note_configuration(repository: Repository, now: datetime) -> None:
     if not repository.configuration:
         return
     digest = hash_of(canonical(repository.configuration))
-    for stored in reversed(_newest(repository, _CONFIGURATION_SEEN)):
+    for stored in reversed(_newest(repository, _CONFIGURATION_SEEN).followed):
         event = stored.event
         if (
             event is not None
@@ -171,45 +213,88 @@ def prune(repository: Repository, now: datetime) -> int:
     Returns how many went. Raises StorageError.
     """
     names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
+    judge = Judge(repository)
     going: list[Stored] = []
+    unbelieved: list[Stored] = []
     doubtful: list[Stored] = []  # of a clock that was ahead: as old as what follows
     # Only from the beginning: a gap in the middle would look like what it must show.
     for name in names:
         stored = _read(repository, name)
         if stored.event is None:
-            break
+            continue  # told by `audit verify`; it must not keep the others here for ever
+        is_old = stored.event.happened_at < now - KEPT_FOR
+        belief = judge.of(stored.document, name)
+        if belief is not Belief.BELIEVED:
+            # By its own word it may leave, and nothing else because of it: anybody can have written it.
+            unbelieved += [stored] if is_old and belief is Belief.UNSIGNED else []
+            continue
         doubtful.append(stored)
-        if stored.event.happened_at < now - KEPT_FOR:
+        if is_old:
             going += doubtful
             doubtful = []
         elif stored.event.happened_at <= now:
             break
-    if not going or len(going) == len(names):
+    leaving = [*going, *unbelieved]
+    if not leaving or len(leaving) == len(names):
         return 0
-    append(
-        repository,
-        "prune",
-        "done",
-        now,
-        details={"events": len(going), "hashes": [each.sha256 for each in going[-_SEEN:]]},
-    )
-    for stored in going:
+    # Those that nobody vouches for must not crowd out the ones that the next event names.
+    hashes = [each.sha256 for each in (*going[-_SEEN:], *unbelieved[-_SEEN:])]
+    append(repository, "prune", "done", now, details={"events": len(leaving), "hashes": hashes})
+    for stored in leaving:
         repository.store.delete(stored.name)
-    return len(going)
+    return len(leaving)
 
 
-def _ends(repository: Repository, now: datetime) -> tuple[list[Stored], datetime]:
-    """The newest events that no other one follows, and the moment for the next."""
+def _ends(repository: Repository, now: datetime) -> tuple[list[Stored], list[Stored], datetime]:
+    """The newest events that no other one follows, what lies beside them without a MAC, and the moment for the next."""
     newest = _newest(repository)
-    followed = {sha256 for stored in newest if stored.event for sha256 in stored.event.previous}
-    ends = [stored for stored in newest if stored.sha256 not in followed]
-    last = max((stored.event.at for stored in newest if stored.event), default=None)
-    return ends, now if last is None or last < now else last + timedelta(microseconds=1)
+    followed = {sha256 for stored in newest.followed if stored.event for sha256 in stored.event.previous}
+    ends = [stored for stored in newest.followed if stored.sha256 not in followed]
+    last = max((stored.event.at for stored in newest.followed if stored.event), default=None)
+    at = now if last is None or last < now else last + timedelta(microseconds=1)
+    return ends, newest.beside, at
 
 
-def _newest(repository: Repository, count: int = _SEEN) -> list[Stored]:
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """The end of the log, each part in the order of names.
+
+    ``believed`` are the newest events that are believed. ``followed`` are those that a new event comes after: where
+    none is believed (encryption was just turned on, or no key opens) whatever else is there. ``beside`` are the
+    unsigned ones behind the last that is followed.
+    """
+
+    believed: list[Stored]
+    followed: list[Stored]
+    beside: list[Stored]
+
+
+def _newest(repository: Repository, count: int = _SEEN) -> _Tail:
+    """The end of the log, up to so many believed events: what nobody vouches for, however much, hides none of them."""
+    judge = Judge(repository)
     names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
-    return [_read(repository, name) for name in names[-count:]]
+    believed: list[Stored] = []
+    unsigned: list[Stored] = []
+    unchecked: list[Stored] = []
+    for name in reversed(names):
+        stored = _read(repository, name)
+        if stored.event is None:
+            continue
+        kept = {
+            Belief.BELIEVED: believed,
+            Belief.UNSIGNED: unsigned,
+            Belief.UNCHECKED: unchecked,
+        }.get(judge.of(stored.document, name))
+        if kept is not None and len(kept) < count:
+            kept.append(stored)
+        if len(believed) == count:
+            break
+    if believed:
+        beside = [stored for stored in unsigned if stored.name > believed[0].name][:_SEEN]
+        return _Tail(believed[::-1], believed[::-1], beside)
+    others = [*unsigned, *([] if judge.knows_keys else unchecked)]
+    others.sort(key=lambda stored: stored.name)
+    return _Tail([], others[-count:], [])
 
 
 def _read(repository: Repository, name: str) -> Stored:
@@ -233,7 +318,7 @@ def _read(repository: Repository, name: str) -> Stored:
 def _vouched(
     repository: Repository, document: Mapping[str, Any], name: str, now: datetime
 ) -> Mapping[str, Any]:
-    if not repository.encrypt:
+    if not repository.asks_for_macs:
         return summed(document, name)
     try:
         return signed(document, name, repository.keyring.for_writing(now))

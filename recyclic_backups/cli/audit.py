@@ -1,4 +1,8 @@
-"""``audit show`` and ``audit verify``: who did what, and whether the log of it is what was written."""
+"""``audit show``, ``audit verify`` and ``audit accept``.
+
+Who did what, whether the log of it is what was written, and the word of a person that an older state of the storage
+was put back on purpose.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,18 @@ def add_to(commands: Any) -> None:
     )
     verify.add_argument("--json", action="store_true")
     verify.set_defaults(run=run_verify)
+    accept = actions.add_parser(
+        "accept",
+        help="say that an older state of the storage was put back on purpose, and alerts are to go on from it",
+    )
+    accept.add_argument(
+        "--head",
+        required=True,
+        metavar="NUMBER:SHA256",
+        help="the event that is given up, as the alert names it",
+    )
+    accept.add_argument("--reason", type=_given, metavar="TEXT", help="why, for the log")
+    accept.set_defaults(run=run_accept)
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -53,6 +69,7 @@ def run_show(options: argparse.Namespace) -> int:
 
     Raises RecoveryError (60) for a backup that neither the log nor the storage knows.
     """
+    from recyclic_backups.audit.belief import Belief, Judge
     from recyclic_backups.audit.event import ACTIONS, OUTCOMES
     from recyclic_backups.audit.log import read_log
     from recyclic_backups.configuration import load_settings
@@ -63,20 +80,36 @@ def run_show(options: argparse.Namespace) -> int:
             f"no day is both from {options.since} on and up to {options.until}", "--since is the earlier one"
         )
     settings = load_settings()
-    log = read_log(settings.open_repository(create=False))
+    repository = settings.open_repository(create=False)
+    log = read_log(repository)
     for stored in log:
         if stored.event is None:
             render.say(f"damaged: {stored.name}: {stored.problem}")
-    every = [stored.event for stored in log if stored.event is not None]
+    judge = Judge(repository)
+    judged = [
+        (stored.event, judge.of(stored.document, stored.name)) for stored in log if stored.event is not None
+    ]
+    every = [event for event, _ in judged]
     _require("action", options.what, {*ACTIONS, *(event.action for event in every)})
     _require("outcome", options.outcome, {*OUTCOMES, *(event.outcome for event in every)})
     beginning = None if options.backup is None else _beginning(options.backup, every, settings)
-    events = [event for event in every if _is_wanted(event, options, beginning, settings.calendar)]
+    shown = [each for each in judged if _is_wanted(each[0], options, beginning, settings.calendar)]
+    doubted = sum(belief is not Belief.BELIEVED for _, belief in shown)
+    if doubted:
+        render.say(
+            f"{doubted} of these events carry no MAC that could be checked and is right: anybody who can write to the "
+            "storage may have written them; see: recyclic-backups audit verify"
+        )
     if options.json:
-        render.print_json([event.to_json() for event in events])
+        known = {Belief.BELIEVED: True, Belief.UNCHECKED: None}
+        render.print_json(
+            [{**event.to_json(), "authentic": known.get(belief, False)} for event, belief in shown]
+        )
         return 0
     zone = settings.calendar.timezone
-    changes = _changes(every)
+    # What nobody vouches for changes nothing about what is said of the others.
+    believed = _changes([event for event, belief in judged if belief is Belief.BELIEVED])
+    others = _changes([event for event, belief in judged if belief is not Belief.BELIEVED])
     rows = [
         (
             render.local_time(event.happened_at, zone),
@@ -85,9 +118,11 @@ def run_show(options: argparse.Namespace) -> int:
             event.backup_id or "-",
             f"{event.actor.user}@{event.actor.host}",
             event.actor.via + (f" from {event.actor.address}" if event.actor.address else ""),
-            changes.get(event.file_name) or _remark(event),
+            believed.get(event.file_name) or _remark(event)
+            if belief is Belief.BELIEVED
+            else f"[{belief.value}] {others.get(event.file_name) or _remark(event)}",
         )
-        for event in events
+        for event, belief in shown
     ]
     render.print_table(("WHEN", "WHAT", "OUTCOME", "BACKUP", "WHO", "THROUGH", ""), rows)
     return 0
@@ -97,7 +132,7 @@ def run_verify(options: argparse.Namespace) -> int:
     """Run ``audit verify``."""
     from recyclic_backups.audit.event import Head
     from recyclic_backups.audit.examine import examine
-    from recyclic_backups.audit.log import read_log
+    from recyclic_backups.audit.log import read_head, read_log
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import DamagedData
 
@@ -121,9 +156,36 @@ def run_verify(options: argparse.Namespace) -> int:
         for note in notes:
             render.line(f"note: {note}")
         render.line(f"{len(log)} events; {len(heads)} others remember the log, up to event {until}")
+        head = read_head(repository)
+        if head is not None:
+            render.line(f"the newest event, to be noted elsewhere: --head {head}")
         whole = f"whole: nothing edited, dropped or reordered; up to event {until} nothing cut off"
         render.line("NOT what was written" if problems else whole)
     return DamagedData.exit_code if problems else 0
+
+
+def run_accept(options: argparse.Namespace) -> int:
+    """Run ``audit accept``. Raises UsageError, NoUsableKey where the word could not be signed, Refused, StorageError.
+
+    Where nothing asks for MACs anybody could have written the event: there it would prove nothing, and is refused.
+    """
+    from recyclic_backups.audit.log import append
+    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.errors import Refused
+
+    head = _head(options.head)
+    repository = load_settings().open_repository(create=False)
+    if not repository.asks_for_macs:
+        raise Refused(
+            "nothing in this storage is signed: anybody could have said that",
+            "reset the cursor of Dagster's sensor `alerts` instead (docs/alerts.md)",
+        )
+    now = render.now()
+    repository.keyring.writer()  # without a key append() would go on, and write what nobody believes
+    details = {"head": str(head), **({"reason": options.reason} if options.reason else {})}
+    written = append(repository, "accept", "done", now, details=details)
+    render.line(f"event {head.number} is given up; the log goes on from event {written.number}")
+    return 0
 
 
 def _head(text: str) -> Head:

@@ -139,7 +139,7 @@ def _write_page(stage: Stage) -> str:
 
     Returns its address.
     """
-    from recyclic_backups.notify.alert import open_incidents
+    from recyclic_backups.notify.keeping import open_incidents
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import keep_in_storage
     from recyclic_backups.report.survey import survey

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.errors import ObjectMissing
-    from recyclic_backups.notify.alert import open_incidents
+    from recyclic_backups.notify.keeping import open_incidents
     from recyclic_backups.report.headline import overall
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import publish

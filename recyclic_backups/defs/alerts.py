@@ -19,18 +19,23 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_that
+from recyclic_backups.defs.rollback_look import look_for_rollback
 from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, NoUsableKey
 from recyclic_backups.flags.store import load_flags
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
-from recyclic_backups.notify.alert import deliver, recall, store, take_note
+from recyclic_backups.notify.alert import deliver, take_note
 from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog, recovery_of
+from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import News, Observation, Problem
+from recyclic_backups.notify.keeping import Copy, look_up, store
 from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
 from recyclic_backups.notify.outbox import LISTED, Recovery
+from recyclic_backups.notify.reasons import UNSENT
+from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.settings import Settings
@@ -60,18 +65,22 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     settings = environment.settings_of(database)
     now = environment.now()
     shelf = Shelf(context, settings)
-    stored = shelf.recall()
-    before = younger(remembered.read(context.cursor), stored) or Memory()
+    copy, own = shelf.look_up(), remembered.read(context.cursor)
+    before = younger(own, copy.memory) or Memory(had_backups=copy.had_backups)
     catalog = shelf.open(create=not before.had_backups)
 
     seen, recovery = _observe(context, environment, settings, shelf, catalog, before)
-    memory, news, lost = take_note(before, seen, recovery, settings.channels, now)
+    seen += _doubts(context, copy, own, before, now)
+    lost_ground, mark = _rollback(context, settings, shelf, catalog, before, now)
+    seen += lost_ground
+    memory, news, lost = take_note(before, seen, recovery, settings.channels, now, mark=mark)
     for each in news:
         context.log.warning(_lines(each, settings))
     for letter, delivery in lost:
         reason = delivery.reason or "not answered"
         context.log.error(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
     # Also where nothing changed but the copy is gone or damaged: the next lost cursor would be everything.
+    stored = copy.memory or copy.shown
     if stored is None or stored.serial != memory.serial:
         shelf.keep(memory)
     memory = deliver(
@@ -97,12 +106,12 @@ class Shelf:
     repository: Repository | None = None
     _writable: bool = False
 
-    def recall(self) -> Memory | None:
-        """What lies there; None if nothing does. That the storage cannot be read is said by :meth:`open`."""
+    def look_up(self) -> Copy:
+        """What lies there, and whether it is believed. That the storage cannot be read is said by :meth:`open`."""
         try:
-            return recall(self.settings.open_repository(create=False))
+            return look_up(self.settings.open_repository(create=False))
         except BackupError:
-            return None
+            return Copy()
 
     def open(self, *, create: bool) -> Catalog | None:
         """The catalog; None, and ``problem`` says why, if it cannot be read."""
@@ -182,24 +191,68 @@ def _observe(
     return seen, Recovery(known=False) if catalog is None else recovery_of(catalog, now)
 
 
+def _doubts(
+    context: dg.SensorEvaluationContext, copy: Copy, own: Memory | None, before: Memory, now: datetime
+) -> Observation:
+    """That what lies in the storage is not used, as one incident, however often it is put there.
+
+    What older versions wrote is no news where the cursor knows as much; nor is what a disk spoilt: it is made anew.
+    """
+    if copy.doubt is None:
+        return Observation()
+    key = "memory"
+    if key not in before.state.incidents:
+        context.log.warning(copy.doubt.text())
+    is_known = own is not None and copy.serial <= own.serial
+    if copy.is_unreadable or (copy.is_old_fashioned and is_known):
+        return Observation()
+    facts = {"reason": copy.doubt.text("en"), "reason_fr": copy.doubt.text("fr")}
+    return Observation((Problem(key, Kind.MEMORY, Severity.WARNING, now, facts),))
+
+
+def _rollback(
+    context: dg.SensorEvaluationContext,
+    settings: Settings,
+    shelf: Shelf,
+    catalog: Catalog | None,
+    before: Memory,
+    now: datetime,
+) -> tuple[Observation, Mark | None]:
+    """What of the storage is older than it was, and how far it has come: None where that is not to be noted."""
+    unseen = Observation(unseen=frozenset({"rollback"}))
+    if catalog is None or shelf.repository is None or (before.had_backups and is_bare(catalog)):
+        return unseen, None
+    try:
+        return look_for_rollback(shelf.repository, settings, catalog, before.mark, now, context.log.warning)
+    except BackupError as error:
+        context.log.error(f"nobody can tell whether the storage went back to an older state: {error.message}")
+        return unseen, None
+
+
 def _flags(shelf: Shelf, now: datetime) -> Observation:
-    """Flags that switched themselves off, or cannot be read, until a person sets them."""
+    """Flags that switched themselves off, or cannot be read or believed, until a person sets them."""
     if shelf.repository is None or shelf.problem is not None:
         return Observation(unseen=frozenset({"flag"}))
-    # Signatures are not asked for: that would derive a key once a minute, to protect a remark.
-    flags = load_flags(shelf.repository, trusting=True)
+    signed = shelf.repository.asks_for_macs
+    try:
+        flags = load_flags(shelf.repository)
+    except NoUsableKey:
+        return Observation(
+            unseen=frozenset({"flag"})
+        )  # what that means for backups is told by whoever needs the key
     problems = [
         Problem(
             f"flag/{name}",
             Kind.FLAG_TRIPPED,
             Severity.WARNING,
             switch.tripped_at or switch.set_at,
-            {"name": name, "reason": switch.tripped},
+            # Where nothing is signed the reason may be anybody's text: it is read there, and not sent to people.
+            {"name": name, "reason": shortened(switch.tripped) if signed else UNSENT},
         )
         for name, switch in flags.tripped.items()
     ]
     problems += [
-        Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
+        Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, {"reason": shortened(reason)})
         for name, reason in flags.damaged.items()
     ]
     return Observation(tuple(problems))

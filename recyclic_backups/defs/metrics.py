@@ -20,7 +20,7 @@ from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.health.answers import Answer, Listed, said
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.languages import Locale, Sayable
-from recyclic_backups.notify.alert import open_incidents
+from recyclic_backups.notify.keeping import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage

@@ -192,9 +192,8 @@ class Streams:
         announcement = layout.attempt(self.backup_id)
         try:
             try:
-                store.create(
-                    announcement, document.encode({"format": 1, "system_identifier": system_identifier})
-                )
+                said = {"format": 1, "system_identifier": system_identifier}
+                store.create(announcement, document.encode(self._vouched(said, announcement)))
                 yield
             except BaseException as error:
                 try:
@@ -209,6 +208,14 @@ class Streams:
             with suppress(StorageError):  # asked to end in the very moment of tidying up
                 store.delete(announcement)
             raise
+
+    def _vouched(self, said: dict[str, object], name: str) -> dict[str, object]:
+        """With a MAC where the backup is encrypted, so that nobody else can call it dead; else with a SHA-256."""
+        return (
+            document.summed(said, name)
+            if self.data_key is None
+            else document.signed(said, name, self.data_key)
+        )
 
     def _remove_objects(self) -> None:
         """Once the manifest is there the backup exists, and its objects stay whatever happened after."""

@@ -16,11 +16,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import BACKUP_ID, OBJECT_NAME, Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.envelope.document import decode
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.storage.store import StoredObject
 
 ORPHAN_AGE = timedelta(hours=48)
@@ -35,7 +37,7 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
     Raises StorageError; what was removed until then stays removed.
     """
     layout, store = repository.layout, repository.store
-    dead = set(_dead_attempts(repository, system_identifier, now))
+    dead, stale = _attempts(repository, system_identifier, now)
     catalog = load_catalog(repository)
     # Named by a label that is not believed, it stays too: what nobody signed deletes nothing.
     labelled = catalog.named | {label.backup_id for label in catalog.labels.values()}
@@ -63,7 +65,7 @@ def sweep(repository: Repository, system_identifier: str | None, now: datetime) 
             store.discard_partial(item.name)
             discarded.append(item.name)
     # Objects first: should we be killed in between, the announcement still tells whose they were.
-    removed += sorted(layout.attempt(backup_id) for backup_id in dead)
+    removed += sorted(layout.attempt(backup_id) for backup_id in dead | stale)
     for name in removed:
         store.delete(name)
     return [*discarded, *removed]
@@ -78,18 +80,31 @@ def _hides_something(layout: Layout, backup_id: str, strange: Iterable[str]) -> 
     )
 
 
-def _dead_attempts(repository: Repository, system_identifier: str | None, now: datetime) -> Iterable[str]:
-    """Ids of announced attempts whose process is known to be gone."""
-    layout, store = repository.layout, repository.store
+def _attempts(
+    repository: Repository, system_identifier: str | None, now: datetime
+) -> tuple[set[str], set[str]]:
+    """Ids of announced attempts whose process is known to be gone, and of announcements that are merely old.
+
+    An announcement that is not believed says nothing: whoever can write one could call dead what another host is
+    writing. Nor does an old one make younger objects go; these have an age of their own.
+    """
+    layout, store, judge = repository.layout, repository.store, Judge(repository)
+    dead, stale = set(), set()
     for item in list(store.list(f"{layout.attempts}/")):
         backup_id = item.name.removeprefix(f"{layout.attempts}/").removesuffix(".json")
+        if not BACKUP_ID.fullmatch(backup_id):
+            continue
+        if _all_old([item], now):
+            stale.add(backup_id)
         try:
-            owner = decode(store.get(item.name), item.name).get("system_identifier")
-        except (DamagedData, ObjectMissing):
-            owner = None  # not readable: age decides
-        ours = owner is not None and owner == system_identifier
-        if BACKUP_ID.fullmatch(backup_id) and (ours or _all_old([item], now)):
-            yield backup_id
+            document = decode(store.get(item.name), item.name)
+            believed = judge.standing(document, item.name) in (Standing.SIGNED, Standing.CHECKSUM)
+        except (DamagedData, NoUsableKey, ObjectMissing):
+            continue  # age decides
+        owner = document.get("system_identifier")
+        if believed and owner is not None and owner == system_identifier:
+            dead.add(backup_id)
+    return dead, stale
 
 
 def _all_old(items: Iterable[StoredObject], now: datetime) -> bool:

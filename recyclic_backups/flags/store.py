@@ -7,34 +7,45 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.audit.log import append, audited
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import check_signature, check_sum, decode, encode, signed, summed
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.envelope.document import decode, encode, key_id_of_mac, signed, summed
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
 from recyclic_backups.flags.flags import FEATURES, Feature, Flags, Switch, known
 
 
-def load_flags(repository: Repository, *, trusting: bool = False) -> Flags:
+def load_flags(repository: Repository) -> Flags:
     """What is set, and what of it was spoilt or forged. Flags that this version does not know are left alone.
 
-    ``trusting`` does not ask who wrote them, which takes the key: for remarks. Raises NoUsableKey, StorageError.
+    A flag that is not believed is as its default. An outcome that is not believed switches nothing on either: what
+    somebody switched off stays off, and what was on is as its default, since nobody knows whether it had switched
+    itself off. Raises NoUsableKey, StorageError.
     """
     there = {item.name for item in repository.store.list(f"{repository.layout.flags}/")}
     switches: dict[str, Switch] = {}
     damaged: dict[str, str] = {}
+    judge = Judge(repository)
     for name in FEATURES:
         if repository.layout.flag(name) not in there:
             continue
         try:
-            switches[name] = _switch(repository, name, trusting=trusting)
+            switches[name] = _wish(repository, name, judge)
+            if switches[name].wanted:
+                switches[name] = _switch(repository, name, judge)
+            elif repository.layout.flag_outcome(name) in there:
+                _read(repository, repository.layout.flag_outcome(name), judge)
         except ObjectMissing:
             continue  # somebody gave it back its default meanwhile
         except DamagedData as damage:
             damaged[name] = damage.message
         except NoUsableKey as unusable:
             # A key's name that somebody spoilt is damage of one flag; without any key nothing can be known.
-            if not any(entry.opens for entry in repository.keyring.inventory()):
+            if not repository.keyring.belonging().is_known:
                 raise
             damaged[name] = f"{repository.layout.flag(name)}: {unusable.message}"
+        if name in damaged and name in switches and switches[name].wanted:
+            del switches[name]
     return Flags(switches, damaged)
 
 
@@ -82,11 +93,22 @@ def judge_run(repository: Repository, used: Collection[Feature], failure: str, n
     return tripped
 
 
-def _switch(repository: Repository, name: str, *, trusting: bool) -> Switch:
+def _wish(repository: Repository, name: str, judge: Judge) -> Switch:
+    """What a person wants."""
     layout = repository.layout
-    wish = _read(repository, layout.flag(name), trusting=trusting)
+    document = _read(repository, layout.flag(name), judge)
     try:
-        outcome = _read(repository, layout.flag_outcome(name), trusting=trusting)
+        return Switch.of(document)
+    except DamagedData as damage:
+        raise DamagedData(f"{layout.flag(name)}: {damage.message}") from None
+
+
+def _switch(repository: Repository, name: str, judge: Judge) -> Switch:
+    """The same with what runs made of it."""
+    layout = repository.layout
+    wish = _read(repository, layout.flag(name), judge)
+    try:
+        outcome = _read(repository, layout.flag_outcome(name), judge)
     except ObjectMissing:
         outcome = None
     try:
@@ -95,20 +117,20 @@ def _switch(repository: Repository, name: str, *, trusting: bool) -> Switch:
         raise DamagedData(f"{layout.flag(name)}: {damage.message}") from None
 
 
-def _read(repository: Repository, name: str, *, trusting: bool) -> Mapping[str, Any]:
+def _read(repository: Repository, name: str, judge: Judge) -> Mapping[str, Any]:
+    """A document that is believed. Raises DamagedData, NoUsableKey, ObjectMissing."""
     document = decode(repository.store.get(name), name)
-    if trusting:
-        return document
-    if repository.encrypt:
-        check_signature(document, name, repository.keyring.for_reading)
-    elif "mac" not in document:
-        check_sum(document, name)
-    # One that was signed while encryption was on is believed: its key may be gone, and here anybody may write now.
+    standing = judge.standing(document, name)
+    if standing is Standing.NOT_CHECKED and judge.asks_for_macs:
+        repository.keyring.for_reading(key_id_of_mac(document, name))  # raises, and says why
+    # One that was signed before its keys went is believed where nothing is signed: there anybody may write now.
+    if not standing.is_believed:
+        raise DamagedData(f"{name} is not believed: {standing.problem}")
     return document
 
 
 def _write(repository: Repository, name: str, document: Mapping[str, Any], now: datetime) -> None:
-    if repository.encrypt:
+    if repository.asks_for_macs:
         stored = signed(document, name, repository.keyring.for_writing(now))
     else:
         stored = summed(document, name)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from recyclic_backups.catalog.layout import Layout
-from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import DamagedData, ObjectMissing
-from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.languages import Locale
-from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.channels import Channel
-from recyclic_backups.notify.incidents import Incident, News, Observation, Problem, advance
+from recyclic_backups.notify.incidents import News, Observation, Problem, advance
+from recyclic_backups.notify.keeping import recall
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
@@ -30,62 +25,31 @@ from recyclic_backups.notify.outbox import (
     refused,
     write,
 )
+from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind, what
+from recyclic_backups.notify.wording import Kind
+
+__all__ = ["BUDGET", "deliver", "recall", "take_note", "unreachable_channels"]
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
 take as long as ``send.DEADLINE_SECONDS`` and a little grace."""
 
 
-def name_in_storage(database: str) -> str:
-    """Where the memory lies."""
-    return f"{Layout(database).root}/alerts/state.json"
-
-
-def recall(repository: Repository) -> Memory | None:
-    """What was stored; None if there is nothing that can be understood. Raises StorageError."""
-    try:
-        return remembered.read(repository.store.get(name_in_storage(repository.database)))
-    except (ObjectMissing, DamagedData):
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an incident says, in the language of whoever reads it."""
-
-    incident: Incident
-
-    def text(self, locale: Locale = "en") -> str:
-        """The sentence."""
-        problem = self.incident.problem
-        return what(problem.kind, problem.facts, locale)
-
-
-def open_incidents(repository: Repository) -> list[Issue]:
-    """What people were told of and is not over, the worst and oldest first, for the page. Raises StorageError."""
-    memory = recall(repository)
-    incidents = [] if memory is None else [*memory.state.incidents.values()]
-    still = [each for each in incidents if each.gone_since is None]
-    still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
-    levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}
-    return [Issue("incident", levels[each.severity], _Told(each), each.key) for each in still]
-
-
-def store(repository: Repository, memory: Memory) -> None:
-    """Keep it in the storage. Raises StorageError."""
-    name = name_in_storage(repository.database)
-    repository.store.replace(name, remembered.to_document(memory).encode("utf-8"))
-
-
 def take_note(
-    memory: Memory, seen: Observation, recovery: Recovery, channels: Sequence[Channel], now: datetime
+    memory: Memory,
+    seen: Observation,
+    recovery: Recovery,
+    channels: Sequence[Channel],
+    now: datetime,
+    *,
+    mark: Mark | None = None,
 ) -> tuple[Memory, list[News], list[tuple[Letter, Delivery]]]:
     """What is remembered after a look, what is told, and what is given up though nobody took it.
 
-    Incidents are advanced, letters written. Pure; the serial grows if what is remembered differs.
+    Incidents are advanced, letters written; how far the storage has come (``mark``) is noted, if it is known. Pure; the
+    serial grows if what is remembered differs.
     """
     seen += unreachable_channels(memory)
     state, news = advance(memory.state, seen, now)
@@ -98,6 +62,7 @@ def take_note(
         had_backups=memory.had_backups or recovery.verified_as_of is not None,
         state=state,
         outbox=outbox,
+        mark=mark or memory.mark,
     )
     return (memory if after == memory else replace(after, serial=memory.serial + 1)), news, lost
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
+from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.outbox import Recovery
 from recyclic_backups.notify.severity import Severity
@@ -191,7 +192,7 @@ def _damage(catalog: Catalog, now: datetime) -> Observation:
                 kind=Kind.DAMAGE,
                 severity=Severity.CRITICAL,
                 since=now,
-                facts={"name": each.name, "reason": each.problem},
+                facts={"name": shortened(each.name), "reason": shortened(each.problem)},
             )
             for each in catalog.damage
         )

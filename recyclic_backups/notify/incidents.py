@@ -25,7 +25,7 @@ would else wait for the reminder of the next day but one. So nobody waits longer
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
 
-CAUSES = frozenset({Kind.STORAGE, Kind.BACKUPS_GONE})
+CAUSES = frozenset({Kind.STORAGE, Kind.BACKUPS_GONE, Kind.ROLLBACK})
 """What the first line of a message has to name: without the storage backups fail and grow old, one after another."""
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from recyclic_backups.audit.event import Head
 from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.notify.incidents import Change, Incident, Problem, State
 from recyclic_backups.notify.outbox import Delivery, Letter, Outbox, Recovery
+from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
@@ -31,7 +33,8 @@ _MOST_UNPACKED_BYTES = 10_000_000
 class Memory:
     """Everything remembered. ``serial`` grows with every change: of two memories the higher one is the younger.
 
-    ``began_at`` is the first look of all; ``had_backups`` whether there ever was a verified backup.
+    ``began_at`` is the first look of all; ``had_backups`` whether there ever was a verified backup; ``mark`` how far
+    the storage had come, None before that was looked at.
     """
 
     serial: int = 0
@@ -39,6 +42,7 @@ class Memory:
     had_backups: bool = False
     state: State = field(default_factory=State)
     outbox: Outbox = ()
+    mark: Mark | None = None
 
     def begun(self, now: datetime) -> datetime:
         """The first look of all, which is now if there was none, or if it was dated by a clock that was ahead."""
@@ -93,6 +97,7 @@ def _json(memory: Memory) -> dict[str, Any]:
         "reminded_at": _moment(memory.state.reminded_at),
         "incidents": [_incident(each) for each in memory.state.incidents.values()],
         "outbox": [_letter(each) for each in memory.outbox],
+        "mark": None if memory.mark is None else _mark(memory.mark),
     }
 
 
@@ -104,6 +109,37 @@ def _memory(document: Mapping[str, Any]) -> Memory:
         had_backups=document["had_backups"] is True,
         state=State({each.key: each for each in incidents}, _moment_from(document["reminded_at"])),
         outbox=tuple(_letter_from(each) for each in document["outbox"]),
+        mark=_mark_from(document.get("mark")),  # older versions had none
+    )
+
+
+def _mark(mark: Mark) -> dict[str, Any]:
+    return {
+        "storage_url": mark.storage_url,
+        "storage_id": mark.storage_id,
+        "head": None if mark.head is None else mark.head.to_json(),
+        "head_at": _moment(mark.head_at),
+        "backups": list(mark.backups),
+        "newest_id": mark.newest_id,
+        "checks": mark.checks,
+        "labels": list(mark.labels),
+        "keys": {key_id: to_text(wrapped_at) for key_id, wrapped_at in mark.keys.items()},
+    }
+
+
+def _mark_from(document: Mapping[str, Any] | None) -> Mark | None:
+    if document is None:
+        return None
+    return Mark(
+        storage_url=str(document["storage_url"]),
+        storage_id=str(document["storage_id"]),
+        head=Head.from_json(document["head"]),
+        head_at=_moment_from(document["head_at"]),
+        backups=tuple(str(each) for each in document["backups"]),
+        newest_id=str(document["newest_id"]),
+        checks=_whole(document["checks"]),
+        labels=tuple(str(each) for each in document["labels"]),
+        keys={str(key_id): from_text(at) for key_id, at in document["keys"].items()},
     )
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
+from recyclic_backups.notify.harmless import harmless
 from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.outbox import Letter, Recovery
@@ -68,7 +69,7 @@ def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> M
 
 def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
     """What ``notify-test`` sends."""
-    body = label("test_body", frame.locale, database=frame.database, minimum=minimum.value)
+    body = label("test_body", frame.locale, database=harmless(frame.database), minimum=minimum.value)
     subject = f"{_prefix(frame)} {label('test', frame.locale)}"
     return Message(
         _one_line(subject), redact(body + "\n", frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
@@ -77,7 +78,8 @@ def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """The text without any of the secrets, should one ever have come into it."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    # A secret that is a URL stands in a sentence without being a link.
+    for secret in sorted({*secrets, *map(harmless, secrets)}, key=len, reverse=True):
         if len(secret) >= 6:  # a shorter one would tear words apart, and is hardly one
             text = text.replace(secret, SECRET)
     return text
@@ -132,7 +134,7 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
             _line("since", moment(problem.since, frame), locale),
         ]
         if problem.page and frame.dagster_url:
-            lines.append(_line("see", f"{frame.dagster_url.rstrip('/')}/{problem.page}", locale))
+            lines.append(_line("see", _one_line(f"{frame.dagster_url.rstrip('/')}/{problem.page}"), locale))
         groups.setdefault(end, []).extend(lines)
     return ["\n".join([*lines, *end]) for end, lines in groups.items()]
 
@@ -154,9 +156,9 @@ def _recovery(recovery: Recovery, frame: Frame) -> str:
     proven = verified = label("none", locale)
     if recovery.proven_as_of is not None and recovery.proven_at is not None:
         when = label("proven_at", locale, at=moment(recovery.proven_at, frame))
-        proven = f"{moment(recovery.proven_as_of, frame)}, {recovery.proven_id}, {when}"
+        proven = f"{moment(recovery.proven_as_of, frame)}, {harmless(recovery.proven_id)}, {when}"
     if recovery.verified_as_of is not None:
-        verified = f"{moment(recovery.verified_as_of, frame)}, {recovery.verified_id}"
+        verified = f"{moment(recovery.verified_as_of, frame)}, {harmless(recovery.verified_id)}"
     return f"{_line('proven', proven, locale)}\n{_line('verified', verified, locale)}"
 
 

@@ -10,9 +10,13 @@ from collections.abc import Mapping
 
 from recyclic_backups.languages import Untranslated, typeset
 
+UNSENT = "the storage says why, and nothing there is signed"
+"""In the place of a text that anybody who can write to the storage may have written."""
+
 _REASONS: Mapping[str, str] = {
     "its log says no more": "son journal n’en dit pas plus",
     "its tick says no more": "Dagster n’en dit pas plus",
+    UNSENT: "le stockage dit pourquoi, et rien n’y est signé",
     "it did not pass": "le contrôle n’a pas réussi",
     "the backup {words} is not in the storage any more": "la sauvegarde {words} n’est plus dans le stockage",
     "the manifest of the backup {words} is not usable: {reason}": (

@@ -18,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import Request
 
 from recyclic_backups.notify.channels import IMPLICIT_TLS_PORT, Channel, Email, Service, Telegram
+from recyclic_backups.notify.harmless import unmarked
 from recyclic_backups.notify.line import (
     CutOff,
     Line,
@@ -200,7 +201,10 @@ def why_unusable(channel: Channel) -> str | None:
 def _send_by_service(channel: Service, message: Message) -> str | None:
     critical = message.severity is Severity.CRITICAL
     verdict = _verdict(
-        channel, lambda given: hand_over(channel.url, message.subject, message.body, given, critical=critical)
+        channel,
+        lambda given: hand_over(
+            channel.url, unmarked(message.subject), unmarked(message.body), given, critical=critical
+        ),
     )
     if isinstance(verdict, str) or verdict.taken:
         return verdict if isinstance(verdict, str) else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from recyclic_backups.languages import Locale, column, squeezed, typeset
+from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.labels import LABELS, label
 from recyclic_backups.notify.reasons import in_french
 
@@ -47,6 +48,8 @@ class Kind(StrEnum):
     BACKUPS_GONE = "backups gone"
     DAMAGE = "damage"
     STORAGE = "storage"
+    ROLLBACK = "rollback"
+    MEMORY = "memory"
     DELIVERY_FAILED = "delivery failed"
     OTHER = "other"
 
@@ -351,6 +354,31 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
+    Kind.ROLLBACK: Words(
+        (
+            "The storage went back to an older state: {reason}",
+            "Le stockage est revenu à un état antérieur : {reason}",
+        ),
+        (
+            "What was done since may be missing, and somebody may be hiding it. If a copy was put back on purpose, say "
+            "so: recyclic-backups audit accept --head {head}",
+            "Ce qui a été fait depuis peut manquer, et quelqu’un le cache peut-être. Si une copie a été remise exprès, "
+            "le dire : recyclic-backups audit accept --head {head}",
+        ),
+        "recyclic-backups audit verify --head {head}",
+    ),
+    Kind.MEMORY: Words(
+        (
+            "What alerts remember in the storage is not used: {reason}",
+            "Ce que les alertes retiennent dans le stockage n’est pas utilisé : {reason}",
+        ),
+        (
+            "Nothing that you are told comes from there; but somebody may write to the storage who should not.",
+            "Rien de ce qui est signalé n’en vient ; mais quelqu’un écrit peut-être dans le stockage sans en avoir le "
+            "droit.",
+        ),
+        "recyclic-backups verify --all",
+    ),
     Kind.DELIVERY_FAILED: Words(
         (
             "Messages by {channel} are not delivered: {reason}",
@@ -388,10 +416,11 @@ def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
 
 def command(kind: Kind, facts: Mapping[str, str]) -> str:
     """The one command to run next; the same in every language."""
-    return WORDS[kind].command.format_map(_Facts(facts))
+    return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
 
 
 def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
+    facts = {name: harmless(fact) for name, fact in facts.items()}
     translated = {
         name: label(value, locale) if name in _TRANSLATED_FACTS and value in LABELS else value
         for name, value in facts.items()

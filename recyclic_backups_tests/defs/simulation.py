@@ -23,6 +23,7 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.verify import verify
+from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House
 
@@ -161,7 +162,9 @@ class Simulation:
             owner = read_system_identifier(connection)
         backup_id = f"{self.house.clock.at.astimezone(ZoneInfo('UTC')):%Y%m%dT%H%M%SZ}-KKKKKK"
         layout, store = repository.layout, repository.store
-        store.create(layout.attempt(backup_id), f'{{"format": 1, "system_identifier": "{owner}"}}'.encode())
+        said, name = {"format": 1, "system_identifier": owner}, layout.attempt(backup_id)
+        key = repository.key_for_backups(self.house.clock.at)
+        store.create(name, encode(summed(said, name) if key is None else signed(said, name, key)))
         store.create(layout.object(backup_id, "main.dump.zst"), b"half a dump")
         run = dg.DagsterRun(
             job_name=f"{tier}_backup_job",

@@ -22,12 +22,13 @@ from recyclic_backups.flags.store import judge_run, switch
 from recyclic_backups.notify import alert
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import send as sending
-from recyclic_backups.notify.alert import name_in_storage
 from recyclic_backups.notify.channels import Channel, Email
+from recyclic_backups.notify.keeping import name_in_storage
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
+from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
 from recyclic_backups_tests.operator import Operator
 
@@ -73,6 +74,13 @@ def looks(quick_house: House, bot: Web) -> Looks:
     quick_house.variables["NOTIFICATION_TELEGRAM_CHAT_ID"] = "99"
     quick_house.variables["DAGSTER_URL"] = "https://dagster.example.org/"
     return Looks(quick_house)
+
+
+@pytest.fixture
+def signed_looks(looks: Looks) -> Looks:
+    """The same where documents carry MACs: what alerts remember is believed in such a storage only."""
+    looks.house.variables |= {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": KEY}
+    return looks
 
 
 def failed_run(
@@ -313,8 +321,9 @@ def test_a_storm_of_failures_is_one_message(looks: Looks, bot: Web) -> None:
     assert len(looks.cursor or "") < 20_000
 
 
-def test_a_restart_and_a_lost_database_tell_nothing_again(looks: Looks, bot: Web) -> None:
+def test_a_restart_and_a_lost_database_tell_nothing_again(signed_looks: Looks, bot: Web) -> None:
     """Loss prevented: everybody woken by week-old news because Dagster's database was made anew."""
+    looks = signed_looks
     house = looks.house
     assert house.run("daily", "2026-11-01").success
     failed_run(house, "health_job")
@@ -340,9 +349,10 @@ def test_a_restart_and_a_lost_database_tell_nothing_again(looks: Looks, bot: Web
 
 @pytest.mark.parametrize("content", [None, b"{", b"\xff"])
 def test_the_copy_in_the_storage_is_made_again_at_the_next_look(
-    looks: Looks, bot: Web, content: bytes | None
+    signed_looks: Looks, bot: Web, content: bytes | None
 ) -> None:
     """Loss prevented: a copy that was lost months before the day on which it is needed."""
+    looks = signed_looks
     house = looks.house
     assert house.run("daily", "2026-11-01").success
     failed_run(house, "health_job")
@@ -641,8 +651,9 @@ def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
     instance.dispose()
 
 
-def test_a_flag_that_switched_itself_off_is_told(looks: Looks, bot: Web) -> None:
+def test_a_flag_that_switched_itself_off_is_told(signed_looks: Looks, bot: Web) -> None:
     """Loss prevented: a behaviour believed to be on that has been off for a month."""
+    looks = signed_looks
     house = looks.house
     elsewhere(house, Tier.DAILY, "2026-11-01")
     repository = house.settings().open_repository()

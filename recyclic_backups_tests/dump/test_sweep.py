@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recyclic_backups.dump.sweep import sweep
+from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.errors import Refused
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
@@ -21,13 +22,24 @@ def _orphans(house: House, *, owner: str | None, age: timedelta) -> MemoryStore:
     house.store = store
     layout = house.repository.layout
     if owner is not None:
-        store.create(layout.attempt(ID), f'{{"format": 1, "system_identifier": "{owner}"}}'.encode())
+        announce(house, owner)
     store.create(layout.object(ID, "main.dump.zst.sealed"), b"half")
     return store
 
 
+def announce(house: House, owner: str, *, forged: bool = False) -> None:
+    """Say whose attempt it is, as a run does, or as somebody does who has no key."""
+    said, name = {"format": 1, "system_identifier": owner}, house.repository.layout.attempt(ID)
+    key = None if forged else house.repository.key_for_backups(house.now)
+    house.store.replace(name, encode(summed(said, name) if key is None else signed(said, name, key)))
+
+
 def _names(store: MemoryStore) -> list[str]:
-    return [item.name for item in store.list("") if "/audit/" not in item.name]
+    return [
+        item.name
+        for item in store.list("")
+        if "/audit/" not in item.name and not item.name.startswith(("keys/", "storage.json"))
+    ]
 
 
 def test_an_attempt_of_this_server_is_dead_once_we_hold_its_lock(house: House) -> None:
@@ -45,6 +57,36 @@ def test_an_attempt_of_another_server_is_left_alone_for_two_days(house: House) -
     store = _orphans(house, owner="another", age=timedelta(hours=49))
     sweep(house.repository, "me", house.now)
     assert _names(store) == []
+
+
+def test_a_forged_announcement_has_nothing_swept_that_another_host_is_writing(house: House) -> None:
+    """Attack: whoever can write to the storage, without a key, calls a running backup of another host dead."""
+    store = _orphans(house, owner="another", age=timedelta(hours=1))
+    announce(house, "me", forged=True)
+    assert sweep(house.repository, "me", house.now) == []
+    assert len(_names(store)) == 2
+    house.encrypt = False  # nor without a passphrase at hand, in a storage that has keys
+    assert sweep(house.repository, "me", house.now) == []
+
+
+def test_an_announcement_with_an_old_date_makes_no_younger_object_go(house: House) -> None:
+    """Attack: a file's date is set back, and two days of a running backup are swept as rubbish."""
+    written_at = [house.now - timedelta(days=3)]
+    house.store = store = MemoryStore(clock=lambda: written_at[0])
+    announce(house, "another", forged=True)
+    written_at[0] = house.now - timedelta(hours=1)
+    dump = house.repository.layout.object(ID, "main.dump.zst.sealed")
+    store.create(dump, b"half")
+    sweep(house.repository, "me", house.now)
+    assert _names(store) == [dump]
+
+
+def test_an_announcement_protects_nothing_for_ever(house: House) -> None:
+    """Attack: a disk filled with objects that a forged announcement claims for a host that never ends."""
+    store = _orphans(house, owner=None, age=timedelta(hours=49))
+    announce(house, "another", forged=True)
+    sweep(house.repository, "me", house.now)
+    assert [name for name in _names(store) if "/backups/" in name] == []
 
 
 @pytest.mark.parametrize(("hours", "left"), [(47, 1), (49, 0)])

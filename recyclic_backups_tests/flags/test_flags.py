@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from recyclic_backups.audit.log import read_log
 from recyclic_backups.dump import partition as filling
+from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.flags.flags import (
     FEATURES,
@@ -337,3 +340,50 @@ def test_a_flag_set_on_a_storage_that_is_missing_makes_none(operator: Operator) 
         assert "mounted" in refused.err
         assert not operator.storage.exists()
     assert operator.must("flags", "list").out
+
+
+def forge(house: House, name: str, document: Mapping[str, Any]) -> None:
+    """Write a flag's document as whoever can write to the storage and has no key."""
+    house.store.replace(name, encode(summed(document, name)))
+
+
+@pytest.mark.parametrize("way", ["no keys yet", "encrypted", "encryption switched off later"])
+def test_a_forged_flag_switches_nothing_on(house: House, way: str) -> None:
+    """Attack: without any key, four streams at once on production, or labels that follow a forged proof."""
+    if way != "no keys yet":
+        house.repository.keyring.for_writing(house.now)
+    layout = house.repository.layout
+    for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN):
+        forge(house, layout.flag(feature.name), Switch(True, NOW).wish(feature.name))
+    house.encrypt = way != "encryption switched off later"
+    flags = flags_in_force(house.repository)
+    assert not flags.is_on(PARALLEL_STREAMS)
+    assert not flags.is_on(PROMOTE_PROVEN)
+
+
+def test_a_forged_flag_does_not_stop_the_filling_of_gaps(house: House) -> None:
+    """Attack: backups that fail at night are not tried again, because a file says that nobody wants it."""
+    house.repository.keyring.for_writing(house.now)
+    forge(house, house.repository.layout.flag(FILL_GAPS.name), Switch(False, NOW).wish(FILL_GAPS.name))
+    flags = load_flags(house.repository)
+    assert flags.is_on(FILL_GAPS)
+    assert "not signed" in flags.damaged[FILL_GAPS.name]
+
+
+def test_a_forged_outcome_switches_nothing_on_and_is_told(house: House) -> None:
+    """Attack: what switched itself off after two lost nights, or what somebody switched off, goes on again."""
+    repository = house.repository
+    switch(repository, PARALLEL_STREAMS.name, True, house.now)
+    for _ in range(THRESHOLD):
+        judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
+    switch(repository, FILL_GAPS.name, False, house.now)
+    for feature, wanted in ((PARALLEL_STREAMS, True), (FILL_GAPS, False)):
+        forge(
+            house,
+            repository.layout.flag_outcome(feature.name),
+            Switch(wanted, house.now).outcome(feature.name),
+        )
+    flags = load_flags(house.repository)
+    assert not flags.is_on(PARALLEL_STREAMS)
+    assert not flags.is_on(FILL_GAPS)
+    assert flags.damaged.keys() == {PARALLEL_STREAMS.name, FILL_GAPS.name}

@@ -32,6 +32,7 @@ FACTS = {
     "name": "missed_backups",
     "as_of": "2026-11-20 02:00",
     "channel": "telegram",
+    "head": f"120:{'5d' * 32}",
 }
 
 

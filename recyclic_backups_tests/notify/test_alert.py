@@ -15,15 +15,17 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.notify import alert
 from recyclic_backups.notify import memory as remembered
-from recyclic_backups.notify.alert import deliver, name_in_storage, recall, store, take_note
+from recyclic_backups.notify.alert import deliver, take_note
 from recyclic_backups.notify.channels import Channel, Email, MailServer, Telegram
 from recyclic_backups.notify.incidents import Observation
+from recyclic_backups.notify.keeping import name_in_storage, recall, store
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.outbox import Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.problems import NOW, problem
 
 FRAME = Frame("recyclic", "production", "en", ZoneInfo("Europe/Paris"))
@@ -38,13 +40,19 @@ class Killed(BaseException):
     """What SIGKILL is to a test."""
 
 
+def with_a_key(store_of: MemoryStore) -> Keyring:
+    """A storage of which the first backup has made the key."""
+    Keyring(store_of, KEY).for_writing(NOW)
+    return Keyring(store_of, KEY)
+
+
 @dataclass
 class World:
     """A storage, a cursor, a clock, and channels that take what they are told to."""
 
     repository: Repository = field(
         default_factory=lambda: Repository(
-            (store_of := MemoryStore()), "recyclic", Keyring(store_of, ""), encrypt=False
+            (store_of := MemoryStore()), "recyclic", with_a_key(store_of), encrypt=True
         )
     )
     cursor: str = ""

@@ -1,0 +1,180 @@
+"""How far a storage had come, remembered elsewhere: what went back since is told. Pure.
+
+Each document of an older copy of a storage is authentic. That newer ones were there shows only in what somebody else
+remembers: the audit log's newest event (its number and hash), the backups and what was said of the newest of them,
+and when each key was last wrapped. Dagster's cursor carries it. Where that is lost too, nobody can tell
+(docs/format/threat-model.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from recyclic_backups.audit.event import Head
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.languages import Pair, Phrase
+from recyclic_backups.notify.incidents import Problem
+from recyclic_backups.notify.severity import Severity
+from recyclic_backups.notify.wording import Kind
+from recyclic_backups.tiers import Calendar
+
+_LISTED = 5
+
+OTHER_STORAGE: Pair = (
+    "it says that it is the storage {now}; it was {before}",
+    "il dit être le stockage {now} ; c’était {before}",
+)
+LOG_SHORTER: Pair = (
+    "its audit log ended at event {number} of {at}, and ends at {now} now",
+    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
+)
+LOG_OTHER: Pair = (
+    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
+    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
+)
+BACKUPS_LOST: Pair = (
+    "backups are gone that no expiry deleted: {count} ({names})",
+    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
+)
+CHECKS_LOST: Pair = (
+    "the backup {backup_id} had {before} checks, and has {now} now",
+    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
+)
+LABELS_BACK: Pair = (
+    "labels point at an older backup than before: {names}",
+    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
+)
+KEYS_BACK: Pair = (
+    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
+    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
+    "{names}",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a storage had come at the last look.
+
+    ``storage_id`` is what the storage calls itself, empty where it does not. ``head`` is the newest event of the audit
+    log and ``head_at`` its moment. ``backups`` are the ids of all usable backups; ``newest_id`` is the newest, with
+    the number of its ``checks`` and its ``labels`` (``tier/partition``). ``keys`` say when each key was last wrapped.
+    """
+
+    storage_url: str
+    storage_id: str = ""
+    head: Head | None = None
+    head_at: datetime | None = None
+    backups: tuple[str, ...] = ()
+    newest_id: str = ""
+    checks: int = 0
+    labels: tuple[str, ...] = ()
+    keys: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def mark_of(
+    catalog: Catalog,
+    storage_url: str,
+    storage_id: str,
+    log: tuple[Head | None, datetime | None],
+    keys: Mapping[str, datetime],
+) -> Mark:
+    """How far a storage has come; ``log`` is the newest event of its audit log and when that happened."""
+    newest = catalog.backups[0] if catalog.backups else None
+    return Mark(
+        storage_url,
+        storage_id,
+        *log,
+        backups=tuple(sorted(backup.backup_id for backup in catalog)),
+        newest_id="" if newest is None else newest.backup_id,
+        checks=0 if newest is None else len(newest.checks),
+        labels=() if newest is None else tuple(sorted(_slots(newest))),
+        keys=dict(keys),
+    )
+
+
+def went_back(
+    before: Mark, now: Mark, catalog: Catalog, calendar: Calendar, *, head_is_there: bool
+) -> dict[str, Phrase]:
+    """What is older than it was, by what kind of document; empty where nothing is.
+
+    ``head_is_there`` says whether the audit log still has the event that ``before`` remembers as its newest.
+    """
+    found: dict[str, Phrase] = {}
+    if before.storage_id and now.storage_id and before.storage_id != now.storage_id:
+        found["storage"] = Phrase(OTHER_STORAGE, {"before": before.storage_id, "now": now.storage_id})
+    if before.head is not None and not head_is_there:
+        last = 0 if now.head is None else now.head.number
+        at = (
+            "" if before.head_at is None else f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
+        )
+        # Texts: a number of an event is no quantity, whose thousands are set apart.
+        values = {"number": str(before.head.number), "at": at, "now": str(last)}
+        found["audit"] = Phrase(LOG_SHORTER if last < before.head.number else LOG_OTHER, values)
+    lost = _lost_backups(before, catalog)
+    if lost:
+        found["backups"] = Phrase(BACKUPS_LOST, {"count": len(lost), "names": _listed(lost)})
+    newest = next((backup for backup in catalog if backup.backup_id == before.newest_id), None)
+    if newest is not None:
+        if len(newest.checks) < before.checks:
+            values = {
+                "backup_id": newest.backup_id,
+                "before": str(before.checks),
+                "now": str(len(newest.checks)),
+            }
+            found["checks"] = Phrase(CHECKS_LOST, values)
+        moved = _moved_back(before, newest, catalog)
+        if moved:
+            found["labels"] = Phrase(LABELS_BACK, {"names": _listed(moved)})
+    older = [
+        key_id
+        for key_id, wrapped_at in before.keys.items()
+        if key_id not in now.keys or now.keys[key_id] < wrapped_at
+    ]
+    if older:
+        found["keys"] = Phrase(KEYS_BACK, {"names": _listed(older)})
+    return found
+
+
+def problems_of(lost: Mapping[str, Phrase], head: Head, now: datetime) -> tuple[Problem, ...]:
+    """What is told of it. ``head`` is what whoever put the older state back on purpose has to name."""
+    return tuple(
+        Problem(
+            f"rollback/{part}",
+            Kind.ROLLBACK,
+            Severity.CRITICAL,
+            now,
+            {"reason": phrase.text("en"), "reason_fr": phrase.text("fr"), "head": str(head)},
+        )
+        for part, phrase in lost.items()
+    )
+
+
+def _lost_backups(before: Mark, catalog: Catalog) -> list[str]:
+    """Usable backups that are neither there, nor expired, nor told as damage."""
+    told = " ".join(damage.name for damage in catalog.damage)
+    there = {backup.backup_id for backup in catalog} | catalog.tombstones
+    return [each for each in before.backups if each not in there and f"/backups/{each}/" not in told]
+
+
+def _moved_back(before: Mark, newest: Backup, catalog: Catalog) -> list[str]:
+    """Labels that the newest backup had, and that point at an older one now though it is still good."""
+    if not newest.good:
+        return []
+    as_of = {backup.backup_id: backup.as_of for backup in catalog}
+    holders = {f"{tier.value}/{key}": label.backup_id for (tier, key), label in catalog.labels.items()}
+    return [
+        slot
+        for slot in before.labels
+        if (holder := as_of.get(holders.get(slot, ""))) is not None and holder < newest.as_of
+    ]
+
+
+def _slots(backup: Backup) -> Collection[str]:
+    return [f"{label.tier.value}/{label.partition}" for label in backup.labels]
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:_LISTED]
+    return ", ".join(shown) + (" …" if len(names) > _LISTED else "")
