@@ -33,6 +33,7 @@ from recyclic_backups.defs.schedules import (
     verification_job,
     verification_schedule,
 )
+from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 
@@ -78,8 +79,13 @@ def definitions_in(environment: Environment) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location. Wrong settings are named in one error, with the hint that Dagster would not show."""
+    """The code location. Wrong settings are named in one error, with the hint that Dagster would not show.
+
+    Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
+    """
+    environment = Environment()
+    guard_the_server(environment.settings)
     try:
-        return definitions_in(Environment())
+        return definitions_in(environment)
     except ConfigurationError as error:
         raise ConfigurationError(sentence(error)) from None

@@ -83,6 +83,8 @@ class Settings:
     drill_probes: Path | None
     locale: Literal["en", "fr"]
     environment: Literal["production", "staging", "development"]
+    code_server_tcp: bool
+    """Whether Dagster's code server may listen on a TCP port, which answers whoever reaches it."""
     actor: Actor
     public: Mapping[str, str]
     """Every setting as it was read, secrets only as given or not: what the audit log compares."""
