@@ -6,6 +6,8 @@ with them is then said in the one sentence that the command line says.
 
 from __future__ import annotations
 
+import resource
+
 import dagster as dg
 
 from recyclic_backups.defs.alerts import alerts_sensor
@@ -83,6 +85,8 @@ def defs() -> dg.Definitions:
 
     Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
     """
+    # As the command line does: no core dump of a process that holds keys, nor of the programs that it starts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     environment = Environment()
     guard_the_server(environment.settings)
     try:

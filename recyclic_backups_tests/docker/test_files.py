@@ -135,6 +135,7 @@ def test_every_service_is_confined_and_watched(name: str, service: str) -> None:
     assert each["read_only"] is True
     assert each["cap_drop"] == ["ALL"]
     assert each["security_opt"] == ["no-new-privileges:true"]
+    assert each["ulimits"] == {"core": 0}
     assert each["logging"]["options"]["max-size"]
     assert set(each["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     if each["image"].startswith("postgres:"):
