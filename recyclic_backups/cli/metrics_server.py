@@ -93,7 +93,9 @@ class _Door:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request, one answer."""
-        connection = _Connection(str((writer.get_extra_info("peername") or ("",))[0]), writer, asyncio.current_task())
+        connection = _Connection(
+            str((writer.get_extra_info("peername") or ("",))[0]), writer, asyncio.current_task()
+        )
         self._make_room()
         self._connections.append(connection)
         # Then `drain` waits until everything has been taken.
