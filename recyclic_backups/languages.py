@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from recyclic_backups.foreign_text import in_a_sentence
+from recyclic_backups.foreign_text import in_a_sentence, visible
 from recyclic_backups.quantities import human_bytes, human_seconds
 from recyclic_backups.tiers import Tier
 
@@ -73,7 +73,7 @@ def _worded(value: object, locale: Locale) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
     # Names and reasons are other people's: they end no line of a mail or a log, and do nothing to a terminal.
-    return in_a_sentence(str(value))
+    return visible(str(value))
 
 
 @dataclass(frozen=True, slots=True)
