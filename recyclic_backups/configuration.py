@@ -178,6 +178,7 @@ class _Reading:
             "environment": self.read(
                 "BACKUP_ENVIRONMENT", "production", read_as.one_of("production", "staging", "development")
             ),
+            "code_server_tcp": self.read("BACKUP_CODE_SERVER_TCP", "false", read_as.boolean),
         }
         if encryption and not values["encryption_key"] and not self.names_wrong("BACKUP_ENCRYPTION_KEY"):
             self.problems.append(

@@ -6,6 +6,8 @@ with them is then said in the one sentence that the command line says.
 
 from __future__ import annotations
 
+import resource
+
 import dagster as dg
 
 from recyclic_backups.defs.alerts import alerts_sensor
@@ -33,6 +35,7 @@ from recyclic_backups.defs.schedules import (
     verification_job,
     verification_schedule,
 )
+from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 
@@ -78,8 +81,15 @@ def definitions_in(environment: Environment) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location. Wrong settings are named in one error, with the hint that Dagster would not show."""
+    """The code location. Wrong settings are named in one error, with the hint that Dagster would not show.
+
+    Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
+    """
+    # As the command line does: no core dump of a process that holds keys, nor of the programs that it starts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    environment = Environment()
+    guard_the_server(environment.settings)
     try:
-        return definitions_in(Environment())
+        return definitions_in(environment)
     except ConfigurationError as error:
         raise ConfigurationError(sentence(error)) from None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from recyclic_backups.foreign_text import in_a_sentence, visible
 from recyclic_backups.quantities import human_bytes, human_seconds
 from recyclic_backups.tiers import Tier
 
@@ -71,7 +72,8 @@ def _worded(value: object, locale: Locale) -> str:
         return listed((_worded(each, locale) for each in value), locale)
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
-    return str(value)
+    # Names and reasons are other people's: they end no line of a mail or a log, and do nothing to a terminal.
+    return visible(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Untranslated:
 
     def text(self, locale: Locale = "en") -> str:
         """As it is; in French in quotation marks, with the no-break spaces that these have there."""
-        return f"«\u00a0{self.english}\u00a0»" if locale == "fr" and self.english else self.english
+        said = in_a_sentence(self.english)
+        return f"«\u00a0{said}\u00a0»" if locale == "fr" and said else said
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ class Settings:
     environment: Literal["production", "staging", "development"]
     misspelt: tuple[str, ...]
     """A sentence for each variable whose name is nearly that of a setting."""
+    code_server_tcp: bool
+    """Whether Dagster's code server may listen on a TCP port, which answers whoever reaches it."""
     actor: Actor
     public: Mapping[str, str]
     """Every setting as it was read, secrets only as given or not: what the audit log compares."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -77,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
+    # What a process that dies held in memory, keys and passwords too, never lies on a disk; nor do its programs' cores.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Ended politely, we clean up as after any error; children are ended with their `with` blocks.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us

@@ -99,9 +99,7 @@ def _text(found: Survey, wanted: str) -> str:
         from recyclic_backups.health.exposition import to_prometheus
 
         return to_prometheus(found.metrics)
-    import json
-
-    return json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n"
+    return render.as_json(found.to_json())
 
 
 def _put(text: str, output: Path | None) -> None:
@@ -116,28 +114,39 @@ def _put(text: str, output: Path | None) -> None:
 
 def _serve(settings: Settings, host: str, port: int) -> int:
     """Answer until somebody ends it. A storage that does not answer is told, and is tried again when asked again."""
-    from prometheus_client import start_http_server
+    from prometheus_client import generate_latest
 
+    from recyclic_backups.cli.metrics_server import serve
     from recyclic_backups.errors import Refused
     from recyclic_backups.health.exposition import registry_of
 
-    def complain(error: BackupError) -> None:
-        render.say(f"error: {error.message}")
+    told = ""
 
-    registry = registry_of(lambda: _measured(settings).metrics, complain=complain)
+    def complain(error: BackupError) -> None:
+        nonlocal told
+        # Once for as long as it lasts: how often somebody asks is not what fills a log.
+        if error.message != told:
+            told = error.message
+            render.say(f"error: {told}")
+
+    def measured() -> Metrics:
+        nonlocal told
+        metrics = _measured(settings).metrics
+        told = ""
+        return metrics
+
+    registry = registry_of(measured, complain=complain)
+
+    def ready(taken: int) -> None:
+        named = f"[{host}]" if ":" in host else host
+        render.say(f"answering on http://{named}:{taken}/metrics until it is ended")
+
     try:
-        server, thread = start_http_server(port, host, registry)
+        serve(lambda: generate_latest(registry), host, port, ready=ready)
     except OSError as error:
         raise Refused(
             f"nothing can listen on {host}:{port}: {error.strerror or error}", "choose another --serve PORT"
         ) from None
-    render.say(f"answering on http://{host}:{server.server_port}/metrics until it is ended")
-    try:
-        thread.join()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     return 0
 
 

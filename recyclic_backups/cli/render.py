@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.errors import StorageError, spelled
+from recyclic_backups.foreign_text import CONTROL, escape_sequence, visible
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -25,7 +26,7 @@ def now() -> datetime:
 
 def print_json(document: Any) -> None:
     """The report for machines. Raises StorageError."""
-    print_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    print_text(as_json(document))
 
 
 def print_text(text: str) -> None:
@@ -62,29 +63,22 @@ def command(text: str, before: str = "  ") -> None:
     print_text(f"{before}{spelled(pasted)}\n")
 
 
-# What moves a cursor, ends a line or turns the direction of writing: C0, C1, Unicode's line ends and bidirectional
-# marks (Unicode Standard Annex #9). French no-break spaces and the joiners of scripts stay what they are.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_UNPASTED = re.compile(f"{_CONTROL.pattern}|[\udc80-\udcff]")
-_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_UNPASTED = re.compile(f"{CONTROL.pattern}|[\udc80-\udcff]")
+# Structure of JSON is ASCII, and C0 is escaped already: what is left stands in texts alone.
+_UNESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def visible(text: str) -> str:
-    r"""Text on one line that does nothing to a terminal: a line end becomes ``\n``, an escape ``\x1b``.
-
-    The reason of a hold, the name of a table or of a file was written by somebody else.
-    """
-    return _CONTROL.sub(lambda found: _escape(found[0]), spelled(text))
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
+def as_json(document: Any) -> str:
+    """A report for machines, which is often read at a terminal: no control or bidirectional character is left as is."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def _bytes(character: str) -> str:
     written = character.encode("utf-8", "surrogateescape")
-    return _NAMED.get(character) or "".join(f"\\x{byte:02x}" for byte in written)
+    return (
+        escape_sequence(character) if character in "\n\r\t" else "".join(f"\\x{byte:02x}" for byte in written)
+    )
 
 
 def finish() -> None:
@@ -152,7 +146,8 @@ def progress() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        # A table's name is text: [bold] in it is no markup, and [/] no error.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TimeElapsedColumn(),
@@ -172,7 +167,7 @@ class _Bar:
     def stage(self, name: str, total_bytes: int | None = None) -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(name, total=total_bytes)
+        self._task = self._bars.add_task(visible(name), total=total_bytes)
 
     def advance(self, done_bytes: int) -> None:
         if self._task is not None:

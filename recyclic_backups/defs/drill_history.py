@@ -14,6 +14,7 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.foreign_text import in_a_sentence, markdown
 from recyclic_backups.health.rehearsals import tells_of_a_drill
 from recyclic_backups.settings import Settings
 
@@ -58,7 +59,7 @@ def _known(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
 
 def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     details = check.details
-    verdict = "passed" if check.passed else "FAILED: " + "; ".join(check.reasons)
+    verdict = "passed" if check.passed else "FAILED: " + in_a_sentence("; ".join(check.reasons))
     numbers = {
         "restore_s": check.duration_seconds,
         "data_loss_h": round(float(details.get("data_loss_seconds", 0)) / 3600, 2),
@@ -71,7 +72,9 @@ def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg
             metadata={
                 "backup_id": check.backup_id,
                 "passed": check.passed,
-                "report": dg.MetadataValue.md(f"**{verdict}** on {details.get('ground', 'a server')}."),
+                "report": dg.MetadataValue.md(
+                    f"**{markdown(verdict)}** on {markdown(str(details.get('ground', 'a server')))}."
+                ),
                 "comparison": comparison_table(tables if isinstance(tables, list) else []),
                 **numbers,
             },

@@ -15,6 +15,7 @@ from recyclic_backups.defs.schedules import schedule_of
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
+from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
 from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.settings import Settings
@@ -101,7 +102,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
                 progress=LoggedProgress(context.log),
             )
         for reason in report.reasons:
-            context.log.error(reason)
+            context.log.error(visible(reason))
         return dg.MaterializeResult(
             metadata=metadata_of(report),
             data_version=dg.DataVersion(to_text(report.started_at)),
@@ -110,7 +111,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
                     check_name=VERDICT,
                     passed=report.passed,
                     severity=dg.AssetCheckSeverity.ERROR,
-                    description="; ".join(report.reasons)
+                    description=in_a_sentence("; ".join(report.reasons))
                     or f"restored and equal in {report.restore_seconds:.0f} s",
                 )
             ],
@@ -202,19 +203,21 @@ def markdown_of(report: DrillReport) -> str:
     """The report in words, verdict first."""
     objective = report.objective
     lines = [
-        f"**{'Passed' if report.passed else 'FAILED'}** on {report.ground}.",
+        f"**{'Passed' if report.passed else 'FAILED'}** on {markdown(report.ground)}.",
         "",
         f"- back in {human_seconds(report.restore_seconds)} (objective {human_seconds(objective.restore_seconds)})",
         f"- what would be lost: {human_seconds(report.data_loss_seconds)} of work"
         f" (objective {human_seconds(objective.data_loss_seconds)})",
-        *(f"- **failed:** {reason}" for reason in report.reasons),
+        *(f"- **failed:** {markdown(reason)}" for reason in report.reasons),
         *(f"- {each.backup_id}: {'equal' if each.passed else 'FAILED'}" for each in report.rehearsals),
     ]
     for answer in report.newest.details.get("probes", ()):
         verdict = {True: "ok", False: "**FAILED**", None: "passed over"}[answer["passed"]]
-        lines.append(f"- probe “{answer['probe']}”: {verdict}")
+        lines.append(f"- probe “{markdown(str(answer['probe']))}”: {verdict}")
     for each in report.newest.details.get("wounds", ()):
-        lines.append(f"- damage done: `{each['table']}`, {each['what']} ({each['rows']})")
+        lines.append(
+            f"- damage done: {markdown_code(str(each['table']))}, {markdown(str(each['what']))} ({each['rows']})"
+        )
     for command in report.newest.details.get("commands", ()):
-        lines.append(f"- diagnose proposed: `{command}`")
+        lines.append(f"- diagnose proposed: {markdown_code(str(command))}")
     return "\n".join(lines)

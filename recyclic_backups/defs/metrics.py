@@ -17,6 +17,7 @@ from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
+from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.answers import Answer, Listed, said
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.languages import Locale, Sayable
@@ -132,7 +133,7 @@ def health_note(found: Survey) -> dg.MarkdownMetadataValue:
     metrics, locale = found.metrics, found.terms.locale
     lines = [f"**{say(metrics.status.value, locale)}**", ""]
     lines += [
-        f"- {say(issue.level.value, locale)}: {_plain(issue.sentence.text(locale))}"
+        f"- {say(issue.level.value, locale)}: {markdown(issue.sentence.text(locale))}"
         for issue in metrics.issues
     ]
     if found.space_is_critical:
@@ -141,9 +142,13 @@ def health_note(found: Survey) -> dg.MarkdownMetadataValue:
 
 
 def space_lines(found: Survey, locale: Locale) -> list[str]:
-    """What could be freed besides, as lines of a list."""
-    savings = found.savings()
-    return [f"- {_plain(each.text(locale))}" for each in savings] or [f"- {say('no saving', locale)}"]
+    """What could be freed besides, as lines of a list in Markdown."""
+    return [f"- {markdown(text)}" for text in space_texts(found, locale)]
+
+
+def space_texts(found: Survey, locale: Locale) -> list[str]:
+    """The same, a sentence each."""
+    return [each.text(locale) for each in found.savings()] or [say("no saving", locale)]
 
 
 def _publish(
@@ -193,13 +198,6 @@ def _freeable(found: Survey) -> Sayable:
 
 def _concerns(check: str, issue: Issue) -> bool:
     return issue.anomaly if check == "anomalies" else issue.name in _NAMES[check]
-
-
-def _plain(text: str) -> str:
-    """Names may hold what Markdown takes for markup."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
 
 
 def disk_space_sensor(

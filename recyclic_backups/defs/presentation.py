@@ -10,6 +10,7 @@ import dagster as dg
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.dump.partition import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.foreign_text import markdown, markdown_code
 from recyclic_backups.settings import Settings
 
 ANSWERED_AT = "answered_at"
@@ -44,13 +45,13 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
     if label.reason:
         metadata["reason"] = label.reason
     if manifest.notes:
-        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in manifest.notes))
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {markdown(note)}" for note in manifest.notes))
     return metadata | _contents(manifest.fingerprint)
 
 
 def restore_note(done: BackedUp, settings: Settings) -> str:
     """Markdown: the exact commands that bring this backup back."""
-    backup_id, database = done.backup.backup_id, settings.database
+    backup_id, database = done.backup.backup_id, markdown_code(settings.database)
     beside = f"recyclic-backups restore {backup_id} --into restored_{done.backup.as_of:%Y%m%d}"
     return f"""Beside the live database, which is not touched; compared with the fingerprint when it is done:
 
@@ -58,7 +59,7 @@ def restore_note(done: BackedUp, settings: Settings) -> str:
 {beside}
 ```
 
-In place of the live database `{database}`, which is kept under another name:
+In place of the live database {database}, which is kept under another name:
 
 ```
 recyclic-backups restore {backup_id} --replace --yes

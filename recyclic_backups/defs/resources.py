@@ -11,6 +11,7 @@ import dagster as dg
 
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import BackupError, ConfigurationError
+from recyclic_backups.foreign_text import in_a_sentence, visible
 from recyclic_backups.settings import Settings
 
 MAXIMUM_RETRIES = 3
@@ -54,7 +55,8 @@ class Environment:
 
 def sentence(error: BackupError) -> str:
     """The error and its hint, as Dagster shows them."""
-    return f"{error.message}\nHint: {error.hint}" if error.hint else error.message
+    message, hint = in_a_sentence(error.message), in_a_sentence(error.hint)
+    return f"{message}\nHint: {hint}" if hint else message
 
 
 def tries_again(
@@ -130,8 +132,8 @@ class LoggedProgress:
 
     def stage(self, name: str, total_bytes: int | None = None) -> None:
         """A new stage begins."""
-        self._stage, self._total_bytes, self._done_bytes = name, total_bytes or 0, 0
-        self.log.info(name)
+        self._stage, self._total_bytes, self._done_bytes = visible(name), total_bytes or 0, 0
+        self.log.info(visible(name))
 
     def advance(self, done_bytes: int) -> None:
         """So many more bytes are done."""

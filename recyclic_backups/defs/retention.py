@@ -9,10 +9,11 @@ import dagster as dg
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
-from recyclic_backups.defs.metrics import space_lines
+from recyclic_backups.defs.metrics import space_lines, space_texts
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
 from recyclic_backups.defs.telling import told_in
+from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
@@ -88,8 +89,8 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
             left: Catalog = load_catalog(repository)
             found = judge(left, free_bytes, now_settings.survey_terms(), environment.now())
         if found.space_is_critical:
-            for line in space_lines(found, now_settings.locale):
-                context.log.warning(f"free space is still critical; {line.removeprefix('- ')}")
+            for text in space_texts(found, now_settings.locale):
+                context.log.warning(f"free space is still critical; {text}")
         return dg.MaterializeResult(
             metadata=metadata_of(report, found), check_results=[_promises(report, found)]
         )
@@ -111,8 +112,8 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
             size=Bytes(found.metrics.total_size_bytes).text(locale),
         ),
         "",
-        *(f"- {each.text(locale)}" for each in report.plan.what_matters),
-        *(f"- {say('run spared', locale, what=backup_id)}" for backup_id in report.spared),
+        *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
+        *(f"- {markdown(say('run spared', locale, what=backup_id))}" for backup_id in report.spared),
     ]
     if found.space_is_critical:
         lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]

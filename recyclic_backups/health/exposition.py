@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import BackupError, StorageError
+from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.issues import Level, Status
 from recyclic_backups.health.metrics import Metrics
 from recyclic_backups.health.objectives import (
@@ -129,7 +130,8 @@ def _families(samples: Mapping[str, Samples]) -> Iterator[Metric]:
         labels = list(found[0][0])
         family = GaugeMetricFamily(f"{PREFIX}{name}", HELP[name], labels=labels)
         for values, value in found:
-            family.add_metric([values[label] for label in labels], value)
+            # Grafana and alerts show them: a name must not turn the direction of what stands beside it.
+            family.add_metric([visible(values[label]) for label in labels], value)
         yield family
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
+
+from recyclic_backups.report.markup import plain
 
 _WIDTH, _HEIGHT = 320.0, 120.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6.0, 6.0, 12.0, 18.0
@@ -58,13 +59,11 @@ def svg(chart: Chart) -> str:
 
     line = " ".join(f"{x(point.at):.1f},{y(point.value):.1f}" for point in points)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" aria-label="{escape(chart.description)}">'
+        f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" aria-label="{plain(chart.description)}">'
     ]
     for at, text in labels:
         parts.append(_across("axis", left, at))
-        parts.append(
-            f'<text x="{left - _GAP:.1f}" y="{at + 3.5:.1f}" text-anchor="end">{escape(text)}</text>'
-        )
+        parts.append(f'<text x="{left - _GAP:.1f}" y="{at + 3.5:.1f}" text-anchor="end">{plain(text)}</text>')
     if len(points) > 1:
         area = f"{x(begin):.1f},{y(0):.1f} {line} {x(end):.1f},{y(0):.1f}"
         parts.append(f'<polygon class="area" points="{area}"/>')
@@ -75,13 +74,13 @@ def svg(chart: Chart) -> str:
         # On the side of the line where the curve is not.
         below = at + 11 if chart.limit < min(values) else at - 4
         parts.append(
-            f'<text class="limit" x="{left + 2:.1f}" y="{below:.1f}">{escape(chart.limit_text)}</text>'
+            f'<text class="limit" x="{left + 2:.1f}" y="{below:.1f}">{plain(chart.limit_text)}</text>'
         )
     parts += [_dot(point, x(point.at), y(point.value), point is points[-1]) for point in points]
-    parts.append(f'<text x="{left:.1f}" y="{_HEIGHT - 4}">{escape(chart.date(begin))}</text>')
+    parts.append(f'<text x="{left:.1f}" y="{_HEIGHT - 4}">{plain(chart.date(begin))}</text>')
     if seconds:
         parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(chart.date(end))}</text>'
+            f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{plain(chart.date(end))}</text>'
         )
     return "".join([*parts, "</svg>"])
 
@@ -100,7 +99,7 @@ def _labels(chart: Chart, values: Sequence[float], y: Callable[[float], float]) 
 
 
 def _dot(point: Point, x: float, y: float, is_last: bool) -> str:
-    title = f"<title>{escape(point.note)}</title>" if point.note else ""
+    title = f"<title>{plain(point.note)}</title>" if point.note else ""
     if point.is_bad:  # another shape, not only another colour
         return f'<path class="bad" d="M{x - 3.5:.1f} {y - 3.5:.1f}l7 7m0 -7l-7 7">{title}</path>'
     look, radius = ("last", 3.5) if is_last else ("dot", 1.8)

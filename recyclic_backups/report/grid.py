@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from recyclic_backups.languages import Locale, column
 from recyclic_backups.report.coverage import Cell, Coverage, State
+from recyclic_backups.report.markup import plain
 from recyclic_backups.report.words import say, say_day, say_month, say_tier
 
 SIGNS: Mapping[State, str] = {
@@ -30,7 +30,7 @@ _NAMED_MONTH_DAYS = 4  # a name needs so many columns
 def grid(found: Coverage, locale: Locale) -> str:
     """The table, and what its signs mean."""
     rows = "".join(
-        f'<tr><th scope="row" class="tier">{escape(say_tier(tier, locale))}</th>'
+        f'<tr><th scope="row" class="tier">{plain(say_tier(tier, locale))}</th>'
         f"{''.join(_cell(cell, locale) for cell in cells)}</tr>"
         for tier, cells in found.rows
     )
@@ -67,12 +67,12 @@ def _heads(found: Coverage, locale: Locale) -> str:
             months.append((name, 1))
     above = "".join(
         f'<th scope="colgroup" class="month" colspan="{width}">'
-        f"{f'<span>{escape(name)}</span>' if width >= _NAMED_MONTH_DAYS else ''}</th>"
+        f"{f'<span>{plain(name)}</span>' if width >= _NAMED_MONTH_DAYS else ''}</th>"
         for name, width in months
     )
     below = "".join(
         f'<th scope="col"{" class=sunday" if day.weekday() == _SUNDAY else ""} '
-        f'title="{escape(say_day(day, locale))}">{day.day}</th>'
+        f'title="{plain(say_day(day, locale))}">{day.day}</th>'
         for day in found.days
     )
     return (
@@ -87,7 +87,7 @@ def _cell(cell: Cell, locale: Locale) -> str:
     words = ", ".join(_say(name, locale) for name in (cell.state.value, *flags))
     letters = "".join(_letter(flag, locale) for flag in flags)
     corner = f'<small aria-hidden="true">{letters}</small>' if letters else ""
-    about = f"{cell.partition}: {words}" + (f" · {escape(cell.backup_id)}" if cell.backup_id else "")
+    about = f"{plain(cell.partition)}: {words}" + (f" · {plain(cell.backup_id)}" if cell.backup_id else "")
     span = f' colspan="{cell.days}"' if cell.days > 1 else ""
     return (
         f'<td class="cell {cell.state.value}"{span} title="{about}">'
@@ -102,4 +102,4 @@ def _letter(flag: str, locale: Locale) -> str:
 
 
 def _say(name: str, locale: Locale, **values: object) -> str:
-    return escape(say(name, locale, **values))
+    return plain(say(name, locale, **values))

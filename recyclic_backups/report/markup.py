@@ -1,4 +1,7 @@
-"""Markup: texts, issues and tables as HTML that breaks no value over two lines. Pure."""
+"""Markup: texts, issues and tables as HTML that breaks no value over two lines. Pure.
+
+Every text of the page becomes HTML here: :func:`plain` and :func:`prose` are the only callers of ``html.escape``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.health.wording import Code, Statement
 from recyclic_backups.languages import NO_LINE_ENDS, Locale
@@ -33,14 +37,14 @@ _QUOTATION = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 
 
 def plain(value: object) -> str:
-    """A text as HTML."""
-    return escape(str(value))
+    """A text as HTML, also in an attribute. What would turn the direction of writing is shown instead."""
+    return escape(visible(str(value)))
 
 
 def prose(text: str) -> str:
     """A text as HTML in which no date, no number with its unit and no backup's id is broken over two lines."""
     kept = _VALUE.sub(
-        lambda found: f'<span class="line">{found[0]}</span>', NO_LINE_ENDS.sub("\u00a0", escape(text))
+        lambda found: f'<span class="line">{found[0]}</span>', NO_LINE_ENDS.sub("\u00a0", plain(text))
     )
     return _QUOTATION.sub(r'<q lang="en">\1</q>', kept)
 

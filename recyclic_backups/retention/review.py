@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
+from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, Locale, column, listed, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
@@ -95,14 +96,14 @@ class _Review:
     def markdown(self, database: str, past_days: int, coming_days: int) -> str:
         """All of it, in the order in which somebody reads who has one minute."""
         parts = [
-            f"# {self.text('title', database=_cell(database))}",
+            f"# {self.text('title', database=markdown(database))}",
             self.text("made", date=self.date(self.now), timezone=self.calendar.timezone.key),
             self.summary(),
             self.text("rules", **{name: getattr(self.retention, name) for name in self.retention.__slots__}),
         ]
         for name, sentences in (("incidents", self.plan.incidents), ("warnings", self.plan.warnings)):
             if sentences:
-                lines = [f"- {sentence.text(self.locale)}" for sentence in sentences]
+                lines = [f"- {markdown(sentence.text(self.locale))}" for sentence in sentences]
                 parts += [f"## {self.text(name)}", "\n".join(lines)]
         parts += [f"## {self.text('kept')}", self.kept()]
         parts += [f"## {self.text('left', days=past_days)}", self.left(past_days)]
@@ -192,7 +193,7 @@ class _Review:
     def table(self, head: str, rows: Iterable[Sequence[str]]) -> str:
         """A Markdown table, or that there is nothing in it."""
         header = self.text(head)
-        lines = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+        lines = [f"| {' | '.join(markdown(cell) for cell in row)} |" for row in rows]
         if not lines:
             return self.text("none")
         return "\n".join([header, "|---" * (header.count("|") - 1) + "|", *lines])
@@ -208,10 +209,3 @@ class _Review:
     def date(self, moment: datetime) -> str:
         """The day on the operator's calendar."""
         return moment.astimezone(self.calendar.timezone).date().isoformat()
-
-
-def _cell(text: str) -> str:
-    """Text that stays inside its cell, whatever somebody wrote as the reason of a hold."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())

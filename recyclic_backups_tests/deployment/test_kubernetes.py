@@ -32,6 +32,7 @@ VALUES: dict[str, Any] = yaml.safe_load((HOME / "values.yaml").read_text())
 (DEPLOYMENT,) = VALUES["dagster-user-deployments"]["deployments"]
 SECRETS = "/run/secrets/recyclic-backups/"
 PART = "recyclic-backups/part"
+SERVED_ON_A_PORT = "BACKUP_CODE_SERVER_TCP"
 
 CHART_KNOWS = {
     "": "global nameOverride fullnameOverride rbacEnabled imagePullSecrets dagsterWebserver computeLogManager "
@@ -163,7 +164,8 @@ def _settings(variables: list[dict[str, str]], tmp_path: Path) -> Settings:
 def test_runs_and_the_job_without_dagster_have_the_same_settings(tmp_path: Path) -> None:
     """Loss prevented: a second backup into another storage, or with a key that nobody has."""
     (container,) = _cron_pod()["spec"]["containers"]
-    settings = _settings(DEPLOYMENT["env"], tmp_path)
+    # The job listens nowhere.
+    settings = _settings([each for each in DEPLOYMENT["env"] if each["name"] != SERVED_ON_A_PORT], tmp_path)
     assert settings == _settings(container["env"], tmp_path)
     assert settings.encryption
     assert settings.sslmode == "verify-full"
@@ -172,6 +174,28 @@ def test_runs_and_the_job_without_dagster_have_the_same_settings(tmp_path: Path)
     assert not {"POSTGRES_PASSWORD", "BACKUP_ENCRYPTION_KEY"} & names, (
         "a secret is a file, never in a manifest"
     )
+
+
+def test_a_port_of_the_code_server_comes_with_the_policy_that_closes_it() -> None:
+    """Attack prevented: any pod of the cluster has the code server run its program, with the key in reach."""
+    assert {each["name"]: each["value"] for each in DEPLOYMENT["env"]}[SERVED_ON_A_PORT] == "true"
+    policies = [
+        each["spec"]
+        for path in MANIFESTS
+        for each in _documents(path)
+        if each["kind"] == "NetworkPolicy"
+        and each["spec"]["podSelector"].get("matchLabels", {}).get(PART) == DEPLOYMENT["labels"][PART]
+    ]
+    (policy,) = policies
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": DEPLOYMENT["port"]}]
+    # A pod selector without a namespace selector means pods of this namespace alone.
+    (source,) = rule["from"]
+    assert set(source) == {"podSelector"}
+    (expression,) = source["podSelector"]["matchExpressions"]
+    asks = {VALUES["dagsterDaemon"]["labels"][PART], VALUES["dagsterWebserver"]["labels"][PART]}
+    assert (expression["key"], expression["operator"], set(expression["values"])) == (PART, "In", asks)
+    assert policy["policyTypes"] == ["Ingress"]
 
 
 def test_every_file_that_is_named_is_mounted_and_in_the_secret() -> None:

@@ -77,6 +77,36 @@ def first_evening(stack: Stack, zone: str, today: datetime) -> None:
     )
 
     who_may_read(stack, containers)
+    who_may_ask_the_code_server(stack)
+
+
+def who_may_ask_the_code_server(stack: Stack) -> None:
+    """Attack prevented: a compromised container on the database's network has the code server run its program."""
+
+    def inside(*command: str) -> str:
+        return stack.compose("exec", "-T", "backup-code", *command)
+
+    # proc(5): the second column is the address, the fourth the state; 0A listens. 127.0.0.11 is Docker's name server.
+    sockets = [line.split() for line in inside("cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()]
+    listening = {each[1] for each in sockets if each[3] == "0A" and not each[1].startswith("0B00007F:")}
+    expect("backup-code listens on no port of any network", not listening, listening)
+    modes = inside("stat", "-c", "%a", "/run/recyclic_backups", "/run/recyclic_backups/code.sock").split()
+    expect("its socket is for its own user", [each[-2:] for each in modes] == ["00", "00"], modes)
+    having = {
+        name
+        for name in (
+            "backup-code",
+            "backup-daemon",
+            "backup-ui",
+            "backup-ui-readonly",
+            "backup-pages",
+            "backup-door",
+        )
+        if stack.compose("exec", "-T", name, "ls", "/run/recyclic_backups/code.sock", check=False)
+    }
+    asks = {"backup-code", "backup-daemon", "backup-ui", "backup-ui-readonly"}
+    expect("only daemon and Dagster's pages have it too", having == asks, having)
+    expect("no process leaves a core dump", inside("sh", "-c", "ulimit -c").strip() == "0")
 
 
 def who_may_read(stack: Stack, containers: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.tiers import Tier
-from recyclic_backups_tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -76,13 +75,13 @@ class Container:
 @contextmanager
 def started(stage: Stage, tmp_path: Path) -> Iterator[Container]:
     """The program, with an instance on disk that starts runs at once."""
-    port = free_port()
+    socket = tmp_path / "code.sock"
     (stage.dagster_home / "dagster.yaml").write_text(
         "telemetry: {enabled: false}\n"
         "run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}\n"  # no queue
     )
     (stage.directory / "workspace.yaml").write_text(
-        f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: recyclic_backups}}}}]\n"
+        f"load_from: [{{grpc_server: {{socket: {socket}, location_name: recyclic_backups}}}}]\n"
     )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**stage.variables, "PATH": path}
@@ -93,7 +92,7 @@ def started(stage: Stage, tmp_path: Path) -> Iterator[Container]:
         log.open("w") as output,
         dg.DagsterInstance.from_config(str(stage.dagster_home)) as instance,
         subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(port)],
+            [sys.executable, str(PROGRAM), str(socket)],
             cwd=stage.directory,
             env=environment,
             stdout=output,

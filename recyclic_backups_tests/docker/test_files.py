@@ -55,8 +55,8 @@ def test_every_variable_that_is_passed_is_a_setting_and_none_is_forgotten() -> N
     passed = set(services()["backup-code"]["environment"])
     known = settings_and_secrets()
     assert {name for name in passed - known if not NOT_SETTINGS.fullmatch(name)} == set()
-    # PG_BIN: the images know where their programs are.
-    assert known - SECRETS - passed - {"PG_BIN"} == set()
+    # PG_BIN: the images know where their programs are. BACKUP_CODE_SERVER_TCP: here the code server has a socket.
+    assert known - SECRETS - passed - {"PG_BIN", "BACKUP_CODE_SERVER_TCP"} == set()
     for service in ("backup-pages", "backup-rescue"):
         assert passed - set(services()[service]["environment"]) <= {
             name for name in passed if name.startswith("DAGSTER_POSTGRES_")
@@ -135,6 +135,7 @@ def test_every_service_is_confined_and_watched(name: str, service: str) -> None:
     assert each["read_only"] is True
     assert each["cap_drop"] == ["ALL"]
     assert each["security_opt"] == ["no-new-privileges:true"]
+    assert each["ulimits"] == {"core": 0}
     assert each["logging"]["options"]["max-size"]
     assert set(each["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     if each["image"].startswith("postgres:"):
@@ -263,10 +264,37 @@ def test_dagster_in_containers_is_dagster_on_a_machine_with_another_storage() ->
     location = yaml.safe_load((DOCKER / "workspace.yaml").read_text(encoding="utf-8"))["load_from"][0][
         "grpc_server"
     ]
-    assert location["host"] in services()
-    port = location["port"]
+    assert set(location) == {"socket", "location_name"}
     assert location["location_name"] == "recyclic_backups"
-    assert f'else "{port}"' in (DOCKER / "programs/code-server").read_text(encoding="utf-8")
+    socket = location["socket"]
+    assert f'else "{socket}"' in (DOCKER / "programs/code-server").read_text(encoding="utf-8")
+    assert f'"unix:{socket}"' in (DOCKER / "programs/healthcheck").read_text(encoding="utf-8")
+
+
+def test_the_code_server_is_reached_through_a_private_volume_and_over_no_network() -> None:
+    """Attack prevented: an application container on the database's network has the code server run its program."""
+    mount = "code-socket:/run/recyclic_backups"
+    holders = {
+        name: volume
+        for name, each in services().items()
+        for volume in each.get("volumes", ())
+        if volume.startswith("code-socket:")
+    }
+    assert holders == {
+        "backup-code": mount,
+        "backup-daemon": f"{mount}:ro",
+        "backup-ui": f"{mount}:ro",
+        "backup-ui-readonly": f"{mount}:ro",
+    }
+    dockerfile = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+    assert "install -d -o recyclic -g recyclic -m 0700 /run/recyclic_backups" in dockerfile
+    program = (DOCKER / "programs/code-server").read_text(encoding="utf-8")
+    assert "--port" not in program
+    assert "os.umask(0o077)" in program
+    for name in ("compose.yaml", "compose.backup.yaml", *OVERRIDES):
+        for service, each in compose(name)["services"].items():
+            assert "BACKUP_CODE_SERVER_TCP" not in each.get("environment", {}), (name, service)
+            assert service != "backup-code" or not each.get("ports"), name
 
 
 def test_the_door_sends_nobody_to_a_service_that_is_not_there() -> None:

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from prometheus_client.parser import text_string_to_metric_families
 
+from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.availability import OBJECTIVE
 from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus, unanswered
 from recyclic_backups.health.metrics import Metrics
 from recyclic_backups_tests.docs.pages import PROJECT, read
+from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.health.test_metrics import NOW, issues, measured
 from recyclic_backups_tests.health.test_objectives import backup, catalog, check
 
@@ -226,6 +229,36 @@ def test_the_colour_of_a_figure_changes_at_the_thresholds_that_are_measured(
     path.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
     done = subprocess.run([program, "test", "rules", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_shows_names_as_text_and_leads_nowhere() -> None:
+    """Attack prevented: the owner of a database whose name becomes HTML, a link or a query in Grafana."""
+    dashboard = json.loads(read(DASHBOARD))
+    variable = dashboard["templating"]["list"][1]
+    # With several values Grafana escapes each for a regular expression, and for the text around it.
+    assert (variable["name"], variable["multi"], variable.get("allValue")) == ("database", True, None)
+    for panel in dashboard["panels"]:
+        assert panel["type"] in {"stat", "timeseries"}, (
+            "these show labels as text; `text` and `html` panels do not"
+        )
+        assert not panel.get("links")
+        assert not panel["fieldConfig"]["defaults"].get("links")
+        for target in panel["targets"]:
+            assert re.findall(r"\$\w+", target["expr"]) == re.findall(r"\$database\b", target["expr"])
+            assert target["expr"].count("$database") == target["expr"].count('database=~"$database"')
+    assert "raw" not in json.dumps(dashboard["templating"]), "${database:raw} is not escaped"
+
+
+@pytest.mark.parametrize("evil", NASTY)
+def test_a_nasty_name_is_one_label_and_no_line_of_its_own(evil: str) -> None:
+    """Attack prevented: a database's name that tells Prometheus figures which nobody measured."""
+    name = evil + '"} 1\nrecyclic_backups_up 0\nx{y="'
+    text = to_prometheus(replace(measured(catalog(backup())), database=name))
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    assert [each.value for each in families["recyclic_backups_up"].samples] == [1.0]
+    found = {each.labels["database"] for each in families["recyclic_backups_total_backups"].samples}
+    assert found == {visible(name)}
+    assert not set(text) & (set(MOVING) - {"\n"})
 
 
 def test_panels_do_not_lie_over_each_other() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -24,6 +26,7 @@ from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.retention.wording import Code as WhyCode
 from recyclic_backups.retention.wording import Sentence
 from recyclic_backups.tiers import Tier
+from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -242,6 +245,35 @@ def test_names_and_reasons_of_others_are_text_and_nothing_else() -> None:
     text = page([surveyed(catalog, database=evil)])
     assert "<script>alert" not in text
     assert Reader(text).text.count("alert(1)") >= 2
+
+
+@pytest.mark.parametrize("evil", NASTY)
+def test_no_name_leaves_its_place_in_the_page(evil: str) -> None:
+    """Attack prevented: the owner of a database who names a table so that the page acts for him, or reads backwards."""
+    usual = Reader(page([surveyed(quarter())]))
+    catalog = replace(quarter(), damage=(Damage(f"recyclic/{evil}", evil),))
+    text = page([surveyed(catalog, database=evil)])
+    reader = Reader(text)
+    elements = {tag for tag, _ in reader.attributes}
+    assert elements - {tag for tag, _ in usual.attributes} <= {"q"}
+    assert not [name for _, found in reader.attributes for name in found if name.startswith("on")]
+    assert not set(text) & (set(MOVING) - {"\n"})
+
+
+def test_only_the_pages_own_script_and_style_are_allowed() -> None:
+    """Attack prevented: a script that came in with a name runs because every script of the page may run."""
+    text = page([surveyed(quarter())])
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert "unsafe" not in policy
+    directives = dict(each.strip().split(" ", 1) for each in policy.split(";"))
+    for element in ("script", "style"):
+        ((content),) = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert directives[f"{element}-src"] == f"'sha256-{digest}'"
+    assert {directives[name] for name in ("default-src", "connect-src", "base-uri", "form-action")} == {
+        "'none'"
+    }
+    assert " style=" not in text, "a hash allows no style of an element's own"
 
 
 def test_nothing_is_told_by_colour_alone() -> None:
