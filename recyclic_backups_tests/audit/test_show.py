@@ -114,7 +114,7 @@ def test_the_table_says_which_flag_and_which_settings(operator: Operator) -> Non
     operator.storage.mkdir()
     for words in (("set", "fill_gaps", "off"), ("set", "promote_proven", "on"), ("unset", "promote_proven")):
         operator.must("flags", *words)
-    operator.variables |= {"BACKUP_ENCRYPTION": "false", "BACKUP_FINGERPRINT": "off"}
+    operator.variables |= {"BACKUP_FINGERPRINT": "off"}
     operator.must("backup")
     operator.must("backup", RETENTION_DAILY="14", BACKUP_TIME="3")
     lines = operator.must("audit", "show").out.splitlines()
