@@ -22,7 +22,6 @@ from recyclic_backups.drill.probes import Answer, ask
 from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.dump.money import MONEY_ENVIRONMENT
 from recyclic_backups.errors import (
     BackupError,
     DamagedData,
@@ -234,7 +233,6 @@ def _compare(means: Means, other: Ground, backup: Backup) -> Comparison:
             database,
             installation,
             encoding=backup.manifest.server.encoding,
-            money=MONEY_ENVIRONMENT,
             snapshot="",
             lock_wait_seconds=60,
             timeout_seconds=means.options.timeout_seconds,
