@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from itertools import count
@@ -48,7 +48,12 @@ PREFERRED_MAJORS = (15, 16, 18)
 
 _numbers = count(1)
 
-_connect = Server.connect
+_connect, _environment = Server.connect, Server.environment
+_OF_PEOPLE = {"search_path": '"$user", public', "row_security": "on"}
+
+
+def _asked_by_a_test() -> bool:
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("recyclic_backups_tests")
 
 
 def _connect_as_asked(self: Server, *arguments: Any, **options: Any) -> Any:
@@ -56,13 +61,20 @@ def _connect_as_asked(self: Server, *arguments: Any, **options: Any) -> Any:
 
     What the product connects is left as it is: its sessions have ``pg_catalog`` alone as their search path.
     """
-    if str(sys._getframe(1).f_globals.get("__name__", "")).startswith("recyclic_backups_tests"):
-        usual = {"search_path": '"$user", public', "row_security": "on"}
-        options["settings"] = {**usual, **(options.get("settings") or {})}
+    if _asked_by_a_test():
+        options["settings"] = {**_OF_PEOPLE, **(options.get("settings") or {})}
     return _connect(self, *arguments, **options)
 
 
+def _environment_as_asked(self: Server, database: str, settings: Mapping[str, str] | None = None) -> Any:
+    """The same for programs."""
+    if _asked_by_a_test():
+        settings = {**_OF_PEOPLE, **(settings or {})}
+    return _environment(self, database, settings)
+
+
 Server.connect = _connect_as_asked  # type: ignore[method-assign]
+Server.environment = _environment_as_asked  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", autouse=True)
