@@ -23,7 +23,9 @@ CLEARTEXT_HINT = (
     "whoever answers wants the password itself and has not proved to be the server: set POSTGRES_SSLMODE=verify-full "
     "and POSTGRES_SSLROOTCERT for a server that hands it on (LDAP, PAM, RADIUS); else find out who answers there"
 )
-CONNECTION_LIMIT_HINT = "raise the CONNECTION LIMIT of the role or of the database: a backup needs BACKUP_JOBS + 4 sessions at once"
+CONNECTION_LIMIT_HINT = (
+    "raise the CONNECTION LIMIT of the role or database: a backup needs BACKUP_JOBS + 4 sessions at once"
+)
 
 
 @dataclass(frozen=True, slots=True)
