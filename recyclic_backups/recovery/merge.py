@@ -19,7 +19,6 @@ from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.postgres.server import Server, translated
-from recyclic_backups.postgres.startup import SEARCH_PATH
 from recyclic_backups.recovery import compose
 from recyclic_backups.recovery.database import MAX_NAME_BYTES
 from recyclic_backups.recovery.live_table import (
@@ -53,10 +52,6 @@ _RULES = f"""
     WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND r.ev_class IN {_OF_TABLE} ORDER BY 2, 3, 4
 """
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
-
-
-# Rows travel and are compared as text, which must not depend on what either database has set for its sessions.
-_SESSION = {**SETTINGS, "search_path": SEARCH_PATH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +107,9 @@ def merge(
     refuses a row; then nothing was changed.
     """
     with (
-        server.connect(restored, settings=_SESSION) as source,
-        server.connect(live, autocommit=False, settings=_SESSION) as target,
+        # Rows travel and are compared as text, which must not depend on what either database has set.
+        server.connect(restored, settings=SETTINGS) as source,
+        server.connect(live, autocommit=False, settings=SETTINGS) as target,
         translated(f"database {live!r} on {server.label}"),
     ):
         plan = [describe(source, target, name, number) for number, name in enumerate(tables)]
