@@ -169,7 +169,7 @@ def _be_the_application(
     tables = Fingerprint.from_json(fingerprint).tables if fingerprint else {}
     as_role = replace(means.ground.server, user=role, password=password)
     try:
-        with as_role.connect(database) as connection:
+        with as_role.connect(database, settings={"row_security": "on"}) as connection:
             return ask(connection, means.probes, tables, backup.as_of), role
     except DatabaseError as refused:
         return [Answer("the application's role can log in", passed=False, reason=refused.message)], role

@@ -73,6 +73,18 @@ WHERE k.contype = 'c' AND t.oid >= {_FIRST_MADE_BY_PEOPLE} AND t.typtype IN ('d'
 """
 
 
+_VIEWS = f"""
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind = 'v' AND c.oid >= {_FIRST_MADE_BY_PEOPLE}
+               AND c.relowner NOT IN {_TRUSTED})
+"""
+
+
+def has_foreign_views(connection: Connection) -> bool:
+    """Whether there is a view of somebody who could run what it runs with our rights only through us."""
+    row = connection.execute(_VIEWS.encode()).fetchone()
+    return row is None or bool(row[0])
+
+
 def run_by_planning(connection: Connection, oid: int | None = None) -> Mapping[int, tuple[str, ...]]:
     """By oid, the relations that cannot be planned without running somebody's functions, and whose those are.
 

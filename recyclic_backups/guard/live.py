@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.drill.probes import Answer, Probe, ask
 from recyclic_backups.drill.rehearse import role_of_application
+from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_planning
 from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.server import Server, translated
 
 if TYPE_CHECKING:
@@ -17,9 +19,10 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on"}
+_SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on", "row_security": "on"}
 _TABLES = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, c.relname, c.oid::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
 
@@ -49,18 +52,26 @@ def ask_live(
     """Every probe's answer. Changes nothing.
 
     After a command, ``before`` tells how it was: probes are asked as the same role, which may have lost its grants,
-    and about tables that were there too, which may be gone. Raises DatabaseError.
+    and about tables that were there too, which may be gone. What would run the code of somebody without our rights is
+    passed over. Raises DatabaseError.
     """
     with (
         server.connect(database, settings=_SETTINGS) as connection,
         translated(f"the probes of {database!r}"),
     ):
-        tables = frozenset(qualified_name(*row) for row in connection.execute(_TABLES).fetchall())
+        found = {qualified_name(row[0], row[1]): row[2] for row in connection.execute(_TABLES).fetchall()}
+        tables = frozenset(found)
+        # Whatever role we put on, code that runs in our session can take it off again.
+        foreign = run_by_planning(connection)
+        running = {name: foreign[oid] for name, oid in found.items() if oid in foreign}
+        if views_refused := has_foreign_views(connection):
+            refuse_views(connection)
         role = _role(connection) if before is None else before.role
         if role:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
         known: Collection[str] = tables if before is None else tables | before.tables
-        return Findings(tuple(ask(connection, probes, known, now)), role, tables)
+        answers = ask(connection, probes, known, now, running=running, views_refused=views_refused)
+        return Findings(tuple(answers), role, tables)
 
 
 def _role(connection: Connection) -> str:
