@@ -100,7 +100,7 @@ class _Counting:
     def _figures(self, table: Table, columns: dict[str, str]) -> list[tuple[Any, ...]] | Failed | None:
         """Hashing the text of each row is what makes the server fetch and decompress every value."""
         looking, subject = self.inspection, f"table {table.qualified}"
-        if owners := run_by_planning(looking.connection, table.oid):
+        if owners := run_by_planning(looking.connection, table.oid).get(table.oid):
             self.run_by_planning[table.qualified] = owners
             return looking.attempt(
                 subject,
@@ -174,7 +174,7 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
-        if owners := run_by_planning(inspection.connection, oid):
+        if owners := run_by_planning(inspection.connection, oid).get(oid):
             inspection.not_looked_at.append(
                 f"not looked at: the materialized view {name}, since a query on it runs functions of {some(owners)}"
             )
