@@ -20,11 +20,13 @@ CREATE TYPE public.pair AS (a int, b text);
 CREATE TABLE public.odd (id int PRIMARY KEY, "a,b" text, t text[], j jsonb, b bytea, p public.pair, m public.mood,
     r numrange, n numeric, d timestamptz, g int GENERATED ALWAYS AS (id * 2) STORED, "%s" xml, c "char");
 INSERT INTO public.odd (id, "a,b", t, j, b, p, m, r, n, d, "%s", c) VALUES
-    (1, '', '{}', '{"a": "\"x\\y"}', '\x00ff5c', ROW(1, 'x "y" \ (z),'), 'fine, "really"', '[1,2)', 1.00, now(), '<a/>', 'x'),
+    (1, '', '{}', '{"a": "\"x\\y"}', '\x00ff5c', ROW(1, 'x "y" \ (z),'),
+     'fine, "really"', '[1,2)', 1.00, now(), '<a/>', 'x'),
     (2, E'tab\tnew\nline\rback\\slash\b\f\v', ARRAY['a,b', NULL, '', 'NULL', E'\\'], NULL, '', ROW(NULL, NULL), 'so so',
      'empty', 'NaN', 'infinity', NULL, ''),
     (3, NULL, NULL, 'null', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-    (4, E'\u00a0\u2028 \\N \\. «été» \U0001F600', NULL, '[]', NULL, ROW(1, E'\n'), NULL, NULL, -0.0, '-infinity', NULL, ' ');
+    (4, E'\u00a0\u2028 \\N \\. «été» \U0001F600', NULL, '[]', NULL, ROW(1, E'\n'), NULL, NULL, -0.0,
+     '-infinity', NULL, ' ');
 INSERT INTO public.odd (id, "a,b") SELECT n, repeat(chr(33 + n % 90), n % 200) FROM generate_series(10, 3000) n;
 CREATE TABLE public.bare (); INSERT INTO public.bare DEFAULT VALUES; INSERT INTO public.bare DEFAULT VALUES;
 CREATE TABLE public.empty (a int);
@@ -123,7 +125,8 @@ def test_an_index_whose_function_relies_on_a_path_stops_no_backup(
     """Loss prevented: no backup of a database with the usual ``f_unaccent``, or with earthdistance."""
     with cluster.server.connect(database) as connection:
         connection.execute(
-            "CREATE FUNCTION public.inner_one(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN $1; END $$;"
+            "CREATE FUNCTION public.inner_one(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RETURN $1; END $$;"
             "CREATE FUNCTION public.outer_one(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT inner_one($1) $$;"
             "CREATE TABLE public.t (a text); INSERT INTO public.t VALUES ('é');"
             "CREATE INDEX ON public.t (public.outer_one(a))"
