@@ -256,13 +256,19 @@ def _pooler(target: Server) -> Iterator[int]:
             except OSError:
                 return
             server = socket.create_connection((target.host, target.port))
+            opened.extend((client, server))
             for pair, forge in (((client, server), False), ((server, client), True)):
                 threading.Thread(target=pass_on, args=pair, kwargs={"forge": forge}, daemon=True).start()
 
+    opened: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
+        for each in opened:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
 
 def test_a_pooler_is_refused_before_anything_is_set(cluster: ScratchCluster, database: str) -> None:
