@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from itertools import count
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
@@ -44,6 +47,34 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "landing"))
 PREFERRED_MAJORS = (15, 16, 18)
 
 _numbers = count(1)
+
+_connect, _environment = Server.connect, Server.environment
+_OF_PEOPLE = {"search_path": '"$user", public', "row_security": "on"}
+
+
+def _asked_by_a_test() -> bool:
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("recyclic_backups_tests")
+
+
+def _connect_as_asked(self: Server, *arguments: Any, **options: Any) -> Any:
+    """A test that connects by itself is a person at psql, or the application: it finds tables in ``public``.
+
+    What the product connects is left as it is: its sessions have ``pg_catalog`` alone as their search path.
+    """
+    if _asked_by_a_test():
+        options["settings"] = {**_OF_PEOPLE, **(options.get("settings") or {})}
+    return _connect(self, *arguments, **options)
+
+
+def _environment_as_asked(self: Server, database: str, settings: Mapping[str, str] | None = None) -> Any:
+    """The same for programs."""
+    if _asked_by_a_test():
+        settings = {**_OF_PEOPLE, **(settings or {})}
+    return _environment(self, database, settings)
+
+
+Server.connect = _connect_as_asked  # type: ignore[method-assign]
+Server.environment = _environment_as_asked  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from recyclic_backups.cli import render
 if TYPE_CHECKING:
     import psycopg
 
+    from recyclic_backups.postgres.programs import Installation
     from recyclic_backups.settings import Settings
 
 
@@ -52,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
 def _findings() -> Iterator[_Finding]:
     from recyclic_backups.configuration import load_settings, secrets_for_everybody
     from recyclic_backups.errors import BackupError
+    from recyclic_backups.postgres.startup import is_of_libpq
 
     try:
         settings = load_settings()
@@ -73,8 +76,16 @@ def _findings() -> Iterator[_Finding]:
             f"every user of this machine may read {', '.join(exposed)} in .env",
             "chmod 600 .env",
         )
+    if unread := sorted(name for name in os.environ if is_of_libpq(name)):
+        yield _Finding(
+            "environment",
+            "warning",
+            f"{', '.join(unread)}: set, and not read by this program nor by those it runs",
+            "POSTGRES_* alone say where to connect, and as whom; see docs/settings.md",
+        )
     checks: list[tuple[str, Callable[[Settings], Iterator[_Finding]]]] = [
         ("database", _database),
+        ("connections", _connections),
         ("programs", _programs),
         ("storage", _storage),
         ("rescue", _rescue),
@@ -121,8 +132,43 @@ def _database(settings: Settings) -> Iterator[_Finding]:
         )
 
 
+# Of whom the limit is, how many sessions it allows, how many there are beside ours. Superusers have no limit.
+_LIMITS = """
+SELECT 'role ' || r.rolname, r.rolconnlimit,
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid())
+FROM pg_catalog.pg_roles r WHERE r.rolname = session_user AND NOT r.rolsuper AND r.rolconnlimit >= 0
+UNION ALL
+SELECT 'database ' || d.datname, d.datconnlimit,
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid())
+FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.rolname = session_user
+WHERE d.datname = current_database() AND NOT r.rolsuper AND d.datconnlimit >= 0
+"""
+# One holds the lock, one the snapshot; one reads definitions, and later whose code a query would run; the streams.
+_SESSIONS_BESIDE_STREAMS = 3
+
+
+def _connections(settings: Settings) -> Iterator[_Finding]:
+    from recyclic_backups.errors import DatabaseError
+
+    needed = settings.backup_plan().options.jobs + _SESSIONS_BESIDE_STREAMS
+    with settings.server.connect(settings.database) as connection:
+        limits = connection.execute(_LIMITS).fetchall()
+    for whose, limit, taken in limits:
+        if limit - taken < needed:
+            others = f", {taken} of them taken" if taken else ""
+            yield _Finding(
+                "connections",
+                "error",
+                f"a backup has {needed} sessions at once, and the {whose} may have {limit}{others}",
+                "raise its CONNECTION LIMIT, or lower BACKUP_JOBS",
+                DatabaseError.exit_code,
+            )
+
+
 def _programs(settings: Settings) -> Iterator[_Finding]:
-    from recyclic_backups.postgres.transit import TLS_HINT, choose_for, plaintext
+    from recyclic_backups.postgres.programs import scripts_may_run_commands
+    from recyclic_backups.postgres.startup import VERIFIED_MODES
+    from recyclic_backups.postgres.transit import TLS_HINT, choose_for, is_this_machine, plaintext
 
     server = settings.server
     with server.connect(settings.database) as connection:
@@ -130,14 +176,73 @@ def _programs(settings: Settings) -> Iterator[_Finding]:
         chosen = choose_for(server, settings.installations(), _major(connection), needed)
         readable = plaintext(connection, server, chosen)
         encrypted = connection.pgconn.ssl_in_use
+        near = is_this_machine(connection.info.hostaddr)
+        weak = _kept_as_md5(connection)
+    _log_in_as_a_dump(settings, chosen)
     yield _Finding("programs", "ok", f"pg_dump {chosen.version} in {chosen.directory}")
+    if scripts_may_run_commands(chosen):
+        yield _Finding(
+            "programs",
+            "warning",
+            f"scripts of pg_dump {chosen.version} can make psql run commands of a database's owner (CVE-2025-8714)",
+            f"install the newest postgresql-client-{chosen.major}, and give its scripts to no psql until then",
+        )
     if readable:
         yield _Finding("transit", "warning", readable, TLS_HINT)
     else:
         way = f"TLS ({server.sslmode})" if encrypted else "nothing leaves this machine"
-        if encrypted and not server.sslmode.startswith("verify-"):
+        unchecked = encrypted and server.sslmode not in VERIFIED_MODES
+        if unchecked:
             way += ", but who answers is not checked"
-        yield _Finding("transit", "ok", f"to {server.label}: {way}")
+        status = "warning" if unchecked and not near else "ok"
+        yield _Finding("transit", status, f"to {server.label}: {way}", TLS_HINT)
+    if server.sslmode in VERIFIED_MODES or near:
+        return
+    if chosen.major < _FIRST_TO_REFUSE and server.password:
+        yield _Finding(
+            "password",
+            "warning",
+            f"pg_dump {chosen.version} tells the password to whoever takes the place of {server.label} and asks for it",
+            f"{TLS_HINT}; programs of version {_FIRST_TO_REFUSE} and newer refuse",
+        )
+    if weak:
+        yield _Finding(
+            "password",
+            "warning",
+            f"the server keeps the password of {server.user!r} as MD5, and whoever asks for it so can guess it",
+            "SET password_encryption = 'scram-sha-256', then set the password anew",
+        )
+
+
+_FIRST_TO_REFUSE = 16
+"""libpq's require_auth came with PostgreSQL 16."""
+
+
+def _log_in_as_a_dump(settings: Settings, chosen: Installation) -> None:
+    """Have pg_dump log in and dump nothing: it may be let in otherwise than we are. Raises ProgramFailed."""
+    from recyclic_backups.postgres.process import run as run_program
+    from recyclic_backups.postgres.programs import dump_argv
+
+    argv = dump_argv(
+        chosen,
+        database=settings.database,
+        snapshot="",
+        lock_wait_seconds=settings.lock_timeout_seconds,
+        schema_only=True,
+        extra=["--exclude-schema=*", "--no-publications", "--no-subscriptions"],
+    )
+    environment = settings.server.environment(settings.database)
+    run_program(argv, environment, timeout_seconds=settings.timeout_seconds)
+
+
+def _kept_as_md5(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Whether the server keeps our password as MD5, as far as we may see that."""
+    if connection.info.parameter_status("is_superuser") != "on":
+        return False
+    row = connection.execute(
+        "SELECT pg_catalog.starts_with(rolpassword, 'md5') FROM pg_catalog.pg_authid WHERE rolname = session_user"
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _storage(settings: Settings) -> Iterator[_Finding]:

@@ -62,7 +62,7 @@ def fill(server: Server, database: str, *, scale: float = 1.0, today: date) -> N
 
 def set_database_properties(server: Server, database: str) -> None:
     """Give a copy of a filled database what ``CREATE DATABASE … TEMPLATE`` leaves behind: settings and grants."""
-    with server.connect(database) as connection:
+    with server.connect(database, settings={"search_path": "public"}) as connection:
         connection.execute(_script("4_database.sql"))
 
 

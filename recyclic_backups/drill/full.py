@@ -22,7 +22,6 @@ from recyclic_backups.drill.probes import Answer, ask, expected_of
 from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.dump.money import MONEY_ENVIRONMENT
 from recyclic_backups.errors import (
     BackupError,
     DamagedData,
@@ -172,7 +171,7 @@ def _be_the_application(
     expected = expected_of(backup.manifest.fingerprint)
     as_role = replace(means.ground.server, user=role, password=password)
     try:
-        with as_role.connect(database) as connection:
+        with as_role.connect(database, settings={"row_security": "on"}) as connection:
             return ask(connection, means.probes, expected, backup.as_of), role
     except DatabaseError as refused:
         return [Answer("the application's role can log in", passed=False, reason=refused.message)], role
@@ -224,7 +223,6 @@ def _compare(means: Means, other: Ground, backup: Backup) -> Comparison:
             database,
             installation,
             encoding=backup.manifest.server.encoding,
-            money=MONEY_ENVIRONMENT,
             snapshot="",
             lock_wait_seconds=60,
             timeout_seconds=means.options.timeout_seconds,

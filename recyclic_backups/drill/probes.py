@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.quantities import human_seconds
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ _HEADER = re.compile(r"^--\s*(probe|needs|expect)\s*:\s*(.*?)\s*$", re.IGNORECAS
 _NEED = re.compile(r"\s*([^(),]+?)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 _YOUNGER = re.compile(r"younger than (\d+(?:\.\d+)?) (hour|day)s?")
 _AT_LEAST = re.compile(r"at least (-?\d+(?:\.\d+)?)")
+_REFUSED_VIEW = "55000"
+"""object_not_in_prerequisite_state: also how a server says that access to views is restricted (rewriteHandler.c)."""
+_NOT_FOUND = ("42P01", "42883", "42704")
+"""undefined_table, undefined_function (operators too), undefined_object."""
 _HOW_TO = "see docs/drills.md: -- expect: rows | no rows | true | at least N | younger than N hours|days"
 
 
@@ -155,18 +159,41 @@ def columns_of(connection: Connection) -> dict[str, frozenset[str]]:
     return {qualified_name(schema, name): frozenset(columns) for schema, name, columns in rows}
 
 
-def ask(connection: Connection, probes: Sequence[Probe], expected: Columns, as_of: datetime) -> list[Answer]:
+def ask(
+    connection: Connection,
+    probes: Sequence[Probe],
+    expected: Columns,
+    as_of: datetime,
+    *,
+    running: Mapping[str, Sequence[str]] | None = None,
+    views_refused: bool = False,
+) -> list[Answer]:
     """Ask every probe, each in a read-only transaction of its own. A query that fails is an answer: it failed.
 
     ``expected`` are the tables that have to be there, with their columns: a probe about others is passed over. A
     column that is only in the database itself counts too (fingerprints leave generated ones out).
+
+    Their names are looked up in ``pg_catalog`` alone: a probe writes ``public.sales``. Of a live database ``running``
+    are tables that no query may be put to, and whose functions it would run; with ``views_refused`` the session was
+    told to lead to no view (:mod:`recyclic_backups.fingerprint.foreign_code`). What needs those is passed over.
     """
     present = columns_of(connection)
     known = {table: {*columns, *present.get(table, ())} for table, columns in expected.items()}
-    return [_ask(connection, probe, known, as_of) for probe in probes]
+    answers = []
+    for probe in probes:
+        barred = [need.table for need in probe.needs if need.table in (running or {})]
+        if barred and running is not None:
+            owners = some(sorted({owner for name in barred for owner in running[name]}))
+            reason = f"passed over: a query on {some(barred)} runs functions of {owners} with our rights"
+            answers.append(Answer(probe.name, None, reason))
+        else:
+            answers.append(_ask(connection, probe, known, as_of, views_refused=views_refused))
+    return answers
 
 
-def _ask(connection: Connection, probe: Probe, known: Columns, as_of: datetime) -> Answer:
+def _ask(
+    connection: Connection, probe: Probe, known: Columns, as_of: datetime, *, views_refused: bool
+) -> Answer:
     if missing := [what for need in probe.needs for what in need.missing_from(known)]:
         return Answer(probe.name, None, f"passed over: the backup has no {', no '.join(missing)}")
     try:
@@ -176,7 +203,12 @@ def _ask(connection: Connection, probe: Probe, known: Columns, as_of: datetime) 
     except Exception as error:
         if not _is_of_the_database(error):
             raise
+        if views_refused and getattr(error, "sqlstate", "") == _REFUSED_VIEW:
+            reason = "passed over: it reads a view, whose owner's code would run with our rights"
+            return Answer(probe.name, None, reason)
         sentence = str(error).strip().splitlines()[0] if str(error).strip() else error.__class__.__name__
+        if getattr(error, "sqlstate", "") in _NOT_FOUND:
+            sentence += " (names are looked up in pg_catalog alone: write public.sales)"
         return Answer(probe.name, False, f"the query fails: {sentence}")
     problem = judge(probe.expect, row, as_of)
     return Answer(probe.name, not problem, problem or "as expected")

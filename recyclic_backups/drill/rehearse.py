@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_PROBE_SETTINGS = {"statement_timeout": "300s"}
+_PROBE_SETTINGS = {"statement_timeout": "300s", "row_security": "on"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from recyclic_backups.fingerprint.schema_text import SCHEMA_DUMP_ENVIRONMENT
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, dump_argv
@@ -16,15 +14,13 @@ def read_definitions(
     installation: Installation,
     *,
     encoding: str,
-    money: Mapping[str, str],
     snapshot: str,
     lock_wait_seconds: int,
     timeout_seconds: float,
 ) -> str:
     """The output of ``pg_dump --schema-only``, of an exported snapshot unless ``snapshot`` is empty.
 
-    ``encoding`` is the database's, ``money`` what :mod:`recyclic_backups.dump.money` says; the text is as
-    :meth:`Server.connect` would give it. Raises ProgramFailed.
+    ``encoding`` is the database's; the text is as :meth:`Server.connect` would give it. Raises ProgramFailed.
     """
     argv = dump_argv(
         installation,
@@ -34,6 +30,6 @@ def read_definitions(
         schema_only=True,
         encoding=SQL_ASCII if encoding == SQL_ASCII else "UTF8",
     )
-    environment = {**server.environment(database), **SCHEMA_DUMP_ENVIRONMENT, **money}
+    environment = {**server.environment(database), **SCHEMA_DUMP_ENVIRONMENT}
     finished = run(argv, environment, timeout_seconds=timeout_seconds, nice=True)
     return finished.stdout.decode("latin-1" if encoding == SQL_ASCII else "utf-8")

@@ -21,6 +21,7 @@ CREATED_ROLES = "recyclic_created_roles"
 _HEADER = f"""\
 -- Roles of the server a backup was taken from. Run it in one session, as a superuser, before restoring.
 -- Roles that exist already are left as they are.
+SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
 CREATE TEMPORARY TABLE IF NOT EXISTS {CREATED_ROLES} (rolname name PRIMARY KEY);
 """
 

@@ -18,7 +18,6 @@ from recyclic_backups.catalog.objects import READ_BYTES, write_object
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.dump.money import money_environment
 from recyclic_backups.dump.rate import RateLimit
 from recyclic_backups.dump.split import SPLIT_BYTES, TableSize, tables_to_split
 from recyclic_backups.envelope import document
@@ -65,7 +64,6 @@ class Streams:
 
     def __post_init__(self) -> None:
         self._rate = RateLimit(self.options.rate_limit_bytes)
-        self._money = money_environment(self.held.connection)
 
     def dump(self, sizes: Sequence[TableSize], while_good: Callable[[], object]) -> list[BackupObject]:
         """Every object with data: the main archive first, then the tables that have their own.
@@ -109,7 +107,7 @@ class Streams:
             encoding=self.held.encoding,
             extra=extra,
         )
-        environment = {**self.server.environment(self.repository.database), **self._money}
+        environment = self.server.environment(self.repository.database)
         try:
             with (
                 write_object(
@@ -142,7 +140,6 @@ class Streams:
             self.repository.database,
             self.installation,
             encoding=self.held.encoding,
-            money=self._money,
             snapshot=self.held.identifier,
             lock_wait_seconds=self.options.lock_timeout_seconds,
             timeout_seconds=self.options.timeout_seconds,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.relations import (
@@ -32,6 +33,7 @@ from recyclic_backups.fingerprint.relations import (
 )
 from recyclic_backups.fingerprint.session import reading, without_waiting
 from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT, sketch_of
+from recyclic_backups.fingerprint.unplanned import read_unplanned
 
 if TYPE_CHECKING:
     from psycopg import sql
@@ -39,25 +41,27 @@ if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection
 
 _MATERIALIZED_VIEWS = f"""
-SELECT n.nspname, c.relname, c.relispopulated
+SELECT c.oid, n.nspname, c.relname, c.relispopulated
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'm' AND {USER_SCHEMA}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1, 2
+ORDER BY 2, 3
 """
 
 
 def read_tables(
     connection: Connection,
+    beside: Connection,
     tables: Sequence[Table],
     level: Level,
     progress: Callable[[str, int], None] | None = None,
 ) -> dict[str, TableFingerprint]:
     """Every table's fingerprint, one query each; ``progress`` is told each one's name and rows.
 
-    Raises DatabaseError naming the table that cannot be read.
+    ``beside`` is another session in the same database, in no transaction: it tells whose code a query would run, and
+    then the table is read without one. Raises DatabaseError naming the table that cannot be read.
     """
     columns = columns_of(connection, tables)
     references = references_of(connection, tables)
@@ -65,8 +69,13 @@ def read_tables(
     found: dict[str, TableFingerprint] = {}
     for table in tables:
         of_table = columns[table.oid]
+        row: Sequence[Any]
         with reading(f"table {table.qualified}"):
-            (row,) = connection.execute(table_query(table, of_table, level)).fetchall()
+            # Asked anew for each: an index may be made at any moment.
+            if run_by_planning(beside, table.oid) and not table.condition:
+                row = read_unplanned(connection, beside, table, of_table, level)
+            else:
+                (row,) = connection.execute(table_query(table, of_table, level)).fetchall()
         fingerprint = table_fingerprint(row, of_table, references[table.oid], partitions[table.oid])
         found[table.qualified] = fingerprint
         if progress is not None:
@@ -141,8 +150,10 @@ def _column(number: int) -> sql.Identifier:
     return sql.Identifier(f"c{number}")
 
 
-def read_materialized_views(connection: Connection) -> dict[str, MaterializedViewFingerprint]:
-    """Every materialized view: populated or not, and its rows.
+def read_materialized_views(
+    connection: Connection, beside: Connection
+) -> dict[str, MaterializedViewFingerprint]:
+    """Every materialized view: populated or not, and its rows, unless its indexes would run somebody's code.
 
     One that is being refreshed is not waited for: its rows are only information, and pg_dump does not lock
     it either. The connection is inside a transaction.
@@ -150,10 +161,10 @@ def read_materialized_views(connection: Connection) -> dict[str, MaterializedVie
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
     found: dict[str, MaterializedViewFingerprint] = {}
-    for schema, name, populated in connection.execute(_MATERIALIZED_VIEWS).fetchall():
+    for oid, schema, name, populated in connection.execute(_MATERIALIZED_VIEWS).fetchall():
         rows: int | None = None
         qualified = qualified_name(schema, name)
-        if populated:
+        if populated and not run_by_planning(beside, oid):
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))
             with without_waiting(connection), reading(f"materialized view {qualified}"):
                 (rows,) = connection.execute(query).fetchone() or (None,)

@@ -56,16 +56,19 @@ def read_fingerprint(
     """
     if level == "off":
         return Fingerprint(level="off")
-    with _connection(server, database, snapshot_identifier, held, lock_timeout_seconds) as connection:
+    with (
+        _connection(server, database, snapshot_identifier, held, lock_timeout_seconds) as connection,
+        reading_session(server, database) as beside,
+    ):
         tables = held.tables if held else list_tables(connection)
         require_readable(tables)
         if sequences_before is None and sequences_after is None:
             sequences_before = sequences_after = read_sequences(connection)
         return Fingerprint(
             level=level,
-            tables=read_tables(connection, tables, level, progress),
+            tables=read_tables(connection, beside, tables, level, progress),
             sequences=sequences_between(list_sequences(connection), sequences_before, sequences_after),
-            materialized_views=read_materialized_views(connection),
+            materialized_views=read_materialized_views(connection, beside),
             large_objects=read_large_objects(connection, level),
             roles=read_roles(connection, everyone=held is None and snapshot_identifier is None),
             extensions=_extensions(connection),

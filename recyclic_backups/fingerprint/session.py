@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.server import Server, first_line
+from recyclic_backups.postgres.startup import SEARCH_PATH
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # The text of a value depends on these, and hashes are made of texts. They are pg_dump's own, where it has
 # one; `row_security` off turns "you see only some rows" into an error.
 SETTINGS = {
-    "search_path": "",
+    "search_path": SEARCH_PATH,
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
@@ -34,10 +35,11 @@ SETTINGS = {
     "statement_timeout": "0",
 }
 
-# Not every version has each of them, and any would end a snapshot that waits for a long dump.
-_ENDLESS = """
-SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
-WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+# A table may become a view between two questions of ours, and a view runs what its owner likes (CVE-2024-7348). Not
+# every version has it, and none of before August 2024.
+_NO_VIEWS = """
+SELECT pg_catalog.set_config(name, 'view', false) FROM pg_catalog.pg_settings
+WHERE name = 'restrict_nonsystem_relation_kind'
 """
 
 PATIENCE_MILLISECONDS = 2000
@@ -54,8 +56,13 @@ def reading_session(server: Server, database: str, *, lock_timeout_seconds: int 
     """
     settings = {**SETTINGS, "lock_timeout": f"{lock_timeout_seconds}s"}
     with server.connect(database, settings=settings) as connection:
-        connection.execute(_ENDLESS)
+        refuse_views(connection)
         yield connection
+
+
+def refuse_views(connection: Connection) -> None:
+    """Have the server refuse questions that lead to a view of the database, where it can."""
+    connection.execute(_NO_VIEWS)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from recyclic_backups.postgres.startup import own_environment
+
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 """What a shell says of such commands (POSIX, 2.8.2 Exit Status for Commands)."""
@@ -39,7 +41,7 @@ def run_command(argv: Sequence[str], application_name: str) -> int:
     are passed on to it. It stays in our process group, so that it may read from the terminal; what is typed there to
     end it reaches it by itself.
     """
-    environment = {**os.environ, "PGAPPNAME": application_name}
+    environment = {**own_environment(), "PGAPPNAME": application_name}
     with _passing_on() as receivers:
         try:
             process = subprocess.Popen(list(argv), env=environment)

@@ -45,11 +45,16 @@ class CountedServer(Server):
         given = {each.name: getattr(server, each.name) for each in fields(Server)}
         return cls(**given, database=database, own_name=own_name)
 
-    def environment(self, database: str) -> dict[str, str]:
+    def environment(self, database: str, settings: Mapping[str, str] | None = None) -> dict[str, str]:
         """See :meth:`Server.environment`; counted as one session."""
         if database == self.database:
             self.tally.add()
-        return {**Server.environment(self, database), "PGAPPNAME": self.own_name}
+        return {**Server.environment(self, database, settings), "PGAPPNAME": self.own_name}
+
+    def session_began(self, database: str) -> None:
+        """Count it."""
+        if database == self.database:
+            self.tally.add()
 
     @contextmanager
     def connect(
@@ -64,6 +69,4 @@ class CountedServer(Server):
         with Server.connect(
             self, database, autocommit=autocommit, settings=settings, application_name=self.own_name
         ) as connection:
-            if database == self.database:
-                self.tally.add()
             yield connection

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.drill.probes import Answer, Columns, Probe, ask, columns_of
 from recyclic_backups.drill.rehearse import role_of_application
+from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_planning
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.server import Server, translated
 
 if TYPE_CHECKING:
@@ -16,7 +19,12 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on"}
+_SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on", "row_security": "on"}
+_TABLES = """
+SELECT n.nspname, c.relname, c.oid::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +52,26 @@ def ask_live(
     """Every probe's answer. Changes nothing.
 
     After a command, ``before`` tells how it was: probes are asked as the same role, which may have lost its grants,
-    and about tables and columns that were there, which may be gone. Raises DatabaseError.
+    and about tables and columns that were there, which may be gone. What would run the code of somebody without our
+    rights is passed over. Raises DatabaseError.
     """
     with (
         server.connect(database, settings=_SETTINGS) as connection,
         translated(f"the probes of {database!r}"),
     ):
+        found = {qualified_name(row[0], row[1]): row[2] for row in connection.execute(_TABLES).fetchall()}
         columns = columns_of(connection)
+        # Whatever role we put on, code that runs in our session can take it off again.
+        foreign = run_by_planning(connection)
+        running = {name: foreign[oid] for name, oid in found.items() if oid in foreign}
+        if views_refused := has_foreign_views(connection):
+            refuse_views(connection)
         role = _role(connection) if before is None else before.role
         if role:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
         expected = columns if before is None else {**columns, **before.columns}
-        return Findings(tuple(ask(connection, probes, expected, now)), role, columns)
+        answers = ask(connection, probes, expected, now, running=running, views_refused=views_refused)
+        return Findings(tuple(answers), role, columns)
 
 
 def _role(connection: Connection) -> str:

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE_SECONDS = 1.0
 
-# The session that holds a lock says nothing for hours: no server may end it for that. Not every version has both.
-_ENDLESS = """
-SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
-WHERE name IN ('idle_session_timeout', 'statement_timeout')
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
@@ -59,7 +53,6 @@ def exclusive(server: Server, database: str, purpose: str, *, wait_seconds: floa
         hashlib.sha256(f"recyclic_backups:{purpose}".encode()).digest()[:8], "big", signed=True
     )
     with server.connect(database, application_name=f"recyclic_backups {purpose} lock") as connection:
-        connection.execute(_ENDLESS)
         give_up_at = time.monotonic() + wait_seconds
         pause_seconds = 0.02
         while True:

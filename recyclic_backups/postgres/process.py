@@ -52,6 +52,15 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _HINTS = (
+    (
+        r"requested a cleartext password",
+        "whoever answers wants the password itself and has not proved to be the server: set "
+        "POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT, or find out who answers there",
+    ),
+    (
+        r"too many connections for",
+        "raise the CONNECTION LIMIT of the role or database: a backup has BACKUP_JOBS + 3 sessions at once",
+    ),
     (r"authentication failed|no password supplied", "check POSTGRES_USER and POSTGRES_PASSWORD"),
     (r"no pg_hba\.conf entry", "the server's pg_hba.conf does not let this host, user or database in"),
     (r'role "[^"]*" does not exist', "check POSTGRES_USER, or restore the roles first"),

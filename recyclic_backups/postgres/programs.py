@@ -73,6 +73,21 @@ def choose(installations: Iterable[Installation], server_major: int, needed: Col
     )
 
 
+_SCRIPTS_SAFE_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+
+
+def scripts_may_run_commands(installation: Installation) -> bool:
+    """Whether a script that its pg_dump or pg_restore writes can make psql run commands of whoever owns the dump.
+
+    Fixed in August 2025: since then scripts begin with ``\\restrict`` (CVE-2025-8714, CVE-2025-8715,
+    https://www.postgresql.org/support/security/CVE-2025-8714/).
+    """
+    if installation.major > max(_SCRIPTS_SAFE_SINCE):
+        return re.fullmatch(r"18beta[12]", installation.version) is not None
+    found = re.fullmatch(r"\d+\.(\d+)", installation.version)
+    return found is None or int(found[1]) < _SCRIPTS_SAFE_SINCE.get(installation.major, 1 << 30)
+
+
 def conninfo_dbname(name: str) -> str:
     """A database's name as a libpq connection string, ``dbname='…'``.
 

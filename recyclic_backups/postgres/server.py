@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
+from recyclic_backups.postgres import startup
 
 if TYPE_CHECKING:
     import psycopg
 
 APPLICATION_NAME = "recyclic_backups"
 
-_DEFAULTS = {"statement_timeout": "0"}
 SQL_ASCII = "SQL_ASCII"
+
+CLEARTEXT_HINT = (
+    "whoever answers wants the password itself and has not proved to be the server: set POSTGRES_SSLMODE=verify-full "
+    "and POSTGRES_SSLROOTCERT for a server that hands it on (LDAP, PAM, RADIUS); else find out who answers there"
+)
+CONNECTION_LIMIT_HINT = (
+    "raise the CONNECTION LIMIT of the role or database: a backup needs BACKUP_JOBS + 4 sessions at once"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +80,18 @@ class Server:
         """The same server, given up when an answer takes longer."""
         return replace(self, answer_timeout_seconds=seconds)
 
-    def environment(self, database: str) -> dict[str, str]:
+    def environment(self, database: str, settings: Mapping[str, str] | None = None) -> dict[str, str]:
         """The libpq variables for a program of PostgreSQL: the only place where the password travels.
+
+        Its session begins as ours do (:mod:`recyclic_backups.postgres.startup`), and with ``settings``. What the server
+        knows is taken from our sessions there: one comes before every program.
 
         The environment of a process is readable by its own user alone, an argument list by everybody
         (https://www.postgresql.org/docs/15/libpq-envars.html).
         """
+        from recyclic_backups.postgres.opening import known_peer  # noqa: PLC0415 - see connect
+
+        begun = startup.settings_for(known_peer(self), program=True)
         variables = {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -86,12 +100,29 @@ class Server:
             "PGSSLMODE": self.sslmode,
             "PGCONNECT_TIMEOUT": str(self.connect_timeout_seconds),
             "PGAPPNAME": APPLICATION_NAME,
+            "PGOPTIONS": startup.as_options({**begun, **(settings or {})}),
         }
         if self.password:
             variables["PGPASSWORD"] = self.password
         if self.sslrootcert:
             variables["PGSSLROOTCERT"] = self.sslrootcert
-        return variables
+        # Programs older than 16 pass over what they do not know.
+        named = {"gssencmode": "PGGSSENCMODE", "require_auth": "PGREQUIREAUTH"}
+        protection = self.protection(knows_require_auth=True)
+        return variables | {named[name]: value for name, value in protection.items()}
+
+    def protection(self, *, knows_require_auth: bool) -> dict[str, str]:
+        """What keeps the password from whoever has taken the server's place, as parameters of libpq."""
+        protection = {}
+        if self.sslmode in startup.TLS_MODES:
+            # Encryption by Kerberos comes first by default, and then TLS, with its checks, does not come at all.
+            protection["gssencmode"] = "disable"
+        if knows_require_auth and startup.wants_proof(self.host, self.sslmode):
+            protection["require_auth"] = startup.NO_READABLE_PASSWORD
+        return protection
+
+    def session_began(self, database: str) -> None:
+        """Called for each session that a server has let begin in ``database``; for whoever counts them."""
 
     @contextmanager
     def connect(
@@ -104,7 +135,8 @@ class Server:
     ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection, closed at the end; ``settings`` are session parameters set at its start.
 
-        No ``statement_timeout`` of the database or role ends what takes long, unless ``settings`` have one;
+        It begins as every session of ours does (:mod:`recyclic_backups.postgres.startup`): with ``pg_catalog`` alone as
+        its search path, no timeout, our own role, whatever the database or role has set. ``settings`` come after that;
         ``answer_timeout_seconds`` bounds the server's silence.
 
         Without ``autocommit`` the transaction is committed at the end of the block, and undone when it fails.
@@ -113,32 +145,16 @@ class Server:
         Errors of psycopg raised inside the block leave it as DatabaseError.
         """
         # 60 ms that `--help` and `list` need not pay
-        from recyclic_backups.postgres.connection import PatientConnection  # noqa: PLC0415
+        from recyclic_backups.postgres.opening import open_session  # noqa: PLC0415
 
         subject = f"database {database!r} on {self.label}"
         with translated(subject):
-            connection = PatientConnection.connect(
-                host=self.host,
-                port=self.port,
-                user=self.user,
-                password=self.password or None,
-                dbname=database,
-                sslmode=self.sslmode,
-                sslrootcert=self.sslrootcert or None,
-                connect_timeout=self.connect_timeout_seconds,
-                application_name=application_name,
-                client_encoding="UTF8",
-                autocommit=autocommit,
-                # A peer that vanished without a word is noticed within two minutes instead of two hours.
-                keepalives_idle=30,
-                keepalives_interval=15,
-                keepalives_count=5,
-            )
+            connection = open_session(self, database, application_name, autocommit=autocommit)
         try:
             with translated(subject), connection.watched(self.answer_timeout_seconds):
                 if encoding_of(connection) == SQL_ASCII:
                     connection.execute("SET client_encoding TO LATIN1")
-                for name, value in {**_DEFAULTS, **(settings or {})}.items():
+                for name, value in (settings or {}).items():
                     connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
                 if not autocommit:
                     connection.commit()
@@ -192,12 +208,21 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
     state = error.sqlstate or ""
     lowered = text.lower()
     hint, retryable = "", False
-    if "pg_hba.conf" in lowered:
+    if "requested a cleartext password" in lowered:
+        hint = CLEARTEXT_HINT
+    elif "startup parameter" in lowered:
+        # PgBouncer's words for settings that it does not pass on.
+        from recyclic_backups.postgres.opening import pooler_between  # noqa: PLC0415
+
+        return pooler_between(subject)
+    elif "too many connections for" in lowered:
+        hint, retryable = CONNECTION_LIMIT_HINT, True
+    elif "pg_hba.conf" in lowered:
         hint = "allow this client in the server's pg_hba.conf"
         if lowered.endswith("no encryption"):
             hint = f"set POSTGRES_SSLMODE=verify-full if the server wants TLS, or {hint}"
     elif state.startswith("28") or "authentication failed" in lowered or "no password supplied" in lowered:
-        hint = "check POSTGRES_USER and POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE)"
+        hint = "check POSTGRES_USER and POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE); PGPASSFILE is not read"
     elif state == "3D000" or re.search(r'database ".*" does not exist', lowered):
         hint = "check POSTGRES_DB"
     elif "role" in lowered and "does not exist" in lowered:

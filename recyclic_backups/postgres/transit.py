@@ -16,12 +16,10 @@ from recyclic_backups.errors import ProgramMissing
 from recyclic_backups.postgres.discovery import ask
 from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.startup import TLS_MODES
 
 if TYPE_CHECKING:
     import psycopg
-
-TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
-"""Values of ``sslmode`` with which libpq gives up rather than speak plaintext."""
 
 TLS_HINT = "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT"
 

@@ -21,7 +21,6 @@ from typing import IO
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.dump.money import MONEY_OPTION
 from recyclic_backups.errors import ProgramFailed, StorageError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
@@ -30,10 +29,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.older_server import needs_psql, play
 from recyclic_backups.recovery.selection import Selection
 
-_SESSION = (
-    "-c synchronous_commit=off -c maintenance_work_mem=128MB -c statement_timeout=0 -c lock_timeout=0 "
-    + MONEY_OPTION
-)
+_SETTINGS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +178,7 @@ class Archive:
                 no_owner=self.no_owner,
                 extra=("--no-tablespaces", *only),
             )
-            environment = {**self.server.environment(self.database), "PGOPTIONS": _SESSION}
+            environment = self.server.environment(self.database, _SETTINGS)
             with (
                 read_object(self.repository, self.manifest, item, on_bytes) as reader,
                 PipedProcess(

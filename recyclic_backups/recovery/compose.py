@@ -42,6 +42,22 @@ def relation(qualified: str) -> sql.Identifier:
     return sql.Identifier(*split_qualified_name(qualified))
 
 
+def temporary(text: str) -> sql.Identifier:
+    """A temporary table of this session, by its name."""
+    from psycopg import sql  # noqa: PLC0415
+
+    return sql.Identifier("pg_temp", text)
+
+
+def operator(found: tuple[str, str]) -> sql.Composed:
+    """``OPERATOR(schema.=)``: an operator by its schema and name, and no other one whatever the search path."""
+    from psycopg import sql  # noqa: PLC0415
+
+    schema, symbol = found
+    # Symbols hold none of the characters that would need quotes (sql-createoperator.html).
+    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(symbol))
+
+
 def joined(separator: str, parts: Sequence[sql.Composable]) -> sql.Composed:
     """Pieces of SQL with something between them."""
     from psycopg import sql  # noqa: PLC0415

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from recyclic_backups.fingerprint.foreign_code import run_by_checks
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
@@ -46,13 +47,16 @@ ORDER BY n.nspname, c.relname, k.conname
 """
 _CHECKS = f"""
 SELECT n.nspname, c.relname, k.conname, pg_get_expr(k.conbin, k.conrelid), k.convalidated,
-       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true), k.oid::bigint
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'c' AND c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA}
 ORDER BY n.nspname, c.relname, k.conname
 """
 _DOMAINS = f"""
-SELECT n.nspname, c.relname, a.attname, format_type(t.typbasetype, t.typtypmod), format_type(t.oid, NULL)
+SELECT n.nspname, c.relname, a.attname, format_type(t.typbasetype, t.typtypmod), format_type(t.oid, NULL),
+       ARRAY(WITH RECURSIVE below(oid) AS (
+                 SELECT t.oid UNION SELECT d.typbasetype FROM pg_type d JOIN below USING (oid))
+             SELECT k.oid::bigint FROM pg_constraint k JOIN below ON below.oid = k.contypid)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = t.typbasetype
 WHERE t.typtype = 'd' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' AND c.relpersistence <> 't'
@@ -128,13 +132,21 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
 
 def checks(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """CHECK constraints that are false for some row. All of a table are put to each row at once."""
-    found = [row for row in inspection.rows(_CHECKS) if row[5]]
+    foreign = run_by_checks(inspection.connection)
+    found = []
+    for row in inspection.rows(_CHECKS):
+        if owners := foreign.get(row[6]):
+            inspection.not_looked_at.append(
+                _of_others(f"the check {row[2]} of {qualified_name(*row[:2])}", owners)
+            )
+        elif row[5]:
+            found.append(row)
     for (schema, name), group in groupby(found, key=lambda row: (row[0], row[1])):
         table, constraints = qualified_name(schema, name), list(group)
         if table in skipped:
             continue
         progress.stage(f"checks of {table}")
-        for (_, _, constraint, _, validated, _), rows in zip(
+        for (_, _, constraint, _, validated, *_), rows in zip(
             constraints, _checked(inspection, schema, name, constraints), strict=False
         ):
             if rows:
@@ -146,8 +158,12 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
     """Columns with a value that their domain forbids: the server ends at the first one, so they are not counted."""
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
-    for schema, name, column, base, domain in inspection.rows(_DOMAINS):
+    foreign = run_by_checks(inspection.connection)
+    for schema, name, column, base, domain, constraints in inspection.rows(_DOMAINS):
         table = qualified_name(schema, name)
+        if owners := [owner for each in constraints for owner in foreign.get(each, ())]:
+            inspection.not_looked_at.append(_of_others(f"the domain {domain} of {table}.{column}", owners))
+            continue
         if table in skipped:
             continue
         progress.stage(f"domain of {table}.{column}")
@@ -333,6 +349,10 @@ def _counts(
 def _say_not_looked_at(inspection: Inspection, what: str, names: Sequence[str]) -> None:
     if names:
         inspection.not_looked_at.append(f"not looked at: {what} ({some(names)})")
+
+
+def _of_others(what: str, owners: Sequence[str]) -> str:
+    return f"not looked at: {what}, which runs functions of {some(sorted(set(owners)))} with our rights"
 
 
 def _rows(number: int) -> str:

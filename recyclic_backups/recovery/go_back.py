@@ -44,8 +44,9 @@ def go_back(server: Server, database: str, kept_as: str, *, psql: str = "psql") 
     start, _, end = kept_as.rpartition("_before_")
     restored_as = f"{start}_undone_{end}" if start else f"{kept_as[:-7]}_undone"
     swap = (
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN "
-        f"({_text(database)}, {_text(kept_as)}); "
+        # Without an operator that could be somebody's in the maintenance database.
+        f"SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
+        f"WHERE datname OPERATOR(pg_catalog.=) ANY (ARRAY[{_text(database)}, {_text(kept_as)}]::pg_catalog.name[]); "
         f"ALTER DATABASE {_name(database)} RENAME TO {_name(restored_as)}; "
         f"ALTER DATABASE {_name(kept_as)} RENAME TO {_name(database)}"
     )
@@ -73,8 +74,9 @@ def move_command(server: Server, source: str, tables: Sequence[str], target: str
     patterns = [
         f"--table={'.'.join(_name(part) for part in split_qualified_name(table))}" for table in tables
     ]
-    dump = f"{_client(server, source, ['pg_dump'])} {shlex.join(patterns)}"
-    return f"{dump} | {_psql(server, target, 'psql')} --single-transaction"
+    # An archive, since psql would run commands that an old pg_dump lets through in names (CVE-2025-8714).
+    dump = f"{_client(server, source, ['pg_dump', '-Fc'])} {shlex.join(patterns)}"
+    return f"{dump} | {_client(server, target, ['pg_restore', '--exit-on-error', '--single-transaction'])}"
 
 
 def _maintenance(*apart_from: str) -> str:

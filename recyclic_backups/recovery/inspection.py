@@ -6,12 +6,12 @@ no old row versions alive. Indexes are not used to find rows, because a damaged 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.fingerprint.session import SETTINGS
+from recyclic_backups.fingerprint.session import SETTINGS, refuse_views
 from recyclic_backups.postgres.server import Server, first_line, translated
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class Failed:
 class Inspection:
     """An open session, and what was not looked at so far, one sentence each.
 
-    ``incomplete`` is what should have been; ``not_looked_at`` is what no diagnosis looks at.
+    ``incomplete`` is what should have been; ``not_looked_at`` is what no diagnosis looks at. ``beside`` is a second
+    session in the same database, for what cannot be asked while rows are on their way.
     """
 
     connection: Connection
+    beside: Connection
     label: str
     incomplete: list[str] = field(default_factory=list)
     not_looked_at: list[str] = field(default_factory=list)
@@ -63,11 +65,17 @@ class Inspection:
 
         ``subject`` begins sentences about it. Raises DatabaseError when the server is lost.
         """
+        # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
+        return self.attempt(subject, lambda: self.connection.execute(query, parameters).fetchall())
+
+    def attempt(
+        self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]
+    ) -> list[tuple[Any, ...]] | Failed | None:
+        """As :meth:`ask`, for an answer that takes more than one question."""
         import psycopg  # noqa: PLC0415 - see Server.connect
 
         try:
-            # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
-            return self.connection.execute(query, parameters).fetchall()
+            return asking()
         except psycopg.errors.InsufficientPrivilege as error:
             self.incomplete.append(f"{subject} was not looked at: {first_line(str(error))}")
         except psycopg.errors.LockNotAvailable:
@@ -121,5 +129,10 @@ def inspection(
         "lock_timeout": f"{round(lock_timeout_seconds * 1000)}ms",
     }
     patient = server.answering_within(timeout_seconds + _GRACE_SECONDS)
-    with patient.connect(database, settings=settings) as connection:
-        yield Inspection(connection, f"database {database!r} on {server.label}")
+    with (
+        patient.connect(database, settings=settings) as connection,
+        patient.connect(database, settings=settings) as beside,
+    ):
+        for session in (connection, beside):
+            refuse_views(session)
+        yield Inspection(connection, beside, f"database {database!r} on {server.label}")

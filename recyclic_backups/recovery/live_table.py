@@ -20,23 +20,43 @@ _COLUMNS = """
     FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
     ORDER BY attname
 """
-# The primary key, else a unique key whose columns cannot be null: what tells one row from another.
+# The primary key, else a unique key whose columns cannot be null: what tells one row from another. With each column
+# goes the operator by which its index takes two values for equal (strategy 3 of a B-tree, xindex.html): found by its
+# place in the catalog and never by its name, so that nobody's search path decides whose operator is called.
 _KEY = """
-    SELECT array_agg(a.attname::text ORDER BY a.attname)
-    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-      ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+    SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname),
+           pg_catalog.array_agg(opn.nspname::text ORDER BY a.attname),
+           pg_catalog.array_agg(o.oprname::text ORDER BY a.attname)
+    FROM pg_catalog.pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
+        WITH ORDINALITY k(attnum, opclass, place)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    JOIN pg_catalog.pg_opclass oc ON oc.oid = k.opclass
+    JOIN pg_catalog.pg_am m ON m.oid = oc.opcmethod AND m.amname = 'btree'
+    JOIN pg_catalog.pg_amop op ON op.amopfamily = oc.opcfamily AND op.amopstrategy = 3
+        AND op.amoplefttype = oc.opcintype AND op.amoprighttype = oc.opcintype
+    JOIN pg_catalog.pg_operator o ON o.oid = op.amopopr
+    JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
     WHERE i.indrelid = %s::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
-      AND i.indpred IS NULL AND i.indexprs IS NULL
-    GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(a.attnotnull)
+      AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
+    GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
+    HAVING pg_catalog.bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
     ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
 """
+# With each pair of columns goes the constraint's own operator (conpfeqop, catalog-pg-constraint.html).
 _FOREIGN_KEYS = """
     SELECT c.conname, cn.nspname, ct.relname,
-           (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY k(attnum, n)
+           (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
+            FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, n)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum),
            pn.nspname, pt.relname,
-           (SELECT array_agg(a.attname::text ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY k(attnum, n)
-            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum)
+           (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
+            FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY k(attnum, n)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum),
+           ARRAY(SELECT ARRAY[opn.nspname::text, o.oprname::text]
+            FROM pg_catalog.unnest(c.conpfeqop) WITH ORDINALITY k(equal, n)
+            JOIN pg_catalog.pg_operator o ON o.oid = k.equal
+            JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n)
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
@@ -46,23 +66,31 @@ _FOREIGN_KEYS = """
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key by the qualified names of its tables; columns pair up in order."""
+    """A foreign key by the qualified names of its tables; columns pair up in order.
+
+    ``equals`` are the operators that compare a pair, the parent's column on the left, by schema and name.
+    """
 
     name: str
     child: str
     child_columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    equals: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
-    """A table to put back: all columns, those that store a value, those of its key, and where the rows are staged."""
+    """A table to put back: all columns, those that store a value, those of its key, and where the rows are staged.
+
+    ``equals`` are the operators of the key's index, one for each column of ``key``, by schema and name.
+    """
 
     name: str
     columns: tuple[str, ...]
     stored: tuple[str, ...]
     key: tuple[str, ...]
+    equals: tuple[tuple[str, str], ...]
     staged: str
 
     @property
@@ -108,6 +136,7 @@ def describe(source: Connection, target: Connection, name: str, number: int) -> 
         columns=tuple(str(row[0]) for row in here),
         stored=tuple(str(row[0]) for row in here if not row[2]),
         key=tuple(key[0]) if key else (),
+        equals=tuple(zip(key[1], key[2], strict=True)) if key else (),
         staged=f"recyclic_staged_{number}",
     )
 
@@ -121,10 +150,11 @@ def foreign_keys_of(target: Connection) -> list[ForeignKey]:
             child_columns=tuple(child_columns),
             parent=qualified_name(parent_schema, parent),
             parent_columns=tuple(parent_columns),
+            equals=tuple((schema, symbol) for schema, symbol in equals),
         )
-        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns in target.execute(
-            _FOREIGN_KEYS
-        ).fetchall()
+        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals in (
+            target.execute(_FOREIGN_KEYS).fetchall()
+        )
     ]
 
 

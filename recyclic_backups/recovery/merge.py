@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Of a table and its partitions, those that are on, and how (catalog-pg-trigger.html, tgenabled).
-_TRIGGERS = """
-    SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text
+# Of a table and its partitions, those that are on, and how (tgenabled in catalog-pg-trigger.html, ev_enabled in
+# catalog-pg-rewrite.html).
+_OF_TABLE = "(SELECT %s::regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass))"
+_TRIGGERS = f"""
+    SELECT 'TRIGGER', n.nspname, c.relname, t.tgname, t.tgenabled::text
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN
-        (SELECT %s::regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass)) ORDER BY 1, 2, 3
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN {_OF_TABLE} ORDER BY 2, 3, 4
+"""
+_RULES = f"""
+    SELECT 'RULE', n.nspname, c.relname, r.rulename, r.ev_enabled::text
+    FROM pg_catalog.pg_rewrite r
+    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND r.ev_class IN {_OF_TABLE} ORDER BY 2, 3, 4
 """
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
-
-
-# Rows travel and are compared as text, which must not depend on what either database has set for its sessions.
-# The search path stays: operators of a key's type may live in a schema that only it names.
-_SESSION = {name: value for name, value in SETTINGS.items() if name != "search_path"} | {
-    "default_transaction_read_only": "off"
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,9 @@ def merge(
     refuses a row; then nothing was changed.
     """
     with (
-        server.connect(restored, settings=_SESSION) as source,
-        server.connect(live, autocommit=False, settings=_SESSION) as target,
+        # Rows travel and are compared as text, which must not depend on what either database has set.
+        server.connect(restored, settings=SETTINGS) as source,
+        server.connect(live, autocommit=False, settings=SETTINGS) as target,
         translated(f"database {live!r} on {server.label}"),
     ):
         plan = [describe(source, target, name, number) for number, name in enumerate(tables)]
@@ -140,7 +141,7 @@ def _stage(source: Connection, target: Connection, table: LiveTable) -> None:
     target.execute(
         compose.statement(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            compose.name(table.staged),
+            compose.temporary(table.staged),
             compose.names(table.stored),
             compose.relation(table.name),
         )
@@ -149,16 +150,18 @@ def _stage(source: Connection, target: Connection, table: LiveTable) -> None:
         "COPY (SELECT {} FROM {}) TO STDOUT", compose.names(table.stored), compose.relation(table.name)
     )
     into = compose.statement(
-        "COPY {} ({}) FROM STDIN", compose.name(table.staged), compose.names(table.stored)
+        "COPY {} ({}) FROM STDIN", compose.temporary(table.staged), compose.names(table.stored)
     )
     with source.cursor().copy(out) as reading, target.cursor().copy(into) as writing:
         for piece in reading:
             writing.write(piece)
     if table.key:
         target.execute(
-            compose.statement("CREATE INDEX ON {} ({})", compose.name(table.staged), compose.names(table.key))
+            compose.statement(
+                "CREATE INDEX ON {} ({})", compose.temporary(table.staged), compose.names(table.key)
+            )
         )
-    target.execute(compose.statement("ANALYZE {}", compose.name(table.staged)))
+    target.execute(compose.statement("ANALYZE {}", compose.temporary(table.staged)))
 
 
 def _broken(
@@ -169,11 +172,17 @@ def _broken(
     for key in foreign_keys:
         if key.child not in staged and key.parent not in staged:
             continue
-        child = compose.name(staged[key.child].staged) if key.child in staged else compose.relation(key.child)
-        parent = (
-            compose.name(staged[key.parent].staged) if key.parent in staged else compose.relation(key.parent)
+        child = (
+            compose.temporary(staged[key.child].staged)
+            if key.child in staged
+            else compose.relation(key.child)
         )
-        columns = list(zip(key.child_columns, key.parent_columns, strict=True))
+        parent = (
+            compose.temporary(staged[key.parent].staged)
+            if key.parent in staged
+            else compose.relation(key.parent)
+        )
+        columns = list(zip(key.child_columns, key.parent_columns, key.equals, strict=True))
         query = compose.statement(
             "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})",
             child,
@@ -186,8 +195,10 @@ def _broken(
             compose.joined(
                 " AND ",
                 [
-                    compose.statement("p.{} = c.{}", compose.name(there), compose.name(here))
-                    for here, there in columns
+                    compose.statement(
+                        "p.{} {} c.{}", compose.name(there), compose.operator(equal), compose.name(here)
+                    )
+                    for here, there, equal in columns
                 ],
             ),
         )
@@ -215,7 +226,7 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[Li
         )
         unchanged = compose.statement(
             "SELECT FROM {} s WHERE {} AND ROW({})::text IS NOT DISTINCT FROM ROW({})::text",
-            compose.name(table.staged),
+            compose.temporary(table.staged),
             _same_key(table) if table.key else compose.statement("false"),
             compose.columns_of("t", table.stored),
             compose.columns_of("s", table.stored),
@@ -258,7 +269,7 @@ def _delete(target: Connection, table: LiveTable) -> int:
         compose.statement(
             "DELETE FROM {} t WHERE NOT EXISTS (SELECT FROM {} s WHERE {})",
             compose.relation(table.name),
-            compose.name(table.staged),
+            compose.temporary(table.staged),
             _same_key(table),
         )
     ).rowcount
@@ -278,7 +289,7 @@ def _update(target: Connection, table: LiveTable) -> int:
                     for column in table.others
                 ],
             ),
-            compose.name(table.staged),
+            compose.temporary(table.staged),
             _same_key(table),
             compose.columns_of("t", table.others),
             compose.columns_of("s", table.others),
@@ -301,7 +312,7 @@ def _insert(target: Connection, table: LiveTable) -> int:
             compose.relation(table.name),
             compose.names(table.stored),
             compose.columns_of("s", table.stored),
-            compose.name(table.staged),
+            compose.temporary(table.staged),
             condition,
         )
     ).rowcount
@@ -313,7 +324,7 @@ def _require_equal(target: Connection, table: LiveTable) -> None:
         "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), compose.relation(table.name)
     )
     staged = compose.statement(
-        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), compose.name(table.staged)
+        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), compose.temporary(table.staged)
     )
     query = compose.statement(
         "SELECT (SELECT count(*) FROM (({}) EXCEPT ALL ({})) a) + (SELECT count(*) FROM (({}) EXCEPT ALL ({})) b)",
@@ -333,31 +344,34 @@ def _require_equal(target: Connection, table: LiveTable) -> None:
 
 @contextmanager
 def _user_triggers_off(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
-    """Without the application's triggers, which would write new timestamps and audit rows; foreign keys stay on.
+    """Without the application's triggers and rules, which would write new timestamps and audit rows, with our rights.
 
-    Each is given back the state it had: one that was off stays off, one that fires on replicas still does.
+    Foreign keys stay on. Each is given back the state it had: one that was off stays off, one that fires on replicas
+    still does. For a table with rules readers have to wait too (sql-altertable.html).
     """
-    triggers: dict[tuple[str, str, str], str] = {}
+    found: dict[tuple[str, str, str, str], str] = {}
     for table in plan:
         name = compose.relation(table.name).as_string(None)
-        triggers |= {
-            (row[0], row[1], row[2]): row[3] for row in target.execute(_TRIGGERS, (name, name)).fetchall()
-        }
+        for query in (_TRIGGERS, _RULES):
+            found |= {
+                (row[0], row[1], row[2], row[3]): row[4]
+                for row in target.execute(query.encode(), (name, name)).fetchall()
+            }
 
-    def alter(how: str, schema: str, relation: str, trigger: str) -> None:
-        template = f"ALTER TABLE ONLY {{}} {how} TRIGGER {{}}"
+    def alter(how: str, kind: str, schema: str, relation: str, each: str) -> None:
+        template = f"ALTER TABLE ONLY {{}} {how} {kind} {{}}"
         target.execute(
             compose.statement(
-                template, compose.relation(qualified_name(schema, relation)), compose.name(trigger)
+                template, compose.relation(qualified_name(schema, relation)), compose.name(each)
             )
         )
 
-    for key in triggers:
+    for key in found:
         alter("DISABLE", *key)
     yield
     # A table with checks still waiting cannot be altered; and a violation is better known now.
     target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
-    for key, state in triggers.items():
+    for key, state in found.items():
         alter(_ENABLE[state], *key)
 
 
@@ -365,7 +379,9 @@ def _same_key(table: LiveTable) -> sql.Composable:
     return compose.joined(
         " AND ",
         [
-            compose.statement("s.{} = t.{}", compose.name(column), compose.name(column))
-            for column in table.key
+            compose.statement(
+                "s.{} {} t.{}", compose.name(column), compose.operator(equal), compose.name(column)
+            )
+            for column, equal in zip(table.key, table.equals, strict=True)
         ],
     )

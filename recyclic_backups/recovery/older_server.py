@@ -11,18 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from recyclic_backups.catalog.objects import READ_BYTES
+from recyclic_backups.errors import ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.process import PipedProcess
-from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.programs import Installation, scripts_may_run_commands
 
 FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_RESTRICTED = b"\n\\restrict "
 _UNKNOWN_SETTING = b"\nSET transaction_timeout = 0;\n"
 # The settings are the beginning of the script, before anything of the database.
 _HEAD_BYTES = 4096
 
 
 def needs_psql(installation: Installation, server_major: int | None) -> bool:
-    """Whether pg_restore of this installation sets what a server of this major version does not know."""
-    return server_major is not None and server_major < FIRST_WITH_TRANSACTION_TIMEOUT <= installation.major
+    """Whether pg_restore of this installation sets what a server of this major version does not know.
+
+    Raises ProgramMissing where psql could be made to run what the dump's owner has put into names.
+    """
+    needed = server_major is not None and server_major < FIRST_WITH_TRANSACTION_TIMEOUT <= installation.major
+    if needed and scripts_may_run_commands(installation):
+        raise ProgramMissing(
+            f"scripts of pg_restore {installation.version} could run commands of the database's owner on this machine "
+            "(CVE-2025-8714)",
+            f"install postgresql-client-{server_major}, or a newer {installation.major}",
+        )
+    return needed
 
 
 def play(
@@ -34,7 +46,7 @@ def play(
 ) -> None:
     """Run the script that ``pg_restore`` writes while ``pour`` gives it its archive, in another thread.
 
-    Raises ProgramFailed when either program fails.
+    Raises ProgramFailed when either program fails, or the script does not forbid psql all commands but SQL.
     """
     with (
         ThreadPoolExecutor(1, "archive") as beside,
@@ -45,6 +57,11 @@ def play(
             head = b""
             while len(head) < _HEAD_BYTES and (data := pg_restore.read(READ_BYTES)):
                 head += data
+            # From here on psql takes no command that is not SQL (app-psql.html, \\restrict).
+            if _RESTRICTED not in head:
+                raise ProgramFailed(
+                    "pg_restore wrote a script in which psql would run any command; it was not run"
+                )
             playing.write(head.replace(_UNKNOWN_SETTING, b"\n", 1))
             while data := pg_restore.read(READ_BYTES):
                 playing.write(data)

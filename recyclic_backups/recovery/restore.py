@@ -22,7 +22,6 @@ from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_st
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.dump.money import MONEY_ENVIRONMENT
 from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
@@ -390,7 +389,6 @@ class _Attempt:
                 name,
                 installation,
                 encoding=encoding,
-                money=MONEY_ENVIRONMENT,
                 snapshot="",
                 lock_wait_seconds=60,
                 timeout_seconds=self.options.timeout_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -208,3 +209,62 @@ def test_columns_that_an_index_only_carries_are_no_part_of_the_key(live: House) 
     (table,) = merged.tables
     assert (table.inserted, table.updated, table.deleted) == (0, 4, 0)
     assert _all(live, "member") == before
+
+
+def test_keys_are_compared_by_their_index_s_operator_and_nobody_s_path(
+    cluster: ScratchCluster, live: House
+) -> None:
+    """Attack prevented: ``=`` for the key's type in a schema of the owner's, before pg_catalog, called by a merge.
+
+    Loss prevented: a key whose type lives in an extension, for which the path of a session finds no operator.
+    """
+    _do(
+        live,
+        "CREATE SCHEMA own; CREATE EXTENSION citext SCHEMA own;"
+        "CREATE TYPE public.kind AS ENUM ('a', 'b');"
+        "CREATE TABLE public.word (word own.citext, kind public.kind, n int, PRIMARY KEY (kind, word));"
+        "CREATE TABLE public.saying (n int PRIMARY KEY, kind public.kind, word own.citext,"
+        "  FOREIGN KEY (kind, word) REFERENCES public.word);"
+        "INSERT INTO public.word VALUES ('Bonjour', 'a', 1), ('Salut', 'b', 2);"
+        "INSERT INTO public.saying VALUES (1, 'a', 'BONJOUR')",
+    )
+    live.now += timedelta(hours=1)
+    live.back_up()
+    _do(
+        live,
+        "CREATE TABLE own.called (what text);"
+        "CREATE FUNCTION own.trap(int, int) RETURNS bool LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO own.called VALUES ('int'); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;"
+        "CREATE FUNCTION own.trap(public.kind, public.kind) RETURNS bool LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO own.called VALUES ('kind'); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;"
+        "CREATE OPERATOR own.= (LEFTARG = int, RIGHTARG = int, FUNCTION = own.trap);"
+        "CREATE OPERATOR own.= (LEFTARG = public.kind, RIGHTARG = public.kind, FUNCTION = own.trap);"
+        "UPDATE public.word SET n = 7 WHERE n OPERATOR(pg_catalog.=) 1; DELETE FROM public.sale WHERE id < 9;",
+    )
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"ALTER DATABASE {live.database} SET search_path = own, pg_catalog, public")
+    report = _put_back(live, "public.word", "public.saying", "public.sale")
+    assert report.merged is not None
+    assert report.merged.clean
+    done = {each.table: (each.inserted, each.updated, each.deleted) for each in report.merged.tables}
+    assert done["public.word"] == (0, 1, 0)
+    assert done["public.sale"] == (8, 0, 0)
+    assert _do(live, "SELECT * FROM own.called") == []
+
+
+def test_rules_of_a_table_are_off_while_it_is_put_back(live: House) -> None:
+    """Attack prevented: a rule ON INSERT that calls its owner's function with the rights of whoever merges."""
+    _do(
+        live,
+        "CREATE TABLE public.called (what text); CREATE FUNCTION public.trap() RETURNS int LANGUAGE sql AS"
+        " $$ INSERT INTO public.called VALUES ('rule') RETURNING 1 $$;"
+        "CREATE RULE r AS ON INSERT TO public.note DO ALSO SELECT public.trap();"
+        "CREATE RULE d AS ON DELETE TO public.note DO INSTEAD NOTHING;"
+        "ALTER TABLE public.note ENABLE ALWAYS RULE d; UPDATE public.note SET text = 'x' WHERE sale_id = 1",
+    )
+    report = _put_back(live, "public.note")
+    assert report.merged is not None
+    assert report.merged.clean
+    assert _do(live, "SELECT * FROM public.called") == []
+    states = "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename IN ('r', 'd') ORDER BY 1"
+    assert _do(live, states) == [("d", "A"), ("r", "O")]

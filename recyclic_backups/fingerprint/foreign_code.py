@@ -1,0 +1,106 @@
+"""Whose functions a question of ours would run: those of people who could not run them with our rights.
+
+To plan a query the server computes the constant parts of every expression in the table's indexes and extended
+statistics, whatever the query asks (``get_relation_info`` and ``eval_const_expressions`` in its source, src/backend/
+optimizer). A table's owner writes those expressions: ``CREATE INDEX ON t ((his_function(1)))`` has his function called
+by whoever reads ``t``, a superuser too. COPY of a table is not planned, and calls nothing.
+
+Functions are read off the stored expressions themselves (``pg_node_tree``): pg_depend does not list PostgreSQL's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recyclic_backups.fingerprint.session import Connection
+
+# Code of a superuser, or our own, could do the same without us.
+_TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = session_user)"
+
+_FIRST_MADE_BY_PEOPLE = 16384  # FirstNormalObjectId
+
+# In the text of a node tree: FUNCEXPR has its function, OPEXPR and the like their operator.
+_CALLED = r"""
+CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(funcid|opno) (\d+)', 'g') m
+JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
+    ELSE (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) END
+"""
+
+# A function in SQL is put in place of its call, with names that are looked up along our search path and not its
+# author's: that fails where he relied on his own.
+_PLANNED = f"""
+SELECT DISTINCT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
+FROM (
+    SELECT i.indrelid AS relid, i.indexprs::text AS tree FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
+    UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
+    UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {{0}}s.stxrelid
+    UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {{0}}t.partrelid
+) e
+{_CALLED}
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid >= {_FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
+ORDER BY 1, 2
+"""
+
+# Of PostgreSQL's own functions, those that may do anything are volatile; these others run what a text, a view or a
+# domain says.
+_RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
+
+_COMPUTED = f"""
+SELECT DISTINCT e.id, e.owner FROM (
+    SELECT k.oid::bigint AS id, k.conbin::text AS tree,
+           coalesce(c.relowner, t.typowner) AS maker,
+           pg_catalog.pg_get_userbyid(coalesce(c.relowner, t.typowner)) AS owner
+    FROM pg_catalog.pg_constraint k
+    LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+    LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
+    WHERE k.contype = 'c'
+) e
+{_CALLED}
+WHERE (p.oid >= {_FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
+   OR (p.oid < {_FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED}
+       AND (p.provolatile = 'v' OR p.proname ~ '{_RUNS_OTHERS}'))
+UNION
+SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
+FROM pg_catalog.pg_constraint k
+CROSS JOIN LATERAL pg_catalog.regexp_matches(k.conbin::text, ':resulttype (\\d+)', 'g') m
+JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
+WHERE k.contype = 'c' AND t.oid >= {_FIRST_MADE_BY_PEOPLE} AND t.typtype IN ('d', 'c', 'b')
+  AND t.typowner NOT IN {_TRUSTED}
+"""
+
+
+_VIEWS = f"""
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind = 'v' AND c.oid >= {_FIRST_MADE_BY_PEOPLE}
+               AND c.relowner NOT IN {_TRUSTED})
+"""
+
+
+def has_foreign_views(connection: Connection) -> bool:
+    """Whether there is a view of somebody who could run what it runs with our rights only through us."""
+    row = connection.execute(_VIEWS.encode()).fetchone()
+    return row is None or bool(row[0])
+
+
+def run_by_planning(connection: Connection, oid: int | None = None) -> Mapping[int, tuple[str, ...]]:
+    """By oid, the relations that cannot be planned without running somebody's functions, and whose those are.
+
+    With ``oid``, of that one alone. The planner goes by what is there at the moment: asked within a transaction that
+    keeps an older snapshot, this would not show an index made since.
+    """
+    return _owners(connection, _PLANNED.format(f"{oid:d} = " if oid is not None else "0 <> "))
+
+
+def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:
+    """By oid, the CHECK constraints of tables and domains that would run somebody's functions, and whose those are."""
+    return _owners(connection, _COMPUTED)
+
+
+def _owners(connection: Connection, query: str) -> Mapping[int, tuple[str, ...]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for oid, owner in connection.execute(query.encode()):
+        found[oid].append(owner)
+    return {oid: tuple(sorted(owners)) for oid, owners in found.items()}

@@ -1,0 +1,134 @@
+"""Reading a database runs nobody's functions: not even those that its tables' indexes and statistics call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from recyclic_backups.fingerprint.contents import table_query
+from recyclic_backups.fingerprint.foreign_code import run_by_planning
+from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.fingerprint.relations import columns_of, list_tables
+from recyclic_backups.fingerprint.session import reading_session
+from recyclic_backups.fingerprint.unplanned import read_unplanned
+from recyclic_backups.postgres.scratch import ScratchCluster
+
+_ROWS = r"""
+CREATE TYPE public.mood AS ENUM ('so so', 'fine, "really"');
+CREATE TYPE public.pair AS (a int, b text);
+CREATE TABLE public.odd (id int PRIMARY KEY, "a,b" text, t text[], j jsonb, b bytea, p public.pair, m public.mood,
+    r numrange, n numeric, d timestamptz, g int GENERATED ALWAYS AS (id * 2) STORED, "%s" xml, c "char");
+INSERT INTO public.odd (id, "a,b", t, j, b, p, m, r, n, d, "%s", c) VALUES
+    (1, '', '{}', '{"a": "\"x\\y"}', '\x00ff5c', ROW(1, 'x "y" \ (z),'),
+     'fine, "really"', '[1,2)', 1.00, now(), '<a/>', 'x'),
+    (2, E'tab\tnew\nline\rback\\slash\b\f\v', ARRAY['a,b', NULL, '', 'NULL', E'\\'], NULL, '', ROW(NULL, NULL), 'so so',
+     'empty', 'NaN', 'infinity', NULL, ''),
+    (3, NULL, NULL, 'null', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (4, E'\u00a0\u2028 \\N \\. «été» \U0001F600', NULL, '[]', NULL, ROW(1, E'\n'), NULL, NULL, -0.0,
+     '-infinity', NULL, ' ');
+INSERT INTO public.odd (id, "a,b") SELECT n, repeat(chr(33 + n % 90), n % 200) FROM generate_series(10, 3000) n;
+CREATE TABLE public.bare (); INSERT INTO public.bare DEFAULT VALUES; INSERT INTO public.bare DEFAULT VALUES;
+CREATE TABLE public.empty (a int);
+"""
+
+
+@pytest.fixture
+def hostile(cluster: ScratchCluster, database: str) -> Iterator[str]:
+    """A database whose owner is no superuser, with traps in everything that planning a query computes."""
+    role = f"mallory_{database}"
+    with cluster.server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}")
+        connection.execute("CREATE TABLE public.called (what text); GRANT ALL ON public.called TO public")
+        connection.execute(f"SET ROLE {role}")
+        connection.execute(
+            "CREATE FUNCTION public.trap(what text) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN"
+            " RAISE EXCEPTION 'called as a superuser: %', what; END IF; RETURN 1; END $$;"
+            "CREATE FUNCTION public.trap_of(a int, what text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RETURN public.trap(what) = a; END $$;"
+            "CREATE OPERATOR public.@@@ (LEFTARG = int, RIGHTARG = text, FUNCTION = public.trap_of);"
+            "CREATE TABLE public.indexed (a int); INSERT INTO public.indexed VALUES (1), (2), (2);"
+            "CREATE INDEX ON public.indexed ((a + public.trap('index')));"
+            "CREATE TABLE public.partly (a int); INSERT INTO public.partly VALUES (1);"
+            "CREATE INDEX ON public.partly (a) WHERE 1 OPERATOR(public.@@@) 'predicate';"
+            "CREATE TABLE public.counted (a int, b int); INSERT INTO public.counted VALUES (1, 1);"
+            "CREATE STATISTICS public.guess ON (a + public.trap('statistics')), b FROM public.counted;"
+            "CREATE TABLE public.parted (a int) PARTITION BY RANGE ((a + public.trap('partition key')));"
+            "CREATE TABLE public.part PARTITION OF public.parted FOR VALUES FROM (0) TO (9);"
+            "INSERT INTO public.parted VALUES (1);"
+            "CREATE MATERIALIZED VIEW public.seen AS SELECT 1 AS a;"
+            "CREATE INDEX ON public.seen ((a + public.trap('materialized view')))"
+        )
+        connection.execute("RESET ROLE")
+    yield database
+    with cluster.server.connect(database) as connection:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_rows_read_without_a_query_have_the_figures_of_those_read_by_one(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Loss prevented: a backup called different from itself because its table was read in the other way."""
+    with cluster.server.connect(database) as connection:
+        connection.execute(_ROWS.replace("%s", "odd \\ name").encode())
+    with (
+        reading_session(cluster.server, database) as connection,
+        reading_session(cluster.server, database) as beside,
+    ):
+        for level in ("content", "counts"):
+            for table in list_tables(connection):
+                columns = columns_of(connection, [table])[table.oid]
+                (planned,) = connection.execute(table_query(table, columns, level)).fetchall()
+                unplanned = read_unplanned(connection, beside, table, columns, level)
+                assert sorted(planned[2] or ()) == sorted(unplanned[2] or ())
+                assert (*planned[:2], *planned[3:]) == (*unplanned[:2], *unplanned[3:]), table.qualified
+
+
+def test_planning_a_query_on_such_a_table_is_what_runs_the_owner_s_code(
+    cluster: ScratchCluster, hostile: str
+) -> None:
+    """The attack itself: were this not so, the next test would show nothing."""
+    for table in ("indexed", "partly", "counted", "seen"):
+        with (
+            pytest.raises(Exception, match="called as a superuser"),
+            cluster.server.connect(hostile) as connection,
+        ):
+            connection.execute(f"SELECT count(*) FROM public.{table}")
+
+
+def test_a_fingerprint_runs_nobody_s_functions(cluster: ScratchCluster, hostile: str) -> None:
+    """Attack prevented: an index on his own function makes a database's owner superuser at the next backup."""
+    fingerprint = read_fingerprint(cluster.server, hostile, level="content")
+    rows = {name.removeprefix("public."): table.rows for name, table in fingerprint.tables.items()}
+    assert rows == {"called": 0, "indexed": 3, "partly": 1, "counted": 1, "parted": 0, "part": 1}
+    assert fingerprint.materialized_views["public.seen"].populated
+    assert fingerprint.materialized_views["public.seen"].rows is None
+
+
+def test_functions_of_superusers_and_postgresql_s_own_cost_nothing(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Loss prevented: every table with an index on ``lower(name)`` read twice over the network."""
+    with cluster.server.connect(database) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.mine(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN $1; END $$;"
+            "CREATE TABLE public.t (a text, b int);"
+            "CREATE INDEX ON public.t (lower(a)); CREATE INDEX ON public.t (public.mine(b)) WHERE b > 0"
+        )
+        assert not run_by_planning(connection)
+
+
+def test_an_index_whose_function_relies_on_a_path_stops_no_backup(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Loss prevented: no backup of a database with the usual ``f_unaccent``, or with earthdistance."""
+    with cluster.server.connect(database) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.inner_one(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RETURN $1; END $$;"
+            "CREATE FUNCTION public.outer_one(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT inner_one($1) $$;"
+            "CREATE TABLE public.t (a text); INSERT INTO public.t VALUES ('é');"
+            "CREATE INDEX ON public.t (public.outer_one(a))"
+        )
+    assert read_fingerprint(cluster.server, database, level="content").tables["public.t"].rows == 1
