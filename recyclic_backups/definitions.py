@@ -35,6 +35,7 @@ from recyclic_backups.defs.schedules import (
 )
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.postgres.process import keep_to_ourselves
 
 
 def definitions_in(environment: Environment) -> dg.Definitions:
@@ -79,6 +80,7 @@ def definitions_in(environment: Environment) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location. Wrong settings are named in one error, with the hint that Dagster would not show."""
+    keep_to_ourselves()
     try:
         return definitions_in(Environment())
     except ConfigurationError as error:

@@ -71,6 +71,7 @@ def _findings() -> Iterator[_Finding]:
         ("programs", _programs),
         ("storage", _storage),
         ("encryption", _encryption),
+        ("drills", _drills),
         ("alerts", _alerts),
     ]
     for name, check in checks:
@@ -142,6 +143,24 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield _Finding("storage", "ok", f"{store.url}{free}")
+
+
+def _drills(settings: Settings) -> Iterator[_Finding]:
+    """Where drills run, and what keeps the code of restored databases from what else is on this machine."""
+    import os
+
+    from recyclic_backups.postgres.account import USERS
+    from recyclic_backups.postgres.confinement import lacking
+
+    if settings.drill_server is not None:
+        yield _Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
+    elif missing := lacking(same_user=os.geteuid() != 0):
+        hint = f"a kernel with Landlock, or root and a user {USERS[0]!r}, or DRILL_SERVER_URL on another machine"
+        yield _Finding("drills", "warning", missing, hint)
+    else:
+        yield _Finding(
+            "drills", "ok", "throwaway servers reach their own files alone, and can run no program (Landlock)"
+        )
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

@@ -107,7 +107,7 @@ def main(text: str) -> None:
     if version:
         _checked(_libc.syscall(RESTRICT_SELF, ruleset, 0))
         os.close(ruleset)
-    os.execve(rules["argv"][0], rules["argv"], dict(os.environ))
+    os.execvpe(rules["argv"][0], rules["argv"], dict(os.environ))
 
 
 if __name__ == "__main__":

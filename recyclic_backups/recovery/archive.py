@@ -106,31 +106,33 @@ class Archive:
     ) -> list[_Part]:
         """The streams of the main archive: one for each role that loads rows of it."""
         main = self.manifest.main
-        choices: list[Sequence[str]] = [[]]
+        choices: dict[str | None, Sequence[str]] = {None: []}
         if selection is not None:
-            choices = [
-                [f"--schema={schema}", *(f"--table={name}" for name in names)]
+            choices = {
+                schema: [f"--schema={schema}", *(f"--table={name}" for name in names)]
                 for schema, names in selection.names_by_schema(without=split.keys()).items()
-            ]
+            }
         if self.loaders is None:
-            return [(main, only, None, self.server) for only in choices]
-        chosen = None if selection is None else set(selection.tables)
-        by_loader: dict[str | None, list[int]] = {}
+            return [(main, only, None, self.server) for only in choices.values()]
+        rows: dict[str | None, list[tuple[int, str | None]]] = {None: []}
         for entry in self._entries("data"):
-            table = self._tables.of(entry) if entry.kind == "TABLE DATA" else None
-            if entry.kind == "TABLE DATA" and table is None:
-                raise Refused(f"whose rows these are is not known: {entry.rest}", TRUST_HINT)
             # Values of sequences and large objects are no code of anybody's.
-            loader = None if table is None else table.loader
-            if table is not None and chosen is not None and qualified_name(*table.names) not in chosen:
+            if entry.kind != "TABLE DATA":
+                rows[None].append((entry.number, None))
                 continue
-            if table is not None:
+            table = self._tables.of(entry)
+            if table is None and not self.no_owner:
+                raise Refused(f"whose rows these are is not known: {entry.rest}", TRUST_HINT)
+            loader = NOBODY if self.no_owner or table is None else table.loader
+            schema = None if table is None or selection is None else table.names[0]
+            if table is None or selection is None or qualified_name(*table.names) in selection.tables:
+                rows.setdefault(loader, []).append((entry.number, schema))
                 self._count(loader)
-            by_loader.setdefault(loader, []).append(entry.number)
         return [
-            (main, only, entries, self._as(loader))
-            for loader, entries in by_loader.items()
-            for only in choices
+            (main, only, [number for number, of in numbers if of in (None, schema)], self._as(loader))
+            for loader, numbers in rows.items()
+            for schema, only in choices.items()
+            if loader is None or any(of in (None, schema) for _, of in numbers)
         ]
 
     def _loader_of(self, relation: str) -> Server:
@@ -140,8 +142,9 @@ class Archive:
         table = next((each for each in self._tables.tables if qualified_name(*each.names) == relation), None)
         if table is None:
             raise Refused(f"the table {relation} is not among the definitions", TRUST_HINT)
-        self._count(table.loader)
-        return self._as(table.loader)
+        loader = NOBODY if self.no_owner else table.loader
+        self._count(loader)
+        return self._as(loader)
 
     def _as(self, loader: str | None) -> Server:
         return self.server if loader is None or self.loaders is None else self.loaders.of(loader)
@@ -226,6 +229,9 @@ class Archive:
     def _grant(self, tables: Tables, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
         everything = [each.names for each in tables.tables]
+        if self.no_owner:
+            loaders.grant(NOBODY, "INSERT, SELECT", everything)
+            return
         by_loader: dict[str, list[tuple[str, str]]] = {}
         for each in tables.tables:
             if each.loader is not None and not (each.loader and each.may_insert):
@@ -257,7 +263,7 @@ class Archive:
 
     def _turns(self, rest: Sequence[int]) -> list[tuple[str | None, list[int]]]:
         """The rest in its order, by turns: checks of rows that are there by now are done with their owner's rights."""
-        if self.loaders is None:
+        if self.loaders is None or self.no_owner:
             return [(None, list(rest))] if rest else []
         wanted, turns = set(rest), list[tuple[str | None, list[int]]]()
         for entry in self._entries("post-data"):

@@ -1,0 +1,172 @@
+"""An owner without rights plants code in his database and waits for a superuser to restore it: he waits in vain.
+
+Each of the ways in which PostgreSQL calls a function while a dump is put back, on each version that is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.loaders import loaders
+from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.house import House
+from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
+from recyclic_backups_tests.strange.conftest import Servers
+
+# What he does whenever any of his code is called: he tries all ways out of the role that he finds himself in, and makes
+# himself superuser if he may. It never fails, so that nothing shows. What looks immutable calls what does the work.
+TRAP = """
+    CREATE SCHEMA m;
+    CREATE FUNCTION m.act() RETURNS int LANGUAGE plpgsql AS $f$
+    DECLARE way text;
+    BEGIN
+      FOREACH way IN ARRAY ARRAY['SELECT 1', 'RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
+          'SET SESSION AUTHORIZATION postgres'] LOOP
+        BEGIN
+          EXECUTE way;
+          EXECUTE 'ALTER ROLE mallory SUPERUSER';
+        EXCEPTION WHEN OTHERS THEN NULL;
+        END;
+      END LOOP;
+      RETURN 1;
+    END $f$;
+    CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM m.act(); RETURN 1; END';
+    CREATE FUNCTION m.same(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM m.act(); RETURN $1; END';
+    CREATE FUNCTION m.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); RETURN new; END';
+"""
+
+KINDS = {
+    "a CHECK constraint": "CREATE TABLE m.t (a int CHECK (m.one(a) > 0)); INSERT INTO m.t VALUES (1)",
+    "a CHECK constraint that is not valid": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        ALTER TABLE m.t ADD CONSTRAINT c CHECK (m.one(a) > 0) NOT VALID""",
+    "a CHECK constraint that calls what has its table's type": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE FUNCTION m.whole(m.t) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); RETURN true; END';
+        ALTER TABLE m.t ADD CONSTRAINT c CHECK (m.whole(t))""",
+    "a CHECK constraint of built-in functions alone": """
+        CREATE TABLE m.t (a int CHECK (ts_rewrite('a'::tsquery,
+            'SELECT ''a''::tsquery, ''b''::tsquery WHERE m.act() > 0') IS NOT NULL));
+        INSERT INTO m.t VALUES (1)""",
+    "a domain": "CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')",
+    "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
+    "a generated column": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a generated column with a constant": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a partition key": """
+        CREATE TABLE m.t (a int) PARTITION BY RANGE (m.same(a));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1)""",
+    "a partition key that became a constant later": """
+        CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+        CREATE TABLE m.t (a int) PARTITION BY RANGE (m.later(a));
+        CREATE OR REPLACE FUNCTION m.later(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + m.one(7) - 1'""",
+    "the check of a partition with a constant": """
+        CREATE TABLE m.t (a int CHECK (m.one(7) > 0)) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
+    "a cast in a foreign key": """
+        CREATE TYPE m.e AS ENUM ('1', '2');
+        CREATE FUNCTION m.cast(m.e) RETURNS int LANGUAGE plpgsql IMMUTABLE
+            AS 'BEGIN PERFORM m.act(); RETURN $1::text::int; END';
+        CREATE CAST (m.e AS int) WITH FUNCTION m.cast(m.e) AS IMPLICIT;
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a m.e REFERENCES m.parent); INSERT INTO m.t VALUES ('1')""",
+    "the initial value of an aggregate": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE FUNCTION m.add(m.d, int) RETURNS m.d LANGUAGE sql AS 'SELECT $1';
+        CREATE AGGREGATE m.sum(int) (SFUNC = m.add, STYPE = m.d, INITCOND = '3')""",
+    "an index": "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0",
+    "an exclusion": """
+        CREATE TABLE m.t (a int, EXCLUDE USING btree (m.same(a) WITH =)); INSERT INTO m.t VALUES (1)""",
+    "statistics": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t SELECT generate_series(1, 100);
+        CREATE STATISTICS m.s ON (m.same(a)), a FROM m.t""",
+    "a materialized view": "CREATE MATERIALIZED VIEW m.t AS SELECT m.act() AS a",
+    "a trigger": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE TRIGGER t BEFORE INSERT ON m.t FOR EACH ROW WHEN (m.act() > 0) EXECUTE FUNCTION m.fire();
+        ALTER TABLE m.t ENABLE ALWAYS TRIGGER t""",
+    "a rule": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE RULE r AS ON INSERT TO m.t DO ALSO SELECT m.act()""",
+    "a policy": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        ALTER TABLE m.t ENABLE ROW LEVEL SECURITY; ALTER TABLE m.t FORCE ROW LEVEL SECURITY;
+        CREATE POLICY p ON m.t USING (m.act() > 0) WITH CHECK (m.act() > 0)""",
+    "a trigger of events": "CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'",
+    "a view": "CREATE VIEW m.t AS SELECT m.act() AS a",
+}
+
+
+@contextmanager
+def _hers(cluster: ScratchCluster, name: str) -> Iterator[Server]:
+    """A database of mallory's, who may do nothing but log in; afterwards all of it is gone."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("DROP ROLE IF EXISTS mallory")
+        connection.execute("CREATE ROLE mallory LOGIN PASSWORD 'mallory'")
+        connection.execute(f"CREATE DATABASE {name} OWNER mallory TEMPLATE template0")
+    try:
+        yield Server(cluster.server.host, cluster.server.port, "mallory", "mallory")
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            for each in (name, f"{name}_again"):
+                connection.execute(f"DROP DATABASE IF EXISTS {each} WITH (FORCE)")
+            connection.execute("DROP ROLE IF EXISTS mallory, victim")
+
+
+def _put_back(cluster: ScratchCluster, name: str, **changes: object) -> RestoreReport:
+    house = House(cluster.server, name, MemoryStore())
+    house.back_up()
+    return restore(
+        house.repository,
+        house.catalog.find("latest"),
+        cluster.server,
+        f"{name}_again",
+        RestoreOptions(house.plan.options.installations, timeout_seconds=60, **changes),  # type: ignore[arg-type]
+        clock=house.clock,
+    )
+
+
+def _superusers(cluster: ScratchCluster) -> list[str]:
+    with cluster.server.connect("postgres") as connection:
+        return [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")]
+
+
+def _our_roles(cluster: ScratchCluster) -> list[str]:
+    with cluster.server.connect("postgres") as connection:
+        query = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'recyclic_loads_%'"
+        return [row[0] for row in connection.execute(query)]
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
+    """Attack: he owns a database, plants code in it, and is superuser of the server after somebody's restore."""
+    cluster = servers[major]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS[kind]).encode())
+        if kind == "a trigger of events":
+            with cluster.server.connect("hers") as connection:  # by a superuser who did not look at what it calls
+                connection.execute("CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION m.event()")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+        assert report.database == "hers_again"
+    assert _our_roles(cluster) == []
+
+
+def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) -> None:
+    """Prevents that the tests above pass because the trap does not shut."""
+    with _hers(servers[15], "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
+        _put_back(servers[15], "hers", trust_owners=True)
+        assert _superusers(servers[15]) == ["mallory", "postgres"]
