@@ -155,7 +155,9 @@ def _drills(settings: Settings) -> Iterator[_Finding]:
     if settings.drill_server is not None:
         yield _Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
     elif missing := lacking(same_user=os.geteuid() != 0):
-        hint = f"a kernel with Landlock, or root and a user {USERS[0]!r}, or DRILL_SERVER_URL on another machine"
+        hint = (
+            f"a kernel with Landlock, or root and a user {USERS[0]!r}, or DRILL_SERVER_URL on another machine"
+        )
         yield _Finding("drills", "warning", missing, hint)
     else:
         yield _Finding(

@@ -97,8 +97,8 @@ def main(text: str) -> None:
     for name, limit in rules["limits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(number, (limit, limit))
+        lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(number, (lowest, lowest))
     if rules["uid"] is not None:
         os.setgroups([])
         os.setresgid(rules["gid"], rules["gid"], rules["gid"])
@@ -107,12 +107,12 @@ def main(text: str) -> None:
     if version:
         _checked(_libc.syscall(RESTRICT_SELF, ruleset, 0))
         os.close(ruleset)
-    os.execvpe(rules["argv"][0], rules["argv"], dict(os.environ))
+    os.execvpe(rules["argv"][0], rules["argv"], dict(os.environ))  # noqa: S606 - a shell is the last thing it needs
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1])
     except OSError as error:
-        print(f"FATAL:  the server cannot be confined: {error}", file=sys.stderr)
+        sys.stderr.write(f"FATAL:  the server cannot be confined: {error}\n")
         sys.exit(126)

@@ -87,13 +87,11 @@ def lacking(*, same_user: bool) -> str:
     who = "as the user of the backups" if same_user else "as another user than the backups"
     if version == 0:
         return (
-            f"this kernel has no Landlock: a throwaway server runs {who}, and whoever becomes superuser in it by code of "
-            "a restored database can run programs and read what that user may read"
+            f"this kernel has no Landlock: a throwaway server runs {who}, and whoever becomes superuser in it by "
+            "code of a restored database can run programs and read what that user may read"
         )
     open_still = "signal its user's processes" if version >= 4 else "use the network"
-    return (
-        f"this kernel has Landlock {version}: code of a restored database can still {open_still} (6 or newer, Linux 6.12)"
-    )
+    return f"this kernel has Landlock {version}: code of a restored database can still {open_still} (6 or newer, Linux 6.12)"
 
 
 def _interpreter_of(program: Path) -> Path | None:

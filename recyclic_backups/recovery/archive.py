@@ -6,27 +6,25 @@ needs the data; for the definitions before and after them the table of contents 
 
 from __future__ import annotations
 
-import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.money import MONEY_OPTION
-from recyclic_backups.errors import ProgramFailed, Refused, StorageError
+from recyclic_backups.errors import ProgramFailed, Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.contents import Entry, computing, entries_of
+from recyclic_backups.recovery.contents import Entry, computing, entries_of, post_data_of
+from recyclic_backups.recovery.list_file import list_file_of
 from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
 from recyclic_backups.recovery.older_server import needs_psql, play
 from recyclic_backups.recovery.owners import Roles, Tables, read_roles, read_tables
@@ -101,9 +99,7 @@ class Archive:
             ],
         )
 
-    def _parts_of_main(
-        self, selection: Selection | None, split: Mapping[str, BackupObject]
-    ) -> list[_Part]:
+    def _parts_of_main(self, selection: Selection | None, split: Mapping[str, BackupObject]) -> list[_Part]:
         """The streams of the main archive: one for each role that loads rows of it."""
         main = self.manifest.main
         choices: dict[str | None, Sequence[str]] = {None: []}
@@ -179,11 +175,13 @@ class Archive:
 
     def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
         """A superuser may not become the owner of functions of others: each of their calls would be his."""
-        found = [each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)]
+        found = [
+            each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)
+        ]
         if found:
             raise Refused(
-                f"with --no-owner the superuser {self.server.user!r} would become the owner of {len(found)} functions of "
-                "others, and run them as a superuser",
+                f"with --no-owner the superuser {self.server.user!r} would become the owner of {len(found)} "
+                "functions of others, and run them as a superuser",
                 f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
             )
 
@@ -253,7 +251,7 @@ class Archive:
         without rows, and the sentence that says why is returned.
         """
         main = self.manifest.main
-        entries = _post_data(self._listing("post-data"))
+        entries = post_data_of(self._listing("post-data"))
         shares = [entries.independent[start::jobs] for start in range(jobs)]
         restore = partial(self._restore, "post-data", main)
         self._together(jobs, [partial(restore, entries=share) for share in shares if share])
@@ -363,7 +361,7 @@ class Archive:
         ``server`` tells as whom, if not as ourselves.
         """
         by_psql = needs_psql(self.installation, self.server_major)
-        with _list_file(entries, self.scratch) as (list_file, descriptors):
+        with list_file_of(entries, self.scratch) as (list_file, descriptors):
             argv = restore_argv(
                 self.installation,
                 database=None if by_psql else self.database,
@@ -423,61 +421,3 @@ def _read_all(process: PipedProcess) -> bytes:
     while piece := process.read(READ_BYTES):
         pieces.append(piece)
     return b"".join(pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class _PostData:
-    """Ids of the entries of the last section, each group in the archive's own order."""
-
-    independent: list[int]
-    rest: list[int]
-    refreshes: list[int]
-
-
-def _post_data(listing: str) -> _PostData:
-    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest.
-
-    A line is ``id; catalog-oid oid DESCRIPTION schema name owner``
-    (https://www.postgresql.org/docs/15/app-pgrestore.html, --list).
-    """
-    found = _PostData([], [], [])
-    for line in listing.splitlines():
-        match = re.match(
-            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
-        )
-        if match:
-            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
-            group.append(int(match[1]))
-    return found
-
-
-@contextmanager
-def _list_file(
-    entries: Sequence[int] | None, scratch: Path | None
-) -> Iterator[tuple[Path | None, tuple[int, ...]]]:
-    """A private file of entry ids, and the descriptors that whoever reads it must inherit.
-
-    No names, hence nothing personal, are written to disk. Where a process can open what it has inherited (fd(4)), the
-    file has no name, so that none stays if we are killed.
-    """
-    if entries is None:
-        yield None, ()
-        return
-    inherited = Path("/dev/fd")
-    with ExitStack() as stack:
-        try:
-            file: IO[str]
-            if inherited.is_dir():
-                file = stack.enter_context(tempfile.TemporaryFile("w", dir=scratch))
-                path, descriptors = inherited / str(file.fileno()), (file.fileno(),)
-            else:
-                file = stack.enter_context(tempfile.NamedTemporaryFile("w", dir=scratch))
-                path, descriptors = Path(str(file.name)), ()
-            file.writelines(f"{entry};\n" for entry in entries)
-            file.flush()
-        except OSError as error:
-            raise StorageError(
-                f"a list of entries cannot be written to {scratch or tempfile.gettempdir()}: {error.strerror}",
-                "free some space there, or set BACKUP_SCRATCH to another directory",
-            ) from error
-        yield path, descriptors

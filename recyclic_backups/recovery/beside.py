@@ -83,7 +83,7 @@ def drop_left_behind(server: Server) -> list[str]:
         except DatabaseError as error:
             notes.append(f"the database {name!r}, left by a restore that was killed, stays: {error.message}")
     with databases.maintenance(server) as connection:
-        notes.extend(loaders.drop_left_behind(connection, partial(_is_alive, server)))
+        notes.extend(loaders.drop_left_behind(server, connection, partial(_is_alive, server)))
     return notes
 
 

@@ -33,7 +33,7 @@ class Entry:
         return sorted((role for role in roles if self.rest.endswith(f" {one_line(role)}")), key=len)[::-1]
 
     def is_in(self, schema: str, name: str, owner: str) -> bool:
-        """Whether it may be the table of these names or, if it has a name of its own, something in it (a constraint)."""
+        """Whether it may be the table of these names, or a constraint of it."""
         begins, ends = f"{one_line(schema)} {one_line(name)}", f" {one_line(owner)}"
         if self.kind.endswith("CONSTRAINT"):
             return self.rest.startswith(f"{begins} ") and self.rest.endswith(ends)
@@ -49,6 +49,28 @@ def entries_of(listing: str) -> list[Entry]:
 def one_line(name: str) -> str:
     """A name as pg_restore lists it: on one line."""
     return name.replace("\n", " ").replace("\r", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class PostData:
+    """Ids of the entries of the last section, each group in the archive's own order."""
+
+    independent: list[int]
+    rest: list[int]
+    refreshes: list[int]
+
+
+def post_data_of(listing: str) -> PostData:
+    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest."""
+    found = PostData([], [], [])
+    for line in listing.splitlines():
+        match = re.match(
+            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
+        )
+        if match:
+            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
+            group.append(int(match[1]))
+    return found
 
 
 # -- definitions that make the server compute something
@@ -92,9 +114,7 @@ def computing(
         text = text_of.get(entry.number, "")
         if entry.kind == "TABLE":
             checked = checked or (calls(text) and (not readable or "CHECK (" in text))
-            if calls(text) and (
-                not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text
-            ):
+            if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
                 found[entry.number] = "a generated column or partition key"
         elif entry.kind == "AGGREGATE" and (not readable or "INITCOND" in text):
             found[entry.number] = "the initial value of an aggregate"

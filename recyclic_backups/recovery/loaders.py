@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ NOBODY = ""
 """The owner of a loader that is member of nobody."""
 
 _OWN_NAME = re.compile(r"recyclic_loads_[0-9a-f]{12}")
-_MARK = re.compile(r"recyclic_backups: loads rows for the restore of (\S+)\. Dropped at its end\.")
+_MARK = re.compile(
+    r"recyclic_backups: loads rows for the restore of ((?:[0-9a-f]{2})+)\. Dropped at its end\."
+)
 _log = logging.getLogger(__name__)
 
 _SCHEMAS = """
@@ -75,12 +77,14 @@ class Loaders:
 
     @contextmanager
     def creating(self, owner: str) -> Iterator[None]:
-        """Within the block the owner may make objects in every schema, which at the source he may no longer have been."""
+        """Within the block the owner may make objects in every schema, as he once could at the source."""
         helper = self._role(NOBODY, login=False)
         with self.server.connect(self.database) as connection:
             self._let_in(connection, helper, "USAGE, CREATE")
             self._let_in(connection, self.of(owner).user, "USAGE, CREATE")
-            connection.execute(statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(helper), name(owner)))
+            connection.execute(
+                statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(helper), name(owner))
+            )
         try:
             yield
         finally:
@@ -110,8 +114,11 @@ class Loaders:
                     sql.Literal(self._end(connection)),
                 )
             )
-            mark = f"recyclic_backups: loads rows for the restore of {self.database.encode().hex()}. Dropped at its end."
-            connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark)))
+            whose = self.database.encode().hex()
+            mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
+            connection.execute(
+                sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
+            )
             if owner:
                 connection.execute(
                     statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(owner), name(role))
@@ -184,23 +191,29 @@ def loaders(server: Server, database: str, *, seconds: float) -> Iterator[Loader
     made.drop()
 
 
-def drop_left_behind(connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:
+def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:
     """Drop the roles of restores that were killed; ``is_alive`` tells of a database whether one still works on it.
 
-    To be called when their databases are gone. Returns notes on what was dropped, or could not be.
+    To be called when databases left behind are gone; ``connection`` is to another one. Returns notes on what was
+    dropped, or could not be.
     """
+    there = {row[0] for row in connection.execute("SELECT datname FROM pg_catalog.pg_database")}
     notes = []
     for role, comment in connection.execute(_OURS).fetchall():
         found = _MARK.fullmatch(comment or "")
         if found is None or not _OWN_NAME.fullmatch(role):
             continue
-        with suppress(ValueError):
-            if is_alive(bytes.fromhex(found[1]).decode(errors="replace")):
-                continue
-            try:
-                with translated(f"role {role!r}"):
+        database = bytes.fromhex(found[1]).decode(errors="replace")
+        if is_alive(database):
+            continue
+        try:
+            with translated(f"role {role!r}"):
+                if database in there:
+                    with server.connect(database) as inside:
+                        drop_role(inside, role)
+                else:
                     drop_role(connection, role)
-                notes.append(f"dropped the role {role!r}: it was left by a restore that was killed")
-            except DatabaseError as error:
-                notes.append(f"the role {role!r}, left by a restore that was killed, stays: {error.message}")
+            notes.append(f"dropped the role {role!r}: it was left by a restore that was killed")
+        except DatabaseError as error:
+            notes.append(f"the role {role!r}, left by a restore that was killed, stays: {error.message}")
     return notes

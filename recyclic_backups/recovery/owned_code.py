@@ -42,7 +42,9 @@ def owned_code(fingerprint: Fingerprint | None, *, trusted: bool) -> Sequence[st
     elif others:
         lines.append("while it is restored, they run with their owners' rights alone")
     if others:
-        lines.append("afterwards whoever writes into these tables runs them as himself, a superuser as superuser")
+        lines.append(
+            "afterwards whoever writes into these tables runs them as himself, a superuser as superuser"
+        )
     return lines
 
 

@@ -120,9 +120,11 @@ class Tables:
     foreign_casts: bool
 
     def of(self, entry: Entry) -> Table | None:
-        """The table of an entry, or the one that a constraint is of; the one of least rights if several may be meant."""
+        """The table of an entry, or that a constraint is of; the one of least rights if several may be meant."""
         found = [each for each in self.tables if each.name_fits(entry)]
-        return min(found, key=lambda each: (each.superuser, not each.foreign_code, -len(each.name)), default=None)
+        return min(
+            found, key=lambda each: (each.superuser, not each.foreign_code, -len(each.name)), default=None
+        )
 
 
 def read_roles(connection: Connection, encoding: str) -> Roles:

@@ -346,7 +346,9 @@ class _Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
-            loaders=stack.enter_context(loaders(self.server, name, seconds=self.options.timeout_seconds + 3600))
+            loaders=stack.enter_context(
+                loaders(self.server, name, seconds=self.options.timeout_seconds + 3600)
+            )
             if guarded
             else None,
             loaded_by=self.loaded_by,

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.loaders import loaders
+from recyclic_backups.recovery.loaders import Loaders
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
-from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 from recyclic_backups_tests.strange.conftest import Servers
+from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 
 # What he does whenever any of his code is called: he tries all ways out of the role that he finds himself in, and makes
 # himself superuser if he may. It never fails, so that nothing shows. What looks immutable calls what does the work.
@@ -55,7 +55,9 @@ KINDS = {
         CREATE TABLE m.t (a int CHECK (ts_rewrite('a'::tsquery,
             'SELECT ''a''::tsquery, ''b''::tsquery WHERE m.act() > 0') IS NOT NULL));
         INSERT INTO m.t VALUES (1)""",
-    "a domain": "CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')",
+    "a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')""",
     "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
     "a generated column": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
@@ -82,7 +84,8 @@ KINDS = {
         CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
         CREATE FUNCTION m.add(m.d, int) RETURNS m.d LANGUAGE sql AS 'SELECT $1';
         CREATE AGGREGATE m.sum(int) (SFUNC = m.add, STYPE = m.d, INITCOND = '3')""",
-    "an index": "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0",
+    "an index": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0""",
     "an exclusion": """
         CREATE TABLE m.t (a int, EXCLUDE USING btree (m.same(a) WITH =)); INSERT INTO m.t VALUES (1)""",
     "statistics": """
@@ -100,7 +103,8 @@ KINDS = {
         CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
         ALTER TABLE m.t ENABLE ROW LEVEL SECURITY; ALTER TABLE m.t FORCE ROW LEVEL SECURITY;
         CREATE POLICY p ON m.t USING (m.act() > 0) WITH CHECK (m.act() > 0)""",
-    "a trigger of events": "CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'",
+    "a trigger of events": """
+        CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'""",
     "a view": "CREATE VIEW m.t AS SELECT m.act() AS a",
 }
 
@@ -136,7 +140,9 @@ def _put_back(cluster: ScratchCluster, name: str, **changes: object) -> RestoreR
 
 def _superusers(cluster: ScratchCluster) -> list[str]:
     with cluster.server.connect("postgres") as connection:
-        return [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")]
+        return [
+            row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")
+        ]
 
 
 def _our_roles(cluster: ScratchCluster) -> list[str]:
@@ -154,7 +160,9 @@ def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: i
         with mallory.connect("hers") as connection:
             connection.execute((TRAP + KINDS[kind]).encode())
         if kind == "a trigger of events":
-            with cluster.server.connect("hers") as connection:  # by a superuser who did not look at what it calls
+            with cluster.server.connect(
+                "hers"
+            ) as connection:  # by a superuser who did not look at what it calls
                 connection.execute("CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION m.event()")
         report = _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
@@ -170,3 +178,106 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
             connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
         _put_back(servers[15], "hers", trust_owners=True)
         assert _superusers(servers[15]) == ["mallory", "postgres"]
+
+
+def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_rights(
+    servers: Servers,
+) -> None:
+    """Attack: the table is the superuser's, so that he loads it himself; the function in its check is not his."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(TRAP.encode())
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE m.his (a int); INSERT INTO m.his VALUES (1)")
+            connection.execute("ALTER TABLE m.his ADD CHECK (m.one(a) > 0) NOT VALID")
+            # What was not valid is dumped apart; this one is in the table itself.
+            connection.execute("CREATE DOMAIN m.num AS int; ALTER DOMAIN m.num OWNER TO mallory")
+            connection.execute("CREATE TABLE m.other (a m.num); INSERT INTO m.other VALUES (1)")
+        with mallory.connect("hers") as connection:
+            connection.execute("ALTER DOMAIN m.num ADD CHECK (m.act() > 0)")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.equal
+        assert report.loaded_by == {"a role without rights": 1, "postgres": 1}
+
+
+def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
+    """Attack: while rows are loaded, his code reads what its owner was never allowed to read."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE ROLE victim; CREATE SCHEMA v AUTHORIZATION victim; CREATE SCHEMA m")
+            connection.execute("CREATE TABLE v.a (secret text); INSERT INTO v.a VALUES ('of the victim')")
+            connection.execute("ALTER TABLE v.a OWNER TO victim; ALTER SCHEMA m OWNER TO mallory")
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                b"CREATE TABLE m.loot (secret text);"
+                b"CREATE FUNCTION m.steal(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN"
+                b"  BEGIN EXECUTE 'SET ROLE victim'; EXCEPTION WHEN OTHERS THEN NULL; END;"
+                b"  BEGIN INSERT INTO m.loot SELECT secret FROM v.a; EXCEPTION WHEN OTHERS THEN NULL; END;"
+                b"  RETURN true; END $f$;"
+                b"CREATE TABLE m.z (a int CHECK (m.steal(a))); INSERT INTO m.z VALUES (1)"
+            )
+        report = _put_back(cluster, "hers")
+        assert report.comparison.differences == ()
+        assert report.loaded_by == {"mallory": 2, "victim": 1}
+        with cluster.server.connect("hers_again") as connection:
+            assert connection.execute("SELECT count(*) FROM m.loot").fetchone() == (0,)
+
+
+def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: Servers) -> None:
+    """Attack: with --no-owner all is the superuser's, and what an index calls runs as its table's owner."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["an index"]).encode())
+        with pytest.raises(Refused, match="functions of others"):
+            _put_back(cluster, "hers", no_owner=True)
+        assert _superusers(cluster) == ["postgres"]
+        with cluster.server.connect("postgres") as connection:
+            assert not connection.execute("SELECT FROM pg_database WHERE datname LIKE 'hers_%'").fetchall()
+    assert _our_roles(cluster) == []
+
+
+def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(
+    servers: Servers, scratch_directory: object
+) -> None:
+    """Loss prevented: at 3 a.m., half a restore and a message about pg_hba.conf."""
+    cluster = servers[15]
+    rules = cluster.data_directory / "pg_hba.conf"
+    before = rules.read_text()
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
+        try:
+            rules.write_text("host all postgres,mallory 127.0.0.1/32 scram-sha-256\n")
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("SELECT pg_reload_conf()")
+            with pytest.raises(Refused, match="lets none in") as refused:
+                _put_back(cluster, "hers")
+            assert "--trust-owners" in refused.value.hint
+        finally:
+            rules.write_text(before)
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("SELECT pg_reload_conf()")
+    assert _our_roles(cluster) == []
+
+
+def test_roles_of_a_killed_restore_are_dropped_by_the_next_one(servers: Servers) -> None:
+    """Attack: roles that may log in as an owner, left behind one by one and forgotten."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(KINDS["a view"].replace("m.act()", "1").replace("m.t", "t").encode())
+        Loaders(cluster.server, "hers", seconds=60).of("mallory")  # and then its process was killed
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CREATE ROLE recyclic_loads_of_somebody_else")
+        assert len(_our_roles(cluster)) == 2
+        try:
+            report = _put_back(cluster, "hers")
+            assert any("left by a restore that was killed" in note for note in report.notes), report.notes
+            assert _our_roles(cluster) == ["recyclic_loads_of_somebody_else"]
+        finally:
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("DROP ROLE recyclic_loads_of_somebody_else")

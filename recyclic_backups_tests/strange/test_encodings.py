@@ -107,8 +107,11 @@ def test_money_is_worth_the_same_elsewhere(
     def with_locales(self: Account, argv: list[str], *args: object, **kwargs: object) -> object:
         confinement = kwargs.get("confinement")
         if isinstance(confinement, Confinement):  # which knows neither this program nor these locales
-            more = {"read": (*confinement.read, locales), "execute": (*confinement.execute, env)}
-            kwargs["confinement"] = replace(confinement, **more)
+            kwargs["confinement"] = replace(
+                confinement,
+                read=(*confinement.read, locales),
+                execute=(*confinement.execute, env),
+            )
         return popen(self, [str(env), f"LOCPATH={locales}", *argv], *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Account, "popen", with_locales)
