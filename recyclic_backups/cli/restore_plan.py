@@ -61,6 +61,7 @@ def say_plan(
     say_code(backup, trust_owners=trust_owners)
     if merges is not None:
         database, tables = merges
+        line("", f"checks and rules of {database!r} run as {server.user!r}, who puts the rows back")
         line(
             "into",
             f"{database!r} on {server.label}: restored beside and compared first; if equal, the rows of",

@@ -91,7 +91,10 @@ def lacking(*, same_user: bool) -> str:
             "code of a restored database can run programs and read what that user may read"
         )
     open_still = "signal its user's processes" if version >= 4 else "use the network"
-    return f"this kernel has Landlock {version}: code of a restored database can still {open_still} (6 or newer, Linux 6.12)"
+    return (
+        f"this kernel has Landlock {version}: code of a restored database can still {open_still} "
+        "(Linux 6.12 shuts that too)"
+    )
 
 
 def _interpreter_of(program: Path) -> Path | None:

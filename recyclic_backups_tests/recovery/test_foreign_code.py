@@ -270,14 +270,18 @@ def test_roles_of_a_killed_restore_are_dropped_by_the_next_one(servers: Servers)
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
             connection.execute(KINDS["a view"].replace("m.act()", "1").replace("m.t", "t").encode())
-        Loaders(cluster.server, "hers", seconds=60).of("mallory")  # and then its process was killed
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CREATE DATABASE hers_again TEMPLATE template0")
+        Loaders(cluster.server, "hers_again", seconds=60).of("mallory")  # and then its process was killed
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE hers_again")  # as the next restore does first
         with cluster.server.connect("postgres") as connection:
             connection.execute("CREATE ROLE recyclic_loads_of_somebody_else")
         assert len(_our_roles(cluster)) == 2
         try:
             report = _put_back(cluster, "hers")
-            assert any("left by a restore that was killed" in note for note in report.notes), report.notes
-            assert _our_roles(cluster) == ["recyclic_loads_of_somebody_else"]
+            assert any(note.startswith("dropped the role") for note in report.notes), report.notes
+            assert _our_roles(cluster) == ["recyclic_loads_of_somebody_else"], report.notes
         finally:
             with cluster.server.connect("postgres") as connection:
                 connection.execute("DROP ROLE recyclic_loads_of_somebody_else")
