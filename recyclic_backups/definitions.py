@@ -6,8 +6,6 @@ with them is then said in the one sentence that the command line says.
 
 from __future__ import annotations
 
-import resource
-
 import dagster as dg
 
 from recyclic_backups.defs.alerts import alerts_sensor
@@ -38,6 +36,7 @@ from recyclic_backups.defs.schedules import (
 from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.postgres.process import keep_to_ourselves
 
 
 def definitions_in(environment: Environment) -> dg.Definitions:
@@ -85,8 +84,7 @@ def defs() -> dg.Definitions:
 
     Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
     """
-    # As the command line does: no core dump of a process that holds keys, nor of the programs that it starts.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_to_ourselves()
     environment = Environment()
     guard_the_server(environment.settings)
     try:

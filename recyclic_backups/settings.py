@@ -138,7 +138,9 @@ class Settings:
         )
         return BackupPlan(self.calendar, options, self.missed_day, self.lock_wait_seconds)
 
-    def restore_options(self, *, jobs: int | None = None, no_owner: bool = False) -> RestoreOptions:
+    def restore_options(
+        self, *, jobs: int | None = None, no_owner: bool = False, trust_owners: bool = False
+    ) -> RestoreOptions:
         """How a backup is restored; on staging, roles come back without login."""
         return RestoreOptions(
             installations=self.installations(),
@@ -148,6 +150,7 @@ class Settings:
             jobs=jobs or max(self.jobs, min(os.cpu_count() or 1, _RESTORE_JOBS)),
             no_owner=no_owner,
             disarm_roles=self.environment == "staging",
+            trust_owners=trust_owners,
             scratch=self.scratch,
         )
 

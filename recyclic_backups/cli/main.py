@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -32,6 +31,7 @@ from recyclic_backups.cli import (
     verify,
 )
 from recyclic_backups.errors import BackupError
+from recyclic_backups.postgres.process import keep_to_ourselves
 
 _COMMANDS = (
     demo,
@@ -78,8 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
-    # What a process that dies held in memory, keys and passwords too, never lies on a disk; nor do its programs' cores.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_to_ourselves()
     # Ended politely, we clean up as after any error; children are ended with their `with` blocks.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us

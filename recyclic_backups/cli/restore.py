@@ -61,6 +61,11 @@ def add_to(commands: Any) -> None:
         help="also a backup that nobody signed, or one of another storage, named by its id: whoever wrote it decides "
         "what is in it, roles and functions included",
     )
+    command.add_argument(
+        "--trust-owners",
+        action="store_true",
+        help="let code of the database's owners run as the superuser who restores, where their own rights do not do",
+    )
     command.add_argument("--yes", action="store_true", help="do it: required by --replace and --merge-into")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
@@ -90,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
         render.say("nothing was done: add --yes to do it")
         return Refused.exit_code
     repository = settings.open_repository(create=False)
-    restore_options = settings.restore_options(jobs=options.jobs, no_owner=options.no_owner)
+    restore_options = settings.restore_options(
+        jobs=options.jobs, no_owner=options.no_owner, trust_owners=options.trust_owners
+    )
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
         if options.merge_into:
@@ -183,6 +190,7 @@ def _confirmed(
     from recyclic_backups.recovery import database as databases
 
     if not (options.replace or options.merge_into):
+        restore_plan.say_code(backup, trust_owners=options.trust_owners)
         return True
     with databases.maintenance(server) as connection:
         is_there = databases.exists(connection, options.merge_into or into)
@@ -196,6 +204,7 @@ def _confirmed(
         merges=(options.merge_into, tables) if options.merge_into else None,
         timezone=settings.calendar.timezone,
         now=render.now(),
+        trust_owners=options.trust_owners,
     )
     return bool(options.yes)
 
@@ -232,6 +241,9 @@ def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lamb
     if report.selection is not None and report.selection.brought_along:
         render.line(f"with the tables it refers to: {', '.join(report.selection.brought_along)}")
         render.line("other tables have their structure, but no rows")
+    if report.loaded_by:
+        loaded = ", ".join(f"{tables} as {who}" for who, tables in sorted(report.loaded_by.items()))
+        render.line(f"tables loaded with the rights of: {loaded}")
     if report.created_roles:
         render.line(f"created roles: {', '.join(report.created_roles)}")
     if report.kept_as:

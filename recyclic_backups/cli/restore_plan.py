@@ -27,6 +27,7 @@ def say_plan(
     merges: tuple[str, Sequence[str]] | None,
     timezone: ZoneInfo,
     now: datetime,
+    trust_owners: bool = False,
 ) -> None:
     """What would be done, from when, what is lost by it, what is known of the backup, how long it took before.
 
@@ -57,8 +58,10 @@ def say_plan(
         line("newer", f"{newer[0].backup_id}, of {render.local_time(newer[0].as_of, timezone)}, is there too")
     line("proven", _proof(backup, timezone))
     line("took", _last_time(catalog, backup, timezone, partial=merges is not None))
+    say_code(backup, trust_owners=trust_owners)
     if merges is not None:
         database, tables = merges
+        line("", f"checks and rules of {database!r} run as {server.user!r}, who puts the rows back")
         line(
             "into",
             f"{database!r} on {server.label}: restored beside and compared first; if equal, the rows of",
@@ -77,6 +80,17 @@ def say_plan(
             f"{replaces!r} on {server.label}: restored beside and compared first; only if equal are",
         )
         line("", "the names swapped; its sessions are ended then, and it is kept under another name")
+
+
+def say_code(backup: Backup, *, trust_owners: bool) -> None:
+    """Whose code comes with the backup, and as whom it will run."""
+    from recyclic_backups.fingerprint.model import Fingerprint
+    from recyclic_backups.recovery.owned_code import owned_code
+
+    written = backup.manifest.fingerprint
+    lines = owned_code(None if written is None else Fingerprint.from_json(written), trusted=trust_owners)
+    for number, text in enumerate(lines):
+        render.say(f"{'' if number else 'code':<9} {text}")
 
 
 def _proof(backup: Backup, timezone: ZoneInfo) -> str:

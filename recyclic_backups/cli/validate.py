@@ -90,6 +90,7 @@ def _findings() -> Iterator[_Finding]:
         ("storage", _storage),
         ("rescue", _rescue),
         ("encryption", _encryption),
+        ("drills", _drills),
         ("alerts", _alerts),
     ]
     for name, check in checks:
@@ -289,6 +290,26 @@ def _rescue(settings: Settings) -> Iterator[_Finding]:
         )
     if not findings:
         yield _Finding("rescue", "ok", f"{SCRIPT} in the storage is as it was put there")
+
+
+def _drills(settings: Settings) -> Iterator[_Finding]:
+    """Where drills run, and what keeps the code of restored databases from what else is on this machine."""
+    import os
+
+    from recyclic_backups.postgres.account import USERS
+    from recyclic_backups.postgres.confinement import lacking
+
+    if settings.drill_server is not None:
+        yield _Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
+    elif missing := lacking(same_user=os.geteuid() != 0):
+        hint = (
+            f"a kernel with Landlock, or root and a user {USERS[0]!r}, or DRILL_SERVER_URL on another machine"
+        )
+        yield _Finding("drills", "warning", missing, hint)
+    else:
+        yield _Finding(
+            "drills", "ok", "throwaway servers reach their own files alone, and can run no program (Landlock)"
+        )
 
 
 def _encryption(settings: Settings) -> Iterator[_Finding]:

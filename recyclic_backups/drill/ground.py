@@ -41,6 +41,8 @@ class Ground:
     server: Server
     label: str
     home: Path | None
+    lacking: str = ""
+    """What could not be done to shut a throwaway server in, as a sentence; empty if nothing is missing."""
     created_roles: list[str] = field(default_factory=list)
 
     @property
@@ -97,7 +99,8 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Itera
     directory = terms.scratch or Path(tempfile.gettempdir())
     _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
     with ScratchCluster.start(installation, directory, settings=_for_restoring()) as cluster:
-        yield Ground(cluster.server, f"a throwaway PostgreSQL {installation.version}", cluster.home)
+        label = f"a throwaway PostgreSQL {installation.version}"
+        yield Ground(cluster.server, label, cluster.home, lacking=cluster.lacking)
 
 
 @contextmanager

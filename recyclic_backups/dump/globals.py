@@ -25,6 +25,7 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
 CREATE TEMPORARY TABLE IF NOT EXISTS {CREATED_ROLES} (rolname name PRIMARY KEY);
 """
 
+# Not those that a restore of ours has made for its own time (recovery/loaders.py).
 _ROLES = """
     SELECT rolname, pg_catalog.concat_ws(' ',
         CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,
@@ -39,7 +40,7 @@ _ROLES = """
         CASE WHEN rolvaliduntil IS NOT NULL
              THEN 'VALID UNTIL ' || pg_catalog.quote_literal(rolvaliduntil::text) END),
         pg_catalog.shobj_description(oid, 'pg_authid')
-    FROM {source} WHERE rolname !~ '^pg_' ORDER BY rolname
+    FROM {source} WHERE rolname !~ '^(pg_|recyclic_loads_[0-9a-f]+$)' ORDER BY rolname
 """
 _WITH_HASH = (
     "CASE WHEN rolpassword IS NOT NULL THEN 'PASSWORD ' || pg_catalog.quote_literal(rolpassword) END,"
@@ -49,7 +50,7 @@ _MEMBERSHIPS = """
     SELECT g.rolname, m.rolname, a.admin_option{options}
     FROM pg_catalog.pg_auth_members a
     JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
-    WHERE m.rolname !~ '^pg_' ORDER BY 1, 2, a.grantor
+    WHERE m.rolname !~ '^(pg_|recyclic_loads_[0-9a-f]+$)' ORDER BY 1, 2, a.grantor
 """
 _SETTINGS = """
     SELECT rolname, pg_catalog.unnest(setconfig)

@@ -1,8 +1,8 @@
 """As whom throwaway servers run, and where they may live.
 
-A PostgreSQL server refuses to run as root: then an unprivileged user (``postgres`` if there is one, else
-``nobody``) owns it. Permissions of directories that are not ours are never changed: where that user
-cannot go, another place is chosen.
+A PostgreSQL server refuses to run as root: then an unprivileged user (``recyclic-scratch`` if there is one, else
+``nobody``) owns it. Never ``postgres``: on a database's own host that user owns production. Permissions of directories
+that are not ours are never changed: where that user cannot go, another place is chosen.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.postgres.confinement import Confinement, command
 
 # sun_path of Linux holds 108 bytes with the final zero, that of the BSDs and macOS 104.
 SOCKET_PATH_LIMIT_BYTES = 103
+
+USERS = ("recyclic-scratch", "nobody")
+"""Whom throwaway servers run as where we are root: the first of these users that the machine has."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ class Account:
         """The account of this machine for it. Raises ConfigurationError where root finds no other user."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), change=False)
-        for name in ("postgres", "nobody"):
+        for name in USERS:
             try:
                 entry = pwd.getpwnam(name)
             except KeyError:
@@ -44,8 +48,8 @@ class Account:
             if entry.pw_uid != 0:
                 return cls(entry.pw_uid, entry.pw_gid, change=True)
         raise ConfigurationError(
-            "PostgreSQL servers do not run as root, and there is neither a postgres nor a nobody user",
-            "run as an ordinary user",
+            f"PostgreSQL servers do not run as root, and there is no user {' and no user '.join(USERS)}",
+            f"make one (useradd --system {USERS[0]}), or run as an ordinary user",
         )
 
     def may_search(self, directory: Path) -> bool:
@@ -74,25 +78,38 @@ class Account:
         )
 
     def socket_directory(self, home: Path) -> Path:
-        """Where the server's Unix socket goes: ``home``, unless its path is too long for a socket."""
-        if len(os.fsencode(home / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT_BYTES:
-            return home
+        """Where the server's Unix socket goes: below ``home``, unless the path is too long for a socket."""
+        below = home / "socket"
+        if len(os.fsencode(below / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT_BYTES:
+            below.mkdir(mode=0o700)
+            self.own(below)
+            return below
         short = Path(tempfile.mkdtemp(prefix="recyclic-"))
         self.own(short)
         return short
 
-    def popen(self, argv: list[str], cwd: Path, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
-        """Start a program as this user, in its own session: a Ctrl-C at the terminal is for us to handle."""
+    def popen(
+        self,
+        argv: list[str],
+        cwd: Path,
+        *,
+        stdin: int,
+        stdout: int,
+        confinement: Confinement | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program as this user, in its own session: a Ctrl-C at the terminal is for us to handle.
+
+        It knows nothing of our environment, gains no rights by programs it starts, leaves no core, and with a
+        ``confinement`` reaches nothing else.
+        """
+        user = {"uid": self.uid, "gid": self.gid} if self.change else {}
         return subprocess.Popen(
-            argv,
+            command(argv, confinement, **user),
             cwd=cwd,
             env={"PATH": os.defpath, "HOME": str(cwd), "LC_ALL": "C", "TZ": "UTC"},
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.STDOUT,
-            user=self.uid if self.change else None,
-            group=self.gid if self.change else None,
-            extra_groups=[] if self.change else None,
             umask=0o077,
             start_new_session=True,
         )

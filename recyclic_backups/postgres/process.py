@@ -17,13 +17,16 @@ they quote rows and statements, and those hold personal data and passwords.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
+import resource
 import select
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -39,6 +42,7 @@ NICE_LEVEL = 10
 PIPE_BYTES = 1 << 20
 STDERR_TAIL_BYTES = 64 << 10
 _GRACE_SECONDS = 5.0
+_PR_SET_DUMPABLE = 4
 
 # What a child may know of our environment. Everything else stays here: PGOPTIONS or PGSERVICE would change
 # where and how it connects, and our own variables hold keys that are none of its business.
@@ -138,7 +142,8 @@ class PipedProcess:
 
     ``timeout_seconds`` bounds the whole run: every read, write and wait raises ProgramFailed once it has
     passed. Leaving the block before the program has ended terminates it, then kills it, with its whole
-    process group. Reading while writing needs two threads, as always with pipes.
+    process group. Reading while writing needs two threads, as always with pipes. Descriptors in ``pass_fds`` stay open
+    in it, under the same numbers.
     """
 
     def __init__(
@@ -150,8 +155,10 @@ class PipedProcess:
         stdin: bool = False,
         stdout: bool = True,
         nice: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._argv = list(argv)
+        self._pass_fds = tuple(pass_fds)
         self._environment = dict(environment)
         self._timeout_seconds = timeout_seconds
         self._wants_stdin = stdin
@@ -166,6 +173,7 @@ class PipedProcess:
             stdin=subprocess.PIPE if self._wants_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._wants_stdout else subprocess.DEVNULL,
             nice=self._nice,
+            pass_fds=self._pass_fds,
         )
         self._deadline = time.monotonic() + self._timeout_seconds
         for pipe in (self._process.stdin, self._process.stdout):
@@ -321,6 +329,7 @@ def _start(
     stdout: int,
     nice: bool,
     cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     if shutil.which(argv[0]) is None:
         raise ProgramMissing(
@@ -336,6 +345,7 @@ def _start(
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=cwd,
+            pass_fds=pass_fds,
             # A group of its own: a Ctrl-C at the terminal is for us to handle, and we can end all of it.
             process_group=0,
             bufsize=0,
@@ -395,6 +405,18 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def keep_to_ourselves() -> None:
+    """Leave no core dump, and let no other process of our user read our memory or environment: both hold keys.
+
+    A process that cannot be dumped belongs to root below ``/proc`` (proc(5), prctl(2): PR_SET_DUMPABLE). Programs that
+    we start are as dumpable as ever, but get none of the keys.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def be_polite() -> None:

@@ -1,7 +1,8 @@
 """Throwaway PostgreSQL servers: for tests, the demonstration and restore drills.
 
 A scratch cluster lives in a private directory, listens on 127.0.0.1 and on a Unix socket in that directory,
-asks for a random password, and is gone afterwards with all its files, even if this process is killed.
+asks for a random password, and is gone afterwards with all its files, even if this process is killed. It may hold
+code that strangers wrote, so it is shut in (:mod:`recyclic_backups.postgres.confinement`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.confinement import Confinement, lacking
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.watchdog import watchdog
@@ -126,6 +128,11 @@ class ScratchCluster:
         return Server(
             host=str(self.socket_directory), port=self._port, user=SUPERUSER, password=self._password
         )
+
+    @property
+    def lacking(self) -> str:
+        """What this machine cannot do to shut the server in, as a sentence; empty if nothing is missing."""
+        return lacking(same_user=not self._account.change)
 
     @property
     def running(self) -> bool:
@@ -252,8 +259,14 @@ class ScratchCluster:
 
     def _launch_on(self, port: int) -> bool:
         argv = [self.installation.path("postgres"), "-D", str(self.data_directory), "-p", str(port)]
+        # Not the whole of ``home``: others may put there what the server must not change (Ground.directory).
+        confinement = Confinement.of_server(
+            self.installation, (self.data_directory, self.socket_directory), port
+        )
         with self.log_path.open("ab") as log:
-            process = self._account.popen(argv, self.home, stdin=subprocess.DEVNULL, stdout=log.fileno())
+            process = self._account.popen(
+                argv, self.home, stdin=subprocess.DEVNULL, stdout=log.fileno(), confinement=confinement
+            )
         self._process = process
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while process.poll() is None and time.monotonic() < deadline:

@@ -6,35 +6,42 @@ needs the data; for the definitions before and after them the table of contents 
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import ProgramFailed, StorageError
-from recyclic_backups.fingerprint.names import split_qualified_name
+from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.contents import Entry, computing, entries_of, post_data_of
+from recyclic_backups.recovery.list_file import list_file_of
+from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
 from recyclic_backups.recovery.older_server import needs_psql, play
+from recyclic_backups.recovery.owners import Roles, Tables, read_roles, read_tables
 from recyclic_backups.recovery.selection import Selection
 
 _SETTINGS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
 
+_Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
+"""A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One backup's main archive on its way into one database. Raises DatabaseError, DamagedData, NoUsableKey."""
+    """One backup's main archive on its way into one database. Raises DatabaseError, DamagedData, NoUsableKey.
+
+    With ``loaders`` what strangers wrote is computed with their rights (:mod:`recyclic_backups.recovery.loaders`);
+    without, everything is done by the role of ``server``.
+    """
 
     repository: Repository
     manifest: Manifest
@@ -45,9 +52,13 @@ class Archive:
     timeout_seconds: float
     scratch: Path | None = None
     server_major: int | None = None
+    loaders: Loaders | None = None
+    loaded_by: dict[str, int] = field(default_factory=dict)
+    """How many tables' rows were loaded with whose rights; the role of ``server`` under its own name."""
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
     _reading_seconds: list[float] = field(default_factory=list, repr=False)
+    _read_tables: list[Tables] = field(default_factory=list, repr=False)
 
     @property
     def reading_seconds(self) -> float:
@@ -62,19 +73,13 @@ class Archive:
         split = {
             item.relation: item for item in self.manifest.objects if item.role == "table" and item.relation
         }
-        parts: list[tuple[BackupObject, Sequence[str]]] = []
-        for relation, item in split.items():
-            if selection is None or relation in selection.tables:
-                schema, name = split_qualified_name(relation)
-                # Only the table: the value of its sequence is in the main archive.
-                parts.append((item, [f"--schema={schema}", f"--table={name}"]))
-        if selection is None:
-            parts.append((self.manifest.main, []))
-        else:
-            for schema, names in selection.names_by_schema(without=split.keys()).items():
-                parts.append(
-                    (self.manifest.main, [f"--schema={schema}", *(f"--table={name}" for name in names)])
-                )
+        parts = self._parts_of_main(selection, split) + [
+            # Only the table: the value of its sequence is in the main archive.
+            (item, _named(relation), None, server)
+            for relation, item in split.items()
+            if selection is None or relation in selection.tables
+            for server in [self._loader_of(relation)]
+        ]
         parts.sort(key=lambda part: -part[0].plain_bytes)
         counting = threading.Lock()
 
@@ -83,12 +88,157 @@ class Archive:
                 on_bytes(size_bytes)
 
         self._together(
-            jobs, [partial(self._restore, "data", item, only, on_bytes=count) for item, only in parts]
+            jobs,
+            [
+                partial(self._restore, "data", item, only, entries=entries, server=server, on_bytes=count)
+                for item, only, entries, server in parts
+            ],
         )
+
+    def _parts_of_main(self, selection: Selection | None, split: Mapping[str, BackupObject]) -> list[_Part]:
+        """The streams of the main archive: one for each role that loads rows of it."""
+        main = self.manifest.main
+        choices: dict[str | None, Sequence[str]] = {None: []}
+        if selection is not None:
+            choices = {
+                schema: [f"--schema={schema}", *(f"--table={name}" for name in names)]
+                for schema, names in selection.names_by_schema(without=split.keys()).items()
+            }
+        if self.loaders is None:
+            return [(main, only, None, self.server) for only in choices.values()]
+        rows: dict[str | None, list[tuple[int, str | None]]] = {None: []}
+        for entry in self._entries("data"):
+            # Values of sequences and large objects are no code of anybody's.
+            if entry.kind != "TABLE DATA":
+                rows[None].append((entry.number, None))
+                continue
+            table = self._tables.of(entry)
+            if table is None and not self.no_owner:
+                raise Refused(f"whose rows these are is not known: {entry.rest}", TRUST_HINT)
+            loader = NOBODY if self.no_owner or table is None else table.loader
+            schema = None if table is None or selection is None else table.names[0]
+            if table is None or selection is None or qualified_name(*table.names) in selection.tables:
+                rows.setdefault(loader, []).append((entry.number, schema))
+                self._count(loader)
+        return [
+            (main, only, [number for number, of in numbers if of in (None, schema)], self._as(loader))
+            for loader, numbers in rows.items()
+            for schema, only in choices.items()
+            if loader is None or any(of in (None, schema) for _, of in numbers)
+        ]
+
+    def _loader_of(self, relation: str) -> Server:
+        """How to log in for the rows of a table that has a stream of its own."""
+        if self.loaders is None:
+            return self.server
+        table = next((each for each in self._tables.tables if qualified_name(*each.names) == relation), None)
+        if table is None:
+            raise Refused(f"the table {relation} is not among the definitions", TRUST_HINT)
+        loader = NOBODY if self.no_owner else table.loader
+        self._count(loader)
+        return self._as(loader)
+
+    def _as(self, loader: str | None) -> Server:
+        return self.server if loader is None or self.loaders is None else self.loaders.of(loader)
+
+    def _count(self, loader: str | None) -> None:
+        who = {None: self.server.user, NOBODY: "a role without rights"}.get(loader, loader) or ""
+        self.loaded_by[who] = self.loaded_by.get(who, 0) + 1
 
     def restore_definitions(self) -> None:
         """Everything that comes before the rows: schemas, types, functions, empty tables."""
-        self._restore("pre-data", self.manifest.main)
+        restore = partial(self._restore, "pre-data", self.manifest.main)
+        if self.loaders is None:
+            restore()
+            return
+        with self.server.connect(self.database) as connection:
+            roles = read_roles(connection, self.manifest.server.encoding)
+        entries = self._entries("pre-data")
+        if self.no_owner:
+            self._require_no_foreign_code(entries, roles)
+            restore()
+        elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
+            computed = computing(entries, self._text_of_definitions(), roles.is_foreign)
+            self._in_order(restore, entries, computed, roles, self.loaders)
+        else:
+            restore()
+        with self.server.connect(self.database) as connection:
+            tables = read_tables(connection, self.manifest.server.encoding)
+        self._read_tables.append(tables)
+        if any(table.loader is not None for table in tables.tables) or self.no_owner:
+            self.loaders.require_login()
+        self._grant(tables, self.loaders)
+
+    def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
+        """A superuser may not become the owner of functions of others: each of their calls would be his."""
+        found = [
+            each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)
+        ]
+        if found:
+            raise Refused(
+                f"with --no-owner the superuser {self.server.user!r} would become the owner of {len(found)} "
+                "functions of others, and run them as a superuser",
+                f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
+            )
+
+    def _in_order(
+        self,
+        restore: Callable[..., None],
+        entries: Sequence[Entry],
+        computed: Mapping[int, str],
+        roles: Roles,
+        loaders: Loaders,
+    ) -> None:
+        """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
+        if not computed:
+            restore()
+            return
+        turns: list[tuple[tuple[str, str] | None, list[int]]] = []
+        for entry in entries:
+            turn = None
+            if entry.number in computed:
+                # A partition is attached by a member of its owner, everything else made by the owner himself.
+                turn = (roles.owner_of(entry) or "", "" if entry.kind == "TABLE ATTACH" else "--role=")
+            if not turns or turns[-1][0] != turn:
+                turns.append((turn, []))
+            turns[-1][1].append(entry.number)
+        for turn, numbers in turns:
+            if turn is None:
+                restore(entries=numbers)
+                continue
+            owner, option = turn
+            try:
+                with loaders.creating(owner):
+                    extra = [f"{option}{owner}"] if option else []
+                    restore(extra, entries=numbers, server=loaders.of(owner))
+            except ProgramFailed as failed:
+                if failed.retryable:
+                    raise
+                raise ProgramFailed(
+                    f"{computed[numbers[0]]} calls a function of {owner!r}, and cannot be made with his rights alone: "
+                    f"{failed.message}",
+                    TRUST_HINT,
+                ) from None
+
+    def _grant(self, tables: Tables, loaders: Loaders) -> None:
+        """What loaders need and their owners do not have."""
+        everything = [each.names for each in tables.tables]
+        if self.no_owner:
+            loaders.grant(NOBODY, "INSERT, SELECT", everything)
+            return
+        by_loader: dict[str, list[tuple[str, str]]] = {}
+        for each in tables.tables:
+            if each.loader is not None and not (each.loader and each.may_insert):
+                by_loader.setdefault(each.loader, []).append(each.names)
+        for loader, names in by_loader.items():
+            loaders.grant(loader, "INSERT", names)
+        if tables.foreign_casts:
+            for owner in {each.loader for each in tables.tables if each.loader}:
+                loaders.grant(owner, "REFERENCES", everything)
+
+    @property
+    def _tables(self) -> Tables:
+        return self._read_tables[-1]
 
     def restore_post_data(self, jobs: int) -> list[str]:
         """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order.
@@ -97,13 +247,38 @@ class Archive:
         without rows, and the sentence that says why is returned.
         """
         main = self.manifest.main
-        entries = _post_data(self._listing())
+        entries = post_data_of(self._listing("post-data"))
         shares = [entries.independent[start::jobs] for start in range(jobs)]
         restore = partial(self._restore, "post-data", main)
         self._together(jobs, [partial(restore, entries=share) for share in shares if share])
-        if entries.rest:
-            restore(entries=entries.rest)
+        for loader, numbers in self._turns(entries.rest):
+            restore(entries=numbers, server=self._as(loader))
         return self._refresh(restore, entries.refreshes)
+
+    def _turns(self, rest: Sequence[int]) -> list[tuple[str | None, list[int]]]:
+        """The rest in its order, by turns: checks of rows that are there by now are done with their owner's rights."""
+        if self.loaders is None or self.no_owner:
+            return [(None, list(rest))] if rest else []
+        wanted, turns = set(rest), list[tuple[str | None, list[int]]]()
+        for entry in self._entries("post-data"):
+            if entry.number not in wanted:
+                continue
+            loader = None
+            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes.
+            if entry.kind == "CHECK CONSTRAINT" or (
+                entry.kind == "FK CONSTRAINT" and self._tables.foreign_casts
+            ):
+                table = self._tables.of(entry)
+                if table is None or table.loader == NOBODY:
+                    raise Refused(
+                        f"a constraint of a superuser's table calls a function of another owner: {entry.rest}",
+                        TRUST_HINT,
+                    )
+                loader = table.loader
+            if not turns or turns[-1][0] != loader:
+                turns.append((loader, []))
+            turns[-1][1].append(entry.number)
+        return turns
 
     def _refresh(self, restore: Callable[..., None], entries: Sequence[int]) -> list[str]:
         """All at once, as they nearly always go well; else one by one, in the order in which they need each other."""
@@ -141,8 +316,18 @@ class Archive:
                     process.end()
                 raise
 
-    def _listing(self) -> str:
-        argv = restore_argv(self.installation, database=None, section="post-data", extra=("--list",))
+    def _entries(self, section: Section) -> list[Entry]:
+        return entries_of(self._listing(section))
+
+    def _listing(self, section: Section) -> str:
+        return self._told(restore_argv(self.installation, database=None, section=section, extra=("--list",)))
+
+    def _text_of_definitions(self) -> str:
+        argv = restore_argv(self.installation, database=None, section="pre-data", extra=("--verbose",))
+        return self._told(argv)
+
+    def _told(self, argv: list[str]) -> str:
+        """What pg_restore writes about the archive; bytes that are no UTF-8 as they are (PEP 383)."""
         with (
             read_object(self.repository, self.manifest, self.manifest.main) as reader,
             PipedProcess(argv, {}, stdin=True, timeout_seconds=self.timeout_seconds) as process,
@@ -155,7 +340,7 @@ class Archive:
                 process.close_stdin()  # or the other thread waits for a pg_restore that waits for us
             text = listing.result()
             process.wait_ok()
-        return text.decode(errors="replace")
+        return text.decode(errors="surrogateescape")
 
     def _restore(
         self,
@@ -164,11 +349,15 @@ class Archive:
         only: Sequence[str] = (),
         *,
         entries: Sequence[int] | None = None,
+        server: Server | None = None,
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of the table of contents."""
+        """Run one section; ``only`` are further options of pg_restore, ``entries`` ids of the table of contents.
+
+        ``server`` tells as whom, if not as ourselves.
+        """
         by_psql = needs_psql(self.installation, self.server_major)
-        with _list_file(entries, self.scratch) as list_file:
+        with list_file_of(entries, self.scratch) as (list_file, descriptors):
             argv = restore_argv(
                 self.installation,
                 database=None if by_psql else self.database,
@@ -178,11 +367,16 @@ class Archive:
                 no_owner=self.no_owner,
                 extra=("--no-tablespaces", *only),
             )
-            environment = self.server.environment(self.database, _SETTINGS)
+            environment = (server or self.server).environment(self.database, _SETTINGS)
             with (
                 read_object(self.repository, self.manifest, item, on_bytes) as reader,
                 PipedProcess(
-                    argv, environment, stdin=True, stdout=by_psql, timeout_seconds=self.timeout_seconds
+                    argv,
+                    environment,
+                    stdin=True,
+                    stdout=by_psql,
+                    timeout_seconds=self.timeout_seconds,
+                    pass_fds=descriptors,
                 ) as process,
                 self._ended_with_the_others(process),
             ):
@@ -206,6 +400,11 @@ class Archive:
             self._running.remove(process)
 
 
+def _named(relation: str) -> list[str]:
+    schema, name = split_qualified_name(relation)
+    return [f"--schema={schema}", f"--table={name}"]
+
+
 def _pour(reader: PlainReader, process: PipedProcess) -> None:
     """All of the archive, or as much of it as pg_restore wants: it hangs up once it has seen enough."""
     with suppress(StoppedReading):
@@ -218,58 +417,3 @@ def _read_all(process: PipedProcess) -> bytes:
     while piece := process.read(READ_BYTES):
         pieces.append(piece)
     return b"".join(pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class _PostData:
-    """Ids of the entries of the last section, each group in the archive's own order."""
-
-    independent: list[int]
-    rest: list[int]
-    refreshes: list[int]
-
-
-def _post_data(listing: str) -> _PostData:
-    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest.
-
-    A line is ``id; catalog-oid oid DESCRIPTION schema name owner``
-    (https://www.postgresql.org/docs/15/app-pgrestore.html, --list).
-    """
-    found = _PostData([], [], [])
-    for line in listing.splitlines():
-        match = re.match(
-            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
-        )
-        if match:
-            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
-            group.append(int(match[1]))
-    return found
-
-
-@contextmanager
-def _list_file(entries: Sequence[int] | None, scratch: Path | None) -> Iterator[Path | None]:
-    """A private file of entry ids: no names, hence nothing personal, are written to disk.
-
-    Where another process can open it without one (proc(5)), it has no name, so that none stays if we are killed.
-    """
-    if entries is None:
-        yield None
-        return
-    open_files = Path(f"/proc/{os.getpid()}/fd")
-    with ExitStack() as stack:
-        try:
-            file: IO[str]
-            if open_files.is_dir():
-                file = stack.enter_context(tempfile.TemporaryFile("w", dir=scratch))
-                path = open_files / str(file.fileno())
-            else:
-                file = stack.enter_context(tempfile.NamedTemporaryFile("w", dir=scratch))
-                path = Path(str(file.name))
-            file.writelines(f"{entry};\n" for entry in entries)
-            file.flush()
-        except OSError as error:
-            raise StorageError(
-                f"a list of entries cannot be written to {scratch or tempfile.gettempdir()}: {error.strerror}",
-                "free some space there, or set BACKUP_SCRATCH to another directory",
-            ) from error
-        yield path

@@ -14,12 +14,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 
 from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery import loaders
 
 _MARK = re.compile(r'recyclic_backups: restore \S+ under way as ("(?:[^"\\]|\\.)*"),')
 _OWN_NAME = re.compile(r"_restoring_[0-9a-f]{6}$")
@@ -59,7 +61,7 @@ def under_way(server: Server, token: str) -> Iterator[None]:
 
 
 def drop_left_behind(server: Server) -> list[str]:
-    """Drop the databases of restores that were killed. Returns notes on what was dropped, or could not be.
+    """Drop the databases and roles of restores that were killed. Returns notes on what was dropped, or could not be.
 
     Never touched: a database without our mark (but for one that is empty and has a name of ours: its restore was
     killed before it could mark it), one whose restore is alive, one that somebody is connected to.
@@ -80,7 +82,17 @@ def drop_left_behind(server: Server) -> list[str]:
             continue  # that restore is alive
         except DatabaseError as error:
             notes.append(f"the database {name!r}, left by a restore that was killed, stays: {error.message}")
+    with databases.maintenance(server) as connection:
+        notes.extend(loaders.drop_left_behind(server, connection, partial(_is_alive, server)))
     return notes
+
+
+def _is_alive(server: Server, token: str) -> bool:
+    try:
+        with under_way(server, token):
+            return False
+    except Refused:
+        return True
 
 
 def _belongs_to_nobody(server: Server, name: str, token: str | None) -> bool:

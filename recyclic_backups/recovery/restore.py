@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -33,18 +33,23 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.beside import drop_left_behind, mark, under_way
+from recyclic_backups.recovery.loaders import loaders
 from recyclic_backups.recovery.selection import Request, Selection, select
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """How a restore is done. ``disarm_roles`` creates missing roles without login and password (staging)."""
+    """How a restore is done. ``disarm_roles`` creates missing roles without login and password (staging).
+
+    ``trust_owners`` lets code of whoever owns objects in the database run as the role that restores.
+    """
 
     installations: Sequence[Installation]
     timeout_seconds: float
     jobs: int = 1
     no_owner: bool = False
     disarm_roles: bool = False
+    trust_owners: bool = False
     scratch: Path | None = None
 
 
@@ -62,6 +67,8 @@ class RestoreReport:
     selection: Selection | None = None
     kept_as: str | None = None
     notes: list[str] = field(default_factory=list)
+    loaded_by: dict[str, int] = field(default_factory=dict)
+    """With whose rights rows were loaded, and of how many tables."""
 
     @property
     def restore_seconds(self) -> float:
@@ -78,6 +85,7 @@ class RestoreReport:
             "server": self.server,
             "kept_as": self.kept_as,
             "created_roles": self.created_roles,
+            "loaded_by": self.loaded_by,
             "selected_tables": None if self.selection is None else list(self.selection.tables),
             "restore_seconds": self.restore_seconds,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
@@ -204,6 +212,7 @@ def _restore(
         selection=selection,
         kept_as=kept_as,
         notes=[*_nobody_vouches(backup), *attempt.notes, *(manifest.notes if created_roles else ())],
+        loaded_by=attempt.loaded_by,
     )
 
 
@@ -230,6 +239,7 @@ class _Attempt:
     progress: Progress
     phases: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    loaded_by: dict[str, int] = field(default_factory=dict)
 
     @property
     def brings_roles(self) -> bool:
@@ -322,8 +332,23 @@ class _Attempt:
 
     def fill(self, name: str, installation: Installation) -> None:
         """Definitions, data, indexes and keys, and what belongs to the database itself."""
+        with ExitStack() as stack:
+            self._fill(name, installation, stack)
+        with self.phase("properties"), databases.maintenance(self.server) as connection:
+            facts = self.manifest.server
+            if not self.options.no_owner:
+                databases.give_ownership(connection, name, facts)
+            self.notes.extend(
+                databases.give_settings(connection, name, facts, roles=not self.options.no_owner)
+            )
+
+    def _fill(self, name: str, installation: Installation, stack: ExitStack) -> None:
         with self.server.connect(name) as connection:
             server_major = connection.info.server_version // 10000
+            row = connection.execute(
+                "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+            ).fetchone()
+        guarded = row is not None and row[0] and not self.options.trust_owners
         archive = Archive(
             repository=self.repository,
             manifest=self.manifest,
@@ -334,6 +359,12 @@ class _Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
+            loaders=stack.enter_context(
+                loaders(self.server, name, seconds=self.options.timeout_seconds + 3600)
+            )
+            if guarded
+            else None,
+            loaded_by=self.loaded_by,
         )
         with self.phase("schema"):
             archive.restore_definitions()
@@ -345,13 +376,6 @@ class _Attempt:
         self.phases["unseal"] = unseal_seconds
         with self.phase("indexes"):
             self.notes.extend(archive.restore_post_data(self.options.jobs))
-        with self.phase("properties"), databases.maintenance(self.server) as connection:
-            facts = self.manifest.server
-            if not self.options.no_owner:
-                databases.give_ownership(connection, name, facts)
-            self.notes.extend(
-                databases.give_settings(connection, name, facts, roles=not self.options.no_owner)
-            )
 
     @contextmanager
     def analyzing(self, name: str) -> Iterator[None]:

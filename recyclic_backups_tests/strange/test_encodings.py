@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.confinement import Confinement
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups_tests.strange.conftest import (
@@ -100,8 +102,17 @@ def test_money_is_worth_the_same_elsewhere(
     subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", str(locales / "de_DE.UTF-8")], check=False)
     popen = Account.popen
 
+    env = Path(shutil.which("env") or "/usr/bin/env").resolve()
+
     def with_locales(self: Account, argv: list[str], *args: object, **kwargs: object) -> object:
-        return popen(self, ["env", f"LOCPATH={locales}", *argv], *args, **kwargs)  # type: ignore[arg-type]
+        confinement = kwargs.get("confinement")
+        if isinstance(confinement, Confinement):  # which knows neither this program nor these locales
+            kwargs["confinement"] = replace(
+                confinement,
+                read=(*confinement.read, locales),
+                execute=(*confinement.execute, env),
+            )
+        return popen(self, [str(env), f"LOCPATH={locales}", *argv], *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Account, "popen", with_locales)
     settings = {"lc_monetary": "de_DE.UTF-8"}

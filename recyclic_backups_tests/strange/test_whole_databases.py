@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -92,7 +91,7 @@ def test_an_owner_who_is_no_superuser(servers: Servers) -> None:
 def test_tablespaces_are_left_behind(servers: Servers) -> None:
     """Loss prevented: a restore that needs the disks of the server that burned down."""
     cluster = servers[15]
-    directory = Path(cluster.data_directory).parent / "elsewhere"
+    directory = cluster.socket_directory / "elsewhere"  # the only other place that the server may write to
     directory.mkdir()
     cluster._account.own(directory)
     with cluster.server.connect("postgres") as connection:

@@ -1,0 +1,125 @@
+"""What an archive contains, as ``pg_restore --list`` tells it. Pure.
+
+A line is ``id; catalog-oid oid DESCRIPTION schema name owner``
+(https://www.postgresql.org/docs/15/app-pgrestore.html, --list). Names may hold spaces, so a line alone does not say
+where one ends; it can only be compared with names that are known. Where several would do, the answer is always the
+one that gives less rights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+# The longest first: TABLE is the beginning of others.
+_KINDS = (
+    "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "CHECK CONSTRAINT", "FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH",
+    "TABLE DATA", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TABLE", "INDEX", "CAST",
+)  # fmt: skip
+_LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing. ``kind`` is empty for those that nobody asks for; ``rest`` is schema, name and owner."""
+
+    number: int
+    kind: str
+    rest: str
+
+    def belongs_to(self, roles: Iterable[str]) -> list[str]:
+        """Which of these roles the owner may be, the longest name first."""
+        return sorted((role for role in roles if self.rest.endswith(f" {one_line(role)}")), key=len)[::-1]
+
+    def is_in(self, schema: str, name: str, owner: str) -> bool:
+        """Whether it may be the table of these names, or a constraint of it."""
+        begins, ends = f"{one_line(schema)} {one_line(name)}", f" {one_line(owner)}"
+        if self.kind.endswith("CONSTRAINT"):
+            return self.rest.startswith(f"{begins} ") and self.rest.endswith(ends)
+        return self.rest == begins + ends
+
+
+def entries_of(listing: str) -> list[Entry]:
+    """All entries, in the archive's order."""
+    found = (_LINE.fullmatch(line) for line in listing.split("\n"))
+    return [Entry(int(match[1]), match[2] or "", match[3]) for match in found if match]
+
+
+def one_line(name: str) -> str:
+    """A name as pg_restore lists it: on one line."""
+    return name.replace("\n", " ").replace("\r", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class PostData:
+    """Ids of the entries of the last section, each group in the archive's own order."""
+
+    independent: list[int]
+    rest: list[int]
+    refreshes: list[int]
+
+
+def post_data_of(listing: str) -> PostData:
+    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest."""
+    found = PostData([], [], [])
+    for line in listing.splitlines():
+        match = re.match(
+            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
+        )
+        if match:
+            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
+            group.append(int(match[1]))
+    return found
+
+
+# -- definitions that make the server compute something
+
+# What a name is made of in the SQL of pg_dump, always with its schema.
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
+_MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{_NAME})\(", re.MULTILINE)
+_HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
+
+
+def computing(
+    entries: Sequence[Entry], script: str, is_foreign: Callable[[Entry], bool]
+) -> Mapping[int, str]:
+    """Entries among the definitions at which the server may call a function of a foreign owner, and why.
+
+    No row is there yet, but the planner computes what looks constant: in generated columns and partition keys, in the
+    CHECK constraints of a partition when it is attached; an aggregate's initial value is read by its type. ``script``
+    is what ``pg_restore --verbose`` writes for the ``entries``. Anything that it cannot tell counts as computing.
+    """
+    pieces = _HEADER.split(script)
+    numbers, texts = [int(number) for number in pieces[1::2]], pieces[2::2]
+    text_of = dict(zip(numbers, texts, strict=True))
+    foreign = [entry for entry in entries if is_foreign(entry)]
+    made = [entry for entry in foreign if entry.kind in ("FUNCTION", "PROCEDURE")]
+    if not made:
+        return {}
+    # A text inside a definition may look like a header: then what belongs to which entry is not known.
+    readable = len(text_of) == len(numbers) and set(numbers) <= {entry.number for entry in entries}
+    names = {match[1] for entry in made for match in [_MADE.search(text_of.get(entry.number, ""))] if match}
+    readable = readable and len(names) > 0 and all(_MADE.search(text_of.get(e.number, "")) for e in made)
+    # A cast is nowhere to be seen in what it is applied to.
+    casts = any(entry.kind == "CAST" and " FUNCTION " in text_of.get(entry.number, "") for entry in entries)
+    mentioned = re.compile("|".join([r"OPERATOR\(", *(re.escape(f"{name}(") for name in sorted(names))]))
+
+    def calls(text: str) -> bool:
+        return not readable or casts or mentioned.search(text) is not None
+
+    found: dict[int, str] = {}
+    checked = False
+    for entry in foreign:
+        text = text_of.get(entry.number, "")
+        if entry.kind == "TABLE":
+            checked = checked or (calls(text) and (not readable or "CHECK (" in text))
+            if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
+                found[entry.number] = "a generated column or partition key"
+        elif entry.kind == "AGGREGATE" and (not readable or "INITCOND" in text):
+            found[entry.number] = "the initial value of an aggregate"
+    if checked:
+        for entry in foreign:
+            if entry.kind == "TABLE ATTACH":
+                found[entry.number] = "the CHECK constraint of a partition"
+    return found

@@ -1,0 +1,219 @@
+"""Who loads what: rows, and what is computed from rows, by sessions that could do no harm as somebody else.
+
+A CHECK constraint, a domain, a cast are code of whoever owns them, and run as whoever loads the rows. Neither
+``SET ROLE`` nor ``SET SESSION AUTHORIZATION`` helps: that code can take both back and be the superuser who logged in.
+So it is a role without any rights of its own that logs in, one for each owner and member of that owner alone, made for
+this restore and dropped at its end. (docs/adr/0013-foreign-code-runs-as-its-owner.md)
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.errors import BackupError, DatabaseError, Refused
+from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.recovery.compose import joined, name, statement
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+TRUST_HINT = (
+    "if you trust whoever owns objects in this database as you trust a superuser: --trust-owners, which lets their "
+    "code run as the role that restores"
+)
+NOBODY = ""
+"""The owner of a loader that is member of nobody."""
+
+_OWN_NAME = re.compile(r"recyclic_loads_[0-9a-f]{12}")
+_MARK = re.compile(
+    r"recyclic_backups: loads rows for the restore of ((?:[0-9a-f]{2})+)\. Dropped at its end\."
+)
+_log = logging.getLogger(__name__)
+
+_SCHEMAS = """
+    SELECT nspname FROM pg_catalog.pg_namespace
+    WHERE nspname <> 'information_schema' AND NOT pg_catalog.starts_with(nspname, 'pg_')
+"""
+_OURS = """
+    SELECT rolname, pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles
+    WHERE pg_catalog.starts_with(rolname, 'recyclic_loads_') ORDER BY 1
+"""
+
+
+@dataclass
+class Loaders:
+    """The roles of one restore into ``database``; made by :func:`loaders`, each when it is first asked for."""
+
+    server: Server
+    database: str
+    seconds: float
+    _by_owner: dict[str, Server] = field(default_factory=dict)
+    _passwords: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def of(self, owner: str) -> Server:
+        """How to log in with the rights of an owner and no others; :data:`NOBODY` for none at all.
+
+        Raises Refused where the server does not let such a role in.
+        """
+        if owner not in self._by_owner:
+            self._by_owner[owner] = self._made(owner)
+        return self._by_owner[owner]
+
+    def grant(self, owner: str, privileges: str, tables: list[tuple[str, str]]) -> None:
+        """Rights on tables, for as long as the restore lasts; what the owner himself has needs no grant."""
+        if tables:
+            role = self.of(owner).user
+            with self.server.connect(self.database) as connection:
+                relations = joined(", ", [statement("{}.{}", name(a), name(b)) for a, b in tables])
+                connection.execute(statement(f"GRANT {privileges} ON {{}} TO {{}}", relations, name(role)))
+
+    @contextmanager
+    def creating(self, owner: str) -> Iterator[None]:
+        """Within the block the owner may make objects in every schema, as he once could at the source."""
+        helper = self._role(NOBODY, login=False)
+        with self.server.connect(self.database) as connection:
+            self._let_in(connection, helper, "USAGE, CREATE")
+            self._let_in(connection, self.of(owner).user, "USAGE, CREATE")
+            connection.execute(
+                statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(helper), name(owner))
+            )
+        try:
+            yield
+        finally:
+            self._drop(helper)
+
+    def _made(self, owner: str) -> Server:
+        role = self._role(owner, login=True)
+        with self.server.connect(self.database) as connection:
+            self._let_in(connection, role, "USAGE")
+        return replace(self.server, user=role, password=self._passwords[role])
+
+    def _role(self, owner: str, *, login: bool) -> str:
+        """A new role. Its password leaves us as a verifier: nobody finds it in the server's log."""
+        role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+        with self.server.connect(self.database, autocommit=False) as connection:
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            connection.execute(
+                sql.SQL(
+                    "CREATE ROLE {} {} INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+                    " PASSWORD {} VALID UNTIL {}"
+                ).format(
+                    sql.Identifier(role),
+                    sql.SQL("LOGIN" if login else "NOLOGIN"),
+                    sql.Literal(verifier.decode()),
+                    sql.Literal(self._end(connection)),
+                )
+            )
+            whose = self.database.encode().hex()
+            mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
+            connection.execute(
+                sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
+            )
+            if owner:
+                connection.execute(
+                    statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(owner), name(role))
+                )
+        self._passwords[role] = password
+        return role
+
+    def _end(self, connection: Connection) -> str:
+        row = connection.execute(
+            "SELECT (pg_catalog.now() + pg_catalog.make_interval(secs => %s))::text", (self.seconds,)
+        ).fetchone()
+        return str(row[0]) if row else "infinity"
+
+    def _let_in(self, connection: Connection, role: str, privileges: str) -> None:
+        schemas = [str(row[0]) for row in connection.execute(_SCHEMAS)]
+        if schemas:
+            listed = joined(", ", [name(schema) for schema in schemas])
+            connection.execute(statement(f"GRANT {privileges} ON SCHEMA {{}} TO {{}}", listed, name(role)))
+
+    def require_login(self) -> None:
+        """Before anything is loaded. Raises Refused where the server does not let a role in that it has just got."""
+        try:
+            with self.of(NOBODY).connect(self.database):
+                pass
+        except DatabaseError as refused:
+            if refused.retryable:
+                raise
+            raise Refused(
+                f"rows are loaded by roles without rights, and the server lets none in: {refused.message}",
+                f"let roles with a password in from this machine (pg_hba.conf: scram-sha-256); {TRUST_HINT}",
+            ) from None
+
+    def drop(self) -> None:
+        """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
+        for role in list(self._passwords):
+            self._drop(role)
+
+    def _drop(self, role: str) -> None:
+        self._passwords.pop(role, None)
+        with self.server.connect(self.database) as connection:
+            drop_role(connection, role)
+
+
+def _as_member(connection: Connection) -> str:
+    # Since 16 a membership has options of its own (https://www.postgresql.org/docs/16/sql-grant.html).
+    return " WITH INHERIT TRUE, SET TRUE" if connection.info.server_version >= 160000 else ""
+
+
+def drop_role(connection: Connection, role: str) -> None:
+    """End its sessions and drop it, with what it owns or was given in the connected database."""
+    ending = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
+    connection.execute(statement("ALTER ROLE {} NOLOGIN", name(role)))
+    connection.execute(ending, (role,))
+    connection.execute(statement("DROP OWNED BY {} CASCADE", name(role)))
+    connection.execute(statement("DROP ROLE {}", name(role)))
+
+
+@contextmanager
+def loaders(server: Server, database: str, *, seconds: float) -> Iterator[Loaders]:
+    """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``."""
+    made = Loaders(server, database, seconds)
+    try:
+        yield made
+    except BaseException as error:
+        try:
+            made.drop()
+        except BackupError as second:
+            error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
+        raise
+    made.drop()
+
+
+def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:
+    """Drop the roles of restores that were killed; ``is_alive`` tells of a database whether one still works on it.
+
+    To be called when databases left behind are gone; ``connection`` is to another one. Returns notes on what was
+    dropped, or could not be.
+    """
+    there = {row[0] for row in connection.execute("SELECT datname FROM pg_catalog.pg_database")}
+    notes = []
+    for role, comment in connection.execute(_OURS).fetchall():
+        found = _MARK.fullmatch(comment or "")
+        if found is None or not _OWN_NAME.fullmatch(role):
+            continue
+        database = bytes.fromhex(found[1]).decode(errors="replace")
+        if is_alive(database):
+            continue
+        try:
+            with translated(f"role {role!r}"):
+                if database in there:
+                    with server.connect(database) as inside:
+                        drop_role(inside, role)
+                else:
+                    drop_role(connection, role)
+            notes.append(f"dropped the role {role!r}: it was left by a restore that was killed")
+        except DatabaseError as error:
+            notes.append(f"the role {role!r}, left by a restore that was killed, stays: {error.message}")
+    return notes

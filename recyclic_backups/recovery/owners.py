@@ -1,0 +1,157 @@
+"""Who owns what on a server, and which tables depend on code of others: asked before rows are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.postgres.programs import in_encoding
+from recyclic_backups.recovery.contents import Entry
+from recyclic_backups.recovery.loaders import NOBODY
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_ROLES = "SELECT rolname, rolsuper FROM pg_catalog.pg_roles"
+
+_TABLES = """
+    SELECT n.nspname, c.relname, r.rolname, r.rolsuper, c.oid,
+        pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+"""
+
+# Tables of superusers from which one comes, over what they depend on (pg_depend), to something of another owner that
+# the server may compute when rows come in. What depends on a table and belongs to it (constraints, expressions of
+# columns) is looked at with it, and so are all tables that it is a partition or child of, and those that are its own.
+# Functions that a function calls are in no catalog: whoever calls a stranger's from his own has trusted him.
+_WITH_FOREIGN_CODE = """
+WITH RECURSIVE step(classid, objid, root) AS (
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    WHERE r.rolsuper AND c.relkind IN ('r', 'p') AND c.oid >= 16384
+  UNION
+    SELECT e.classid, e.objid, s.root FROM step s CROSS JOIN LATERAL (
+        SELECT d.refclassid, d.refobjid FROM pg_catalog.pg_depend d
+        WHERE d.classid = s.classid AND d.objid = s.objid AND d.refobjid >= 16384
+          AND d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+              'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+          AND s.classid <> 'pg_catalog.pg_proc'::pg_catalog.regclass
+        UNION ALL
+        SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid FROM pg_catalog.pg_constraint k
+        WHERE k.contype = 'c' AND ((s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND k.conrelid = s.objid)
+            OR (s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND k.contypid = s.objid))
+        UNION ALL
+        SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, a.oid FROM pg_catalog.pg_attrdef a
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.adrelid = s.objid
+        UNION ALL
+        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.inhrelid FROM pg_catalog.pg_inherits i
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.inhparent = s.objid
+    ) e(classid, objid))
+SELECT DISTINCT s.root FROM step s
+LEFT JOIN pg_catalog.pg_proc p ON s.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = s.objid
+LEFT JOIN pg_catalog.pg_type t ON s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = s.objid
+LEFT JOIN pg_catalog.pg_operator o ON s.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = s.objid
+LEFT JOIN pg_catalog.pg_class c ON s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = s.objid
+    AND c.relkind IN ('r', 'p')
+JOIN pg_catalog.pg_roles r ON r.oid = coalesce(p.proowner, t.typowner, o.oprowner, c.relowner)
+WHERE NOT r.rolsuper
+"""
+
+_FOREIGN_CASTS = """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+        JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE NOT r.rolsuper)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles of a server, as an archive in ``encoding`` names them."""
+
+    superusers: frozenset[str]
+    others: frozenset[str]
+
+    def is_foreign(self, entry: Entry) -> bool:
+        """Whether an entry may belong to somebody who is no superuser here."""
+        return bool(entry.belongs_to(self.others)) or not entry.belongs_to(self.superusers)
+
+    def owner_of(self, entry: Entry) -> str | None:
+        """The owner of an entry that is foreign; None if this server has no such role."""
+        return next(iter(entry.belongs_to(self.others)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that is there, still empty. ``oid`` is the server's; names are as the archive has them."""
+
+    schema: str
+    name: str
+    owner: str
+    superuser: bool
+    oid: int
+    may_insert: bool
+    foreign_code: bool = False
+    names: tuple[str, str] = ("", "")
+    """Schema and name as the connection has them."""
+    owner_name: str = ""
+
+    def name_fits(self, entry: Entry) -> bool:
+        """Whether an entry may be of this table."""
+        return entry.is_in(self.schema, self.name, self.owner)
+
+    @property
+    def loader(self) -> str | None:
+        """With whose rights its rows are loaded; None for those of the superuser who restores."""
+        if not self.superuser:
+            return self.owner_name
+        return NOBODY if self.foreign_code else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables of a database, and whether a function of a foreign owner is a cast there."""
+
+    tables: Sequence[Table]
+    foreign_casts: bool
+
+    def of(self, entry: Entry) -> Table | None:
+        """The table of an entry, or that a constraint is of; the one of least rights if several may be meant."""
+        found = [each for each in self.tables if each.name_fits(entry)]
+        return min(
+            found, key=lambda each: (each.superuser, not each.foreign_code, -len(each.name)), default=None
+        )
+
+
+def read_roles(connection: Connection, encoding: str) -> Roles:
+    """Who is on the server."""
+    rows = connection.execute(_ROLES).fetchall()
+    return Roles(
+        frozenset(in_encoding(role, encoding) for role, superuser in rows if superuser),
+        frozenset(in_encoding(role, encoding) for role, superuser in rows if not superuser),
+    )
+
+
+def read_tables(connection: Connection, encoding: str) -> Tables:
+    """What is there once the definitions are restored."""
+    foreign = {int(row[0]) for row in connection.execute(_WITH_FOREIGN_CODE)}
+    tables = [
+        Table(
+            schema=in_encoding(schema, encoding),
+            name=in_encoding(table, encoding),
+            owner=in_encoding(owner, encoding),
+            superuser=superuser,
+            oid=oid,
+            may_insert=may_insert,
+            foreign_code=oid in foreign,
+            names=(schema, table),
+            owner_name=owner,
+        )
+        for schema, table, owner, superuser, oid, may_insert in connection.execute(_TABLES)
+    ]
+    row = connection.execute(_FOREIGN_CASTS).fetchone()
+    return Tables(tables, foreign_casts=row is not None and bool(row[0]))

@@ -1,0 +1,135 @@
+"""Whoever becomes superuser of a throwaway server finds nothing there: no shell, no file, no network, no key."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres import account
+from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.confined import abi
+from recyclic_backups.postgres.confinement import lacking
+from recyclic_backups.postgres.scratch import ScratchCluster
+
+needs_landlock = pytest.mark.skipif(
+    sys.platform != "linux" or abi() < 4, reason="this kernel cannot shut a process in: validate says so"
+)
+
+
+def refusal(cluster: ScratchCluster, statement: str) -> str:
+    """Why the server's superuser may not do something."""
+    with pytest.raises(DatabaseError) as refused, cluster.server.connect("postgres") as connection:
+        connection.execute(statement.encode())
+    return refused.value.message
+
+
+@needs_landlock
+def test_its_superuser_has_no_shell(cluster: ScratchCluster, scratch_directory: Path) -> None:
+    """Attack: COPY TO PROGRAM by code of a restored database, where the key of all backups is."""
+    loot = scratch_directory / "loot"
+    assert "could not execute" in refusal(cluster, f"COPY (SELECT 1) TO PROGRAM 'id > {loot}'")
+    assert "could not execute" in refusal(
+        cluster, f"COPY (SELECT 1) TO PROGRAM '{sys.executable} -V > {loot}'"
+    )
+    assert not loot.exists()
+
+
+@needs_landlock
+def test_its_superuser_reads_and_writes_nothing_of_ours(
+    cluster: ScratchCluster, scratch_directory: Path
+) -> None:
+    """Attack: the environment of the process that holds the key, the storage, the home of the user."""
+    ours = scratch_directory / "storage"
+    ours.write_text("a manifest")
+    ours.chmod(0o644)
+    for path in (
+        f"/proc/{os.getpid()}/environ",
+        "/proc/self/environ",
+        "/proc/1/environ",
+        str(ours),
+        "/etc/fstab",
+    ):
+        assert "Permission denied" in refusal(cluster, f"SELECT pg_read_file('{path}')"), path
+    written = scratch_directory / "written"
+    assert "Permission denied" in refusal(cluster, f"COPY (SELECT 1) TO '{written}'")
+    # Nor what drills put beside it: the script that will be run with the key.
+    assert "Permission denied" in refusal(cluster, f"COPY (SELECT 1) TO '{cluster.home}/recover.py'")
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("SELECT lo_from_bytea(7, 'x')")
+    assert "Permission denied" in refusal(cluster, "SELECT lo_export(7, '/tmp/exported')")
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("SELECT lo_unlink(7)")
+    assert not written.exists()
+
+
+@needs_landlock
+def test_its_server_reaches_no_other_server(cluster: ScratchCluster) -> None:
+    """Attack: the production server, which knows this machine, through a foreign table or a subscription."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        said = refusal(
+            cluster,
+            f"CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port={port} dbname=x connect_timeout=2' PUBLICATION p",
+        )
+    assert "Permission denied" in said or "could not connect" in said
+    with cluster.server.connect("postgres") as connection:
+        assert connection.execute("SELECT count(*) FROM pg_subscription").fetchone() == (0,)
+
+
+def test_it_knows_nothing_of_our_environment(cluster: ScratchCluster) -> None:
+    """Attack: the key in the server's own environment."""
+    assert cluster._process is not None
+    environment = Path(f"/proc/{cluster._process.pid}/environ").read_bytes()
+    names = {each.partition(b"=")[0] for each in environment.split(b"\0") if each}
+    assert names <= {b"PATH", b"HOME", b"LC_ALL", b"TZ"}, names
+    status = Path(f"/proc/{cluster._process.pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert "Max core file size        0 " in Path(f"/proc/{cluster._process.pid}/limits").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root chooses another user")
+def test_it_never_runs_as_the_owner_of_production(
+    cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: on a database's own host, user postgres may read and write all of production."""
+    assert cluster._process is not None
+    assert Path(f"/proc/{cluster._process.pid}").stat().st_uid != 0
+    users = {"recyclic-scratch": 990, "postgres": 991, "nobody": 992}
+
+    def known(name: str) -> pwd.struct_passwd:
+        return pwd.struct_passwd((name, "x", users[name], users[name], "", "/", ""))
+
+    monkeypatch.setattr(account.pwd, "getpwnam", known)
+    assert Account.for_servers().uid == 990
+    del users["recyclic-scratch"]
+    assert Account.for_servers().uid == 992
+
+
+def test_what_a_kernel_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss prevented: an operator who believes in a wall that is not there."""
+    monkeypatch.setattr("recyclic_backups.postgres.confined.abi", lambda: 0)
+    assert "no Landlock" in lacking(same_user=True)
+    monkeypatch.setattr("recyclic_backups.postgres.confined.abi", lambda: 3)
+    assert "use the network" in lacking(same_user=False)
+    monkeypatch.setattr("recyclic_backups.postgres.confined.abi", lambda: 6)
+    assert lacking(same_user=True) == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+def test_our_own_environment_cannot_be_read_by_others_of_our_user() -> None:
+    """Attack: any other process of the same user, a server with restored code in it too, reads /proc/PID/environ."""
+    code = (
+        "import ctypes, resource; from recyclic_backups.postgres.process import keep_to_ourselves; keep_to_ourselves();"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert finished.stdout.split() == ["0", "0"]  # PR_GET_DUMPABLE: below /proc it is root's

@@ -1,0 +1,287 @@
+"""An owner without rights plants code in his database and waits for a superuser to restore it: he waits in vain.
+
+Each of the ways in which PostgreSQL calls a function while a dump is put back, on each version that is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from recyclic_backups.errors import Refused
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.loaders import Loaders
+from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.house import House
+from recyclic_backups_tests.strange.conftest import Servers
+from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
+
+# What he does whenever any of his code is called: he tries all ways out of the role that he finds himself in, and makes
+# himself superuser if he may. It never fails, so that nothing shows. What looks immutable calls what does the work.
+TRAP = """
+    CREATE SCHEMA m;
+    CREATE FUNCTION m.act() RETURNS int LANGUAGE plpgsql AS $f$
+    DECLARE way text;
+    BEGIN
+      FOREACH way IN ARRAY ARRAY['SELECT 1', 'RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
+          'SET SESSION AUTHORIZATION postgres'] LOOP
+        BEGIN
+          EXECUTE way;
+          EXECUTE 'ALTER ROLE mallory SUPERUSER';
+        EXCEPTION WHEN OTHERS THEN NULL;
+        END;
+      END LOOP;
+      RETURN 1;
+    END $f$;
+    CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM m.act(); RETURN 1; END';
+    CREATE FUNCTION m.same(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM m.act(); RETURN $1; END';
+    CREATE FUNCTION m.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); RETURN new; END';
+"""
+
+KINDS = {
+    "a CHECK constraint": "CREATE TABLE m.t (a int CHECK (m.one(a) > 0)); INSERT INTO m.t VALUES (1)",
+    "a CHECK constraint that is not valid": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        ALTER TABLE m.t ADD CONSTRAINT c CHECK (m.one(a) > 0) NOT VALID""",
+    "a CHECK constraint that calls what has its table's type": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE FUNCTION m.whole(m.t) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); RETURN true; END';
+        ALTER TABLE m.t ADD CONSTRAINT c CHECK (m.whole(t))""",
+    "a CHECK constraint of built-in functions alone": """
+        CREATE TABLE m.t (a int CHECK (ts_rewrite('a'::tsquery,
+            'SELECT ''a''::tsquery, ''b''::tsquery WHERE m.act() > 0') IS NOT NULL));
+        INSERT INTO m.t VALUES (1)""",
+    "a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')""",
+    "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
+    "a generated column": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a generated column with a constant": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a partition key": """
+        CREATE TABLE m.t (a int) PARTITION BY RANGE (m.same(a));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1)""",
+    "a partition key that became a constant later": """
+        CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+        CREATE TABLE m.t (a int) PARTITION BY RANGE (m.later(a));
+        CREATE OR REPLACE FUNCTION m.later(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + m.one(7) - 1'""",
+    "the check of a partition with a constant": """
+        CREATE TABLE m.t (a int CHECK (m.one(7) > 0)) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
+    "a cast in a foreign key": """
+        CREATE TYPE m.e AS ENUM ('1', '2');
+        CREATE FUNCTION m.cast(m.e) RETURNS int LANGUAGE plpgsql IMMUTABLE
+            AS 'BEGIN PERFORM m.act(); RETURN $1::text::int; END';
+        CREATE CAST (m.e AS int) WITH FUNCTION m.cast(m.e) AS IMPLICIT;
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a m.e REFERENCES m.parent); INSERT INTO m.t VALUES ('1')""",
+    "the initial value of an aggregate": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE FUNCTION m.add(m.d, int) RETURNS m.d LANGUAGE sql AS 'SELECT $1';
+        CREATE AGGREGATE m.sum(int) (SFUNC = m.add, STYPE = m.d, INITCOND = '3')""",
+    "an index": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0""",
+    "an exclusion": """
+        CREATE TABLE m.t (a int, EXCLUDE USING btree (m.same(a) WITH =)); INSERT INTO m.t VALUES (1)""",
+    "statistics": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t SELECT generate_series(1, 100);
+        CREATE STATISTICS m.s ON (m.same(a)), a FROM m.t""",
+    "a materialized view": "CREATE MATERIALIZED VIEW m.t AS SELECT m.act() AS a",
+    "a trigger": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE TRIGGER t BEFORE INSERT ON m.t FOR EACH ROW WHEN (m.act() > 0) EXECUTE FUNCTION m.fire();
+        ALTER TABLE m.t ENABLE ALWAYS TRIGGER t""",
+    "a rule": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        CREATE RULE r AS ON INSERT TO m.t DO ALSO SELECT m.act()""",
+    "a policy": """
+        CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+        ALTER TABLE m.t ENABLE ROW LEVEL SECURITY; ALTER TABLE m.t FORCE ROW LEVEL SECURITY;
+        CREATE POLICY p ON m.t USING (m.act() > 0) WITH CHECK (m.act() > 0)""",
+    "a trigger of events": """
+        CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'""",
+    "a view": "CREATE VIEW m.t AS SELECT m.act() AS a",
+}
+
+
+@contextmanager
+def _hers(cluster: ScratchCluster, name: str) -> Iterator[Server]:
+    """A database of mallory's, who may do nothing but log in; afterwards all of it is gone."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("DROP ROLE IF EXISTS mallory")
+        connection.execute("CREATE ROLE mallory LOGIN PASSWORD 'mallory'")
+        connection.execute(f"CREATE DATABASE {name} OWNER mallory TEMPLATE template0")
+    try:
+        yield Server(cluster.server.host, cluster.server.port, "mallory", "mallory")
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            for each in (name, f"{name}_again"):
+                connection.execute(f"DROP DATABASE IF EXISTS {each} WITH (FORCE)")
+            connection.execute("DROP ROLE IF EXISTS mallory, victim")
+
+
+def _put_back(cluster: ScratchCluster, name: str, **changes: object) -> RestoreReport:
+    house = House(cluster.server, name, MemoryStore())
+    house.back_up()
+    return restore(
+        house.repository,
+        house.catalog.find("latest"),
+        cluster.server,
+        f"{name}_again",
+        RestoreOptions(house.plan.options.installations, timeout_seconds=60, **changes),  # type: ignore[arg-type]
+        clock=house.clock,
+    )
+
+
+def _superusers(cluster: ScratchCluster) -> list[str]:
+    with cluster.server.connect("postgres") as connection:
+        return [
+            row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")
+        ]
+
+
+def _our_roles(cluster: ScratchCluster) -> list[str]:
+    with cluster.server.connect("postgres") as connection:
+        query = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'recyclic_loads_%'"
+        return [row[0] for row in connection.execute(query)]
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
+    """Attack: he owns a database, plants code in it, and is superuser of the server after somebody's restore."""
+    cluster = servers[major]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS[kind]).encode())
+        if kind == "a trigger of events":
+            with cluster.server.connect(
+                "hers"
+            ) as connection:  # by a superuser who did not look at what it calls
+                connection.execute("CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION m.event()")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+        assert report.database == "hers_again"
+    assert _our_roles(cluster) == []
+
+
+def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) -> None:
+    """Prevents that the tests above pass because the trap does not shut."""
+    with _hers(servers[15], "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
+        _put_back(servers[15], "hers", trust_owners=True)
+        assert _superusers(servers[15]) == ["mallory", "postgres"]
+
+
+def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_rights(
+    servers: Servers,
+) -> None:
+    """Attack: the table is the superuser's, so that he loads it himself; the function in its check is not his."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(TRAP.encode())
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE m.his (a int); INSERT INTO m.his VALUES (1)")
+            connection.execute("ALTER TABLE m.his ADD CHECK (m.one(a) > 0) NOT VALID")
+            # What was not valid is dumped apart; this one is in the table itself.
+            connection.execute("CREATE DOMAIN m.num AS int; ALTER DOMAIN m.num OWNER TO mallory")
+            connection.execute("CREATE TABLE m.other (a m.num); INSERT INTO m.other VALUES (1)")
+        with mallory.connect("hers") as connection:
+            connection.execute("ALTER DOMAIN m.num ADD CHECK (m.act() > 0)")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.equal
+        assert report.loaded_by == {"a role without rights": 1, "postgres": 1}
+
+
+def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
+    """Attack: while rows are loaded, his code reads what its owner was never allowed to read."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE ROLE victim; CREATE SCHEMA v AUTHORIZATION victim; CREATE SCHEMA m")
+            connection.execute("CREATE TABLE v.a (secret text); INSERT INTO v.a VALUES ('of the victim')")
+            connection.execute("ALTER TABLE v.a OWNER TO victim; ALTER SCHEMA m OWNER TO mallory")
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                b"CREATE TABLE m.loot (secret text);"
+                b"CREATE FUNCTION m.steal(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN"
+                b"  BEGIN EXECUTE 'SET ROLE victim'; EXCEPTION WHEN OTHERS THEN NULL; END;"
+                b"  BEGIN INSERT INTO m.loot SELECT secret FROM v.a; EXCEPTION WHEN OTHERS THEN NULL; END;"
+                b"  RETURN true; END $f$;"
+                b"CREATE TABLE m.z (a int CHECK (m.steal(a))); INSERT INTO m.z VALUES (1)"
+            )
+        report = _put_back(cluster, "hers")
+        assert report.comparison.differences == ()
+        assert report.loaded_by == {"mallory": 2, "victim": 1}
+        with cluster.server.connect("hers_again") as connection:
+            assert connection.execute("SELECT count(*) FROM m.loot").fetchone() == (0,)
+
+
+def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: Servers) -> None:
+    """Attack: with --no-owner all is the superuser's, and what an index calls runs as its table's owner."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["an index"]).encode())
+        with pytest.raises(Refused, match="functions of others"):
+            _put_back(cluster, "hers", no_owner=True)
+        assert _superusers(cluster) == ["postgres"]
+        with cluster.server.connect("postgres") as connection:
+            assert not connection.execute("SELECT FROM pg_database WHERE datname LIKE 'hers_%'").fetchall()
+    assert _our_roles(cluster) == []
+
+
+def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(
+    servers: Servers, scratch_directory: object
+) -> None:
+    """Loss prevented: at 3 a.m., half a restore and a message about pg_hba.conf."""
+    cluster = servers[15]
+    rules = cluster.data_directory / "pg_hba.conf"
+    before = rules.read_text()
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
+        try:
+            rules.write_text("host all postgres,mallory 127.0.0.1/32 scram-sha-256\n")
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("SELECT pg_reload_conf()")
+            with pytest.raises(Refused, match="lets none in") as refused:
+                _put_back(cluster, "hers")
+            assert "--trust-owners" in refused.value.hint
+        finally:
+            rules.write_text(before)
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("SELECT pg_reload_conf()")
+    assert _our_roles(cluster) == []
+
+
+def test_roles_of_a_killed_restore_are_dropped_by_the_next_one(servers: Servers) -> None:
+    """Attack: roles that may log in as an owner, left behind one by one and forgotten."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(KINDS["a view"].replace("m.act()", "1").replace("m.t", "t").encode())
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CREATE DATABASE hers_again TEMPLATE template0")
+        Loaders(cluster.server, "hers_again", seconds=60).of("mallory")  # and then its process was killed
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE hers_again")  # as the next restore does first
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CREATE ROLE recyclic_loads_of_somebody_else")
+        assert len(_our_roles(cluster)) == 2
+        try:
+            report = _put_back(cluster, "hers")
+            assert any(note.startswith("dropped the role") for note in report.notes), report.notes
+            assert _our_roles(cluster) == ["recyclic_loads_of_somebody_else"], report.notes
+        finally:
+            with cluster.server.connect("postgres") as connection:
+                connection.execute("DROP ROLE recyclic_loads_of_somebody_else")
