@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.sealing import manifest_of
 from recyclic_backups.envelope.document import check_authentic, check_signature, check_sum, decode
 from recyclic_backups.errors import DamagedData, ObjectMissing
 from recyclic_backups.tiers import Tier
@@ -49,7 +51,7 @@ def load_catalog(repository: Repository) -> Catalog:
         inside = PurePosixPath(name).relative_to(layout.root).parts
         match inside:
             case ("backups", backup_id, "manifest.json") if backup_id not in tombstones:
-                if manifest := reading.document(name, Manifest.from_json):
+                if manifest := reading.document(name, partial(manifest_of, repository)):
                     if manifest.backup_id != backup_id or manifest.database != repository.database:
                         reading.damage.append(
                             Damage(name, f"it describes {manifest.database}/{manifest.backup_id}")
@@ -175,7 +177,9 @@ def find_forged(repository: Repository, catalog: Catalog) -> tuple[Damage, ...]:
             backup_id = PurePosixPath(item.name).stem
             try:
                 document = decode(store.get(item.name), item.name)
-                manifest = manifests.get(backup_id) or _manifest_beside(reading, layout.manifest(backup_id))
+                manifest = manifests.get(backup_id) or _manifest_beside(
+                    repository, reading, layout.manifest(backup_id)
+                )
                 if document.get("backup_id") != backup_id:
                     raise DamagedData("it does not name the backup that it is filed under")
                 if manifest is not None:
@@ -189,9 +193,9 @@ def find_forged(repository: Repository, catalog: Catalog) -> tuple[Damage, ...]:
     return tuple(reading.damage)
 
 
-def _manifest_beside(reading: _Reading, name: str) -> Manifest | None:
+def _manifest_beside(repository: Repository, reading: _Reading, name: str) -> Manifest | None:
     """The manifest of a backup that a tombstone hides, as long as it is there."""
-    return reading.document(name, Manifest.from_json)
+    return reading.document(name, partial(manifest_of, repository))
 
 
 def _require_unedited(
