@@ -22,6 +22,7 @@ import contextlib
 import hashlib
 import hmac
 import importlib
+import io
 import json
 import os
 import re
@@ -72,6 +73,11 @@ def without(document: Json, *names: str) -> Json:
 
 def read_document(path: Path) -> Json:
     """A JSON object from a file."""
+    return parsed(path.read_bytes(), str(path))
+
+
+def parsed(data: bytes, name: str) -> Json:
+    """A JSON object; ``name`` is what it is called if it is none."""
 
     def no_duplicates(pairs: list[tuple[str, Any]]) -> Json:
         if len(dict(pairs)) != len(pairs):
@@ -79,12 +85,12 @@ def read_document(path: Path) -> Json:
         return dict(pairs)
 
     try:
-        document = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=no_duplicates)
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates)
         if not isinstance(document, dict):
             raise ValueError("not an object")
         canonical(document)
     except (ValueError, RecursionError) as error:
-        raise Problem(40, f"{path} is damaged: {error}") from None
+        raise Problem(40, f"{name} is damaged: {error}") from None
     return document
 
 
@@ -416,8 +422,10 @@ class Backup:
         self.manifest = read_document(folder / "manifest.json")
         self.name = (folder / "manifest.json").relative_to(storage).as_posix()
         self.database = unquote(folder.parent.parent.name)
-        if self.manifest.get("format") != 1:
+        if self.manifest.get("format") not in (1, 2):
             raise Problem(40, f"{self.name} has a format that this script does not know")
+        if self.manifest["format"] == 2 and self.manifest.get("encryption") is None:
+            raise Problem(40, f"{self.name} is sealed, and says that its backup is not encrypted")
         if self.manifest.get("backup_id") != folder.name or self.manifest.get("database") != self.database:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
         objects = self.manifest.get("objects")
@@ -442,13 +450,41 @@ class Backup:
         return sealed or self.manifest.get("encryption") is not None
 
     def authenticate(self, keys: Keys) -> None:
-        """Check the manifest's MAC. A backup that is not encrypted has none: nothing vouches for it."""
+        """Check the manifest's MAC and open what is sealed in it.
+
+        A backup that is not encrypted has no MAC: nothing vouches for it.
+        """
         mac = self.manifest.get("mac")
         if mac is None and not self.encrypted:
             if keys.folder.is_dir():
                 say("warning: this backup is neither encrypted nor signed, though the storage has keys")
             return
         check_mac(self.manifest, self.name, keys)
+        if self.manifest["format"] == 2:
+            self.open_manifest(keys)
+
+    def open_manifest(self, keys: Keys) -> None:
+        """Put what is sealed in a manifest of format 2 where format 1 has it: owner, settings, locale and the like."""
+        try:
+            stored = base64.b64decode(self.manifest["sealed"], validate=True)
+            # Bytes 14 to 21 of the header are the key id: what is sealed is opened by the key of its backup only.
+            if stored[14:22].hex() != self.manifest["encryption"]["key_id"]:
+                raise ValueError("another key")
+        except (KeyError, TypeError, ValueError):
+            raise Problem(40, f"{self.name} is damaged: what is sealed in it is malformed") from None
+        # No object can be called manifest.json: what is sealed under that name was made for this place.
+        plain = b"".join(unsealed(io.BytesIO(stored), keys, self.folder.name, "manifest.json"))
+        hidden = parsed(plain, f"what is sealed in {self.name}")
+        server, of_objects = hidden.pop("server", None), hidden.pop("objects", None)
+        if not isinstance(server, dict) or not isinstance(of_objects, dict):
+            raise Problem(40, f"{self.name} is damaged: what is sealed in it lacks the server or the objects")
+        self.manifest.pop("sealed")
+        pairs = [(self.manifest, hidden), (self.manifest.get("server"), server)]
+        pairs += [(entry, of_objects.get(entry["name"], {})) for entry in self.objects]
+        for clear, more in pairs:
+            if not isinstance(clear, dict) or not isinstance(more, dict) or clear.keys() & more.keys():
+                raise Problem(40, f"{self.name} is damaged: it holds a field in clear and sealed")
+            clear.update(more)
 
     def verify(self, entry: Json) -> None:
         """Compare size and SHA-256 of a stored object, before any key is tried on it."""

@@ -16,6 +16,7 @@ from typing import Any
 import zstandard
 
 from recyclic_backups import rescue
+from recyclic_backups.catalog.sealing import seal
 from recyclic_backups.envelope.document import encode, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.seal import SealedWriter
@@ -47,6 +48,8 @@ class Storage:
 
     root: Path
     passphrase: str | None = PASSPHRASE
+    format: int = 2
+    """Of the manifests of encrypted backups: 2 as they are written, 1 as older releases wrote them."""
     keyring: Keyring | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +97,10 @@ class Storage:
             "objects": objects,
             "encryption": {"envelope": 1, "key_id": key.key_id} if key else None,
         }
-        self.document(f"{folder}/manifest.json", manifest | changes)
+        document = manifest | changes
+        if key is not None and self.format == 2 and document["format"] == 1 and document["encryption"]:
+            document = seal(document, key)
+        self.document(f"{folder}/manifest.json", document)
         return self.root / folder
 
     def document(self, name: str, document: dict[str, Any]) -> None:
