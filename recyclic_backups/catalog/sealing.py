@@ -29,6 +29,9 @@ from recyclic_backups.errors import DamagedData
 OBJECT_NAME = "manifest.json"
 """The object name in the associated data: no object of a backup can have it, so none can be put in its place."""
 
+READABLE_HINT = "recyclic-backups keys seal-manifests"
+"""What to do about a manifest that :func:`is_readable_by_all` finds."""
+
 _READ_BYTES = 1 << 20
 
 

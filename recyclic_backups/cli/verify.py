@@ -29,6 +29,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.load import find_forged
+    from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -72,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
                 timeout_seconds=settings.timeout_seconds,
                 progress=progress,
             )
-        verdicts.append(verdict.to_json())
+        readable = is_readable_by_all(backup.manifest)
+        notes = ["its manifest says in clear what is encrypted beside it"] if readable else []
+        verdicts.append({**verdict.to_json(), "notes": notes})
         if verdict.error is not None:
             errors.append(verdict.error)
             render.say(f"{backup.backup_id}: {verdict.error.message}")
@@ -82,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
             render.line(
                 f"{backup.backup_id}  {options.level}, passed in {human_seconds(verdict.duration_seconds)}"
             )
+        for note in notes:
+            render.say(f"{backup.backup_id}: {note}; seal it with: {READABLE_HINT}")
     if options.json:
         render.print_json(verdicts)
     # Damage first: it is the one that cannot be put right by asking again.
