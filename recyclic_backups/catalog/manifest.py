@@ -73,6 +73,9 @@ class ServerFacts(PartlySealed):
     settings: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     acl: tuple[Mapping[str, Any], ...] | None = field(default=None, repr=False)
     comment: str | None = field(default=None, repr=False)
+    connection_limit: int = field(default=-1, repr=False)
+    is_template: bool = field(default=False, repr=False)
+    has_plpgsql: bool = field(default=True, repr=False)
     twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -207,6 +210,9 @@ class Manifest(PartlySealed):
                 "settings": [dict(setting) for setting in self.server.settings],
                 "acl": None if self.server.acl is None else [dict(grant) for grant in self.server.acl],
                 "comment": self.server.comment,
+                "connection_limit": self.server.connection_limit,
+                "is_template": self.server.is_template,
+                "has_plpgsql": self.server.has_plpgsql,
             },
             "programs": dict(self.programs),
             "objects": [
@@ -349,6 +355,12 @@ def _server(document: Mapping[str, Any]) -> ServerFacts:
         settings=tuple(as_object(item, "settings") for item in a_list(document, "settings")),
         acl=None if acl is None else tuple(as_object(item, "acl") for item in a_list(document, "acl")),
         comment=None if document.get("comment") is None else a_text(document, "comment"),
+        # Manifests of earlier releases say nothing of these: they are as in a new database then.
+        connection_limit=-1
+        if document.get("connection_limit", -1) == -1
+        else a_number(document, "connection_limit"),
+        is_template="is_template" in document and a_boolean(document, "is_template"),
+        has_plpgsql="has_plpgsql" not in document or a_boolean(document, "has_plpgsql"),
     )
 
 

@@ -689,7 +689,10 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
             say(f"{entry['name']}: checking")
             backup.verify(entry)
             say(f"{entry['name']}: writing {name}")
-            write_file(partial / name, backup.read(entry, keys, decompress=decompress))
+            blocks = backup.read(entry, keys, decompress=decompress)
+            if entry.get("role") == "globals" and name == plain:
+                blocks = iter([repaired(b"".join(blocks).decode()).encode()])
+            write_file(partial / name, blocks)
         write_file(partial / "database.sql", iter([database_sql(backup.manifest).encode()]))
         os.rename(partial, output)
     except BaseException:
@@ -730,6 +733,8 @@ def how_to_restore(backup: Backup, output: Path, compressed: list[str], database
     roles = {role: [plain_name(e) for e in backup.objects if e.get("role") == role] for role in ROLES}
     lines += [f"  psql -X -d postgres -f {quoted(name)}" for name in roles["globals"]]
     lines.append(f"  {createdb(database, server)}")
+    if server.get("has_plpgsql") is False:  # every new database has it
+        lines.append(f"  psql -X -d {target} -c 'DROP EXTENSION plpgsql'")
     restore = f"pg_restore --exit-on-error --no-tablespaces -d {target}"
     for name in roles["main"]:
         if not roles["table"]:
@@ -779,6 +784,7 @@ def createdb(database: str, server: Json) -> str:
     if locale.get("provider") in ("icu", "builtin"):
         options.append(("--locale-provider", locale["provider"]))
         options.append((f"--{locale['provider']}-locale", locale.get("locale")))
+    options.append(("--icu-rules", locale.get("rules")))
     options.append(("--owner", server.get("owner")))
     given = [f"{option}={shlex.quote(str(value))}" for option, value in options if value]
     return " ".join(["createdb --template=template0", *given, "--", shlex.quote(database)])
@@ -796,19 +802,17 @@ PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")
 
 
 def database_sql(manifest: Json) -> str:
-    """What belongs to the database and is not in the dump: comment, settings, grants."""
+    """What belongs to the database and is not in the dump: comment, settings, grants, limits."""
     server = manifest.get("server") or {}
     lines = ["-- For psql, connected to the restored database: its comment, settings and grants."]
     if server.get("comment"):
         lines.append(f'COMMENT ON DATABASE :"DBNAME" IS {literal(server["comment"])};')
     for setting in server.get("settings") or []:
         name, value = str(setting.get("name")), str(setting.get("value"))
-        # Lists are stored quoted already; anything unusual in one is quoted again rather than run.
-        plain = name.lower() in LIST_SETTINGS and re.fullmatch(r"[\w\s\",$./-]+", value)
         target = 'ALTER DATABASE :"DBNAME"'
         if setting.get("role"):
             target = f'ALTER ROLE {identifier(setting["role"])} IN DATABASE :"DBNAME"'
-        lines.append(f"{target} SET {identifier(name)} TO {value if plain else literal(value)};")
+        lines.append(f"{target} SET {identifier(name)} TO {setting_value(name, value)};")
     if server.get("acl") is not None:
         lines.append('REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;')
         for grant in server["acl"]:
@@ -816,7 +820,56 @@ def database_sql(manifest: Json) -> str:
                 to = "PUBLIC" if grant.get("grantee") is None else identifier(grant["grantee"])
                 option = " WITH GRANT OPTION" if grant.get("grantable") else ""
                 lines.append(f'GRANT {grant["privilege"]} ON DATABASE :"DBNAME" TO {to}{option};')
+    limit = server.get("connection_limit", -1)
+    if type(limit) is int and limit != -1:
+        lines.append(f'ALTER DATABASE :"DBNAME" CONNECTION LIMIT {limit};')
+    if server.get("is_template") is True:
+        lines.append('ALTER DATABASE :"DBNAME" IS_TEMPLATE true;')
     return "\n".join(lines) + "\n"
+
+
+def setting_value(name: str, value: str) -> str:
+    """A stored setting as SQL: of a list, which is stored as quoted identifiers, each name as a text."""
+    names: list[str] = []
+    rest = value.strip(" \t\n\r\v\f") if name.lower() in LIST_SETTINGS else ""
+    while rest:
+        found = re.match(r'(?a)\s*(?:"((?:[^"]|"")*)"|([^,"\s][^,\s]*))\s*(,\s*(?=\S)|$)', rest)
+        if found is None:
+            names = []
+            break
+        names.append(found[2] if found[1] is None else found[1].replace('""', '"'))
+        rest = rest[found.end() :]
+    return ",".join(map(literal, names)) if names else literal(value)
+
+
+STRING = r"(?:'(?:[^'\\]|'')*'| E'(?:[^'\\]|''|\\\\)*')"
+
+
+def repaired(roles_sql: str) -> str:
+    """globals.sql with lists such as search_path as SQL takes them: older releases wrote them as they are stored.
+
+    Blocks are found one after the other from the beginning; the tag of each stands nowhere inside it.
+    """
+
+    def mended(block: re.Match[str]) -> str:
+        found = re.fullmatch(
+            rf"IF EXISTS \(SELECT FROM recyclic_created_roles WHERE rolname IN \({STRING}\)\) "
+            r'THEN ALTER ROLE "(?:[^"]|"")*" SET "([^"]*)" TO (.*); END IF;',
+            block[2],
+            re.DOTALL,
+        )
+        if (
+            not found
+            or found[1].lower() not in LIST_SETTINGS
+            or re.fullmatch(f"{STRING}(?:, {STRING})*", found[2])
+        ):
+            return block[0]
+        body = block[2][: found.start(2)] + setting_value(found[1], found[2]) + block[2][found.end(2) :]
+        return f"DO {block[1]} BEGIN {body} END {block[1]};"
+
+    return re.sub(
+        r"^DO (\$recyclic_*\$) BEGIN (.*?) END \1;$", mended, roles_sql, flags=re.MULTILINE | re.DOTALL
+    )
 
 
 def identifier(name: object) -> str:
