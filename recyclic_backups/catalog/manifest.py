@@ -78,6 +78,12 @@ class ServerFacts(PartlySealed):
     has_plpgsql: bool = field(default=True, repr=False)
     twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False)
 
+    def oddities(self) -> dict[str, Any]:
+        """The fields of the document that are left out where they are as in a new database."""
+        odd = {"connection_limit": self.connection_limit} if self.connection_limit != -1 else {}
+        odd |= {"is_template": True} if self.is_template else {}
+        return odd | ({} if self.has_plpgsql else {"has_plpgsql": False})
+
     @property
     def major(self) -> int:
         """15 for ``15.18``."""
@@ -210,9 +216,7 @@ class Manifest(PartlySealed):
                 "settings": [dict(setting) for setting in self.server.settings],
                 "acl": None if self.server.acl is None else [dict(grant) for grant in self.server.acl],
                 "comment": self.server.comment,
-                "connection_limit": self.server.connection_limit,
-                "is_template": self.server.is_template,
-                "has_plpgsql": self.server.has_plpgsql,
+                **self.server.oddities(),
             },
             "programs": dict(self.programs),
             "objects": [

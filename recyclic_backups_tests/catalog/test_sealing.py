@@ -95,7 +95,7 @@ def test_health_without_the_key_says_that_tables_are_sealed(house: House) -> Non
     assert issue.name == "content_sealed"
     assert not anomalies(house.catalog, house.now)
     for locale in ("en", "fr"):
-        assert "BACKUP_ENCRYPTION_KEY" in issue.sentence.text(locale)  # type: ignore[arg-type]
+        assert "BACKUP_ENCRYPTION_KEY" in issue.sentence.text(locale)
 
 
 def test_what_is_sealed_for_one_backup_opens_for_no_other(house: House, memory: MemoryStore) -> None:

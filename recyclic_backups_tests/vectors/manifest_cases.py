@@ -84,9 +84,11 @@ def manifest_cases() -> list[Json]:
     def holding(stored: bytes) -> Json:
         return CLEAR | {"sealed": text64(stored)}
 
+    def here(plain: bytes, header: bytes | None = None, of_backup: str = BACKUP_ID) -> bytes:
+        return seal(plain, header, name_of_object="manifest.json", of_backup=of_backup)
+
     plain = canonical(SEALED)
-    here = {"name_of_object": "manifest.json"}
-    stored = seal(plain, **here)
+    stored = here(plain)
     case("format 2", GOOD, holding(stored))
     case("format 1", GOOD, whole() | {"format": 1})
 
@@ -97,16 +99,16 @@ def manifest_cases() -> list[Json]:
     case("sealed is the text in clear", DAMAGED, CLEAR | {"sealed": text64(plain)})
     case("a bit flipped", DAMAGED, holding(stored[:200] + bytes([stored[200] ^ 1]) + stored[201:]))
     case("the final chunk is missing", DAMAGED, holding(stored[: 93 + 5 * (CHUNK + 16)]))
-    case("of another backup", DAMAGED, holding(seal(plain, of_backup="20261123T010003Z-AAAAAA", **here)))
+    case("of another backup", DAMAGED, holding(here(plain, of_backup="20261123T010003Z-AAAAAA")))
     case("an object of the backup in its place", DAMAGED, holding(seal(plain)))
-    case("sealed with another key", DAMAGED, holding(seal(plain, header_of(OTHER_KEY), **here)))
+    case("sealed with another key", DAMAGED, holding(here(plain, header_of(OTHER_KEY))))
     case("signed with a key that is not known", NO_KEY, holding(stored), data_key=OTHER_KEY)
     case("says that it is not encrypted", DAMAGED, holding(stored) | {"encryption": None})
-    case("no JSON inside", DAMAGED, holding(seal(b"hello", **here)))
-    case("a list inside", DAMAGED, holding(seal(b"[]", **here)))
-    case("a name twice inside", DAMAGED, holding(seal(b'{"notes":[],' + plain[1:], **here)))
-    case("no server inside", DAMAGED, holding(seal(canonical(without(SEALED, "server")), **here)))
-    case("no objects inside", DAMAGED, holding(seal(canonical(without(SEALED, "objects")), **here)))
+    case("no JSON inside", DAMAGED, holding(here(b"hello")))
+    case("a list inside", DAMAGED, holding(here(b"[]")))
+    case("a name twice inside", DAMAGED, holding(here(b'{"notes":[],' + plain[1:])))
+    case("no server inside", DAMAGED, holding(here(canonical(without(SEALED, "server")))))
+    case("no objects inside", DAMAGED, holding(here(canonical(without(SEALED, "objects")))))
     case("a field in clear and sealed", DAMAGED, holding(stored) | {"notes": ["another"]})
     case(
         "a field of the server in clear and sealed",
