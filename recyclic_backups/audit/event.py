@@ -31,6 +31,7 @@ ACTIONS = (
     "release",
     "restore",
     "rotate keys",
+    "seal manifests",
     "verify",
 )
 """What this version records. A log may hold others: whoever wrote it may have had another one."""
@@ -41,6 +42,7 @@ OUTCOMES = (
     "done",
     "equal",
     "failed",
+    "incomplete",
     "labelled",
     "not comparable",
     "not passed",
