@@ -29,7 +29,8 @@ OBJECT_IN_CLEAR = {"name", "role", "plain_bytes", "stored_bytes", "stored_sha256
 IN_CLEAR = {
     *("format", "backup_id", "database", "kind", "tier", "partition", "source", "scheduled_for", "as_of"),
     *("taken_at", "duration_seconds", "late", "server", "programs", "objects", "plain_bytes", "stored_bytes"),
-    *("compression", "encryption", "audit_head", "storage_id", "sealed", "mac"),
+    *("compression", "encryption", "audit_head", "storage_id", "recover_sha256", "instructions_sha256"),
+    *("sealed", "mac"),
 }
 
 
