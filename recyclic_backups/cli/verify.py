@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Backup
 
 
 def add_to(commands: Any) -> None:
@@ -29,7 +32,6 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.load import find_forged
-    from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -73,9 +75,7 @@ def run(options: argparse.Namespace) -> int:
                 timeout_seconds=settings.timeout_seconds,
                 progress=progress,
             )
-        readable = is_readable_by_all(backup.manifest)
-        notes = ["its manifest says in clear what is encrypted beside it"] if readable else []
-        verdicts.append({**verdict.to_json(), "notes": notes})
+        verdicts.append({**verdict.to_json(), "notes": _notes_on(backup)})
         if verdict.error is not None:
             errors.append(verdict.error)
             render.say(f"{backup.backup_id}: {verdict.error.message}")
@@ -85,10 +85,19 @@ def run(options: argparse.Namespace) -> int:
             render.line(
                 f"{backup.backup_id}  {options.level}, passed in {human_seconds(verdict.duration_seconds)}"
             )
-        for note in notes:
-            render.say(f"{backup.backup_id}: {note}; seal it with: {READABLE_HINT}")
     if options.json:
         render.print_json(verdicts)
     # Damage first: it is the one that cannot be put right by asking again.
     damaged = [error for error in errors if isinstance(error, DamagedData)]
     return next((error.exit_code for error in (*damaged, *errors)), 0)
+
+
+def _notes_on(backup: Backup) -> list[str]:
+    """What is not wrong with a backup and has to be known; said as well."""
+    from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
+
+    if not is_readable_by_all(backup.manifest):
+        return []
+    note = "its manifest says in clear what is encrypted beside it"
+    render.say(f"{backup.backup_id}: {note}; seal it with: {READABLE_HINT}")
+    return [note]
