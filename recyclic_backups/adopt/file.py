@@ -137,12 +137,17 @@ class Adoption:
         self.progress.stage(f"{verb} {readable(file.name)}", size_bytes)
 
     def _known(self, examined: Examined) -> Backup | None:
-        """The backup that this content already is in its tier and partition; one known to be damaged does not count."""
+        """The backup that this content already is in its tier and partition; one known to be damaged does not count.
+
+        Raises NoUsableKey when what an adopted backup was is sealed and no key opens it: it might be the same.
+        """
         where = examined.place.tier, examined.place.partition
         for backup in self.catalog:
             manifest = backup.manifest
+            if (manifest.tier, manifest.partition) != where or manifest.source != "adopted":
+                continue
             same = manifest.adopted is not None and manifest.adopted.sha256 == examined.sha256
-            if same and (manifest.tier, manifest.partition) == where and not backup.known_damaged:
+            if same and not backup.known_damaged:
                 return backup
         return None
 
@@ -262,7 +267,10 @@ class Adoption:
             return (
                 f"{belongs.tier.value} {belongs.partition} keeps the good backup it has, {holder.backup_id}"
             )
-        reason = f"adopted from {backup.manifest.adopted.file_name}" if backup.manifest.adopted else "adopted"
+        reason = "adopted"
+        # Labels are not sealed: what the file of an encrypted backup was called stays in its manifest.
+        if backup.manifest.adopted and backup.manifest.encryption is None:
+            reason = f"adopted from {backup.manifest.adopted.file_name}"
         label = Label(*where, backup.backup_id, self.clock(), late=False, reason=reason)
         record_label(self.repository, label, backup.manifest)
         self.catalog = replace(self.catalog, labels={**self.catalog.labels, where: label})

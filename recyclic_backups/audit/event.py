@@ -36,6 +36,7 @@ ACTIONS = (
     "release",
     "restore",
     "rotate keys",
+    "seal manifests",
     "verify",
 )
 """What this version records. A log may hold others: whoever wrote it may have had another one."""
@@ -46,6 +47,7 @@ OUTCOMES = (
     "done",
     "equal",
     "failed",
+    "incomplete",
     "labelled",
     "not comparable",
     "not passed",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from recyclic_backups.catalog.authenticity import Judge
@@ -17,6 +18,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone, re
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.sealing import manifest_of
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.catalog.strangers import names_and_damage
 from recyclic_backups.envelope.document import decode
@@ -105,7 +107,7 @@ class _Reading:
                 pass
 
     def _manifest(self, name: str, backup_id: str) -> None:
-        found = self._document(name, Manifest.from_json)
+        found = self._document(name, partial(manifest_of, self.repository))
         if found is None:
             return
         manifest = found.value

@@ -1,27 +1,35 @@
 """One backup's document: what was taken, when, from what, where its bytes lie and what they contain.
 
 The manifest is written last and create-only: a backup exists if and only if its manifest does
-(docs/design.md, invariant 1). Format 1 is specified in docs/format/documents.md.
+(docs/design.md, invariant 1). The formats are specified in docs/format/documents.md: 1 says everything in clear; 2,
+of encrypted backups, holds sealed what describes the content.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import Any, Literal
 
+from recyclic_backups.catalog.fields import a_boolean, a_list, a_number, a_text, an_object, as_object, one_of
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.moments import from_text, to_text
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
+from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.tiers import Tier
 
 FORMAT = 1
+SEALED_FORMAT = 2
 
 _OBJECT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
-T = TypeVar("T")
+CLEAR_SERVER_FIELDS = ("system_identifier", "version", "lsn", "encoding")
+"""Of ``server``, what a manifest of format 2 says in clear; whatever else is there is sealed."""
+SEALED_FIELDS = ("fingerprint", "notes", "adopted", "checkpoint")
+SEALED_OBJECT_FIELDS = ("relation",)
 
 Source = Literal["scheduled", "backfill", "manual", "checkpoint", "reconstructed", "adopted"]
 Role = Literal["main", "table", "globals"]
@@ -31,7 +39,7 @@ ROLES: tuple[Role, ...] = ("main", "table", "globals")
 
 
 @dataclass(frozen=True, slots=True)
-class BackupObject:
+class BackupObject(PartlySealed):
     """One stored object: sizes before and after compression and encryption, and the hash of what is stored."""
 
     name: str
@@ -39,7 +47,8 @@ class BackupObject:
     plain_bytes: int
     stored_bytes: int
     stored_sha256: str
-    relation: str | None = None
+    relation: str | None = field(default=None, repr=False)
+    twin: Callable[[], BackupObject] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(PartlySealed):
     """The server and database at the snapshot: what a restore has to make again around the dump.
 
     Of an adopted backup some of it is not known: a text is empty then, as is the locale.
@@ -61,11 +70,21 @@ class ServerFacts:
     version: str
     lsn: str
     encoding: str
-    locale: Mapping[str, Any]
-    owner: str
-    settings: tuple[Mapping[str, str], ...] = ()
-    acl: tuple[Mapping[str, Any], ...] | None = None
-    comment: str | None = None
+    locale: Mapping[str, Any] = field(repr=False)
+    owner: str = field(repr=False)
+    settings: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    acl: tuple[Mapping[str, Any], ...] | None = field(default=None, repr=False)
+    comment: str | None = field(default=None, repr=False)
+    connection_limit: int = field(default=-1, repr=False)
+    is_template: bool = field(default=False, repr=False)
+    has_plpgsql: bool = field(default=True, repr=False)
+    twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False)
+
+    def oddities(self) -> dict[str, Any]:
+        """The fields of the document that are left out where they are as in a new database."""
+        odd = {"connection_limit": self.connection_limit} if self.connection_limit != -1 else {}
+        odd |= {"is_template": True} if self.is_template else {}
+        return odd | ({} if self.has_plpgsql else {"has_plpgsql": False})
 
     @property
     def major(self) -> int:
@@ -90,8 +109,13 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """Format 1. Times are aware UTC; ``fingerprint`` is the JSON of fingerprint.model, kept as it was read."""
+class Manifest(PartlySealed):
+    """Times are aware UTC; ``fingerprint`` is the JSON of fingerprint.model, kept as it was read.
+
+    Of a sealed one that was read, ``fingerprint``, ``notes``, ``adopted``, ``checkpoint``, the objects' relations and
+    most of ``server`` are opened at the first look; without the key that raises NoUsableKey, and :attr:`is_closed`
+    asks before.
+    """
 
     backup_id: str
     database: str
@@ -108,11 +132,11 @@ class Manifest:
     objects: tuple[BackupObject, ...]
     compression: str
     encryption: Encryption | None
-    fingerprint: Mapping[str, Any] | None
-    notes: tuple[str, ...] = ()
+    fingerprint: Mapping[str, Any] | None = field(repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
     kind: str = "dump"
-    adopted: Adopted | None = None
-    checkpoint: Checkpoint | None = None
+    adopted: Adopted | None = field(default=None, repr=False)
+    checkpoint: Checkpoint | None = field(default=None, repr=False)
     audit_head: Mapping[str, Any] | None = None
     """The newest event of the audit log when it was written: a log that was cut off later shows."""
     storage_id: str | None = None
@@ -122,6 +146,19 @@ class Manifest:
     """Of the ``recover.py`` and ``RECOVERY.md`` that its writer puts into storages; empty in older manifests."""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The document as stored, MAC included; empty before it is."""
+    twin: Callable[[], Manifest] | None = field(default=None, repr=False, compare=False)
+    """Opens what is sealed, once; None where all of it is known."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether what describes the content is sealed, and no key at hand opens it. Raises DamagedData."""
+        if self.twin is None:
+            return False
+        try:
+            self.twin()
+        except NoUsableKey:
+            return True
+        return False
 
     @property
     def plain_bytes(self) -> int:
@@ -162,7 +199,7 @@ class Manifest:
         return found[0]
 
     def to_json(self) -> dict[str, Any]:
-        """The document, without its MAC."""
+        """The document of format 1, without its MAC: everything in clear."""
         document: dict[str, Any] = {
             "format": FORMAT,
             "backup_id": self.backup_id,
@@ -186,6 +223,7 @@ class Manifest:
                 "settings": [dict(setting) for setting in self.server.settings],
                 "acl": None if self.server.acl is None else [dict(grant) for grant in self.server.acl],
                 "comment": self.server.comment,
+                **self.server.oddities(),
             },
             "programs": dict(self.programs),
             "objects": [
@@ -226,68 +264,123 @@ class Manifest:
         return document
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Manifest:
-        """Read a document. Raises DamagedData, naming the field, on anything that format 1 does not allow."""
+    def from_json(
+        cls, document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]] | None = None
+    ) -> Manifest:
+        """Read a document; ``unseal`` gives the whole of a sealed one, and is called when somebody needs it.
+
+        Raises DamagedData, naming the field, on anything that the formats do not allow.
+        """
         version = document.get("format")
-        if isinstance(version, int) and version > FORMAT:
+        if isinstance(version, int) and version > SEALED_FORMAT:
             raise DamagedData(
-                f"the manifest has format {version}, this version reads up to {FORMAT}: "
+                f"the manifest has format {version}, this version reads up to {SEALED_FORMAT}: "
                 "a newer recyclic-backups wrote it",
                 "use a newer recyclic-backups",
             )
-        if version != FORMAT:
+        if version == FORMAT:
+            return _parsed(document, document)
+        if version != SEALED_FORMAT:
             raise DamagedData("the manifest does not say its format")
-        backup_id = _text(document, "backup_id")
-        if not BACKUP_ID.fullmatch(backup_id):
-            raise DamagedData(f"{backup_id!r} is not a backup id")
-        manifest = cls(
-            backup_id=backup_id,
-            database=_text(document, "database"),
-            kind=_text(document, "kind"),
-            tier=_tier(document),
-            partition=_text(document, "partition"),
-            source=_one_of(document, "source", SOURCES),
-            scheduled_for=from_text(document.get("scheduled_for")),
-            as_of=from_text(document.get("as_of")),
-            taken_at=from_text(document.get("taken_at")),
-            duration_seconds=float(_number(document, "duration_seconds")),
-            late=_boolean(document, "late"),
-            server=_server(_mapping(document, "server")),
-            programs={name: str(version) for name, version in _mapping(document, "programs").items()},
-            objects=tuple(_object(item) for item in _list(document, "objects")),
-            compression=_text(document, "compression"),
-            encryption=_encryption(document.get("encryption")),
-            fingerprint=None if document.get("fingerprint") is None else _mapping(document, "fingerprint"),
-            notes=tuple(str(note) for note in _list(document, "notes")),
-            adopted=_adopted(document.get("adopted")),
-            checkpoint=_checkpoint(document.get("checkpoint")),
-            audit_head=None if document.get("audit_head") is None else _mapping(document, "audit_head"),
-            storage_id=None if document.get("storage_id") is None else _text(document, "storage_id"),
-            recover_sha256=str(document.get("recover_sha256", "")),
-            instructions_sha256=str(document.get("instructions_sha256", "")),
-            document=document,
-        )
-        names = {_plain_name(item.name).lower() for item in manifest.objects}
-        if len(names) != len(manifest.objects):
-            raise DamagedData(f"the manifest of {backup_id} lists an object twice")
-        return manifest
+        return _sealed(document, unseal or _no_key)
+
+
+def _no_key() -> Mapping[str, Any]:
+    raise NoUsableKey("what the manifest says of the content is sealed", "set BACKUP_ENCRYPTION_KEY")
+
+
+def _sealed(document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]]) -> Manifest:
+    """The manifest of format 2: what is in clear is read now, the rest at the first look."""
+    server, objects = an_object(document, "server"), a_list(document, "objects")
+    a_text(document, "sealed")
+    if document.get("encryption") is None:
+        raise DamagedData("the manifest is sealed, and says that its backup is not encrypted")
+    readable = [name for name in SEALED_FIELDS if name in document]
+    readable += [name for name in server if name not in CLEAR_SERVER_FIELDS]
+    readable += [
+        name for item in objects for name in SEALED_OBJECT_FIELDS if name in as_object(item, "objects")
+    ]
+    if readable:
+        raise DamagedData(f"the manifest is sealed, and holds in clear: {', '.join(sorted(set(readable)))}")
+    blank = {**server, "locale": {}, "owner": ""}
+    manifest = _parsed({**document, "server": blank}, document)
+
+    @cache
+    def twin() -> Manifest:
+        whole = unseal()
+        return _parsed(whole, document)
+
+    def twin_of(number: int) -> Callable[[], BackupObject]:
+        return lambda: twin().objects[number]
+
+    for number, item in enumerate(manifest.objects):
+        closed(item, SEALED_OBJECT_FIELDS, twin_of(number))
+    sealed_facts = [
+        each.name for each in fields(ServerFacts) if each.name not in (*CLEAR_SERVER_FIELDS, "twin")
+    ]
+    closed(manifest.server, sealed_facts, lambda: twin().server)
+    return closed(manifest, SEALED_FIELDS, twin)
+
+
+def _parsed(document: Mapping[str, Any], stored: Mapping[str, Any]) -> Manifest:
+    """The manifest that a whole document describes; ``stored`` is what lies in the storage."""
+    backup_id = a_text(document, "backup_id")
+    if not BACKUP_ID.fullmatch(backup_id):
+        raise DamagedData(f"{backup_id!r} is not a backup id")
+    manifest = Manifest(
+        backup_id=backup_id,
+        database=a_text(document, "database"),
+        kind=a_text(document, "kind"),
+        tier=_tier(document),
+        partition=a_text(document, "partition"),
+        source=one_of(document, "source", SOURCES),
+        scheduled_for=from_text(document.get("scheduled_for")),
+        as_of=from_text(document.get("as_of")),
+        taken_at=from_text(document.get("taken_at")),
+        duration_seconds=float(a_number(document, "duration_seconds")),
+        late=a_boolean(document, "late"),
+        server=_server(an_object(document, "server")),
+        programs={name: str(version) for name, version in an_object(document, "programs").items()},
+        objects=tuple(_object(item) for item in a_list(document, "objects")),
+        compression=a_text(document, "compression"),
+        encryption=_encryption(document.get("encryption")),
+        fingerprint=None if document.get("fingerprint") is None else an_object(document, "fingerprint"),
+        notes=tuple(str(note) for note in a_list(document, "notes")),
+        adopted=_adopted(document.get("adopted")),
+        checkpoint=_checkpoint(document.get("checkpoint")),
+        audit_head=None if document.get("audit_head") is None else an_object(document, "audit_head"),
+        storage_id=None if document.get("storage_id") is None else a_text(document, "storage_id"),
+        recover_sha256=str(document.get("recover_sha256", "")),
+        instructions_sha256=str(document.get("instructions_sha256", "")),
+        document=stored,
+    )
+    names = {_plain_name(item.name).lower() for item in manifest.objects}
+    if len(names) != len(manifest.objects):
+        raise DamagedData(f"the manifest of {backup_id} lists an object twice")
+    return manifest
 
 
 def _server(document: Mapping[str, Any]) -> ServerFacts:
     acl = document.get("acl")
-    version = _text(document, "version")
+    version = a_text(document, "version")
     if not version.split(".")[0].isdigit():
         raise DamagedData(f"the manifest's server.version is {version!r}")
     return ServerFacts(
-        system_identifier=_text(document, "system_identifier"),
+        system_identifier=a_text(document, "system_identifier"),
         version=version,
-        lsn=_text(document, "lsn"),
-        encoding=_text(document, "encoding"),
-        locale=_mapping(document, "locale"),
-        owner=_text(document, "owner"),
-        settings=tuple(_as_mapping(item, "settings") for item in _list(document, "settings")),
-        acl=None if acl is None else tuple(_as_mapping(item, "acl") for item in _list(document, "acl")),
-        comment=None if document.get("comment") is None else _text(document, "comment"),
+        lsn=a_text(document, "lsn"),
+        encoding=a_text(document, "encoding"),
+        locale=an_object(document, "locale"),
+        owner=a_text(document, "owner"),
+        settings=tuple(as_object(item, "settings") for item in a_list(document, "settings")),
+        acl=None if acl is None else tuple(as_object(item, "acl") for item in a_list(document, "acl")),
+        comment=None if document.get("comment") is None else a_text(document, "comment"),
+        # Manifests of earlier releases say nothing of these: they are as in a new database then.
+        connection_limit=-1
+        if document.get("connection_limit", -1) == -1
+        else a_number(document, "connection_limit"),
+        is_template="is_template" in document and a_boolean(document, "is_template"),
+        has_plpgsql="has_plpgsql" not in document or a_boolean(document, "has_plpgsql"),
     )
 
 
@@ -297,23 +390,23 @@ def _plain_name(name: str) -> str:
 
 
 def _object(document: Any) -> BackupObject:
-    item = _as_mapping(document, "objects")
-    name = _text(item, "name")
+    item = as_object(document, "objects")
+    name = a_text(item, "name")
     if (
         not _OBJECT_NAME.fullmatch(name)
         or name in ("manifest.json", "checks")
         or _plain_name(name) == "database.sql"  # recover.py writes one of its own
     ):
         raise DamagedData(f"{name!r} cannot be the name of a backup's object")
-    sha256 = _text(item, "stored_sha256")
+    sha256 = a_text(item, "stored_sha256")
     if len(sha256) != 64 or any(character not in "0123456789abcdef" for character in sha256):
         raise DamagedData(f"the manifest's hash of {name} is not a SHA-256")
     return BackupObject(
         name=name,
-        role=_one_of(item, "role", ROLES),
-        relation=None if item.get("relation") is None else _text(item, "relation"),
-        plain_bytes=_number(item, "plain_bytes"),
-        stored_bytes=_number(item, "stored_bytes"),
+        role=one_of(item, "role", ROLES),
+        relation=None if item.get("relation") is None else a_text(item, "relation"),
+        plain_bytes=a_number(item, "plain_bytes"),
+        stored_bytes=a_number(item, "stored_bytes"),
         stored_sha256=sha256,
     )
 
@@ -321,71 +414,26 @@ def _object(document: Any) -> BackupObject:
 def _encryption(document: Any) -> Encryption | None:
     if document is None:
         return None
-    item = _as_mapping(document, "encryption")
-    return Encryption(envelope=_number(item, "envelope"), key_id=_text(item, "key_id"))
+    item = as_object(document, "encryption")
+    return Encryption(envelope=a_number(item, "envelope"), key_id=a_text(item, "key_id"))
 
 
 def _adopted(document: Any) -> Adopted | None:
     if document is None:
         return None
-    item = _as_mapping(document, "adopted")
-    return Adopted(file_name=_text(item, "file_name"), sha256=_text(item, "sha256"))
+    item = as_object(document, "adopted")
+    return Adopted(file_name=a_text(item, "file_name"), sha256=a_text(item, "sha256"))
 
 
 def _checkpoint(document: Any) -> Checkpoint | None:
     if document is None:
         return None
-    item = _as_mapping(document, "checkpoint")
-    return Checkpoint(version=_text(item, "version"), revision=_text(item, "revision"))
+    item = as_object(document, "checkpoint")
+    return Checkpoint(version=a_text(item, "version"), revision=a_text(item, "revision"))
 
 
 def _tier(document: Mapping[str, Any]) -> Tier:
     try:
-        return Tier(_text(document, "tier"))
+        return Tier(a_text(document, "tier"))
     except ValueError:
         raise DamagedData(f"the manifest's tier is {document.get('tier')!r}") from None
-
-
-def _one_of(document: Mapping[str, Any], name: str, allowed: tuple[T, ...]) -> T:
-    for value in allowed:
-        if document.get(name) == value:
-            return value
-    raise DamagedData(f"the manifest's {name} is {document.get(name)!r}")
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str):
-        raise DamagedData(f"the manifest's {name} is not a text")
-    return value
-
-
-def _number(document: Mapping[str, Any], name: str) -> Any:
-    value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
-        raise DamagedData(f"the manifest's {name} is not a number")
-    return value
-
-
-def _boolean(document: Mapping[str, Any], name: str) -> bool:
-    value = document.get(name)
-    if not isinstance(value, bool):
-        raise DamagedData(f"the manifest's {name} is neither true nor false")
-    return value
-
-
-def _list(document: Mapping[str, Any], name: str) -> list[Any]:
-    value = document.get(name, [])
-    if not isinstance(value, list):
-        raise DamagedData(f"the manifest's {name} is not a list")
-    return value
-
-
-def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return _as_mapping(document.get(name), name)
-
-
-def _as_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise DamagedData(f"the manifest's {name} is not an object")
-    return value

@@ -39,7 +39,11 @@ def choose_promotion(
     ]
     proven = [backup for backup in candidates if backup.proven_at is not None] if prefer_proven else []
     fits = preferred is not None and label is not None and preferred.good and not label.late
-    if preferred is not None and fits and (not proven or preferred in proven):
+    if (
+        preferred is not None
+        and fits
+        and (not proven or preferred.backup_id in [each.backup_id for each in proven])
+    ):
         return Promotion(preferred, f"{Tier.DAILY.value}/{preferred_day}", "")
 
     if fits:

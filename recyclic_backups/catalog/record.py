@@ -16,6 +16,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import moment_of_check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.sealing import seal
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.errors import ObjectExists
 
@@ -23,12 +24,16 @@ from recyclic_backups.errors import ObjectExists
 def record_manifest(repository: Repository, manifest: Manifest) -> Manifest:
     """Make the backup exist: create-only and last of all its objects. Raises ObjectExists, StorageError.
 
-    Returns the manifest with the document that was stored. One of an encrypted backup says which storage it is of.
+    Of an encrypted backup it describes the content sealed, and says which storage it is of. Returns the manifest with
+    the document that was stored.
     """
     if manifest.encryption is not None:
         manifest = dataclasses.replace(manifest, storage_id=repository.storage_id())
     name = repository.layout.manifest(manifest.backup_id)
-    document = _signed(repository, manifest.to_json(), name, manifest)
+    content = manifest.to_json()
+    if manifest.encryption is not None:
+        content = seal(content, repository.keyring.for_reading(manifest.encryption.key_id))
+    document = _signed(repository, content, name, manifest)
     repository.store.create(name, envelope_document.encode(document))
     return dataclasses.replace(manifest, document=document)
 

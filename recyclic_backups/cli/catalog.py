@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.settings import Settings
     from recyclic_backups.tiers import Calendar
+
+_SEALED = "sealed: no key at hand opens what the backup contains (BACKUP_ENCRYPTION_KEY)"
 
 
 def add_to(commands: Any) -> None:
@@ -100,7 +103,7 @@ def run_show(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     backup = load(settings).find_any(options.backup)
-    document = dict(backup.manifest.document)
+    document = _opened(backup.manifest)
     document["checks"] = [check.to_json() for check in backup.checks]
     document["tiers"] = [label.to_json() for label in backup.labels]
     document["authenticity"] = backup.standing.value
@@ -111,6 +114,18 @@ def run_show(options: argparse.Namespace) -> int:
     else:
         _print(backup, settings.calendar)
     return 0
+
+
+def _opened(manifest: Manifest) -> dict[str, Any]:
+    """The manifest's document for people: what is sealed in its place, or ``sealed`` saying why it is not."""
+    document = dict(manifest.document)
+    if "sealed" in document:
+        document["sealed"] = _SEALED
+        if not manifest.is_closed:
+            del document["sealed"]
+            whole = manifest.to_json()
+            document |= {name: value for name, value in whole.items() if name != "format"}
+    return document
 
 
 def _entry(backup: Backup) -> dict[str, Any]:
@@ -170,11 +185,11 @@ def _print(backup: Backup, calendar: Calendar) -> None:
         render.line("not checked whether it was edited, nor what is said of it below: no key is at hand")
     position = f" ({manifest.server.lsn})" if manifest.server.lsn else ""
     render.line(f"content of  {render.local_time(manifest.as_of, timezone)}{position}")
-    if manifest.adopted is not None:
+    if not manifest.is_closed and manifest.adopted is not None:
         render.line(
             f"adopted     {manifest.adopted.file_name}, sha256 of the archive {manifest.adopted.sha256}"
         )
-    if manifest.checkpoint is not None:
+    if not manifest.is_closed and manifest.checkpoint is not None:
         said = (("version", manifest.checkpoint.version), ("revision", manifest.checkpoint.revision))
         before = ", ".join(f"{name} {text}" for name, text in said if text)
         render.line(f"checkpoint  before {before or 'a change'}")
@@ -195,6 +210,9 @@ def _print(backup: Backup, calendar: Calendar) -> None:
     for check in backup.checks:
         verdict = "passed" if check.passed else f"FAILED: {'; '.join(check.reasons)}"
         render.line(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
+    if manifest.is_closed:
+        render.line(f"contents    {_SEALED}")
+        return
     for note in manifest.notes:
         render.line(f"note        {note}")
     if manifest.fingerprint is not None:

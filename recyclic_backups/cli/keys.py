@@ -35,6 +35,15 @@ def add_to(commands: Any) -> None:
     )
     rotate.add_argument("--json", action="store_true")
     rotate.set_defaults(run=run_rotate)
+    seal = verbs.add_parser(
+        "seal-manifests",
+        help="seal what older releases left readable in the manifests of encrypted backups",
+        description="Owner, settings, comment, grants and tables of encrypted backups lay in clear in manifests that "
+        "were written before format 2. This replaces each of those by one that says the same, sealed and signed anew. "
+        "Copies of the storage keep what they have: values that were secrets should be changed.",
+    )
+    seal.add_argument("--json", action="store_true")
+    seal.set_defaults(run=run_seal_manifests)
 
 
 def run_generate(_options: argparse.Namespace) -> int:
@@ -121,3 +130,35 @@ def run_rotate(options: argparse.Namespace) -> int:
         render.line(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
     render.say("now remove the former passphrase from BACKUP_ENCRYPTION_OLD_KEYS")
     return 0
+
+
+def run_seal_manifests(options: argparse.Namespace) -> int:
+    """Run ``keys seal-manifests``."""
+    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.dump.reseal import seal_older_manifests
+    from recyclic_backups.errors import DamagedData
+
+    settings = load_settings()
+    with render.progress() as progress:
+        done = seal_older_manifests(
+            settings.server,
+            settings.open_repository(create=False),
+            clock=render.now,
+            lock_wait_seconds=settings.lock_wait_seconds,
+            progress=progress,
+        )
+    if options.json:
+        render.print_json(
+            {
+                "sealed": list(done.sealed),
+                "refused": [{"document": each.name, "problem": each.problem} for each in done.refused],
+            }
+        )
+    elif not done.sealed and not done.refused:
+        render.say("every manifest of an encrypted backup is sealed")
+    else:
+        for backup_id in done.sealed:
+            render.line(f"{backup_id}  sealed")
+    for each in done.refused:
+        render.say(f"left as it is: {each.name}: {each.problem}")
+    return DamagedData.exit_code if done.refused else 0

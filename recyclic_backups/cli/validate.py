@@ -91,6 +91,7 @@ def _findings() -> Iterator[_Finding]:
         ("rescue", _rescue),
         ("encryption", _encryption),
         ("drills", _drills),
+        ("manifests", _manifests),
         ("alerts", _alerts),
     ]
     for name, check in checks:
@@ -336,6 +337,23 @@ def _encryption(settings: Settings) -> Iterator[_Finding]:
             yield _Finding("keys", "warning", f"{name}: {problem}", "see: recyclic-backups keys list")
     else:
         yield _Finding("encryption", "ok", "a data key will be made by the first backup")
+
+
+def _manifests(settings: Settings) -> Iterator[_Finding]:
+    """Encrypted backups of older releases, whose manifests everybody can read."""
+    from recyclic_backups.catalog.load import load_catalog
+    from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
+    from recyclic_backups.fingerprint.names import some
+
+    catalog = load_catalog(settings.open_repository())
+    readable = [backup.backup_id for backup in catalog if is_readable_by_all(backup.manifest)]
+    if readable:
+        yield _Finding(
+            "manifests",
+            "warning",
+            f"settings, comment, owner and tables lie in clear beside the encrypted {some(readable)}",
+            READABLE_HINT,
+        )
 
 
 def _alerts(settings: Settings) -> Iterator[_Finding]:

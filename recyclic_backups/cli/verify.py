@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.cli import catalog, render
+
+if TYPE_CHECKING:
+    from recyclic_backups.catalog.catalog import Backup
 
 
 def add_to(commands: Any) -> None:
@@ -75,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
                 timeout_seconds=settings.timeout_seconds,
                 progress=progress,
             )
-        verdicts.append(verdict.to_json())
+        verdicts.append({**verdict.to_json(), "notes": _notes_on(backup)})
         if verdict.error is not None:
             errors.append(verdict.error)
             render.say(f"{backup.backup_id}: {verdict.error.message}")
@@ -90,3 +93,14 @@ def run(options: argparse.Namespace) -> int:
     # Damage first: it is the one that cannot be put right by asking again.
     damaged = [error for error in errors if isinstance(error, DamagedData)]
     return next((error.exit_code for error in (*damaged, *errors)), 0)
+
+
+def _notes_on(backup: Backup) -> list[str]:
+    """What is not wrong with a backup and has to be known; said as well."""
+    from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
+
+    if not is_readable_by_all(backup.manifest):
+        return []
+    note = "its manifest says in clear what is encrypted beside it"
+    render.say(f"{backup.backup_id}: {note}; seal it with: {READABLE_HINT}")
+    return [note]

@@ -44,6 +44,8 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
         metadata["promoted_from"] = label.promoted_from
     if label.reason:
         metadata["reason"] = label.reason
+    if manifest.is_closed:
+        return metadata | {"contents": "sealed: no key at hand opens them (BACKUP_ENCRYPTION_KEY)"}
     if manifest.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {markdown(note)}" for note in manifest.notes))
     return metadata | _contents(manifest.fingerprint)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _DATABASE = """
     SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider,
            {locale}, pg_catalog.pg_get_userbyid(datdba), pg_catalog.shobj_description(oid, 'pg_database'),
-           datacl IS NULL
+           datacl IS NULL, datconnlimit, datistemplate, {rules},
+           EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'plpgsql')
     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
 _ACL = """
@@ -41,10 +42,24 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
     version_number = int(_one(connection, "SELECT pg_catalog.current_setting('server_version_num')"))
     version = str(_one(connection, "SELECT pg_catalog.current_setting('server_version')")).split()[0]
     column = "datlocale" if version_number >= 170000 else "daticulocale"
-    row = connection.execute(_DATABASE.format(locale=column)).fetchone()
+    rules = "daticurules" if version_number >= 160000 else "NULL"
+    row = connection.execute(_DATABASE.format(locale=column, rules=rules)).fetchone()
     if row is None:
         raise RuntimeError("a database that does not list itself in pg_database")
-    encoding, collate, ctype, provider, locale, owner, comment, default_acl = row
+    (
+        encoding,
+        collate,
+        ctype,
+        provider,
+        locale,
+        owner,
+        comment,
+        default_acl,
+        limit,
+        template,
+        rules,
+        plpgsql,
+    ) = row
     # A standby has no current write position; what it has replayed is what the snapshot can see.
     lsn = _one(
         connection,
@@ -77,11 +92,15 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
             "collate": collate,
             "ctype": ctype,
             "locale": locale,
-        },
+        }
+        | ({} if rules is None else {"rules": as_meant(connection, rules)}),
         owner=as_meant(connection, str(owner)),
         settings=tuple(settings),
         acl=acl,
         comment=comment and as_meant(connection, comment),
+        connection_limit=int(limit),
+        is_template=template,
+        has_plpgsql=plpgsql,
     )
 
 

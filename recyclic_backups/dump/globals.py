@@ -7,9 +7,11 @@ of its name; memberships and settings are given only where one of the roles was 
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.dump.setting_lists import quoted_text, setting_value
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.server import as_meant
 
@@ -45,25 +47,29 @@ _ROLES = """
 _WITH_HASH = (
     "CASE WHEN rolpassword IS NOT NULL THEN 'PASSWORD ' || pg_catalog.quote_literal(rolpassword) END,"
 )
-# Since 16 a membership has options of its own (https://www.postgresql.org/docs/16/sql-grant.html).
+# Since 16 a membership has options of its own, and one for each grantor
+# (https://www.postgresql.org/docs/16/sql-grant.html); what 10 granted, the bootstrap superuser, names no grantor.
+_OPTIONS = (
+    "a.inherit_option, a.set_option, CASE WHEN a.grantor <> 10 THEN pg_catalog.pg_get_userbyid(a.grantor) END"
+)
 _MEMBERSHIPS = """
-    SELECT g.rolname, m.rolname, a.admin_option{options}
+    SELECT g.rolname, m.rolname, a.admin_option, {options}
     FROM pg_catalog.pg_auth_members a
     JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
     WHERE m.rolname !~ '^(pg_|recyclic_loads_[0-9a-f]+$)' ORDER BY 1, 2, a.grantor
+"""
+# Since 15. 10 is the bootstrap superuser, who may set everything anyhow.
+_PARAMETERS = """
+    SELECT p.parname, CASE WHEN x.grantee <> 0 THEN pg_catalog.pg_get_userbyid(x.grantee) END,
+           x.privilege_type, x.is_grantable
+    FROM pg_catalog.pg_parameter_acl p CROSS JOIN pg_catalog.aclexplode(p.paracl) x
+    WHERE x.grantee <> 10 ORDER BY 1, 2, 3
 """
 _SETTINGS = """
     SELECT rolname, pg_catalog.unnest(setconfig)
     FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
     WHERE setdatabase = 0 AND rolname !~ '^pg_' ORDER BY 1, 2
 """
-
-# Settings that hold a list of names are stored quoted as a list and must not be quoted again
-# (GUC_LIST_QUOTE in the server's source, src/bin/pg_dump/dumputils.c names the same ones).
-_LIST_SETTINGS = frozenset(
-    {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
-     "temp_tablespaces", "unix_socket_directories"}
-)  # fmt: skip
 
 
 def read_globals(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, list[str]]:
@@ -94,15 +100,21 @@ def read_globals(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, 
                 statements,
             )
         )
-    options = ", a.inherit_option, a.set_option" if version_number >= 160000 else ""
-    for group, member, admin, *more in connection.execute(_MEMBERSHIPS.format(options=options)).fetchall():
-        statement = f"GRANT {quoted_name(group)} TO {quoted_name(member)}"
-        if more:
-            inherit, settable = more
-            statement += f" WITH ADMIN {_sql(admin)}, INHERIT {_sql(inherit)}, SET {_sql(settable)}"
-        elif admin:
-            statement += " WITH ADMIN OPTION"
-        parts.append(_only_if(_created(group, member), f"{statement};"))
+    options = _OPTIONS if version_number >= 160000 else "NULL, NULL, NULL"
+    memberships = [_Membership(*row) for row in connection.execute(_MEMBERSHIPS.format(options=options))]
+    for each in _in_order(memberships):
+        parts.append(_only_if(_created(each.group, each.member), each.statements()))
+    if version_number >= 150000:
+        for parameter, grantee, privilege, grantable in connection.execute(_PARAMETERS).fetchall():
+            if grantee is None:
+                # It would be everybody's on the other server too, also of those who were there before.
+                notes.append(
+                    f"{privilege} ON PARAMETER {parameter} is granted to PUBLIC: grant it again by hand"
+                )
+            elif not str(grantee).startswith("pg_"):
+                parts.append(
+                    _only_if(_created(grantee), _grant_on_parameter(parameter, grantee, privilege, grantable))
+                )
     for role, setting in connection.execute(_SETTINGS).fetchall():
         name, _, value = str(setting).partition("=")
         statement = f"ALTER ROLE {quoted_name(role)} SET {quoted_name(name)} TO {setting_value(name, value)};"
@@ -110,38 +122,62 @@ def read_globals(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, 
     return as_meant(connection, "\n".join(parts)), notes
 
 
-_LISTED = re.compile(r'\s*("(?:[^"]|"")*"|[^\s",]+)\s*(?:,|$)')
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """A row of pg_auth_members; the options of 16 are None before, the grantor where nobody has to be named."""
+
+    group: str
+    member: str
+    admin: bool
+    inherit: bool | None
+    settable: bool | None
+    grantor: str | None
+
+    def statements(self) -> str:
+        statement = f"GRANT {quoted_name(self.group)} TO {quoted_name(self.member)}"
+        if self.inherit is not None:
+            statement += f" WITH ADMIN {_sql(self.admin)}, INHERIT {_sql(self.inherit)}"
+            statement += f", SET {_sql(bool(self.settable))}"
+        elif self.admin:
+            statement += " WITH ADMIN OPTION"
+        if self.grantor is None:
+            return f"{statement};"
+        # A grantor who was there before and may not grant it is no reason to end: it is granted all the same.
+        by = f"{statement} GRANTED BY {quoted_name(self.grantor)};"
+        return f"BEGIN {by} EXCEPTION WHEN OTHERS THEN {statement}; END;"
 
 
-def setting_value(name: str, value: str) -> str:
-    """A parameter's stored value as SQL. A list is taken apart, each name quoted by itself; what is no list is a text.
+def _in_order(memberships: Iterable[_Membership]) -> Iterator[_Membership]:
+    """Each after those that let its grantor grant it (dumpRoleMembership in pg_dumpall.c does the same).
 
-    The value may come from somebody else: it is never passed on as SQL.
+    What nobody could have granted, after a role was dropped by force, comes without its grantor.
     """
-    names, at = [], 0
-    while at < len(value) and name.lower() in _LIST_SETTINGS:
-        found = _LISTED.match(value, at)
-        if found is None:
-            return quoted_text(value)
-        word = found[1]
-        names.append(word[1:-1].replace('""', '"') if word.startswith('"') else word)
-        at = found.end()
-    return ", ".join(quoted_text(each) for each in names) or quoted_text(value)
+    waiting = list(memberships)
+    may_grant: set[tuple[str, str]] = set()
+    while waiting:
+        ready = [each for each in waiting if each.grantor is None or (each.group, each.grantor) in may_grant]
+        if not ready:
+            ready = [replace(each, grantor=None) for each in waiting]
+            waiting = []
+        yield from ready
+        may_grant |= {(each.group, each.member) for each in ready if each.admin}
+        waiting = [each for each in waiting if each not in ready]
+
+
+def _grant_on_parameter(parameter: str, grantee: str, privilege: str, grantable: bool) -> str:
+    """``GRANT … ON PARAMETER``, or a warning where the server does not know the parameter."""
+    option = " WITH GRANT OPTION" if grantable else ""
+    warning = "the grant on the parameter % could not be given: %"
+    return (
+        f"BEGIN GRANT {privilege} ON PARAMETER {quoted_name(parameter)} TO {quoted_name(grantee)}{option};"
+        f" EXCEPTION WHEN OTHERS THEN RAISE WARNING {quoted_text(warning)}, {quoted_text(parameter)}, SQLERRM; END;"
+    )
 
 
 def quoted_name(name: str) -> str:
     """An identifier, always quoted."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
-
-
-def quoted_text(text: str) -> str:
-    """A string literal that means the same whatever standard_conforming_strings says."""
-    doubled = text.replace("'", "''")
-    if "\\" in doubled:
-        escaped = doubled.replace("\\", "\\\\")
-        return f" E'{escaped}'"
-    return f"'{doubled}'"
 
 
 def _only_if(condition: str, statements: str) -> str:

@@ -1,7 +1,7 @@
 """The fingerprint as a document: what it holds, and how it is written in a manifest. Pure.
 
-It lives in ``manifest.json``, which is not encrypted: it holds names, counts and hashes, never a value of
-the database. Sums of hashes and positions of sequences are decimal strings in JSON, because many readers
+It lives in ``manifest.json``, in clear where the backup is not encrypted: it holds names, counts and hashes, never a
+value of the database. Sums of hashes and positions of sequences are decimal strings in JSON, because many readers
 of JSON keep integers as 53-bit floats. ``from_json`` raises DamagedData for a document that cannot have
 been written by ``to_json``; keys it does not know are passed over, so that an older program can restore
 what a newer one has dumped.

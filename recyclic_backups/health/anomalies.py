@@ -17,10 +17,12 @@ from itertools import pairwise
 from statistics import median
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import new_name
 from recyclic_backups.health.history import HISTORY_COUNT, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
-from recyclic_backups.health.issues import Issue, Level, name_of
+from recyclic_backups.health.issues import Issue, Level, name_of, warning
 from recyclic_backups.health.outliers import (
     ALARMING_SHARE,
     ALLOWED_SHARE,
@@ -66,9 +68,10 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
     good = [each for each in dumps if each.good][: HISTORY_COUNT + 1]
     if good:
         nights = [Night.of(each) for each in good]
+        if closed := [night for night in nights if night.closed]:
+            found.append(warning(Code.CONTENT_SEALED, count=len(closed)))
         for night in nights:
-            level = (night.backup.manifest.fingerprint or {}).get("level", "off")
-            if night.tables is None and level != "off":
+            if night.unreadable:
                 found.append(
                     anomaly(Code.FINGERPRINT_UNREADABLE, Level.WARNING, backup_id=night.backup.backup_id)
                 )
@@ -139,10 +142,13 @@ def _compression(nights: Sequence[Night]) -> Iterator[Issue]:
     ]
     whole = [(each.stored_bytes, each.plain_bytes) for each in alike]
     yield from _collapse("", whole, listed(changed_lately(nights)))
+    if not _tells(newest):
+        return  # which tables were dumped by themselves is sealed
+    told = [each for each in alike if _tells(each)]
     for relation in sorted({item.relation for item in newest.objects if item.relation is not None}):
         sizes = [
             (item.stored_bytes, item.plain_bytes)
-            for each in alike
+            for each in told
             for item in each.objects
             if item.relation == relation
         ]
@@ -300,8 +306,10 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
     waited = now - newest.manifest.taken_at
     if not newest.checks and all(each.checks for each in before) and waited > timedelta(hours=6):
         yield anomaly(Code.VERIFYING_STOPPED, Level.CRITICAL, backup_id=newest.backup_id)
-    levels = [_level(each) for each in before[:NEWS_COUNT]]
-    usual_level = max(levels, key=_LEVELS.index)
+    if not _tells(newest.manifest):
+        return  # whether it has a fingerprint is not known
+    levels = [_level(each) for each in before[:NEWS_COUNT] if _tells(each.manifest)]
+    usual_level = max(levels, key=_LEVELS.index, default="off")
     if _LEVELS.index(_level(newest)) < _LEVELS.index(usual_level):
         yield anomaly(
             Code.FINGERPRINT_STOPPED,
@@ -310,6 +318,14 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
             now=_level(newest),
             usual=usual_level,
         )
+
+
+def _tells(manifest: Manifest) -> bool:
+    """Whether what it says of the content can be read: it is not sealed, or a key at hand opens it."""
+    try:
+        return not manifest.is_closed
+    except DamagedData:
+        return False
 
 
 def _level(backup: Backup) -> str:

@@ -24,21 +24,29 @@ SMALL_TABLE_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """One backup's figures. ``tables`` is None where it has no fingerprint that can be read."""
+    """One backup's figures. ``tables`` is None where it has no fingerprint that can be read.
+
+    ``closed`` says that they are sealed and no key at hand opens them, ``unreadable`` that they are damaged: either way
+    nothing is known of them.
+    """
 
     backup: Backup
     tables: Mapping[str, TableFingerprint] | None
+    closed: bool = False
+    unreadable: bool = False
 
     @classmethod
     def of(cls, backup: Backup) -> Night:
         """The night of a backup."""
-        document = backup.manifest.fingerprint
-        if document is None or document.get("level") == "off":
-            return cls(backup, None)
         try:
+            if backup.manifest.is_closed:
+                return cls(backup, None, closed=True)
+            document = backup.manifest.fingerprint
+            if document is None or document.get("level") == "off":
+                return cls(backup, None)
             return cls(backup, a_map(document.get("tables"), TableFingerprint.from_json))
         except DamagedData:
-            return cls(backup, None)  # said by the caller, once for the backup
+            return cls(backup, None, unreadable=True)  # said by the caller, once for the backup
 
     @property
     def knows_rows(self) -> bool:

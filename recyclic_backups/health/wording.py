@@ -50,6 +50,7 @@ class Code(StrEnum):
     VERIFYING_STOPPED = "verifying stopped"
     FINGERPRINT_STOPPED = "fingerprint stopped"
     FINGERPRINT_UNREADABLE = "fingerprint unreadable"
+    CONTENT_SEALED = "content sealed"
 
 
 WORDS: Mapping[Code, Pair] = {
@@ -207,6 +208,12 @@ WORDS: Mapping[Code, Pair] = {
     Code.FINGERPRINT_UNREADABLE: (
         "the fingerprint of {backup_id} cannot be read",
         "l'empreinte de {backup_id} est illisible",
+    ),
+    Code.CONTENT_SEALED: (
+        "what {count} backups contain is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY): "
+        "their tables are not compared",
+        "le contenu de {count} sauvegardes est scellé, et aucune clé disponible ne l'ouvre (BACKUP_ENCRYPTION_KEY) : "
+        "leurs tables ne sont pas comparées",
     ),
 }
 """Each sentence in English and French, with the names of its values in braces."""

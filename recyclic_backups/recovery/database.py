@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.manifest import ServerFacts
-from recyclic_backups.dump.globals import CREATED_ROLES, setting_value
+from recyclic_backups.dump.globals import CREATED_ROLES
+from recyclic_backups.dump.setting_lists import repaired, setting_value
 from recyclic_backups.errors import DatabaseError, Refused, UsageError
 from recyclic_backups.postgres.server import Server
 
@@ -97,6 +98,8 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
                 sql.SQL(str(provider)), parameter, sql.Literal(name_of_locale)
             )
         )
+    if locale.get("rules"):  # of ICU, since 16
+        options.append(sql.SQL("ICU_RULES {}").format(sql.Literal(str(locale["rules"]))))
     statement = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(options))
     try:
         connection.execute(statement)
@@ -108,10 +111,21 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
         ) from None
 
 
+def drop_plpgsql(server: Server, name: str) -> None:
+    """Take the procedural language out of a database that was just made; whoever wants it creates it again."""
+    with server.connect(name) as connection:
+        connection.execute("DROP EXTENSION IF EXISTS plpgsql")
+
+
 def drop_database(connection: Connection, name: str) -> None:
     """Drop a database of ours, with whoever is still connected to it; one that is gone is no error."""
     from psycopg import sql  # noqa: PLC0415
 
+    template = connection.execute(
+        "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s", (name,)
+    ).fetchone()
+    if template is not None and template[0]:  # as its source was; the server drops no template
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -136,6 +150,21 @@ def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> Non
             sql.SQL(" WITH GRANT OPTION" if grant.get("grantable") else ""),
         )
         connection.execute(statement)
+
+
+def give_limits(connection: Connection, name: str, facts: ServerFacts) -> None:
+    """The limit of connections and whether it is a template, as the source had them: last, when it is complete."""
+    from psycopg import sql  # noqa: PLC0415
+
+    database = sql.Identifier(name)
+    if facts.connection_limit != -1:
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+                database, sql.Literal(facts.connection_limit)
+            )
+        )
+    if facts.is_template:
+        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(database))
 
 
 def give_settings(connection: Connection, name: str, facts: ServerFacts, *, roles: bool) -> list[str]:
@@ -201,7 +230,7 @@ def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: 
     from psycopg import sql  # noqa: PLC0415
 
     with connection.transaction():
-        connection.execute(globals_sql.encode())
+        connection.execute(repaired(globals_sql).encode())
         rows = connection.execute(f"SELECT rolname FROM {CREATED_ROLES} ORDER BY rolname").fetchall()
         created = [str(row[0]) for row in rows]
         for role in created if disarmed else ():

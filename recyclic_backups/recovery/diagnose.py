@@ -145,6 +145,7 @@ def _report(
 
 def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | None:
     """The backup to compare with. Of one that could not be checked that is said: a forged one proposes a restore."""
+    sealed: list[str] = []
     for backup in [given] if given else [each for each in catalog if each.good]:
         try:
             backup.require_vouched()
@@ -155,6 +156,11 @@ def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | N
             notes.append(f"backup {backup.backup_id} was passed over: {error.message}")
             continue
         except NoUsableKey as error:
+            if backup.manifest.is_closed:
+                if given:
+                    raise
+                sealed.append(backup.backup_id)
+                continue
             notes.append(
                 f"whether the manifest of {backup.backup_id} was edited is not known: {error.message}"
             )
@@ -162,7 +168,13 @@ def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | N
         if fingerprint is not None:
             return _Base(backup, fingerprint)
         notes.append(f"backup {backup.backup_id} has no fingerprint to compare with")
-    notes.append("there is no good backup to compare with: losses of rows and values cannot be told")
+    if sealed:
+        notes.append(
+            f"what {some(sealed)} contained is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY): "
+            "losses of rows and values cannot be told"
+        )
+    else:
+        notes.append("there is no good backup to compare with: losses of rows and values cannot be told")
     return None
 
 
@@ -180,7 +192,7 @@ def _history(catalog: Catalog, base: Backup) -> list[Dated]:
         if backup.as_of < base.as_of and len(history) < HISTORY_MAX_BACKUPS:
             try:
                 fingerprint = _fingerprint(backup)
-            except DamagedData:
+            except (DamagedData, NoUsableKey):
                 continue  # `verify --all` names it; here it would only have told what is usual
             if fingerprint is not None:
                 history.append(Dated(backup.as_of, fingerprint))

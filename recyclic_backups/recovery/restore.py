@@ -197,7 +197,9 @@ def _restore(
             if comparison.equal is not False:
                 comment = mark_of(into) if stays_marked else manifest.server.comment
                 with attempt.phase("swap"):
-                    kept_as = attempt.put_in_place(beside, comment, replace=replace, now=clock())
+                    kept_as = attempt.put_in_place(
+                        beside, comment, replace=replace, limits=not stays_marked, now=clock()
+                    )
                 name = into
             else:
                 attempt.keep_beside(beside)
@@ -254,6 +256,13 @@ class _Attempt:
             yield
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
+
+    @property
+    def lacks_plpgsql(self) -> bool:
+        """Whether somebody had dropped the one extension that every new database has: no dump says so."""
+        if self.expected is None or self.expected.level == "off":
+            return not self.manifest.server.has_plpgsql
+        return "plpgsql" not in self.expected.extensions
 
     def require_possible(self, *, replace: bool) -> None:
         """Every reason to refuse that can be known before anything is written."""
@@ -316,6 +325,8 @@ class _Attempt:
             with databases.maintenance(self.server) as connection:
                 databases.create_database(connection, name, self.manifest.server)
                 databases.comment_on(connection, name, comment)
+            if self.lacks_plpgsql:
+                databases.drop_plpgsql(self.server, name)
             yield
         except BaseException as error:
             try:
@@ -426,24 +437,26 @@ class _Attempt:
             owners=not self.options.no_owner,
         )
 
-    def put_in_place(self, beside: str, comment: str | None, *, replace: bool, now: datetime) -> str | None:
+    def put_in_place(
+        self, beside: str, comment: str | None, *, replace: bool, limits: bool, now: datetime
+    ) -> str | None:
         """Give the restored database its name; returns the name under which a replaced one is kept."""
+
+        def finish(connection: databases.Connection) -> None:
+            databases.comment_on(connection, self.into, comment)
+            if limits and not self.options.no_owner:
+                databases.give_limits(connection, self.into, self.manifest.server)
+
         with databases.maintenance(self.server) as connection, translated(f"database {self.into!r}"):
             if not databases.exists(connection, self.into):
                 with connection.transaction():
                     databases.rename(connection, beside, self.into)
-                    databases.comment_on(connection, self.into, comment)
+                    finish(connection)
                 return None
         if not replace:
             raise Refused(f"a database {self.into!r} has appeared meanwhile", "choose another name")
         kept_as = databases.name_beside(self.into, f"before_{compact(now).lower()}")
-        databases.swap_names(
-            self.server,
-            self.into,
-            beside,
-            kept_as,
-            also=lambda connection: databases.comment_on(connection, self.into, comment),
-        )
+        databases.swap_names(self.server, self.into, beside, kept_as, also=finish)
         return kept_as
 
 

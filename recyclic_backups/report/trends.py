@@ -110,10 +110,10 @@ class _Trends:
         """Rows of all tables of those backups that have a fingerprint."""
         points = []
         for each in self.backups[:_FINGERPRINTS]:
-            document = each.manifest.fingerprint
-            if document is None or document.get("level") == "off":
-                continue
             try:
+                document = None if each.manifest.is_closed else each.manifest.fingerprint
+                if document is None or document.get("level") == "off":
+                    continue
                 rows = Fingerprint.from_json(document).rows
             except DamagedData:
                 continue  # health says so

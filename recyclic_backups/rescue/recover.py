@@ -32,6 +32,7 @@ import errno
 import hashlib
 import hmac
 import importlib
+import io
 import json
 import os
 import re
@@ -787,8 +788,10 @@ class Backup:
         self.name = f"{folder}/manifest.json"
         self.database = database_of(folder.partition("/")[0]) or ""
         self.manifest = storage.document(self.name, MOST_MANIFEST_BYTES)
-        if self.manifest.get("format") != 1:
+        if self.manifest.get("format") not in (1, 2):
             raise Problem(40, f"{self.name} has a format that this script does not know")
+        if self.manifest["format"] == 2 and self.manifest.get("encryption") is None:
+            raise Problem(40, f"{self.name} is sealed, and says that its backup is not encrypted")
         if self.manifest.get("backup_id") != self.id or self.manifest.get("database") != self.database:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
         if not isinstance(self.manifest.get("encryption"), (dict, type(None))):
@@ -825,6 +828,31 @@ class Backup:
         encryption, mac = self.manifest.get("encryption"), self.manifest.get("mac")
         if encryption is not None and encryption.get("key_id") != (mac or {}).get("key_id"):
             raise Problem(40, f"{self.name} was signed with another key than its backup's")
+
+    def open_manifest(self, keys: Keys) -> None:
+        """Put what is sealed in a manifest of format 2 where format 1 has it: owner, settings, locale and the like."""
+        if self.manifest["format"] != 2:
+            return
+        try:
+            stored = base64.b64decode(self.manifest["sealed"], validate=True)
+            # Bytes 14 to 21 of the header are the key id: what is sealed is opened by the key of its backup only.
+            if stored[14:22].hex() != self.manifest["encryption"]["key_id"]:
+                raise ValueError("another key")
+        except (KeyError, TypeError, ValueError):
+            raise Problem(40, f"{self.name} is damaged: what is sealed in it is malformed") from None
+        # No object can be called manifest.json: what is sealed under that name was made for this place.
+        plain = b"".join(unsealed(io.BytesIO(stored), keys, self.id, "manifest.json"))
+        hidden = document_of(plain, f"what is sealed in {self.name}")
+        server, of_objects = hidden.pop("server", None), hidden.pop("objects", None)
+        if not isinstance(server, dict) or not isinstance(of_objects, dict):
+            raise Problem(40, f"{self.name} is damaged: what is sealed in it lacks the server or the objects")
+        self.manifest.pop("sealed")
+        pairs = [(self.manifest, hidden), (self.manifest.get("server"), server)]
+        pairs += [(entry, of_objects.get(entry["name"], {})) for entry in self.objects]
+        for clear, more in pairs:
+            if not isinstance(clear, dict) or not isinstance(more, dict) or clear.keys() & more.keys():
+                raise Problem(40, f"{self.name} is damaged: it holds a field in clear and sealed")
+            clear.update(more)
 
     @property
     def tombstone(self) -> str:
@@ -1161,7 +1189,10 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
             say(f"{entry['name']}: checking")
             backup.verify(entry)
             say(f"{entry['name']}: writing {name}")
-            write_file(partial / name, backup.read(entry, keys, decompress=decompress))
+            blocks = backup.read(entry, keys, decompress=decompress)
+            if entry.get("role") == "globals" and name == plain:
+                blocks = iter([repaired(b"".join(blocks).decode()).encode()])
+            write_file(partial / name, blocks)
         write_file(partial / "database.sql", iter([database_sql(backup.manifest).encode()]))
         os.mkdir(output, 0o700)  # fails if somebody made something of that name meanwhile
         try:
@@ -1210,6 +1241,8 @@ def restoring(backup: Backup, output: Path, compressed: list[str], database: str
     programs = [["zstd", "-d", "--rm", name] for name in compressed]
     programs += [["psql", "-X", "-d", "postgres", "-f", name] for name in roles["globals"]]
     programs.append(createdb(database, backup.manifest.get("server") or {}))
+    if (backup.manifest.get("server") or {}).get("has_plpgsql") is False:  # every new database has it
+        programs.append(["psql", "-X", "-d", target, "-c", "DROP EXTENSION plpgsql"])
     restore = ["pg_restore", "--exit-on-error", "--no-tablespaces", "-d", target]
     for name in roles["main"]:
         if not roles["table"]:
@@ -1305,6 +1338,7 @@ def createdb(database: str, server: Json) -> list[str]:
     if locale.get("provider") in ("icu", "builtin"):
         options.append(("--locale-provider", locale["provider"]))
         options.append((f"--{locale['provider']}-locale", locale.get("locale")))
+    options.append(("--icu-rules", locale.get("rules")))
     given = [f"{option}={value}" for option, value in options if value]
     return ["createdb", "--template=template0", *given, "--", database]
 
@@ -1318,12 +1352,12 @@ LIST_SETTINGS = (
     "temp_tablespaces",
     "unix_socket_directories",
 )
-LIST = re.compile(r'\s*("(?:[^"]|"")*"|[^\s",]+)\s*(?:,|$)')
+LIST = re.compile(r'(?a)\s*(?:"((?:[^"]|"")*)"|([^,"\s][^,\s]*))\s*(,\s*(?=\S)|$)')
 PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")
 
 
 def database_sql(manifest: Json) -> str:
-    """What belongs to the database and is not in the dump: owner, comment, settings, grants."""
+    """What belongs to the database and is not in the dump: owner, comment, settings, grants, limits."""
     server = manifest.get("server") or {}
     lines = [
         "-- For psql, connected to the restored database: its owner, comment, settings and grants.",
@@ -1349,22 +1383,56 @@ def database_sql(manifest: Json) -> str:
                 to = "PUBLIC" if grant.get("grantee") is None else identifier(grant["grantee"])
                 option = " WITH GRANT OPTION" if grant.get("grantable") else ""
                 lines.append(f'GRANT {grant["privilege"]} ON DATABASE :"DBNAME" TO {to}{option};')
+    limit = server.get("connection_limit", -1)
+    if type(limit) is int and limit != -1:
+        lines.append(f'ALTER DATABASE :"DBNAME" CONNECTION LIMIT {limit};')
+    if server.get("is_template") is True:
+        lines.append('ALTER DATABASE :"DBNAME" IS_TEMPLATE true;')
     return "\n".join(lines) + "\n"
 
 
 def setting_value(name: str, value: str) -> str:
-    """The stored value of a setting as SQL. A list is taken apart; what is not a proper one is one text."""
-    if name.lower() not in LIST_SETTINGS:
-        return literal(value)
-    names, at = [], 0
-    while at < len(value):
-        found = LIST.match(value, at)
+    """A stored setting as SQL: of a list, which is stored as quoted identifiers, each name as a text."""
+    names: list[str] = []
+    rest = value.strip(" \t\n\r\v\f") if name.lower() in LIST_SETTINGS else ""
+    while rest:
+        found = LIST.match(rest)
         if found is None:
-            return literal(value)
-        word = found[1]
-        names.append(word[1:-1].replace('""', '"') if word.startswith('"') else word)
-        at = found.end()
-    return ", ".join(literal(each) for each in names) or literal(value)
+            names = []
+            break
+        names.append(found[2] if found[1] is None else found[1].replace('""', '"'))
+        rest = rest[found.end() :]
+    return ", ".join(map(literal, names)) if names else literal(value)
+
+
+STRING = r"(?:'(?:[^'\\]|'')*'| E'(?:[^'\\]|''|\\\\)*')"
+
+
+def repaired(roles_sql: str) -> str:
+    """globals.sql with lists such as search_path as SQL takes them: older releases wrote them as they are stored.
+
+    Blocks are found one after the other from the beginning; the tag of each stands nowhere inside it.
+    """
+
+    def mended(block: re.Match[str]) -> str:
+        found = re.fullmatch(
+            rf"IF EXISTS \(SELECT FROM recyclic_created_roles WHERE rolname IN \({STRING}\)\) "
+            r'THEN ALTER ROLE "(?:[^"]|"")*" SET "([^"]*)" TO (.*); END IF;',
+            block[2],
+            re.DOTALL,
+        )
+        if (
+            not found
+            or found[1].lower() not in LIST_SETTINGS
+            or re.fullmatch(f"{STRING}(?:, {STRING})*", found[2])
+        ):
+            return block[0]
+        body = block[2][: found.start(2)] + setting_value(found[1], found[2]) + block[2][found.end(2) :]
+        return f"DO {block[1]} BEGIN {body} END {block[1]};"
+
+    return re.sub(
+        r"^DO (\$recyclic_*\$) BEGIN (.*?) END \1;$", mended, roles_sql, flags=re.MULTILINE | re.DOTALL
+    )
 
 
 def identifier(name: object) -> str:
@@ -1444,6 +1512,7 @@ def run(asked: argparse.Namespace) -> None:
         list_backups(storage, keys, asked.database)
         return
     backup = chosen(storage, keys, asked)
+    backup.open_manifest(keys)
     say(f"{backup.id} of {shown(backup.database)}, as of {backup.moment}")
     if asked.stdout:
         extract_to_stdout(backup, keys, asked.object)

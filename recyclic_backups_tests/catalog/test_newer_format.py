@@ -18,11 +18,14 @@ from recyclic_backups.envelope.document import canonical, encode
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
+NEWER = 3
+"""One more than the newest format of a manifest; labels, checks, holds and keys are still at 1."""
+
 
 def _as_a_newer_release_writes(path: Path, **changes: object) -> None:
     """Change a document's format, and what else that release may have changed."""
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "format": 2, **changes}))
+    path.write_text(json.dumps({**document, "format": NEWER, **changes}))
 
 
 @pytest.fixture
@@ -38,14 +41,14 @@ def test_a_newer_manifest_is_refused_in_a_sentence(operator: Operator, newer: st
     """Loss prevented: half of a backup restored as if it were all, by a program that guessed the rest."""
     listed = operator.must("list", "--json")
     assert listed.json == []
-    assert "format 2, this version reads up to 1" in listed.err
+    assert f"format {NEWER}, this version reads up to 2" in listed.err
     for command in (("show", newer), ("verify", newer), ("restore", newer, "--into", "recyclic_beside")):
         outcome = operator.run(*command)
         assert outcome.code in (40, 60), (command, outcome)
-        assert "format 2, this version reads up to 1" in outcome.err, (command, outcome.err)
+        assert f"format {NEWER}, this version reads up to 2" in outcome.err, (command, outcome.err)
     everything = operator.run("verify", "--all")
     assert everything.code == 40
-    assert "format 2" in everything.out + everything.err
+    assert f"format {NEWER}" in everything.out + everything.err
 
 
 def test_a_newer_manifest_is_neither_swept_nor_expired(operator: Operator, newer: str) -> None:

@@ -40,7 +40,7 @@ def test_two_checkpoints_of_one_second_have_both_a_label(house: House) -> None:
 @pytest.mark.parametrize("spoilt", [[], {"version": "1"}, {"version": 1, "revision": ""}])
 def test_a_checkpoint_that_does_not_say_before_what_is_damage(house: House, spoilt: object) -> None:
     """Prevents a rewritten manifest from being taken for what was written."""
-    document = dict(_take(house).backup.manifest.document)
+    document = _take(house).backup.manifest.to_json()
     assert Manifest.from_json(document).to_json()["checkpoint"] == {"version": "", "revision": ""}
     with pytest.raises(DamagedData):
         Manifest.from_json(document | {"checkpoint": spoilt})

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.sealing import unseal
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey
 from recyclic_backups.envelope.document import canonical, check_signature, decode
@@ -30,6 +32,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 ENVELOPE, KEY_FILES, DOCUMENTS = load("envelope.json"), load("key_files.json"), load("documents.json")
+MANIFESTS = load("manifests.json")
 
 
 def named(case: dict[str, Any]) -> str:
@@ -64,7 +67,7 @@ def test_the_committed_vectors_are_the_ones_the_specification_gives() -> None:
 
 def test_the_vectors_are_many_and_their_names_unique() -> None:
     """An empty or shadowed vector file would prove nothing."""
-    for content, least in ((ENVELOPE, 150), (KEY_FILES, 50), (DOCUMENTS, 30)):
+    for content, least in ((ENVELOPE, 150), (KEY_FILES, 50), (DOCUMENTS, 30), (MANIFESTS, 20)):
         names = [named(case) for case in content["cases"]]
         assert len(names) == len(set(names)) >= least
 
@@ -127,3 +130,25 @@ def test_a_document_is_trusted_as_its_vector_says(case: dict[str, Any]) -> None:
 def test_canonical_json_is_spelled_as_its_vector_says(case: dict[str, Any]) -> None:
     """Another spelling would make every MAC written before it wrong."""
     assert canonical(case["document"]).decode() == case["canonical"]
+
+
+@pytest.mark.parametrize("case", MANIFESTS["cases"], ids=named)
+def test_a_manifest_opens_as_its_vector_says(case: dict[str, Any]) -> None:
+    """A sealed manifest that opens to another backup's text would be restored with its owner, settings and grants."""
+    storage_name, open_key = MANIFESTS["storage_name"], opener(MANIFESTS["data_keys"])
+
+    def read() -> tuple[Manifest, dict[str, Any]]:
+        document = decode(base64.b64decode(case["content"]), storage_name)
+        check_signature(document, storage_name, open_key)
+        manifest = Manifest.from_json(document, lambda: unseal(document, open_key))
+        manifest.to_json()  # looks at every field
+        return manifest, document if document["format"] == 1 else unseal(document, open_key)
+
+    if case["outcome"] != "good":
+        with pytest.raises(BackupError) as caught:
+            read()
+        assert type(caught.value) is OUTCOMES[case["outcome"]]
+        return
+    manifest, whole = read()
+    assert {name: value for name, value in whole.items() if name != "mac"} == case["whole"]
+    assert manifest.to_json() == case["whole"] | {"format": 1}

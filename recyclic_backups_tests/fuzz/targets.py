@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from recyclic_backups.audit.event import Event
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.sealing import unseal
 from recyclic_backups.compression import Compression, Compressor, Decompressor
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
@@ -118,6 +120,19 @@ def _catalog_document(parse: Callable[[dict[str, Any]], Any]) -> Callable[[bytes
     return read
 
 
+_SEALED_MANIFESTS = tuple(
+    base64.b64decode(case["content"])
+    for case in json.loads((_VECTORS / "manifests.json").read_text())["cases"]
+    if case["outcome"] == "good"
+)
+
+
+def _sealed_manifest(data: bytes) -> None:
+    document = decode(data, "name")
+    # Every field is looked at: what is sealed is opened, or refused.
+    Manifest.from_json(document, lambda: unseal(document, _open_key)).to_json()
+
+
 def _flag(data: bytes) -> None:
     found = Switch.of(decode(data, "name"))
     assert Switch.of(found.wish("fill_gaps")) == found
@@ -198,6 +213,7 @@ def targets() -> dict[str, Target]:
         "signed_document": Target(_signed_document, (encode(_DOCUMENT),)),
         "document": Target(_document, (encode(_DOCUMENT), label)),
         "manifest": Target(_catalog_document(Manifest.from_json), (manifest,)),
+        "sealed_manifest": Target(_sealed_manifest, _SEALED_MANIFESTS),
         "label": Target(_catalog_document(Label.from_json), (label,)),
         "check": Target(_catalog_document(Check.from_json), (encode(check.to_json()),)),
         "hold": Target(_catalog_document(Hold.from_json), (encode(hold.to_json()),)),

@@ -17,6 +17,7 @@ from typing import Any
 import zstandard
 
 from recyclic_backups import rescue
+from recyclic_backups.catalog.sealing import seal
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.seal import SealedWriter
@@ -48,6 +49,8 @@ class Storage:
 
     root: Path
     passphrase: str | None = PASSPHRASE
+    format: int = 2
+    """Of the manifests of encrypted backups: 2 as they are written, 1 as older releases wrote them."""
     keyring: Keyring | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +98,10 @@ class Storage:
             "objects": objects,
             "encryption": {"envelope": 1, "key_id": key.key_id} if key else None,
         }
-        self.document(f"{folder}/manifest.json", manifest | changes)
+        document = manifest | changes
+        if key is not None and self.format == 2 and document["format"] == 1 and document["encryption"]:
+            document = seal(document, key)
+        self.document(f"{folder}/manifest.json", document)
         return self.root / folder
 
     def edit(self, name: str, **changes: Any) -> None:

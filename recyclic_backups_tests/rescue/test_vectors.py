@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from recyclic_backups import rescue
-from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, named
+from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, MANIFESTS, named
 
 EXIT_CODES = {"damaged": 40, "no usable key": 41}
 
@@ -94,3 +94,23 @@ def test_the_script_trusts_a_document_as_its_vector_says(
         recover.check_mac(recover.document_of(path.read_bytes(), path.name), case["storage_name"], keys)
 
     assert outcome_of(recover, check) == EXIT_CODES.get(case["outcome"], 0)
+
+
+@pytest.mark.parametrize("case", MANIFESTS["cases"], ids=named)
+def test_the_script_opens_a_manifest_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """Owner, locale, settings and grants of an encrypted backup are sealed: the script must bring them back too."""
+    path = tmp_path / MANIFESTS["storage_name"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(base64.b64decode(case["content"]))
+    found: list[Any] = []
+
+    def read() -> None:
+        backup = recover.Backup(tmp_path, path.parent)
+        backup.authenticate(keys_with(recover, MANIFESTS["data_keys"], tmp_path))
+        found.append(recover.without(backup.manifest, "mac"))
+
+    assert outcome_of(recover, read) == EXIT_CODES.get(case["outcome"], 0)
+    if case["outcome"] == "good":
+        assert found == [case["whole"]]

@@ -33,22 +33,43 @@ def header_of(data_key: bytes = DATA_KEY, chunk_bytes: int = CHUNK, version: int
     return b"\x89RBSEAL\n" + struct.pack(">HI", version, chunk_bytes) + key_id + SALT + PREFIX + commitment
 
 
-def chunk_of(plain: bytes, counter: int, *, final: bool, header: bytes | None = None) -> bytes:
+def chunk_of(
+    plain: bytes,
+    counter: int,
+    *,
+    final: bool,
+    header: bytes | None = None,
+    name_of_object: str = OBJECT_NAME,
+    of_backup: str = BACKUP_ID,
+) -> bytes:
     """One chunk, sealed."""
     header = header_of() if header is None else header
-    name, backup_id = OBJECT_NAME.encode(), BACKUP_ID.encode()
+    name, backup_id = name_of_object.encode(), of_backup.encode()
     bound = header + struct.pack(">H", len(backup_id)) + backup_id + struct.pack(">H", len(name)) + name
     key = expand(extract(SALT, DATA_KEY), "recyclic_backups/envelope/1/object-key")
     nonce = PREFIX + struct.pack(">I", counter) + (b"\x01" if final else b"\x00")
     return AESGCM(key).encrypt(nonce, plain, bound)
 
 
-def seal(plain: bytes, header: bytes | None = None) -> bytes:
+def seal(
+    plain: bytes,
+    header: bytes | None = None,
+    *,
+    name_of_object: str = OBJECT_NAME,
+    of_backup: str = BACKUP_ID,
+) -> bytes:
     """A whole object in chunks of 16 bytes."""
     header = header_of() if header is None else header
     pieces = [plain[start : start + CHUNK] for start in range(0, len(plain), CHUNK)] or [b""]
     chunks = [
-        chunk_of(piece, counter, final=counter == len(pieces) - 1, header=header)
+        chunk_of(
+            piece,
+            counter,
+            final=counter == len(pieces) - 1,
+            header=header,
+            name_of_object=name_of_object,
+            of_backup=of_backup,
+        )
         for counter, piece in enumerate(pieces)
     ]
     return header + b"".join(chunks)

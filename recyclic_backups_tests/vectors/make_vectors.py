@@ -13,6 +13,7 @@ from pathlib import Path
 from recyclic_backups_tests.vectors.document_cases import LABEL, ODD, document_cases
 from recyclic_backups_tests.vectors.envelope_cases import OBJECT_NAME, envelope_cases
 from recyclic_backups_tests.vectors.key_file_cases import key_file_cases
+from recyclic_backups_tests.vectors.manifest_cases import NAME, manifest_cases
 from recyclic_backups_tests.vectors.primitives import (
     BACKUP_ID,
     DATA_KEY,
@@ -48,6 +49,13 @@ def vectors() -> dict[str, str]:
                 {"document": document, "canonical": canonical(document).decode()} for document in (LABEL, ODD)
             ],
             "cases": document_cases(),
+        },
+        "manifests.json": {
+            "about": "docs/format/documents.md. `content` is base64. The reader has the keys below. `whole` is what "
+            "the reader knows once it has opened what is sealed, without `mac` and `sealed`.",
+            "data_keys": data_keys,
+            "storage_name": NAME,
+            "cases": manifest_cases(),
         },
     }
     return {name: json.dumps(content, indent=1, ensure_ascii=True) + "\n" for name, content in files.items()}
