@@ -214,12 +214,12 @@ def _moment_or_none(document: Mapping[str, Any], name: str) -> datetime | None:
     return None if value is None else from_text(value)
 
 
-def require_known_format(document: Mapping[str, Any]) -> None:
-    """Refuse what a newer release wrote. Raises DamagedData."""
+def require_known_format(document: Mapping[str, Any], newest: int = FORMAT) -> None:
+    """Refuse what a newer release wrote: a format later than the ``newest`` of its kind. Raises DamagedData."""
     version = document.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if isinstance(version, int) and version > newest:
         raise DamagedData(
-            f"the document has format {version}, this version reads up to {FORMAT}: a newer recyclic-backups wrote it",
+            f"the document has format {version}, this version reads up to {newest}: a newer recyclic-backups wrote it",
             "use a newer recyclic-backups",
         )
 

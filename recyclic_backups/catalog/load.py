@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
-from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone, require_known_format
+from recyclic_backups.catalog.documents import FORMAT, Check, Hold, Label, Tombstone, require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
-from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import manifest_of
 from recyclic_backups.catalog.standing import Standing
@@ -107,7 +107,7 @@ class _Reading:
                 pass
 
     def _manifest(self, name: str, backup_id: str) -> None:
-        found = self._document(name, partial(manifest_of, self.repository))
+        found = self._document(name, partial(manifest_of, self.repository), newest_format=SEALED_FORMAT)
         if found is None:
             return
         manifest = found.value
@@ -119,13 +119,18 @@ class _Reading:
             self.manifests[backup_id] = found
 
     def _document(
-        self, name: str, parse: Callable[[Mapping[str, Any]], T], *, filed_under: str = ""
+        self,
+        name: str,
+        parse: Callable[[Mapping[str, Any]], T],
+        *,
+        filed_under: str = "",
+        newest_format: int = FORMAT,
     ) -> _Read[T] | None:
         """Read, judge, parse; None, and damage, where that fails."""
         try:
             document = decode(self.repository.store.get(name), name)
             # First: what a newer release wrote, it may also sign otherwise.
-            require_known_format(document)
+            require_known_format(document, newest_format)
             standing = self.judge.standing(document, name)
             if filed_under and document.get("backup_id") != filed_under:
                 raise DamagedData("it does not name the backup that it is filed under")
