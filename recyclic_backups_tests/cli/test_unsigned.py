@@ -52,7 +52,7 @@ def test_a_forged_backup_is_marked_refused_and_restored_only_by_its_own_option(
         restored = operator.must("restore", evil, "--into", into, "--unsigned", "--json")
     finally:
         with cluster.server.connect("postgres") as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{into}"')  # type: ignore[call-overload]
+            connection.execute(f'DROP DATABASE IF EXISTS "{into}"')
     assert "nobody vouches" in restored.err
     assert any("nobody vouches" in note for note in restored.json["notes"])
     # Nothing is written beside it that would make it one of ours.
