@@ -1,7 +1,7 @@
 """How large the small documents of a storage may be: more is damage, and is not read to its end. Pure.
 
 One table, by the kind of document that a name stands for (docs/format/documents.md). The limits are far above what
-is ever written: a manifest of 10,000 tables with 50 columns each has about 30 MiB.
+is ever written: a manifest of 10,000 tables with 50 columns each has about 35 MiB.
 """
 
 from __future__ import annotations
