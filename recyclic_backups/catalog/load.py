@@ -7,7 +7,7 @@ put together. What is not believed does the harmless thing only, and is told as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -150,7 +150,8 @@ class _Assembly:
     def __init__(self, reading: _Reading, names: frozenset[str]) -> None:
         self.reading, self.layout = reading, reading.repository.layout
         self.names = names
-        self.damage = [damage for damage in reading.damage if not self.is_told_with_its_manifest(damage)]
+        locked = {damage.name for damage in reading.damage if damage.lacks_key}
+        self.damage = [damage for damage in reading.damage if not _is_told_with_its_manifest(damage, locked)]
         self.spoilt = {damage.name for damage in self.damage}
         self.not_checked = False
         self.claims: dict[str, list[Label]] = defaultdict(list)
@@ -164,14 +165,6 @@ class _Assembly:
         self.believed = {
             backup_id: each.value for backup_id, each in self.manifests.items() if self.believes(each)
         }
-
-    def is_told_with_its_manifest(self, damage: Damage) -> bool:
-        """Whether it is a check whose key is missing, as that of its manifest is: one sentence says it all."""
-        folder, checks, _ = damage.name.partition("/checks/")
-        manifest = f"{folder}/manifest.json"
-        return bool(checks and damage.lacks_key) and any(
-            other.lacks_key and other.name == manifest for other in self.reading.damage
-        )
 
     def believes(self, document: _Read[Any]) -> bool:
         """Whether it exists for everybody; notes that one could not be checked."""
@@ -292,6 +285,12 @@ def _id_of(file: str) -> str | None:
     """The backup that a hold or a tombstone is filed under; None for a file that is none."""
     stem = file.removesuffix(".json")
     return stem if stem != file and BACKUP_ID.fullmatch(stem) else None
+
+
+def _is_told_with_its_manifest(damage: Damage, locked: Collection[str]) -> bool:
+    """Whether it is a check whose key is missing, as that of its manifest is: one sentence says it all."""
+    folder, checks, _ = damage.name.partition("/checks/")
+    return bool(checks) and damage.lacks_key and f"{folder}/manifest.json" in locked
 
 
 def _believed_hold(backup_id: str, read: _Read[Hold]) -> Hold:

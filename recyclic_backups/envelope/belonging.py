@@ -76,7 +76,7 @@ def judge(keys: Iterable[SeenKey], content: bytes | None) -> Belonging:
     seen = {key.key_id: key for key in keys}
     leading = leading_of(seen.values())
     found, problem, contested = _examined(content, leading)
-    refusal = contested if isinstance(contested, NewerIdentity) else None
+    refusal: BackupError | None = contested if isinstance(contested, NewerIdentity) else None
     problems = [(storage_name(key.key_id), key.problem) for key in seen.values() if key.problem]
     if not leading:
         if problem is not None:

@@ -12,7 +12,10 @@ from statistics import median
 from typing import Any
 
 from recyclic_backups.demo.dataset import fill
+from recyclic_backups.envelope.document import encode, signed
+from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.programs import conninfo_dbname
+from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.bench.stand import KEY, Stand
 
 _OLD_SCRIPT = (
@@ -140,11 +143,16 @@ def command_line(stand: Stand, scale: float) -> None:
     document = json.loads(newest.read_text())
     crowded = stand.directory / "thousand"
     shutil.copytree(stand.storage / "keys", crowded / "keys")
+    shutil.copy(stand.storage / "storage.json", crowded / "storage.json")
+    key = Keyring(LocalStore(crowded), KEY).writer()
     for number in range(1000):
         backup_id = f"20240101T{number // 60:02d}{number % 60:02d}00Z-AAAAAA"
         folder = crowded / "bench" / "backups" / backup_id
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({**document, "backup_id": backup_id}))
+        name = f"bench/backups/{backup_id}/manifest.json"
+        (folder / "manifest.json").write_bytes(
+            encode(signed({**document, "backup_id": backup_id}, name, key))
+        )
     series = stand.compare(
         "command line",
         [stand.ours("--help"), stand.ours("list", "--json", BACKUP_STORAGE=f"file://{crowded}")],

@@ -65,7 +65,7 @@ def forged_backup(store: MemoryStore, as_of: str = "2026-11-22T11:00", **changes
     for kind in ("verify", "restore"):
         check = Check(
             kind, forged.backup_id, forged.as_of + timedelta(seconds=1), True, proves=kind == "restore"
-        )  # type: ignore[arg-type]
+        )
         check = replace(check, checked_at=check.checked_at + timedelta(seconds=kind == "restore"))
         forge(store, LAYOUT.check(forged.backup_id, check.checked_at), check.to_json())
     label = Label(Tier.WEEKLY, "2026-11-16", forged.backup_id, forged.as_of, late=False)
@@ -237,7 +237,7 @@ def test_a_forged_check_proves_and_condemns_nothing(passed: bool) -> None:
     store = stored(history)
     newest = catalog_of(store).backups[0]
     for kind in ("verify", "drill"):
-        check = Check(kind, newest.backup_id, NOW, passed, ("bad",), proves=passed and kind == "drill")  # type: ignore[arg-type]
+        check = Check(kind, newest.backup_id, NOW, passed, ("bad",), proves=passed and kind == "drill")
         check = replace(check, checked_at=NOW - timedelta(minutes=kind == "verify"))
         forge(store, LAYOUT.check(newest.backup_id, check.checked_at), check.to_json())
     catalog = catalog_of(store)

@@ -39,8 +39,10 @@ def test_a_backup_is_verified_restored_and_found_equal(cluster: ScratchCluster, 
     assert summary["late"] is False
     (entry,) = operator.must("list", "--json").json
     assert set(entry) == {
-        *("backup_id", "as_of", "tiers", "late", "kind", "stored_bytes", "verified_at", "proven_at", "held")
+        *("backup_id", "as_of", "tiers", "late", "kind", "stored_bytes", "verified_at", "proven_at", "held"),
+        "authenticity",
     }
+    assert entry["authenticity"] == "signed"
     assert entry["backup_id"] == summary["backup_id"]
     assert entry["tiers"] == ["daily"]
     assert entry["verified_at"] is not None
@@ -202,11 +204,12 @@ def test_a_difference_is_named_ends_with_80_and_keeps_its_name_off(
     cluster: ScratchCluster, operator: Operator
 ) -> None:
     """Loss prevented: a restored database that lacks rows takes the live one's place."""
-    backup_id = operator.must("backup", "--json", BACKUP_ENCRYPTION="false").json["backup_id"]
+    operator.variables |= {"BACKUP_ENCRYPTION": "false"}
+    backup_id = operator.must("backup", "--json").json["backup_id"]
     (path,) = operator.storage.glob(f"*/backups/{backup_id}/manifest.json")
     manifest = json.loads(path.read_text())
     manifest["fingerprint"]["tables"]["public.sites"]["rows"] += 1
-    # Whole as far as anybody can tell without a key.
+    # Whole as far as anybody can tell where there is no key.
     path.write_text(json.dumps(summed(manifest, str(path.relative_to(operator.storage)))))
     before = _databases(cluster)
     outcome = operator.run("restore", "latest", "--replace", "--yes", "--json")

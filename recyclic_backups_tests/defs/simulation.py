@@ -20,7 +20,9 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.documents import Tombstone
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.record import record_tombstone
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.envelope.document import encode, signed, summed
@@ -253,7 +255,7 @@ class Simulation:
         for backup in self.catalog:
             if backup.as_of >= paris(f"{before}T00:00") or backup.tiers != (Tier.DAILY,):
                 continue
-            store.create(layout.tombstone(backup.backup_id), b"{}")
+            record_tombstone(repository, Tombstone(backup.backup_id, self.house.clock.at), backup.manifest)
             store.delete(layout.manifest(backup.backup_id))
             for item in list(store.list(f"{layout.backup(backup.backup_id)}/")):
                 store.delete(item.name)

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.documents import Check, Tombstone
+from recyclic_backups.catalog.record import record_check, record_tombstone
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs import catalog_sync
 from recyclic_backups.defs.catalog_sync import Memory
@@ -212,7 +212,9 @@ def test_a_backup_that_is_gone_is_shown_as_gone_until_there_is_another(quick_hou
     assert synchronize(house, cursor)[0].startswith("Reported ")
     assert "restore" in materializations(house)[-1].metadata
 
-    store.create(layout.tombstone(label.backup_id), b"{}")
+    expired = next(each for each in house.catalog if each.backup_id == label.backup_id)
+    tombstone = Tombstone(label.backup_id, house.clock.at, labels=expired.labels)
+    record_tombstone(repository_of(house), tombstone, expired.manifest)
     integrity = len(evaluations(house, "integrity"))
     assert synchronize(house, cursor)[0] == "Reported 1 events."
     assert "has expired" in (materializations(house)[-1].description or "")

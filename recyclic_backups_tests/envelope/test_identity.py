@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -317,7 +316,7 @@ def test_a_rotation_that_stops_anywhere_leaves_a_storage_that_both_passphrases_o
     if step % 2:
         Keyring(store, ONE).for_writing(NOW)  # with storage.json already
     writes: list[str] = []
-    replace: Callable[[str, bytes], None] = store.replace
+    replace = store.replace
 
     def replaced(name: str, data: bytes) -> None:
         if len(writes) == step // 2:

@@ -154,6 +154,7 @@ class Site:
         """What the storage consists of if every object belongs to a backup."""
         layout, catalog = Layout(self.database), self.catalog
         names = {"recover.py", "RECOVERY.md"}
+        names |= {path.name for path in self.storage.glob("storage.json")}
         names |= {f"keys/{path.name}" for path in (self.storage / "keys").glob("????????????????.json")}
         for backup in catalog:
             names.add(layout.manifest(backup.backup_id))
