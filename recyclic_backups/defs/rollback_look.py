@@ -13,7 +13,7 @@ from recyclic_backups.envelope.document import decode
 from recyclic_backups.envelope.key_file import storage_name
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.notify.incidents import Observation
-from recyclic_backups.notify.rollback import Mark, mark_of, problems_of, went_back
+from recyclic_backups.notify.rollback import Mark, keys_gone, mark_of, problems_of, went_back
 from recyclic_backups.settings import Settings
 
 
@@ -31,6 +31,11 @@ def look_for_rollback(
     storage counts from where it is. Raises StorageError, NoUsableKey.
     """
     keys = _keys(repository, catalog, {} if before is None else before.keys)
+    if repository.asks_for_macs and not catalog.is_checked:
+        # Nobody knows what is ours: of that nothing is concluded. That key files are gone shows without any.
+        gone = {} if before is None else keys_gone(before, keys)
+        told = problems_of(gone, before.head, now) if before is not None and before.head is not None else ()
+        return Observation(told, unseen=frozenset({"rollback"})), None
     mark = mark_of(catalog, settings.storage_url, repository.storage_id() or "", read_end(repository), keys)
     if before is None or before.storage_url != mark.storage_url or before.head is None:
         return Observation(), mark

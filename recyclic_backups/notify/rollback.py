@@ -137,6 +137,12 @@ def went_back(
     return found
 
 
+def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Phrase]:
+    """Keys whose files are not there any more, as :func:`went_back` tells what is older; empty if all are."""
+    gone = [key_id for key_id in before.keys if key_id not in keys]
+    return {"keys": Phrase(KEYS_BACK, {"names": _listed(gone)})} if gone else {}
+
+
 def problems_of(lost: Mapping[str, Phrase], head: Head, now: datetime) -> tuple[Problem, ...]:
     """What is told of it. ``head`` is what whoever put the older state back on purpose has to name."""
     return tuple(

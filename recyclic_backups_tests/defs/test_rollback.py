@@ -162,6 +162,11 @@ def unrotate(looks: Looks, _old: Path) -> None:
     file.write_bytes(before)
 
 
+def drop_keys(looks: Looks, _old: Path) -> None:
+    """No key file is there any more."""
+    shutil.rmtree(storage_of(looks) / "keys")
+
+
 PARTS: dict[str, tuple[Callable[[Looks, Path], None], str]] = {
     "audit log": (lambda looks, old: put_back(looks, old, f"{root_of(looks).name}/audit"), "audit"),
     "newest event": (drop_newest("audit"), "audit"),
@@ -169,6 +174,7 @@ PARTS: dict[str, tuple[Callable[[Looks, Path], None], str]] = {
     "checks": (drop_checks, "checks"),
     "label": (turn_label, "labels"),
     "keys": (unrotate, "keys"),
+    "no keys": (drop_keys, "keys"),
 }
 
 
