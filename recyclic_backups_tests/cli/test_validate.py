@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
 
 
@@ -38,3 +39,30 @@ def test_what_validate_warns_of_is_what_the_test_message_finds(operator: Operato
     outcome = operator.run("notify-test", "--json", NOTIFICATION_URLS="bogus://s3cret-token")
     assert outcome.code == 80
     assert found["message"].startswith(outcome.json[0]["reason"])
+
+
+def test_too_few_sessions_for_a_backup_are_an_error(operator: Operator, cluster: ScratchCluster) -> None:
+    """Loss prevented: ``validate`` says yes, and every night fails at the third session of a role that may have two."""
+    role = f"few_{operator.variables['POSTGRES_DB']}"
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 2 IN ROLE pg_read_all_data"
+        )
+        connection.execute(f"GRANT CONNECT ON DATABASE {operator.variables['POSTGRES_DB']} TO {role}")
+    try:
+        outcome = operator.run("validate", "--json", POSTGRES_USER=role, POSTGRES_PASSWORD="x")
+    finally:
+        with cluster.server.connect(operator.variables["POSTGRES_DB"]) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert outcome.code == 20
+    (finding,) = [each for each in outcome.json if each["check"] == "connections"]
+    assert finding["message"] == f"a backup has 4 sessions at once, and the role {role} may have 2"
+    assert "CONNECTION LIMIT" in finding["hint"]
+
+
+def test_variables_of_libpq_are_said_to_be_read_by_nothing(operator: Operator) -> None:
+    """Loss prevented: a password file that everybody takes for the one in use."""
+    findings = operator.must("validate", "--json", PGPASSFILE="/none", PGHOSTADDR="192.0.2.1").json
+    (finding,) = [each for each in findings if each["check"] == "environment"]
+    assert finding["status"] == "warning"
+    assert finding["message"].startswith("PGHOSTADDR, PGPASSFILE: set, and not read")

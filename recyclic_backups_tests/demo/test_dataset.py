@@ -114,8 +114,12 @@ def test_roles_grants_and_settings_are_there(cluster: ScratchCluster, recyclic_d
     )
     with application.connect(recyclic_database) as connection:
         assert connection.execute("SHOW timezone").fetchone() == ("Europe/Paris",)
-        connection.execute("RESET statement_timeout")  # connections of ours have none
-        assert connection.execute("SHOW statement_timeout").fetchone() == ("30s",)
+        # Connections of ours have none, from their first moment on.
+        (settings,) = connection.execute(
+            "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'recyclic_app'::regrole AND setdatabase ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchone() or ((),)
+        assert settings == ["statement_timeout=30s"]
         connection.execute("UPDATE users SET phone_number = NULL")
         connection.execute("SET ROLE recyclic_readonly")
         assert connection.execute("SELECT count(id) FROM users").fetchone() is not None

@@ -107,8 +107,11 @@ def test_the_script_opens_a_manifest_as_its_vector_says(
     found: list[Any] = []
 
     def read() -> None:
-        backup = recover.Backup(tmp_path, path.parent)
-        backup.authenticate(keys_with(recover, MANIFESTS["data_keys"], tmp_path))
+        keys = keys_with(recover, MANIFESTS["data_keys"], tmp_path)
+        storage_name = path.parent.relative_to(tmp_path).as_posix()
+        backup = recover.Backup(recover.Storage(tmp_path), storage_name)
+        backup.authenticate(keys)
+        backup.open_manifest(keys)
         found.append(recover.without(backup.manifest, "mac"))
 
     assert outcome_of(recover, read) == EXIT_CODES.get(case["outcome"], 0)
