@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.postgres import account
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.confined import abi
 from recyclic_backups.postgres.confinement import lacking
@@ -106,7 +105,7 @@ def test_it_never_runs_as_the_owner_of_production(
     def known(name: str) -> pwd.struct_passwd:
         return pwd.struct_passwd((name, "x", users[name], users[name], "", "/", ""))
 
-    monkeypatch.setattr(account.pwd, "getpwnam", known)
+    monkeypatch.setattr(pwd, "getpwnam", known)
     assert Account.for_servers().uid == 990
     del users["recyclic-scratch"]
     assert Account.for_servers().uid == 992
