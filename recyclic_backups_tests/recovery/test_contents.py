@@ -12,6 +12,7 @@ LISTING = """\
 
 
 def script(*, default: str = "", call: str = "m.one(7)") -> str:
+    """What pg_restore writes for the listing."""
     return (
         "-- TOC entry 1 (class 1255 OID 10)\nCREATE FUNCTION m.one(integer) RETURNS integer ...;\n"
         "-- TOC entry 2 (class 1259 OID 11)\n"
@@ -22,6 +23,7 @@ def script(*, default: str = "", call: str = "m.one(7)") -> str:
 
 
 def found(text: str) -> set[int]:
+    """The entries that compute something."""
     return set(computing(entries_of(LISTING), text, lambda entry: entry.rest.endswith("mallory")))
 
 
