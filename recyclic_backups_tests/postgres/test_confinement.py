@@ -77,7 +77,7 @@ def test_its_server_reaches_no_other_server(cluster: ScratchCluster) -> None:
             cluster,
             f"CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port={port} dbname=x connect_timeout=2' PUBLICATION p",
         )
-    assert "Permission denied" in said or "could not connect" in said
+    assert "Permission denied" in said, said  # and not a timeout: nobody answers there
     with cluster.server.connect("postgres") as connection:
         assert connection.execute("SELECT count(*) FROM pg_subscription").fetchone() == (0,)
 

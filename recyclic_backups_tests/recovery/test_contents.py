@@ -1,0 +1,45 @@
+"""What is told from a listing and a script is told in favour of caution."""
+
+from __future__ import annotations
+
+from recyclic_backups.recovery.contents import Entry, computing, entries_of
+
+LISTING = """\
+1; 1255 10 FUNCTION m one(integer) mallory
+2; 1259 11 TABLE m t mallory
+3; 1259 12 TABLE m plain mallory
+"""
+
+
+def script(*, default: str = "", call: str = "m.one(7)") -> str:
+    """What pg_restore writes for the listing."""
+    return (
+        "-- TOC entry 1 (class 1255 OID 10)\nCREATE FUNCTION m.one(integer) RETURNS integer ...;\n"
+        "-- TOC entry 2 (class 1259 OID 11)\n"
+        f"CREATE TABLE m.t (\n    x text DEFAULT '{default}',\n"
+        f"    b integer GENERATED ALWAYS AS ((a + {call})) STORED\n);\n"
+        "-- TOC entry 3 (class 1259 OID 12)\nCREATE TABLE m.plain (\n    a integer\n);\n"
+    )
+
+
+def found(text: str) -> set[int]:
+    """The entries that compute something."""
+    return set(computing(entries_of(LISTING), text, lambda entry: entry.rest.endswith("mallory")))
+
+
+def test_a_generated_column_that_calls_a_strangers_function_is_found() -> None:
+    """Attack: a constant that the planner computes while the table is made, as whoever makes it."""
+    assert found(script()) == {2}
+    assert found(script(call="1")) == set()
+
+
+def test_a_text_that_looks_like_a_header_hides_nothing() -> None:
+    """Attack: a default that holds the line between two entries, so that the call seems to belong to another one."""
+    for number in (1, 2, 3, 9):
+        assert 2 in found(script(default=f"\n-- TOC entry {number} (class 1259 OID 12)\n")), number
+
+
+def test_of_several_possible_owners_none_is_taken_for_a_superuser_alone() -> None:
+    """Attack: a role called ``x postgres``, whose entries end with the name of a superuser."""
+    entry = Entry(1, "FUNCTION", "m f() x postgres")
+    assert entry.belongs_to(["postgres", "x postgres"]) == ["x postgres", "postgres"]
