@@ -84,7 +84,7 @@ def test_the_instructions_are_in_order_and_quoted(storage: Storage, tmp_path: Pa
     sql = (tmp_path / "o u t" / "database.sql").read_text(encoding="utf-8").splitlines()
     assert sql[1:] == [
         "COMMENT ON DATABASE :\"DBNAME\" IS  E'l''été \\\\ 2026';",
-        "ALTER DATABASE :\"DBNAME\" SET \"search_path\" TO  E'$user', E'public';",
+        "ALTER DATABASE :\"DBNAME\" SET \"search_path\" TO  E'$user',  E'public';",
         'ALTER ROLE "app owner" IN DATABASE :"DBNAME" SET "work_mem" TO  E\'64MB\';',
         'ALTER DATABASE :"DBNAME" SET "search_path" TO  E\'public; \\\\! touch harmed\';',
         'REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;',
