@@ -1398,14 +1398,13 @@ def setting_value(name: str, value: str) -> str:
     while rest:
         found = LIST.match(rest)
         if found is None:
-            names = []
-            break
+            return literal(value)
         names.append(found[2] if found[1] is None else found[1].replace('""', '"'))
         rest = rest[found.end() :]
-    return ", ".join(map(literal, names)) if names else literal(value)
+    return ", ".join(map(literal, names)) or literal(value)
 
 
-STRING = r"(?:'(?:[^'\\]|'')*'| E'(?:[^'\\]|''|\\\\)*')"
+STRING = r"(?:'(?:[^'\\]|'')*'| ?E'(?:[^'\\]|''|\\\\)*')"
 
 
 def repaired(roles_sql: str) -> str:

@@ -40,7 +40,7 @@ def test_both_readers_write_the_same_setting(stored: str) -> None:
     """Loss prevented: a way out of last resort that gives another search path than the restore does."""
     ours, theirs = setting_value("Search_Path", stored), recover.setting_value("Search_Path", stored)
     names = split_list(stored)
-    assert theirs == ",".join(map(recover.literal, names) if names else [recover.literal(stored)])
+    assert theirs == ", ".join(map(recover.literal, names) if names else [recover.literal(stored)])
     assert ours == ", ".join(map(quoted_text, names) if names else [quoted_text(stored)])
 
 
@@ -70,10 +70,9 @@ def test_the_roles_of_an_older_backup_are_mended(value: str, mend: Callable[[str
     first, last = _block("x", "work_mem", "'1MB'"), _block("y", "search_path", "'a', 'b'")
     text = "\n".join((first, _block("hardened", "search_path", value), last))
     done = mend(text)
-    # recover.py writes every text as E'…', after a blank.
-    mended = (
-        MENDED[value] if mend is repaired else ",".join(f" E{each}" for each in MENDED[value].split(", "))
-    )
+    names = split_list(value) or [value]
+    # recover.py writes every text as E'…'.
+    mended = MENDED[value] if mend is repaired else ", ".join(map(recover.literal, names))
     assert done == "\n".join((first, _block("hardened", "search_path", mended), last))
     assert repaired(repaired(text)) == repaired(text)
 
