@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -176,3 +177,24 @@ def _reachable_for_all(path: Path) -> bool:
     if not path.parent.exists():
         return False
     return all(each.stat().st_mode & 0o001 for each in (*path.absolute().parents, *real.parents))
+
+
+def test_no_secret_stands_among_the_arguments_of_a_program(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: every user of a machine reads everybody's arguments (ps, /proc/PID/cmdline)."""
+    started: list[str] = []
+    begin = subprocess.Popen.__init__
+
+    def noted(self: subprocess.Popen[bytes], args: object, *more: Any, **options: Any) -> None:
+        started.append(repr(args))
+        begin(self, args, *more, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    operator.backup_id()
+    operator.must("verify", "--all", "--level", "parsed")
+    operator.must("drill", "simple")
+    password = operator.variables["POSTGRES_PASSWORD"]
+    assert any("pg_dump" in argv for argv in started)
+    assert any("pg_restore" in argv for argv in started)
+    assert not [argv for argv in started if password in argv or PASSPHRASE in argv]

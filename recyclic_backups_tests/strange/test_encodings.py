@@ -123,7 +123,8 @@ def test_money_is_worth_the_same_elsewhere(
             database,
             "CREATE TABLE sales (price money DEFAULT 12.5, paid money[]); INSERT INTO sales VALUES (1234.56, '{1}')",
         )
-        with german.server.connect(database) as connection:
+        # As its application sees it: sessions of ours have the locale C for amounts.
+        with german.server.connect(database, settings=settings) as connection:
             text = connection.execute("SELECT price::text FROM sales").fetchone()
         assert text is not None
         assert text[0].startswith("1.234,56")
