@@ -90,7 +90,7 @@ class Settings:
     actor: Actor
     public: Mapping[str, str]
     """Every setting as it was read, secrets only as given or not: what the audit log compares."""
-    dotenv: Path | None = None
+    dotenv: Path | None = field(default=None, compare=False)
     """The ``.env`` that was read, if there was one."""
 
     @property
