@@ -52,6 +52,7 @@ def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefi
         environment,
         name=SENSOR,
         interval_seconds=INTERVAL_SECONDS,
+        acts_itself=True,
         description=(
             "Tells people what is wrong: failed runs and checks, missed partitions, old backups, stale drills, runs "
             "that wait or do not end, sensors and schedules that raise. Once when it begins, once when it becomes "

@@ -97,6 +97,7 @@ def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.Sens
         environment,
         name=SENSOR,
         interval_seconds=INTERVAL_SECONDS,
+        acts_itself=True,
         description=(
             "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
             "the whole history again should Dagster's database be lost."
