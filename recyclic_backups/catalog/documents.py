@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from recyclic_backups.catalog.moments import from_text, to_text
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
+from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.tiers import Tier
 
 FORMAT = 1
+SEALED_CHECK_FORMAT = 2
+"""Of the check of an encrypted backup: ``reasons``, and what else its ``details`` hold, are sealed in it."""
+
+CLEAR_DETAILS = (
+    *("level", "scenario", "started_at", "leading"),
+    *("restore_seconds", "data_loss_seconds", "objective"),
+)
+"""Of ``details``, what a check of format 2 says in clear: metrics need it, and it says nothing of the content."""
 
 CheckKind = Literal["verify", "restore", "drill"]
 
@@ -64,23 +74,47 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(PartlySealed):
     """One verification, restore or drill of a backup and its verdict.
 
-    ``proves`` is true when the backup was restored into a real server and its content found equal.
+    ``proves`` is true when the backup was restored into a real server and its content found equal. ``reasons`` and
+    ``details`` of a sealed one that was read are opened at the first look; without the key that raises NoUsableKey,
+    and :attr:`is_closed` asks before.
     """
 
     kind: CheckKind
     backup_id: str
     checked_at: datetime
     passed: bool
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = field(default=(), repr=False)
     proves: bool = False
     duration_seconds: float = 0.0
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    clear_details: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """Of a sealed one that was read: what its ``details`` say in clear."""
+    twin: Callable[[], Check] | None = field(default=None, repr=False, compare=False)
+    """Opens what is sealed, once; None where all of it is known."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``reasons`` and ``details`` are sealed, and no key at hand opens them."""
+        if self.twin is None:
+            return False
+        try:
+            self.twin()
+        except (NoUsableKey, DamagedData):
+            # Where no key is at hand anybody may have written what cannot even be unpacked.
+            return True
+        return False
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Of ``details``, what can be read without a key: :data:`CLEAR_DETAILS`."""
+        found = self.details if self.clear_details is None else self.clear_details
+        return {name: value for name, value in found.items() if name in CLEAR_DETAILS}
 
     def to_json(self) -> dict[str, Any]:
-        """The document, without its MAC."""
+        """The document of format 1, without its MAC: everything in clear. Raises NoUsableKey if it is closed."""
         return {
             "format": FORMAT,
             "check": self.kind,
@@ -94,36 +128,73 @@ class Check:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Check:
-        """Read a document. Raises DamagedData."""
-        _require_format(document)
-        kind = document.get("check")
-        passed, proves = document.get("passed"), document.get("proves")
-        if (
-            kind not in ("verify", "restore", "drill")
-            or not isinstance(passed, bool)
-            or not isinstance(proves, bool)
-        ):
-            raise DamagedData("the check does not say what it is or what it found")
-        details, reasons = document.get("details", {}), document.get("reasons", [])
-        duration_seconds = document.get("duration_seconds", 0)
-        if (
-            not isinstance(reasons, list)
-            or isinstance(duration_seconds, bool)
-            or not isinstance(duration_seconds, int | float)
-            or not 0 <= duration_seconds < 2**63  # larger numbers do not fit into a float
-        ):
-            raise DamagedData("the check's reasons or its duration are none")
-        return cls(
-            kind=kind,
-            backup_id=_text(document, "backup_id"),
-            checked_at=from_text(document.get("checked_at")),
-            passed=passed,
-            reasons=tuple(str(reason) for reason in reasons),
-            proves=proves,
-            duration_seconds=round(float(duration_seconds), 3),
-            details=details if isinstance(details, Mapping) else {},
-        )
+    def from_json(
+        cls, document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]] | None = None
+    ) -> Check:
+        """Read a document; ``unseal`` gives the whole of a sealed one, and is called when somebody needs it.
+
+        Raises DamagedData.
+        """
+        require_known_format(document, SEALED_CHECK_FORMAT)
+        if document.get("format") != SEALED_CHECK_FORMAT:
+            _require_format(document)
+            return _parsed_check(document)
+        return _sealed_check(document, unseal or _no_key)
+
+
+def _no_key() -> Mapping[str, Any]:
+    raise NoUsableKey("what the check found is sealed", "set BACKUP_ENCRYPTION_KEY")
+
+
+def _sealed_check(document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]]) -> Check:
+    """The check of format 2: what is in clear is read now, the rest at the first look."""
+    details = document.get("details")
+    if not isinstance(document.get("sealed"), str) or not isinstance(details, Mapping):
+        raise DamagedData("the check lacks what is sealed in it, or its details")
+    if document.get("mac") is None:
+        raise DamagedData("the check is sealed, and carries no MAC")
+    readable = [name for name in details if name not in CLEAR_DETAILS]
+    readable += ["reasons"] if "reasons" in document else []
+    if readable:
+        raise DamagedData(f"the check is sealed, and holds in clear: {', '.join(sorted(readable))}")
+    check = _parsed_check(document)
+    object.__setattr__(check, "clear_details", dict(details))
+
+    @cache
+    def twin() -> Check:
+        return _parsed_check(unseal())
+
+    return closed(check, ("reasons", "details"), twin)
+
+
+def _parsed_check(document: Mapping[str, Any]) -> Check:
+    kind = document.get("check")
+    passed, proves = document.get("passed"), document.get("proves")
+    if (
+        kind not in ("verify", "restore", "drill")
+        or not isinstance(passed, bool)
+        or not isinstance(proves, bool)
+    ):
+        raise DamagedData("the check does not say what it is or what it found")
+    details, reasons = document.get("details", {}), document.get("reasons", [])
+    duration_seconds = document.get("duration_seconds", 0)
+    if (
+        not isinstance(reasons, list)
+        or isinstance(duration_seconds, bool)
+        or not isinstance(duration_seconds, int | float)
+        or not 0 <= duration_seconds < 2**63  # larger numbers do not fit into a float
+    ):
+        raise DamagedData("the check's reasons or its duration are none")
+    return Check(
+        kind=kind,
+        backup_id=_text(document, "backup_id"),
+        checked_at=from_text(document.get("checked_at")),
+        passed=passed,
+        reasons=tuple(str(reason) for reason in reasons),
+        proves=proves,
+        duration_seconds=round(float(duration_seconds), 3),
+        details=details if isinstance(details, Mapping) else {},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,16 @@ from typing import Any, Generic, TypeVar
 
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
-from recyclic_backups.catalog.documents import FORMAT, Check, Hold, Label, Tombstone, require_known_format
+from recyclic_backups.catalog.check_sealing import check_of
+from recyclic_backups.catalog.documents import (
+    FORMAT,
+    SEALED_CHECK_FORMAT,
+    Check,
+    Hold,
+    Label,
+    Tombstone,
+    require_known_format,
+)
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.repository import Repository
@@ -87,7 +96,8 @@ class _Reading:
             case ("backups", backup_id, "manifest.json"):
                 self._manifest(name, backup_id)
             case ("backups", backup_id, "checks", _):
-                if check := self._document(name, Check.from_json):
+                parse = partial(check_of, self.repository, name)
+                if check := self._document(name, parse, newest_format=SEALED_CHECK_FORMAT):
                     self.checks[backup_id].append(check)
             case ("tiers", tier, file):
                 label = self._document(name, Label.from_json)

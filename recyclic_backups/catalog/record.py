@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from recyclic_backups.catalog.check_sealing import seal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import moment_of_check
 from recyclic_backups.catalog.manifest import Manifest
@@ -46,10 +47,11 @@ def record_label(repository: Repository, label: Label, manifest: Manifest) -> No
 
 
 def record_check(repository: Repository, check: Check, manifest: Manifest) -> None:
-    """Append a verdict to a backup. Raises StorageError.
+    """Append a verdict to a backup. Raises NoUsableKey, StorageError.
 
-    The newest verdict is the one that counts, so it is never filed before one that is there already, whatever
-    the clock says: two in the same microsecond, or after the clock was set back, get later names.
+    Of an encrypted backup the reasons and the details are sealed. The newest verdict is the one that counts, so it is
+    never filed before one that is there already, whatever the clock says: two in the same microsecond, or after the
+    clock was set back, get later names.
     """
     store, layout = repository.store, repository.layout
     for _ in range(100):
@@ -61,7 +63,10 @@ def record_check(repository: Repository, check: Check, manifest: Manifest) -> No
                 break
             check = dataclasses.replace(check, checked_at=found + timedelta(microseconds=1))
         name = layout.check(check.backup_id, check.checked_at)
-        document = _signed(repository, check.to_json(), name, manifest)
+        content = check.to_json()
+        if manifest.encryption is not None:
+            content = seal_check(content, name, repository.keyring.for_reading(manifest.encryption.key_id))
+        document = _signed(repository, content, name, manifest)
         try:
             store.create(name, envelope_document.encode(document))
         except ObjectExists:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.catalog.documents import Check
     from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.settings import Settings
     from recyclic_backups.tiers import Calendar
 
 _SEALED = "sealed: no key at hand opens what the backup contains (BACKUP_ENCRYPTION_KEY)"
+_SEALED_CHECK = "sealed: no key at hand opens its reasons and what it found (BACKUP_ENCRYPTION_KEY)"
 
 
 def add_to(commands: Any) -> None:
@@ -104,7 +106,7 @@ def run_show(options: argparse.Namespace) -> int:
     settings = load_settings()
     backup = load(settings).find_any(options.backup)
     document = _opened(backup.manifest)
-    document["checks"] = [check.to_json() for check in backup.checks]
+    document["checks"] = [_opened_check(check) for check in backup.checks]
     document["tiers"] = [label.to_json() for label in backup.labels]
     document["authenticity"] = backup.standing.value
     document["held"] = backup.is_held(render.now())
@@ -126,6 +128,17 @@ def _opened(manifest: Manifest) -> dict[str, Any]:
             whole = manifest.to_json()
             document |= {name: value for name, value in whole.items() if name != "format"}
     return document
+
+
+def _opened_check(check: Check) -> dict[str, Any]:
+    """A check's document for people: what is sealed in its place, or ``sealed`` saying why it is not."""
+    from dataclasses import replace
+
+    if not check.is_closed:
+        return check.to_json()
+    # An empty list of reasons would read as none.
+    document = replace(check, reasons=(), details=check.figures, clear_details=None, twin=None).to_json()
+    return {name: value for name, value in document.items() if name != "reasons"} | {"sealed": _SEALED_CHECK}
 
 
 def _entry(backup: Backup) -> dict[str, Any]:
@@ -174,6 +187,7 @@ def _until(moment: datetime | None, calendar: Calendar) -> str:
 
 def _print(backup: Backup, calendar: Calendar) -> None:
     from recyclic_backups.catalog.standing import Standing
+    from recyclic_backups.catalog.why import why_text
     from recyclic_backups.fingerprint.model import Fingerprint
     from recyclic_backups.quantities import human_bytes, human_seconds
 
@@ -208,7 +222,7 @@ def _print(backup: Backup, calendar: Calendar) -> None:
     for item in manifest.objects:
         render.line(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
     for check in backup.checks:
-        verdict = "passed" if check.passed else f"FAILED: {'; '.join(check.reasons)}"
+        verdict = "passed" if check.passed else f"FAILED: {why_text(check)}"
         render.line(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
     if manifest.is_closed:
         render.line(f"contents    {_SEALED}")

@@ -94,14 +94,14 @@ def say_code(backup: Backup, *, trust_owners: bool) -> None:
 
 
 def _proof(backup: Backup, timezone: ZoneInfo) -> str:
+    from recyclic_backups.catalog.why import why_text
     from recyclic_backups.recovery.measured import last_failure
 
     failed = last_failure(backup)
     if failed is not None:
-        why = failed.check.reasons[0] if failed.check.reasons else "no reason was given"
-        return (
-            f"NO: the {failed.what} of {render.local_time(failed.check.checked_at, timezone)} FAILED: {why}"
-        )
+        check = failed.check
+        reason = why_text(check) if check.is_closed else next(iter(check.reasons), "no reason was given")
+        return f"NO: the {failed.what} of {render.local_time(check.checked_at, timezone)} FAILED: {reason}"
     if backup.proven_at is None:
         return f"never yet; {_PROVES[_level(backup)]}"
     return f"{render.local_time(backup.proven_at, timezone)}, restored and found equal"

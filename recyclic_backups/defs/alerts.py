@@ -21,6 +21,7 @@ from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.rollback_look import look_for_rollback
 from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
+from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.errors import BackupError, NoUsableKey
 from recyclic_backups.flags.store import load_flags
 from recyclic_backups.notify import memory as remembered
@@ -52,6 +53,7 @@ def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefi
         environment,
         name=SENSOR,
         interval_seconds=INTERVAL_SECONDS,
+        acts_itself=True,
         description=(
             "Tells people what is wrong: failed runs and checks, missed partitions, old backups, stale drills, runs "
             "that wait or do not end, sensors and schedules that raise. Once when it begins, once when it becomes "
@@ -159,6 +161,9 @@ def _observe(
             working=backup_is_working(instance, settings, now),
             began_at=before.begun(now),
             had_backups=before.had_backups,
+            changed_rescue_files=()
+            if shelf.repository is None
+            else changed_rescue_files(shelf.repository, lambda: catalog),
         )
         found = look_at_catalog(catalog, settings.calendar, given, known, now)
         return found if knowing is not None else found + Observation(unseen=SOURCES)

@@ -26,6 +26,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.catalog.news import Gone, checks_since, gone, new_labels
+from recyclic_backups.catalog.why import why
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
 from recyclic_backups.defs.missed_backups import require_backups
@@ -96,6 +97,7 @@ def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.Sens
         environment,
         name=SENSOR,
         interval_seconds=INTERVAL_SECONDS,
+        acts_itself=True,
         description=(
             "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
             "the whole history again should Dagster's database be lost."
@@ -282,8 +284,9 @@ class News:
         kind = Phrase(ATTEMPTS[check.kind], {})
         outcome = Answer.CHECK_PASSED if check.passed else Answer.CHECK_FAILED
         sentence = said(outcome, kind=kind, backup_id=check.backup_id)
-        if check.reasons:
-            sentence = said(Answer.BECAUSE, fact=sentence, why=Untranslated("; ".join(check.reasons)))
+        if reason := why(check):
+            because = Untranslated(reason) if isinstance(reason, str) else reason
+            sentence = said(Answer.BECAUSE, fact=sentence, why=because)
         told = {} if check.passed else told_in(self.settings.locale, sentence)
         return dg.AssetCheckEvaluation(
             asset_key=self.history.keys[tier],

@@ -11,6 +11,7 @@ import dagster as dg
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.why import why_text
 from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
@@ -34,7 +35,7 @@ def drills_elsewhere(
             continue
         known = _known(instance, key)
         for check in drills_of(catalog, scenario):
-            if str(check.details["started_at"]) > known:
+            if str(check.figures["started_at"]) > known:
                 yield _events(key, check)
 
 
@@ -45,10 +46,10 @@ def drills_of(catalog: Catalog, scenario: Scenario) -> list[Check]:
         for backup in catalog
         for check in backup.checks
         if tells_of_a_drill(check)
-        and check.details.get("scenario") == scenario
-        and isinstance(check.details.get("started_at"), str)
+        and check.figures.get("scenario") == scenario
+        and isinstance(check.figures.get("started_at"), str)
     ]
-    return sorted(found, key=lambda check: str(check.details["started_at"]))
+    return sorted(found, key=lambda check: str(check.figures["started_at"]))
 
 
 def _known(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
@@ -58,13 +59,14 @@ def _known(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
 
 
 def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    details = check.details
-    verdict = "passed" if check.passed else "FAILED: " + in_a_sentence("; ".join(check.reasons))
+    figures, details = check.figures, {} if check.is_closed else check.details
+    verdict = "passed" if check.passed else "FAILED: " + in_a_sentence(why_text(check))
     numbers = {
         "restore_s": check.duration_seconds,
-        "data_loss_h": round(float(details.get("data_loss_seconds", 0)) / 3600, 2),
+        "data_loss_h": round(float(figures.get("data_loss_seconds", 0)) / 3600, 2),
     }
     tables = details.get("tables")
+    ground = "a server whose name is sealed: no key is at hand" if check.is_closed else "a server"
     return [
         dg.AssetMaterialization(
             asset_key=key,
@@ -73,12 +75,12 @@ def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg
                 "backup_id": check.backup_id,
                 "passed": check.passed,
                 "report": dg.MetadataValue.md(
-                    f"**{markdown(verdict)}** on {markdown(str(details.get('ground', 'a server')))}."
+                    f"**{markdown(verdict)}** on {markdown(str(details.get('ground', ground)))}."
                 ),
                 "comparison": comparison_table(tables if isinstance(tables, list) else []),
                 **numbers,
             },
-            tags={_DATA_VERSION_TAG: str(details["started_at"])},
+            tags={_DATA_VERSION_TAG: str(figures["started_at"])},
         ),
         dg.AssetCheckEvaluation(
             asset_key=key,

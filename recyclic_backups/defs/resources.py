@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from recyclic_backups.configuration import load_settings
+from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
 from recyclic_backups.errors import BackupError, ConfigurationError
 from recyclic_backups.foreign_text import in_a_sentence, visible
 from recyclic_backups.settings import Settings
@@ -98,9 +99,12 @@ def sensor_that(
     interval_seconds: int,
     description: str,
     jobs: Sequence[dg.UnresolvedAssetJobDefinition] | None = None,
+    acts_itself: bool = False,
 ) -> dg.SensorDefinition:
     """A sensor that looks, and starts ``jobs``; on from the beginning in production, elsewhere when switched on.
 
+    One that ``acts_itself`` sends or writes while it looks; it does so in ticks of the daemon's only, and not when
+    somebody has Dagster evaluate it to see the result.
     A tick that meets a BackupError fails with our sentence and its hint, and no traceback but the sensor's own.
     """
     production = settings.environment == "production"
@@ -113,6 +117,8 @@ def sensor_that(
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if acts_itself and is_shown_only(context):
+            return dg.SensorResult(skip_reason=dg.SkipReason(SHOWN_ONLY), cursor=context.cursor)
         try:
             return look(context, environment, settings.database)
         except BackupError as error:

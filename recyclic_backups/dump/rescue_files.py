@@ -46,6 +46,22 @@ def inspect_rescue(
     return tuple(findings)
 
 
+def changed_rescue_files(repository: Repository, backups: Callable[[], Iterable[Backup]]) -> tuple[str, ...]:
+    """The files of the rescue that somebody changed, by name: for whoever looks often and tells people.
+
+    One that cannot be read while the storage can is among them: what it would do is not known.
+    """
+    changed = []
+    for name in rescue.NAMES:
+        try:
+            _, damage = _judge(repository, name, backups)
+        except StorageError:
+            damage = True
+        if damage:
+            changed.append(name)
+    return tuple(changed)
+
+
 def renew_rescue(
     repository: Repository, backups: Callable[[], Iterable[Backup]]
 ) -> tuple[RescueFinding, ...]:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.why import why
 from recyclic_backups.health import objectives
 from recyclic_backups.health.availability import OBJECTIVE, Availability
 from recyclic_backups.health.gaps import Gap
@@ -16,7 +17,7 @@ from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.health.rehearsals import Rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wording import Code, ScenarioName
-from recyclic_backups.languages import Bytes, Seconds, Share
+from recyclic_backups.languages import Bytes, Phrase, Seconds, Share
 
 # From one nightly dump to the next: what a disaster just before it would lose.
 _NIGHT_SECONDS = 24 * 3600.0
@@ -164,5 +165,5 @@ def _drills(drills: Mapping[str, Rehearsed]) -> Iterator[Issue]:
             )
 
 
-def _why(check: Check | None) -> str:
-    return "-" if check is None or not check.reasons else "; ".join(check.reasons)
+def _why(check: Check | None) -> str | Phrase:
+    return "-" if check is None else why(check) or "-"

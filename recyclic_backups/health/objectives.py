@@ -15,6 +15,7 @@ from enum import StrEnum
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.answers import ATTEMPTS, NO_REASON, Answer, Lasting, Percent, said
 from recyclic_backups.health.outliers import ALARMING_SHARE, HISTORY_MINIMUM, Usual
@@ -206,9 +207,10 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Verdict:
     """
     for failed in (last_attempt(backup.checks, now), last_attempt_of_all(catalog, now)):
         if failed is not None and not failed.passed:
-            why = Untranslated("; ".join(failed.reasons)) if failed.reasons else Phrase(NO_REASON, {})
+            told = why(failed) or Phrase(NO_REASON, {})
+            reason = Untranslated(told) if isinstance(told, str) else told
             kind = Phrase((failed.kind, ATTEMPTS[failed.kind][1]), {})
-            return _error(said(Answer.ATTEMPT_FAILED, kind=kind, backup_id=failed.backup_id, why=why))
+            return _error(said(Answer.ATTEMPT_FAILED, kind=kind, backup_id=failed.backup_id, why=reason))
     proof = last_proof(catalog, now)
     waited = unproven_seconds(catalog, now)
     figures = {"unproven_d": round(max(waited, 0.0) / 86400, 2)}

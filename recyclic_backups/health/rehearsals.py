@@ -19,7 +19,6 @@ class Rehearsed:
     backup_id: str
     checked_at: datetime
     passed: bool
-    reasons: tuple[str, ...]
     restore_seconds: float
     data_loss_seconds: float
     restore_objective_seconds: float | None
@@ -59,7 +58,7 @@ def tells_of_a_drill(check: Check) -> bool:
 
     The others say that they are not ``leading``. One that says nothing about it is the only one of its drill.
     """
-    details = check.details
+    details = check.figures
     return (
         check.kind == "drill"
         and isinstance(details.get("scenario"), str)
@@ -74,7 +73,7 @@ def last_of_each(drills: list[Rehearsed], now: datetime) -> dict[str, Rehearsed]
 
 
 def _read(check: Check) -> Rehearsed:
-    details = check.details
+    details = check.figures
     objective = details.get("objective")
     allowed: Mapping[str, Any] = objective if isinstance(objective, Mapping) else {}
     return Rehearsed(
@@ -82,7 +81,6 @@ def _read(check: Check) -> Rehearsed:
         backup_id=check.backup_id,
         checked_at=check.checked_at,
         passed=check.passed,
-        reasons=check.reasons,
         restore_seconds=_number(details.get("restore_seconds")) or check.duration_seconds,
         data_loss_seconds=_number(details.get("data_loss_seconds")) or 0.0,
         restore_objective_seconds=_number(allowed.get("restore_seconds")),

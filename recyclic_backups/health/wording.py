@@ -30,6 +30,7 @@ class Code(StrEnum):
     DAMAGED_DOCUMENT = "damaged document"
     DAMAGED_BACKUP = "damaged backup"
     UNKNOWN_DOCUMENT = "unknown document"
+    RESCUE_CHANGED = "rescue changed"
     NOT_CHECKED = "not checked"
     DATA_LOSS = "data loss"
 
@@ -116,6 +117,12 @@ WORDS: Mapping[Code, Pair] = {
     Code.UNKNOWN_DOCUMENT: (
         "whether {name} was edited is not known, so it is not believed: {problem}",
         "on ne sait pas si {name} a été modifié, il n'est donc pas cru : {problem}",
+    ),
+    Code.RESCUE_CHANGED: (
+        "{name} in the storage is not what this software put there: do not run or follow it; the next backup "
+        "replaces it",
+        "{name}, dans le stockage, n'est pas ce que ce logiciel y a mis : ne pas l'exécuter ni le suivre ; la "
+        "prochaine sauvegarde le remplace",
     ),
     Code.NOT_CHECKED: (
         "no key of the storage is at hand: nothing here was checked, proofs included; whoever can write to the storage "

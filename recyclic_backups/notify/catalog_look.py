@@ -20,7 +20,7 @@ from recyclic_backups.tiers import Calendar, Tier
 DRILL_EVERY = timedelta(days=8)
 """A drill a week, and a day for the one that is late."""
 
-SOURCES = frozenset({"missed", "backups", "age", "clock", "drills", "damage"})
+SOURCES = frozenset({"missed", "backups", "age", "clock", "drills", "damage", "rescue"})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
 
@@ -30,7 +30,7 @@ class Circumstances:
 
     ``working`` is true while a backup runs inside its time limit; ``began_at`` is the first look of all, and
     ``had_backups`` whether an earlier one saw a verified backup. ``wal_archived`` is true once the archive of WAL
-    makes an age of hours something that can be helped.
+    makes an age of hours something that can be helped. ``changed_rescue_files`` are those that somebody changed.
     """
 
     age_warning_seconds: float
@@ -40,6 +40,7 @@ class Circumstances:
     began_at: datetime
     had_backups: bool
     wal_archived: bool = False
+    changed_rescue_files: tuple[str, ...] = ()
 
 
 def look_at_catalog(
@@ -52,6 +53,7 @@ def look_at_catalog(
         + _clock(catalog, calendar, now)
         + _drills(catalog, calendar, given, now)
         + _damage(catalog, now)
+        + _rescue(given, now)
     )
 
 
@@ -195,6 +197,16 @@ def _damage(catalog: Catalog, now: datetime) -> Observation:
                 facts={"name": shortened(each.name), "reason": shortened(each.problem)},
             )
             for each in catalog.damage
+        )
+    )
+
+
+def _rescue(given: Circumstances, now: datetime) -> Observation:
+    """What is run with the key at hand on the day on which this software is gone, and was changed."""
+    return Observation(
+        tuple(
+            Problem(f"rescue/{name}", Kind.RESCUE, Severity.CRITICAL, now, {"name": name})
+            for name in given.changed_rescue_files
         )
     )
 

@@ -47,6 +47,7 @@ class Kind(StrEnum):
     NO_BACKUP = "no backup"
     BACKUPS_GONE = "backups gone"
     DAMAGE = "damage"
+    RESCUE = "rescue"
     STORAGE = "storage"
     ROLLBACK = "rollback"
     MEMORY = "memory"
@@ -345,6 +346,19 @@ WORDS: Mapping[Kind, Words] = {
             "La sauvegarde concernée est peut-être inutilisable ; la rétention n’y touche pas.",
         ),
         "recyclic-backups verify --all",
+    ),
+    Kind.RESCUE: Words(
+        (
+            "{name} in the storage is not what this software put there",
+            "{name}, dans le stockage, n’est pas ce que ce logiciel y a mis",
+        ),
+        (
+            "Somebody can write there. Do not run or follow it: it might hand over the key. The next backup replaces "
+            "it.",
+            "Quelqu’un peut y écrire. Ne pas l’exécuter ni le suivre : il pourrait livrer la clé. La prochaine "
+            "sauvegarde le remplace.",
+        ),
+        "recyclic-backups validate",
     ),
     Kind.STORAGE: Words(
         ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),

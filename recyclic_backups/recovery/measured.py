@@ -31,7 +31,7 @@ def last_measured(backup: Backup, others: Iterable[Backup], *, partial: bool) ->
             if check.kind != "verify"
             and check.passed
             and check.duration_seconds > 0
-            and (partial or check.details.get("scenario") != "partial")
+            and (partial or check.figures.get("scenario") != "partial")
         ]
         if timed:
             newest = max(timed, key=lambda check: check.checked_at)
@@ -50,4 +50,4 @@ def last_failure(backup: Backup) -> Measured | None:
 
 
 def _what(check: Check) -> str:
-    return f"{check.kind} {check.details.get('scenario', '')}".strip()
+    return f"{check.kind} {check.figures.get('scenario', '')}".strip()

@@ -52,7 +52,7 @@ def _shortened(reason: Sentence, locale: Locale) -> str:
     tier = values.get("tier")
     if reason.code is Code.TIER_OVER and isinstance(tier, Tier):
         return say("tier over", locale, tier=tier_name(tier, locale), count=values["count"])
-    if reason.code is Code.DAMAGED:
+    if reason.code is Code.DAMAGED and isinstance(values["problem"], str):
         return Sentence(reason.code, {**values, "problem": quoted(values["problem"])}).text(locale)
     return reason.text(locale)
 

@@ -5,7 +5,7 @@ The command line, Dagster and the page all show one of these: they never say dif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -15,9 +15,11 @@ from recyclic_backups.audit.log import read_head
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.dump.rescue_files import changed_rescue_files
+from recyclic_backups.health.issues import Issue, Level, critical
 from recyclic_backups.health.metrics import Metrics, measure
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wording import Code
 from recyclic_backups.languages import Locale
 from recyclic_backups.report.space import Saving, savings
 from recyclic_backups.retention.forecast import Departure, departures
@@ -87,16 +89,25 @@ def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], da
     Raises StorageError.
     """
     catalog = load_catalog(repository)
-    found = judge(catalog, repository.store.free_bytes(), terms, clock())
+    changed = changed_rescue_files(repository, lambda: catalog)
+    found = judge(catalog, repository.store.free_bytes(), terms, clock(), changed_rescue_files=changed)
     return replace(found, audit_head=read_head(repository))
 
 
-def judge(catalog: Catalog, free_bytes: int | None, terms: SurveyTerms, now: datetime) -> Survey:
-    """The survey of a catalog. Pure; ``now`` is aware."""
+def judge(
+    catalog: Catalog,
+    free_bytes: int | None,
+    terms: SurveyTerms,
+    now: datetime,
+    *,
+    changed_rescue_files: Iterable[str] = (),
+) -> Survey:
+    """The survey of a catalog. Pure; ``now`` is aware. ``changed_rescue_files`` are names of files in the storage."""
     decided = plan(set_aside(catalog)[0], terms.retention, terms.calendar, now)
     issues = [
         *(_issue(sentence, Level.CRITICAL) for sentence in decided.incidents),
         *(_issue(sentence, Level.WARNING) for sentence in decided.warnings),
+        *(critical(Code.RESCUE_CHANGED, name, name=name) for name in changed_rescue_files),
     ]
     metrics = measure(
         catalog,

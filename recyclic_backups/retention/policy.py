@@ -26,6 +26,7 @@ from typing import Any
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import backup_id_of_manifest
+from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale
 from recyclic_backups.retention.wording import Code, Sentence, advice_before_ceiling, say
@@ -308,7 +309,7 @@ class _Planning:
         if backup.known_damaged:
             found = (each for each in backup.checks if each.kind == "verify" and not each.passed)
             check = max(found, key=lambda each: each.checked_at)
-            problem = "; ".join(check.reasons) or "?"
+            problem = why(check) or "?"
             self._leave(backup, say(Code.DAMAGED, date=self._date(check.checked_at), problem=problem))
         elif not backup.good:
             self._leave(backup, say(Code.UNVERIFIED))

@@ -21,6 +21,7 @@ import pytest
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.defs.dry_run import SHOWN_ONLY
 from recyclic_backups.demo.dagster_process import ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive
@@ -202,3 +203,33 @@ def require_late(installation: Installation, days: list[str], before: set[str]) 
             evaluation = event.asset_check_evaluation_data
             told[evaluation.partition] = (evaluation.passed, evaluation.severity)
     assert [told[day] for day in days] == [(False, dg.AssetCheckSeverity.WARN)] * len(days)
+
+
+_ALERTS = (
+    '{repositoryLocationName: "recyclic_backups", repositoryName: "__repository__", sensorName: "alerts"}'
+)
+ASKED = f"""{{ sensorOrError(sensorSelector: {_ALERTS}) {{
+  ... on Sensor {{
+    nextTick {{ evaluationResult {{ skipReason error {{ message }} }} }}
+    sensorState {{ ticks(limit: 5) {{ status skipReason }} }}
+  }}
+}} }}"""
+START = f"mutation {{ startSensor(sensorSelector: {_ALERTS}) {{ __typename }} }}"
+
+
+def test_a_question_for_the_next_tick_sends_nothing_and_the_daemons_tick_does_its_work(
+    installation: Installation,
+) -> None:
+    """Attack prevented: alerts delivered by a viewer's query. Loss prevented: a daemon whose ticks look like one."""
+    assert installation.ask(START)["startSensor"]["__typename"] == "Sensor"
+
+    def ended() -> list[Any]:
+        ticks = installation.ask(ASKED)["sensorOrError"]["sensorState"]["ticks"]
+        return [tick for tick in ticks if tick["status"] != "STARTED"]
+
+    wait_until(lambda: bool(ended()), "the daemon evaluates alerts")
+    (tick, *_) = ended()
+    assert tick["status"] == "SKIPPED"
+    assert "Nobody is told" in tick["skipReason"]
+    shown = installation.ask(ASKED)["sensorOrError"]["nextTick"]["evaluationResult"]
+    assert shown == {"skipReason": SHOWN_ONLY, "error": None}

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups import rescue
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.rescue_files import changed_rescue_files
+from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.errors import StorageError
+from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
 FORGED = b"import os; open('loot', 'w').write(os.environ['BACKUP_ENCRYPTION_KEY'])\n"
@@ -42,6 +47,33 @@ def test_a_changed_script_is_damage_told_by_every_command_and_rewritten_by_the_n
     assert sum("rescue_files_replaced" in each["details"] for each in changed) == len(rescue.NAMES)
 
 
+def unhealthy(operator: Operator, locale: str = "en") -> dict[str, tuple[str, str]]:
+    """What metrics say about the files of the rescue: of each its severity and the sentence."""
+    issues = operator.run("metrics", "--format", "json", BACKUP_LOCALE=locale).json["issues"]
+    return {
+        each["subject"]: (each["severity"], each["message"])
+        for each in issues
+        if each["name"] == "rescue_changed"
+    }
+
+
+def test_a_changed_script_makes_health_critical_until_the_next_backup(operator: Operator) -> None:
+    """Attack: recover.py is replaced, and nobody asks validate before the day on which it is run with the key."""
+    operator.backup_id()
+    assert unhealthy(operator) == {}
+    for name in rescue.NAMES:
+        (operator.storage / name).write_bytes(FORGED)
+    assert operator.run("metrics").code == 80
+    english, french = unhealthy(operator), unhealthy(operator, "fr")
+    assert set(english) == set(french) == set(rescue.NAMES)
+    for name in rescue.NAMES:
+        assert english[name][0] == "critical"
+        assert f"{name} in the storage is not what this software put there" in english[name][1]
+        assert f"{name}, dans le stockage, n'est pas" in french[name][1]
+    operator.backup_id()
+    assert unhealthy(operator) == {}
+
+
 def test_the_script_of_an_older_release_is_no_damage(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +81,7 @@ def test_the_script_of_an_older_release_is_no_damage(
     operator.backup_id()
     monkeypatch.setattr(rescue, "shipped", lambda name: f"a newer {name}".encode())
     assert "of an older release" in told(operator)
+    assert unhealthy(operator) == {}
     operator.must("verify", "--all")
     operator.backup_id()
     assert (operator.storage / "recover.py").read_bytes() == b"a newer recover.py"
@@ -125,3 +158,19 @@ def test_the_key_sheet_prints_no_secret_and_the_commands_that_check_the_script(
     assert rescue.shipped_sha256("recover.py") in printed
     assert "python3 -I recover.py --storage" in printed
     assert str(operator.storage) in printed
+
+
+class _Unreadable(MemoryStore):
+    """A storage of whose script another user took the rights away."""
+
+    def get(self, name: str) -> bytes:
+        if name == rescue.SCRIPT:
+            raise StorageError(f"cannot read {name}: permission denied")
+        return super().get(name)
+
+
+def test_a_script_that_cannot_be_read_is_told_and_ends_no_look() -> None:
+    """Attack: `chmod 0` on a changed script, so that metrics and alerts end with an error or pass it over."""
+    store = _Unreadable()
+    repository = Repository(store, "recyclic", Keyring(store, ""), encrypt=False)
+    assert changed_rescue_files(repository, list) == (rescue.SCRIPT,)

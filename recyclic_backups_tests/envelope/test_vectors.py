@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.catalog.check_sealing import unseal_check
+from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.sealing import unseal
 from recyclic_backups.envelope import key_file
@@ -33,6 +35,7 @@ def load(name: str) -> dict[str, Any]:
 
 ENVELOPE, KEY_FILES, DOCUMENTS = load("envelope.json"), load("key_files.json"), load("documents.json")
 MANIFESTS = load("manifests.json")
+CHECKS = load("checks.json")
 
 
 def named(case: dict[str, Any]) -> str:
@@ -152,3 +155,25 @@ def test_a_manifest_opens_as_its_vector_says(case: dict[str, Any]) -> None:
     manifest, whole = read()
     assert {name: value for name, value in whole.items() if name != "mac"} == case["whole"]
     assert manifest.to_json() == case["whole"] | {"format": 1}
+
+
+@pytest.mark.parametrize("case", CHECKS["cases"], ids=named)
+def test_a_check_opens_as_its_vector_says(case: dict[str, Any]) -> None:
+    """A sealed check that opens to another's text would tell of a failure, or of tables, that was not its backup's."""
+    storage_name, open_key = CHECKS["storage_name"], opener(CHECKS["data_keys"])
+
+    def read() -> tuple[Check, dict[str, Any]]:
+        document = decode(base64.b64decode(case["content"]), storage_name)
+        check_signature(document, storage_name, open_key)
+        check = Check.from_json(document, lambda: unseal_check(document, storage_name, open_key))
+        check.to_json()  # looks at every field
+        return check, document if document["format"] == 1 else unseal_check(document, storage_name, open_key)
+
+    if case["outcome"] != "good":
+        with pytest.raises(BackupError) as caught:
+            read()
+        assert type(caught.value) is OUTCOMES[case["outcome"]]
+        return
+    check, whole = read()
+    assert {name: value for name, value in whole.items() if name != "mac"} == case["whole"]
+    assert check.to_json() == case["whole"] | {"format": 1}

@@ -14,6 +14,7 @@ from typing import Any
 from recyclic_backups.adopt.header import parse_header
 from recyclic_backups.audit.event import Event
 from recyclic_backups.catalog.actor import Actor
+from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.sealing import unseal
@@ -120,17 +121,25 @@ def _catalog_document(parse: Callable[[dict[str, Any]], Any]) -> Callable[[bytes
     return read
 
 
-_SEALED_MANIFESTS = tuple(
-    base64.b64decode(case["content"])
-    for case in json.loads((_VECTORS / "manifests.json").read_text())["cases"]
-    if case["outcome"] == "good"
-)
+def _good_ones(name: str) -> tuple[bytes, ...]:
+    """The documents of a file of vectors that are as they should be."""
+    cases = json.loads((_VECTORS / name).read_text())["cases"]
+    return tuple(base64.b64decode(case["content"]) for case in cases if case["outcome"] == "good")
+
+
+_CHECK: str = json.loads((_VECTORS / "checks.json").read_text())["storage_name"]
+_SEALED_MANIFESTS, _SEALED_CHECKS = _good_ones("manifests.json"), _good_ones("checks.json")
 
 
 def _sealed_manifest(data: bytes) -> None:
     document = decode(data, "name")
     # Every field is looked at: what is sealed is opened, or refused.
     Manifest.from_json(document, lambda: unseal(document, _open_key)).to_json()
+
+
+def _sealed_check(data: bytes) -> None:
+    document = decode(data, _CHECK)
+    Check.from_json(document, lambda: unseal_check(document, _CHECK, _open_key)).to_json()
 
 
 def _flag(data: bytes) -> None:
@@ -216,6 +225,7 @@ def targets() -> dict[str, Target]:
         "sealed_manifest": Target(_sealed_manifest, _SEALED_MANIFESTS),
         "label": Target(_catalog_document(Label.from_json), (label,)),
         "check": Target(_catalog_document(Check.from_json), (encode(check.to_json()),)),
+        "sealed_check": Target(_sealed_check, _SEALED_CHECKS),
         "hold": Target(_catalog_document(Hold.from_json), (encode(hold.to_json()),)),
         "tombstone": Target(_catalog_document(Tombstone.from_json), (encode(gone.to_json()),)),
         "event": Target(_catalog_document(Event.from_json), (encode(event.to_json()),)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from recyclic_backups_tests.vectors.check_cases import CHECK_NAME, check_cases
 from recyclic_backups_tests.vectors.document_cases import LABEL, ODD, document_cases
 from recyclic_backups_tests.vectors.envelope_cases import OBJECT_NAME, envelope_cases
 from recyclic_backups_tests.vectors.key_file_cases import key_file_cases
@@ -56,6 +57,12 @@ def vectors() -> dict[str, str]:
             "data_keys": data_keys,
             "storage_name": NAME,
             "cases": manifest_cases(),
+        },
+        "checks.json": {
+            "about": "docs/format/documents.md. As manifests.json, for checks.",
+            "data_keys": data_keys,
+            "storage_name": CHECK_NAME,
+            "cases": check_cases(),
         },
     }
     return {name: json.dumps(content, indent=1, ensure_ascii=True) + "\n" for name, content in files.items()}
