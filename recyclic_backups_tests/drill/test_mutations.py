@@ -107,7 +107,7 @@ def test_a_probe_with_another_answer_fails_the_drill(small_operator: Operator, t
     probes = tmp_path / "probes"
     probes.mkdir()
     (probes / "many.sql").write_text(
-        "-- probe: many members\n-- expect: at least 501\nSELECT count(*) FROM member"
+        "-- probe: many members\n-- expect: at least 501\nSELECT count(*) FROM public.member"
     )
     outcome = small_operator.run("drill", "simple", "--json", DRILL_PROBES=str(probes))
 

