@@ -133,25 +133,25 @@ ORDER BY 1, 2, 3
 
 # What an owner may lack to write into his own tables, and to see that no foreign key breaks.
 _LACKING = """
-SELECT pg_catalog.format('%%I may not connect to the database', %(owner)s)
-WHERE NOT pg_catalog.has_database_privilege(%(owner)s, pg_catalog.current_database(), 'CONNECT')
+SELECT pg_catalog.format('%%I may not connect to the database', %(owner)s::name)
+WHERE NOT pg_catalog.has_database_privilege(%(owner)s::name, pg_catalog.current_database(), 'CONNECT')
 UNION ALL
-SELECT pg_catalog.format('%%I may not make temporary tables in the database', %(owner)s)
-WHERE NOT pg_catalog.has_database_privilege(%(owner)s, pg_catalog.current_database(), 'TEMPORARY')
+SELECT pg_catalog.format('%%I may not make temporary tables in the database', %(owner)s::name)
+WHERE NOT pg_catalog.has_database_privilege(%(owner)s::name, pg_catalog.current_database(), 'TEMPORARY')
 UNION ALL
-SELECT DISTINCT pg_catalog.format('%%I may not use the schema %%I', %(owner)s, n.nspname)
+SELECT DISTINCT pg_catalog.format('%%I may not use the schema %%I', %(owner)s::name, n.nspname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = ANY(%(oids)s::oid[]) AND NOT pg_catalog.has_schema_privilege(%(owner)s, n.oid, 'USAGE')
+WHERE c.oid = ANY(%(oids)s::oid[]) AND NOT pg_catalog.has_schema_privilege(%(owner)s::name, n.oid, 'USAGE')
 UNION ALL
-SELECT pg_catalog.format('%%I may not read %%I.%%I, which a foreign key leads to or comes from', %(owner)s,
+SELECT pg_catalog.format('%%I may not read %%I.%%I, which a foreign key leads to or comes from', %(owner)s::name,
     n.nspname, c.relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = ANY(%(near)s::oid[]) AND NOT pg_catalog.has_table_privilege(%(owner)s, c.oid, 'SELECT')
+WHERE c.oid = ANY(%(near)s::oid[]) AND NOT pg_catalog.has_table_privilege(%(owner)s::name, c.oid, 'SELECT')
 UNION ALL
-SELECT pg_catalog.format('row-level security may hide rows of %%I.%%I from %%I', n.nspname, c.relname, %(owner)s)
+SELECT pg_catalog.format('row-level security may hide rows of %%I.%%I from %%I', n.nspname, c.relname, %(owner)s::name)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = ANY(%(near)s::oid[]) AND c.relrowsecurity
-  AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(%(owner)s, c.relowner, 'USAGE'))
+  AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(%(owner)s::name, c.relowner, 'USAGE'))
 """
 
 

@@ -86,6 +86,19 @@ KINDS = {
         CREATE AGGREGATE m.sum(int) (SFUNC = m.add, STYPE = m.d, INITCOND = '3')""",
     "an index": """
         CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0""",
+    "an index of a table with a foreign key": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t ((a + m.one(7)))""",
+    "an index of a table that a foreign key leads to": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE INDEX ON m.parent ((k + m.one(7)));
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1)""",
+    "an index of a partition with a foreign key": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent) PARTITION BY LIST (a);
+        CREATE TABLE m.piece PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.piece ((a + m.one(7)))""",
     "an exclusion": """
         CREATE TABLE m.t (a int, EXCLUDE USING btree (m.same(a) WITH =)); INSERT INTO m.t VALUES (1)""",
     "statistics": """

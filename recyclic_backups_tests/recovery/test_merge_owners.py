@@ -44,9 +44,9 @@ KINDS = {
             EXECUTE FUNCTION m.fire();
         ALTER TABLE m.t ENABLE ALWAYS TRIGGER t""",
     "a trigger that waits for the commit": """
-        CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON m.t DEFERRABLE INITIALLY DEFERRED
+        CREATE CONSTRAINT TRIGGER later AFTER INSERT OR UPDATE OR DELETE ON m.t DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION m.fire();
-        ALTER TABLE m.t ENABLE ALWAYS TRIGGER t;
+        ALTER TABLE m.t ENABLE ALWAYS TRIGGER later;
         ALTER TABLE m.t ADD CHECK (m.one(a) > 0)""",
     "a policy": """
         CREATE POLICY p ON m.t USING (m.act() > 0) WITH CHECK (m.act() > 0);
@@ -58,11 +58,12 @@ KINDS = {
         CREATE CAST (m.e AS int) WITH FUNCTION m.cast(m.e) AS IMPLICIT;
         CREATE TABLE m.child (a m.e REFERENCES m.t); INSERT INTO m.child VALUES ('1')""",
     "an index of a table that refers to it": """
-        CREATE TABLE m.child (a int REFERENCES m.t ON DELETE CASCADE); INSERT INTO m.child VALUES (1);
-        CREATE INDEX ON m.child ((a + m.one(7)))""",
+        CREATE TABLE m.other (a int REFERENCES m.t ON DELETE CASCADE); INSERT INTO m.other VALUES (1);
+        CREATE INDEX ON m.other ((a + m.one(7)))""",
 }
-# Those whose code runs, as the owner, while rows are put back; the others are switched off or not needed.
-_RUN = {"a CHECK constraint", "a domain", "a generated column", "an index", "an index with a constant"}
+# Some whose code runs, as the owner, while rows are put back. (That of a domain would wait for itself here: two
+# sessions, in one of which it is to become superuser while the other has not ended.)
+_RUN = ("a CHECK constraint", "a generated column", "an index with a constant")
 
 WRONG = "DELETE FROM m.t WHERE a = 2; UPDATE m.t SET b = 77 WHERE a = 3"
 
@@ -135,40 +136,37 @@ def _clean(report: PutBackReport, by: str) -> None:
     assert report.merged.written_by == by
 
 
-@pytest.mark.parametrize("major", [15, 16, 18])
-@pytest.mark.parametrize("planted", ["before the backup", "after it"])
+def _attacked(hers: Hers, *kinds: str) -> None:
+    """His code is in the live table and in the restored one, whose rows are read and kept."""
+    hers.do(";".join(KINDS[kind] for kind in kinds))
+    hers.house.back_up()
+    hers.do("ALTER TABLE m.t DISABLE TRIGGER USER; ALTER TABLE m.t NO FORCE ROW LEVEL SECURITY;" + WRONG)
+    hers.do("ALTER TABLE m.t FORCE ROW LEVEL SECURITY; ALTER TABLE m.t ENABLE TRIGGER USER")
+    for name in hers.do("SELECT tgname FROM pg_trigger WHERE tgrelid = 'm.t'::regclass AND NOT tgisinternal"):
+        hers.do(f"ALTER TABLE m.t ENABLE ALWAYS TRIGGER {name[0]}")
+    _clean(hers.put_back("m.t"), by="mallory")
+    assert hers.superusers() == ["postgres"]
+    assert hers.do("SELECT a, b FROM m.t ORDER BY 1", "postgres") == [(1, 1), (2, 2), (3, 3)]
+    assert hers.do("SELECT relforcerowsecurity FROM pg_class WHERE oid = 'm.t'::regclass") == [(True,)]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser_while_rows_are_put_back(
-    servers: Servers, kind: str, planted: str, major: int
+    servers: Servers, kind: str
 ) -> None:
-    """Attack: he is superuser of production after a superuser has put rows of his table back into it.
+    """Attack: he is superuser of production after a superuser has put rows of his table back into it."""
+    with _hers(servers[15]) as hers:
+        _attacked(hers, kind)
 
-    Planted before the backup, his code is in the restored database too, whose tables are read and filled.
-    """
-    if kind == "a generated column" and planted == "after it":
-        pytest.skip("a table with another column than the backup's is refused")
+
+@pytest.mark.parametrize("major", [16, 18])
+def test_nor_does_all_of_it_at_once(servers: Servers, major: int) -> None:
+    """Attack: the same on newer servers, whose memberships of roles are others."""
     with _hers(servers[major]) as hers:
-        if planted == "before the backup":
-            hers.do(KINDS[kind])
-        hers.house.back_up()
-        if planted == "after it":
-            hers.do(KINDS[kind])
-        hers.do(f"SET row_security = on; SET session_replication_role = DEFAULT; {WRONG}") if False else None
-        hers.do("ALTER TABLE m.t DISABLE TRIGGER USER; ALTER TABLE m.t NO FORCE ROW LEVEL SECURITY;" + WRONG)
-        if kind.startswith("a trigger"):
-            hers.do("ALTER TABLE m.t ENABLE ALWAYS TRIGGER t")
-        if kind == "a policy":
-            hers.do("ALTER TABLE m.t FORCE ROW LEVEL SECURITY")
-        _clean(hers.put_back("m.t"), by="mallory")
-        assert hers.superusers() == ["postgres"]
-        rows = hers.do("SELECT a, b FROM m.t ORDER BY 1", "postgres")
-        assert rows == [(1, 1), (2, 2), (3, 3)]
-        if kind == "a policy":
-            forced = hers.do("SELECT relforcerowsecurity FROM pg_class WHERE oid = 'm.t'::regclass")
-            assert forced == [(True,)]
+        _attacked(hers, *KINDS)
 
 
-@pytest.mark.parametrize("kind", sorted(_RUN))
+@pytest.mark.parametrize("kind", _RUN)
 def test_the_trap_works_where_somebody_merges_as_a_superuser(servers: Servers, kind: str) -> None:
     """Prevents that the tests above pass because the trap does not shut."""
     with _hers(servers[15]) as hers:
@@ -177,3 +175,151 @@ def test_the_trap_works_where_somebody_merges_as_a_superuser(servers: Servers, k
         hers.do(WRONG)
         _clean(hers.put_back("m.t", trust_owners=True), by="postgres")
         assert hers.superusers() == ["mallory", "postgres"]
+
+
+def test_a_superusers_table_with_a_strangers_code_is_refused(servers: Servers) -> None:
+    """Attack: the table is the superuser's, so that he writes it himself; its domain is somebody else's."""
+    with _hers(servers[15]) as hers:
+        hers.do("CREATE TABLE m.his (a int PRIMARY KEY, b m.d); INSERT INTO m.his VALUES (1, 1)", "postgres")
+        hers.house.back_up()
+        hers.do("ALTER DOMAIN m.d ADD CHECK (m.one(value) > 0) NOT VALID")
+        hers.do("UPDATE m.his SET b = NULL", "postgres")
+        with pytest.raises(Refused, match="code of mallory") as refused:
+            hers.put_back("m.his")
+        assert "--trust-owners" in refused.value.hint
+        assert hers.do("SELECT b FROM m.his", "postgres") == [(None,)]
+        assert hers.superusers() == ["postgres"]
+        # In a drill, on a server of ours, that is no reason to refuse; everything else is done as above.
+        _clean(hers.put_back("m.his", throwaway=True), by="postgres")
+
+
+def test_tables_of_several_owners_go_together_only_without_code(servers: Servers) -> None:
+    """Attack: one role with the rights of both would let the code of one read and write what is the other's."""
+    with _hers(servers[15]) as hers:
+        hers.do(
+            "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (k int PRIMARY KEY, secret text);"
+            "INSERT INTO v.a VALUES (1, 'of the victim'); ALTER TABLE v.a OWNER TO victim",
+            "postgres",
+        )
+        hers.do("CREATE TABLE m.plain (a int PRIMARY KEY, b int); INSERT INTO m.plain VALUES (1, 1)")
+        hers.do(KINDS["a CHECK constraint"])
+        hers.house.back_up()
+        hers.do("UPDATE m.plain SET b = 2;" + WRONG)
+        hers.do("DELETE FROM v.a", "victim")
+        with pytest.raises(Refused, match="several roles: mallory, victim") as refused:
+            hers.put_back("m.t", "v.a")
+        assert "of each owner" in refused.value.hint
+        assert hers.do("SELECT FROM v.a", "victim") == []
+        _clean(hers.put_back("m.plain", "v.a"), by="postgres")
+        assert hers.do("SELECT secret FROM v.a", "victim") == [("of the victim",)]
+        _clean(hers.put_back("m.t"), by="mallory")
+        assert hers.superusers() == ["postgres"]
+
+
+def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
+    """Attack: while rows of his are put back, his code reads and changes what is somebody else's."""
+    with _hers(servers[16]) as hers:
+        hers.do(
+            "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (secret text);"
+            "INSERT INTO v.a VALUES ('of the victim'); ALTER TABLE v.a OWNER TO victim; GRANT USAGE ON SCHEMA v TO mallory",
+            "postgres",
+        )
+        hers.do(
+            "CREATE TABLE m.loot (secret text);"
+            "CREATE FUNCTION m.steal(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN"
+            "  BEGIN EXECUTE 'SET ROLE victim'; EXCEPTION WHEN OTHERS THEN NULL; END;"
+            "  BEGIN INSERT INTO m.loot SELECT secret FROM v.a; EXCEPTION WHEN OTHERS THEN NULL; END;"
+            "  RETURN true; END $f$; ALTER TABLE m.t ADD CHECK (m.steal(a))"
+        )
+        hers.house.back_up()
+        hers.do(WRONG)
+        _clean(hers.put_back("m.t"), by="mallory")
+        assert hers.do("SELECT * FROM m.loot") == []
+
+
+def test_the_code_of_a_neighbour_runs_neither_as_superuser_nor_as_the_tables_owner(servers: Servers) -> None:
+    """Attack: his table refers to another one's; comparing keys plans a question on it, and that runs his code."""
+    with _hers(servers[15]) as hers:
+        hers.do(
+            "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (k int PRIMARY KEY, secret text);"
+            "INSERT INTO v.a VALUES (1, 'x'); ALTER TABLE v.a OWNER TO victim;"
+            "GRANT USAGE ON SCHEMA v TO mallory; GRANT REFERENCES ON v.a TO mallory;"
+            "GRANT USAGE ON SCHEMA m TO victim",
+            "postgres",
+        )
+        hers.do("CREATE TABLE m.child (a int REFERENCES v.a); INSERT INTO m.child VALUES (1)")
+        hers.do("GRANT SELECT ON m.child TO victim")
+        hers.house.back_up()
+        hers.do("CREATE INDEX ON m.child ((a + m.one(7)))")
+        hers.do("UPDATE v.a SET secret = 'y'", "victim")
+        with pytest.raises(Refused, match=r"'mallory' has code in m\.child, beyond a foreign key"):
+            hers.put_back("v.a")
+        assert hers.superusers() == ["postgres"]
+
+
+def test_rows_that_were_replaced_are_kept_where_their_owner_cannot_exchange_them(servers: Servers) -> None:
+    """Attack: whoever looks at the kept rows as a superuser finds a view that calls a function."""
+    with _hers(servers[15]) as hers:
+        hers.do(KINDS["a domain"])
+        hers.house.back_up()
+        hers.do(WRONG)
+        report = hers.put_back("m.t")
+        assert report.merged is not None
+        with hers.cluster.server.connect(report.merged.kept_in) as connection:
+            kept = connection.execute('SELECT a, b FROM replaced."m.t" ORDER BY 1').fetchall()
+            owner = connection.execute(
+                "SELECT relowner::regrole::text, relacl FROM pg_class WHERE relname = 'm.t'"
+            ).fetchall()
+        assert kept == [(3, 77)]
+        assert [row[0] for row in owner] == ["postgres"]
+
+
+def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_written(servers: Servers) -> None:
+    """Loss prevented: a table half put back, or put back as a superuser because nothing else went."""
+    cluster = servers[15]
+    rules = cluster.data_directory / "pg_hba.conf"
+    before = rules.read_text()
+
+    def reload(text: str) -> None:
+        rules.write_text(text)
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("SELECT pg_reload_conf()")
+
+    with _hers(cluster) as hers:
+        hers.house.back_up()
+        hers.do(WRONG)
+        try:
+            # Into the restored database they get, into the live one they do not.
+            reload(
+                "host all postgres,mallory 127.0.0.1/32 scram-sha-256\n"
+                "host hers all 127.0.0.1/32 reject\nhost all all 127.0.0.1/32 scram-sha-256\n"
+            )
+            with pytest.raises(Refused, match="lets none in") as refused:
+                hers.put_back("m.t")
+            assert "--trust-owners" in refused.value.hint
+        finally:
+            reload(before)
+        assert hers.do("SELECT a, b FROM m.t ORDER BY 1") == [(1, 1), (3, 77)]
+
+
+def test_roles_of_a_killed_merge_are_dropped_and_those_of_one_alive_are_not(servers: Servers) -> None:
+    """Attack: roles that may log in as an owner, left behind. Loss prevented: one dropped under a merge that goes on."""
+    with _hers(servers[15]) as hers:
+        server = hers.cluster.server
+        Loaders(server, "hers", seconds=60, on_behalf_of="hers_merged_abcdef").of("mallory")
+        with beside.under_way(server, "hers_merged_abcdef"):
+            assert beside.drop_left_behind(server) == []
+        (note,) = beside.drop_left_behind(server)
+        assert note.startswith("dropped the role")
+
+
+def test_numbers_that_came_back_are_not_given_again(servers: Servers) -> None:
+    """Loss prevented: the owner's session sees the sequences of his own tables only, and moves them on all the same."""
+    with _hers(servers[16]) as hers:
+        hers.do("CREATE SEQUENCE public.not_hers; CREATE TABLE public.x (a int)", "postgres")
+        hers.do("CREATE TABLE m.n (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int)")
+        hers.do("INSERT INTO m.n (a) SELECT 1 FROM generate_series(1, 5)")
+        hers.house.back_up()
+        hers.do("DELETE FROM m.n; ALTER TABLE m.n ALTER id RESTART")
+        _clean(hers.put_back("m.n"), by="mallory")
+        assert hers.do("INSERT INTO m.n (a) VALUES (1) RETURNING id") == [(6,)]
