@@ -182,8 +182,8 @@ def test_a_superusers_table_with_a_strangers_code_is_refused(servers: Servers) -
     with _hers(servers[15]) as hers:
         hers.do("CREATE TABLE m.his (a int PRIMARY KEY, b m.d); INSERT INTO m.his VALUES (1, 1)", "postgres")
         hers.house.back_up()
-        hers.do("ALTER DOMAIN m.d ADD CHECK (m.one(value) > 0) NOT VALID")
         hers.do("UPDATE m.his SET b = NULL", "postgres")
+        hers.do("ALTER DOMAIN m.d ADD CHECK (m.one(value) > 0) NOT VALID")
         with pytest.raises(Refused, match="code of mallory") as refused:
             hers.put_back("m.his")
         assert "--trust-owners" in refused.value.hint
@@ -221,7 +221,8 @@ def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Serve
     with _hers(servers[16]) as hers:
         hers.do(
             "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (secret text);"
-            "INSERT INTO v.a VALUES ('of the victim'); ALTER TABLE v.a OWNER TO victim; GRANT USAGE ON SCHEMA v TO mallory",
+            "INSERT INTO v.a VALUES ('of the victim'); ALTER TABLE v.a OWNER TO victim;"
+            "GRANT USAGE ON SCHEMA v TO mallory",
             "postgres",
         )
         hers.do(
@@ -303,7 +304,7 @@ def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_written(se
 
 
 def test_roles_of_a_killed_merge_are_dropped_and_those_of_one_alive_are_not(servers: Servers) -> None:
-    """Attack: roles that may log in as an owner, left behind. Loss prevented: one dropped under a merge that goes on."""
+    """Attack: roles that may log in as an owner, left behind. Loss prevented: one dropped under a merge under way."""
     with _hers(servers[15]) as hers:
         server = hers.cluster.server
         Loaders(server, "hers", seconds=60, on_behalf_of="hers_merged_abcdef").of("mallory")
