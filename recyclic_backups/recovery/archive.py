@@ -267,14 +267,20 @@ class Archive:
             return [(None, list(rest))] if rest else []
         wanted, turns = set(rest), list[tuple[str | None, list[int]]]()
         entries = self._entries("post-data")
-        keys = self._keys_that_run_code(entries, self.loaders)
+        planned = self._keys_planned_with_code(entries, self.loaders)
         for entry in entries:
             if entry.number not in wanted:
                 continue
             loader = None
-            if entry.kind == "CHECK CONSTRAINT" or entry.number in keys:
+            # Of a foreign key a cast can be somebody's code (operators are those of a superuser's classes), and an
+            # index on one of its tables.
+            if (
+                entry.kind == "CHECK CONSTRAINT"
+                or entry.number in planned
+                or (entry.kind == "FK CONSTRAINT" and self._tables.foreign_casts)
+            ):
                 table = self._tables.of(entry)
-                if table is None or table.loader == NOBODY or (table.superuser and entry.number in keys):
+                if table is None or table.loader == NOBODY or (table.superuser and entry.number in planned):
                     raise Refused(
                         f"a constraint of a superuser's table may call a function of another owner: {entry.rest}",
                         TRUST_HINT,
@@ -285,15 +291,11 @@ class Archive:
             turns[-1][1].append(entry.number)
         return turns
 
-    def _keys_that_run_code(self, entries: Sequence[Entry], loaders: Loaders) -> frozenset[int]:
-        """Foreign keys that call functions of others when they are validated, by their ids.
-
-        A cast may be somebody's code (operators are those of a superuser's classes), and so may an index on one of
-        the two tables, which a query is planned on.
-        """
+    def _keys_planned_with_code(self, entries: Sequence[Entry], loaders: Loaders) -> frozenset[int]:
+        """Foreign keys, by id, whose validation may plan a query on a table with an index that is somebody's code."""
         keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
-        if self._tables.foreign_casts or not keys:
-            return frozenset(keys)
+        if not keys:
+            return frozenset()
         with self.server.connect(self.database) as connection:
             planned = planned_with_code_of_others(connection, self.manifest.server.encoding)
         if not planned:

@@ -187,8 +187,13 @@ def drop_role(connection: Connection, role: str) -> None:
 
 
 @contextmanager
-def loaders(server: Server, database: str, *, seconds: float, on_behalf_of: str = "") -> Iterator[Loaders]:
-    """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``."""
+def loaders(
+    server: Server, database: str, *, seconds: float, on_behalf_of: str = "", of_merge: bool = False
+) -> Iterator[Loaders]:
+    """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``.
+
+    One that cannot be dropped is an error, but not at the end of a merge (``of_merge``), which has been committed.
+    """
     made = Loaders(server, database, seconds, on_behalf_of)
     try:
         yield made
@@ -198,7 +203,12 @@ def loaders(server: Server, database: str, *, seconds: float, on_behalf_of: str 
         except BackupError as second:
             error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
         raise
-    made.drop()
+    try:
+        made.drop()
+    except BackupError as error:
+        if not of_merge:
+            raise
+        _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
 
 
 def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:

@@ -206,6 +206,8 @@ def _keep_rows_that_go(opened: Sessions, plan: Sequence[LiveTable]) -> None:
     """Copy what will be deleted or overwritten into the database beside: a restore destroys nothing (invariant 6)."""
     source, target = opened.source, opened.target
     source.execute("CREATE SCHEMA IF NOT EXISTS replaced")
+    # The backup may have brought one: its owner could put a view in a kept table's place, for whoever looks at it.
+    source.execute("ALTER SCHEMA replaced OWNER TO CURRENT_USER")
     for table in plan:
         kept = compose.statement("replaced.{}", compose.name(_kept_name(table)))
         source.execute(

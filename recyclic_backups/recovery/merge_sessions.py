@@ -92,8 +92,10 @@ def sessions(
                 source, target, server.user, hold=lambda: _lock(target, tables), reader=lambda _: source
             )
             return
-        in_restored = stack.enter_context(loaders(server, restored, seconds=seconds))
-        in_live = stack.enter_context(loaders(server, live, seconds=seconds, on_behalf_of=restored))
+        in_restored = stack.enter_context(loaders(server, restored, seconds=seconds, of_merge=True))
+        in_live = stack.enter_context(
+            loaders(server, live, seconds=seconds, on_behalf_of=restored, of_merge=True)
+        )
         watch = stack.enter_context(server.connect(live, autocommit=False, settings=SETTINGS))
         owner, around = _writer(watch, server.user, tables, trust)
         target = watch

@@ -261,18 +261,19 @@ def test_the_code_of_a_neighbour_runs_neither_as_superuser_nor_as_the_tables_own
 def test_rows_that_were_replaced_are_kept_where_their_owner_cannot_exchange_them(servers: Servers) -> None:
     """Attack: whoever looks at the kept rows as a superuser finds a view that calls a function."""
     with _hers(servers[15]) as hers:
-        hers.do(KINDS["a domain"])
+        hers.do(KINDS["a domain"] + "; CREATE SCHEMA replaced")
         hers.house.back_up()
         hers.do(WRONG)
         report = hers.put_back("m.t")
         assert report.merged is not None
         with hers.cluster.server.connect(report.merged.kept_in) as connection:
             kept = connection.execute('SELECT a, b FROM replaced."m.t" ORDER BY 1').fetchall()
-            owner = connection.execute(
-                "SELECT relowner::regrole::text, relacl FROM pg_class WHERE relname = 'm.t'"
+            owners = connection.execute(
+                "SELECT relowner::regrole::text, nspowner::regrole::text FROM pg_class c"
+                " JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'm.t'"
             ).fetchall()
         assert kept == [(3, 77)]
-        assert [row[0] for row in owner] == ["postgres"]
+        assert owners == [("postgres", "postgres")]
 
 
 def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_written(servers: Servers) -> None:
