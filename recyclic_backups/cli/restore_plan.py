@@ -61,7 +61,8 @@ def say_plan(
     say_code(backup, trust_owners=trust_owners)
     if merges is not None:
         database, tables = merges
-        line("", f"checks and rules of {database!r} run as {server.user!r}, who puts the rows back")
+        for text in _written_by(server, trust_owners=trust_owners):
+            line("", text)
         line(
             "into",
             f"{database!r} on {server.label}: restored beside and compared first; if equal, the rows of",
@@ -80,6 +81,18 @@ def say_plan(
             f"{replaces!r} on {server.label}: restored beside and compared first; only if equal are",
         )
         line("", "the names swapped; its sessions are ended then, and it is kept under another name")
+
+
+def _written_by(server: Server, *, trust_owners: bool) -> Sequence[str]:
+    """With whose rights live tables are written, and so whose rights what they compute has."""
+    if trust_owners:
+        return (
+            f"--trust-owners: the rows are put back by {server.user!r}, and what is computed runs as him",
+        )
+    return (
+        "the rows are put back with the rights of the tables' owner; by a superuser (tables of his own, or of",
+        "several owners) only if nothing that belongs to others is computed with them, else not at all",
+    )
 
 
 def say_code(backup: Backup, *, trust_owners: bool) -> None:

@@ -146,6 +146,7 @@ class _Accident:
             Request(tuple(tables)),
             self.means.options,
             clock=self.means.clock,
+            throwaway=self.means.ground.throwaway,
             progress=self.means.progress,
         )
         if put.merged is not None:

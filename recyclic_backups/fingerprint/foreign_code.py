@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Code of a superuser, or our own, could do the same without us.
 _TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = session_user)"
 
-_FIRST_MADE_BY_PEOPLE = 16384  # FirstNormalObjectId
+FIRST_MADE_BY_PEOPLE = 16384  # FirstNormalObjectId
 
 # In the text of a node tree: FUNCEXPR has its function, OPEXPR and the like their operator.
 _CALLED = r"""
@@ -41,13 +41,13 @@ FROM (
 ) e
 {_CALLED}
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE p.oid >= {_FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
+WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
 ORDER BY 1, 2
 """
 
 # Of PostgreSQL's own functions, those that may do anything are volatile; these others run what a text, a view or a
 # domain says.
-_RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
+RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
 
 _COMPUTED = f"""
 SELECT DISTINCT e.id, e.owner FROM (
@@ -60,21 +60,21 @@ SELECT DISTINCT e.id, e.owner FROM (
     WHERE k.contype = 'c'
 ) e
 {_CALLED}
-WHERE (p.oid >= {_FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
-   OR (p.oid < {_FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED}
-       AND (p.provolatile = 'v' OR p.proname ~ '{_RUNS_OTHERS}'))
+WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
+   OR (p.oid < {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED}
+       AND (p.provolatile = 'v' OR p.proname ~ '{RUNS_OTHERS}'))
 UNION
 SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
 FROM pg_catalog.pg_constraint k
 CROSS JOIN LATERAL pg_catalog.regexp_matches(k.conbin::text, ':resulttype (\\d+)', 'g') m
 JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
-WHERE k.contype = 'c' AND t.oid >= {_FIRST_MADE_BY_PEOPLE} AND t.typtype IN ('d', 'c', 'b')
+WHERE k.contype = 'c' AND t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typtype IN ('d', 'c', 'b')
   AND t.typowner NOT IN {_TRUSTED}
 """
 
 
 _VIEWS = f"""
-SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind = 'v' AND c.oid >= {_FIRST_MADE_BY_PEOPLE}
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind = 'v' AND c.oid >= {FIRST_MADE_BY_PEOPLE}
                AND c.relowner NOT IN {_TRUSTED})
 """
 

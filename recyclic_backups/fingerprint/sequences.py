@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import DatabaseError
@@ -40,8 +41,12 @@ def list_sequences(connection: Connection) -> tuple[str, ...]:
     return tuple(qualified_name(row[0], row[1]) for row in connection.execute(_SEQUENCES))
 
 
-def read_sequences(connection: Connection) -> dict[str, SequenceReading]:
+def read_sequences(
+    connection: Connection, *, owned_by: Collection[str] | None = None
+) -> dict[str, SequenceReading]:
     """Every sequence a dump holds, as it stands now. The connection is in autocommit mode.
+
+    With ``owned_by`` only those that belong to columns of these tables, by qualified name.
 
     The sequences themselves are asked: the view pg_sequences shows no ``last_value`` while ``is_called`` is
     false, which is where ``setval(..., false)`` and a restore leave one. Raises DatabaseError.
@@ -50,7 +55,7 @@ def read_sequences(connection: Connection) -> dict[str, SequenceReading]:
 
     for _ in range(_ATTEMPTS):
         try:
-            return _read(connection)
+            return _read(connection, owned_by)
         except psycopg.errors.UndefinedTable:  # dropped between the list and the reading: list again
             continue
     raise DatabaseError(
@@ -60,10 +65,14 @@ def read_sequences(connection: Connection) -> dict[str, SequenceReading]:
     )
 
 
-def _read(connection: Connection) -> dict[str, SequenceReading]:
+def _read(connection: Connection, owned_by: Collection[str] | None) -> dict[str, SequenceReading]:
     from psycopg import sql  # noqa: PLC0415
 
-    listed = connection.execute(_SEQUENCES).fetchall()
+    listed = [
+        row
+        for row in connection.execute(_SEQUENCES).fetchall()
+        if owned_by is None or (row[7] is not None and qualified_name(row[6], row[7]) in owned_by)
+    ]
     readings: dict[str, SequenceReading] = {}
     for first in range(0, len(listed), SEQUENCES_PER_QUERY):
         batch = listed[first : first + SEQUENCES_PER_QUERY]

@@ -22,11 +22,17 @@ from recyclic_backups.fingerprint.names import qualified_name, split_qualified_n
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.contents import Entry, computing, entries_of, post_data_of
+from recyclic_backups.recovery.contents import Entry, computing, entries_of, mentioning, post_data_of
 from recyclic_backups.recovery.list_file import list_file_of
 from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
 from recyclic_backups.recovery.older_server import needs_psql, play
-from recyclic_backups.recovery.owners import Roles, Tables, read_roles, read_tables
+from recyclic_backups.recovery.owners import (
+    Roles,
+    Tables,
+    planned_with_code_of_others,
+    read_roles,
+    read_tables,
+)
 from recyclic_backups.recovery.selection import Selection
 
 _SETTINGS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
@@ -158,7 +164,7 @@ class Archive:
             self._require_no_foreign_code(entries, roles)
             restore()
         elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
-            computed = computing(entries, self._text_of_definitions(), roles.is_foreign)
+            computed = computing(entries, self._text_of("pre-data"), roles.is_foreign)
             self._in_order(restore, entries, computed, roles, self.loaders)
         else:
             restore()
@@ -260,18 +266,23 @@ class Archive:
         if self.loaders is None or self.no_owner:
             return [(None, list(rest))] if rest else []
         wanted, turns = set(rest), list[tuple[str | None, list[int]]]()
-        for entry in self._entries("post-data"):
+        entries = self._entries("post-data")
+        planned = self._keys_planned_with_code(entries, self.loaders)
+        for entry in entries:
             if entry.number not in wanted:
                 continue
             loader = None
-            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes.
-            if entry.kind == "CHECK CONSTRAINT" or (
-                entry.kind == "FK CONSTRAINT" and self._tables.foreign_casts
+            # Of a foreign key a cast can be somebody's code (operators are those of a superuser's classes), and an
+            # index on one of its tables.
+            if (
+                entry.kind == "CHECK CONSTRAINT"
+                or entry.number in planned
+                or (entry.kind == "FK CONSTRAINT" and self._tables.foreign_casts)
             ):
                 table = self._tables.of(entry)
-                if table is None or table.loader == NOBODY:
+                if table is None or table.loader == NOBODY or (table.superuser and entry.number in planned):
                     raise Refused(
-                        f"a constraint of a superuser's table calls a function of another owner: {entry.rest}",
+                        f"a constraint of a superuser's table may call a function of another owner: {entry.rest}",
                         TRUST_HINT,
                     )
                 loader = table.loader
@@ -279,6 +290,19 @@ class Archive:
                 turns.append((loader, []))
             turns[-1][1].append(entry.number)
         return turns
+
+    def _keys_planned_with_code(self, entries: Sequence[Entry], loaders: Loaders) -> frozenset[int]:
+        """Foreign keys, by id, whose validation may plan a query on a table with an index that is somebody's code."""
+        keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
+        if not keys:
+            return frozenset()
+        with self.server.connect(self.database) as connection:
+            planned = planned_with_code_of_others(connection, self.manifest.server.encoding)
+        if not planned:
+            return frozenset()
+        for owner in {each.loader for each in self._tables.tables if each.loader}:
+            loaders.grant(owner, "REFERENCES", [each.names for each in self._tables.tables])
+        return mentioning(entries, self._text_of("post-data"), planned).intersection(keys)
 
     def _refresh(self, restore: Callable[..., None], entries: Sequence[int]) -> list[str]:
         """All at once, as they nearly always go well; else one by one, in the order in which they need each other."""
@@ -322,8 +346,8 @@ class Archive:
     def _listing(self, section: Section) -> str:
         return self._told(restore_argv(self.installation, database=None, section=section, extra=("--list",)))
 
-    def _text_of_definitions(self) -> str:
-        argv = restore_argv(self.installation, database=None, section="pre-data", extra=("--verbose",))
+    def _text_of(self, section: Section) -> str:
+        argv = restore_argv(self.installation, database=None, section=section, extra=("--verbose",))
         return self._told(argv)
 
     def _told(self, argv: list[str]) -> str:

@@ -9,7 +9,7 @@ one that gives less rights.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # The longest first: TABLE is the beginning of others.
@@ -123,3 +123,21 @@ def computing(
             if entry.kind == "TABLE ATTACH":
                 found[entry.number] = "the CHECK constraint of a partition"
     return found
+
+
+def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
+    """Entries in whose definition one of these names may occur; ``script`` is as for :func:`computing`.
+
+    All of them where the script does not tell what belongs to which.
+    """
+    pieces = _HEADER.split(script)
+    numbers, texts = [int(number) for number in pieces[1::2]], pieces[2::2]
+    text_of = dict(zip(numbers, texts, strict=True))
+    if len(text_of) != len(numbers) or not set(numbers) <= {entry.number for entry in entries}:
+        return frozenset(entry.number for entry in entries)
+    written = [name.replace('"', '""') for name in names]
+    return frozenset(
+        entry.number
+        for entry in entries
+        if entry.number not in text_of or any(name in text_of[entry.number] for name in written)
+    )

@@ -33,8 +33,10 @@ NOBODY = ""
 """The owner of a loader that is member of nobody."""
 
 _OWN_NAME = re.compile(r"recyclic_loads_[0-9a-f]{12}")
+# Of what its restore is called by its lock, and of the database in which it has rights, if that is another one.
 _MARK = re.compile(
-    r"recyclic_backups: loads rows for the restore of ((?:[0-9a-f]{2})+)\. Dropped at its end\."
+    r"recyclic_backups: loads rows for the restore of ((?:[0-9a-f]{2})+)(?: into ((?:[0-9a-f]{2})+))?\."
+    r" Dropped at its end\."
 )
 _log = logging.getLogger(__name__)
 
@@ -50,11 +52,16 @@ _OURS = """
 
 @dataclass
 class Loaders:
-    """The roles of one restore into ``database``; made by :func:`loaders`, each when it is first asked for."""
+    """The roles of one restore into ``database``; made by :func:`loaders`, each when it is first asked for.
+
+    ``on_behalf_of`` names the restored database that is merged into this one, which then is a live one: there the roles
+    get no rights but those of their owners.
+    """
 
     server: Server
     database: str
     seconds: float
+    on_behalf_of: str = ""
     _by_owner: dict[str, Server] = field(default_factory=dict)
     _passwords: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -92,8 +99,9 @@ class Loaders:
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
-        with self.server.connect(self.database) as connection:
-            self._let_in(connection, role, "USAGE")
+        if not self.on_behalf_of:
+            with self.server.connect(self.database) as connection:
+                self._let_in(connection, role, "USAGE")
         return replace(self.server, user=role, password=self._passwords[role])
 
     def _role(self, owner: str, *, login: bool) -> str:
@@ -115,6 +123,8 @@ class Loaders:
                 )
             )
             whose = self.database.encode().hex()
+            if self.on_behalf_of:
+                whose = f"{self.on_behalf_of.encode().hex()} into {whose}"
             mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
             connection.execute(
                 sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
@@ -138,10 +148,10 @@ class Loaders:
             listed = joined(", ", [name(schema) for schema in schemas])
             connection.execute(statement(f"GRANT {privileges} ON SCHEMA {{}} TO {{}}", listed, name(role)))
 
-    def require_login(self) -> None:
+    def require_login(self, owner: str = NOBODY) -> None:
         """Before anything is loaded. Raises Refused where the server does not let a role in that it has just got."""
         try:
-            with self.of(NOBODY).connect(self.database):
+            with self.of(owner).connect(self.database):
                 pass
         except DatabaseError as refused:
             if refused.retryable:
@@ -177,9 +187,14 @@ def drop_role(connection: Connection, role: str) -> None:
 
 
 @contextmanager
-def loaders(server: Server, database: str, *, seconds: float) -> Iterator[Loaders]:
-    """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``."""
-    made = Loaders(server, database, seconds)
+def loaders(
+    server: Server, database: str, *, seconds: float, on_behalf_of: str = "", of_merge: bool = False
+) -> Iterator[Loaders]:
+    """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``.
+
+    One that cannot be dropped is an error, but not at the end of a merge (``of_merge``), which has been committed.
+    """
+    made = Loaders(server, database, seconds, on_behalf_of)
     try:
         yield made
     except BaseException as error:
@@ -188,7 +203,12 @@ def loaders(server: Server, database: str, *, seconds: float) -> Iterator[Loader
         except BackupError as second:
             error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
         raise
-    made.drop()
+    try:
+        made.drop()
+    except BackupError as error:
+        if not of_merge:
+            raise
+        _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
 
 
 def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:
@@ -203,8 +223,10 @@ def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[
         found = _MARK.fullmatch(comment or "")
         if found is None or not _OWN_NAME.fullmatch(role):
             continue
-        database = bytes.fromhex(found[1]).decode(errors="replace")
-        if is_alive(database):
+        restored, database = (
+            bytes.fromhex(text).decode(errors="replace") for text in (found[1], found[2] or found[1])
+        )
+        if is_alive(restored):
             continue
         try:
             with translated(f"role {role!r}"):

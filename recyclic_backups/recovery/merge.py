@@ -11,13 +11,11 @@ keys off, and no ``ON DELETE CASCADE`` ever fires on a row that stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
-from recyclic_backups.fingerprint.session import SETTINGS
+from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.recovery import compose
 from recyclic_backups.recovery.database import MAX_NAME_BYTES
@@ -28,30 +26,15 @@ from recyclic_backups.recovery.live_table import (
     foreign_keys_of,
     parents_first,
 )
+from recyclic_backups.recovery.merge_sessions import NO_TRUST, Sessions, Trust, sessions
 from recyclic_backups.recovery.numbering import catch_up, identities_settable
+from recyclic_backups.recovery.switched_off import policies_off, user_triggers_off
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
     Connection = psycopg.Connection[tuple[Any, ...]]
-
-# Of a table and its partitions, those that are on, and how (tgenabled in catalog-pg-trigger.html, ev_enabled in
-# catalog-pg-rewrite.html).
-_OF_TABLE = "(SELECT %s::regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass))"
-_TRIGGERS = f"""
-    SELECT 'TRIGGER', n.nspname, c.relname, t.tgname, t.tgenabled::text
-    FROM pg_catalog.pg_trigger t
-    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN {_OF_TABLE} ORDER BY 2, 3, 4
-"""
-_RULES = f"""
-    SELECT 'RULE', n.nspname, c.relname, r.rulename, r.ev_enabled::text
-    FROM pg_catalog.pg_rewrite r
-    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND r.ev_class IN {_OF_TABLE} ORDER BY 2, 3, 4
-"""
-_ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +69,8 @@ class MergeReport:
     tables: tuple[TableMerge, ...]
     broken: tuple[str, ...]
     kept_in: str
+    written_by: str = ""
+    """With whose rights the live tables were written."""
 
     @property
     def clean(self) -> bool:
@@ -99,41 +84,50 @@ def merge(
     live: str,
     tables: Sequence[str],
     before_commit: Callable[[Sequence[TableMerge]], None] = lambda _: None,
+    *,
+    seconds: float = 3600,
+    trust: Trust = NO_TRUST,
 ) -> MergeReport:
     """Make ``tables`` of the database ``live`` equal to those of ``restored``, a database beside it.
 
     ``before_commit`` is told what was done just before it counts. Rows that go are kept in ``restored``, in a schema
-    ``replaced``. Raises Refused when the tables are not the same any more (columns), DatabaseError when the server
-    refuses a row; then nothing was changed.
+    ``replaced``. ``seconds`` is how long it may take, ``trust`` whose code may run as a superuser
+    (:mod:`recyclic_backups.recovery.merge_sessions`). Raises Refused when the tables are not the same any more
+    (columns), or would run code of others with our rights; DatabaseError when the server refuses a row; then nothing
+    was changed.
     """
     with (
-        # Rows travel and are compared as text, which must not depend on what either database has set.
-        server.connect(restored, settings=SETTINGS) as source,
-        server.connect(live, autocommit=False, settings=SETTINGS) as target,
         translated(f"database {live!r} on {server.label}"),
+        sessions(server, restored, live, tables, seconds=seconds, trust=trust) as opened,
     ):
-        plan = [describe(source, target, name, number) for number, name in enumerate(tables)]
-        for table in plan:
-            # Readers go on; nobody else writes until we are done (sql-lock.html, SHARE ROW EXCLUSIVE).
-            target.execute(
-                compose.statement("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", compose.relation(table.name))
-            )
-            _stage(source, target, table)
-        foreign_keys = foreign_keys_of(target)
-        broken = tuple(_broken(target, plan, foreign_keys))
+        target = opened.target
+        plan = [describe(opened.source, target, name, number) for number, name in enumerate(tables)]
+        opened.hold()
+        keys = {table.name: table.key for table in plan}
+        with policies_off(target, keys):
+            for table in plan:
+                _stage(opened.reader(table.name), target, table)
+            foreign_keys = foreign_keys_of(target)
+            broken = tuple(_broken(target, plan, foreign_keys))
+            done = [] if broken else _put(opened, plan, foreign_keys)
         if broken:
             target.rollback()
-            return MergeReport(live, (), broken, kept_in=restored)
-        keys = {table.name: table.key for table in plan}
-        with identities_settable(target, keys), _user_triggers_off(target, plan):
-            _keep_rows_that_go(source, target, plan)
-            done = _apply(target, parents_first(plan, foreign_keys))
-        for table in plan:
-            _require_equal(target, table)
-        catch_up(source, target, keys)
+            return MergeReport(live, (), broken, restored, opened.written_by)
+        catch_up(opened.reader, target, keys)
         before_commit(done)
         target.commit()
-    return MergeReport(live, tuple(done), (), kept_in=restored)
+    return MergeReport(live, tuple(done), (), restored, opened.written_by)
+
+
+def _put(opened: Sessions, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]) -> list[TableMerge]:
+    """Make the tables equal to what is staged, and prove it."""
+    target, keys = opened.target, {table.name: table.key for table in plan}
+    with identities_settable(target, keys), user_triggers_off(target, keys):
+        _keep_rows_that_go(opened, plan)
+        done = _apply(target, parents_first(plan, foreign_keys))
+    for table in plan:
+        _require_equal(target, table)
+    return done
 
 
 def _stage(source: Connection, target: Connection, table: LiveTable) -> None:
@@ -208,9 +202,12 @@ def _broken(
             yield f"{rows} of {key.child} would refer to rows that {key.parent} would not have ({key.name})"
 
 
-def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[LiveTable]) -> None:
+def _keep_rows_that_go(opened: Sessions, plan: Sequence[LiveTable]) -> None:
     """Copy what will be deleted or overwritten into the database beside: a restore destroys nothing (invariant 6)."""
+    source, target = opened.source, opened.target
     source.execute("CREATE SCHEMA IF NOT EXISTS replaced")
+    # The backup may have brought one: its owner could put a view in a kept table's place, for whoever looks at it.
+    source.execute("ALTER SCHEMA replaced OWNER TO CURRENT_USER")
     for table in plan:
         kept = compose.statement("replaced.{}", compose.name(_kept_name(table)))
         source.execute(
@@ -233,9 +230,12 @@ def _keep_rows_that_go(source: Connection, target: Connection, plan: Sequence[Li
         )
         out = compose.statement("COPY ({} WHERE NOT EXISTS ({})) TO STDOUT", as_it_is, unchanged)
         into = compose.statement("COPY {} FROM STDIN", kept)
-        with target.cursor().copy(out) as reading, source.cursor().copy(into) as writing:
+        opened.let_fill(table.name, _kept_name(table))
+        filling = opened.reader(table.name)
+        with target.cursor().copy(out) as reading, filling.cursor().copy(into) as writing:
             for piece in reading:
                 writing.write(piece)
+    opened.finish()
 
 
 def _kept_name(table: LiveTable) -> str:
@@ -340,39 +340,6 @@ def _require_equal(target: Connection, table: LiveTable) -> None:
             f"{table.name} would differ from the backup in {different} rows after being put back; nothing was changed",
             "a trigger or rule of the server changes rows on their way in",
         )
-
-
-@contextmanager
-def _user_triggers_off(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
-    """Without the application's triggers and rules, which would write new timestamps and audit rows, with our rights.
-
-    Foreign keys stay on. Each is given back the state it had: one that was off stays off, one that fires on replicas
-    still does. For a table with rules readers have to wait too (sql-altertable.html).
-    """
-    found: dict[tuple[str, str, str, str], str] = {}
-    for table in plan:
-        name = compose.relation(table.name).as_string(None)
-        for query in (_TRIGGERS, _RULES):
-            found |= {
-                (row[0], row[1], row[2], row[3]): row[4]
-                for row in target.execute(query.encode(), (name, name)).fetchall()
-            }
-
-    def alter(how: str, kind: str, schema: str, relation: str, each: str) -> None:
-        template = f"ALTER TABLE ONLY {{}} {how} {kind} {{}}"
-        target.execute(
-            compose.statement(
-                template, compose.relation(qualified_name(schema, relation)), compose.name(each)
-            )
-        )
-
-    for key in found:
-        alter("DISABLE", *key)
-    yield
-    # A table with checks still waiting cannot be altered; and a violation is better known now.
-    target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
-    for key, state in found.items():
-        alter(_ENABLE[state], *key)
 
 
 def _same_key(table: LiveTable) -> sql.Composable:

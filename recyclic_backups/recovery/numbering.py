@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,21 +45,24 @@ def identities_settable(target: Connection, keys: Mapping[str, Collection[str]])
     generate("ALWAYS")
 
 
-def catch_up(source: Connection, target: Connection, tables: Collection[str]) -> None:
+def catch_up(reader: Callable[[str], Connection], target: Connection, tables: Collection[str]) -> None:
     """Move sequences of ``tables`` on to where the backup had them, so that no number that came back is given again.
 
     Only ever onwards: what a sequence has given since stays given. That is not undone with the transaction
-    (https://www.postgresql.org/docs/15/functions-sequence.html), and does no harm.
+    (https://www.postgresql.org/docs/15/functions-sequence.html), and does no harm. ``reader`` gives the session that
+    reads a table in the restored database.
     """
     from psycopg import sql  # noqa: PLC0415
 
-    live = read_sequences(target)
-    for name, then in read_sequences(source).items():
-        now = live.get(name)
-        if now is None or now.owned_by not in tables or now.cycles:
-            continue
-        if (now.next_value - then.next_value) * then.increment < 0:
-            relation = sql.Identifier(*split_qualified_name(name)).as_string(None)
-            target.execute(
-                "SELECT pg_catalog.setval(%s::regclass, %s, %s)", (relation, then.last_value, then.is_called)
-            )
+    live = read_sequences(target, owned_by=tables)
+    for table in tables:
+        for name, then in read_sequences(reader(table), owned_by=(table,)).items():
+            now = live.get(name)
+            if now is None or now.cycles:
+                continue
+            if (now.next_value - then.next_value) * then.increment < 0:
+                relation = sql.Identifier(*split_qualified_name(name)).as_string(None)
+                target.execute(
+                    "SELECT pg_catalog.setval(%s::regclass, %s, %s)",
+                    (relation, then.last_value, then.is_called),
+                )

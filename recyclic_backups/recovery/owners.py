@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.postgres.programs import in_encoding
 from recyclic_backups.recovery.contents import Entry
 from recyclic_backups.recovery.loaders import NOBODY
@@ -66,6 +67,14 @@ WHERE NOT r.rolsuper
 _FOREIGN_CASTS = """
     SELECT EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
         JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE NOT r.rolsuper)
+"""
+
+_AND_WHAT_THEY_ARE_PARTS_OF = """
+    WITH RECURSIVE planned(oid) AS (
+        SELECT pg_catalog.unnest(%s::oid[])
+      UNION
+        SELECT i.inhparent FROM planned JOIN pg_catalog.pg_inherits i ON i.inhrelid = planned.oid)
+    SELECT c.relname FROM planned JOIN pg_catalog.pg_class c ON c.oid = planned.oid
 """
 
 
@@ -155,3 +164,16 @@ def read_tables(connection: Connection, encoding: str) -> Tables:
     ]
     row = connection.execute(_FOREIGN_CASTS).fetchone()
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))
+
+
+def planned_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:
+    """Names, without schemas, of tables that no query can be planned on without running somebody's functions.
+
+    To validate a foreign key the server asks one query of both its tables, as whoever adds it (RI_Initial_Check in
+    src/backend/utils/adt/ri_triggers.c): by then their indexes are there.
+    """
+    superusers = {role for role, superuser in connection.execute(_ROLES) if superuser}
+    found = run_by_planning(connection)  # functions in SQL of superusers too, for another reason
+    planned = [oid for oid, owners in found.items() if not superusers.issuperset(owners)]
+    rows = connection.execute(_AND_WHAT_THEY_ARE_PARTS_OF, (planned,)).fetchall() if planned else []
+    return frozenset(in_encoding(row[0], encoding) for row in rows)

@@ -17,6 +17,7 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.beside import under_way
 from recyclic_backups.recovery.merge import MergeReport, TableMerge, merge
+from recyclic_backups.recovery.merge_sessions import Trust
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 
@@ -38,6 +39,7 @@ class PutBackReport:
                 "broken": list(self.merged.broken),
                 "committed": self.merged.clean,
                 "kept_in": self.merged.kept_in,
+                "written_by": self.merged.written_by,
             }
         return document
 
@@ -52,12 +54,14 @@ def put_back(
     *,
     clock: Callable[[], datetime],
     unsigned: bool = False,
+    throwaway: bool = False,
     progress: Progress = SILENT,
 ) -> PutBackReport:
     """Restore ``request``'s tables beside and make those of ``live`` equal to them, all in one transaction.
 
     Only the tables asked for are put back; those they refer to are restored beside so that keys hold there, and
-    stay as they are in ``live``. The database beside stays while it keeps rows that went, and is dropped otherwise.
+    stay as they are in ``live``. On a ``throwaway`` server of ours no code of anybody's is a reason to refuse. The
+    database beside stays while it keeps rows that went, and is dropped otherwise.
     Raises what :func:`restore` and :func:`merge` raise; then ``live`` is as it was.
     """
     with databases.maintenance(server) as connection:
@@ -100,7 +104,15 @@ def put_back(
             with audited(
                 repository, "merge", clock, backup_id=backup.backup_id, details=details, required=False
             ) as entry:
-                merged = merge(server, beside, live, restored.selection.wanted, before_commit)
+                merged = merge(
+                    server,
+                    beside,
+                    live,
+                    restored.selection.wanted,
+                    before_commit,
+                    seconds=options.timeout_seconds + 3600,
+                    trust=Trust(always=options.trust_owners, where_needed=throwaway),
+                )
                 entry.outcome = "done" if merged.clean else "refused"
         except BackupError as error:
             if keep:  # a line that breaks at the commit does not tell whether it happened

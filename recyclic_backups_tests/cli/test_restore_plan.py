@@ -76,6 +76,7 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
     assert "since then is taken out, and kept beside" in merge
     assert "lost" not in merge
     assert "public.sale_items become those of the backup" in merge
+    assert "the rows are put back with the rights of the tables' owner" in merge
 
 
 def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster, operator: Operator) -> None:

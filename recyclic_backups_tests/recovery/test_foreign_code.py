@@ -86,6 +86,19 @@ KINDS = {
         CREATE AGGREGATE m.sum(int) (SFUNC = m.add, STYPE = m.d, INITCOND = '3')""",
     "an index": """
         CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t (m.same(a)) WHERE m.one(a) > 0""",
+    "an index of a table with a foreign key": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t ((a + m.one(7)))""",
+    "an index of a table that a foreign key leads to": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE INDEX ON m.parent ((k + m.one(7)));
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1)""",
+    "an index of a partition with a foreign key": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent) PARTITION BY LIST (a);
+        CREATE TABLE m.piece PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.piece ((a + m.one(7)))""",
     "an exclusion": """
         CREATE TABLE m.t (a int, EXCLUDE USING btree (m.same(a) WITH =)); INSERT INTO m.t VALUES (1)""",
     "statistics": """
@@ -200,6 +213,32 @@ def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_ri
         assert _superusers(cluster) == ["postgres"]
         assert report.comparison.equal
         assert report.loaded_by == {"a role without rights": 1, "postgres": 1}
+
+
+def test_a_superusers_foreign_key_to_a_table_with_a_strangers_index_is_not_validated(
+    servers: Servers,
+) -> None:
+    """Attack: the key is the superuser's, so that he validates it himself; the index on the other table is not his."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (TRAP + "CREATE TABLE m.p (k int PRIMARY KEY); INSERT INTO m.p VALUES (1)").encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE TABLE m.his (a int REFERENCES m.p); INSERT INTO m.his VALUES (1);"
+                "CREATE FUNCTION m.own(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+                "CREATE INDEX ON m.his ((a + m.own(7)))"
+            )
+        _put_back(cluster, "hers")  # as long as there is none
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE hers_again")
+        with mallory.connect("hers") as connection:
+            connection.execute(b"CREATE INDEX ON m.p ((k + m.one(7)))")
+        with pytest.raises(Refused, match="may call a function of another owner"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
 
 
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
