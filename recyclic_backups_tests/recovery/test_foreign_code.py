@@ -106,6 +106,40 @@ KINDS = {
     "a trigger of events": """
         CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'""",
     "a view": "CREATE VIEW m.t AS SELECT m.act() AS a",
+    # The text of a constant is read when a statement is parsed, and an array of a domain checks its elements.
+    "a default that is an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}'); INSERT INTO m.t VALUES (1)""",
+    "a default that is a composite type with a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE TYPE m.pair AS (x m.d, y int);
+        CREATE TABLE m.t (a int, b m.pair DEFAULT '(1,2)'); INSERT INTO m.t VALUES (1)""",
+    "a view with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE VIEW m.t AS SELECT '{1}'::m.d[] AS a""",
+    "a default of a function that is an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE FUNCTION m.g(a m.d[] DEFAULT '{1}') RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'""",
+    "the domain of a partition's bound": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
+    "the predicate of an index with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a int, b int[]); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t (a) WHERE b::m.d[] = '{1}'::m.d[]""",
+    "a trigger, a rule and a policy with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d[]); ALTER TABLE m.t ENABLE ROW LEVEL SECURITY;
+        CREATE TRIGGER t BEFORE INSERT ON m.t FOR EACH ROW WHEN (new.a <> '{1}'::m.d[]) EXECUTE FUNCTION m.fire();
+        CREATE RULE r AS ON INSERT TO m.t WHERE new.a <> '{1}'::m.d[] DO ALSO SELECT 1;
+        CREATE POLICY p ON m.t USING (a <> '{1}'::m.d[])""",
+    "an index that a foreign key's query is planned with": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t ((a + m.one(7)))""",
+    "an index of a partition with a constant": """
+        CREATE TABLE m.t (a int, b int) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1, 2);
+        CREATE INDEX ON m.t ((b + m.one(7)))""",
 }
 
 
