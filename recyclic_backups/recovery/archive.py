@@ -301,8 +301,8 @@ class Archive:
             loader, what = None, ""
             if foreign and entry.number in foreign.computed:
                 loader, what = foreign.roles.owner_of(entry) or NOBODY, foreign.computed[entry.number]
-            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But its
-            # rows are found by a query, and planning that computes the constants in indexes of both tables.
+            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
+            # its rows are found by a query, and planning that computes the constants in indexes of both tables.
             elif entry.kind == "CHECK CONSTRAINT" or (
                 entry.kind == "FK CONSTRAINT" and (self._tables.foreign_casts or foreign)
             ):

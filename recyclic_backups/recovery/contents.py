@@ -15,8 +15,8 @@ from dataclasses import dataclass
 # The longest first: TABLE is the beginning of others.
 _KINDS = (
     "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "CHECK CONSTRAINT", "FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH",
-    "FOREIGN TABLE", "TABLE DATA", "STATISTICS", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TRIGGER", "DEFAULT",
-    "POLICY", "DOMAIN", "TABLE", "INDEX", "CAST", "VIEW", "RULE",
+    "FOREIGN TABLE", "TABLE DATA", "STATISTICS", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TRIGGER",
+    "DEFAULT", "POLICY", "DOMAIN", "TABLE", "INDEX", "CAST", "VIEW", "RULE",
 )  # fmt: skip
 _LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
 
