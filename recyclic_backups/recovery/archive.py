@@ -209,6 +209,7 @@ class Archive:
         for entry in entries:
             turn = None
             if entry.number in computed:
+                _require_foreign(entry, computed, roles)
                 # A partition is attached by a member of its owner, everything else made by the owner himself.
                 turn = (roles.owner_of(entry) or "", "" if entry.kind == "TABLE ATTACH" else "--role=")
             if not turns or turns[-1][0] != turn:
@@ -300,6 +301,7 @@ class Archive:
                 continue
             loader, what = None, ""
             if foreign and entry.number in foreign.computed:
+                _require_foreign(entry, foreign.computed, foreign.roles)
                 loader, what = foreign.roles.owner_of(entry) or NOBODY, foreign.computed[entry.number]
             # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
             # its rows are found by a query, and planning that computes the constants in indexes of both tables.
@@ -437,6 +439,12 @@ class Archive:
             yield
         finally:
             self._running.remove(process)
+
+
+def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:
+    """Raises Refused for what a superuser made that calls functions of others: nobody else could make it."""
+    if not roles.is_foreign(entry):
+        raise Refused(f"{computed[entry.number]} calls a function of that owner: {entry.rest}", TRUST_HINT)
 
 
 def _named(relation: str) -> list[str]:

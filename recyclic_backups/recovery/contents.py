@@ -81,6 +81,7 @@ def post_data_of(listing: str) -> PostData:
 # What a name is made of in the SQL of pg_dump, always with its schema.
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
 _MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{_NAME})\(", re.MULTILINE)
+_TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
@@ -123,12 +124,16 @@ def computing(
         return not readable or casts or mentioned.search(text) is not None
 
     found: dict[int, str] = {}
-    checked = indexed = False
+    checked = indexed = planned = False
+    tables = set[str]()
     for entry in foreign:
         text = text_of.get(entry.number, "")
         if domains and entry.kind in _WITH_EXPRESSIONS and (not readable or _CONSTANT.search(text)):
             found[entry.number] = "a constant of a type with a domain"
+        if entry.kind in ("INDEX", "CONSTRAINT", "STATISTICS", "TABLE"):
+            planned = planned or calls(text)
         if entry.kind in ("TABLE", "FOREIGN TABLE"):
+            tables |= {match[1] for match in [_TABLE.search(text)] if match}
             checked = checked or (calls(text) and (not readable or "CHECK (" in text))
             if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
                 found[entry.number] = "a generated column or partition key"
@@ -141,4 +146,32 @@ def computing(
             found[entry.number] = "the CHECK constraint or bound of a partition"
         elif entry.kind == "INDEX ATTACH" and indexed:
             found[entry.number] = "the index of a partition"
+    of_superusers = [entry for entry in entries if not is_foreign(entry)]
+    attaching = _reaching(of_superusers, text_of, tables if readable else None)
+    for entry in attaching:
+        if entry.kind == "TABLE ATTACH" and (checked or domains):
+            found[entry.number] = "a superuser's partition of a stranger's table"
+        elif entry.kind == "FK CONSTRAINT" and planned:
+            found[entry.number] = "a superuser's foreign key to a stranger's table"
+    if indexed and any(entry.kind == "TABLE ATTACH" for entry in attaching):
+        found |= {
+            entry.number: "the index of a superuser's partition of a stranger's table"
+            for entry in of_superusers
+            if entry.kind == "INDEX ATTACH"
+        }
+    return found
+
+
+def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[str] | None) -> list[Entry]:
+    """Entries that attach a partition to one of these tables (None: not known, hence any), or refer to one by a key."""
+    alternatives = "|".join(re.escape(each) for each in sorted(tables or ()))
+    above = re.compile(rf"^ALTER TABLE ONLY (?:{alternatives}) ATTACH ", re.MULTILINE)
+    referred = re.compile(rf"\bREFERENCES (?:{alternatives})[ (]")
+    found = []
+    for entry in entries:
+        if entry.kind in ("TABLE ATTACH", "FK CONSTRAINT"):
+            text = text_of.get(entry.number, "")
+            named = above.search(text) if entry.kind == "TABLE ATTACH" else referred.search(text)
+            if tables is None or (tables and named):
+                found.append(entry)
     return found

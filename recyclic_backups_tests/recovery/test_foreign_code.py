@@ -214,6 +214,45 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
         assert _superusers(servers[15]) == ["mallory", "postgres"]
 
 
+@pytest.mark.parametrize("kind", ["a partition", "a foreign key", "an index of a partition"])
+def test_what_a_superuser_attached_to_a_strangers_table_does_not_run_her_functions(
+    servers: Servers, kind: str
+) -> None:
+    """Attack: a superuser makes partitions of her table, or refers to it; what she wrote is computed as the superuser."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + "CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);"
+                    + f"CREATE TABLE m.t (a {'m.d' if kind == 'a partition' else 'int'}, b int) PARTITION BY LIST (a);"
+                    + "CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); CREATE TABLE m.key (a int PRIMARY KEY);"
+                    + "INSERT INTO m.key VALUES (1)"
+                ).encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            if kind == "a foreign key":
+                connection.execute(
+                    "CREATE TABLE public.his (a int REFERENCES m.key); INSERT INTO public.his VALUES (1)"
+                )
+            else:
+                connection.execute("ALTER TABLE m.t1 OWNER TO postgres")
+        with mallory.connect("hers") as connection:
+            if kind == "a foreign key":
+                connection.execute("CREATE INDEX ON m.key ((a + m.one(7)))")
+        if kind == "an index of a partition":
+            with cluster.server.connect("hers") as connection:
+                connection.execute("ALTER TABLE m.t1 OWNER TO mallory")
+            with mallory.connect("hers") as connection:
+                connection.execute("CREATE INDEX ON m.t ((b + m.one(7)))")
+            with cluster.server.connect("hers") as connection:
+                connection.execute("ALTER TABLE m.t1 OWNER TO postgres")
+        with pytest.raises(Refused, match="stranger's table"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+
+
 def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_rights(
     servers: Servers,
 ) -> None:
