@@ -93,6 +93,9 @@ class Loaders:
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
         with self.server.connect(self.database) as connection:
+            connection.execute(
+                statement("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", name(self.database), name(role))
+            )
             self._let_in(connection, role, "USAGE")
         return replace(self.server, user=role, password=self._passwords[role])
 

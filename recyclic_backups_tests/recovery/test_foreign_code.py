@@ -10,9 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from recyclic_backups.errors import Refused
+from recyclic_backups.catalog.manifest import ServerFacts
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.loaders import Loaders
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
@@ -218,7 +220,7 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
 def test_what_a_superuser_attached_to_a_strangers_table_does_not_run_her_functions(
     servers: Servers, kind: str
 ) -> None:
-    """Attack: a superuser makes partitions of her table, or refers to it; what she wrote is computed as the superuser."""
+    """Attack: a superuser makes partitions of her table or refers to it, and what she wrote is computed as him."""
     cluster = servers[16]
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
@@ -358,3 +360,20 @@ def test_roles_of_a_killed_restore_are_dropped_by_the_next_one(servers: Servers)
         finally:
             with cluster.server.connect("postgres") as connection:
                 connection.execute("DROP ROLE recyclic_loads_of_somebody_else")
+
+
+def test_nobody_enters_the_database_beside_while_it_is_filled(servers: Servers) -> None:
+    """Attack: whom production keeps out looks for the database that a restore works on, enters it, and stays."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        facts = ServerFacts("", "15.0", "", "UTF8", {}, "mallory")
+        with cluster.server.connect("postgres") as connection:
+            databases.create_database(connection, "hers_again", facts)
+            with (
+                pytest.raises(DatabaseError, match="permission denied for database"),
+                mallory.connect("hers_again"),
+            ):
+                pass
+            databases.let_everybody_in(connection, "hers_again")
+        with mallory.connect("hers_again"):
+            pass
