@@ -45,6 +45,7 @@ WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT I
 ORDER BY 1, 2
 """
 
+# A constant is written as text and read again: an array of a domain, or a composite type with one, makes its checks.
 # Of PostgreSQL's own functions, those that may do anything are volatile; these others run what a text, a view or a
 # domain says.
 RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
@@ -66,10 +67,22 @@ WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
 UNION
 SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
 FROM pg_catalog.pg_constraint k
-CROSS JOIN LATERAL pg_catalog.regexp_matches(k.conbin::text, ':resulttype (\\d+)', 'g') m
+CROSS JOIN LATERAL pg_catalog.regexp_matches(k.conbin::text, ':(?:resulttype|consttype) (\\d+)', 'g') m
 JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
-WHERE k.contype = 'c' AND t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typtype IN ('d', 'c', 'b')
-  AND t.typowner NOT IN {_TRUSTED}
+WHERE k.contype = 'c' AND t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN {_TRUSTED}
+"""
+
+# A foreign key may join columns of two types, of which one becomes the other by a cast of somebody's.
+_JOINED = f"""
+SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
+FROM pg_catalog.pg_constraint k
+CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) pair(child, parent)
+JOIN pg_catalog.pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = pair.child
+JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = pair.parent
+JOIN pg_catalog.pg_cast t ON t.castsource IN (c.atttypid, a.atttypid) OR t.casttarget IN (c.atttypid, a.atttypid)
+JOIN pg_catalog.pg_proc p ON p.oid = t.castfunc
+WHERE k.contype = 'f' AND c.atttypid <> a.atttypid
+  AND p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED}
 """
 
 
@@ -97,6 +110,11 @@ def run_by_planning(connection: Connection, oid: int | None = None) -> Mapping[i
 def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:
     """By oid, the CHECK constraints of tables and domains that would run somebody's functions, and whose those are."""
     return _owners(connection, _COMPUTED)
+
+
+def run_by_joins(connection: Connection) -> Mapping[int, tuple[str, ...]]:
+    """By oid, the foreign keys whose columns may be compared by somebody's casts, and whose those are."""
+    return _owners(connection, _JOINED)
 
 
 def _owners(connection: Connection, query: str) -> Mapping[int, tuple[str, ...]]:

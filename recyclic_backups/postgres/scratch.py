@@ -17,7 +17,10 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -161,7 +164,7 @@ class ScratchCluster:
         # Both would be gone after a power cut too; left alone, the number could come to name another process.
         (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
         if segment is not None:
-            _remove_shared_memory(segment)
+            _remove_shared_memory(segment, self._account.uid)
 
     def restart(self) -> None:
         """Stop cleanly if running, and start again, on the same port if it is still free."""
@@ -284,10 +287,18 @@ class ScratchCluster:
         return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
     def _pid_file(self) -> list[str]:
+        # Whoever is superuser of the server may have put anything in its place: a FIFO, a link to a device.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return (self.data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+            opened = os.open(self.data_directory / "postmaster.pid", flags)
+        except OSError:
             return []
+        try:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                return []
+            return os.read(opened, 4096).decode(errors="replace").splitlines()
+        finally:
+            os.close(opened)
 
     def _shared_memory_segment(self) -> int | None:
         # Line 7: key and id of the System V segment that guards against two servers in one directory.
@@ -356,9 +367,15 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def _remove_shared_memory(segment: int) -> None:
+def _remove_shared_memory(segment: int, made_by: int) -> None:
+    # The number was read from a file of the server's: it may name somebody else's, and we may be root.
     libc = ctypes.CDLL(None, use_errno=True)
     remove = 0  # IPC_RMID
+    look, found = 2, ctypes.create_string_buffer(256)  # IPC_STAT; ipc_perm: key, uid, gid, cuid (shmctl(2))
+    if sys.platform.startswith("linux") and libc.shmctl(segment, look, found) == 0:
+        _, _, _, creator = struct.unpack_from("=iIII", found.raw)
+        if creator != made_by:
+            return
     if libc.shmctl(segment, remove, None) != 0:
         number = ctypes.get_errno()
         # Already gone is as good; otherwise say so, since nobody else would remove it.

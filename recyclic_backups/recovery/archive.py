@@ -42,6 +42,14 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 
 
 @dataclass(frozen=True, slots=True)
+class _ForeignCode:
+    """Entries at which code of others may run, with what it is, and who is on the server."""
+
+    computed: Mapping[int, str]
+    roles: Roles
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """One backup's main archive on its way into one database. Raises DatabaseError, DamagedData, NoUsableKey.
 
@@ -65,6 +73,7 @@ class Archive:
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
     _reading_seconds: list[float] = field(default_factory=list, repr=False)
     _read_tables: list[Tables] = field(default_factory=list, repr=False)
+    _foreign_code: list[_ForeignCode] = field(default_factory=list, repr=False)
 
     @property
     def reading_seconds(self) -> float:
@@ -164,7 +173,10 @@ class Archive:
             self._require_no_foreign_code(entries, roles)
             restore()
         elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
-            computed = computing(entries, self._text_of("pre-data"), roles.is_foreign)
+            every = [*entries, *self._entries("post-data")]
+            script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
+            computed = computing(every, script, roles.is_foreign)
+            self._foreign_code.append(_ForeignCode(computed, roles))
             self._in_order(restore, entries, computed, roles, self.loaders)
         else:
             restore()
@@ -196,13 +208,14 @@ class Archive:
         loaders: Loaders,
     ) -> None:
         """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
-        if not computed:
+        if not any(entry.number in computed for entry in entries):
             restore()
             return
         turns: list[tuple[tuple[str, str] | None, list[int]]] = []
         for entry in entries:
             turn = None
             if entry.number in computed:
+                _require_foreign(entry, computed, roles)
                 # A partition is attached by a member of its owner, everything else made by the owner himself.
                 turn = (roles.owner_of(entry) or "", "" if entry.kind == "TABLE ATTACH" else "--role=")
             if not turns or turns[-1][0] != turn:
@@ -213,18 +226,30 @@ class Archive:
                 restore(entries=numbers)
                 continue
             owner, option = turn
-            try:
-                with loaders.creating(owner):
-                    extra = [f"{option}{owner}"] if option else []
-                    restore(extra, entries=numbers, server=loaders.of(owner))
-            except ProgramFailed as failed:
-                if failed.retryable:
-                    raise
-                raise ProgramFailed(
-                    f"{computed[numbers[0]]} calls a function of {owner!r}, and cannot be made with his rights alone: "
-                    f"{failed.message}",
-                    TRUST_HINT,
-                ) from None
+            self._as_owner(restore, numbers, owner, computed[numbers[0]], loaders, role=bool(option))
+
+    def _as_owner(
+        self,
+        restore: Callable[..., None],
+        numbers: Sequence[int],
+        owner: str,
+        what: str,
+        loaders: Loaders,
+        *,
+        role: bool = True,
+    ) -> None:
+        """Entries at which code of ``owner`` may run, by a session that logged in with his rights."""
+        try:
+            with loaders.creating(owner):
+                extra = [f"--role={owner}"] if role else []
+                restore(extra, entries=numbers, server=loaders.of(owner))
+        except ProgramFailed as failed:
+            if failed.retryable:
+                raise
+            raise ProgramFailed(
+                f"{what} calls a function of {owner!r}, and cannot be made with his rights alone: {failed.message}",
+                TRUST_HINT,
+            ) from None
 
     def _grant(self, tables: Tables, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
@@ -238,7 +263,7 @@ class Archive:
                 by_loader.setdefault(each.loader, []).append(each.names)
         for loader, names in by_loader.items():
             loaders.grant(loader, "INSERT", names)
-        if tables.foreign_casts:
+        if tables.foreign_casts or self._foreign_code:
             for owner in {each.loader for each in tables.tables if each.loader}:
                 loaders.grant(owner, "REFERENCES", everything)
 
@@ -254,41 +279,56 @@ class Archive:
         """
         main = self.manifest.main
         entries = post_data_of(self._listing("post-data"))
-        shares = [entries.independent[start::jobs] for start in range(jobs)]
+        computed = self._foreign_code[-1].computed if self._foreign_code else {}
+        plain = [number for number in entries.independent if number not in computed]
+        shares = [plain[start::jobs] for start in range(jobs)]
         restore = partial(self._restore, "post-data", main)
         self._together(jobs, [partial(restore, entries=share) for share in shares if share])
-        for loader, numbers in self._turns(entries.rest):
-            restore(entries=numbers, server=self._as(loader))
+        theirs = [number for number in entries.independent if number in computed]
+        for loader, what, numbers in self._turns([*theirs, *entries.rest]):
+            if what and self.loaders is not None:
+                self._as_owner(restore, numbers, loader or NOBODY, what, self.loaders)
+            else:
+                restore(entries=numbers, server=self._as(loader))
         return self._refresh(restore, entries.refreshes)
 
-    def _turns(self, rest: Sequence[int]) -> list[tuple[str | None, list[int]]]:
-        """The rest in its order, by turns: checks of rows that are there by now are done with their owner's rights."""
+    def _turns(self, rest: Sequence[int]) -> list[tuple[str | None, str, list[int]]]:
+        """The rest in its order, by turns: whose rights, what is made in its owner's own name, and the entries.
+
+        Checks of rows that are there by now are done with their owner's rights, and so is whatever else may call a
+        function of his.
+        """
         if self.loaders is None or self.no_owner:
-            return [(None, list(rest))] if rest else []
-        wanted, turns = set(rest), list[tuple[str | None, list[int]]]()
+            return [(None, "", list(rest))] if rest else []
+        foreign = self._foreign_code[-1] if self._foreign_code else None
+        wanted, turns = set(rest), list[tuple[str | None, str, list[int]]]()
         entries = self._entries("post-data")
         planned = self._keys_planned_with_code(entries, self.loaders)
         for entry in entries:
             if entry.number not in wanted:
                 continue
-            loader = None
-            # Of a foreign key a cast can be somebody's code (operators are those of a superuser's classes), and an
-            # index on one of its tables.
-            if (
-                entry.kind == "CHECK CONSTRAINT"
-                or entry.number in planned
-                or (entry.kind == "FK CONSTRAINT" and self._tables.foreign_casts)
+            loader, what = None, ""
+            if foreign and entry.number in foreign.computed:
+                _require_foreign(entry, foreign.computed, foreign.roles)
+                loader, what = foreign.roles.owner_of(entry) or NOBODY, foreign.computed[entry.number]
+            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
+            # its rows are found by a query, and planning that computes the constants in indexes of both tables.
+            elif entry.kind == "CHECK CONSTRAINT" or (
+                entry.kind == "FK CONSTRAINT"
+                and (self._tables.foreign_casts or foreign or entry.number in planned)
             ):
                 table = self._tables.of(entry)
-                if table is None or table.loader == NOBODY or (table.superuser and entry.number in planned):
+                by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
+                refused = table is not None and table.superuser and entry.number in planned
+                if table is None or refused or (table.loader == NOBODY and not by_planning):
                     raise Refused(
                         f"a constraint of a superuser's table may call a function of another owner: {entry.rest}",
                         TRUST_HINT,
                     )
-                loader = table.loader
-            if not turns or turns[-1][0] != loader:
-                turns.append((loader, []))
-            turns[-1][1].append(entry.number)
+                loader = table.loader or None
+            if not turns or turns[-1][:2] != (loader, what):
+                turns.append((loader, what, []))
+            turns[-1][2].append(entry.number)
         return turns
 
     def _keys_planned_with_code(self, entries: Sequence[Entry], loaders: Loaders) -> frozenset[int]:
@@ -422,6 +462,12 @@ class Archive:
             yield
         finally:
             self._running.remove(process)
+
+
+def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:
+    """Raises Refused for what a superuser made that calls functions of others: nobody else could make it."""
+    if not roles.is_foreign(entry):
+        raise Refused(f"{computed[entry.number]} calls a function of that owner: {entry.rest}", TRUST_HINT)
 
 
 def _named(relation: str) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from recyclic_backups.fingerprint.foreign_code import run_by_checks
+from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_joins, run_by_planning
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
@@ -38,7 +38,7 @@ SELECT k.conname, n.nspname, c.relname, c.relkind::text, pn.nspname, p.relname, 
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = pair.child
              JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = pair.parent
              JOIN pg_operator o ON o.oid = pair.equal JOIN pg_namespace opn ON opn.oid = o.oprnamespace
-             ORDER BY pair.place)
+             ORDER BY pair.place), k.oid::bigint, k.conrelid::bigint, k.confrelid::bigint
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
@@ -47,7 +47,8 @@ ORDER BY n.nspname, c.relname, k.conname
 """
 _CHECKS = f"""
 SELECT n.nspname, c.relname, k.conname, pg_get_expr(k.conbin, k.conrelid), k.convalidated,
-       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true), k.oid::bigint
+       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true), k.oid::bigint,
+       c.oid::bigint
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'c' AND c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA}
 ORDER BY n.nspname, c.relname, k.conname
@@ -56,7 +57,8 @@ _DOMAINS = f"""
 SELECT n.nspname, c.relname, a.attname, format_type(t.typbasetype, t.typtypmod), format_type(t.oid, NULL),
        ARRAY(WITH RECURSIVE below(oid) AS (
                  SELECT t.oid UNION SELECT d.typbasetype FROM pg_type d JOIN below USING (oid))
-             SELECT k.oid::bigint FROM pg_constraint k JOIN below ON below.oid = k.contypid)
+             SELECT t.oid::bigint UNION ALL SELECT d.oid::bigint FROM pg_type d JOIN below USING (oid)),
+       c.oid::bigint
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = t.typbasetype
 WHERE t.typtype = 'd' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' AND c.relpersistence <> 't'
@@ -64,6 +66,7 @@ WHERE t.typtype = 'd' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r
   AND (t.typnotnull OR b.typtype = 'd' OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = t.oid))
 ORDER BY 1, 2, 3
 """
+_CHECKS_OF_TYPES = "SELECT oid::bigint FROM pg_constraint WHERE contypid = ANY (%s::bigint[]::oid[])"
 _NOT_NULL = f"""
 SELECT n.nspname, c.relname, a.attname, coalesce(k.conname, ''), coalesce(k.convalidated, true)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -74,7 +77,7 @@ ORDER BY 1, 2, 3
 # What GROUP BY takes for equal is what the index does, as long as its columns have the usual operators.
 _UNIQUE = f"""
 SELECT n.nspname, c.relname, ic.relname, i.indpred IS NULL AND i.indexprs IS NULL AND u.usual,
-       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false), u.columns
+       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false), u.columns, c.oid::bigint
 FROM pg_index i
 JOIN pg_class ic ON ic.oid = i.indexrelid
 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -125,6 +128,13 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
             not_looked_at.append(f"{key.name} of {key.child}")
         elif not {key.child, key.parent} & set(skipped):
             progress.stage(f"foreign key {key.name} of {key.child}")
+            # Asked anew each time: what was true when the diagnosis began may be long past.
+            owners = run_by_joins(inspection.connection).get(key.oid, ())
+            if owners := (*owners, *_by_planning(inspection, key.child_oid, key.parent_oid)):
+                inspection.not_looked_at.append(
+                    _of_others(f"the foreign key {key.name} of {key.child}", owners)
+                )
+                continue
             answer = inspection.ask(f"foreign key {key.name} of {key.child}", key.query())
             yield from key.judged(_counts(inspection, f"foreign key {key.name} of {key.child}", answer))
     _say_not_looked_at(inspection, "foreign keys that are not enforced, or over periods", not_looked_at)
@@ -146,6 +156,9 @@ def checks(inspection: Inspection, skipped: Collection[str], progress: Progress)
         if table in skipped:
             continue
         progress.stage(f"checks of {table}")
+        if owners := _by_planning(inspection, constraints[0][7]):
+            inspection.not_looked_at.append(_of_others(f"checks of {table}", owners))
+            continue
         for (_, _, constraint, _, validated, *_), rows in zip(
             constraints, _checked(inspection, schema, name, constraints), strict=False
         ):
@@ -158,10 +171,12 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
     """Columns with a value that their domain forbids: the server ends at the first one, so they are not counted."""
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
-    foreign = run_by_checks(inspection.connection)
-    for schema, name, column, base, domain, constraints in inspection.rows(_DOMAINS):
+    for schema, name, column, base, domain, types, oid in inspection.rows(_DOMAINS):
         table = qualified_name(schema, name)
-        if owners := [owner for each in constraints for owner in foreign.get(each, ())]:
+        foreign = run_by_checks(inspection.connection)
+        constraints = [row[0] for row in inspection.rows(_CHECKS_OF_TYPES, (types,))]
+        owners = [owner for each in constraints for owner in foreign.get(each, ())]
+        if owners := [*owners, *_by_planning(inspection, oid)]:
             inspection.not_looked_at.append(_of_others(f"the domain {domain} of {table}.{column}", owners))
             continue
         if table in skipped:
@@ -201,10 +216,12 @@ def duplicates(inspection: Inspection, skipped: Collection[str], progress: Progr
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
     not_looked_at: list[str] = []
-    for schema, name, index, plain, nulls_equal, columns in inspection.rows(_UNIQUE):
+    for schema, name, index, plain, nulls_equal, columns, oid in inspection.rows(_UNIQUE):
         table = qualified_name(schema, name)
         if not plain:
             not_looked_at.append(f"{index} of {table}")
+        elif owners := _by_planning(inspection, oid) if table not in skipped else ():
+            inspection.not_looked_at.append(_of_others(f"the unique key {index} of {table}", owners))
         elif table not in skipped:
             progress.stage(f"unique key {index} of {table}")
             names = [sql.Identifier(column) for column in columns]
@@ -245,6 +262,9 @@ class _ForeignKey:
     enforced: bool
     temporal: bool
     pairs: Sequence[Sequence[str]]
+    oid: int
+    child_oid: int
+    parent_oid: int
 
     @property
     def child(self) -> str:
@@ -349,6 +369,19 @@ def _counts(
 def _say_not_looked_at(inspection: Inspection, what: str, names: Sequence[str]) -> None:
     if names:
         inspection.not_looked_at.append(f"not looked at: {what} ({some(names)})")
+
+
+_AND_PARTITIONS = """
+SELECT o::bigint FROM unnest(%s::bigint[]) o
+UNION SELECT t.relid::oid::bigint FROM unnest(%s::bigint[]) o, pg_partition_tree(o::oid) t
+"""
+
+
+def _by_planning(inspection: Inspection, *tables: int) -> tuple[str, ...]:
+    """Whose functions a question on these tables would run at this moment, by indexes made since they were read."""
+    found = run_by_planning(inspection.connection)
+    every = inspection.rows(_AND_PARTITIONS, (list(tables), list(tables))) if found else []
+    return tuple(sorted({owner for (oid,) in every for owner in found.get(oid, ())}))
 
 
 def _of_others(what: str, owners: Sequence[str]) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 # The longest first: TABLE is the beginning of others.
 _KINDS = (
     "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "CHECK CONSTRAINT", "FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH",
-    "TABLE DATA", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TABLE", "INDEX", "CAST",
+    "FOREIGN TABLE", "TABLE DATA", "STATISTICS", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TRIGGER",
+    "DEFAULT", "POLICY", "DOMAIN", "TABLE", "INDEX", "CAST", "VIEW", "RULE",
 )  # fmt: skip
 _LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
 
@@ -63,7 +64,9 @@ class PostData:
 def post_data_of(listing: str) -> PostData:
     """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest."""
     found = PostData([], [], [])
-    for line in listing.splitlines():
+    # Nothing but "\n" ends a line: str.splitlines also cuts at characters that a name may hold (U+2028), and what
+    # follows them in a name would be an entry of its owner's making.
+    for line in listing.split("\n"):
         match = re.match(
             r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
         )
@@ -78,17 +81,28 @@ def post_data_of(listing: str) -> PostData:
 # What a name is made of in the SQL of pg_dump, always with its schema.
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
 _MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{_NAME})\(", re.MULTILINE)
+_TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
+# A constant of a type of the database: reading its text runs the checks of domains that are part of it.
+_CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
+
+
+_WITH_EXPRESSIONS = frozenset({
+    "TABLE", "FOREIGN TABLE", "VIEW", "MATERIALIZED VIEW", "FUNCTION", "PROCEDURE", "DOMAIN", "DEFAULT", "INDEX",
+    "CONSTRAINT", "STATISTICS", "TRIGGER", "RULE", "POLICY",
+})  # fmt: skip
 
 
 def computing(
     entries: Sequence[Entry], script: str, is_foreign: Callable[[Entry], bool]
 ) -> Mapping[int, str]:
-    """Entries among the definitions at which the server may call a function of a foreign owner, and why.
+    """Entries before and after the rows at which the server may call a function of a foreign owner, and why.
 
-    No row is there yet, but the planner computes what looks constant: in generated columns and partition keys, in the
-    CHECK constraints of a partition when it is attached; an aggregate's initial value is read by its type. ``script``
-    is what ``pg_restore --verbose`` writes for the ``entries``. Anything that it cannot tell counts as computing.
+    The planner computes what looks constant: in generated columns and partition keys, in the CHECK constraints of a
+    partition when it is attached, in indexes when one is attached. The text of a constant is read by its type when the
+    statement is parsed, and where a domain is part of the type (an array of it, a composite type), its checks are
+    made; so they are for the bounds of a partition, and for an aggregate's initial value. ``script`` is what
+    ``pg_restore --verbose`` writes for the ``entries``. Anything that it cannot tell counts as computing.
     """
     pieces = _HEADER.split(script)
     numbers, texts = [int(number) for number in pieces[1::2]], pieces[2::2]
@@ -104,24 +118,62 @@ def computing(
     # A cast is nowhere to be seen in what it is applied to.
     casts = any(entry.kind == "CAST" and " FUNCTION " in text_of.get(entry.number, "") for entry in entries)
     mentioned = re.compile("|".join([r"OPERATOR\(", *(re.escape(f"{name}(") for name in sorted(names))]))
+    domains = any(entry.kind == "DOMAIN" for entry in foreign)
 
     def calls(text: str) -> bool:
         return not readable or casts or mentioned.search(text) is not None
 
     found: dict[int, str] = {}
-    checked = False
+    checked = indexed = planned = False
+    tables = set[str]()
     for entry in foreign:
         text = text_of.get(entry.number, "")
-        if entry.kind == "TABLE":
+        if domains and entry.kind in _WITH_EXPRESSIONS and (not readable or _CONSTANT.search(text)):
+            found[entry.number] = "a constant of a type with a domain"
+        if entry.kind in ("INDEX", "CONSTRAINT", "STATISTICS", "TABLE"):
+            planned = planned or calls(text)
+        if entry.kind in ("TABLE", "FOREIGN TABLE"):
+            tables |= {match[1] for match in [_TABLE.search(text)] if match}
             checked = checked or (calls(text) and (not readable or "CHECK (" in text))
             if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
                 found[entry.number] = "a generated column or partition key"
         elif entry.kind == "AGGREGATE" and (not readable or "INITCOND" in text):
             found[entry.number] = "the initial value of an aggregate"
-    if checked:
-        for entry in foreign:
-            if entry.kind == "TABLE ATTACH":
-                found[entry.number] = "the CHECK constraint of a partition"
+        elif entry.kind == "INDEX":
+            indexed = indexed or calls(text) or domains
+    for entry in foreign:
+        if entry.kind == "TABLE ATTACH" and (checked or domains):
+            found[entry.number] = "the CHECK constraint or bound of a partition"
+        elif entry.kind == "INDEX ATTACH" and indexed:
+            found[entry.number] = "the index of a partition"
+    of_superusers = [entry for entry in entries if not is_foreign(entry)]
+    attaching = _reaching(of_superusers, text_of, tables if readable else None)
+    for entry in attaching:
+        if entry.kind == "TABLE ATTACH" and (checked or domains):
+            found[entry.number] = "a superuser's partition of a stranger's table"
+        elif entry.kind == "FK CONSTRAINT" and planned:
+            found[entry.number] = "a superuser's foreign key to a stranger's table"
+    if indexed and any(entry.kind == "TABLE ATTACH" for entry in attaching):
+        found |= {
+            entry.number: "the index of a superuser's partition of a stranger's table"
+            for entry in of_superusers
+            if entry.kind == "INDEX ATTACH"
+        }
+    return found
+
+
+def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[str] | None) -> list[Entry]:
+    """Entries that attach a partition to one of these tables (None: not known, hence any), or refer to one by a key."""
+    alternatives = "|".join(re.escape(each) for each in sorted(tables or ()))
+    above = re.compile(rf"^ALTER TABLE ONLY (?:{alternatives}) ATTACH ", re.MULTILINE)
+    referred = re.compile(rf"\bREFERENCES (?:{alternatives})[ (]")
+    found = []
+    for entry in entries:
+        if entry.kind in ("TABLE ATTACH", "FK CONSTRAINT"):
+            text = text_of.get(entry.number, "")
+            named = above.search(text) if entry.kind == "TABLE ATTACH" else referred.search(text)
+            if tables is None or (tables and named):
+                found.append(entry)
     return found
 
 

@@ -78,6 +78,7 @@ def require_role(connection: Connection, name: str) -> None:
 def create_database(connection: Connection, name: str, facts: ServerFacts) -> None:
     """An empty database with the source's encoding and locale; what is not known of them is the server's default.
 
+    Nobody but its owner and superusers may enter until :func:`give_ownership` or :func:`let_everybody_in`.
     Raises DatabaseError if the server lacks the locale.
     """
     from psycopg import Error, sql  # noqa: PLC0415 - the rest of the command line starts without psycopg
@@ -103,12 +104,23 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
     statement = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(options))
     try:
         connection.execute(statement)
+        # A new database lets everybody in (ddl-priv.html), also whom the source kept out.
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
     except Error as error:
         text = str(error).splitlines()[0] if str(error) else "no message"
         raise DatabaseError(
             f"the database {name!r} cannot be created: {text}",
             f"the server needs the locale {locale.get('collate', '')} ({provider}), and the role CREATEDB",
         ) from None
+
+
+def let_everybody_in(connection: Connection, name: str) -> None:
+    """Give a database the rights of a new one, which :func:`create_database` has taken from everybody."""
+    from psycopg import sql  # noqa: PLC0415
+
+    connection.execute(
+        sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(sql.Identifier(name))
+    )
 
 
 def drop_plpgsql(server: Server, name: str) -> None:
@@ -133,6 +145,8 @@ def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> Non
     """Owner and grants, as the source had them where that is known. Needs the roles to exist."""
     from psycopg import sql  # noqa: PLC0415
 
+    if facts.acl is None or not facts.owner:
+        let_everybody_in(connection, name)
     if not facts.owner:
         return
     database = sql.Identifier(name)

@@ -101,6 +101,11 @@ class Loaders:
         role = self._role(owner, login=True)
         if not self.on_behalf_of:
             with self.server.connect(self.database) as connection:
+                connection.execute(
+                    statement(
+                        "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", name(self.database), name(role)
+                    )
+                )
                 self._let_in(connection, role, "USAGE")
         return replace(self.server, user=role, password=self._passwords[role])
 

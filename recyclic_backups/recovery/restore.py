@@ -347,7 +347,9 @@ class _Attempt:
             self._fill(name, installation, stack)
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
-            if not self.options.no_owner:
+            if self.options.no_owner:
+                databases.let_everybody_in(connection, name)
+            else:
                 databases.give_ownership(connection, name, facts)
             self.notes.extend(
                 databases.give_settings(connection, name, facts, roles=not self.options.no_owner)

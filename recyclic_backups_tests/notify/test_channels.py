@@ -93,7 +93,10 @@ def test_who_sends(given: dict[str, str], sender: str) -> None:
             {"NOTIFICATION_URLS_SEVERITY": "all"},
             "NOTIFICATION_URLS_SEVERITY must be one of warning, critical",
         ),
-        ({"HEARTBEAT_URL": "hunter2hunter2"}, "HEARTBEAT_URL must be a URL that begins with https:// or http://"),
+        (
+            {"HEARTBEAT_URL": "hunter2hunter2"},
+            "HEARTBEAT_URL must be a URL that begins with https:// or http://",
+        ),
         ({"HEARTBEAT_URL": "http://hc/hunter2hunter2 y"}, "HEARTBEAT_URL is not a URL: it contains spaces"),
         ({"HEARTBEAT_URL": "http://hc/a\nhunter2hunter2"}, "HEARTBEAT_URL is not a URL: it contains spaces"),
         ({"HEARTBEAT_URL": "http://hc/\x07hunter2hunter2"}, "HEARTBEAT_URL is not a URL: it contains"),
@@ -103,8 +106,14 @@ def test_who_sends(given: dict[str, str], sender: str) -> None:
         ),
         ({"HEARTBEAT_URL": "http://ops:hunter2hunter2@hc/a"}, "HEARTBEAT_URL holds a user name or password"),
         ({"HEARTBEAT_URL": "http://hunter2hunter2@hc/a"}, "HEARTBEAT_URL holds a user name or password"),
-        ({"HEARTBEAT_URL": "http://hc:hunter2hunter2/a"}, "HEARTBEAT_URL must be a URL that begins with https:// or http://"),
-        ({"HEARTBEAT_URL": "http://hc:99999/hunter2hunter2"}, "HEARTBEAT_URL must be a URL that begins with https:// or http://"),
+        (
+            {"HEARTBEAT_URL": "http://hc:hunter2hunter2/a"},
+            "HEARTBEAT_URL must be a URL that begins with https:// or http://",
+        ),
+        (
+            {"HEARTBEAT_URL": "http://hc:99999/hunter2hunter2"},
+            "HEARTBEAT_URL must be a URL that begins with https:// or http://",
+        ),
         ({"DAGSTER_URL": "https://ops:hunter2hunter2@dagster"}, "DAGSTER_URL holds a user name or password"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import socket
@@ -15,6 +16,7 @@ from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.confined import abi
 from recyclic_backups.postgres.confinement import lacking
+from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 
 needs_landlock = pytest.mark.skipif(
@@ -132,3 +134,27 @@ def test_our_own_environment_cannot_be_read_by_others_of_our_user() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
     assert finished.stdout.split() == ["0", "0"]  # PR_GET_DUMPABLE: below /proc it is root's
+
+
+def test_what_its_superuser_puts_in_the_place_of_its_pid_file_makes_us_neither_wait_nor_remove(
+    installation: Installation, scratch_directory: Path
+) -> None:
+    """Attack: a FIFO there, or the number of somebody else's shared memory, which root would remove for him."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    segment = libc.shmget(0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
+    assert segment >= 0
+    try:
+        for in_its_place in ("fifo", "number"):
+            with ScratchCluster.start(installation, scratch_directory) as cluster:
+                pid_file = cluster.data_directory / "postmaster.pid"
+                lines = pid_file.read_text().splitlines()
+                pid_file.unlink()
+                if in_its_place == "fifo":
+                    os.mkfifo(pid_file)
+                else:
+                    pid_file.write_text("\n".join([*lines[:6], f"0 {segment}", *lines[7:]]))
+                cluster.crash()
+        if os.geteuid() == 0:  # else the server is our own user, whose memory it is
+            assert libc.shmctl(segment, 2, ctypes.create_string_buffer(256)) == 0
+    finally:
+        libc.shmctl(segment, 0, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recyclic_backups.recovery.contents import Entry, computing, entries_of
+from recyclic_backups.recovery.contents import Entry, computing, entries_of, post_data_of
 
 LISTING = """\
 1; 1255 10 FUNCTION m one(integer) mallory
@@ -43,3 +43,12 @@ def test_of_several_possible_owners_none_is_taken_for_a_superuser_alone() -> Non
     """Attack: a role called ``x postgres``, whose entries end with the name of a superuser."""
     entry = Entry(1, "FUNCTION", "m f() x postgres")
     assert entry.belongs_to(["postgres", "x postgres"]) == ["x postgres", "postgres"]
+
+
+def test_a_name_does_not_put_an_entry_of_its_own_into_a_listing() -> None:
+    """Attack: an index named so that the check of his rows counts as an index, and is made by the superuser."""
+    for separator in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e":
+        listing = f"7; 1259 11 INDEX m i{separator}9; 1 1 INDEX x mallory\n9; 2606 12 CHECK CONSTRAINT m t c mallory\n"
+        found = post_data_of(listing)
+        assert (found.independent, found.rest) == ([7], [9]), repr(separator)
+        assert [entry.number for entry in entries_of(listing)] == [7, 9]

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from recyclic_backups.errors import Refused
+from recyclic_backups.catalog.manifest import ServerFacts
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.loaders import Loaders
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
@@ -119,6 +121,40 @@ KINDS = {
     "a trigger of events": """
         CREATE FUNCTION m.event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); END'""",
     "a view": "CREATE VIEW m.t AS SELECT m.act() AS a",
+    # The text of a constant is read when a statement is parsed, and an array of a domain checks its elements.
+    "a default that is an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}'); INSERT INTO m.t VALUES (1)""",
+    "a default that is a composite type with a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE TYPE m.pair AS (x m.d, y int);
+        CREATE TABLE m.t (a int, b m.pair DEFAULT '(1,2)'); INSERT INTO m.t VALUES (1)""",
+    "a view with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE VIEW m.t AS SELECT '{1}'::m.d[] AS a""",
+    "a default of a function that is an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE FUNCTION m.g(a m.d[] DEFAULT '{1}') RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'""",
+    "the domain of a partition's bound": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
+    "the predicate of an index with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a int, b int[]); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t (a) WHERE b::m.d[] = '{1}'::m.d[]""",
+    "a trigger, a rule and a policy with an array of a domain": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TABLE m.t (a m.d[]); ALTER TABLE m.t ENABLE ROW LEVEL SECURITY;
+        CREATE TRIGGER t BEFORE INSERT ON m.t FOR EACH ROW WHEN (new.a <> '{1}'::m.d[]) EXECUTE FUNCTION m.fire();
+        CREATE RULE r AS ON INSERT TO m.t WHERE new.a <> '{1}'::m.d[] DO ALSO SELECT 1;
+        CREATE POLICY p ON m.t USING (a <> '{1}'::m.d[])""",
+    "an index that a foreign key's query is planned with": """
+        CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+        CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
+        CREATE INDEX ON m.t ((a + m.one(7)))""",
+    "an index of a partition with a constant": """
+        CREATE TABLE m.t (a int, b int) PARTITION BY LIST (a);
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1, 2);
+        CREATE INDEX ON m.t ((b + m.one(7)))""",
 }
 
 
@@ -191,6 +227,45 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
             connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
         _put_back(servers[15], "hers", trust_owners=True)
         assert _superusers(servers[15]) == ["mallory", "postgres"]
+
+
+@pytest.mark.parametrize("kind", ["a partition", "a foreign key", "an index of a partition"])
+def test_what_a_superuser_attached_to_a_strangers_table_does_not_run_her_functions(
+    servers: Servers, kind: str
+) -> None:
+    """Attack: a superuser makes partitions of her table or refers to it, and what she wrote is computed as him."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + "CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);"
+                    + f"CREATE TABLE m.t (a {'m.d' if kind == 'a partition' else 'int'}, b int) PARTITION BY LIST (a);"
+                    + "CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); CREATE TABLE m.key (a int PRIMARY KEY);"
+                    + "INSERT INTO m.key VALUES (1)"
+                ).encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            if kind == "a foreign key":
+                connection.execute(
+                    "CREATE TABLE public.his (a int REFERENCES m.key); INSERT INTO public.his VALUES (1)"
+                )
+            else:
+                connection.execute("ALTER TABLE m.t1 OWNER TO postgres")
+        with mallory.connect("hers") as connection:
+            if kind == "a foreign key":
+                connection.execute("CREATE INDEX ON m.key ((a + m.one(7)))")
+        if kind == "an index of a partition":
+            with cluster.server.connect("hers") as connection:
+                connection.execute("ALTER TABLE m.t1 OWNER TO mallory")
+            with mallory.connect("hers") as connection:
+                connection.execute("CREATE INDEX ON m.t ((b + m.one(7)))")
+            with cluster.server.connect("hers") as connection:
+                connection.execute("ALTER TABLE m.t1 OWNER TO postgres")
+        with pytest.raises(Refused, match="stranger's table"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
 
 
 def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_rights(
@@ -324,3 +399,20 @@ def test_roles_of_a_killed_restore_are_dropped_by_the_next_one(servers: Servers)
         finally:
             with cluster.server.connect("postgres") as connection:
                 connection.execute("DROP ROLE recyclic_loads_of_somebody_else")
+
+
+def test_nobody_enters_the_database_beside_while_it_is_filled(servers: Servers) -> None:
+    """Attack: whom production keeps out looks for the database that a restore works on, enters it, and stays."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        facts = ServerFacts("", "15.0", "", "UTF8", {}, "mallory")
+        with cluster.server.connect("postgres") as connection:
+            databases.create_database(connection, "hers_again", facts)
+            with (
+                pytest.raises(DatabaseError, match="permission denied for database"),
+                mallory.connect("hers_again"),
+            ):
+                pass
+            databases.let_everybody_in(connection, "hers_again")
+        with mallory.connect("hers_again"):
+            pass

@@ -127,6 +127,15 @@ INSERT INTO public.checked VALUES ('x', 1);
 CREATE DOMAIN public.fine AS text CHECK (trap.forbidden('domain', VALUE));
 CREATE DOMAIN public.finer AS public.fine CHECK (VALUE <> '');
 CREATE TABLE public.bounded (a public.finer); INSERT INTO public.bounded VALUES ('x');
+CREATE DOMAIN public.unseen AS text CHECK (trap.forbidden('domain of a constant', VALUE));
+CREATE TABLE public.listed (a public.unseen[] CONSTRAINT listed_check CHECK (a <> '{x}'));
+CREATE TYPE public.boxed AS (x int);
+CREATE FUNCTION trap.unboxed(public.boxed) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM trap.forbidden(''cast'', ''y''); RETURN 1; END';
+CREATE TABLE public.keys (a int PRIMARY KEY); INSERT INTO public.keys VALUES (1);
+CREATE CAST (public.boxed AS int) WITH FUNCTION trap.unboxed(public.boxed) AS IMPLICIT;
+CREATE TABLE public.refers (a public.boxed CONSTRAINT refers_key REFERENCES public.keys);
+INSERT INTO public.refers VALUES (ROW(1));
 RESET ROLE;
 """
 _SETTINGS = """
@@ -313,7 +322,14 @@ def test_diagnose_computes_no_check_of_somebody_else_s_functions(trapped: Trappe
     assert trapped.sprung()
     report = trapped.must_not_spring("diagnose", "checked", "--json", POSTGRES_DB="checked").json
     said = " ".join(report["notes"])
-    for name in ("checked_a_check", "checked_check", "public.finer of public.bounded.a", "public.seen"):
+    for name in (
+        "checked_a_check",
+        "checked_check",
+        "public.finer of public.bounded.a",
+        "public.seen",
+        "listed_check",
+        "refers_key",
+    ):
         assert name in said
     assert "functions of mallory" in said
     with trapped.cluster.server.connect("postgres") as connection:
