@@ -16,7 +16,7 @@ from recyclic_backups.envelope.belonging import SeenKey, Stranger, judge
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.document import canonical
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.errors import DamagedData, NoUsableKey, StorageError, UsageError
+from recyclic_backups.errors import DamagedData, NoUsableKey, Refused, StorageError, UsageError
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.envelope.test_keyring import NOW, ONE, THREE, TWO, older_storage
 
@@ -110,6 +110,41 @@ def test_who_knows_a_former_passphrase_cannot_say_which_keys_belong() -> None:
     assert keyring.belonging().members == {own.key_id}
     assert keyring.for_writing(LATER) == own
     assert "storage.json" in problems(store, TWO, ONE)
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_a_rotation_does_not_take_in_a_key_planted_with_a_former_passphrase_once_storage_json_is_gone(
+    content: bytes | None,
+) -> None:
+    """Prevents that backups are sealed with a key of whoever knows a former passphrase: he takes storage.json away."""
+    store, own = other_storage(TWO)
+    planted = plant(store, ONE, Keyring(store, TWO).storage_id())
+    store.delete(identity.NAME)
+    if content is not None:
+        store.create(identity.NAME, content)
+
+    assert Keyring(store, TWO, [ONE]).rotate(TWO, LATER) == [own.key_id]
+    assert Keyring(store, TWO, [ONE]).for_writing(LATER).key_id == own.key_id
+    assert identity.parse(store.get(identity.NAME)).keys == {own.key_id}
+    assert planted.key_id not in Keyring(store, TWO, [ONE]).belonging().members
+
+
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_rotation_does_not_ask_a_passphrase_of_long_ago_which_keys_belong(signs: bool) -> None:
+    """Prevents the same while the current passphrase is new and opens nothing: all former ones had the same say."""
+    store, _ = other_storage(TWO)
+    storage_id = Keyring(store, TWO).storage_id()
+    assert storage_id is not None
+    planted = plant(store, ONE, storage_id)
+    store.delete(identity.NAME)
+    if signs:
+        store.create(identity.NAME, identity.content_of(storage_id, [planted.key_id], NOW, planted))
+    before = {item.name: store.get(item.name) for item in store.list()}
+
+    with pytest.raises(Refused, match="two former passphrases"):
+        Keyring(store, THREE, [TWO, ONE]).rotate(THREE, LATER)
+
+    assert {item.name: store.get(item.name) for item in store.list()} == before
 
 
 def test_a_key_that_the_current_passphrase_opens_and_nobody_listed_is_a_stranger() -> None:
