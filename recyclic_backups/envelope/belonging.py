@@ -26,7 +26,8 @@ class SeenKey:
     """A key file and what the configured passphrases make of it.
 
     ``data_key`` is None where none opens it, ``current`` whether the current one does, ``opened_by`` the number of the
-    one that does; ``problem`` says what is wrong with a file that is damaged. ``storage_id`` is believed only of one that opened.
+    one that does; ``problem`` says what is wrong with a file that is damaged. ``storage_id`` is believed only of one
+    that opened.
     """
 
     key_id: str

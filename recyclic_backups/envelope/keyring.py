@@ -202,7 +202,7 @@ class Keyring:
         """Wrap the storage's keys that this keyring opens under a new passphrase; returns their ids, sorted.
 
         Keys that do not belong are left as they are, but for those of ``adopt``, which belong from then on. On a
-        storage that never had a ``storage.json`` all that open are taken: that is what the operator says by calling this.
+        storage that never had a ``storage.json`` all that open are taken: so the operator says by calling this.
         Nothing is replaced before all were opened; then ``storage.json``, the key that signs it, and the others, each
         atomically, so that one interrupted midway can be run again with both passphrases configured.
 
@@ -411,8 +411,8 @@ def _require_one_former(keys: Iterable[SeenKey]) -> None:
     if not any(key.current for key in opened) and len({key.opened_by for key in opened}) > 1:
         raise Refused(
             "two former passphrases open keys here, and a key under the older one may be somebody else's",
-            "leave only the last one in BACKUP_ENCRYPTION_OLD_KEYS and run it again; a key of yours that is still under "
-            "an older one is taken in afterwards, by keys rotate --adopt KEY_ID with that one there too",
+            "leave only the last one in BACKUP_ENCRYPTION_OLD_KEYS and run it again; a key of yours that is still "
+            "under an older one is taken in afterwards, by keys rotate --adopt KEY_ID with that one there too",
         )
 
 
