@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -436,3 +437,18 @@ def test_a_storage_json_that_is_nonsense_is_damage(change: dict[str, object]) ->
     document = json.loads(identity.content_of("c" * 32, [], datetime(2026, 11, 22, tzinfo=UTC), key))
     with pytest.raises(DamagedData, match="is damaged"):
         identity.parse(json.dumps(document | change).encode())
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+14:00"])
+def test_a_key_file_dated_beyond_the_calendar_is_damage(moment: str) -> None:
+    """Prevents that `keys list` ends with an unexpected error because of a file that somebody put there."""
+    store, own = other_storage()
+    document = json.loads(store.get(key_file.storage_name(own.key_id)))
+    document |= {"key_id": "0" * 16, "created_at": moment}
+    del document["sha256"]
+    document["sha256"] = hashlib.sha256(canonical(document)).hexdigest()
+    store.create(key_file.storage_name("0" * 16), json.dumps(document).encode())
+
+    listed = {entry.key_id: entry for entry in Keyring(store, ONE).inventory()}
+    assert listed["0" * 16].problem == "a time is beyond the calendar"
+    assert listed[own.key_id].opened_by == "current"
