@@ -18,6 +18,7 @@ from recyclic_backups.envelope.data_key import KEY_BYTES, DataKey, key_id_of
 from recyclic_backups.envelope.passphrase import (
     MINIMUM_PASSPHRASE_LENGTH,
     generate_passphrase,
+    is_dear,
     new_derivation,
     normalized,
 )
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 _MANY_KEYS = 64
 """A storage has one key or two. Of more than these, which somebody put there, none is opened: each may cost seconds."""
+_DEAR_KEYS = 4
+"""So many key files are tried that cost more to derive than what we write, each up to 32 times as much, and 1 GiB."""
 _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -88,6 +91,7 @@ class Keyring:
         texts = [self._current, *(normalized(text) for text in old_passphrases)]
         self._passphrases = [text for text in dict.fromkeys(texts) if text]
         self._seen: dict[tuple[str, bytes], SeenKey] = {}
+        self._dear_keys = 0
         self._belonging: Belonging | None = None
 
     def has_keys(self) -> bool:
@@ -326,6 +330,11 @@ class Keyring:
             found = key_file.parse(content, key_id)
         except DamagedData as damage:
             return SeenKey(key_id, problem=key_file.what_is_wrong(damage, key_id))
+        if is_dear(found.derivation):
+            self._dear_keys += 1
+            if self._dear_keys > _DEAR_KEYS:
+                problem = f"it costs more to open than ours, as {_DEAR_KEYS} before it did: it is not tried"
+                return SeenKey(key_id, found.created_at, problem=problem)
         for rank, passphrase in enumerate(self._passphrases):
             try:
                 data_key = found.open(passphrase)

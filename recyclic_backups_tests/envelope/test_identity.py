@@ -341,6 +341,42 @@ def test_thousands_of_key_files_cost_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert len(found.problems) == 200
 
 
+def test_costly_key_files_cost_little_though_storage_json_was_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The attack: without storage.json every key is tried, and 63 that take ten seconds each make any command hang."""
+    store = MemoryStore()
+    text = "a text, so that scrypt would be paid"
+    monkeypatch.setattr(passphrase, "_SCRYPT_N", 2**14)
+    own = Keyring(store, text).for_writing(NOW)
+    content = store.get(f"keys/{own.key_id}.json")
+    for number in range(40):
+        document = json.loads(content) | {"key_id": f"{number:016x}"}
+        document["derivation"] |= {
+            "n": 2**20,
+            "p": 4,
+            "salt": passphrase.new_derivation(text).describe()["salt"],
+        }
+        document["sha256"] = key_file._sha256(document)
+        store.create(f"keys/{number:016x}.json", canonical(document))
+    store.delete(identity.NAME)
+    dear: list[int] = []
+    real = passphrase._scrypt
+
+    def counted(phrase: str, derivation: passphrase.Derivation) -> bytes:
+        if derivation.n == 2**14:
+            return real(phrase, derivation)
+        dear.append(derivation.n)
+        return bytes(32)
+
+    monkeypatch.setattr(passphrase, "_scrypt", counted)
+    monkeypatch.setattr(passphrase, "_roots", {})
+    keyring = Keyring(store, text)
+    assert keyring.belonging().members == {own.key_id}
+    assert len(keyring.inventory()) == 41
+    assert len(dear) == 4
+
+
 @pytest.mark.parametrize("step", range(8))
 @pytest.mark.parametrize("fault", ["before", "after"])
 def test_a_rotation_that_stops_anywhere_leaves_a_storage_that_both_passphrases_open(
