@@ -13,7 +13,7 @@ from recyclic_backups.errors import DamagedData
 
 _CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"
 
-BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Z2-7]{6}")
+BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 
 
 OBJECT_NAME = re.compile(r"(?:main\.dump|table-\d{4,}\.dump|globals\.sql)(?:\.zst)?(?:\.sealed)?")

@@ -615,3 +615,22 @@ def test_a_backup_that_somebody_dates_beyond_the_calendar_is_damage(store: Memor
     catalog = load_catalog(open_repository(store))
     assert catalog.unvouched == ()
     assert sum("beyond the calendar" in damage.problem for damage in catalog.damage) == 2
+
+
+@pytest.mark.parametrize("version", ["²", "9" * 5000, "١٥"])
+def test_a_version_that_is_no_number_to_everybody_is_damage(store: MemoryStore, version: str) -> None:
+    """Prevents an unexpected error of `restore --unsigned`, and readers that disagree about what a digit is."""
+    forged = manifest(paris("2026-11-22T11:00"), 99)
+    document = forged.to_json()
+    forge(
+        store,
+        LAYOUT.manifest(forged.backup_id),
+        {**document, "server": {**document["server"], "version": version}},
+    )
+    assert load_catalog(open_repository(store)).unvouched == ()
+    forge(store, LAYOUT.manifest(forged.backup_id), {**document, "programs": {"pg_dump": version}})
+    (unsigned,) = load_catalog(open_repository(store)).unvouched
+    with pytest.raises(DamagedData):
+        _ = unsigned.manifest.archive_major
+    store.replace(LAYOUT.manifest("２０２６1122T110000Z-AAAAAA"), b"{}")
+    assert not any("２" in each.backup_id for each in load_catalog(open_repository(store)).unvouched)
