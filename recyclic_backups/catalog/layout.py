@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote, unquote
 
 from recyclic_backups.catalog.moments import compact
@@ -13,7 +13,7 @@ from recyclic_backups.errors import DamagedData
 
 _CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"
 
-BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[A-Z2-7]{6}")
+BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 
 
 OBJECT_NAME = re.compile(r"(?:main\.dump|table-\d{4,}\.dump|globals\.sql)(?:\.zst)?(?:\.sealed)?")
@@ -62,14 +62,6 @@ def new_backup_id(as_of: datetime, randomness: bytes) -> str:
     number = int.from_bytes(randomness, "big")
     token = "".join(alphabet[(number >> (5 * position)) & 31] for position in range(6))
     return f"{compact(as_of)}-{token}"
-
-
-def moment_of_check(name: str) -> datetime | None:
-    """The moment that the name of a check tells; None for a name that no check of ours has."""
-    try:
-        return datetime.strptime(name.rpartition("/")[2], f"{_CHECK_TIME}.json").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def backup_id_of_manifest(name: str) -> str | None:

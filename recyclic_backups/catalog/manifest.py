@@ -179,7 +179,7 @@ class Manifest(PartlySealed):
     def archive_major(self) -> int:
         """Major version of the pg_dump that wrote the archive: an older pg_restore could not read it."""
         version = self.programs.get("pg_dump", self.server.version)
-        found = re.match(r"\d+", version)
+        found = re.match(r"[0-9]{1,9}(?![0-9])", version)
         if found is None:
             raise DamagedData(
                 f"the manifest of {self.backup_id} says that pg_dump was of version {version!r}"
@@ -363,7 +363,7 @@ def _parsed(document: Mapping[str, Any], stored: Mapping[str, Any]) -> Manifest:
 def _server(document: Mapping[str, Any]) -> ServerFacts:
     acl = document.get("acl")
     version = a_text(document, "version")
-    if not version.split(".")[0].isdigit():
+    if not re.fullmatch(r"[0-9]{1,9}", version.split(".")[0]):
         raise DamagedData(f"the manifest's server.version is {version!r}")
     return ServerFacts(
         system_identifier=a_text(document, "system_identifier"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from recyclic_backups.errors import DamagedData
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(hours=14)
+"""Beyond these a moment cannot be said in every time zone: Kiribati is 14 hours ahead, Manila was 16 behind once."""
 
 
 def to_text(moment: datetime) -> str:
@@ -15,7 +19,7 @@ def to_text(moment: datetime) -> str:
 
 
 def from_text(text: object) -> datetime:
-    """The moment, aware UTC. Raises DamagedData when the text is not one."""
+    """The moment, aware UTC. Raises DamagedData when the text is not one, or one that some time zone cannot say."""
     try:
         moment = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
@@ -23,9 +27,12 @@ def from_text(text: object) -> datetime:
     if moment.tzinfo is None:
         raise DamagedData(f"{text!r} has no time zone")
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
         raise DamagedData(f"{text!r} is beyond the calendar") from None
+    if not _EARLIEST <= moment <= _LATEST:
+        raise DamagedData(f"{text!r} is beyond the calendar")
+    return moment
 
 
 def compact(moment: datetime) -> str:

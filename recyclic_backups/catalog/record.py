@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recyclic_backups.catalog.check_sealing import seal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
-from recyclic_backups.catalog.layout import moment_of_check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import seal
 from recyclic_backups.envelope import document as envelope_document
-from recyclic_backups.errors import ObjectExists
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists, ObjectMissing
 
 
 def record_manifest(repository: Repository, manifest: Manifest) -> Manifest:
@@ -54,15 +53,11 @@ def record_check(repository: Repository, check: Check, manifest: Manifest) -> No
     clock was set back, get later names.
     """
     store, layout = repository.store, repository.layout
+    moment = check.checked_at
     for _ in range(100):
-        folder = f"{layout.backup(check.backup_id)}/checks/"
-        last = max((item.name for item in store.list(folder)), default="")
-        while layout.check(check.backup_id, check.checked_at) <= last:
-            found = moment_of_check(last)
-            if found is None:
-                break
-            check = dataclasses.replace(check, checked_at=found + timedelta(microseconds=1))
-        name = layout.check(check.backup_id, check.checked_at)
+        moment = max(moment, _after_the_last(repository, manifest, layout.check(check.backup_id, moment)))
+        name = layout.check(check.backup_id, moment)
+        check = dataclasses.replace(check, checked_at=moment)
         content = check.to_json()
         if manifest.encryption is not None:
             content = seal_check(content, name, repository.keyring.for_reading(manifest.encryption.key_id))
@@ -70,9 +65,30 @@ def record_check(repository: Repository, check: Check, manifest: Manifest) -> No
         try:
             store.create(name, envelope_document.encode(document))
         except ObjectExists:
+            moment += timedelta(microseconds=1)  # of another process, or what somebody put there
             continue
         return
     raise ObjectExists(f"others keep adding checks to {check.backup_id}", "try again later", retryable=True)
+
+
+def _after_the_last(repository: Repository, manifest: Manifest, name: str) -> datetime:
+    """A microsecond after the newest check filed under that name or a later one that is believed; the beginning of time
+    if none is. Raises StorageError.
+
+    Anybody who can write to the storage can put a file of the year 9999 there: no moment is moved by that.
+    """
+    store = repository.store
+    later = [item.name for item in store.list(f"{name.rpartition('/')[0]}/") if item.name >= name]
+    for each in sorted(later, reverse=True):
+        try:
+            document = envelope_document.decode(store.get(each), each)
+            envelope_document.check_authentic(
+                document, each, repository.keyring.for_reading, signed=manifest.encryption is not None
+            )
+            return Check.from_json(document).checked_at + timedelta(microseconds=1)
+        except (DamagedData, NoUsableKey, ObjectMissing):
+            continue
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def record_hold(repository: Repository, hold: Hold, manifest: Manifest) -> None:

@@ -25,8 +25,9 @@ class Stranger(DamagedData):
 class SeenKey:
     """A key file and what the configured passphrases make of it.
 
-    ``data_key`` is None where none opens it, ``current`` whether the current one does; ``problem`` says what is wrong
-    with a file that is damaged. ``storage_id`` is believed only of one that opened.
+    ``data_key`` is None where none opens it, ``current`` whether the current one does, ``opened_by`` the number of the
+    one that does; ``problem`` says what is wrong with a file that is damaged. ``storage_id`` is believed only of one
+    that opened.
     """
 
     key_id: str
@@ -35,6 +36,7 @@ class SeenKey:
     data_key: DataKey | None = None
     current: bool = False
     problem: str = ""
+    opened_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,10 @@ def time_of(value: object) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError("a time has no zone")
+    if (
+        not 1 < moment.year < 9999
+    ):  # said in UTC, or in the operator's time zone, it would be beyond the calendar
+        raise ValueError("a time is beyond the calendar")
     return moment
 
 

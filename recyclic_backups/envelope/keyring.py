@@ -18,6 +18,7 @@ from recyclic_backups.envelope.data_key import KEY_BYTES, DataKey, key_id_of
 from recyclic_backups.envelope.passphrase import (
     MINIMUM_PASSPHRASE_LENGTH,
     generate_passphrase,
+    is_dear,
     new_derivation,
     normalized,
 )
@@ -27,6 +28,7 @@ from recyclic_backups.errors import (
     NoUsableKey,
     ObjectExists,
     ObjectMissing,
+    Refused,
     StorageError,
     UsageError,
 )
@@ -40,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 _MANY_KEYS = 64
 """A storage has one key or two. Of more than these, which somebody put there, none is opened: each may cost seconds."""
+_DEAR_KEYS = 4
+"""So many key files are tried that cost more to derive than what we write, each up to 32 times as much, and 1 GiB."""
 _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -87,6 +91,7 @@ class Keyring:
         texts = [self._current, *(normalized(text) for text in old_passphrases)]
         self._passphrases = [text for text in dict.fromkeys(texts) if text]
         self._seen: dict[tuple[str, bytes], SeenKey] = {}
+        self._dear_keys = 0
         self._belonging: Belonging | None = None
 
     def has_keys(self) -> bool:
@@ -201,12 +206,12 @@ class Keyring:
         """Wrap the storage's keys that this keyring opens under a new passphrase; returns their ids, sorted.
 
         Keys that do not belong are left as they are, but for those of ``adopt``, which belong from then on. On a
-        storage without ``storage.json`` all that open are taken: that is what the operator says by calling this.
+        storage that never had a ``storage.json`` all that open are taken: so the operator says by calling this.
         Nothing is replaced before all were opened; then ``storage.json``, the key that signs it, and the others, each
         atomically, so that one interrupted midway can be run again with both passphrases configured.
 
-        Raises NoUsableKey when there are keys and none opens, UsageError for a key to adopt that is not there,
-        ConfigurationError, DamagedData, StorageError.
+        Raises NoUsableKey when there are keys and none opens, UsageError for a key to adopt that is not there, Refused
+        when two former passphrases open keys and the current one none, ConfigurationError, DamagedData, StorageError.
         """
         passphrase = _long_enough(new_passphrase)
         key_ids, content = self._stored_key_ids(), self._identity_content()
@@ -220,9 +225,10 @@ class Keyring:
         refusal = found.contested or (None if adopt and content is None else found.refusal)
         if refusal is not None:
             raise refusal
-        if content is None or found.identity is None:
-            own = {key_id for key_id, key in seen.items() if key.storage_id in (None, found.storage_id)}
-        else:
+        _require_one_former(seen.values())
+        if found.identity is None and found.storage_id is None:
+            own = {key_id for key_id, key in seen.items() if key.storage_id is None}
+        else:  # a key that only a former passphrase opens may name this storage, and be of whoever knows that one
             own = set(found.members)
         own |= set(adopt)
         for key_id in sorted(own):
@@ -324,14 +330,21 @@ class Keyring:
             found = key_file.parse(content, key_id)
         except DamagedData as damage:
             return SeenKey(key_id, problem=key_file.what_is_wrong(damage, key_id))
-        for passphrase in self._passphrases:
+        if is_dear(found.derivation):
+            self._dear_keys += 1
+            if self._dear_keys > _DEAR_KEYS:
+                problem = f"it costs more to open than ours, as {_DEAR_KEYS} before it did: it is not tried"
+                return SeenKey(key_id, found.created_at, problem=problem)
+        for rank, passphrase in enumerate(self._passphrases):
             try:
                 data_key = found.open(passphrase)
             except DamagedData as damage:
                 return SeenKey(key_id, found.created_at, problem=key_file.what_is_wrong(damage, key_id))
             if data_key is not None:
                 is_current = passphrase == self._current
-                return SeenKey(key_id, found.created_at, found.storage_id, data_key, is_current)
+                return SeenKey(
+                    key_id, found.created_at, found.storage_id, data_key, is_current, opened_by=rank
+                )
         return SeenKey(key_id, found.created_at)
 
     def _hint(self) -> str:
@@ -395,6 +408,21 @@ def _signer_of(content: bytes | None) -> str:
         return "" if content is None else identity.parse(content).signer
     except DamagedData:
         return ""
+
+
+def _require_one_former(keys: Iterable[SeenKey]) -> None:
+    """Of two former passphrases nobody can tell which is the older, and may be known to others. Raises Refused.
+
+    Where the current one opens a key, what it opens says which keys belong. Where it opens none, all that former ones
+    open would have the same say: a key file and a ``storage.json`` of somebody who knows a passphrase of long ago too.
+    """
+    opened = [key for key in keys if key.data_key is not None]
+    if not any(key.current for key in opened) and len({key.opened_by for key in opened}) > 1:
+        raise Refused(
+            "two former passphrases open keys here, and a key under the older one may be somebody else's",
+            "leave only the last one in BACKUP_ENCRYPTION_OLD_KEYS and run it again; a key of yours that is still "
+            "under an older one is taken in afterwards, by keys rotate --adopt KEY_ID with that one there too",
+        )
 
 
 def _long_enough(passphrase: str) -> str:

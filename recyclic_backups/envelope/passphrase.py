@@ -109,6 +109,11 @@ def new_derivation(passphrase: str) -> Derivation:
     return Derivation("scrypt", salt, _SCRYPT_N, _SCRYPT_R, _SCRYPT_P)
 
 
+def is_dear(derivation: Derivation) -> bool:
+    """Whether it takes longer than ours do: it is of a later release, or of somebody who wants us busy."""
+    return derivation.n * derivation.p > _SCRYPT_N * _SCRYPT_P
+
+
 _roots: dict[tuple[str, Derivation], bytes] = {}
 _one_derivation_at_a_time = Lock()  # each takes 128 MiB, and a second thread may want the same
 

@@ -20,6 +20,9 @@ from recyclic_backups.tiers import Calendar, Tier
 DRILL_EVERY = timedelta(days=8)
 """A drill a week, and a day for the one that is late."""
 
+MOST_TOLD = 100
+"""So many damaged documents are told one by one."""
+
 SOURCES = frozenset({"missed", "backups", "age", "clock", "drills", "damage", "rescue"})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
@@ -52,7 +55,7 @@ def look_at_catalog(
         + _age(catalog, calendar, given, now)
         + _clock(catalog, calendar, now)
         + _drills(catalog, calendar, given, now)
-        + _damage(catalog, now)
+        + _damage(catalog, known, now)
         + _rescue(given, now)
     )
 
@@ -186,18 +189,32 @@ def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: dat
     return Observation((Problem("drills", kind, Severity.WARNING, last + DRILL_EVERY, facts),))
 
 
-def _damage(catalog: Catalog, now: datetime) -> Observation:
+def _damage(catalog: Catalog, known: Collection[str], now: datetime) -> Observation:
+    """The first of the damaged documents, one by one, and that there are more.
+
+    Whoever can write to the storage can put a million there. What people were told is kept in Dagster's cursor, with
+    what tells that the storage went back to an older state: were it too long to be read again, all of that was lost.
+    """
+    told = [(f"damage/{each.name}", each.name, each.problem) for each in catalog.damage[:MOST_TOLD]]
+    if len(catalog.damage) > MOST_TOLD:
+        reason = (
+            f"it and more documents than the {MOST_TOLD} that are told one by one; verify --all names them"
+        )
+        told.append(("damage/more", catalog.damage[MOST_TOLD].name, reason))
+    # One that was told before others came in front of it is not over.
+    hidden = {f"damage/{each.name}" for each in catalog.damage[MOST_TOLD:]}.intersection(known)
     return Observation(
         tuple(
             Problem(
-                key=f"damage/{each.name}",
+                key=key,
                 kind=Kind.DAMAGE,
                 severity=Severity.CRITICAL,
                 since=now,
-                facts={"name": shortened(each.name), "reason": shortened(each.problem)},
+                facts={"name": shortened(name), "reason": shortened(reason)},
             )
-            for each in catalog.damage
-        )
+            for key, name, reason in told
+        ),
+        unseen=frozenset(hidden),
     )
 
 

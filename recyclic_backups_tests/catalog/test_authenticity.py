@@ -15,7 +15,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Encryption, Manifest
-from recyclic_backups.catalog.record import record_manifest
+from recyclic_backups.catalog.record import record_check, record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.dump.sweep import sweep
@@ -592,3 +592,45 @@ def test_no_document_can_be_moved_to_another_place(store: MemoryStore, kind: str
     name, target, document = sources[kind]
     store.replace(target, encode(signed(document, name, key)))
     assert target in told(catalog_of(store))
+
+
+@pytest.mark.parametrize("name", ["99991231T235959.999999Z", "99990101T000000.000000Z", "zzz"])
+def test_a_file_of_the_future_among_the_checks_moves_no_verdict(store: MemoryStore, name: str) -> None:
+    """Prevents that verifying crashes, or that our own signed verdict is dated to the year 9999, by an empty file."""
+    repository = open_repository(store)
+    backup = load_catalog(repository).backups[0]
+    store.replace(f"{LAYOUT.backup(backup.backup_id)}/checks/{name}.json", b"")
+
+    record_check(repository, Check("verify", backup.backup_id, NOW, False), backup.manifest)
+
+    after = load_catalog(repository).backups[0]
+    assert (after.checks[-1].checked_at, after.checks[-1].passed) == (NOW, False)
+
+
+def test_a_backup_that_somebody_dates_beyond_the_calendar_is_damage(store: MemoryStore) -> None:
+    """Prevents that no list can be printed: such a moment cannot be said in the operator's time zone."""
+    for number, as_of in enumerate(("9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00.000000Z")):
+        forged = manifest(paris(f"2026-11-22T11:0{number}"), 99)
+        forge(store, LAYOUT.manifest(forged.backup_id), {**forged.to_json(), "as_of": as_of})
+    catalog = load_catalog(open_repository(store))
+    assert catalog.unvouched == ()
+    assert sum("beyond the calendar" in damage.problem for damage in catalog.damage) == 2
+
+
+@pytest.mark.parametrize("version", ["²", "9" * 5000, "١٥"])
+def test_a_version_that_is_no_number_to_everybody_is_damage(store: MemoryStore, version: str) -> None:
+    """Prevents an unexpected error of `restore --unsigned`, and readers that disagree about what a digit is."""
+    forged = manifest(paris("2026-11-22T11:00"), 99)
+    document = forged.to_json()
+    forge(
+        store,
+        LAYOUT.manifest(forged.backup_id),
+        {**document, "server": {**document["server"], "version": version}},
+    )
+    assert load_catalog(open_repository(store)).unvouched == ()
+    forge(store, LAYOUT.manifest(forged.backup_id), {**document, "programs": {"pg_dump": version}})
+    (unsigned,) = load_catalog(open_repository(store)).unvouched
+    with pytest.raises(DamagedData):
+        _ = unsigned.manifest.archive_major
+    store.replace(LAYOUT.manifest("２０２６1122T110000Z-AAAAAA"), b"{}")
+    assert not any("２" in each.backup_id for each in load_catalog(open_repository(store)).unvouched)

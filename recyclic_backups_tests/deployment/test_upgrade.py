@@ -18,7 +18,7 @@ import pytest
 
 from recyclic_backups.audit import event
 from recyclic_backups.catalog import documents, manifest
-from recyclic_backups.envelope import header, key_file
+from recyclic_backups.envelope import header, identity, key_file
 from recyclic_backups.flags import flags
 from recyclic_backups.health.gaps import GRACE
 from recyclic_backups.notify import memory
@@ -27,15 +27,17 @@ from recyclic_backups_tests.docs.pages import PROJECT, read, rows
 
 def test_the_formats_of_the_page_are_those_of_the_code() -> None:
     """Loss prevented: a rollback planned with a page that does not know of the new format."""
-    assert {cells[0]: int(cells[1]) for cells in rows(read("docs/upgrade.md"), "What")} == {
-        "manifest": manifest.FORMAT,
-        "label, check, hold, tombstone": documents.FORMAT,
-        "audit event": event.FORMAT,
-        "key file": key_file.FORMAT,
-        "envelope": header.VERSION,
-        "flags": flags.FORMAT,
-        "memory of alerts": memory.VERSION,
+    assert {cells[0]: cells[1] for cells in rows(read("docs/upgrade.md"), "What")} == {
+        "manifest": f"{manifest.FORMAT}; of encrypted backups {manifest.SEALED_FORMAT}",
+        "check": f"{documents.FORMAT}; of encrypted backups {documents.SEALED_CHECK_FORMAT}",
+        "label, hold, tombstone": str(documents.FORMAT),
+        "audit event": str(event.FORMAT),
+        "key file, `storage.json`": str(key_file.FORMAT),
+        "envelope": str(header.VERSION),
+        "flags": str(flags.FORMAT),
+        "memory of alerts": str(memory.VERSION),
     }
+    assert identity.FORMAT == key_file.FORMAT
     assert timedelta(minutes=10) == GRACE
     assert "from ten minutes after its time" in " ".join(read("docs/upgrade.md").split())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -16,7 +17,7 @@ from recyclic_backups.envelope.belonging import SeenKey, Stranger, judge
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.document import canonical
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.errors import DamagedData, NoUsableKey, StorageError, UsageError
+from recyclic_backups.errors import DamagedData, NoUsableKey, Refused, StorageError, UsageError
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.envelope.test_keyring import NOW, ONE, THREE, TWO, older_storage
 
@@ -110,6 +111,41 @@ def test_who_knows_a_former_passphrase_cannot_say_which_keys_belong() -> None:
     assert keyring.belonging().members == {own.key_id}
     assert keyring.for_writing(LATER) == own
     assert "storage.json" in problems(store, TWO, ONE)
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_a_rotation_does_not_take_in_a_key_planted_with_a_former_passphrase_once_storage_json_is_gone(
+    content: bytes | None,
+) -> None:
+    """Prevents that backups are sealed with a key of whoever knows a former passphrase: he takes storage.json away."""
+    store, own = other_storage(TWO)
+    planted = plant(store, ONE, Keyring(store, TWO).storage_id())
+    store.delete(identity.NAME)
+    if content is not None:
+        store.create(identity.NAME, content)
+
+    assert Keyring(store, TWO, [ONE]).rotate(TWO, LATER) == [own.key_id]
+    assert Keyring(store, TWO, [ONE]).for_writing(LATER).key_id == own.key_id
+    assert identity.parse(store.get(identity.NAME)).keys == {own.key_id}
+    assert planted.key_id not in Keyring(store, TWO, [ONE]).belonging().members
+
+
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_rotation_does_not_ask_a_passphrase_of_long_ago_which_keys_belong(signs: bool) -> None:
+    """Prevents the same while the current passphrase is new and opens nothing: all former ones had the same say."""
+    store, _ = other_storage(TWO)
+    storage_id = Keyring(store, TWO).storage_id()
+    assert storage_id is not None
+    planted = plant(store, ONE, storage_id)
+    store.delete(identity.NAME)
+    if signs:
+        store.create(identity.NAME, identity.content_of(storage_id, [planted.key_id], NOW, planted))
+    before = {item.name: store.get(item.name) for item in store.list()}
+
+    with pytest.raises(Refused, match="two former passphrases"):
+        Keyring(store, THREE, [TWO, ONE]).rotate(THREE, LATER)
+
+    assert {item.name: store.get(item.name) for item in store.list()} == before
 
 
 def test_a_key_that_the_current_passphrase_opens_and_nobody_listed_is_a_stranger() -> None:
@@ -305,6 +341,42 @@ def test_thousands_of_key_files_cost_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert len(found.problems) == 200
 
 
+def test_costly_key_files_cost_little_though_storage_json_was_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The attack: without storage.json every key is tried, and 63 that take ten seconds each make any command hang."""
+    store = MemoryStore()
+    text = "a text, so that scrypt would be paid"
+    monkeypatch.setattr(passphrase, "_SCRYPT_N", 2**14)
+    own = Keyring(store, text).for_writing(NOW)
+    content = store.get(f"keys/{own.key_id}.json")
+    for number in range(40):
+        document = json.loads(content) | {"key_id": f"{number:016x}"}
+        document["derivation"] |= {
+            "n": 2**20,
+            "p": 4,
+            "salt": passphrase.new_derivation(text).describe()["salt"],
+        }
+        document["sha256"] = key_file._sha256(document)
+        store.create(f"keys/{number:016x}.json", canonical(document))
+    store.delete(identity.NAME)
+    dear: list[int] = []
+    real = passphrase._scrypt
+
+    def counted(phrase: str, derivation: passphrase.Derivation) -> bytes:
+        if derivation.n == 2**14:
+            return real(phrase, derivation)
+        dear.append(derivation.n)
+        return bytes(32)
+
+    monkeypatch.setattr(passphrase, "_scrypt", counted)
+    monkeypatch.setattr(passphrase, "_roots", {})
+    keyring = Keyring(store, text)
+    assert keyring.belonging().members == {own.key_id}
+    assert len(keyring.inventory()) == 41
+    assert len(dear) == 4
+
+
 @pytest.mark.parametrize("step", range(8))
 @pytest.mark.parametrize("fault", ["before", "after"])
 def test_a_rotation_that_stops_anywhere_leaves_a_storage_that_both_passphrases_open(
@@ -401,3 +473,18 @@ def test_a_storage_json_that_is_nonsense_is_damage(change: dict[str, object]) ->
     document = json.loads(identity.content_of("c" * 32, [], datetime(2026, 11, 22, tzinfo=UTC), key))
     with pytest.raises(DamagedData, match="is damaged"):
         identity.parse(json.dumps(document | change).encode())
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+14:00"])
+def test_a_key_file_dated_beyond_the_calendar_is_damage(moment: str) -> None:
+    """Prevents that `keys list` ends with an unexpected error because of a file that somebody put there."""
+    store, own = other_storage()
+    document = json.loads(store.get(key_file.storage_name(own.key_id)))
+    document |= {"key_id": "0" * 16, "created_at": moment}
+    del document["sha256"]
+    document["sha256"] = hashlib.sha256(canonical(document)).hexdigest()
+    store.create(key_file.storage_name("0" * 16), json.dumps(document).encode())
+
+    listed = {entry.key_id: entry for entry in Keyring(store, ONE).inventory()}
+    assert listed["0" * 16].problem == "a time is beyond the calendar"
+    assert listed[own.key_id].opened_by == "current"

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.notify.catalog_look import Circumstances, look_at_catalog, recovery_of
+from recyclic_backups.notify.catalog_look import MOST_TOLD, Circumstances, look_at_catalog, recovery_of
 from recyclic_backups.notify.incidents import Change, Observation, State, advance
+from recyclic_backups.notify.memory import Memory, read, to_cursor
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.retention.policy import Retention
@@ -139,6 +140,26 @@ def test_damaged_documents_are_told_one_by_one() -> None:
     catalog = replace(nights("2026-11-01"), damage=(Damage("recyclic/backups/x/manifest.json", "no JSON"),))
     (found,) = look(catalog, paris("2026-11-01T03:00")).problems
     assert (found.key, found.kind) == ("damage/recyclic/backups/x/manifest.json", Kind.DAMAGE)
+
+
+def test_thousands_of_damaged_documents_do_not_make_alerts_forget_what_they_knew() -> None:
+    """Prevents a cursor that cannot be read again: with it goes what tells that an older storage was put back.
+
+    Nor is one that was told before them called over, because others come first.
+    """
+    now = paris("2026-11-01T03:00")
+    flood = tuple(Damage(f"recyclic/{'x' * 200}/{number}", "y" * 600) for number in range(30_000))
+    real = Damage("recyclic/backups/x/manifest.json", "no JSON")
+    before = look(replace(nights("2026-11-01"), damage=(real,)), now)
+    state, _ = advance(State(), before, now)
+    seen = look(replace(nights("2026-11-01"), damage=(*flood, real)), now, known=tuple(state.incidents))
+    state, _ = advance(state, seen, now)
+
+    assert len(seen.problems) == MOST_TOLD + 1
+    assert "more documents than the 100" in seen.problems[-1].facts["reason"]
+    assert state.incidents[f"damage/{real.name}"].gone_since is None
+    remembered = Memory(serial=1, state=state)
+    assert read(to_cursor(remembered)) == remembered
 
 
 def test_recovery_points() -> None:

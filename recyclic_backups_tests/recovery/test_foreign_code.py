@@ -311,7 +311,7 @@ def test_a_superusers_foreign_key_to_a_table_with_a_strangers_index_is_not_valid
             connection.execute("DROP DATABASE hers_again")
         with mallory.connect("hers") as connection:
             connection.execute(b"CREATE INDEX ON m.p ((k + m.one(7)))")
-        with pytest.raises(Refused, match="calls? a function of (another|that) owner"):
+        with pytest.raises(Refused, match=r"calls? a function of (another|that) owner"):
             _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
 
