@@ -123,6 +123,11 @@ def _manifest(like: Manifest, as_of: datetime, day: str) -> Manifest:
         as_of=as_of,
         taken_at=as_of,
         late=False,
+        # What may be sealed in the other one: a forecast needs none of it, and no key.
+        fingerprint=None,
+        notes=(),
         adopted=None,
+        checkpoint=None,
         document={},
+        twin=None,
     )
