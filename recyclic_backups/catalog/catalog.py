@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
@@ -56,14 +56,17 @@ class Backup:
     checks: tuple[Check, ...] = ()
     hold: Hold | None = None
     standing: Standing = Standing.SIGNED
+    closed: BackupError | None = field(default=None, repr=False, compare=False)
+    """Why the key of its documents is not open, where it could not be checked."""
 
     def require_vouched(self, *, unsigned: bool = False) -> None:
         """Return if its content may be worked with; with ``unsigned`` also if nobody vouches for it.
 
-        Raises NoUsableKey where no key is at hand to tell, Refused where it is not believed.
+        Raises NoUsableKey where no key is at hand to tell, DamagedData where its key file is damaged, Refused where it is
+        not believed.
         """
         if self.standing is Standing.NOT_CHECKED:
-            raise NoUsableKey(
+            raise self.closed or NoUsableKey(
                 f"whether backup {self.backup_id} was edited cannot be told: no key of the storage is at hand",
                 "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with",
             )

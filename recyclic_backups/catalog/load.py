@@ -205,6 +205,11 @@ class _Assembly:
         for label in labels.values():
             if label.backup_id not in self.tombstones:
                 labels_of[label.backup_id].append(label)
+        closed = {
+            read.key_id: _why_closed(self.reading.repository, read.key_id)
+            for read in self.manifests.values()
+            if read.standing is Standing.NOT_CHECKED and read.key_id is not None
+        }
         backups = [
             Backup(
                 manifest=read.value,
@@ -212,6 +217,7 @@ class _Assembly:
                 checks=tuple(sorted(checks.get(backup_id, ()), key=lambda check: check.checked_at)),
                 hold=holds.get(backup_id),
                 standing=read.standing,
+                closed=closed.get(read.key_id or "") if read.standing is Standing.NOT_CHECKED else None,
             )
             for backup_id, read in self.manifests.items()
         ]
@@ -298,6 +304,15 @@ class _Assembly:
         """Note damage."""
         self.damage.append(Damage(name, problem))
         self.spoilt.add(name)
+
+
+def _why_closed(repository: Repository, key_id: str) -> BackupError | None:
+    """Why a key is not open: its file is missing or damaged, or no passphrase opens it."""
+    try:
+        repository.keyring.for_unsealing(key_id)
+    except (DamagedData, NoUsableKey) as error:
+        return error
+    return None
 
 
 def _id_of(file: str) -> str | None:

@@ -716,6 +716,8 @@ def test_a_file_whose_name_is_not_utf8_is_one_damage_among_others(
         r"2026-11-01 (copi\xe9).json",
         r"\xff\xfe.json",
         "manifest.json",
+        r"\xe9.json",
+        r"\xe9",
     }
     assert Kind.BACKUP_FAILED in looks.kinds
     assert any(r"2026-11-01 (copi\xe9).json" in text for text in bot.texts)
