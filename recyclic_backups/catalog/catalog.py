@@ -62,8 +62,8 @@ class Backup:
     def require_vouched(self, *, unsigned: bool = False) -> None:
         """Return if its content may be worked with; with ``unsigned`` also if nobody vouches for it.
 
-        Raises NoUsableKey where no key is at hand to tell, DamagedData where its key file is damaged, Refused where it is
-        not believed.
+        Raises NoUsableKey where no key is at hand to tell, DamagedData where its key file is damaged, Refused where it
+        is not believed.
         """
         if self.standing is Standing.NOT_CHECKED:
             raise self.closed or NoUsableKey(
