@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +35,9 @@ from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, Objec
 from recyclic_backups.tiers import Tier
 
 T = TypeVar("T")
+
+MOST_BYTES_NOBODY_SIGNED = 64 << 20
+"""Of all documents that are not believed, together: in memory they are dozens of times as large."""
 
 
 def load_catalog(repository: Repository) -> Catalog:
@@ -88,6 +91,7 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.repository)
+        self.bytes_nobody_signed = 0
         self.root = f"{self.repository.layout.root}/"
 
     def take(self, name: str) -> None:
@@ -98,7 +102,7 @@ class _Reading:
             case ("backups", backup_id, "checks", _):
                 parse = partial(check_of, self.repository, name)
                 if check := self._document(name, parse, newest_format=SEALED_CHECK_FORMAT):
-                    self.checks[backup_id].append(check)
+                    self.checks[backup_id].append(check if check.standing.is_believed else _bare(check))
             case ("tiers", tier, file):
                 label = self._document(name, Label.from_json)
                 if label is None:
@@ -138,12 +142,19 @@ class _Reading:
     ) -> _Read[T] | None:
         """Read, judge, parse; None, and damage, where that fails."""
         try:
-            document = decode(self.repository.store.get(name), name)
+            content = self.repository.store.get(name)
+            document = decode(content, name)
             # First: what a newer release wrote, it may also sign otherwise.
             require_known_format(document, newest_format)
             standing = self.judge.standing(document, name)
             if filed_under and document.get("backup_id") != filed_under:
                 raise DamagedData("it does not name the backup that it is filed under")
+            if not standing.is_believed:
+                self.bytes_nobody_signed += len(content)
+                if self.bytes_nobody_signed > MOST_BYTES_NOBODY_SIGNED:
+                    raise DamagedData(
+                        "nobody vouches for it, nor for much before it: no more of that is read"
+                    )
             mac = document.get("mac")
             return _Read(name, parse(document), standing, None if mac is None else mac["key_id"])
         except ObjectMissing:
@@ -304,6 +315,22 @@ class _Assembly:
         """Note damage."""
         self.damage.append(Damage(name, problem))
         self.spoilt.add(name)
+
+
+def _bare(check: _Read[Check]) -> _Read[Check]:
+    """A check that is not believed, without what it says at length: nobody reads that, and it may be large."""
+    said = check.value
+    return replace(
+        check,
+        value=Check(
+            said.kind,
+            said.backup_id,
+            said.checked_at,
+            said.passed,
+            proves=said.proves,
+            duration_seconds=said.duration_seconds,
+        ),
+    )
 
 
 def _why_closed(repository: Repository, key_id: str) -> BackupError | None:

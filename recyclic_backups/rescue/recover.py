@@ -58,7 +58,9 @@ MOST_DOCUMENT_BYTES = 64 * 1024  # of every other document that is read here
 MOST_LEVELS = 64  # of a document: objects and arrays within each other
 MOST_DIGITS = 64  # of a number in a document
 MOST_VALUES = 4_000_000  # in a document: a few bytes of JSON become objects of hundreds
-MOST_KEYS = 100  # of a storage: each may take seconds to try
+MOST_KEYS = 100  # of a storage: each takes its time to try
+MOST_COSTLY_KEYS = 4  # of those that take longer than ours: up to ten seconds and 1 GiB each
+OUR_SCRYPT_COST = 2**17  # n times p of what is written
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
@@ -264,7 +266,8 @@ def check_mac(document: Json, name: str, keys: "Keys") -> None:
         not isinstance(mac, dict)
         or set(mac) != {"key_id", "hmac_sha256"}  # the MAC does not cover itself
         or not isinstance(mac["hmac_sha256"], str)
-        or not KEY_ID.fullmatch(str(mac["key_id"]))
+        or not isinstance(mac["key_id"], str)
+        or not KEY_ID.fullmatch(mac["key_id"])
         or not re.fullmatch(r"[0-9a-f]{64}", mac["hmac_sha256"])
     ):
         raise Problem(40, f"{name} has no proper MAC: it was edited or damaged")
@@ -370,6 +373,7 @@ class Keys:
         self.opened: dict[str, bytes] = {}
         self.failed: dict[str, Problem] = {}
         self.opened_by_current: set[str] = set()
+        self.costly = 0
         self.storage_id: Optional[str] = None
         self.made_for: dict[str, Optional[str]] = {}  # the storage id in each key file
         self.own: Optional[set[str]] = None
@@ -422,6 +426,13 @@ class Keys:
             raise ValueError("its commitment is malformed")
         if not self.passphrases:
             self.passphrases = passphrases()
+        derivation = document["derivation"]
+        if derivation["name"] == "scrypt" and int(derivation["n"]) * int(derivation["p"]) > OUR_SCRYPT_COST:
+            self.costly += 1
+            if self.costly > MOST_COSTLY_KEYS:
+                raise Problem(
+                    41, f"key {key_id} costs more to open than ours, as those before it: it is not tried"
+                )
         for passphrase in self.passphrases:
             root = root_key(passphrase, document["derivation"]) if passphrase else None
             if root is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.catalog import load as loading
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
@@ -634,3 +635,22 @@ def test_a_version_that_is_no_number_to_everybody_is_damage(store: MemoryStore, 
         _ = unsigned.manifest.archive_major
     store.replace(LAYOUT.manifest("２０２６1122T110000Z-AAAAAA"), b"{}")
     assert not any("２" in each.backup_id for each in load_catalog(open_repository(store)).unvouched)
+
+
+def test_what_nobody_signed_does_not_fill_the_memory(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: dozens of unsigned manifests, each as large as the largest may be, and checks that say a lot."""
+    (newest, *_) = catalog_of(store).backups
+    check = Check(
+        "drill", newest.backup_id, NOW, passed=False, reasons=("x",) * 9, details={"tables": ["y"] * 9}
+    )
+    forge(store, LAYOUT.check(newest.backup_id, NOW), check.to_json())
+    forged_backup(store)
+    first = load_catalog(open_repository(store))
+    monkeypatch.setattr(loading, "MOST_BYTES_NOBODY_SIGNED", 1)
+    found = load_catalog(open_repository(store))
+    assert len(first.unvouched) == 1
+    assert found.unvouched == ()
+    assert [backup.backup_id for backup in found] == [backup.backup_id for backup in first]
+    assert any("no more of that is read" in damage.problem for damage in found.damage)

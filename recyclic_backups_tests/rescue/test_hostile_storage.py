@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -469,3 +471,30 @@ def test_the_output_is_never_laid_over_what_somebody_made_meanwhile(storage: Sto
         assert storage.recover("extract", "latest", "--output", path).returncode == 70
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "target").exists()
+
+
+def test_costly_key_files_are_not_all_tried(
+    recover: ModuleType, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: without storage.json, a hundred planted key files of ten seconds and 1 GiB each."""
+    tried: list[str] = []
+    monkeypatch.setattr(recover, "root_key", lambda passphrase, _: tried.append(passphrase))
+    monkeypatch.setenv("BACKUP_ENCRYPTION_KEY", PASSPHRASE)
+    keys = recover.Keys(recover.Storage(storage.root))
+    (file,) = (storage.root / "keys").glob("*.json")
+    document = recover.without(json.loads(file.read_bytes()), "sha256")
+    document["derivation"] = {"name": "scrypt", "n": 2**20, "r": 8, "p": 4, "salt": "A" * 43 + "="}
+    document["sha256"] = hashlib.sha256(recover.canonical(document)).hexdigest()
+    for _ in range(9):
+        with pytest.raises(recover.Problem):
+            keys.unwrap(document, file.stem)
+    assert len(tried) == recover.MOST_COSTLY_KEYS
+
+
+def test_a_key_id_that_is_a_number_is_damage(recover: ModuleType, storage: Storage) -> None:
+    """Attack: an operator who is sent to look for a key file that never was, where the product says "damaged"."""
+    keys = recover.Keys(recover.Storage(storage.root))
+    document = {"format": 1, "mac": {"key_id": 1234567890123456, "hmac_sha256": "0" * 64}}
+    with pytest.raises(recover.Problem) as found:
+        recover.check_mac(document, "shop/tiers/daily/2026-11-22.json", keys)
+    assert found.value.exit_code == 40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 from pathlib import Path
 from types import ModuleType
@@ -11,22 +10,9 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups import rescue
 from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, MANIFESTS, named
 
 EXIT_CODES = {"damaged": 40, "no usable key": 41}
-
-
-@pytest.fixture(scope="module")
-def recover() -> ModuleType:
-    """The script as a module."""
-    path = Path(rescue.__file__).with_name("recover.py")
-    spec = importlib.util.spec_from_file_location("recover_under_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def keys_with(recover: ModuleType, data_keys: dict[str, str], storage: Path) -> Any:
