@@ -200,7 +200,7 @@ def _our_roles(cluster: ScratchCluster) -> list[str]:
         return [row[0] for row in connection.execute(query)]
 
 
-@pytest.mark.parametrize("major", [15, 16, 18])
+@pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
     """Attack: he owns a database, plants code in it, and is superuser of the server after somebody's restore."""
