@@ -124,14 +124,12 @@ def computing(
         return not readable or casts or mentioned.search(text) is not None
 
     found: dict[int, str] = {}
-    checked = indexed = planned = False
+    checked = indexed = False
     tables = set[str]()
     for entry in foreign:
         text = text_of.get(entry.number, "")
         if domains and entry.kind in _WITH_EXPRESSIONS and (not readable or _CONSTANT.search(text)):
             found[entry.number] = "a constant of a type with a domain"
-        if entry.kind in ("INDEX", "CONSTRAINT", "STATISTICS", "TABLE"):
-            planned = planned or calls(text)
         if entry.kind in ("TABLE", "FOREIGN TABLE"):
             tables |= {match[1] for match in [_TABLE.search(text)] if match}
             checked = checked or (calls(text) and (not readable or "CHECK (" in text))
@@ -149,11 +147,9 @@ def computing(
     of_superusers = [entry for entry in entries if not is_foreign(entry)]
     attaching = _reaching(of_superusers, text_of, tables if readable else None)
     for entry in attaching:
-        if entry.kind == "TABLE ATTACH" and (checked or domains):
+        if checked or domains:
             found[entry.number] = "a superuser's partition of a stranger's table"
-        elif entry.kind == "FK CONSTRAINT" and planned:
-            found[entry.number] = "a superuser's foreign key to a stranger's table"
-    if indexed and any(entry.kind == "TABLE ATTACH" for entry in attaching):
+    if indexed and attaching:
         found |= {
             entry.number: "the index of a superuser's partition of a stranger's table"
             for entry in of_superusers
@@ -163,18 +159,18 @@ def computing(
 
 
 def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[str] | None) -> list[Entry]:
-    """Entries that attach a partition to one of these tables (None: not known, hence any), or refer to one by a key."""
+    """Entries that attach a partition to one of these tables (None: not known, hence any).
+
+    Of a superuser's foreign key to one the restored catalog tells (``Archive._keys_planned_with_code``).
+    """
     alternatives = "|".join(re.escape(each) for each in sorted(tables or ()))
     above = re.compile(rf"^ALTER TABLE ONLY (?:{alternatives}) ATTACH ", re.MULTILINE)
-    referred = re.compile(rf"\bREFERENCES (?:{alternatives})[ (]")
-    found = []
-    for entry in entries:
-        if entry.kind in ("TABLE ATTACH", "FK CONSTRAINT"):
-            text = text_of.get(entry.number, "")
-            named = above.search(text) if entry.kind == "TABLE ATTACH" else referred.search(text)
-            if tables is None or (tables and named):
-                found.append(entry)
-    return found
+    attaching = [entry for entry in entries if entry.kind == "TABLE ATTACH"]
+    return [
+        entry
+        for entry in attaching
+        if tables is None or (tables and above.search(text_of.get(entry.number, "")))
+    ]
 
 
 def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
