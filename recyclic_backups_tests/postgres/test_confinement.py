@@ -117,7 +117,7 @@ def test_it_never_runs_as_the_owner_of_production(
 def test_another_program_of_the_servers_user_gets_no_file_of_ours(
     installation: Installation, scratch_directory: Path
 ) -> None:
-    """Attack: a daemon of ``nobody`` lays a link in the new server's directory; root writes to, and gives away, its end.
+    """Attack: a daemon of ``nobody`` lays a link in the new server's directory; root writes there, and gives it away.
 
     ``/etc/shadow`` in the place of the file of the password became that user's own; what the server logs, with words
     of whoever connects to it, was appended to any file.

@@ -350,6 +350,19 @@ def test_a_planted_key_is_a_stranger_also_where_storage_json_is_gone(
         assert (done.returncode, done.stdout) == (0, DUMP), done.stderr
 
 
+def test_a_former_passphrase_has_no_say_once_our_own_key_file_was_taken_away(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Attack: who knows a former passphrase leaves but his own key there, and his newer backup is what is restored."""
+    shutil.rmtree(storage.root / "keys")
+    another(tmp_path, storage, OTHER_PASSPHRASE)
+    environment = {"BACKUP_ENCRYPTION_KEY": PASSPHRASE, "BACKUP_ENCRYPTION_OLD_KEYS": OTHER_PASSPHRASE}
+    done = storage.recover("extract", "latest", "--stdout", environment=environment)
+    assert (done.returncode, done.stdout) != (0, b"PGDMP of another storage")
+    assert b"put his own key in the place of ours" in done.stderr
+    assert storage.recover("extract", NEWER, "--stdout", environment=environment).returncode == 70
+
+
 # --- names ---
 
 NASTY = "a$(id>/tmp/harmed)`id`\n  rm -rf /\r\x1b[2J\u202eedoc\u2028%s\\n'\"!!"
