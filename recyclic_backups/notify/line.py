@@ -11,12 +11,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPMessage, HTTPResponse, HTTPSConnection
 from smtplib import SMTP, SMTP_SSL
 from ssl import SSLContext
-from typing import Any, Generic, TypeVar, cast
+from typing import IO, Any, Generic, TypeVar, cast
 from urllib.error import HTTPError
-from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
+from urllib.parse import urlsplit
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 T = TypeVar("T")
 
@@ -131,9 +132,9 @@ def post(line: Line, request: Request, *, timeout_seconds: float) -> tuple[int, 
     """The status and the beginning of the answer to an http(s) request; a proxy in the environment is used.
 
     ``timeout_seconds`` is for each piece of the answer. Raises URLError, OSError, HTTPException, ValueError; CutOff; an
-    answer that is an error is an answer.
+    answer that is an error is an answer, and so is one that sends us to anybody else.
     """
-    opener = build_opener(_Http(line), _Https(line))
+    opener = build_opener(_Http(line), _Https(line), _ToTheSameHost)
     try:
         with opener.open(request, timeout=timeout_seconds) as answer:
             heard = int(answer.status), cast(bytes, answer.read(_LONGEST_ANSWER_BYTES))
@@ -167,6 +168,24 @@ class _Https(HTTPSHandler):
     def https_open(self, req: Request) -> HTTPResponse:
         """Called by the opener."""
         return self.do_open(lambda host, **given: _HttpsConnection(self._line, host, **given), req)
+
+
+class _ToTheSameHost(HTTPRedirectHandler):
+    """Follows a server to another of its own addresses, or from http to https there.
+
+    Elsewhere, and to http, it would have us ask what it cannot reach itself: what listens on this machine alone.
+    """
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Called by the opener."""
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        is_upgrade = (before.scheme, after.scheme, after.port or 443) == ("http", "https", 443)
+        is_same = (before.scheme, before.port) == (after.scheme, after.port)
+        if before.hostname != after.hostname or not (is_same or is_upgrade):
+            raise HTTPError(req.full_url, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _HttpConnection(HTTPConnection):

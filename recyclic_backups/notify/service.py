@@ -111,9 +111,11 @@ def _verdict(letter: dict[str, str], said: _Ear) -> Verdict:
 
     url, seconds = letter["url"], letter["seconds"]
     separator = "&" if "?" in url else "?"
+    # Whoever is asked does not send us elsewhere, to the pages at 127.0.0.1 for one, unless the URL says so.
+    redirect = "" if re.search(r"[?&]redirect=", url) else "&redirect=no"
     service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))
     try:
-        known = service.add(f"{url}{separator}rto={seconds}&cto={seconds}")
+        known = service.add(f"{url}{separator}rto={seconds}&cto={seconds}{redirect}")
         taken = bool(known and "body" in letter) and service.notify(
             title=letter["title"],
             body=letter["body"],
