@@ -8,6 +8,7 @@ thread is held where no connection exists yet, in the resolver of names.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -25,6 +26,7 @@ GRACE_SECONDS = 2.0
 """How long the end of a conversation whose connections were shut down may take: it only has to notice."""
 
 _LONGEST_ANSWER_BYTES = 100_000
+"""Of one answer over HTTP, and of all that a mail server says: a greeting may have lines without end."""
 
 
 class CutOff(TimeoutError):
@@ -201,12 +203,41 @@ class _HttpsConnection(HTTPSConnection):
         self._create_connection = line.connect
 
 
+class _Bounded:
+    """Lines of somebody who may never end."""
+
+    def __init__(self, opened: IO[bytes]) -> None:
+        self._opened = opened
+        self._left_bytes = _LONGEST_ANSWER_BYTES
+
+    def readline(self, size: int) -> bytes:
+        """As of a file. Raises OSError once all lines together are too long."""
+        heard = self._opened.readline(size)
+        self._left_bytes -= len(heard)
+        if self._left_bytes < 0:
+            raise OSError(errno.EMSGSIZE, "it says more than any mail server has to")
+        return heard
+
+    def close(self) -> None:
+        """As of a file."""
+        self._opened.close()
+
+
 class MailConnection(SMTP):
     """A mail server, on a line."""
 
     def __init__(self, line: Line, host: str, port: int, *, own_name: str, timeout_seconds: float) -> None:
         self._line = line
         super().__init__(host, port, own_name, timeout=timeout_seconds)
+
+    @property
+    def file(self) -> _Bounded | None:
+        """What smtplib reads answers from; it makes one itself, and a new one once TLS has begun."""
+        return self._file
+
+    @file.setter
+    def file(self, opened: IO[bytes] | None) -> None:
+        self._file = None if opened is None else _Bounded(opened)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         return self._line.connect((host, port), timeout)
