@@ -64,6 +64,8 @@ OUR_SCRYPT_COST = 2**17  # n times p of what is written
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
+# Beyond these some time zone cannot say it: dated so, a backup would be the latest for ever.
+EARLIEST, LATEST = "0001-01-02T00:00:00.000000Z", "9999-12-31T09:59:59.999999Z"
 
 
 class Problem(Exception):
@@ -834,7 +836,7 @@ class Backup:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
         if not isinstance(self.manifest.get("encryption"), (dict, type(None))):
             raise Problem(40, f"{self.name} is damaged: it does not say how it is encrypted")
-        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))):
+        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))) or not EARLIEST <= self.as_of <= LATEST:
             raise Problem(40, f"{self.name} is damaged: it does not say of when it is")
         objects = self.manifest.get("objects")
         if not isinstance(objects, list) or not all(is_object(entry) for entry in objects):
