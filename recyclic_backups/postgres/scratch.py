@@ -123,7 +123,9 @@ class ScratchCluster:
     @property
     def server(self) -> Server:
         """How to reach it over TCP, as its superuser. The port may change when it is restarted."""
-        return Server(host="127.0.0.1", port=self._port, user=SUPERUSER, password=self._password)
+        return Server(
+            host="127.0.0.1", port=self._port, user=SUPERUSER, password=self._password, proves_itself=True
+        )
 
     @property
     def server_on_socket(self) -> Server:

@@ -104,6 +104,25 @@ def test_a_port_taken_meanwhile_is_not_the_end(
             assert one(cluster.server, "SELECT 1") == 1
 
 
+def test_whoever_takes_the_port_of_a_server_that_died_is_told_nothing(
+    installation: Installation, scratch_directory: Path
+) -> None:
+    """Attack: the out-of-memory killer ends a drill's server, and another user's, which lets everybody in, takes its
+    port: production's rows would go there, and its answers would be a proof.
+    """
+    with (
+        ScratchCluster.start(installation, scratch_directory) as theirs,
+        ScratchCluster.start(installation, scratch_directory) as ours,
+    ):
+        ours.crash()
+        (theirs.data_directory / "pg_hba.conf").write_text("host all all all trust\n")
+        theirs._port = ours.server.port
+        theirs.restart()
+        assert theirs.server.port == ours.server.port
+        with pytest.raises(DatabaseError, match="scram-sha-256"), ours.server.connect("postgres"):
+            pass
+
+
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
     installation: Installation, scratch_directory: Path
 ) -> None:
