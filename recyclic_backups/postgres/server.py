@@ -164,6 +164,10 @@ class Server:
         except DatabaseError:
             if not connection.gave_up:
                 raise
+            if connection.gave_up == "endless":
+                raise DatabaseError(
+                    f"{subject} answered without end", "see whether it is your server that answers there"
+                ) from None
             raise DatabaseError(
                 f"{subject} did not answer within {self.answer_timeout_seconds:g} s",
                 "see what keeps the server busy, or raise BACKUP_TIMEOUT if it needs longer",
