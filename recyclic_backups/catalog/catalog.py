@@ -135,7 +135,8 @@ class Catalog:
     ``labels`` has those of expired backups too: their partitions had a backup. ``tombstones`` are the ids of all
     expired backups, ``expired`` what their tombstones say. What is not believed is in none of these: ``unvouched`` are
     the backups that nobody signed, or that are of another storage, newest first. ``named`` are the ids that labels
-    name, believed or not. ``is_checked`` is false where no key was at hand to check anything with.
+    name, believed or not. ``is_checked`` is false where no key was at hand to check anything with. ``place`` is the
+    storage's URL.
     """
 
     backups: tuple[Backup, ...]
@@ -146,6 +147,7 @@ class Catalog:
     unvouched: tuple[Backup, ...] = ()
     named: frozenset[str] = frozenset()
     is_checked: bool = True
+    place: str = "the storage"
 
     def __iter__(self) -> Iterator[Backup]:
         return iter(self.backups)
@@ -178,7 +180,9 @@ class Catalog:
                 "see: recyclic-backups verify --all",
             )
         if not self.backups:
-            raise RecoveryError("there is no backup yet", "take one with: recyclic-backups backup")
+            raise RecoveryError(
+                f"there is no backup yet in {self.place}", "take one with: recyclic-backups backup"
+            )
         if reference == LATEST:
             sound = [backup for backup in self.backups if not backup.known_damaged]
             if not sound:

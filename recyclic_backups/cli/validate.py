@@ -61,11 +61,10 @@ def _findings() -> Iterator[_Finding]:
     except BackupError as error:
         yield _Finding("settings", "error", error.message, error.hint, error.exit_code)
         return
-    read_from = (
-        f"read from the environment and {settings.dotenv}" if settings.dotenv else "read from the environment"
-    )
     yield _Finding(
-        "settings", "ok", f"{settings.environment}, times are {settings.calendar.timezone}; {read_from}"
+        "settings",
+        "ok",
+        f"{settings.environment}, times are {settings.calendar.timezone}; {settings.read_from}",
     )
     for sentence in settings.misspelt:
         yield _Finding("settings", "warning", sentence, "docs/settings.md lists every setting")
