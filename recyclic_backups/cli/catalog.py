@@ -56,6 +56,20 @@ def load(settings: Settings, repository: Repository | None = None) -> Catalog:
     return catalog
 
 
+def pick(found: Catalog, reference: str, *, unvouched: bool = False) -> Backup:
+    """The backup that is meant, as :meth:`Catalog.find`; with ``unvouched`` as :meth:`Catalog.find_any`.
+
+    Where ``latest`` passes over newer ones that are known to be damaged, that is said: nobody may hide a night.
+    """
+    from recyclic_backups.catalog.catalog import LATEST
+
+    backup = found.find_any(reference) if unvouched else found.find(reference)
+    if reference == LATEST and found.passed_over:
+        over = ", ".join(each.backup_id for each in found.passed_over)
+        render.say(f"latest is {backup.backup_id}: newer, and found damaged by their last check: {over}")
+    return backup
+
+
 def run_list(options: argparse.Namespace) -> int:
     """Run ``list``."""
     from recyclic_backups.configuration import load_settings
@@ -105,7 +119,7 @@ def run_show(options: argparse.Namespace) -> int:
     from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
-    backup = load(settings).find_any(options.backup)
+    backup = pick(load(settings), options.backup, unvouched=True)
     document = _opened(backup.manifest)
     document["checks"] = [_opened_check(check) for check in backup.checks]
     document["tiers"] = [label.to_json() for label in backup.labels]
