@@ -37,6 +37,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from recyclic_backups.errors import ProgramFailed, ProgramMissing
+from recyclic_backups.postgres.standby import CONFLICT, CONFLICT_HINT
 
 NICE_LEVEL = 10
 PIPE_BYTES = 1 << 20
@@ -52,10 +53,12 @@ _LATER = re.compile(
     r"\bterminat(?:ed|ing)\b|closed the connection|connection refused|connection reset|timeout expired|"
     r"timed out|database system is|too many (?:clients|connections)|remaining connection slots|lock timeout|"
     r"could not receive data|could not send data|SSL SYSCALL|SSL connection has been closed|"
-    r"no connection to the server|no such file or directory.*server running|could not obtain lock",
+    r"no connection to the server|no such file or directory.*server running|could not obtain lock|"
+    + CONFLICT,
     re.IGNORECASE,
 )
 _HINTS = (
+    (CONFLICT, CONFLICT_HINT),
     (
         r"requested a cleartext password",
         "whoever answers wants the password itself and has not proved to be the server: set "
