@@ -123,7 +123,9 @@ class Disturbed:
             standstill = 0
             last = None
             for _ in range(300):
-                ended, replayed, behind = connection.execute(count, (DATABASE, flushed, DATABASE)).fetchone() or (
+                ended, replayed, behind = connection.execute(
+                    count, (DATABASE, flushed, DATABASE)
+                ).fetchone() or (
                     0,
                     0,
                     0,
