@@ -17,6 +17,7 @@ from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
 from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.errors import StorageError
 from recyclic_backups.guard.plan import GuardPlan
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.postgres.discovery import find_installations
@@ -108,8 +109,21 @@ class Settings:
         )
 
     def open_store(self, *, create: bool = True) -> Store:
-        """The storage. Raises StorageError when it cannot be used."""
-        return open_store(self.storage_url, create=create)
+        """The storage. Raises StorageError when it cannot be used; its hint says where it was named."""
+        try:
+            return open_store(self.storage_url, create=create)
+        except StorageError as error:
+            error.hint = f"{error.hint}; BACKUP_STORAGE is {self.storage_url}, {self.read_from}".removeprefix(
+                "; "
+            )
+            raise
+
+    @property
+    def read_from(self) -> str:
+        """Where the settings were read: which ``.env``, or that there was none."""
+        if self.dotenv is not None:
+            return f"read from the environment and {self.dotenv}"
+        return f"read from the environment; there is no .env in {Path.cwd()}"
 
     def open_repository(self, *, create: bool = True) -> Repository:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""

@@ -251,6 +251,7 @@ class _Assembly:
             unvouched=tuple(each for each in newest_first if not each.standing.is_believed),
             named=frozenset(read.value.backup_id for read in self.reading.labels),
             is_checked=not self.not_checked,
+            place=self.reading.repository.store.url,
         )
 
     def labels(self) -> dict[tuple[Tier, str], Label]:

@@ -80,16 +80,23 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.cli.restore_instead import offer_another
     from recyclic_backups.configuration import load_settings
+
+    _require_sense(options)
+    settings = load_settings()
+    found = catalog.load(settings)
+    with offer_another(options, settings, found):
+        return _run(options, settings, found)
+
+
+def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
     from recyclic_backups.recovery.put_back import put_back
     from recyclic_backups.recovery.restore import restore
     from recyclic_backups.recovery.selection import Request
 
-    _require_sense(options)
-    settings = load_settings()
-    found = catalog.load(settings)
-    backup = found.find_any(options.backup)
+    backup = catalog.pick(found, options.backup, unvouched=True)
     backup.require_vouched(unsigned=options.unsigned)
     if not backup.standing.is_believed:
         render.say(

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.postgres import startup
+from recyclic_backups.postgres.standby import CONFLICT_HINT, is_conflict
 
 if TYPE_CHECKING:
     import psycopg
@@ -243,6 +244,8 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint = "GRANT CONNECT ON DATABASE … TO the backup role"
     elif state == "42501":
         hint = "grant pg_read_all_data to the backup role, or make it the owner"
+    elif is_conflict(text):
+        hint, retryable = CONFLICT_HINT, True
     elif state == "55P03":
         hint, retryable = (
             "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later",

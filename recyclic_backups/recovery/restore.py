@@ -21,8 +21,10 @@ from recyclic_backups.catalog.moments import compact, to_text
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.errors import BackupError, Refused, StorageError
+from recyclic_backups.dump.verify import record_damage
+from recyclic_backups.errors import BackupError, DamagedData, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
@@ -137,9 +139,12 @@ def restore(
     details = {"into": into, "server": server.label, "tables": list(request.tables) if request else []}
     if unsigned:
         details["standing"] = backup.standing.value
-    with audited(
-        repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
-    ) as entry:
+    with (
+        _damage_remembered(repository, backup, clock, recorded=recorded),
+        audited(
+            repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
+        ) as entry,
+    ):
         report = _restore(
             repository,
             backup,
@@ -158,6 +163,19 @@ def restore(
     return (
         dataclasses.replace(report, notes=[*report.notes, entry.unrecorded]) if entry.unrecorded else report
     )
+
+
+@contextmanager
+def _damage_remembered(
+    repository: Repository, backup: Backup, clock: Callable[[], datetime], *, recorded: bool
+) -> Iterator[None]:
+    """Note beside the backup that its bytes are damaged, so that ``latest`` is another one from then on."""
+    try:
+        yield
+    except DamagedData as damage:
+        if recorded and backup.standing is not Standing.NOT_CHECKED:  # then a key's file is what is damaged
+            record_damage(repository, backup, damage, "restore", clock())
+        raise
 
 
 def _restore(
