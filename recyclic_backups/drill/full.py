@@ -19,7 +19,15 @@ from recyclic_backups.drill import without_us
 from recyclic_backups.drill.ground import Ground, ground
 from recyclic_backups.drill.plan import Remains, Terms
 from recyclic_backups.drill.probes import Answer, ask, expected_of
-from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
+from recyclic_backups.drill.rehearse import (
+    Means,
+    bring_roles,
+    failure,
+    probe,
+    reasons_of,
+    role_of_application,
+    timed,
+)
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import (
@@ -53,6 +61,7 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
     notes: list[str] = []
     try:
         with means.ground.database("full") as name, means.ground.directory() as directory:
+            notes.extend(bring_roles(means, backup, means.ground))
             report = _restore_from_nothing(means, backup, remains, name, directory)
             means.ground.created_roles.extend(report["created_roles"])
             phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
@@ -187,6 +196,7 @@ def _restore_without_us(
         ground(replace(terms, staging=None), [backup.manifest]) as other,
         other.directory() as directory,
     ):
+        bring_roles(means, backup, other)
         try:
             with timed(phases, "extract"):
                 plan = without_us.extract(

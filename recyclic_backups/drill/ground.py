@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.drill.memory import memory_of_machine, settings_for
 from recyclic_backups.drill.plan import Terms
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.errors import DatabaseError, ProgramMissing, Refused, StorageError
@@ -98,7 +99,7 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Itera
         ) from None
     directory = terms.scratch or Path(tempfile.gettempdir())
     _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
-    with ScratchCluster.start(installation, directory, settings=_for_restoring()) as cluster:
+    with ScratchCluster.start(installation, directory, settings=_for_restoring(terms.jobs)) as cluster:
         label = f"a throwaway PostgreSQL {installation.version}"
         yield Ground(cluster.server, label, cluster.home, lacking=cluster.lacking)
 
@@ -188,18 +189,15 @@ def require_extensions(server: Server, manifests: Sequence[Manifest]) -> None:
             )
 
 
-def _for_restoring() -> dict[str, str]:
+def _for_restoring(jobs: int) -> dict[str, str]:
     """Settings of a server that has nothing to do but be filled (populate.html of PostgreSQL's documentation)."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    share_mb = max(64, min(1024, memory_bytes // 16 // 2**20))
     return {
-        "shared_buffers": f"{share_mb}MB",
-        "maintenance_work_mem": f"{share_mb}MB",
-        "max_parallel_maintenance_workers": str(min(4, os.cpu_count() or 1)),
+        **settings_for(memory_of_machine(), jobs, os.cpu_count() or 1),
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "max_wal_size": "4GB",
-        "autovacuum": "off",
+        # A restored subscription never connects.
+        "max_logical_replication_workers": "0",
     }
 
 

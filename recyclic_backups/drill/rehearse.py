@@ -16,7 +16,9 @@ from recyclic_backups.drill.probes import Answer, Probe, ask, expected_of
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.fingerprint.names import some
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.named_roles import create_named_roles
 from recyclic_backups.recovery.restore import RestoreOptions, restore
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
     """
     with means.ground.database("simple") as name:
         try:
+            notes = bring_roles(means, backup, means.ground)
             report = restore(
                 means.repository,
                 backup,
@@ -70,9 +73,21 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
         phases=phases,
         reasons=(*differences_of(report.comparison), *reasons_of(answers)),
         comparison=report.comparison,
-        notes=(*report.comparison.notes, *report.notes),
+        notes=(*report.comparison.notes, *report.notes, *notes),
         details={"probes": [answer.to_json() for answer in answers], "probed_as": role},
     )
+
+
+def bring_roles(means: Means, backup: Backup, place: Ground) -> list[str]:
+    """The roles that a backup without any names (an adopted one), where the drill's server lacks them; notes."""
+    created = create_named_roles(means.repository, backup.manifest, place.server, means.options)
+    place.created_roles.extend(created)
+    if not created:
+        return []
+    return [
+        f"this backup brings no roles: {some(created)} were created without rights for the drill; a restore "
+        "on a new server needs them first"
+    ]
 
 
 def failure(backup: Backup, found: DamagedData | ProgramFailed) -> Rehearsal:

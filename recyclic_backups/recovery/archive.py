@@ -35,7 +35,7 @@ from recyclic_backups.recovery.owners import (
 )
 from recyclic_backups.recovery.selection import Selection
 
-_SETTINGS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
+_SETTINGS = {"synchronous_commit": "off"}
 
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
@@ -69,6 +69,8 @@ class Archive:
     loaders: Loaders | None = None
     loaded_by: dict[str, int] = field(default_factory=dict)
     """How many tables' rows were loaded with whose rights; the role of ``server`` under its own name."""
+    maintenance_work_mem: str = "128MB"
+    """What each session may take to build an index."""
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
     _reading_seconds: list[float] = field(default_factory=list, repr=False)
@@ -174,8 +176,7 @@ class Archive:
             restore()
         elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
             every = [*entries, *self._entries("post-data")]
-            script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
-            computed = computing(every, script, roles.is_foreign)
+            computed = computing(every, self.definitions(), roles.is_foreign)
             self._foreign_code.append(_ForeignCode(computed, roles))
             self._in_order(restore, entries, computed, roles, self.loaders)
         else:
@@ -380,6 +381,10 @@ class Archive:
                     process.end()
                 raise
 
+    def definitions(self) -> str:
+        """The SQL of everything but the rows."""
+        return "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
+
     def _entries(self, section: Section) -> list[Entry]:
         return entries_of(self._listing(section))
 
@@ -431,7 +436,9 @@ class Archive:
                 no_owner=self.no_owner,
                 extra=("--no-tablespaces", *only),
             )
-            environment = (server or self.server).environment(self.database, _SETTINGS)
+            environment = (server or self.server).environment(
+                self.database, {**_SETTINGS, "maintenance_work_mem": self.maintenance_work_mem}
+            )
             with (
                 read_object(self.repository, self.manifest, item, on_bytes) as reader,
                 PipedProcess(

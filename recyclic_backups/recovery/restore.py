@@ -361,6 +361,7 @@ class _Attempt:
             row = connection.execute(
                 "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
             ).fetchone()
+            memory = databases.memory_for_indexes(connection)
         guarded = row is not None and row[0] and not self.options.trust_owners
         archive = Archive(
             repository=self.repository,
@@ -378,6 +379,7 @@ class _Attempt:
             if guarded
             else None,
             loaded_by=self.loaded_by,
+            maintenance_work_mem=memory,
         )
         with self.phase("schema"):
             archive.restore_definitions()
