@@ -68,7 +68,23 @@ class ProgramMissing(DatabaseError):
 
 
 class ProgramFailed(DatabaseError):
-    """A PostgreSQL program ended with an error, or was killed."""
+    """A PostgreSQL program ended with an error, or was killed.
+
+    ``complaint`` is its own sentence. ``toc_entry`` is the id of the archive's entry at which pg_restore stopped, if it
+    was one of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        retryable: bool = False,
+        complaint: str = "",
+        toc_entry: int | None = None,
+    ) -> None:
+        super().__init__(message, hint, retryable=retryable)
+        self.complaint, self.toc_entry = spelled(complaint) or self.message, toc_entry
 
 
 class StorageError(BackupError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -139,7 +139,12 @@ class Settings:
         return BackupPlan(self.calendar, options, self.missed_day, self.lock_wait_seconds)
 
     def restore_options(
-        self, *, jobs: int | None = None, no_owner: bool = False, trust_owners: bool = False
+        self,
+        *,
+        jobs: int | None = None,
+        no_owner: bool = False,
+        trust_owners: bool = False,
+        accept_missing: Collection[str] = (),
     ) -> RestoreOptions:
         """How a backup is restored; on staging, roles come back without login."""
         return RestoreOptions(
@@ -151,6 +156,7 @@ class Settings:
             no_owner=no_owner,
             disarm_roles=self.environment == "staging",
             trust_owners=trust_owners,
+            accept_missing=accept_missing,
             scratch=self.scratch,
         )
 

@@ -66,6 +66,13 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="let code of the database's owners run as the superuser who restores, where their own rights do not do",
     )
+    command.add_argument(
+        "--accept-missing",
+        action="append",
+        default=[],
+        metavar="OBJECT",
+        help="take the database although this object cannot be made, as the report names it (repeatable)",
+    )
     command.add_argument("--yes", action="store_true", help="do it: required by --replace and --merge-into")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
@@ -96,7 +103,10 @@ def run(options: argparse.Namespace) -> int:
         return Refused.exit_code
     repository = settings.open_repository(create=False)
     restore_options = settings.restore_options(
-        jobs=options.jobs, no_owner=options.no_owner, trust_owners=options.trust_owners
+        jobs=options.jobs,
+        no_owner=options.no_owner,
+        trust_owners=options.trust_owners,
+        accept_missing=options.accept_missing,
     )
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
@@ -225,6 +235,7 @@ def _say_what_next(
         )
     elif report.database != settings.database:
         restore_plan.print_look(settings, server, report.database)
+    restore_plan.print_missing(report.missing, accepted=options.accept_missing)
 
 
 def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lambda: None) -> None:

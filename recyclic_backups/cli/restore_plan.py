@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.recovery.go_back import GoBack
     from recyclic_backups.recovery.merge import MergeReport
+    from recyclic_backups.recovery.rebuild import Missing
     from recyclic_backups.settings import Settings
 
 
@@ -197,6 +198,20 @@ def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> 
             look = look_command(server, merged.kept_in, kept_as=table.kept_as, psql=_psql(settings))
             render.command(look)
     _print_drop(settings, server, merged.kept_in)
+
+
+def print_missing(missing: Sequence[Missing], *, accepted: Collection[str]) -> None:
+    """The SQL that makes what could not be made, and how to do without it."""
+    import shlex
+
+    for each in missing:
+        render.line(f"to make {each.name} once that is possible:")
+        for text in each.statement.splitlines():
+            render.line(f"  {text}")
+    options = [f"--accept-missing {shlex.quote(each.name)}" for each in missing if each.name not in accepted]
+    if options:
+        render.line("to do without it, add to the command:")
+        render.command(" ".join(options))
 
 
 def _print_drop(settings: Settings, server: Server, database: str) -> None:

@@ -9,7 +9,7 @@ what a newer one has dumped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -29,6 +29,7 @@ from recyclic_backups.fingerprint.document import (
     texts,
     unpacked,
 )
+from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.fingerprint.sketch import a_sketch
 
 Level: TypeAlias = Literal["content", "counts", "off"]
@@ -303,6 +304,44 @@ class Fingerprint:
     def with_schema(self, entries: Mapping[str, str]) -> Fingerprint:
         """The same with the entries of a schema dump that ended after the tables had been read."""
         return replace(self, schema=entries)
+
+    def written_anew(self, entries: Mapping[str, str]) -> Fingerprint:
+        """The same with other texts of some entries of the schema; their owners stay."""
+        if self.schema is None:
+            return self
+        owned = {
+            name: " ".join(filter(None, (value.partition(" ")[0], self.schema[name].partition(" ")[2])))
+            for name, value in entries.items()
+        }
+        return replace(self, schema={**self.schema, **owned})
+
+    def without(
+        self, *, extensions: Collection[str], relations: Collection[str], definitions: Collection[str]
+    ) -> Fingerprint:
+        """The same without some extensions, tables and sequences (``schema name``), and entries of the schema."""
+        if not (extensions or relations or definitions):
+            return self
+        gone = {f"EXTENSION {name}" for name in extensions} | set(definitions)
+        # A listing of another version knows one kind of constraint.
+        gone |= {name.removeprefix("FK ").removeprefix("CHECK ") for name in definitions}
+        gone |= {f"{about} {name}" for name in gone for about in ("COMMENT", "ACL")}
+        unfilled = {name.removeprefix("MATERIALIZED VIEW DATA ") for name in definitions}
+
+        def stays(name: str) -> bool:
+            return " ".join(split_qualified_name(name)) not in relations
+
+        return replace(
+            self,
+            tables={name: item for name, item in self.tables.items() if stays(name)},
+            sequences={name: item for name, item in self.sequences.items() if stays(name)},
+            materialized_views={
+                name: replace(item, populated=item.populated and name not in unfilled)
+                for name, item in self.materialized_views.items()
+            },
+            extensions={name: version for name, version in self.extensions.items() if name not in extensions},
+            schema=self.schema and {name: value for name, value in self.schema.items() if name not in gone},
+            listing={name: value for name, value in self.listing.items() if name not in gone},
+        )
 
     def to_json(self) -> Json:
         """The fingerprint as JSON, keys in order so that equal fingerprints give equal bytes."""

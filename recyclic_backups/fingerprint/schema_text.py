@@ -63,7 +63,7 @@ def schema_entries(text: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for header, end in zip(headers, ends, strict=False):
         kind = header["type"]
-        name = _entry_name(kind, header["schema"], header["name"])
+        name = entry_name(kind, header["schema"], header["name"])
         statements = _OWNER_LINE.sub("", text[header.end() : end])
         lines = [line for line in statements.split("\n") if not _MOVING_LINE.match(line)]
         if kind == "POLICY":
@@ -111,7 +111,8 @@ def entry_value(parts: Iterable[str], owner: str = "") -> str:
     return f"{digest} {owner}" if owner else digest
 
 
-def _entry_name(kind: str, schema: str, name: str) -> str:
+def entry_name(kind: str, schema: str, name: str) -> str:
+    """What an entry is called here, from the three fields of its header in a dump."""
     if kind in _ABOUT_ANOTHER:
         about, _, rest = name.partition(" ")
         # Kinds of two words ("MATERIALIZED VIEW", "EVENT TRIGGER"): take upper-case words while

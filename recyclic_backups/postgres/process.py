@@ -55,6 +55,11 @@ _LATER = re.compile(
     r"no connection to the server|no such file or directory.*server running|could not obtain lock",
     re.IGNORECASE,
 )
+# How pg_restore says at which entry it stopped, with --verbose, before it says why: kind, name and owner follow two
+# numbers of the catalog (warn_or_exit_horribly in src/bin/pg_dump/pg_backup_archiver.c).
+_TOC_ENTRY = re.compile(
+    r"^pg_restore: from TOC entry (\d+); \d+ \d+ (.*?) ?$(?=\npg_restore: error:)", re.MULTILINE
+)
 _HINTS = (
     (
         r"requested a cleartext password",
@@ -286,7 +291,10 @@ def program_name(argv: Sequence[str]) -> str:
 
 def failure(program: str, code: int, stderr: str) -> ProgramFailed:
     """The error for a program that ended with an exit code, or by a signal (a negative code)."""
-    sentence = first_complaint(stderr)
+    # The last: names of other entries, which it tells while all goes well, may look like that line.
+    entries = [*_TOC_ENTRY.finditer(stderr)] if program == "pg_restore" else []
+    entry = entries[-1] if entries else None
+    sentence = first_complaint(stderr[entry.end() :] if entry else stderr)
     if code < 0:
         name = _signal_name(-code)
         hint = "the system may have run out of memory" if -code == signal.SIGKILL else ""
@@ -295,8 +303,13 @@ def failure(program: str, code: int, stderr: str) -> ProgramFailed:
         return ProgramFailed(f"{program} was ended by {name}{said}", hint, retryable=killed)
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, sentence, re.IGNORECASE)), "")
     text = sentence or "it gave no reason"
+    where = f" at {entry[2]}" if entry else ""
     return ProgramFailed(
-        f"{program} failed (exit code {code}): {text}", hint, retryable=bool(_LATER.search(sentence))
+        f"{program} failed (exit code {code}){where}: {text}",
+        hint,
+        retryable=bool(_LATER.search(sentence)),
+        complaint=sentence.removeprefix("could not execute query: "),
+        toc_entry=int(entry[1]) if entry else None,
     )
 
 

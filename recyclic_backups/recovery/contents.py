@@ -12,11 +12,14 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from recyclic_backups.fingerprint.schema_text import entry_name
+
 # The longest first: TABLE is the beginning of others.
 _KINDS = (
-    "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "CHECK CONSTRAINT", "FK CONSTRAINT", "TABLE ATTACH", "INDEX ATTACH",
-    "FOREIGN TABLE", "TABLE DATA", "STATISTICS", "CONSTRAINT", "AGGREGATE", "PROCEDURE", "FUNCTION", "TRIGGER",
-    "DEFAULT", "POLICY", "DOMAIN", "TABLE", "INDEX", "CAST", "VIEW", "RULE",
+    "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "SEQUENCE OWNED BY", "CHECK CONSTRAINT", "FK CONSTRAINT",
+    "EVENT TRIGGER", "FOREIGN TABLE", "INDEX ATTACH", "SEQUENCE SET", "TABLE ATTACH", "CONSTRAINT", "STATISTICS",
+    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT", "TRIGGER", "DOMAIN",
+    "POLICY", "INDEX", "TABLE", "CAST", "RULE", "VIEW",
 )  # fmt: skip
 _LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
 
@@ -59,19 +62,33 @@ class PostData:
     independent: list[int]
     rest: list[int]
     refreshes: list[int]
+    event_triggers: list[int]
 
 
 def post_data_of(listing: str) -> PostData:
-    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest."""
-    found = PostData([], [], [])
+    """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest.
+
+    Event triggers, with what is said about them, are apart: once they are there, what is made may set them off.
+    """
+    found = PostData([], [], [], [])
     # Nothing but "\n" ends a line: str.splitlines also cuts at characters that a name may hold (U+2028), and what
     # follows them in a name would be an entry of its owner's making.
     for line in listing.split("\n"):
         match = re.match(
-            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA ))?", line
+            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA )"
+            r"|((?:(?:COMMENT|SECURITY LABEL) - )?EVENT TRIGGER ))?",
+            line,
         )
         if match:
-            group = found.independent if match[2] else found.refreshes if match[3] else found.rest
+            group = (
+                found.independent
+                if match[2]
+                else found.refreshes
+                if match[3]
+                else found.event_triggers
+                if match[4]
+                else found.rest
+            )
             group.append(int(match[1]))
     return found
 
@@ -84,6 +101,7 @@ _MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{
 _TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
+_NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 
 
@@ -171,6 +189,17 @@ def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[
         for entry in attaching
         if tables is None or (tables and above.search(text_of.get(entry.number, "")))
     ]
+
+
+def definition_of(script: str, number: int) -> tuple[str, str]:
+    """What fingerprints call an entry of a script as for :func:`computing`, and its SQL; both empty without it."""
+    pieces = _HEADER.split(script)
+    for found, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        named = _NAMED.search(text)
+        if int(found) == number and named:
+            lines = [line for line in text[named.end() :].split("\n") if not line.startswith("--")]
+            return entry_name(named[2], named[3], named[1]), "\n".join(lines).strip()
+    return "", ""
 
 
 def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:

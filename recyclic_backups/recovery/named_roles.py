@@ -70,9 +70,10 @@ def create_named_roles(
         no_owner=False,
         timeout_seconds=options.timeout_seconds,
     )
+    script = "\n".join(archive.text_of(section) for section in ("pre-data", "post-data"))
     facts = manifest.server
     of_database = [facts.owner, *(each["role"] for each in facts.settings if "role" in each)]
-    wanted = [name for name in (*of_database, *named_in(archive.definitions())) if name]
+    wanted = [name for name in (*of_database, *named_in(script)) if name]
     created = []
     with databases.maintenance(server) as connection:
         for name in list(dict.fromkeys(wanted))[:_MOST_ROLES]:

@@ -69,6 +69,17 @@ _FOREIGN_CASTS = """
         JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE NOT r.rolsuper)
 """
 
+_ANYTHING_OF_OTHERS = """
+    SELECT EXISTS (SELECT FROM (
+        SELECT relowner AS owner FROM pg_catalog.pg_class WHERE oid >= 16384
+        UNION ALL SELECT proowner FROM pg_catalog.pg_proc WHERE oid >= 16384
+        UNION ALL SELECT oprowner FROM pg_catalog.pg_operator WHERE oid >= 16384
+        UNION ALL SELECT typowner FROM pg_catalog.pg_type WHERE oid >= 16384
+        UNION ALL SELECT collowner FROM pg_catalog.pg_collation WHERE oid >= 16384
+        UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE oid >= 16384) everything
+    JOIN pg_catalog.pg_roles r ON r.oid = everything.owner WHERE NOT r.rolsuper)
+"""
+
 _AND_WHAT_THEY_ARE_PARTS_OF = """
     WITH RECURSIVE planned(oid) AS (
         SELECT pg_catalog.unnest(%s::oid[])
@@ -164,6 +175,12 @@ def read_tables(connection: Connection, encoding: str) -> Tables:
     ]
     row = connection.execute(_FOREIGN_CASTS).fetchone()
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))
+
+
+def anything_of_others(connection: Connection) -> bool:
+    """Whether somebody who is no superuser owns something that a name could mean, or a schema to make it in."""
+    row = connection.execute(_ANYTHING_OF_OTHERS).fetchone()
+    return row is None or bool(row[0])
 
 
 def planned_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:

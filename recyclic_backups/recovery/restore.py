@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from recyclic_backups.errors import BackupError, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
+from recyclic_backups.fingerprint.schema_text import schema_entries
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server, encoding_of, translated
 from recyclic_backups.postgres.transit import choose_for
@@ -34,6 +35,7 @@ from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.beside import drop_left_behind, mark, under_way
 from recyclic_backups.recovery.loaders import loaders
+from recyclic_backups.recovery.rebuild import Missing, Rebuild
 from recyclic_backups.recovery.selection import Request, Selection, select
 
 
@@ -42,6 +44,7 @@ class RestoreOptions:
     """How a restore is done. ``disarm_roles`` creates missing roles without login and password (staging).
 
     ``trust_owners`` lets code of whoever owns objects in the database run as the role that restores.
+    ``accept_missing`` names objects that may be missing (:class:`~recyclic_backups.recovery.rebuild.Missing`).
     """
 
     installations: Sequence[Installation]
@@ -50,6 +53,7 @@ class RestoreOptions:
     no_owner: bool = False
     disarm_roles: bool = False
     trust_owners: bool = False
+    accept_missing: Collection[str] = ()
     scratch: Path | None = None
 
 
@@ -69,6 +73,8 @@ class RestoreReport:
     notes: list[str] = field(default_factory=list)
     loaded_by: dict[str, int] = field(default_factory=dict)
     """With whose rights rows were loaded, and of how many tables."""
+    missing: Sequence[Missing] = ()
+    """What could not be made."""
 
     @property
     def restore_seconds(self) -> float:
@@ -86,6 +92,7 @@ class RestoreReport:
             "kept_as": self.kept_as,
             "created_roles": self.created_roles,
             "loaded_by": self.loaded_by,
+            "missing": [each.to_json() for each in self.missing],
             "selected_tables": None if self.selection is None else list(self.selection.tables),
             "restore_seconds": self.restore_seconds,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
@@ -172,7 +179,8 @@ def _restore(
     manifest = backup.manifest
     expected = None if manifest.fingerprint is None else Fingerprint.from_json(manifest.fingerprint)
     selection = select(request, expected) if request else None
-    attempt = _Attempt(repository, manifest, server, into, options, selection, expected, progress)
+    mark_of = partial(mark, manifest.backup_id, now=clock())
+    attempt = _Attempt(repository, manifest, server, into, options, selection, expected, progress, mark_of)
     attempt.require_possible(replace=replace)
     installation = choose_for(
         server, options.installations, manifest.archive_major, {"pg_restore", "pg_dump"}
@@ -182,25 +190,25 @@ def _restore(
         attempt.require_whole()
     attempt.notes.extend(drop_left_behind(server))
     beside = databases.name_beside(into, "restoring")
-    mark_of = partial(mark, manifest.backup_id, now=clock())
     with under_way(server, beside):
         with attempt.phase("roles"):
             created_roles = attempt.create_roles()
-        with attempt.database_beside(beside, mark_of(beside)):
-            attempt.fill(beside, installation)
+        with attempt.database_beside(beside, attempt.mark_of(beside)):
+            rebuild = attempt.fill(beside, installation)
             # Side by side: both only read, and neither keeps a second core of the server busy by itself.
             with attempt.analyzing(beside), attempt.phase("compare"):
-                comparison = attempt.compare_with(beside, installation)
+                comparison = attempt.compare_with(beside, installation, rebuild)
             if recorded:
                 attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
             kept_as, name = None, beside
             if comparison.equal is not False:
-                comment = mark_of(into) if stays_marked else manifest.server.comment
+                comment = attempt.mark_of(into) if stays_marked else manifest.server.comment
                 with attempt.phase("swap"):
                     kept_as = attempt.put_in_place(
                         beside, comment, replace=replace, limits=not stays_marked, now=clock()
                     )
                 name = into
+                rebuild.finish_as(into)
             else:
                 attempt.keep_beside(beside)
     return RestoreReport(
@@ -215,6 +223,7 @@ def _restore(
         kept_as=kept_as,
         notes=[*_nobody_vouches(backup), *attempt.notes, *(manifest.notes if created_roles else ())],
         loaded_by=attempt.loaded_by,
+        missing=attempt.missing,
     )
 
 
@@ -239,7 +248,10 @@ class _Attempt:
     selection: Selection | None
     expected: Fingerprint | None
     progress: Progress
+    mark_of: Callable[[str], str]
+    """The comment of a database that this restore works on, by its name."""
     phases: dict[str, float] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     loaded_by: dict[str, int] = field(default_factory=dict)
 
@@ -341,10 +353,19 @@ class _Attempt:
         with databases.maintenance(self.server) as connection:
             databases.comment_on(connection, name, self.manifest.server.comment)
 
-    def fill(self, name: str, installation: Installation) -> None:
+    def fill(self, name: str, installation: Installation) -> Rebuild:
         """Definitions, data, indexes and keys, and what belongs to the database itself."""
-        with ExitStack() as stack:
-            self._fill(name, installation, stack)
+        with self.rebuild(name, installation) as rebuild:
+            with self.phase("schema"):
+                rebuild.definitions()
+            with self.phase("data"):
+                rebuild.rows(self.selection, self.options.jobs, self.progress.advance)
+            # Of the time the rows took, what went into decrypting and decompressing them; streams share it.
+            unseal_seconds = min(rebuild.archive.reading_seconds / self.options.jobs, self.phases["data"])
+            self.phases["data"] -= unseal_seconds
+            self.phases["unseal"] = unseal_seconds
+            with self.phase("indexes"):
+                self.missing.extend(rebuild.post_data(self.options.jobs))
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
             if self.options.no_owner:
@@ -354,15 +375,17 @@ class _Attempt:
             self.notes.extend(
                 databases.give_settings(connection, name, facts, roles=not self.options.no_owner)
             )
+        return rebuild
 
-    def _fill(self, name: str, installation: Installation, stack: ExitStack) -> None:
+    @contextmanager
+    def rebuild(self, name: str, installation: Installation) -> Iterator[Rebuild]:
+        """The backup's way into the database of that name, with roles for whoever wrote code in it."""
         with self.server.connect(name) as connection:
             server_major = connection.info.server_version // 10000
             row = connection.execute(
                 "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
             ).fetchone()
             memory = databases.memory_for_indexes(connection)
-        guarded = row is not None and row[0] and not self.options.trust_owners
         archive = Archive(
             repository=self.repository,
             manifest=self.manifest,
@@ -373,24 +396,16 @@ class _Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
-            loaders=stack.enter_context(
-                loaders(self.server, name, seconds=self.options.timeout_seconds + 3600)
-            )
-            if guarded
-            else None,
-            loaded_by=self.loaded_by,
             maintenance_work_mem=memory,
         )
-        with self.phase("schema"):
-            archive.restore_definitions()
-        with self.phase("data"):
-            archive.restore_data(self.selection, self.options.jobs, self.progress.advance)
-        # Of the time the rows took, what went into decrypting and decompressing them; streams share it.
-        unseal_seconds = min(archive.reading_seconds / self.options.jobs, self.phases["data"])
-        self.phases["data"] -= unseal_seconds
-        self.phases["unseal"] = unseal_seconds
-        with self.phase("indexes"):
-            self.notes.extend(archive.restore_post_data(self.options.jobs))
+        guarded = row is not None and row[0] and not self.options.trust_owners
+        with ExitStack() as stack:
+            roles = (
+                stack.enter_context(loaders(self.server, name, seconds=self.options.timeout_seconds + 3600))
+                if guarded
+                else None
+            )
+            yield Rebuild(archive, roles, self.loaded_by)
 
     @contextmanager
     def analyzing(self, name: str) -> Iterator[None]:
@@ -409,7 +424,7 @@ class _Attempt:
             with self.phase("statistics"):
                 analyzed.result()
 
-    def compare_with(self, name: str, installation: Installation) -> Comparison:
+    def compare_with(self, name: str, installation: Installation, rebuild: Rebuild) -> Comparison:
         """The restored database against the fingerprint of the backup's own snapshot."""
         if self.expected is None:
             return compare(None, None, same_major=True)
@@ -417,28 +432,99 @@ class _Attempt:
             row = connection.execute(
                 "SELECT pg_catalog.current_setting('server_version_num')::int / 10000"
             ).fetchone()
-            encoding = encoding_of(connection)
         same_major = row is not None and row[0] == self.manifest.server.major
         # Texts of two versions of pg_dump differ for reasons of their own; the catalog listing is compared then.
         same_program = installation.major == self.manifest.archive_major
         schema_text = None
         if same_major and same_program and self.selection is None:
-            schema_text = read_definitions(
-                self.server,
-                name,
-                installation,
-                encoding=encoding,
-                snapshot="",
-                lock_wait_seconds=60,
-                timeout_seconds=self.options.timeout_seconds,
-            )
+            schema_text = self.read_definitions(name, installation)
         actual = read_fingerprint(self.server, name, level=self.expected.level, schema_text=schema_text)
-        return compare(
-            self.expected,
+        expected = self._without_what_cannot_be_here(self.expected, rebuild)
+        if schema_text is not None:
+            expected = self._as_written_anew(expected, actual, installation)
+        comparison = compare(
+            expected,
             actual,
             same_major=same_major and same_program,
             only_tables=None if self.selection is None else self.selection.tables,
             owners=not self.options.no_owner,
+        )
+        return self._with_missing(comparison)
+
+    def _without_what_cannot_be_here(self, expected: Fingerprint, rebuild: Rebuild) -> Fingerprint:
+        """What the database must contain, but for extensions of other places and objects accepted as missing."""
+        accepted = [each.name for each in self.missing if each.name in self.options.accept_missing]
+        self.notes.extend(
+            f"the extension {extension} cannot be in this database and is left out, its tables too: {reason}"
+            for extension, reason in rebuild.extensions_elsewhere.items()
+        )
+        return expected.without(
+            extensions=rebuild.extensions_elsewhere.keys(),
+            relations=rebuild.relations_elsewhere,
+            definitions=accepted,
+        )
+
+    def _as_written_anew(
+        self, expected: Fingerprint, actual: Fingerprint, installation: Installation
+    ) -> Fingerprint:
+        """The expected definitions as PostgreSQL writes them once they have been read back.
+
+        It writes a view, a policy or the body of a function from what it has parsed, and after a reload sometimes in
+        other words that mean the same. So where texts differ, the stored definitions are loaded into a database
+        without rows: what comes out of that is what must come out of the restored one.
+        """
+        if expected.schema is None or actual.schema is None:
+            return expected
+        found = actual.schema
+        differing = [entry for entry, value in expected.schema.items() if found.get(entry, value) != value]
+        if not differing:
+            return expected
+        beside = databases.name_beside(self.into, "restoring")
+        with under_way(self.server, beside), self.database_beside(beside, self.mark_of(beside)):
+            with self.rebuild(beside, installation) as rebuild:
+                rebuild.definitions()
+                rebuild.post_data(self.options.jobs)
+            anew = schema_entries(self.read_definitions(beside, installation))
+            with databases.maintenance(self.server) as connection:
+                databases.drop_database(connection, beside)
+        return expected.written_anew(
+            {entry: anew[entry] for entry in differing if anew.get(entry) == found[entry]}
+        )
+
+    def _with_missing(self, comparison: Comparison) -> Comparison:
+        """What could not be made is a difference, whatever was compared; of some tables' rows it says nothing."""
+        told = {f"{each.name} is missing" for each in self.missing}
+        for each in self.missing:
+            view = each.name.removeprefix("MATERIALIZED VIEW DATA ")
+            told.add(f"materialized view {view} is not populated; REFRESH MATERIALIZED VIEW fills it")
+        sentences = [
+            f"{each.name} cannot be made: {each.reason}"
+            for each in self.missing
+            if each.name not in self.options.accept_missing
+        ]
+        if self.selection is not None:
+            self.notes.extend(sentences)
+            return comparison
+        self.notes.extend(
+            f"{each.name} is missing, as accepted: {each.reason}"
+            for each in self.missing
+            if each.name in self.options.accept_missing
+        )
+        rest = [sentence for sentence in comparison.differences if sentence not in told]
+        return dataclasses.replace(comparison, differences=(*sentences, *rest))
+
+    def read_definitions(self, name: str, installation: Installation) -> str:
+        """The text of the definitions of a database, as the fingerprint of the same version has it."""
+        with self.server.connect(name) as connection:
+            encoding = encoding_of(connection)
+        return read_definitions(
+            self.server,
+            name,
+            installation,
+            encoding=encoding,
+            snapshot="",
+            lock_wait_seconds=60,
+            timeout_seconds=self.options.timeout_seconds,
         )
 
     def put_in_place(
@@ -468,7 +554,12 @@ def _record(
     repository: Repository, manifest: Manifest, attempt: _Attempt, comparison: Comparison, now: datetime
 ) -> list[str]:
     """A whole restore that was compared is a proof, or the failure of one. Returns notes for the report."""
-    if attempt.selection is not None or attempt.options.no_owner or comparison.equal is None:
+    if (
+        attempt.options.accept_missing
+        or attempt.selection is not None
+        or attempt.options.no_owner
+        or comparison.equal is None
+    ):
         return []
     check = Check(
         kind="restore",

@@ -42,10 +42,10 @@ def mutating(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def mutate(sql: str) -> None:
         compare_with = restoring._Attempt.compare_with
 
-        def changed(attempt: Any, name: str, installation: Any) -> Any:
+        def changed(attempt: Any, name: str, *how: Any) -> Any:
             with attempt.server.connect(name) as connection:
                 connection.execute(sql)
-            return compare_with(attempt, name, installation)
+            return compare_with(attempt, name, *how)
 
         monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
 

@@ -1,0 +1,635 @@
+"""Bring a backup's archives into an empty database: what is made when, with whose rights, and what cannot be made.
+
+**Order.** Definitions, rows, then indexes, keys and the rest. What fails is tried again once everything else is there:
+first as it is, then with the search path of the source, which code that writes names without a schema needs.
+
+**Rights.** With loaders (:mod:`recyclic_backups.recovery.loaders`) what strangers wrote is computed with their rights;
+the superuser's own search path stays empty as long as anybody else owns something in the database, since whoever can
+put an object into a schema of that path decides what is run (CVE-2018-1058).
+
+**What cannot be made.** Without a table there is no place for its rows, and without its rows no restore: these end it.
+Anything else is left out and told (:class:`Missing`): the rows are back.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+from recyclic_backups.catalog.manifest import BackupObject, Manifest
+from recyclic_backups.dump.setting_lists import setting_value
+from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
+from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.archive import Archive
+from recyclic_backups.recovery.contents import (
+    Entry,
+    computing,
+    definition_of,
+    mentioning,
+    post_data_of,
+)
+from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
+from recyclic_backups.recovery.owners import (
+    Roles,
+    Table,
+    Tables,
+    anything_of_others,
+    planned_with_code_of_others,
+    read_roles,
+    read_tables,
+)
+from recyclic_backups.recovery.selection import Selection
+from recyclic_backups.recovery.unchecked import put_back, take_out_checks
+
+_Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
+"""A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
+
+_HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
+# Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
+_NOT_HERE = re.compile(
+    r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
+)
+# What a name without a schema leads to under an empty search path.
+_NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNORECASE)
+_ABOUT_ANOTHER = ("COMMENT ", "ACL ", "SECURITY LABEL ")
+# Nothing that another order or path could mend: the server or its disk is at its end.
+_OF_THE_SERVER = re.compile(
+    r"no space left|out of (?:shared )?memory|could not (?:extend|open|write|read|fsync) ", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An object that could not be made. ``name`` is what fingerprints call it, ``statement`` the SQL that makes it."""
+
+    name: str
+    reason: str
+    statement: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as a report has it."""
+        return {"name": self.name, "reason": self.reason, "statement": self.statement}
+
+
+class _Make(Protocol):
+    def __call__(self, *, entries: Sequence[int] | None, search_path: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """An entry that could not be made yet, how to make it, and why not.
+
+    With ``own_rights`` whoever makes it logged in with the rights of one owner, and may use any search path.
+    """
+
+    section: Section
+    item: BackupObject
+    entry: Entry
+    make: _Make
+    own_rights: bool
+    failed: ProgramFailed
+
+
+@dataclass(frozen=True, slots=True)
+class _ForeignCode:
+    """Entries at which code of others may run, with what it is, and who is on the server."""
+
+    computed: Mapping[int, str]
+    roles: Roles
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """One backup's way into one database. Raises DatabaseError, DamagedData, NoUsableKey, Refused.
+
+    Without ``loaders`` everything is done by the role of the archive's server. ``loaded_by`` counts the tables whose
+    rows were loaded with whose rights.
+    """
+
+    archive: Archive
+    loaders: Loaders | None
+    loaded_by: dict[str, int]
+    _aside: list[_Aside] = field(default_factory=list)
+    _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
+    _foreign: _ForeignCode | None = None
+    _unchecked: list[Missing] = field(default_factory=list)
+    _texts: dict[Section, str] = field(default_factory=dict)
+    _listed: dict[Section, list[Entry]] = field(default_factory=dict)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self.archive.manifest
+
+    @property
+    def _server(self) -> Server:
+        return self.archive.server
+
+    # -- definitions
+
+    def definitions(self) -> None:
+        """Everything that comes before the rows: schemas, types, functions, empty tables."""
+        if self.loaders is None:
+            self._make_all("pre-data", None)
+        else:
+            with self._server.connect(self.archive.database) as connection:
+                roles = read_roles(connection, self._manifest.server.encoding)
+            entries = self._entries("pre-data")
+            if self.archive.no_owner:
+                self._require_no_foreign_code(entries, roles)
+                self._make_all("pre-data", None)
+            elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
+                every = [*entries, *self._entries("post-data")]
+                script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
+                computed = computing(every, script, roles.is_foreign)
+                self._foreign = _ForeignCode(computed, roles)
+                self._in_order(entries, computed, roles)
+            else:
+                self._make_all("pre-data", None)
+        self._try_again()
+        for each in self._aside:
+            if each.entry.kind in _HOLDS_ROWS:
+                raise self._stopped_at(each)
+        with self._server.connect(self.archive.database) as connection:
+            self._tables = read_tables(connection, self._manifest.server.encoding)
+        if self.loaders is not None:
+            if any(table.loader is not None for table in self._tables.tables) or self.archive.no_owner:
+                self.loaders.require_login()
+            self._grant(self.loaders)
+
+    def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
+        """A superuser may not become the owner of functions of others: each of their calls would be his."""
+        found = [
+            each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)
+        ]
+        if found:
+            raise Refused(
+                f"with --no-owner the superuser {self._server.user!r} would become the owner of {len(found)} "
+                "functions of others, and run them as a superuser",
+                f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
+            )
+
+    def _in_order(self, entries: Sequence[Entry], computed: Mapping[int, str], roles: Roles) -> None:
+        """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
+        turns: list[tuple[tuple[str, str] | None, list[int]]] = []
+        for entry in entries:
+            turn = None
+            if entry.number in computed:
+                _require_foreign(entry, computed, roles)
+                # A partition is attached by a member of its owner, everything else made by the owner himself.
+                turn = (roles.owner_of(entry) or "", "" if entry.kind == "TABLE ATTACH" else "--role=")
+            if not turns or turns[-1][0] != turn:
+                turns.append((turn, []))
+            turns[-1][1].append(entry.number)
+        for turn, numbers in turns:
+            if turn is None:
+                self._make_all("pre-data", numbers)
+            else:
+                owner, option = turn
+                self._make_as("pre-data", numbers, owner, computed[numbers[0]], role=bool(option))
+
+    def _grant(self, loaders: Loaders) -> None:
+        """What loaders need and their owners do not have."""
+        everything = [each.names for each in self._tables.tables]
+        if self.archive.no_owner:
+            loaders.grant(NOBODY, "INSERT, SELECT", everything)
+            return
+        by_loader: dict[str, list[tuple[str, str]]] = {}
+        for each in self._tables.tables:
+            if each.loader is not None and not (each.loader and each.may_insert):
+                by_loader.setdefault(each.loader, []).append(each.names)
+        for loader, names in by_loader.items():
+            loaders.grant(loader, "INSERT", names)
+        if self._tables.foreign_casts or self._foreign:
+            for owner in {each.loader for each in self._tables.tables if each.loader}:
+                loaders.grant(owner, "REFERENCES", everything)
+
+    # -- rows
+
+    def rows(self, selection: Selection | None, jobs: int, on_bytes: Callable[[int], None]) -> None:
+        """The rows of all tables, or of the selected ones, ``jobs`` streams at once, the largest first.
+
+        A table that has a stream of its own is fetched without reading the others.
+        """
+        split = {
+            item.relation: item for item in self._manifest.objects if item.role == "table" and item.relation
+        }
+        parts = self._parts_of_main(selection, split) + [
+            # Only the table: the value of its sequence is in the main archive.
+            (item, _named(relation), None, server)
+            for relation, item in split.items()
+            if selection is None or relation in selection.tables
+            for server in [self._loader_of(relation)]
+        ]
+        parts.sort(key=lambda part: -part[0].plain_bytes)
+        counting = threading.Lock()
+
+        def count(size_bytes: int) -> None:
+            with counting:
+                on_bytes(size_bytes)
+
+        self.archive.together(
+            jobs,
+            [
+                partial(self._make_all, "data", entries, item, only, server=server, on_bytes=count)
+                for item, only, entries, server in parts
+            ],
+        )
+        self._try_again()
+        taken_out = [
+            check
+            for table in self._tables_without_rows()
+            for check in take_out_checks(self._server, self.archive.database, table)
+        ]
+        if taken_out:
+            self._try_again()
+        elsewhere = self._elsewhere()
+        for each in self._aside:
+            if each.section == "data" and each not in elsewhere:
+                raise self._stopped_at(each)
+        for check in taken_out:
+            reason = put_back(check, self._as(check.table.loader), self.archive.database)
+            if reason:
+                self._unchecked.append(Missing(check.name, reason, check.statement))
+
+    def _tables_without_rows(self) -> list[Table]:
+        """Tables whose rows could not be loaded; not a superuser's that others' code is part of."""
+        found = [
+            self._tables.of(each.entry)
+            for each in self._aside
+            if each.section == "data" and each.entry.kind == "TABLE DATA"
+        ]
+        return [table for table in found if table is not None and table.loader != NOBODY]
+
+    def _parts_of_main(self, selection: Selection | None, split: Mapping[str, BackupObject]) -> list[_Part]:
+        """The streams of the main archive: one for each role that loads rows of it."""
+        main = self._manifest.main
+        choices: dict[str | None, Sequence[str]] = {None: []}
+        if selection is not None:
+            choices = {
+                schema: [f"--schema={schema}", *(f"--table={name}" for name in names)]
+                for schema, names in selection.names_by_schema(without=split.keys()).items()
+            }
+        if self.loaders is None:
+            return [(main, only, None, self._server) for only in choices.values()]
+        rows: dict[str | None, list[tuple[int, str | None]]] = {None: []}
+        for entry in self._entries("data"):
+            # Values of sequences and large objects are no code of anybody's.
+            if entry.kind != "TABLE DATA":
+                rows[None].append((entry.number, None))
+                continue
+            table = self._tables.of(entry)
+            if table is None and not self.archive.no_owner:
+                if not (self.extensions_elsewhere and self._is_of_an_extension(entry)):
+                    raise Refused(f"whose rows these are is not known: {entry.rest}", TRUST_HINT)
+                rows[None].append((entry.number, None))
+                continue
+            loader = NOBODY if self.archive.no_owner or table is None else table.loader
+            schema = None if table is None or selection is None else table.names[0]
+            if table is None or selection is None or qualified_name(*table.names) in selection.tables:
+                rows.setdefault(loader, []).append((entry.number, schema))
+                self._count(loader)
+        return [
+            (main, only, [number for number, of in numbers if of in (None, schema)], self._as(loader))
+            for loader, numbers in rows.items()
+            for schema, only in choices.items()
+            if loader is None or any(of in (None, schema) for _, of in numbers)
+        ]
+
+    def _loader_of(self, relation: str) -> Server:
+        """How to log in for the rows of a table that has a stream of its own."""
+        if self.loaders is None:
+            return self._server
+        table = next((each for each in self._tables.tables if qualified_name(*each.names) == relation), None)
+        if table is None:
+            raise Refused(f"the table {relation} is not among the definitions", TRUST_HINT)
+        loader = NOBODY if self.archive.no_owner else table.loader
+        self._count(loader)
+        return self._as(loader)
+
+    def _as(self, loader: str | None) -> Server:
+        return self._server if loader is None or self.loaders is None else self.loaders.of(loader)
+
+    def _count(self, loader: str | None) -> None:
+        who = {None: self._server.user, NOBODY: "a role without rights"}.get(loader, loader) or ""
+        self.loaded_by[who] = self.loaded_by.get(who, 0) + 1
+
+    # -- what comes after the rows
+
+    def post_data(self, jobs: int) -> list[Missing]:
+        """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order.
+
+        Materialized views are computed when everything but event triggers is there, which would be set off by that.
+        Returns what could not be made, of the definitions before the rows too.
+        """
+        entries = post_data_of(self.archive.listing("post-data"))
+        computed = self._foreign.computed if self._foreign else {}
+        plain = [number for number in entries.independent if number not in computed]
+        shares = [plain[start::jobs] for start in range(jobs)]
+        self.archive.together(
+            jobs, [partial(self._make_all, "post-data", share) for share in shares if share]
+        )
+        self._take_turns([number for number in entries.independent if number in computed])
+        self._take_turns(entries.rest)
+        self._make_all("post-data", entries.refreshes)
+        self._try_again()
+        self._take_turns(entries.event_triggers)
+        elsewhere = self._elsewhere()
+        return [*self._unchecked, *(self._missing(each) for each in self._aside if each not in elsewhere)]
+
+    def _take_turns(self, numbers: Sequence[int]) -> None:
+        """These entries in the archive's order, by turns: each with the rights of whoever's code it may run.
+
+        Before foreign keys the catalog is asked which of them would plan a query on a table with a stranger's index:
+        by then every index is there.
+        """
+        wanted = set(numbers)
+        runs: list[tuple[bool, list[Entry]]] = []
+        for entry in self._entries("post-data") if wanted else ():
+            if entry.number in wanted:
+                is_key = entry.kind == "FK CONSTRAINT"
+                if not runs or runs[-1][0] != is_key:
+                    runs.append((is_key, []))
+                runs[-1][1].append(entry)
+        for is_key, entries in runs:
+            planned = self._keys_planned_with_code(self.loaders) if is_key and self._guards else frozenset()
+            turns: list[tuple[tuple[str | None, str], list[int]]] = []
+            for entry in entries:
+                turn = self._turn_of(entry, planned)
+                if not turns or turns[-1][0] != turn:
+                    turns.append((turn, []))
+                turns[-1][1].append(entry.number)
+            for (loader, what), turn_numbers in turns:
+                if what:
+                    self._make_as("post-data", turn_numbers, loader or NOBODY, what)
+                else:
+                    self._make_all("post-data", turn_numbers, server=self._as(loader))
+
+    @property
+    def _guards(self) -> bool:
+        return self.loaders is not None and not self.archive.no_owner
+
+    def _turn_of(self, entry: Entry, planned: frozenset[int]) -> tuple[str | None, str]:
+        """With whose rights an entry is made (None: the superuser's), and what it is if its owner makes it himself."""
+        if not self._guards:
+            return None, ""
+        if self._foreign and entry.number in self._foreign.computed:
+            _require_foreign(entry, self._foreign.computed, self._foreign.roles)
+            return self._foreign.roles.owner_of(entry) or NOBODY, self._foreign.computed[entry.number]
+        # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But its
+        # rows are found by a query, and planning that computes the constants in indexes of both tables.
+        if entry.kind == "CHECK CONSTRAINT" or (
+            entry.kind == "FK CONSTRAINT"
+            and (self._tables.foreign_casts or self._foreign or entry.number in planned)
+        ):
+            table = self._tables.of(entry)
+            by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
+            refused = table is not None and table.superuser and entry.number in planned
+            if table is None or refused or (table.loader == NOBODY and not by_planning):
+                raise Refused(
+                    f"a constraint of a superuser's table may call a function of another owner: {entry.rest}",
+                    TRUST_HINT,
+                )
+            return table.loader or None, ""
+        return None, ""
+
+    def _keys_planned_with_code(self, loaders: Loaders | None) -> frozenset[int]:
+        """Foreign keys, by id, whose validation may plan a query on a table with an index that is somebody's code."""
+        with self._server.connect(self.archive.database) as connection:
+            planned = planned_with_code_of_others(connection, self._manifest.server.encoding)
+        if not planned or loaders is None:
+            return frozenset()
+        for owner in {each.loader for each in self._tables.tables if each.loader}:
+            loaders.grant(owner, "REFERENCES", [each.names for each in self._tables.tables])
+        entries = self._entries("post-data")
+        keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
+        return mentioning(entries, self._text_of("post-data"), planned).intersection(keys)
+
+    # -- making entries, and trying again
+
+    def _make_all(
+        self,
+        section: Section,
+        entries: Sequence[int] | None,
+        item: BackupObject | None = None,
+        only: Sequence[str] = (),
+        *,
+        server: Server | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Make entries (None: all) of an archive; those that cannot be made are put aside."""
+        item = item or self._manifest.main
+        server = server or self._server
+
+        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
+            self.archive.run(
+                section,
+                item,
+                only,
+                entries=entries,
+                server=server,
+                search_path=search_path,
+                on_bytes=on_bytes,
+            )
+
+        self._make(section, item, entries, make, own_rights=server is not self._server)
+
+    def _make_as(
+        self, section: Section, entries: Sequence[int], owner: str, what: str, *, role: bool = True
+    ) -> None:
+        """Entries at which code of ``owner`` may run, by a session that logged in with his rights."""
+
+        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
+            assert self.loaders is not None
+            only = [f"--role={owner}"] if role else []
+            try:
+                with self.loaders.creating(owner):
+                    self.archive.run(
+                        section,
+                        self._manifest.main,
+                        only,
+                        entries=entries,
+                        server=self.loaders.of(owner),
+                        search_path=search_path,
+                    )
+            except ProgramFailed as failed:
+                if failed.retryable:
+                    raise
+                text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
+                raise ProgramFailed(
+                    f"{text}: {failed.message}",
+                    TRUST_HINT,
+                    complaint=f"{text}: {failed.complaint}",
+                    toc_entry=failed.toc_entry,
+                ) from None
+
+        self._make(section, self._manifest.main, entries, make, own_rights=True)
+
+    def _make(
+        self,
+        section: Section,
+        item: BackupObject,
+        entries: Sequence[int] | None,
+        make: _Make,
+        *,
+        own_rights: bool,
+    ) -> None:
+        while entries is None or entries:
+            try:
+                make(entries=entries)
+            except ProgramFailed as failed:
+                if not _is_of_an_entry(failed, section):
+                    raise
+                listed = {entry.number: entry for entry in self.archive.entries(section, item)}
+                entries = list(listed) if entries is None else entries
+                if failed.toc_entry not in entries or failed.toc_entry not in listed:
+                    raise
+                entry = listed[failed.toc_entry]
+                self._aside.append(_Aside(section, item, entry, make, own_rights, failed))
+                # Each entry is a transaction of its own: those before it are made.
+                entries = entries[entries.index(entry.number) + 1 :]
+            else:
+                return
+
+    def _try_again(self) -> None:
+        """What failed, for as long as that helps: as it is, then with the search path of the source."""
+        paths = self._paths_of_source() if self._aside else []
+        before = len(self._aside) + 1
+        while self._aside and len(self._aside) < before:
+            before = len(self._aside)
+            # Once as it is: there is more now than when it failed. With a path only what that did not help.
+            for path in ("", *paths):
+                others = bool(path) and self._other_owners()
+                self._aside = [
+                    each
+                    for each in self._aside
+                    if (path and not _NOT_FOUND.search(each.failed.complaint))
+                    or (others and not each.own_rights)
+                    or not self._made(each, path)
+                ]
+
+    def _made(self, each: _Aside, search_path: str) -> bool:
+        try:
+            each.make(entries=[each.entry.number], search_path=search_path)
+        except ProgramFailed as failed:
+            if failed.retryable or _OF_THE_SERVER.search(failed.message):
+                raise
+            return False
+        return True
+
+    def _paths_of_source(self) -> list[str]:
+        """Search paths that the source's sessions had, as SQL; none where a script could make psql run commands."""
+        if scripts_may_run_commands(self.archive.installation):
+            return []
+        found = [
+            setting_value("search_path", str(setting["value"]))
+            for setting in self._manifest.server.settings
+            if setting["name"] == "search_path"
+        ]
+        return list(dict.fromkeys([*found, "'$user', 'public'"]))
+
+    def _other_owners(self) -> bool:
+        """Whether anybody but superusers owns something in the database, and might decide what a name means."""
+        with self._server.connect(self.archive.database) as connection:
+            return self.loaders is not None and anything_of_others(connection)
+
+    # -- what cannot be made
+
+    def _elsewhere(self) -> list[_Aside]:
+        """Extensions that cannot be in this database, with what goes with them."""
+        extensions = [
+            each
+            for each in self._aside
+            if each.entry.kind == "EXTENSION" and _NOT_HERE.search(each.failed.complaint)
+        ]
+        return extensions and [
+            each
+            for each in self._aside
+            if each in extensions
+            or each.entry.rest.startswith(_ABOUT_ANOTHER)
+            or (each.section == "data" and self._is_of_an_extension(each.entry))
+        ]
+
+    def _is_of_an_extension(self, entry: Entry) -> bool:
+        """Whether rows are of a table that no entry makes: an extension does."""
+        return not any(
+            other.kind in _HOLDS_ROWS and other.rest == entry.rest for other in self._entries("pre-data")
+        )
+
+    @property
+    def extensions_elsewhere(self) -> dict[str, str]:
+        """Extensions that cannot be in this database, and why."""
+        return {
+            each.entry.rest.split(" ")[1]: each.failed.complaint
+            for each in self._elsewhere()
+            if each.entry.kind == "EXTENSION"
+        }
+
+    @property
+    def relations_elsewhere(self) -> frozenset[str]:
+        """Tables and sequences of these extensions, as a listing names them: schema and name."""
+        return frozenset(
+            each.entry.rest.rpartition(" ")[0] for each in self._elsewhere() if each.section == "data"
+        )
+
+    def finish_as(self, database: str) -> None:
+        """Make what could only be made under the database's final name, as far as it can be made there."""
+        waiting = self._elsewhere()
+        if waiting:
+            self.archive = replace(self.archive, database=database)
+            self._aside = [each for each in waiting if not self._made(each, "")]
+
+    def _missing(self, each: _Aside) -> Missing:
+        name, statement = definition_of(self._text_of(each.section), each.entry.number)
+        return Missing(
+            name or f"{each.entry.kind} {each.entry.rest}".strip(), each.failed.complaint, statement
+        )
+
+    def _stopped_at(self, each: _Aside) -> ProgramFailed:
+        if each.section == "data":
+            return ProgramFailed(
+                f"{each.entry.kind} {each.entry.rest} cannot be loaded: {each.failed.complaint}",
+                each.failed.hint or "the backup is whole: --table restores other tables without this one",
+            )
+        missing = self._missing(each)
+        return ProgramFailed(f"{missing.name} cannot be made: {missing.reason}", each.failed.hint)
+
+    # -- what the archive contains, read once
+
+    def _entries(self, section: Section) -> list[Entry]:
+        if section not in self._listed:
+            self._listed[section] = self.archive.entries(section)
+        return self._listed[section]
+
+    def _text_of(self, section: Section) -> str:
+        if section not in self._texts:
+            self._texts[section] = self.archive.text_of(section)
+        return self._texts[section]
+
+
+def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:
+    """Whether one entry could not be made, and nothing of it was."""
+    if failed.retryable or failed.toc_entry is None or _OF_THE_SERVER.search(failed.message):
+        return False
+    # Rows written as INSERT (in archives that others made) may be half there.
+    return (
+        section != "data"
+        or failed.complaint.startswith("COPY failed")
+        or "does not exist" in failed.complaint
+    )
+
+
+def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:
+    """Raises Refused for what a superuser made that calls functions of others: nobody else could make it."""
+    if not roles.is_foreign(entry):
+        raise Refused(f"{computed[entry.number]} calls a function of that owner: {entry.rest}", TRUST_HINT)
+
+
+def _named(relation: str) -> list[str]:
+    schema, name = split_qualified_name(relation)
+    return [f"--schema={schema}", f"--table={name}"]
