@@ -193,7 +193,7 @@ def _restore_without_us(
     means.progress.stage("restoring without this software")
     timeout_seconds = means.options.timeout_seconds
     with (
-        ground(replace(terms, staging=None), [backup.manifest]) as other,
+        ground(replace(terms, staging=None), [backup.manifest], database=backup.manifest.database) as other,
         other.directory() as directory,
     ):
         bring_roles(means, backup, other)
