@@ -22,6 +22,7 @@ from recyclic_backups.drill.probes import Answer, ask, expected_of
 from recyclic_backups.drill.rehearse import (
     Means,
     bring_roles,
+    excuse_unloaded,
     failure,
     probe,
     reasons_of,
@@ -65,7 +66,9 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
             report = _restore_from_nothing(means, backup, remains, name, directory)
             means.ground.created_roles.extend(report["created_roles"])
             phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
-            comparison = _comparison_of(report["comparison"])
+            missing = [(str(each["name"]), str(each["reason"])) for each in report["missing"]]
+            comparison, excused = excuse_unloaded(means.ground, _comparison_of(report["comparison"]), missing)
+            notes.extend(excused)
             reasons.extend(comparison.differences)
             with timed(phases, "probes"):
                 answers, role = _be_the_application(means, str(report["database"]), backup, notes)
@@ -75,6 +78,8 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
             notes.append(
                 "not done without this software: that needs a storage on disk and a throwaway server"
             )
+        elif means.ground.unloaded:
+            notes.append("not done without this software: the server lacks what extensions need")
         else:
             reasons.extend(_restore_without_us(means, terms, backup, remains, seconds_without_us))
             against, remarks = without_us.judge_script(means.repository)

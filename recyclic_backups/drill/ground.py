@@ -45,6 +45,8 @@ class Ground:
     home: Path | None
     lacking: str = ""
     """What could not be done to shut a throwaway server in, as a sentence; empty if nothing is missing."""
+    unloaded: str = ""
+    """What a throwaway server could not load although extensions of the backup need it; empty if nothing is missing."""
     only_database: str = ""
     """The name that every database of a drill has here, one after the other; empty: a new one each time."""
     created_roles: list[str] = field(default_factory=list)
@@ -112,12 +114,12 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest], database
         label = f"a throwaway PostgreSQL {installation.version}"
         only = database or _reserved("copy")
         loaded = preload(cluster, {name for each in manifests for name in extensions_of(each)}, only)
-        lacking = [cluster.lacking, f"of the drill's server: {loaded.lacking}" if loaded.lacking else ""]
         yield Ground(
             cluster.server,
             label,
             cluster.home,
-            lacking="; ".join(sentence for sentence in lacking if sentence),
+            lacking=cluster.lacking,
+            unloaded=loaded.lacking,
             only_database=only if loaded.libraries else "",
         )
 

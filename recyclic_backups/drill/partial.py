@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, timed
+from recyclic_backups.drill.rehearse import Means, excuse_unloaded, failure, probe, reasons_of, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.drill.vandal import Dependent, Wound, add_newer_rows, depend_on, wound
 from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
@@ -48,18 +48,26 @@ def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
                 progress=means.progress,
             )
             means.ground.created_roles.extend(copy.created_roles)
-            if copy.comparison.differences:
+            comparison, excused = excuse_unloaded(
+                means.ground, copy.comparison, [(each.name, each.reason) for each in copy.missing]
+            )
+            copy = replace(copy, comparison=comparison, notes=[*copy.notes, *excused])
+            if comparison.differences:
                 return Rehearsal(
-                    backup.backup_id, backup.as_of, copy.phases, copy.comparison.differences, copy.comparison
+                    backup.backup_id, backup.as_of, copy.phases, comparison.differences, comparison
                 )
-            return _Accident(means, backup, live).rehearsal() or _nothing_to_damage(backup, copy)
+            if copy.database != live:
+                return _nothing_to_damage(backup, copy, "what the drill's server could not load is missing")
+            return _Accident(means, backup, live).rehearsal() or _nothing_to_damage(
+                backup, copy, "no table has rows that could be damaged and put back"
+            )
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
 
 
-def _nothing_to_damage(backup: Backup, copy: RestoreReport) -> Rehearsal:
+def _nothing_to_damage(backup: Backup, copy: RestoreReport, why: str) -> Rehearsal:
     """A database without a table that can be hurt and put back: no failure, and it was restored and compared."""
-    note = "nothing was damaged: no table has rows that could be damaged and put back; it was restored and compared"
+    note = f"nothing was damaged: {why}; it was restored and compared"
     notes = (*copy.comparison.notes, *copy.notes, note)
     return Rehearsal(backup.backup_id, backup.as_of, copy.phases, (), copy.comparison, notes=notes)
 

@@ -50,6 +50,11 @@ class Preloaded:
     lacking: str = ""
 
 
+def wants_preloading(reason: str) -> bool:
+    """Whether an object could not be made because a library was not loaded when the server started. Pure."""
+    return "shared_preload_libraries" in reason or "must be preloaded" in reason
+
+
 def settings_for(libraries: Sequence[str], extensions: Collection[str], database: str) -> dict[str, str]:
     """What a server is told that loads these. Pure.
 

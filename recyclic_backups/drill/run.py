@@ -62,8 +62,10 @@ def _drill(
         options = replace(plan.options, disarm_roles=not place.throwaway)
         means = Means(repository, place, options, probes, clock, progress)
         rehearsals = tuple(_rehearse(scenario, means, plan, backup) for backup in backups)
-        if place.lacking:
-            rehearsals = tuple(replace(each, notes=(*each.notes, place.lacking)) for each in rehearsals)
+        unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
+        for note in (place.lacking, unloaded):
+            if note:
+                rehearsals = tuple(replace(each, notes=(*each.notes, note)) for each in rehearsals)
         report = DrillReport(scenario, started_at, place.label, rehearsals)
     for backup, rehearsal in zip(backups, rehearsals, strict=True):
         record_check(repository, report.check_of(rehearsal, clock()), backup.manifest)
