@@ -90,9 +90,9 @@ class _Accident:
             return None
         hurt = self._read()
         found = self._diagnose(wounds, hurt)
-        # Of a partitioned table diagnose names the partitions.
-        hit = {part for each in wounds for part in family(each.table, hurt.tables)}
-        tables = tuple(sorted(hit & set(found.damaged_tables)))
+        # Of a partitioned table diagnose names the partitions; it is put back whole, so that keys to it are judged so.
+        damaged = set(found.damaged_tables)
+        tables = tuple(sorted({each.table for each in wounds if family(each.table, hurt.tables) & damaged}))
         refused = self._require_refusal(tables, dependent) if dependent else ()
         if dependent:
             # What the operator does about a child that would break; the row it referred to is not in the backup.
@@ -196,8 +196,8 @@ class _Accident:
             return None
         with timed(self.phases, "compare"):
             now = self._read()
-            repaired = compare(_expected(self.backup), now, same_major=True, only_tables=tables)
             put_right = {part for name in tables for part in family(name, hurt.tables)}
+            repaired = compare(_expected(self.backup), now, same_major=True, only_tables=put_right)
             others = sorted(set(hurt.tables) - put_right)
             kept = compare(hurt, now, same_major=True, only_tables=others)
         # Sequences may have gone on; rows may not differ.
