@@ -74,9 +74,6 @@ HURT = {
         CREATE FUNCTION public.strict(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
             AS $$BEGIN IF $1 IS NULL THEN RAISE feature_not_supported; END IF; RETURN true; END$$;
         CREATE TABLE t (id int PRIMARY KEY, v int CHECK (public.strict(v))); INSERT INTO t {_SERIES}""",
-    "a key on a generated column": """
-        CREATE TABLE t (x int, y int GENERATED ALWAYS AS (x * 2) STORED PRIMARY KEY);
-        INSERT INTO t SELECT generate_series(1, 50)""",
 }
 
 UNHARMED = {
@@ -96,7 +93,6 @@ _QUICK = (
     "a key that includes a column without order",
     "a trigger that always forbids changes",
     "partitions of partitions",
-    "a key on a generated column",
     "nothing",
     "only generated columns",
 )
