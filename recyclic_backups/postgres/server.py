@@ -72,10 +72,6 @@ class Server:
         """How messages name this server: never with the password."""
         return f"{self.host}:{self.port}"
 
-    def at_timeout(self, seconds: int) -> Server:
-        """The same server with another connection timeout."""
-        return replace(self, connect_timeout_seconds=seconds)
-
     def answering_within(self, seconds: float) -> Server:
         """The same server, given up when an answer takes longer."""
         return replace(self, answer_timeout_seconds=seconds)
