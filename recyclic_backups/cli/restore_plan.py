@@ -12,9 +12,9 @@ from recyclic_backups.cli import render
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.postgres.server import Server
+    from recyclic_backups.recovery.entry_maker import Missing
     from recyclic_backups.recovery.go_back import GoBack
     from recyclic_backups.recovery.merge import MergeReport
-    from recyclic_backups.recovery.rebuild import Missing
     from recyclic_backups.settings import Settings
 
 
