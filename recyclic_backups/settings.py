@@ -226,9 +226,12 @@ class Settings:
         location = parse_storage_url(self.storage_url)
         directory = location.path.absolute() if location.scheme == "file" else None
         url = self.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
+        options = self.restore_options()
         return DrillPlan(
-            terms=Terms(self.installations(), self.server, self.drill_server, self.scratch),
-            options=self.restore_options(),
+            terms=Terms(
+                self.installations(), self.server, self.drill_server, self.scratch, jobs=options.jobs
+            ),
+            options=options,
             probes=self.drill_probes,
             remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
         )

@@ -237,7 +237,9 @@ def _print(backup: Backup, calendar: Calendar) -> None:
     for item in manifest.objects:
         render.line(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
     for check in backup.checks:
-        verdict = "passed" if check.passed else f"FAILED: {why_text(check)}"
+        compared = check.proves or check.kind == "verify"
+        passed = "passed" if compared else "passed, nothing to compare"
+        verdict = passed if check.passed else f"FAILED: {why_text(check)}"
         render.line(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
     if manifest.is_closed:
         render.line(f"contents    {_SEALED}")

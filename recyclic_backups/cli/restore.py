@@ -298,7 +298,7 @@ def print_comparison(comparison: Comparison) -> None:
 def print_verdict(comparison: Comparison) -> None:
     """What differs, or that nothing does: always the last line."""
     if comparison.equal is None:
-        render.line("not comparable: the backup has no fingerprint")
+        render.line("not comparable: nothing to compare, the backup has no fingerprint")
     elif comparison.equal:
         render.line("equal")
     else:

@@ -64,8 +64,10 @@ def _drill(
         options = replace(plan.options, disarm_roles=not place.throwaway)
         means = Means(repository, place, options, probes, clock, progress)
         rehearsals = tuple(_rehearse(scenario, means, plan, backup) for backup in backups)
-        if place.lacking:
-            rehearsals = tuple(replace(each, notes=(*each.notes, place.lacking)) for each in rehearsals)
+        unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
+        for note in (place.lacking, unloaded):
+            if note:
+                rehearsals = tuple(replace(each, notes=(*each.notes, note)) for each in rehearsals)
         if backup_id is None and catalog.passed_over:
             over = ", ".join(each.backup_id for each in catalog.passed_over)
             note = f"passed over, for the last check found them damaged: {over}"

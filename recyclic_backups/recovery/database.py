@@ -236,6 +236,28 @@ def analyze(connection: Connection) -> None:
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name)))
 
 
+def create_role_without_rights(connection: Connection, name: str) -> bool:
+    """A role that may do nothing and not log in; False where there is one already, or the name cannot be one."""
+    from psycopg import Error, sql  # noqa: PLC0415
+
+    try:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
+    except (Error, UnicodeError):  # it is there, is reserved (pg_…), or is no text
+        if connection.closed:
+            raise
+        return False
+    return True
+
+
+def memory_for_indexes(connection: Connection) -> str:
+    """``maintenance_work_mem`` of a restore's sessions: 128 MB, or less where the server was configured for less."""
+    row = connection.execute(
+        "SELECT CASE WHEN source = 'default' THEN 131072 ELSE least(setting::bigint, 131072) END"
+        " FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'"
+    ).fetchone()
+    return f"{row[0] if row else 131072}kB"
+
+
 def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: bool) -> list[str]:
     """Run the backup's globals: roles that are missing are created, those that exist stay as they are.
 

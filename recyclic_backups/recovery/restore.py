@@ -404,6 +404,7 @@ class _Attempt:
             row = connection.execute(
                 "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
             ).fetchone()
+            memory = databases.memory_for_indexes(connection)
         archive = Archive(
             repository=self.repository,
             manifest=self.manifest,
@@ -414,6 +415,7 @@ class _Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
+            maintenance_work_mem=memory,
         )
         guarded = row is not None and row[0] and not self.options.trust_owners
         with ExitStack() as stack:
