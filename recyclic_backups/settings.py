@@ -151,6 +151,7 @@ class Settings:
             no_owner=no_owner,
             disarm_roles=self.environment == "staging",
             trust_owners=trust_owners,
+            lock_timeout_seconds=self.lock_timeout_seconds,
             scratch=self.scratch,
         )
 

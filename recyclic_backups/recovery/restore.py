@@ -35,6 +35,7 @@ from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.beside import drop_left_behind, mark, under_way
 from recyclic_backups.recovery.loaders import loaders
 from recyclic_backups.recovery.selection import Request, Selection, select
+from recyclic_backups.recovery.subscriptions import detach
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class RestoreOptions:
     """How a restore is done. ``disarm_roles`` creates missing roles without login and password (staging).
 
     ``trust_owners`` lets code of whoever owns objects in the database run as the role that restores.
+    ``lock_timeout_seconds`` is how long a merge waits for others.
     """
 
     installations: Sequence[Installation]
@@ -50,6 +52,7 @@ class RestoreOptions:
     no_owner: bool = False
     disarm_roles: bool = False
     trust_owners: bool = False
+    lock_timeout_seconds: float = 60
     scratch: Path | None = None
 
 
@@ -191,6 +194,8 @@ def _restore(
             # Side by side: both only read, and neither keeps a second core of the server busy by itself.
             with attempt.analyzing(beside), attempt.phase("compare"):
                 comparison = attempt.compare_with(beside, installation)
+            with databases.maintenance(server) as connection:
+                attempt.notes.extend(detach(server, connection, beside, replaced=into if replace else None))
             if recorded:
                 attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
             kept_as, name = None, beside
@@ -330,8 +335,7 @@ class _Attempt:
             yield
         except BaseException as error:
             try:
-                with databases.maintenance(self.server) as connection:
-                    databases.drop_database(connection, name)
+                databases.drop_database(self.server, name)
             except BackupError as second:
                 error.add_note(f"the next restore drops the database {name}, which remains: {second}")
             raise

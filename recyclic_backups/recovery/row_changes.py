@@ -1,0 +1,408 @@
+"""What becomes of each row when tables are made equal to what is staged beside them, and doing it.
+
+Everything is one statement of the server, for all tables: foreign keys are checked and act at its end, on the rows as
+they are then, so that neither the order of tables nor circles among them matter. Unique and exclusion constraints are
+checked row by row. Where their values moved between rows, rows are taken out and put in again within that statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.postgres.server import first_line
+from recyclic_backups.recovery import compose
+from recyclic_backups.recovery.live_table import ForeignKey, LiveTable
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_FIRST_KEYS = 5
+
+# Steps: g, a live row goes; n, a staged one is new; u, one is updated; m, one is taken out and put in again.
+_GONE_BY_KEY = """
+    INSERT INTO {steps} SELECT 'g', t.tableoid, t.ctid FROM {live} t
+    WHERE NOT EXISTS (SELECT FROM {staged} s WHERE {same_key})
+"""
+_NEW_BY_KEY = """
+    INSERT INTO {steps} SELECT 'n', NULL, NULL, s.ctid FROM {staged} s
+    WHERE NOT EXISTS (SELECT FROM {live} t WHERE {same_key})
+"""
+_UPDATED = """
+    INSERT INTO {steps} SELECT 'u', t.tableoid, t.ctid, s.ctid FROM {live} t JOIN {staged} s ON {same_key}
+    WHERE ROW({t_stored})::text IS DISTINCT FROM ROW({s_stored})::text
+"""
+# Without key, equal rows are told apart by counting them.
+_NUMBERED = """
+    (SELECT a.tableoid AS part, a.ctid AS place, ROW({a_stored})::text AS row,
+            pg_catalog.row_number() OVER (PARTITION BY ROW({a_stored})::text) AS number FROM {rows} a)
+"""
+_ONLY_ONE_HAS = "NOT EXISTS (SELECT FROM {} b WHERE b.row = a.row AND b.number = a.number)"
+_GONE = f"INSERT INTO {{steps}} SELECT 'g', a.part, a.place FROM {{here}} a WHERE {_ONLY_ONE_HAS.format('{there}')}"
+_NEW = f"INSERT INTO {{steps}} SELECT 'n', NULL, NULL, a.place FROM {{there}} a WHERE {_ONLY_ONE_HAS.format('{here}')}"
+
+_OF_STEP = "t.tableoid = x.part AND t.ctid = x.place"
+_REFERRED_TO = f"""
+    x.step = {{step}} AND EXISTS (SELECT FROM {{live}} t JOIN {{child}} c ON {{refers}} WHERE {_OF_STEP}{{also}})
+"""
+_OTHER_VALUES = """
+    AND EXISTS (SELECT FROM {staged} s WHERE s.ctid = x.staged
+                AND ROW({t_columns})::text IS DISTINCT FROM ROW({s_columns})::text)
+"""
+
+# Columns that unique indexes and exclusion constraints of a table depend on, by way of generated columns too, whether
+# they must have a value, and whether foreign keys refer to them.
+_MOVABLE = """
+    WITH index AS (
+        SELECT i.indexrelid AS oid, k.oid AS of_constraint FROM pg_catalog.pg_index i
+        LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+        WHERE i.indrelid = %(table)s::regclass AND (i.indisunique OR i.indisexclusion)),
+    needed(attnum) AS (
+        SELECT d.refobjsubid FROM index JOIN pg_catalog.pg_depend d
+            ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = index.oid
+            OR d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = index.of_constraint
+        WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = %(table)s::regclass
+      UNION
+        SELECT base.refobjsubid FROM index JOIN pg_catalog.pg_index i ON i.indexrelid = index.oid
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attgenerated <> ''
+            AND a.attnum = ANY(i.indkey::int2[])
+        JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+        JOIN pg_catalog.pg_depend base ON base.classid = 'pg_catalog.pg_attrdef'::regclass AND base.objid = f.oid
+            AND base.refobjid = a.attrelid)
+    SELECT a.attname::text, a.attnotnull FROM needed JOIN pg_catalog.pg_attribute a
+        ON a.attrelid = %(table)s::regclass AND a.attnum = needed.attnum
+    WHERE a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = ''
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                      WHERE k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))
+    ORDER BY 1
+"""
+# What the server demands of a table whose changes are published (logical-replication-publication.html).
+_WITHOUT_IDENTITY = """
+    SELECT n.nspname, c.relname, pg_catalog.min(v.pubname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_class p ON p.oid = c.oid
+        OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid))
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+    JOIN pg_catalog.pg_publication_tables v ON v.schemaname = pn.nspname AND v.tablename = p.relname
+    WHERE (c.oid = %(table)s::regclass
+           OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%(table)s::regclass)))
+      AND c.relkind = 'r' AND (c.relreplident = 'n' OR NOT EXISTS (
+            SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+            AND (i.indisreplident OR c.relreplident = 'd' AND i.indisprimary) OR c.relreplident = 'f'))
+    GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many rows of a table come back, are set right and go, and what is worth saying of them.
+
+    ``newer_keys`` are those of the first few rows that go, by column; ``respelled`` are columns of the key in which
+    rows have a value that is equal to the backup's and written otherwise, and in how many rows.
+    """
+
+    inserted: int
+    updated: int
+    deleted: int
+    newer_keys: tuple[Mapping[str, str], ...]
+    respelled: Mapping[str, int]
+
+
+def find(target: Connection, table: LiveTable) -> Changes:
+    """Compare a live table with what is staged of it, row by row; the steps stay in its temporary table."""
+    target.execute(
+        compose.statement(
+            'CREATE TEMPORARY TABLE {} (step "char", part oid, place tid, staged tid) ON COMMIT DROP',
+            table.steps,
+        )
+    )
+    if table.key:
+        for query in (_GONE_BY_KEY, _NEW_BY_KEY, _UPDATED):
+            target.execute(_filled(query, table))
+    else:
+        for query in (_GONE, _NEW):
+            target.execute(_filled(query, table))
+    target.execute(compose.statement("ANALYZE {}", table.steps))
+    count = compose.statement("SELECT step::text, count(*) FROM {} GROUP BY 1", table.steps)
+    counts = {str(step): int(rows) for step, rows in target.execute(count)}
+    return Changes(
+        inserted=counts.get("n", 0),
+        updated=counts.get("u", 0),
+        deleted=counts.get("g", 0),
+        newer_keys=_first_keys(target, table) if table.key and counts.get("g") else (),
+        respelled=_respelled(target, table) if counts.get("u") else {},
+    )
+
+
+def _filled(query: str, table: LiveTable) -> sql.Composed:
+    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+    a_stored = compose.columns_of("a", table.stored)
+    return sql.SQL(query).format(
+        steps=table.steps,
+        live=table.relation,
+        staged=table.staged,
+        same_key=table.same_key,
+        t_stored=compose.columns_of("t", table.stored),
+        s_stored=compose.columns_of("s", table.stored),
+        here=sql.SQL(_NUMBERED).format(a_stored=a_stored, rows=table.relation),
+        there=sql.SQL(_NUMBERED).format(a_stored=a_stored, rows=table.staged),
+    )
+
+
+def _first_keys(target: Connection, table: LiveTable) -> tuple[Mapping[str, str], ...]:
+    # format() writes any value by its type's own output function, which a cast to text may not.
+    values = [
+        compose.statement("pg_catalog.format('%s', t.{})", compose.name(column)) for column in table.key
+    ]
+    query = compose.statement(
+        f"SELECT {{}} FROM {{}} t JOIN {{}} x ON {_OF_STEP} WHERE x.step = 'g'"
+        f" ORDER BY x.part, x.place LIMIT {_FIRST_KEYS}",
+        *(compose.joined(", ", values), table.relation, table.steps),
+    )
+    return tuple(dict(zip(table.key, row, strict=True)) for row in target.execute(query).fetchall())
+
+
+def _respelled(target: Connection, table: LiveTable) -> Mapping[str, int]:
+    differing = [
+        compose.statement(
+            "count(*) FILTER (WHERE ROW(t.{})::text IS DISTINCT FROM ROW(s.{})::text)",
+            *(compose.name(column), compose.name(column)),
+        )
+        for column in table.key
+    ]
+    query = compose.statement(
+        f"SELECT {{}} FROM {{}} x JOIN {{}} t ON {_OF_STEP} JOIN {{}} s ON s.ctid = x.staged WHERE x.step = 'u'",
+        *(compose.joined(", ", differing), table.steps, table.relation, table.staged),
+    )
+    row = target.execute(query).fetchone() or ()
+    return {column: count for column, count in zip(table.key, row, strict=True) if count}
+
+
+def what_would_be_taken_along(
+    target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]
+) -> Iterator[str]:
+    """Rows of other tables that the server would change because of a foreign key, though what they refer to stays.
+
+    A row to which such a key leads by a value that changes is taken out and put in again, if that takes nothing along.
+    """
+    tables = {table.name: table for table in plan}
+    for key in foreign_keys:
+        table = tables.get(key.parent)
+        if table is not None and key.acts_on_update:
+            also = _same_sized(_OTHER_VALUES, key, table)
+            target.execute(
+                compose.statement(
+                    "UPDATE {} x SET step = 'm' WHERE {}",
+                    table.steps,
+                    _referred_to(key, table, tables, "u", also),
+                )
+            )
+    for key in foreign_keys:
+        table = tables.get(key.parent)
+        if table is None or not key.acts_on_delete:
+            continue
+        condition = compose.joined(" OR ", [_referred_to(key, table, tables, step) for step in "gm"])
+        query = compose.statement("SELECT count(*) FROM {} x WHERE {}", table.steps, condition)
+        count = (target.execute(query).fetchone() or (0,))[0]
+        if count:
+            rows = "1 row" if count == 1 else f"{count} rows"
+            yield (
+                f"{rows} of {key.parent} would take rows of {key.child} along, which refer to values that pass on to "
+                f"other rows ({key.name} acts on DELETE and UPDATE)"
+            )
+
+
+def _same_sized(template: str, key: ForeignKey, table: LiveTable) -> sql.Composed:
+    from psycopg import sql  # noqa: PLC0415
+
+    return sql.SQL(template).format(
+        staged=table.staged,
+        t_columns=compose.columns_of("t", key.parent_columns),
+        s_columns=compose.columns_of("s", key.parent_columns),
+    )
+
+
+def _referred_to(
+    key: ForeignKey,
+    table: LiveTable,
+    tables: Mapping[str, LiveTable],
+    step: str,
+    also: sql.Composable | None = None,
+) -> sql.Composed:
+    """Of steps ``x``: that a row of the key's child, as it will be, refers to the live row."""
+    from psycopg import sql  # noqa: PLC0415
+
+    child = tables.get(key.child)
+    return sql.SQL(_REFERRED_TO).format(
+        step=sql.Literal(step),
+        live=table.relation,
+        child=compose.relation(key.child) if child is None else child.staged,
+        refers=key.refers("c", "t"),
+        also=also or sql.SQL(""),
+    )
+
+
+def apply(
+    target: Connection,
+    plan: Sequence[LiveTable],
+    found: Mapping[str, Changes],
+    foreign_keys: Sequence[ForeignKey],
+) -> None:
+    """Do what was found. Raises DatabaseError where the server does not take it; then the transaction is of no use."""
+    from psycopg import errors  # noqa: PLC0415
+
+    moved = (errors.UniqueViolation, errors.ExclusionViolation)
+    statement = _statement(plan, found)
+    refused = ""
+    try:
+        for prepare in (lambda: None, lambda: _take_out_and_put_in(target, plan, foreign_keys)):
+            prepare()
+            try:
+                with target.transaction():
+                    target.execute(statement)
+                return
+            except moved as error:
+                refused = first_line(str(error))
+        with _refused_as(refused), _emptied(target, plan):
+            target.execute(statement)
+    except errors.ObjectNotInPrerequisiteState as error:
+        raise _published(target, plan, error) from None
+
+
+@contextmanager
+def _refused_as(sentence: str) -> Iterator[None]:
+    """What the last attempt ends with is told by what stopped the one before it."""
+    from psycopg import errors  # noqa: PLC0415
+
+    try:
+        yield
+    except (errors.IntegrityError, errors.InvalidTableDefinition):
+        raise DatabaseError(
+            f"the backup's rows do not go in: {sentence}; nothing was changed",
+            "the constraint is newer than the backup, or its values are to be exchanged between rows that the server "
+            "may neither take out (rows of others refer to them, ON DELETE …) nor leave without one meanwhile: "
+            "change one of them by hand first, to a value that no row has",
+        ) from None
+
+
+def _statement(plan: Sequence[LiveTable], found: Mapping[str, Changes]) -> sql.Composed:
+    """One for all tables. Each of its parts begins when the one before it, of the same table, is done."""
+    parts = []
+    for table in plan:
+        number = table.number
+        parts.append(
+            compose.statement(
+                f"out_{number} AS (DELETE FROM {{}} t USING {{}} x"
+                f" WHERE {_OF_STEP} AND x.step IN ('g', 'm') RETURNING 1)",
+                *(table.relation, table.steps),
+            )
+        )
+        before = "out"
+        written = [column for column in table.key if column in found[table.name].respelled]
+        settable = [*table.others, *(column for column in written if column in table.stored)]
+        if table.key and settable:
+            values = [
+                compose.statement("{} = s.{}", compose.name(each), compose.name(each)) for each in settable
+            ]
+            parts.append(
+                compose.statement(
+                    f"set_{number} AS (UPDATE {{}} t SET {{}} FROM {{}} x JOIN {{}} s ON s.ctid = x.staged"
+                    f" WHERE {_OF_STEP} AND x.step = 'u' AND (SELECT count(*) FROM out_{number}) >= 0 RETURNING 1)",
+                    *(table.relation, compose.joined(", ", values), table.steps, table.staged),
+                )
+            )
+            before = "set"
+        parts.append(
+            compose.statement(
+                # The dump's own values, also for columns GENERATED ALWAYS AS IDENTITY (sql-insert.html).
+                f"put_{number} AS (INSERT INTO {{}} ({{}}) OVERRIDING SYSTEM VALUE SELECT {{}} FROM {{}} x"
+                f" JOIN {{}} s ON s.ctid = x.staged WHERE x.step IN ('n', 'm')"
+                f" AND (SELECT count(*) FROM {before}_{number}) >= 0 RETURNING 1)",
+                *(table.relation, compose.names(table.stored), compose.columns_of("s", table.stored)),
+                *(table.steps, table.staged),
+            )
+        )
+    return compose.statement("WITH {} SELECT", compose.joined(", ", parts))
+
+
+def _take_out_and_put_in(
+    target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]
+) -> None:
+    """Turn updates into that, but for rows which others refer to by a foreign key that would act on it."""
+    tables = {table.name: table for table in plan}
+    for table in plan:
+        acting = [key for key in foreign_keys if key.parent == table.name and key.acts_on_delete]
+        stays = [_referred_to(key, table, tables, "u") for key in acting]
+        target.execute(
+            compose.statement(
+                "UPDATE {} x SET step = 'm' WHERE step = 'u' AND NOT ({})",
+                *(table.steps, compose.joined(" OR ", [compose.statement("false"), *stays])),
+            )
+        )
+
+
+@contextmanager
+def _emptied(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
+    """Rows that are still to be updated have no value, meanwhile, in columns of unique and exclusion constraints.
+
+    Such a constraint passes over a row without value. Where a column must have one, that promise is lifted and given
+    again in the same transaction, for which readers have to wait (sql-altertable.html).
+    """
+
+    lifted: list[tuple[sql.Identifier, sql.Identifier]] = []
+    for table in plan:
+        name = table.relation.as_string(None)
+        found = [
+            (compose.name(column), required)
+            for column, required in target.execute(_MOVABLE.encode(), {"table": name}).fetchall()
+            if column not in table.key
+        ]
+        waiting = compose.statement("SELECT EXISTS (SELECT FROM {} WHERE step = 'u')", table.steps)
+        if not found or not (target.execute(waiting).fetchone() or (False,))[0]:
+            continue
+        for column, required in found:
+            if required:
+                target.execute(
+                    compose.statement("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.relation, column)
+                )
+                lifted.append((table.relation, column))
+        target.execute(
+            compose.statement(
+                f"UPDATE {{}} t SET {{}} FROM {{}} x WHERE {_OF_STEP} AND x.step = 'u'",
+                table.relation,
+                compose.joined(", ", [compose.statement("{} = NULL", column) for column, _ in found]),
+                table.steps,
+            )
+        )
+        # The rows are in other places now.
+        target.execute(compose.statement("DELETE FROM {} WHERE step = 'u'", table.steps))
+        again = " AND NOT EXISTS (SELECT FROM {steps} x WHERE x.staged = s.ctid)"
+        target.execute(_filled(_UPDATED + again, table))
+    yield
+    target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
+    for relation, column in lifted:
+        target.execute(compose.statement("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", relation, column))
+
+
+def _published(target: Connection, plan: Sequence[LiveTable], error: psycopg.Error) -> DatabaseError:
+    """Why the server writes nothing into a table: it is published, and its rows cannot be told apart."""
+    target.rollback()
+    for table in plan:
+        name = table.relation.as_string(None)
+        row = target.execute(_WITHOUT_IDENTITY.encode(), {"table": name}).fetchone()
+        if row is not None:
+            relation = compose.relation(qualified_name(row[0], row[1])).as_string(None)
+            return DatabaseError(
+                f"{qualified_name(row[0], row[1])} is in the publication {row[2]!r} and has no replica identity by "
+                "which subscribers could tell its rows; nothing was changed",
+                f"ALTER TABLE {relation} REPLICA IDENTITY FULL; put its rows back; and then REPLICA IDENTITY DEFAULT",
+            )
+    return DatabaseError(f"the server does not take the rows: {first_line(str(error))}; nothing was changed")
