@@ -57,13 +57,14 @@ _OTHER_VALUES = """
                 AND ROW({t_columns})::text IS DISTINCT FROM ROW({s_columns})::text)
 """
 
-# Columns that unique indexes and exclusion constraints of a table depend on, by way of generated columns too, whether
-# they must have a value, and whether foreign keys refer to them.
+# Columns on which those unique indexes and exclusion constraints of a table depend that cannot wait for the end of a
+# statement, by way of generated columns too, unless foreign keys refer to them; and how they must have a value: since
+# 18 that is a constraint with a name (ddl-constraints.html).
 _MOVABLE = """
     WITH index AS (
         SELECT i.indexrelid AS oid, k.oid AS of_constraint FROM pg_catalog.pg_index i
         LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
-        WHERE i.indrelid = %(table)s::regclass AND (i.indisunique OR i.indisexclusion)),
+        WHERE i.indrelid = %(table)s::regclass AND (i.indisunique OR i.indisexclusion) AND i.indimmediate),
     needed(attnum) AS (
         SELECT d.refobjsubid FROM index JOIN pg_catalog.pg_depend d
             ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = index.oid
@@ -76,8 +77,10 @@ _MOVABLE = """
         JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
         JOIN pg_catalog.pg_depend base ON base.classid = 'pg_catalog.pg_attrdef'::regclass AND base.objid = f.oid
             AND base.refobjid = a.attrelid)
-    SELECT a.attname::text, a.attnotnull FROM needed JOIN pg_catalog.pg_attribute a
-        ON a.attrelid = %(table)s::regclass AND a.attnum = needed.attnum
+    SELECT a.attname::text, a.attnotnull, k.conname::text
+    FROM needed JOIN pg_catalog.pg_attribute a ON a.attrelid = %(table)s::regclass AND a.attnum = needed.attnum
+    LEFT JOIN pg_catalog.pg_constraint k
+        ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
     WHERE a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = ''
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
                       WHERE k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))
@@ -284,9 +287,10 @@ def _refused_as(sentence: str) -> Iterator[None]:
 
     try:
         yield
-    except (errors.IntegrityError, errors.InvalidTableDefinition):
+    except (errors.IntegrityError, errors.InvalidTableDefinition) as error:
         raise DatabaseError(
-            f"the backup's rows do not go in: {sentence}; nothing was changed",
+            f"the backup's rows do not go in: {sentence}; nor after their values were taken away: "
+            f"{first_line(str(error))}; nothing was changed",
             "the constraint is newer than the backup, or its values are to be exchanged between rows that the server "
             "may neither take out (rows of others refer to them, ON DELETE …) nor leave without one meanwhile: "
             "change one of them by hand first, to a value that no row has",
@@ -357,28 +361,34 @@ def _emptied(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
     again in the same transaction, for which readers have to wait (sql-altertable.html).
     """
 
-    lifted: list[tuple[sql.Identifier, sql.Identifier]] = []
+    lifted: list[sql.Composed] = []
     for table in plan:
         name = table.relation.as_string(None)
         found = [
-            (compose.name(column), required)
-            for column, required in target.execute(_MOVABLE.encode(), {"table": name}).fetchall()
+            (compose.name(column), required, constraint)
+            for column, required, constraint in target.execute(_MOVABLE.encode(), {"table": name}).fetchall()
             if column not in table.key
         ]
         waiting = compose.statement("SELECT EXISTS (SELECT FROM {} WHERE step = 'u')", table.steps)
         if not found or not (target.execute(waiting).fetchone() or (False,))[0]:
             continue
-        for column, required in found:
+        for column, required, constraint in found:
             if required:
-                target.execute(
-                    compose.statement("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.relation, column)
+                alter = compose.statement("ALTER TABLE {} ALTER COLUMN {}", table.relation, column)
+                target.execute(compose.statement("{} DROP NOT NULL", alter))
+                lifted.append(
+                    compose.statement("{} SET NOT NULL", alter)
+                    if constraint is None
+                    else compose.statement(
+                        "ALTER TABLE {} ADD CONSTRAINT {} NOT NULL {}",
+                        *(table.relation, compose.name(constraint), column),
+                    )
                 )
-                lifted.append((table.relation, column))
         target.execute(
             compose.statement(
                 f"UPDATE {{}} t SET {{}} FROM {{}} x WHERE {_OF_STEP} AND x.step = 'u'",
                 table.relation,
-                compose.joined(", ", [compose.statement("{} = NULL", column) for column, _ in found]),
+                compose.joined(", ", [compose.statement("{} = NULL", column) for column, *_ in found]),
                 table.steps,
             )
         )
@@ -388,8 +398,8 @@ def _emptied(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
         target.execute(_filled(_UPDATED + again, table))
     yield
     target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
-    for relation, column in lifted:
-        target.execute(compose.statement("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", relation, column))
+    for statement in lifted:
+        target.execute(statement)
 
 
 def _published(target: Connection, plan: Sequence[LiveTable], error: psycopg.Error) -> DatabaseError:
