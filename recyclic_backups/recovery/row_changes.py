@@ -266,8 +266,9 @@ def apply(
     statement = _statement(plan, found)
     refused = ""
     try:
-        for prepare in (lambda: None, lambda: _take_out_and_put_in(target, plan, foreign_keys)):
-            prepare()
+        for takes_out in (False, True):
+            if takes_out:
+                _take_out_and_put_in(target, plan, foreign_keys)
             try:
                 with target.transaction():
                     target.execute(statement)

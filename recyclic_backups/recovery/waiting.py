@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _INTERVAL_SECONDS = 0.2
 _NAMED = 3
 
-# A prepared transaction has no process; its locks are found by its number (view-pg-locks.html). Whoever waits for a
-# row waits for its transaction to end, and holds the row's place in the queue meanwhile, which has the table's name.
+# A prepared transaction has no process; its locks are found by the one that it holds on its own number (by -1 and that
+# number, as view-pg-locks.html has it, they are found only after a restart). Whoever waits for a row waits for its
+# transaction to end, and holds the row's place in the queue meanwhile, which has the table's name.
 _HOLDERS = """
     SELECT w.pid, coalesce(w.relation, place.relation) AS relation, n.nspname, c.relname, w.relation IS NULL,
            h.pid, a.usename, a.application_name, a.state,
@@ -44,7 +45,9 @@ _HOLDERS = """
     LEFT JOIN pg_catalog.pg_class c ON c.oid = coalesce(w.relation, place.relation)
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid
-    LEFT JOIN pg_catalog.pg_prepared_xacts p ON h.pid IS NULL AND h.virtualtransaction = '-1/' || p.transaction
+    LEFT JOIN pg_catalog.pg_locks number ON h.pid IS NULL AND number.pid IS NULL AND number.granted
+        AND number.locktype = 'transactionid' AND number.virtualtransaction = h.virtualtransaction
+    LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = number.transactionid
     WHERE NOT w.granted AND w.pid = ANY (%s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14 ORDER BY bool_or(h.granted) DESC, 10
 """

@@ -40,7 +40,7 @@ def _restored(house: House, server: ScratchCluster, roles: tuple[str, ...] = ())
         )
     finally:
         databases.drop_database(server.server, INTO)
-            _drop_roles(server, roles)
+        _drop_roles(server, roles)
 
 
 def _drop_roles(server: ScratchCluster, roles: tuple[str, ...]) -> None:
@@ -93,6 +93,7 @@ def test_a_template_can_be_replaced(house: House, cluster: ScratchCluster) -> No
     )
     assert report.kept_as is not None
     databases.drop_database(cluster.server, report.kept_as)
+    with cluster.server.connect("postgres") as connection:
         connection.execute(f"ALTER DATABASE {house.database} IS_TEMPLATE false".encode())
 
 
