@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
-from recyclic_backups.recovery import compose, row_changes
+from recyclic_backups.recovery import compose, row_changes, row_writing
 from recyclic_backups.recovery.database import MAX_NAME_BYTES
 from recyclic_backups.recovery.live_table import ForeignKey, LiveTable, describe, foreign_keys_of
 from recyclic_backups.recovery.merge_sessions import NO_TRUST, Sessions, Trust, sessions
@@ -174,7 +174,7 @@ def _put(
     target, keys = opened.target, {table.name: table.key for table in plan}
     with identities_settable(target, keys), user_triggers_off(target, keys):
         _keep_rows_that_go(opened, plan)
-        row_changes.apply(target, plan, found, foreign_keys)
+        row_writing.apply(target, plan, found, foreign_keys)
     for table in plan:
         _require_equal(target, table)
     return [TableMerge.of(table, found[table.name]) for table in plan]
