@@ -82,7 +82,7 @@ def find(target: Connection, table: LiveTable) -> Changes:
     else:
         for query in (_GONE, _NEW):
             target.execute(_filled(query, table))
-    target.execute(compose.statement("ANALYZE {}", table.steps))
+    count_steps(target, table)
     count = compose.statement("SELECT step::text, count(*) FROM {} GROUP BY 1", table.steps)
     counts = {str(step): int(rows) for step, rows in target.execute(count)}
     return Changes(
@@ -97,6 +97,11 @@ def find(target: Connection, table: LiveTable) -> Changes:
 def find_updates(target: Connection, table: LiveTable) -> None:
     """Rows with the same key and other values for which there is no step yet."""
     target.execute(_filled(_UPDATED, table))
+
+
+def count_steps(target: Connection, table: LiveTable) -> None:
+    """Tell the planner how many steps of each kind there are: taken for few, they are gone through one by one."""
+    target.execute(compose.statement("ANALYZE {}", table.steps))
 
 
 def _filled(query: str, table: LiveTable) -> sql.Composed:
@@ -162,6 +167,7 @@ def what_would_be_taken_along(
                     *(table.steps, referred_to(key, table, tables, also)),
                 )
             )
+            count_steps(target, table)
     for key in foreign_keys:
         table = tables.get(key.parent)
         if table is None or not key.acts_on_delete:

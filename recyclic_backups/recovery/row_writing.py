@@ -17,7 +17,7 @@ from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.postgres.server import first_line
 from recyclic_backups.recovery import compose
 from recyclic_backups.recovery.live_table import ForeignKey, LiveTable
-from recyclic_backups.recovery.row_changes import OF_STEP, Changes, find_updates, referred_to
+from recyclic_backups.recovery.row_changes import OF_STEP, Changes, count_steps, find_updates, referred_to
 
 if TYPE_CHECKING:
     import psycopg
@@ -163,6 +163,7 @@ def _take_out_and_put_in(
     tables = {table.name: table for table in plan}
     for table in plan:
         target.execute(compose.statement("UPDATE {} SET step = 'm' WHERE step = 'u'", table.steps))
+        count_steps(target, table)
         for key in foreign_keys:
             if key.parent == table.name and key.acts_on_delete:
                 target.execute(
@@ -171,6 +172,7 @@ def _take_out_and_put_in(
                         *(table.steps, referred_to(key, table, tables)),
                     )
                 )
+                count_steps(target, table)
 
 
 @contextmanager
@@ -215,6 +217,7 @@ def _emptied(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
         # The rows are in other places now.
         target.execute(compose.statement("DELETE FROM {} WHERE step = 'u'", table.steps))
         find_updates(target, table)
+        count_steps(target, table)
     yield
     target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
     for statement in lifted:
