@@ -171,6 +171,7 @@ class Settings:
             disarm_roles=self.environment == "staging",
             trust_owners=trust_owners,
             accept_missing=accept_missing,
+            lock_timeout_seconds=self.lock_timeout_seconds,
             scratch=self.scratch,
         )
 

@@ -324,8 +324,11 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
         ],
         right=(1, 2, 3),
     )
-    if any(table.updated or table.deleted for table in merged.tables):
+    restore_plan.print_what_it_met(merged)
+    if any(table.keeps_rows for table in merged.tables):
         restore_plan.print_kept_rows(settings, server, merged)
+    for note in put.notes:
+        render.line(f"note: {note}")
     render.line("equal")
 
 

@@ -70,8 +70,7 @@ class Ground:
             try:
                 yield name
             finally:
-                with databases.maintenance(self.server) as connection:
-                    databases.drop_database(connection, name)
+                databases.drop_database(self.server, name)
 
 
 def _reserved(meaning: str) -> str:
@@ -156,7 +155,7 @@ def _drop_of_killed_drills(server: Server) -> None:
         for (name,) in rows:
             try:
                 with under_way(server, name):
-                    databases.drop_database(connection, name)
+                    databases.drop_database(server, name)
             except Refused:
                 continue  # that drill is alive
 

@@ -167,8 +167,7 @@ class _Accident:
             progress=self.means.progress,
         )
         if put.merged is not None:
-            with databases.maintenance(self.means.ground.server) as connection:
-                databases.drop_database(connection, put.merged.kept_in)
+            databases.drop_database(self.means.ground.server, put.merged.kept_in)
         return put
 
     def _require_refusal(self, tables: Collection[str], dependent: Dependent) -> tuple[str, ...]:

@@ -251,6 +251,8 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
             "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later",
             True,
         )
+    elif state == "40P01":
+        hint, retryable = "two sessions waited for each other, and the server ended ours; try again", True
     elif state == "57014":
         hint, retryable = "a timeout of the server, or somebody, ended what was asked; try again", True
     elif not state or state[:2] in ("08", "53", "57"):

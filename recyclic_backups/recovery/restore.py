@@ -40,6 +40,7 @@ from recyclic_backups.recovery.entry_maker import EntryMaker, Missing
 from recyclic_backups.recovery.loaders import loaders
 from recyclic_backups.recovery.rebuild import Rebuild
 from recyclic_backups.recovery.selection import Request, Selection, select
+from recyclic_backups.recovery.subscriptions import detach
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class RestoreOptions:
 
     ``trust_owners`` lets code of whoever owns objects in the database run as the role that restores.
     ``accept_missing`` names objects that may be missing (:class:`~recyclic_backups.recovery.rebuild.Missing`).
+    ``lock_timeout_seconds`` is how long a merge waits for others.
     """
 
     installations: Sequence[Installation]
@@ -57,6 +59,7 @@ class RestoreOptions:
     disarm_roles: bool = False
     trust_owners: bool = False
     accept_missing: Collection[str] = ()
+    lock_timeout_seconds: float = 60
     scratch: Path | None = None
 
 
@@ -217,6 +220,8 @@ def _restore(
             # Side by side: both only read, and neither keeps a second core of the server busy by itself.
             with attempt.analyzing(beside), attempt.phase("compare"):
                 comparison = attempt.compare_with(beside, installation, rebuild)
+            with databases.maintenance(server) as connection:
+                attempt.notes.extend(detach(server, connection, beside, replaced=into if replace else None))
             if recorded:
                 attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
             kept_as, name = None, beside
@@ -361,8 +366,7 @@ class _Attempt:
             yield
         except BaseException as error:
             try:
-                with databases.maintenance(self.server) as connection:
-                    databases.drop_database(connection, name)
+                databases.drop_database(self.server, name)
             except BackupError as second:
                 error.add_note(f"the next restore drops the database {name}, which remains: {second}")
             raise
@@ -504,8 +508,7 @@ class _Attempt:
                 rebuild.definitions()
                 rebuild.post_data(self.options.jobs)
             anew = schema_entries(self.read_definitions(beside, installation))
-            with databases.maintenance(self.server) as connection:
-                databases.drop_database(connection, beside)
+            databases.drop_database(self.server, beside)
         return expected.written_anew(
             {entry: anew[entry] for entry in differing if anew.get(entry) == found[entry]}
         )
