@@ -446,20 +446,21 @@ class Rebuild:
             each.entry.rest.rpartition(" ")[0] for each in self._elsewhere() if each.section == "data"
         )
 
-    def finish_as(self, database: str) -> None:
-        """Make what could only be made under the database's final name, as far as it can be made there.
+    def finish_as(self, database: str) -> list[str]:
+        """Make what could only be made under the database's final name; the extensions that could be.
 
         Not as long as an event trigger may call somebody's code at that (since 17 our sessions have none).
         """
-        waiting = self._elsewhere()
+        waiting, before = self._elsewhere(), self.extensions_elsewhere
         if not waiting:
-            return
+            return []
         with self._server.connect(database) as connection:
             armed = connection.execute("SELECT FROM pg_catalog.pg_event_trigger LIMIT 1").fetchone()
             if armed is not None and connection.info.server_version < 170000:
-                return
-        self.maker.archive = replace(self.archive, database=database)
+                return []
+        self.maker.archive = replace(self.maker.archive, database=database)
         self.maker.aside = [each for each in waiting if not self.maker.made(each)]
+        return [extension for extension in before if extension not in self.extensions_elsewhere]
 
 
 def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:

@@ -232,9 +232,16 @@ def _restore(
                         beside, comment, replace=replace, limits=not stays_marked, now=clock()
                     )
                 name = into
-                rebuild.finish_as(into)
+                attempt.notes.extend(
+                    f"the extension {extension} was made when the database had its name: it is not compared"
+                    for extension in rebuild.finish_as(into)
+                )
             else:
                 attempt.keep_beside(beside)
+            attempt.notes.extend(
+                f"the extension {extension} cannot be in this database and is left out, its tables too: {reason}"
+                for extension, reason in rebuild.extensions_elsewhere.items()
+            )
     return RestoreReport(
         backup_id=manifest.backup_id,
         as_of=manifest.as_of,
@@ -477,10 +484,6 @@ class _Attempt:
     def _without_what_cannot_be_here(self, expected: Fingerprint, rebuild: Rebuild) -> Fingerprint:
         """What the database must contain, but for extensions of other places and objects accepted as missing."""
         accepted = [each.name for each in self.missing if each.name in self.options.accept_missing]
-        self.notes.extend(
-            f"the extension {extension} cannot be in this database and is left out, its tables too: {reason}"
-            for extension, reason in rebuild.extensions_elsewhere.items()
-        )
         return expected.without(
             extensions=rebuild.extensions_elsewhere.keys(),
             relations=rebuild.relations_elsewhere,

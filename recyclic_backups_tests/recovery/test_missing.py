@@ -325,6 +325,7 @@ def test_an_extension_that_lives_in_one_database_comes_back_under_its_name_and_i
             assert connection.execute("SELECT a FROM t").fetchall() == [(1,)]
         replaced = again("shop", replace=True)
         assert replaced.comparison.equal
+        assert any("only_here was made when the database had its name" in note for note in replaced.notes)
         with cluster.server.connect("shop") as connection:
             assert connection.execute("SELECT id, what FROM here.job").fetchall() == [(1, "clean up")]
             assert connection.execute("SELECT nextval('here.job_id_seq')").fetchone() == (2,)
