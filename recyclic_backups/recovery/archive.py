@@ -116,7 +116,9 @@ class Archive:
             argv = restore_argv(
                 self.installation,
                 database=None if by_psql else self.database,
-                section=section,
+                # A list says enough. pg_restore takes grants and comments for the section of whatever stands before
+                # them, and with a list that is what is *not* in it: one that begins with them would be skipped.
+                section=section if entries is None else None,
                 list_file=list_file,
                 encoding=self.manifest.server.encoding,
                 no_owner=self.no_owner,

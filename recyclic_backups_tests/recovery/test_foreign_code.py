@@ -65,6 +65,9 @@ KINDS = {
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
     "a generated column with a constant": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a generated column of a table with grants and a comment": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1);
+        COMMENT ON TABLE m.t IS 'of hers'; REVOKE DELETE ON m.t FROM mallory; GRANT SELECT ON m.t TO PUBLIC""",
     "a partition key": """
         CREATE TABLE m.t (a int) PARTITION BY RANGE (m.same(a));
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1)""",
