@@ -51,6 +51,8 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
 
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
+# Without any of these nothing of anybody's is computed while definitions are made.
+_CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
@@ -143,7 +145,7 @@ class Rebuild:
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
                 self._make_all("pre-data", None)
-            elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
+            elif any(each.kind in _CODE and roles.is_foreign(each) for each in entries):
                 every = [*entries, *self._entries("post-data")]
                 script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
                 computed = computing(every, script, roles.is_foreign)

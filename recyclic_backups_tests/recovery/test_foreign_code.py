@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 
 from recyclic_backups.catalog.manifest import ServerFacts
@@ -75,6 +77,16 @@ KINDS = {
         CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
         CREATE TABLE m.t (a int) PARTITION BY RANGE (m.later(a));
         CREATE OR REPLACE FUNCTION m.later(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + m.one(7) - 1'""",
+    # The key is computed when the server looks up partitions: for each that is attached, its indexes, and triggers.
+    "a partition key with a constant, an index and a trigger": """
+        CREATE TABLE m.t (a int, b int) PARTITION BY RANGE ((a + m.one(7)));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1, 2);
+        CREATE INDEX ON m.t (b); CREATE TRIGGER t AFTER INSERT ON m.t FOR EACH ROW EXECUTE FUNCTION m.fire()""",
+    "a partition that is attached when its rows are there": """
+        CREATE TABLE m.later (a int); CREATE INDEX named_by_a_bound ON m.later (a);
+        CREATE TABLE m.t (r regclass, a int) PARTITION BY RANGE (r, m.same(a));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM ('-', 0) TO ('m.named_by_a_bound', 10);
+        INSERT INTO m.t VALUES ('-', 1)""",
     "the check of a partition with a constant": """
         CREATE TABLE m.t (a int CHECK (m.one(7) > 0)) PARTITION BY LIST (a);
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
@@ -154,6 +166,13 @@ KINDS = {
         CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
         CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
         CREATE INDEX ON m.t ((a + m.one(7)))""",
+    # Its function is a superuser's, anybody may install it, and it makes a value of whatever type it is given.
+    "a generated column in which hstore makes a value of a type with a domain": """
+        CREATE EXTENSION hstore WITH SCHEMA m; CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TYPE m.pair AS (x m.d, y int);
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (
+            a + (m.populate_record(NULL::m.pair, m.hstore('x', '1'))).x) STORED);
+        INSERT INTO m.t VALUES (1)""",
     "an index of a partition with a constant": """
         CREATE TABLE m.t (a int, b int) PARTITION BY LIST (a);
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1, 2);
@@ -203,6 +222,11 @@ def _our_roles(cluster: ScratchCluster) -> list[str]:
         return [row[0] for row in connection.execute(query)]
 
 
+def _is_available(connection: psycopg.Connection[tuple[Any, ...]], extension: str) -> bool:
+    query = "SELECT 1 FROM pg_available_extensions WHERE name = %s"
+    return connection.execute(query, (extension,)).fetchone() is not None
+
+
 @pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
@@ -210,6 +234,8 @@ def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: i
     cluster = servers[major]
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
+            if "hstore" in kind and not _is_available(connection, "hstore"):
+                pytest.skip("hstore is not installed here")
             connection.execute((TRAP + KINDS[kind]).encode())
         if kind == "a trigger of events":
             with cluster.server.connect(
@@ -230,6 +256,23 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
             connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
         _put_back(servers[15], "hers", trust_owners=True)
         assert _superusers(servers[15]) == ["mallory", "postgres"]
+
+
+def test_a_domain_runs_nothing_as_superuser_in_a_database_without_functions(servers: Servers) -> None:
+    """Attack: a domain's check that runs a text by functions of PostgreSQL's own, so that no function comes along."""
+    cluster = servers[15]
+    if_superuser = "CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN"
+    makes = "query_to_xml($x$SELECT lo_from_bytea(424242, ''::bytea)$x$, true, false, '')"
+    asked = f"SELECT 'a'::tsquery, left({if_superuser} {makes}::text ELSE '' END, 0)::tsquery"
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK ("
+                f"ts_rewrite('a'::tsquery, $q${asked}$q$) IS NOT NULL);"
+                "CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}')".encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert report.comparison.differences == (), "no large object that only a superuser makes"
 
 
 @pytest.mark.parametrize("kind", ["a partition", "a foreign key", "an index of a partition"])
