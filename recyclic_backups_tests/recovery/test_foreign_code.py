@@ -467,6 +467,64 @@ def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: S
     assert _our_roles(cluster) == []
 
 
+@pytest.mark.parametrize(
+    ("what", "sql"),
+    [
+        ("1 materialized views", "CREATE MATERIALIZED VIEW m.v AS SELECT 1 AS a"),
+        ("1 domains", "CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}')"),
+        ("1 domains", "CREATE TABLE m.t (a int); CREATE INDEX ON m.t ((a::m.d))"),
+    ],
+)
+def test_a_superuser_does_not_become_the_owner_of_what_runs_a_text(
+    servers: Servers, what: str, sql: str
+) -> None:
+    """Attack: with --no-owner her materialized view or domain would call functions that only superusers may call.
+
+    Functions of PostgreSQL's own run what a text says, and the text may ask who is running it.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(f"CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK (value > 0); {sql}".encode())
+        with pytest.raises(Refused, match=f"become the owner of {what} of others"):
+            _put_back(cluster, "hers", no_owner=True)
+
+
+def test_a_domain_alone_keeps_nobody_from_a_restore_without_owners(servers: Servers) -> None:
+    """Loss prevented: a superuser cannot restore with --no-owner because somebody has a domain for addresses."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE DOMAIN m.d AS text CHECK (value ~ '@');"
+                "CREATE TABLE m.t (a m.d PRIMARY KEY, b int); INSERT INTO m.t VALUES ('a@b', 1);"
+                "CREATE INDEX ON m.t (b)"
+            )
+        assert _put_back(cluster, "hers", no_owner=True).comparison.differences == ()
+
+
+def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_strangers_code(
+    servers: Servers,
+) -> None:
+    """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + "CREATE TABLE m.t (a int); CREATE TABLE m.u (a int)").encode())
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.v AS SELECT count(*) FROM m.t")
+            connection.execute("CREATE MATERIALIZED VIEW s.w AS SELECT count(*) FROM m.u")
+        with mallory.connect("hers") as connection:
+            connection.execute("CREATE INDEX ON m.t ((a + m.one(7)))")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.v"]
+        assert "functions of others" in report.missing[0].reason
+        assert report.missing[0].statement == "REFRESH MATERIALIZED VIEW s.v;"
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
+
+
 def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(
     servers: Servers, scratch_directory: object
 ) -> None:
