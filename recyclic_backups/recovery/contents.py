@@ -102,6 +102,8 @@ _TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
+# What follows the last entry (psql reads it: https://www.postgresql.org/docs/15/app-psql.html, \\restrict).
+_END_OF_SCRIPT = re.compile(r"\n\\unrestrict \w+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 
 
@@ -197,7 +199,8 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
     for found, text in zip(pieces[1::2], pieces[2::2], strict=True):
         named = _NAMED.search(text)
         if int(found) == number and named:
-            lines = [line for line in text[named.end() :].split("\n") if not line.startswith("--")]
+            definition = _END_OF_SCRIPT.sub("", text[named.end() :])
+            lines = [line for line in definition.split("\n") if not line.startswith("--")]
             return entry_name(named[2], named[3], named[1]), "\n".join(lines).strip()
     return "", ""
 
