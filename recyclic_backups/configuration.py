@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -66,13 +67,47 @@ SECRETS = frozenset(
 def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:
     """The settings of this process: its environment, and below it the ``.env`` of the working directory.
 
-    Raises ConfigurationError naming every wrong setting at once, with no secret in it.
+    Raises ConfigurationError naming every wrong setting at once, with no secret in it; and for an ``.env`` of another
+    user's.
     """
     given = dict(os.environ if environment is None else environment)
     file = dotenv if dotenv is not None else Path(".env") if environment is None else None
     if file is None or not file.is_file():
         return _Reading(given).settings()
     return replace(_Reading({**_read_dotenv(file), **given}).settings(), dotenv=file.absolute())
+
+
+def _text_of_ours(file: Path) -> str:
+    """A file of settings, read. Raises ConfigurationError for one that somebody else wrote, or may change; OSError.
+
+    A command runs wherever somebody stands: in ``/tmp``, or in a storage to which others may write. Settings say which
+    programs are run and where passwords go.
+    """
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and (behind := os.environ.get("SUDO_UID", "")).isdecimal():
+        trusted.add(int(behind))
+    link = file.lstat()
+    with file.open(encoding="utf-8") as opened:
+        found = os.fstat(opened.fileno())
+        if strangers := {link.st_uid, found.st_uid} - trusted:
+            raise ConfigurationError(
+                f"{file.absolute()} belongs to another user ({_user(strangers.pop())}): such settings are not read",
+                "run the command in a directory of your own; if the file is yours: chown it",
+            )
+        if found.st_mode & stat.S_IWOTH:
+            raise ConfigurationError(
+                f"every user of this machine may change {file.absolute()}: it is not read",
+                f"chmod o-w {file}",
+            )
+        return opened.read()
+
+
+def _user(uid: int) -> str:
+    """The name of a user, or its number where it has none, as in a container."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def secrets_for_everybody(file: Path = Path(".env")) -> tuple[str, ...]:
@@ -93,7 +128,7 @@ def _read_dotenv(file: Path) -> dict[str, str]:
 
     try:
         # Values are taken as they are written: a password with ${…} in it must not become another one.
-        values = dotenv_values(file, interpolate=False)
+        values = dotenv_values(stream=StringIO(_text_of_ours(file)), interpolate=False)
         return {name: value for name, value in values.items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error.__class__.__name__}") from None
@@ -101,10 +136,7 @@ def _read_dotenv(file: Path) -> dict[str, str]:
 
 def _actor(given: Mapping[str, str]) -> Actor:
     """Who runs this process. sudo and sshd tell in variables who came and from where (sudo(8), ssh(1))."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())  # a container's user has no name
+    user = _user(os.getuid())
     behind = given.get("SUDO_USER", "")
     address = (given.get("SSH_CONNECTION", "").split() or [""])[0]
     return Actor(f"{behind} as {user}" if behind else user, socket.gethostname(), address=address)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from recyclic_backups.envelope import identity, key_file
 from recyclic_backups.envelope.belonging import Belonging, SeenKey, judge, leading_of, no_writer
 from recyclic_backups.envelope.data_key import KEY_BYTES, DataKey, key_id_of
+from recyclic_backups.envelope.document import decode, key_id_of_mac
 from recyclic_backups.envelope.passphrase import (
     MINIMUM_PASSPHRASE_LENGTH,
     generate_passphrase,
@@ -23,6 +24,7 @@ from recyclic_backups.envelope.passphrase import (
     normalized,
 )
 from recyclic_backups.errors import (
+    BackupError,
     ConfigurationError,
     DamagedData,
     NoUsableKey,
@@ -48,6 +50,7 @@ _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _STORAGE_NAME = re.compile(r"keys/([0-9a-f]{16})\.json")
+_MANIFEST = re.compile(r"[^/]+/backups/[^/]+/manifest\.json")
 _OLD_KEYS_HINT = (
     "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with, or, if it was changed, "
     "put the former one into BACKUP_ENCRYPTION_OLD_KEYS"
@@ -125,7 +128,7 @@ class Keyring:
                 f"{len(key_ids)} key files lie there; those after the first {_MANY_KEYS} are not looked into"
             )
             found = replace(found, problems=(*found.problems, ("keys", said)))
-        return self._kept(found)
+        return self._kept(self._undoubted(found))
 
     def storage_id(self) -> str | None:
         """The id of the storage, if a key of it is at hand to say so. Raises StorageError."""
@@ -210,8 +213,9 @@ class Keyring:
         Nothing is replaced before all were opened; then ``storage.json``, the key that signs it, and the others, each
         atomically, so that one interrupted midway can be run again with both passphrases configured.
 
-        Raises NoUsableKey when there are keys and none opens, UsageError for a key to adopt that is not there, Refused
-        when two former passphrases open keys and the current one none, ConfigurationError, DamagedData, StorageError.
+        Raises NoUsableKey when there are keys and none opens, or only former passphrases open some and backups are
+        sealed with others; UsageError for a key to adopt that is not there, Refused when two former passphrases open
+        keys and the current one none, ConfigurationError, DamagedData, StorageError.
         """
         passphrase = _long_enough(new_passphrase)
         key_ids, content = self._stored_key_ids(), self._identity_content()
@@ -221,12 +225,21 @@ class Keyring:
                 f"there is no key {unknown[0]} in {self._store.url}", "see: recyclic-backups keys list"
             )
         found = judge(seen.values(), content)
+        _require_one_former(seen.values())
+        doubt = self._doubt(found)
+        if doubt is not None and not adopt:
+            raise doubt
         # Of two storages that were mixed a person says which keys are meant; what is contested nobody replaces.
         refusal = found.contested or (None if adopt and content is None else found.refusal)
         if refusal is not None:
             raise refusal
-        _require_one_former(seen.values())
-        if found.identity is None and found.storage_id is None:
+        own: set[str]
+        if doubt is not None:  # what is to be taken in is said by name, and nothing else is believed
+            own, named = set(), {seen[key_id].storage_id for key_id in adopt}
+            found = replace(
+                found, identity=None, storage_id=named.pop() if len(named) == 1 else identity.new_storage_id()
+            )
+        elif found.identity is None and found.storage_id is None:
             own = {key_id for key_id, key in seen.items() if key.storage_id is None}
         else:  # a key that only a former passphrase opens may name this storage, and be of whoever knows that one
             own = set(found.members)
@@ -267,7 +280,7 @@ class Keyring:
         """Every data key of the storage, whose it is and whether a configured passphrase opens it. StorageError."""
         files = self._files(self._stored_key_ids())
         seen = [self._look_into(*each) for each in files.items()]
-        found = judge(seen, self._identity_content())
+        found = self._undoubted(judge(seen, self._identity_content()))
         return [
             KeyEntry(
                 key.key_id,
@@ -278,6 +291,59 @@ class Keyring:
             )
             for key in seen
         ]
+
+    def _undoubted(self, found: Belonging) -> Belonging:
+        """The same where nothing speaks against it; otherwise no key belongs, and nothing is written."""
+        doubt = self._doubt(found)
+        if doubt is None:
+            return found
+        return replace(
+            found,
+            members=frozenset(),
+            storage_id=None,
+            identity=None,
+            unwritten=False,
+            refusal=doubt,
+            # That the next backup makes a missing storage.json anew does not hold any more.
+            problems=(
+                *(each for each in found.problems if each[0] != identity.NAME),
+                ("keys", doubt.message),
+            ),
+        )
+
+    def _doubt(self, found: Belonging) -> BackupError | None:
+        """Why former passphrases may not say which keys belong, where the current one opens none; None if they may.
+
+        Before a rotation one former passphrase opens the storage's keys, and all backups are sealed with those. Whoever
+        knows a passphrase of long ago can take our key files away and leave one of his own there: then backups ask
+        for keys that nothing opens. Raises StorageError.
+        """
+        opened = [key for key in found.keys.values() if key.data_key is not None]
+        if not self._current or not opened or any(key.current for key in opened):
+            return None
+        try:
+            _require_one_former(opened)
+        except Refused as refused:
+            return refused
+        closed = self._asked_for_in_vain({key.key_id for key in opened})
+        if closed is None:
+            return None
+        return NoUsableKey(
+            f"only a former passphrase opens keys here, and backups are sealed with {closed}, which nothing opens: "
+            "whoever knows that passphrase may have put his own key in the place of ours",
+            "put back a copy of the storage's keys folder and of storage.json; only if BACKUP_ENCRYPTION_KEY was never "
+            "in use here, and you know which key is yours (keys list): keys rotate --adopt KEY_ID",
+        )
+
+    def _asked_for_in_vain(self, opened: Collection[str]) -> str | None:
+        """A key that a manifest, of whatever database, says it is signed with, and that is not among these."""
+        for each in self._store.list():
+            if _MANIFEST.fullmatch(each.name):
+                with suppress(DamagedData, ObjectMissing):
+                    key_id = key_id_of_mac(decode(self._store.get(each.name), each.name), each.name)
+                    if key_id not in opened:
+                        return key_id
+        return None
 
     def _known(self) -> Belonging:
         return self._belonging if self._belonging is not None else self.belonging()

@@ -8,15 +8,17 @@ thread is held where no connection exists yet, in the resolver of names.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPMessage, HTTPResponse, HTTPSConnection
 from smtplib import SMTP, SMTP_SSL
 from ssl import SSLContext
-from typing import Any, Generic, TypeVar, cast
+from typing import IO, Any, Generic, TypeVar, cast
 from urllib.error import HTTPError
-from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
+from urllib.parse import urlsplit
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 T = TypeVar("T")
 
@@ -24,6 +26,7 @@ GRACE_SECONDS = 2.0
 """How long the end of a conversation whose connections were shut down may take: it only has to notice."""
 
 _LONGEST_ANSWER_BYTES = 100_000
+"""Of one answer over HTTP, and of all that a mail server says: a greeting may have lines without end."""
 
 
 class CutOff(TimeoutError):
@@ -131,9 +134,9 @@ def post(line: Line, request: Request, *, timeout_seconds: float) -> tuple[int, 
     """The status and the beginning of the answer to an http(s) request; a proxy in the environment is used.
 
     ``timeout_seconds`` is for each piece of the answer. Raises URLError, OSError, HTTPException, ValueError; CutOff; an
-    answer that is an error is an answer.
+    answer that is an error is an answer, and so is one that sends us to anybody else.
     """
-    opener = build_opener(_Http(line), _Https(line))
+    opener = build_opener(_Http(line), _Https(line), _ToTheSameHost)
     try:
         with opener.open(request, timeout=timeout_seconds) as answer:
             heard = int(answer.status), cast(bytes, answer.read(_LONGEST_ANSWER_BYTES))
@@ -169,6 +172,24 @@ class _Https(HTTPSHandler):
         return self.do_open(lambda host, **given: _HttpsConnection(self._line, host, **given), req)
 
 
+class _ToTheSameHost(HTTPRedirectHandler):
+    """Follows a server to another of its own addresses, or from http to https there.
+
+    Elsewhere, and to http, it would have us ask what it cannot reach itself: what listens on this machine alone.
+    """
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Called by the opener."""
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        is_upgrade = (before.scheme, after.scheme, after.port or 443) == ("http", "https", 443)
+        is_same = (before.scheme, before.port) == (after.scheme, after.port)
+        if before.hostname != after.hostname or not (is_same or is_upgrade):
+            raise HTTPError(req.full_url, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class _HttpConnection(HTTPConnection):
     def __init__(self, line: Line, host: str, **given: Any) -> None:
         super().__init__(host, **given)
@@ -182,12 +203,41 @@ class _HttpsConnection(HTTPSConnection):
         self._create_connection = line.connect
 
 
+class _Bounded:
+    """Lines of somebody who may never end."""
+
+    def __init__(self, opened: IO[bytes]) -> None:
+        self._opened = opened
+        self._left_bytes = _LONGEST_ANSWER_BYTES
+
+    def readline(self, size: int) -> bytes:
+        """As of a file. Raises OSError once all lines together are too long."""
+        heard = self._opened.readline(size)
+        self._left_bytes -= len(heard)
+        if self._left_bytes < 0:
+            raise OSError(errno.EMSGSIZE, "it says more than any mail server has to")
+        return heard
+
+    def close(self) -> None:
+        """As of a file."""
+        self._opened.close()
+
+
 class MailConnection(SMTP):
     """A mail server, on a line."""
 
     def __init__(self, line: Line, host: str, port: int, *, own_name: str, timeout_seconds: float) -> None:
         self._line = line
         super().__init__(host, port, own_name, timeout=timeout_seconds)
+
+    @property
+    def file(self) -> _Bounded | None:
+        """What smtplib reads answers from; it makes one itself, and a new one once TLS has begun."""
+        return self._file
+
+    @file.setter
+    def file(self, opened: IO[bytes] | None) -> None:
+        self._file = None if opened is None else _Bounded(opened)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         return self._line.connect((host, port), timeout)

@@ -8,10 +8,12 @@ apprise and of the libraries below it hold URLs with their secrets: they end her
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +21,9 @@ from dataclasses import dataclass
 
 _LOUD_LOGGERS = ("apprise", "urllib3", "requests")
 _VERDICT = b"verdict "
+
+MOST_MEMORY_BYTES = 512 << 20
+"""Of the process: libraries read an answer to its end, and somebody's may have none. A plugin needs a tenth of it."""
 
 
 class Unanswered(Exception):
@@ -84,6 +89,8 @@ def _asked(letter: Mapping[str, object], patience: Patience) -> Verdict:
 def main() -> None:
     """Do what standard input says."""
     letter = json.load(sys.stdin)
+    with contextlib.suppress(OSError, ValueError):  # a lower limit is there, or the system knows none
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     said = _Ear(logging.WARNING)
     for name in _LOUD_LOGGERS:
         logger = logging.getLogger(name)
@@ -111,9 +118,11 @@ def _verdict(letter: dict[str, str], said: _Ear) -> Verdict:
 
     url, seconds = letter["url"], letter["seconds"]
     separator = "&" if "?" in url else "?"
+    # Whoever is asked does not send us elsewhere, to the pages at 127.0.0.1 for one, unless the URL says so.
+    redirect = "" if re.search(r"[?&]redirect=", url) else "&redirect=no"
     service = Apprise(asset=AppriseAsset(async_mode=False, secure_logging=True))
     try:
-        known = service.add(f"{url}{separator}rto={seconds}&cto={seconds}")
+        known = service.add(f"{url}{separator}rto={seconds}&cto={seconds}{redirect}")
         taken = bool(known and "body" in letter) and service.notify(
             title=letter["title"],
             body=letter["body"],

@@ -57,19 +57,25 @@ class Account:
         return all(self._may_enter(each) for each in (directory, *directory.parents))
 
     def own(self, path: Path) -> None:
-        """Make the user the owner of something that is ours."""
+        """Make the user the owner of something that is ours, and lies where nobody else can put anything.
+
+        In a directory of that user's a program of his could lay a link to any file there, and get that one.
+        """
         if self.change:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def private_directory(self, parent: Path) -> Path:
-        """A new directory for this user alone, below ``parent`` or else the system's temporary directory.
+        """A new directory of ours, below ``parent`` or else the system's temporary directory.
 
-        Raises ConfigurationError if the user can reach neither.
+        Only this user may reach what lies in it, and may add nothing, nor put anything in the place of something: we
+        write there, perhaps as root. Raises ConfigurationError if the user can reach neither.
         """
         for place in (parent.absolute(), Path(tempfile.gettempdir()).absolute()):
             if place.is_dir() and self.may_search(place) and os.access(place, os.W_OK):
                 home = Path(tempfile.mkdtemp(prefix="recyclic-", dir=place))
-                self.own(home)
+                if self.change:
+                    os.chown(home, -1, self.gid)
+                    home.chmod(0o710)
                 return home
             _log.info("no scratch server can live in %s: the user that runs it cannot reach it", place)
         raise ConfigurationError(
@@ -77,13 +83,17 @@ class Account:
             "set BACKUP_SCRATCH to a directory whose parents are searchable by everyone",
         )
 
+    def directory(self, home: Path, name: str) -> Path:
+        """A new directory of this user's own in a :meth:`private_directory`."""
+        made = home / name
+        made.mkdir(mode=0o700)
+        self.own(made)
+        return made
+
     def socket_directory(self, home: Path) -> Path:
         """Where the server's Unix socket goes: below ``home``, unless the path is too long for a socket."""
-        below = home / "socket"
-        if len(os.fsencode(below / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT_BYTES:
-            below.mkdir(mode=0o700)
-            self.own(below)
-            return below
+        if len(os.fsencode(home / "socket" / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT_BYTES:
+            return self.directory(home, "socket")
         short = Path(tempfile.mkdtemp(prefix="recyclic-"))
         self.own(short)
         return short

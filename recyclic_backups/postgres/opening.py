@@ -73,7 +73,8 @@ def _begin(server: Server, database: str, application_name: str, *, autocommit: 
             )
             if begun_as_it_is or attempt == _ATTEMPTS - 1 or database == NEUTRAL_DATABASE:
                 if not begun_as_it_is:
-                    _make_up_for(connection, assumed, found)
+                    with connection.watched(server.answer_timeout_seconds):
+                        _make_up_for(connection, assumed, found)
                 return connection
         except BaseException:
             connection.close()

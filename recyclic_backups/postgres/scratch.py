@@ -26,8 +26,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
-from recyclic_backups.postgres.account import Account
+from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing, Refused
+from recyclic_backups.postgres.account import USERS, Account
 from recyclic_backups.postgres.confinement import Confinement, lacking
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
@@ -123,7 +123,9 @@ class ScratchCluster:
     @property
     def server(self) -> Server:
         """How to reach it over TCP, as its superuser. The port may change when it is restarted."""
-        return Server(host="127.0.0.1", port=self._port, user=SUPERUSER, password=self._password)
+        return Server(
+            host="127.0.0.1", port=self._port, user=SUPERUSER, password=self._password, proves_itself=True
+        )
 
     @property
     def server_on_socket(self) -> Server:
@@ -174,8 +176,25 @@ class ScratchCluster:
     def configure(self, settings: Mapping[str, str]) -> None:
         """Append settings to postgresql.conf; they hold from the next :meth:`restart` (or reload) on."""
         lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
-        with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as file:
+        with open(self._own_file("postgresql.conf"), "a", encoding="utf-8") as file:
             file.writelines(lines)
+
+    def _own_file(self, name: str) -> int:
+        """A descriptor to append to a file of the data directory. Raises Refused for what is none of the server's.
+
+        The directory is the user's that the server runs as: another program of his may have laid a link there to a
+        file that we may write to and he may not.
+        """
+        path = self.data_directory / name
+        try:
+            opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _replaced(path, error.strerror) from None
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != self._account.uid:
+            os.close(opened)
+            raise _replaced(path, "it is not the file that initdb made")
+        return opened
 
     def log_tail(self, size_bytes: int = 4096) -> str:
         """The end of the server's log."""
@@ -204,13 +223,15 @@ class ScratchCluster:
                 shutil.copytree(real.parent / part, copy / part, symlinks=True)
         if libraries.is_dir():
             shutil.copytree(libraries, root / libraries.name, symlinks=True)
-        for path in (root, *root.rglob("*")):
+        # What lies deepest first: nothing is in a directory of the other user's when it is given away.
+        for path in (*sorted(root.rglob("*"), reverse=True), root):
             if not path.is_symlink():
                 self._account.own(path)
         installed = self.installation
         self.installation = Installation(copy / "bin", installed.major, installed.version, installed.programs)
 
     def _initialize(self, locale: str, settings: Mapping[str, str]) -> None:
+        self._account.directory(self.home, self.data_directory.name)
         password_file = self.home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password, encoding="ascii")
@@ -266,7 +287,8 @@ class ScratchCluster:
         confinement = Confinement.of_server(
             self.installation, (self.data_directory, self.socket_directory), port
         )
-        with self.log_path.open("ab") as log:
+        opened = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(opened, "ab") as log:
             process = self._account.popen(
                 argv, self.home, stdin=subprocess.DEVNULL, stdout=log.fileno(), confinement=confinement
             )
@@ -330,6 +352,14 @@ def _remove(directory: Path) -> None:
     except OSError as error:
         # Not raised: it would hide the reason why we are leaving. But these are somebody's data.
         _log.warning("files of a scratch server stay in %s: %s", directory, error.strerror)
+
+
+def _replaced(path: Path, why: str | None) -> Refused:
+    return Refused(
+        f"something else is in the place of {path}: {why}",
+        f"see which programs run as the user of throwaway servers, or make one for them alone: "
+        f"useradd --system {USERS[0]}",
+    )
 
 
 def _free_port() -> int:

@@ -44,6 +44,8 @@ class Server:
     sslrootcert: str = ""
     connect_timeout_seconds: int = 10
     answer_timeout_seconds: float | None = None
+    proves_itself: bool = False
+    """Whether it is let nothing know before it has shown that it knows the password too, as SCRAM does (RFC 5802)."""
 
     @classmethod
     def from_url(cls, url: str) -> tuple[Server, str]:
@@ -71,10 +73,6 @@ class Server:
     def label(self) -> str:
         """How messages name this server: never with the password."""
         return f"{self.host}:{self.port}"
-
-    def at_timeout(self, seconds: int) -> Server:
-        """The same server with another connection timeout."""
-        return replace(self, connect_timeout_seconds=seconds)
 
     def answering_within(self, seconds: float) -> Server:
         """The same server, given up when an answer takes longer."""
@@ -117,7 +115,9 @@ class Server:
         if self.sslmode in startup.TLS_MODES:
             # Encryption by Kerberos comes first by default, and then TLS, with its checks, does not come at all.
             protection["gssencmode"] = "disable"
-        if knows_require_auth and startup.wants_proof(self.host, self.sslmode):
+        if knows_require_auth and self.proves_itself:
+            protection["require_auth"] = startup.PROOF_OF_PASSWORD
+        elif knows_require_auth and startup.wants_proof(self.host, self.sslmode):
             protection["require_auth"] = startup.NO_READABLE_PASSWORD
         return protection
 

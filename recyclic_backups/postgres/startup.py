@@ -83,6 +83,10 @@ pg_hba.conf) does, and so does whoever has taken the server's place
 """
 
 
+PROOF_OF_PASSWORD = "scram-sha-256"  # noqa: S105 - the name of a method
+"""``require_auth`` where the server has to prove that it knows the password: nobody else gets to hear anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """What is known of a server before a session begins: its version (``170005``), and whether we are superuser."""

@@ -26,7 +26,8 @@ read -r _ && exit 0
 home=$1
 round=0
 while [ -d "$home/data" ] && [ $round -lt 100 ]; do
-  server=$(head -n 1 "$home/data/postmaster.pid" 2>/dev/null)
+  server=
+  [ -f "$home/data/postmaster.pid" ] && server=$(head -c 4096 "$home/data/postmaster.pid" 2>/dev/null | head -n 1)
   case $server in *[!0-9]*) server= ;; esac  # initdb's own server writes a negative number, a group for kill
   if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
     kill -QUIT "$server" 2>/dev/null

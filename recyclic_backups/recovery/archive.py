@@ -116,7 +116,9 @@ class Archive:
             argv = restore_argv(
                 self.installation,
                 database=None if by_psql else self.database,
-                section=section,
+                # With a list, pg_restore takes comments and grants at its beginning for those of the section with which
+                # the entries end that are not in it (SortTocFromFile in src/bin/pg_dump/pg_backup_archiver.c).
+                section=section if list_file is None else None,
                 list_file=list_file,
                 encoding=self.manifest.server.encoding,
                 no_owner=self.no_owner,

@@ -18,13 +18,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
-from recyclic_backups.dump.setting_lists import setting_value
-from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.errors import Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
-from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
@@ -35,6 +32,7 @@ from recyclic_backups.recovery.contents import (
     one_line,
     post_data_of,
 )
+from recyclic_backups.recovery.entry_maker import Aside, EntryMaker, Missing
 from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
 from recyclic_backups.recovery.owners import (
     Roles,
@@ -56,51 +54,7 @@ _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
 )
-# What a name without a schema leads to under an empty search path.
-_NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNORECASE)
-_LIBRARY = re.compile(r"(?:could not (?:access|load) |incompatible )(?:file|library) ", re.IGNORECASE)
-_LIBRARY_HINT = (
-    "install the library on this server as it was on the other one; a drill's throwaway server sees what is below "
-    "/usr/lib, /usr/local/lib and its own programs"
-)
-_OTHERS_HINT = "the backup is whole: --table restores other tables without this one"
 _ABOUT_ANOTHER = ("COMMENT ", "ACL ", "SECURITY LABEL ")
-# Nothing that another order or path could mend: the server or its disk is at its end.
-_OF_THE_SERVER = re.compile(
-    r"no space left|out of (?:shared )?memory|could not (?:extend|open|write|read|fsync) ", re.I
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """An object that could not be made. ``name`` is what fingerprints call it, ``statement`` the SQL that makes it."""
-
-    name: str
-    reason: str
-    statement: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The object as a report has it."""
-        return {"name": self.name, "reason": self.reason, "statement": self.statement}
-
-
-class _Make(Protocol):
-    def __call__(self, *, entries: Sequence[int] | None, search_path: str = "") -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Aside:
-    """An entry that could not be made yet, how to make it, and why not.
-
-    With ``own_rights`` whoever makes it logged in with the rights of one owner, and may use any search path.
-    """
-
-    section: Section
-    item: BackupObject
-    entry: Entry
-    make: _Make
-    own_rights: bool
-    failed: ProgramFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +68,26 @@ class _ForeignCode:
 class Rebuild:
     """One backup's way into one database. Raises DatabaseError, DamagedData, NoUsableKey, Refused.
 
-    Without ``loaders`` everything is done by the role of the archive's server. ``loaded_by`` counts the tables whose
+    ``loaded_by`` counts the tables whose
     rows were loaded with whose rights.
     """
 
-    archive: Archive
-    loaders: Loaders | None
+    maker: EntryMaker
     loaded_by: dict[str, int]
-    _aside: list[_Aside] = field(default_factory=list)
     _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
     _roles: Roles = field(default_factory=lambda: Roles(frozenset(), frozenset()))
     _foreign: _ForeignCode | None = None
     _unchecked: list[Missing] = field(default_factory=list)
-    _texts: dict[Section, str] = field(default_factory=dict)
-    _listed: dict[Section, list[Entry]] = field(default_factory=dict)
+
+    @property
+    def archive(self) -> Archive:
+        """What is restored, and into which database."""
+        return self.maker.archive
+
+    @property
+    def loaders(self) -> Loaders | None:
+        """Roles for loading; None where everything is done by the role of the archive's server."""
+        return self.maker.loaders
 
     @property
     def _manifest(self) -> Manifest:
@@ -145,27 +105,27 @@ class Rebuild:
         Those that hold rows must all be there, or of a ``selection`` its tables.
         """
         if self.loaders is None:
-            self._make_all("pre-data", None)
+            self.maker.make("pre-data", None)
         else:
             with self._server.connect(self.archive.database) as connection:
                 facts = self._manifest.server
                 roles = self._roles = read_roles(connection, facts.encoding, facts.owner)
-            entries = self._entries("pre-data")
+            entries = self.maker.entries("pre-data")
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
-                self._make_all("pre-data", None)
+                self.maker.make("pre-data", None)
             elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
-                every = [*entries, *self._entries("post-data")]
-                script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
+                every = [*entries, *self.maker.entries("post-data")]
+                script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
                 computed = computing(every, script, roles.is_foreign)
                 self._foreign = _ForeignCode(computed)
                 self._in_order(entries, computed, roles)
             else:
-                self._make_all("pre-data", None)
+                self.maker.make("pre-data", None)
         self._try_again()
-        for each in self._aside:
+        for each in self.maker.aside:
             if each.entry.kind in _HOLDS_ROWS and (selection is None or _is_among(each.entry, selection)):
-                raise self._stopped_at(each)
+                raise self.maker.stopped_at(each)
         with self._server.connect(self.archive.database) as connection:
             facts = self._manifest.server
             self._tables = read_tables(connection, facts.encoding, facts.owner)
@@ -200,10 +160,10 @@ class Rebuild:
             turns[-1][1].append(entry.number)
         for turn, numbers in turns:
             if turn is None:
-                self._make_all("pre-data", numbers)
+                self.maker.make("pre-data", numbers)
             else:
                 owner, option = turn
-                self._make_as("pre-data", numbers, owner, computed[numbers[0]], role=bool(option))
+                self.maker.make_as("pre-data", numbers, owner, computed[numbers[0]], role=bool(option))
 
     def _grant(self, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
@@ -248,7 +208,7 @@ class Rebuild:
         self.archive.together(
             jobs,
             [
-                partial(self._make_all, "data", entries, item, only, server=server, on_bytes=count)
+                partial(self.maker.make, "data", entries, item, only, server=server, on_bytes=count)
                 for item, only, entries, server in parts
             ],
         )
@@ -261,9 +221,9 @@ class Rebuild:
         if taken_out:
             self._try_again()
         elsewhere = self._elsewhere()
-        for each in self._aside:
+        for each in self.maker.aside:
             if each.section == "data" and each not in elsewhere:
-                raise self._stopped_at(each)
+                raise self.maker.stopped_at(each)
         for check in taken_out:
             reason = put_back(check, self._as(check.table.loader), self.archive.database)
             if reason:
@@ -273,7 +233,7 @@ class Rebuild:
         """Tables whose rows could not be loaded; not a superuser's that others' code is part of."""
         found = [
             self._tables.of(each.entry)
-            for each in self._aside
+            for each in self.maker.aside
             if each.section == "data" and each.entry.kind == "TABLE DATA"
         ]
         return [table for table in found if table is not None and table.loader != NOBODY]
@@ -290,7 +250,7 @@ class Rebuild:
         if self.loaders is None:
             return [(main, only, None, self._server) for only in choices.values()]
         rows: dict[str | None, list[tuple[int, str | None]]] = {None: []}
-        for entry in self._entries("data"):
+        for entry in self.maker.entries("data"):
             # Values of sequences and large objects are no code of anybody's.
             if entry.kind != "TABLE DATA":
                 rows[None].append((entry.number, None))
@@ -346,15 +306,18 @@ class Rebuild:
         plain = [number for number in entries.independent if number not in computed]
         shares = [plain[start::jobs] for start in range(jobs)]
         self.archive.together(
-            jobs, [partial(self._make_all, "post-data", share) for share in shares if share]
+            jobs, [partial(self.maker.make, "post-data", share) for share in shares if share]
         )
         self._take_turns([number for number in entries.independent if number in computed])
         self._take_turns(entries.rest)
-        self._make_all("post-data", entries.refreshes)
+        self.maker.make("post-data", entries.refreshes)
         self._try_again()
         self._take_turns(entries.event_triggers)
         elsewhere = self._elsewhere()
-        return [*self._unchecked, *(self._missing(each) for each in self._aside if each not in elsewhere)]
+        return [
+            *self._unchecked,
+            *(self.maker.missing(each) for each in self.maker.aside if each not in elsewhere),
+        ]
 
     def _take_turns(self, numbers: Sequence[int]) -> None:
         """These entries in the archive's order, by turns: each with the rights of whoever's code it may run.
@@ -364,7 +327,7 @@ class Rebuild:
         """
         wanted = set(numbers)
         runs: list[tuple[bool, list[Entry]]] = []
-        for entry in self._entries("post-data") if wanted else ():
+        for entry in self.maker.entries("post-data") if wanted else ():
             if entry.number in wanted:
                 is_key = entry.kind == "FK CONSTRAINT"
                 if not runs or runs[-1][0] != is_key:
@@ -380,9 +343,9 @@ class Rebuild:
                 turns[-1][1].append(entry.number)
             for (loader, what), turn_numbers in turns:
                 if what:
-                    self._make_as("post-data", turn_numbers, loader or NOBODY, what)
+                    self.maker.make_as("post-data", turn_numbers, loader or NOBODY, what)
                 else:
-                    self._make_all("post-data", turn_numbers, server=self._as(loader))
+                    self.maker.make("post-data", turn_numbers, server=self._as(loader))
 
     @property
     def _guards(self) -> bool:
@@ -418,7 +381,7 @@ class Rebuild:
         return None, ""
 
     def _reads_no_row(self, constraint: Entry) -> bool:
-        _, text = definition_of(self._text_of("post-data"), constraint.number)
+        _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
         return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
 
     def _keys_planned_with_code(self, loaders: Loaders | None) -> frozenset[int]:
@@ -429,132 +392,33 @@ class Rebuild:
             return frozenset()
         for owner in {each.loader for each in self._tables.tables if each.loader}:
             loaders.grant(owner, "REFERENCES", [each.names for each in self._tables.tables])
-        entries = self._entries("post-data")
+        entries = self.maker.entries("post-data")
         keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
-        return mentioning(entries, self._text_of("post-data"), planned).intersection(keys)
+        return mentioning(entries, self.maker.text_of("post-data"), planned).intersection(keys)
 
-    # -- making entries, and trying again
-
-    def _make_all(
-        self,
-        section: Section,
-        entries: Sequence[int] | None,
-        item: BackupObject | None = None,
-        only: Sequence[str] = (),
-        *,
-        server: Server | None = None,
-        on_bytes: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        """Make entries (None: all) of an archive; those that cannot be made are put aside."""
-        item = item or self._manifest.main
-        server = server or self._server
-
-        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
-            self.archive.run(
-                section,
-                item,
-                only,
-                entries=entries,
-                server=server,
-                search_path=search_path,
-                on_bytes=on_bytes,
-            )
-
-        self._make(section, item, entries, make, own_rights=server is not self._server)
-
-    def _make_as(
-        self, section: Section, entries: Sequence[int], owner: str, what: str, *, role: bool = True
-    ) -> None:
-        """Entries at which code of ``owner`` may run, by a session that logged in with his rights."""
-
-        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
-            assert self.loaders is not None
-            only = [f"--role={owner}"] if role else []
-            try:
-                with self.loaders.creating(owner):
-                    self.archive.run(
-                        section,
-                        self._manifest.main,
-                        only,
-                        entries=entries,
-                        server=self.loaders.of(owner),
-                        search_path=search_path,
-                    )
-            except ProgramFailed as failed:
-                if failed.retryable:
-                    raise
-                text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
-                raise ProgramFailed(
-                    f"{text}: {failed.message}",
-                    TRUST_HINT,
-                    complaint=f"{text}: {failed.complaint}",
-                    toc_entry=failed.toc_entry,
-                ) from None
-
-        self._make(section, self._manifest.main, entries, make, own_rights=True)
-
-    def _make(
-        self,
-        section: Section,
-        item: BackupObject,
-        entries: Sequence[int] | None,
-        make: _Make,
-        *,
-        own_rights: bool,
-    ) -> None:
-        while entries is None or entries:
-            try:
-                make(entries=entries)
-            except ProgramFailed as failed:
-                if not _is_of_an_entry(failed, section):
-                    raise
-                listed = {entry.number: entry for entry in self.archive.entries(section, item)}
-                entries = list(listed) if entries is None else entries
-                if failed.toc_entry not in entries or failed.toc_entry not in listed:
-                    raise
-                entry = listed[failed.toc_entry]
-                self._aside.append(_Aside(section, item, entry, make, own_rights, failed))
-                # Each entry is a transaction of its own: those before it are made.
-                entries = entries[entries.index(entry.number) + 1 :]
-            else:
-                return
+    # -- trying again
 
     def _try_again(self) -> None:
         """What failed, for as long as that helps: as it is, then with the search path of the source."""
-        paths = self._paths_of_source() if self._aside else []
-        before = len(self._aside) + 1
-        while self._aside and len(self._aside) < before:
-            before = len(self._aside)
-            # Once as it is: there is more now than when it failed. With a path only what that did not help.
-            for path in ("", *paths):
-                others = bool(path) and self._other_owners()
-                self._aside = [
+        maker = self.maker
+        paths = maker.paths_of_source() if maker.aside else []
+        before = len(maker.aside) + 1
+        while maker.aside and len(maker.aside) < before:
+            before = len(maker.aside)
+            # Once as it is: there is more now than when it failed. So for what comes after the rows, whose rights it
+            # takes is asked again: an index that was not there may be a stranger's code by now.
+            late = [each.entry.number for each in maker.aside if each.section == "post-data"]
+            maker.aside = [
+                each for each in maker.aside if each.section != "post-data" and not maker.made(each)
+            ]
+            self._take_turns(late)
+            for path in paths:
+                others = self._other_owners()
+                maker.aside = [
                     each
-                    for each in self._aside
-                    if (path and not _NOT_FOUND.search(each.failed.complaint))
-                    or (others and not each.own_rights)
-                    or not self._made(each, path)
+                    for each in maker.aside
+                    if not each.lacks_a_name or (others and not each.own_rights) or not maker.made(each, path)
                 ]
-
-    def _made(self, each: _Aside, search_path: str) -> bool:
-        try:
-            each.make(entries=[each.entry.number], search_path=search_path)
-        except ProgramFailed as failed:
-            if failed.retryable or _OF_THE_SERVER.search(failed.message):
-                raise
-            return False
-        return True
-
-    def _paths_of_source(self) -> list[str]:
-        """Search paths that the source's sessions had, as SQL; none where a script could make psql run commands."""
-        if scripts_may_run_commands(self.archive.installation):
-            return []
-        found = [
-            setting_value("search_path", str(setting["value"]))
-            for setting in self._manifest.server.settings
-            if setting["name"] == "search_path"
-        ]
-        return list(dict.fromkeys([*found, "'$user', 'public'"]))
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""
@@ -563,16 +427,16 @@ class Rebuild:
 
     # -- what cannot be made
 
-    def _elsewhere(self) -> list[_Aside]:
+    def _elsewhere(self) -> list[Aside]:
         """Extensions that cannot be in this database, with what goes with them."""
         extensions = [
             each
-            for each in self._aside
+            for each in self.maker.aside
             if each.entry.kind == "EXTENSION" and _NOT_HERE.search(each.failed.complaint)
         ]
         return extensions and [
             each
-            for each in self._aside
+            for each in self.maker.aside
             if each in extensions
             or each.entry.rest.startswith(_ABOUT_ANOTHER)
             or (each.section == "data" and self._is_of_an_extension(each.entry))
@@ -581,7 +445,7 @@ class Rebuild:
     def _is_of_an_extension(self, entry: Entry) -> bool:
         """Whether rows are of a table that no entry makes: an extension does."""
         return not any(
-            other.kind in _HOLDS_ROWS and other.rest == entry.rest for other in self._entries("pre-data")
+            other.kind in _HOLDS_ROWS and other.rest == entry.rest for other in self.maker.entries("pre-data")
         )
 
     @property
@@ -601,58 +465,19 @@ class Rebuild:
         )
 
     def finish_as(self, database: str) -> None:
-        """Make what could only be made under the database's final name, as far as it can be made there."""
+        """Make what could only be made under the database's final name, as far as it can be made there.
+
+        Not as long as an event trigger may call somebody's code at that (since 17 our sessions have none).
+        """
         waiting = self._elsewhere()
-        if waiting:
-            self.archive = replace(self.archive, database=database)
-            self._aside = [each for each in waiting if not self._made(each, "")]
-
-    def _missing(self, each: _Aside) -> Missing:
-        name, statement = definition_of(self._text_of(each.section), each.entry.number)
-        return Missing(
-            name or f"{each.entry.kind} {each.entry.rest}".strip(), each.failed.complaint, statement
-        )
-
-    def _stopped_at(self, each: _Aside) -> ProgramFailed:
-        if each.section == "data":
-            return ProgramFailed(
-                f"{each.entry.kind} {each.entry.rest} cannot be loaded: {each.failed.complaint}",
-                each.failed.hint or _OTHERS_HINT,
-            )
-        missing = self._missing(each)
-        reason = missing.reason
-        # A table may lack a type, and that only what reads its values.
-        lacking = re.findall(r"\w\.(\w+)", reason)
-        before = self._aside[: self._aside.index(each)]
-        cause = next((other for other in before if any(name in other.entry.rest for name in lacking)), None)
-        if cause is not None:
-            reason += f"; {self._missing(cause).name} could not be made before it: {cause.failed.complaint}"
-        hint = _LIBRARY_HINT if _LIBRARY.search(reason) else each.failed.hint or _OTHERS_HINT
-        return ProgramFailed(f"{missing.name} cannot be made: {reason}", hint)
-
-    # -- what the archive contains, read once
-
-    def _entries(self, section: Section) -> list[Entry]:
-        if section not in self._listed:
-            self._listed[section] = self.archive.entries(section)
-        return self._listed[section]
-
-    def _text_of(self, section: Section) -> str:
-        if section not in self._texts:
-            self._texts[section] = self.archive.text_of(section)
-        return self._texts[section]
-
-
-def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:
-    """Whether one entry could not be made, and nothing of it was."""
-    if failed.retryable or failed.toc_entry is None or _OF_THE_SERVER.search(failed.message):
-        return False
-    # Rows written as INSERT (in archives that others made) may be half there.
-    return (
-        section != "data"
-        or failed.complaint.startswith("COPY failed")
-        or "does not exist" in failed.complaint
-    )
+        if not waiting:
+            return
+        with self._server.connect(database) as connection:
+            armed = connection.execute("SELECT FROM pg_catalog.pg_event_trigger LIMIT 1").fetchone()
+            if armed is not None and connection.info.server_version < 170000:
+                return
+        self.maker.archive = replace(self.archive, database=database)
+        self.maker.aside = [each for each in waiting if not self.maker.made(each)]
 
 
 def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:

@@ -34,8 +34,9 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.beside import drop_left_behind, mark, under_way
+from recyclic_backups.recovery.entry_maker import EntryMaker, Missing
 from recyclic_backups.recovery.loaders import loaders
-from recyclic_backups.recovery.rebuild import Missing, Rebuild
+from recyclic_backups.recovery.rebuild import Rebuild
 from recyclic_backups.recovery.selection import Request, Selection, select
 
 
@@ -403,7 +404,7 @@ class _Attempt:
                 if guarded
                 else None
             )
-            yield Rebuild(archive, roles, self.loaded_by)
+            yield Rebuild(EntryMaker(archive, roles), self.loaded_by)
 
     @contextmanager
     def analyzing(self, name: str) -> Iterator[None]:

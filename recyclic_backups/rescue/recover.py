@@ -64,6 +64,8 @@ OUR_SCRYPT_COST = 2**17  # n times p of what is written
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
+# Beyond these some time zone cannot say it: dated so, a backup would be the latest for ever.
+EARLIEST, LATEST = "0001-01-02T00:00:00.000000Z", "9999-12-31T09:59:59.999999Z"
 
 
 class Problem(Exception):
@@ -373,6 +375,7 @@ class Keys:
         self.opened: dict[str, bytes] = {}
         self.failed: dict[str, Problem] = {}
         self.opened_by_current: set[str] = set()
+        self.opened_by_former: set[int] = set()  # the numbers of the passphrases that opened something
         self.costly = 0
         self.storage_id: Optional[str] = None
         self.made_for: dict[str, Optional[str]] = {}  # the storage id in each key file
@@ -446,6 +449,8 @@ class Keys:
                 raise ValueError("the passphrase is right, but the file was edited")
             if passphrase == self.passphrases[0]:
                 self.opened_by_current.add(key_id)
+            else:
+                self.opened_by_former.add(self.passphrases.index(passphrase))
             return data_key
         raise Problem(
             41,
@@ -459,8 +464,32 @@ class Keys:
         One passphrase may open two storages, and whoever knows a former one can wrap a key of his own with it.
         """
         if self.own is None:
-            self.own = self.find_belonging()
+            own = self.find_belonging()
+            doubt = self.doubt()
+            if doubt:
+                say(
+                    f"warning: {doubt}: whoever knows a former passphrase may have put his own key in the place of ours"
+                )
+            self.own = set() if doubt else own
         return self.own
+
+    def doubt(self) -> str:
+        """Why former passphrases may not say which keys belong, where the current one opens none; "" if they may."""
+        if not self.opened or self.opened_by_current or not any(self.passphrases[:1]):
+            return ""
+        if len(self.opened_by_former) > 1:
+            return "BACKUP_ENCRYPTION_KEY opens no key, and two former passphrases do"
+        for folder in self.storage.names(""):
+            with contextlib.suppress(Problem, OSError):
+                for backup_id in self.storage.names(f"{folder}/backups"):
+                    with contextlib.suppress(Problem, OSError):
+                        name = f"{folder}/backups/{backup_id}/manifest.json"
+                        mac = self.storage.document(name, MOST_MANIFEST_BYTES).get("mac")
+                        if isinstance(mac, dict) and str(mac.get("key_id")) not in self.opened:
+                            return (
+                                "only a former passphrase opens keys, and backups are sealed with another key"
+                            )
+        return ""
 
     def find_belonging(self) -> set[str]:
         """The rules of docs/format/keys.md, "Which keys belong to the storage"."""
@@ -807,7 +836,7 @@ class Backup:
             raise Problem(40, f"{self.name} is not the manifest of this backup")
         if not isinstance(self.manifest.get("encryption"), (dict, type(None))):
             raise Problem(40, f"{self.name} is damaged: it does not say how it is encrypted")
-        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))):
+        if not MOMENT.fullmatch(str(self.manifest.get("as_of"))) or not EARLIEST <= self.as_of <= LATEST:
             raise Problem(40, f"{self.name} is damaged: it does not say of when it is")
         objects = self.manifest.get("objects")
         if not isinstance(objects, list) or not all(is_object(entry) for entry in objects):

@@ -75,7 +75,9 @@ def test_what_a_restore_and_a_drill_work_with_is_theirs_alone(
         while not done.wait(0.005):
             for path in top.iterdir():
                 try:
-                    seen[path.name] = seen.get(path.name, 0) | stat.S_IMODE(path.lstat().st_mode) & 0o077
+                    # Where we are root, the group of the server's user may pass through the directory.
+                    may = 0o067 if os.geteuid() == 0 and path.lstat().st_uid == 0 else 0o077
+                    seen[path.name] = seen.get(path.name, 0) | stat.S_IMODE(path.lstat().st_mode) & may
                 except FileNotFoundError:
                     continue
 
@@ -95,6 +97,31 @@ def test_what_a_restore_and_a_drill_work_with_is_theirs_alone(
         assert list(Path(name).iterdir()) == []
     assert seen, "nothing was made there: the drill went elsewhere"
     assert set(seen.values()) == {0}, seen
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("how", ["his", "a link of his", "open to all"])
+def test_settings_that_another_user_laid_where_a_command_runs_are_not_read(
+    operator: Operator, how: str
+) -> None:
+    """Attack: an ``.env`` in /tmp, or in the storage, names programs of his: they run as us, with the password."""
+    ours, file = operator.directory / "ours", operator.directory / ".env"
+    ours.write_text("PG_BIN=/tmp/his\n")
+    nobody = 65534
+    if how == "a link of his":
+        file.symlink_to(ours)
+        os.chown(file, nobody, nobody, follow_symlinks=False)
+    else:
+        ours.rename(file)
+        file.chmod(0o666 if how == "open to all" else 0o600)
+        if how == "his":
+            os.chown(file, nobody, nobody)
+    for command in ("list", "validate", "backup"):
+        outcome = operator.run(command)
+        assert outcome.code == 10, outcome.err
+        assert "not read" in outcome.err + outcome.out
+    if how == "his":  # who became root by sudo is no other
+        operator.must("list", SUDO_UID=str(nobody), PG_BIN="")
 
 
 def test_secrets_in_an_open_file_are_said(operator: Operator) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recyclic_backups.envelope import identity, key_file, passphrase
 from recyclic_backups.envelope.belonging import SeenKey, Stranger, judge
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
-from recyclic_backups.envelope.document import canonical
+from recyclic_backups.envelope.document import canonical, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey, Refused, StorageError, UsageError
 from recyclic_backups.storage.memory import MemoryStore
@@ -146,6 +146,71 @@ def test_a_rotation_does_not_ask_a_passphrase_of_long_ago_which_keys_belong(sign
         Keyring(store, THREE, [TWO, ONE]).rotate(THREE, LATER)
 
     assert {item.name: store.get(item.name) for item in store.list()} == before
+
+
+MANIFEST = "app/backups/20261122T010003Z-K3X7QA/manifest.json"
+
+
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_former_passphrase_has_no_say_once_our_own_key_file_was_taken_away(signs: bool) -> None:
+    """The attack: who knows a former passphrase leaves but his own key there; his backups would be signed, and the
+    operator, told that only a former passphrase opens keys, would rotate: what is written next would be his to read.
+    """
+    store, own = other_storage(TWO)
+    storage_id = Keyring(store, TWO).storage_id()
+    assert storage_id is not None
+    store.create(MANIFEST, json.dumps(signed({"format": 1}, MANIFEST, own)).encode())
+    copy = store.get(f"keys/{own.key_id}.json")
+    store.delete(f"keys/{own.key_id}.json")
+    store.delete(identity.NAME)
+    planted = plant(store, ONE, storage_id)
+    if signs:
+        store.create(identity.NAME, identity.content_of(storage_id, [planted.key_id], NOW, planted))
+    before = {item.name: store.get(item.name) for item in store.list()}
+
+    keyring = Keyring(store, TWO, [ONE])
+    assert keyring.belonging().members == frozenset()
+    assert [entry.belongs for entry in keyring.inventory()] == [False]
+    assert list(problems(store, TWO, ONE)) == ["keys"]
+    with pytest.raises(Stranger):
+        keyring.for_reading(planted.key_id)
+    for write in (lambda: keyring.for_writing(LATER), lambda: keyring.rotate(TWO, LATER)):
+        with pytest.raises(NoUsableKey, match="in the place of ours"):
+            write()
+    assert {item.name: store.get(item.name) for item in store.list()} == before
+    # Once the copy is back, all is as it was.
+    store.create(f"keys/{own.key_id}.json", copy)
+    assert Keyring(store, TWO, [ONE]).belonging().members == {own.key_id}
+
+
+def test_before_a_rotation_one_former_passphrase_says_which_keys_belong_and_two_do_not() -> None:
+    """Prevents that changing the passphrase makes backups unreadable until it is done; and the attack of one of long
+    ago in that time: a key of his own, and newer backups signed with it.
+    """
+    store, own = other_storage(TWO)
+    store.create(MANIFEST, json.dumps(signed({"format": 1}, MANIFEST, own)).encode())
+    assert Keyring(store, THREE, [TWO]).belonging().members == {own.key_id}
+    assert Keyring(store, THREE, [TWO, ONE]).belonging().members == {own.key_id}
+    planted = plant(store, ONE, Keyring(store, TWO).storage_id())
+    store.delete(identity.NAME)
+    assert Keyring(store, THREE, [TWO, ONE]).belonging().members == frozenset()
+    # By name a person takes his own in, and that alone.
+    assert Keyring(store, THREE, [TWO]).rotate(THREE, LATER, adopt=[own.key_id]) == [own.key_id]
+    assert Keyring(store, THREE, [ONE]).belonging().members == {own.key_id}
+    with pytest.raises(Stranger):
+        Keyring(store, THREE, [ONE]).for_reading(planted.key_id)
+
+
+def test_a_key_is_taken_in_by_name_where_nothing_opens_what_backups_are_sealed_with() -> None:
+    """Prevents a storage that can never be written to again after a key file was lost while the passphrase changed."""
+    store, own = other_storage(ONE)
+    lost = new_key()
+    store.create(MANIFEST, json.dumps(signed({"format": 1}, MANIFEST, lost)).encode())
+    keyring = Keyring(store, TWO, [ONE])
+    with pytest.raises(NoUsableKey, match=lost.key_id):
+        keyring.rotate(TWO, LATER)
+    assert keyring.rotate(TWO, LATER, adopt=[own.key_id]) == [own.key_id]
+    assert Keyring(store, TWO).for_writing(LATER) == own
 
 
 def test_a_key_that_the_current_passphrase_opens_and_nobody_listed_is_a_stranger() -> None:

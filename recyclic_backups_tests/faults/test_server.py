@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres import opening
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -128,6 +131,29 @@ def test_a_question_that_is_never_answered_is_given_up(site: Site) -> None:
         with pytest.raises(DatabaseError, match=r"did not answer within 0\.4 s") as failed:
             _ask_twice(server, site.database, between=proxy.go_silent)
         assert failed.value.retryable
+
+
+def test_a_first_session_whose_settings_are_never_answered_is_given_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: whoever is between us and the server lets a session begin, and then is silent: no backup for weeks.
+
+    What a server knows is set after the session began only where nothing was known of it before: the first time.
+    """
+    make_up_for = opening._make_up_for
+    with Proxy.to(site.server.port) as proxy:
+
+        def silent(*given: Any) -> None:
+            proxy.go_silent()
+            make_up_for(*given)
+
+        monkeypatch.setattr(opening, "_make_up_for", silent)
+        server = replace(site.server, port=proxy.port).answering_within(0.4)
+        began = time.monotonic()
+        with pytest.raises(DatabaseError) as failed, server.connect(opening.NEUTRAL_DATABASE):
+            pass
+        assert failed.value.retryable
+        assert time.monotonic() - began < 30
 
 
 def _ask_twice(server: Server, database: str, between: Callable[[], None]) -> None:

@@ -30,11 +30,13 @@ USER, MAIL_PASSWORD = "backups@example.org", "a-mail-password-that-must-never-sh
 class Web:
     """A running web server: what it was asked, and what it answers.
 
-    With ``status`` 200 it is a fake of Telegram's Bot API; ``texts`` are the messages that it took.
+    With ``status`` 200 it is a fake of Telegram's Bot API; ``texts`` are the messages that it took. ``location`` is
+    where it sends whoever asks.
     """
 
     url: str = ""
     status: int = 200
+    location: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -59,8 +61,15 @@ def web_server(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
                 web.texts.append(json.loads(body)["text"])
             answer = json.dumps({"ok": web.status == 200, "description": "not today"}).encode()
             self.send_response(web.status)
+            if web.location:
+                self.send_header("Location", web.location)
             self.end_headers()
             self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            web.asked.append(("GET", self.path))
+            self.send_response(web.status)
+            self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

@@ -14,8 +14,12 @@ import pytest
 import trustme
 
 from recyclic_backups.notify import line as lines
+from recyclic_backups.notify.channels import Service
+from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.notify.line import CutOff, Line, post, talk_for
-from recyclic_backups_tests.notify.receivers import Web, web_server
+from recyclic_backups.notify.send import send
+from recyclic_backups_tests.notify.receivers import Web, patient, web_server
+from recyclic_backups_tests.notify.test_send import MESSAGE
 
 
 @pytest.fixture
@@ -132,3 +136,31 @@ def test_an_error_is_an_answer(web: Web) -> None:
     web.status = 403
     status, answer = asked(f"{web.url}/a")
     assert (status, b"not today" in answer) == (403, True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_whom_we_tell_does_not_send_us_to_what_listens_on_this_machine(
+    web: Web, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a hostile receiver, or who took its place, answers with the address of the pages at 127.0.0.1, which
+    start runs for whoever asks; and a message that nobody took counts as taken.
+    """
+    patient(monkeypatch)
+    with web_server() as inside:
+        web.status, web.location = status, f"{inside.url}/graphql?query=mutation"
+        said: list[str] = []
+        with heartbeat(f"{web.url}/uuid", said.append):
+            pass
+        assert len(said) == 2
+        assert str(status) in said[0]
+        for url in (web.url.replace("http", "json"), web.url.replace("http", "form")):
+            assert send(Service(url, 1), MESSAGE) is not None
+        assert inside.asked == []
+
+
+def test_a_server_sends_us_to_another_of_its_own_addresses(web: Web) -> None:
+    """Loss prevented: heartbeats that end because a service moves its addresses."""
+    asked = Request(f"{web.url}/old", data=b"", method="POST")
+    web.location, web.status = "/new", 302
+    assert talk_for(60, lambda line: post(line, asked, timeout_seconds=60))[0] == 302
+    assert web.asked == [("POST", "/old"), ("GET", "/new")]

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,35 @@ def test_no_secret_in_any_log_or_reason(
     for secret in (TOKEN, TOKEN.split(":")[1], SERVICE_PASSWORD, MAIL_PASSWORD, "another-mail-password"):
         assert secret not in everything
         assert base64.b64encode(secret.encode()).decode().rstrip("=") not in everything
+
+
+@pytest.mark.parametrize("verb", ["", "EHLO"])
+def test_a_mail_server_whose_answer_has_no_end_is_not_listened_to(verb: str) -> None:
+    """Attack: lines without end from whoever is on the way, before TLS: gigabytes within the time of a delivery, in the
+    process that makes the backups, each minute anew.
+    """
+    endless = "\r\n".join(["250-" + "x" * 500] * 250) + "\r\n250 here"
+    with scripted_mail_server({verb: endless}) as script:
+        said = send(Email("ops@example.org", "b@example.org", MailServer("127.0.0.1", script.port)), MESSAGE)
+    assert said is not None
+    assert "says more than any mail server has to" in said
+
+
+def test_a_service_whose_answer_has_no_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: a hostile receiver's answer, which libraries read to its end: gigabytes, beside the database."""
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 60)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    connection.sendall(bytes(1 << 20))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        said = send(Service(f"json://127.0.0.1:{listener.getsockname()[1]}/", 1), MESSAGE)
+        thread.join()
+    assert said is not None
+    assert "not done within" not in said  # its process ran into its own bound

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.errors import DatabaseError
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.confined import abi
 from recyclic_backups.postgres.confinement import lacking
@@ -111,6 +111,39 @@ def test_it_never_runs_as_the_owner_of_production(
     assert Account.for_servers().uid == 990
     del users["recyclic-scratch"]
     assert Account.for_servers().uid == 992
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user's server")
+def test_another_program_of_the_servers_user_gets_no_file_of_ours(
+    installation: Installation, scratch_directory: Path
+) -> None:
+    """Attack: a daemon of ``nobody`` lays a link in the new server's directory; root writes there, and gives it away.
+
+    ``/etc/shadow`` in the place of the file of the password became that user's own; what the server logs, with words
+    of whoever connects to it, was appended to any file.
+    """
+    victim = scratch_directory / "shadow"
+    victim.write_text("of root")
+    victim.chmod(0o600)
+    with ScratchCluster.start(installation, scratch_directory) as cluster:
+        account = cluster._account
+
+        def as_the_user(command: str) -> int:
+            return subprocess.run(
+                ["/bin/sh", "-c", command], user=account.uid, group=account.gid, extra_groups=[], check=False
+            ).returncode
+
+        home, data = cluster.home, cluster.data_directory
+        for name in ("password", "programs", "server.log.1", "drill-x"):
+            assert as_the_user(f"ln -s {victim} {home}/{name} 2>/dev/null"), name
+        for name in ("data", "server.log", "socket"):
+            assert as_the_user(f"mv {home}/{name} {home}/away 2>/dev/null"), name
+        for lay in (f"ln -s {victim}", "mkfifo", "ln conf"):
+            assert not as_the_user(f"cd {data}; mv postgresql.conf conf; {lay} postgresql.conf")
+            with pytest.raises(Refused, match="in the place of"):
+                cluster.configure({"cluster_name": "x"})
+            assert not as_the_user(f"cd {data}; rm -f postgresql.conf; mv conf postgresql.conf")
+    assert (victim.read_text(), victim.stat().st_uid) == ("of root", 0)
 
 
 def test_what_a_kernel_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

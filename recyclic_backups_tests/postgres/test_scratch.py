@@ -49,7 +49,11 @@ def test_nobody_gets_in_without_the_password(cluster: ScratchCluster) -> None:
         intruder = Server(host=server.host, port=server.port, user="postgres", password="guess")
         with pytest.raises(DatabaseError, match="authentication failed"), intruder.connect("postgres"):
             pass
-    assert stat.S_IMODE(cluster.home.stat().st_mode) == 0o700
+    home = cluster.home.stat()
+    assert home.st_uid == os.geteuid()
+    assert stat.S_IMODE(home.st_mode) == (0o710 if os.geteuid() == 0 else 0o700)
+    assert stat.S_IMODE(cluster.data_directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(cluster.log_path.stat().st_mode) == 0o600
     assert cluster.server.password not in repr(cluster.server)
     assert not (cluster.home / "password").exists()
 
@@ -100,6 +104,25 @@ def test_a_port_taken_meanwhile_is_not_the_end(
             assert one(cluster.server, "SELECT 1") == 1
 
 
+def test_whoever_takes_the_port_of_a_server_that_died_is_told_nothing(
+    installation: Installation, scratch_directory: Path
+) -> None:
+    """Attack: the out-of-memory killer ends a drill's server, and another user's, which lets everybody in, takes its
+    port: production's rows would go there, and its answers would be a proof.
+    """
+    with (
+        ScratchCluster.start(installation, scratch_directory) as theirs,
+        ScratchCluster.start(installation, scratch_directory) as ours,
+    ):
+        ours.crash()
+        (theirs.data_directory / "pg_hba.conf").write_text("host all all all trust\n")
+        theirs._port = ours.server.port
+        theirs.restart()
+        assert theirs.server.port == ours.server.port
+        with pytest.raises(DatabaseError, match="scram-sha-256"), ours.server.connect("postgres"):
+            pass
+
+
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
     installation: Installation, scratch_directory: Path
 ) -> None:
@@ -137,10 +160,14 @@ def test_an_error_inside_the_block_still_ends_the_server(
     assert not home.exists()
 
 
+@pytest.mark.parametrize("pid_file", ["as it is", "fifo"])
 def test_a_cluster_does_not_outlive_a_killed_owner(
-    installation: Installation, scratch_directory: Path
+    installation: Installation, scratch_directory: Path, pid_file: str
 ) -> None:
-    """The out-of-memory killer must not leave a server with a copy of production, nor its files."""
+    """The out-of-memory killer must not leave a server with a copy of production, nor its files.
+
+    Attack: the server's superuser laid a FIFO in the place of its pid file, for which the watchdog would wait for ever.
+    """
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -160,8 +187,12 @@ def test_a_cluster_does_not_outlive_a_killed_owner(
         assert owner.stdout is not None
         data_directory = Path(owner.stdout.readline().strip())
         pid = postmaster_pid(data_directory)
+        if pid_file == "fifo":
+            (data_directory / "postmaster.pid").unlink()
+            os.mkfifo(data_directory / "postmaster.pid")
         owner.send_signal(signal.SIGKILL)
-    wait_until_gone(pid)
+    if pid_file != "fifo":  # else it ends by itself when it finds its files gone, within a minute
+        wait_until_gone(pid)
     deadline = time.monotonic() + 60
     while data_directory.exists():
         assert time.monotonic() < deadline, f"{data_directory} is still there"

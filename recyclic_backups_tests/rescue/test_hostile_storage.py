@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
-from recyclic_backups.envelope.document import encode, signed
+from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.rescue.storages import DUMP, NOW, OTHER_PASSPHRASE, PASSPHRASE, Storage
@@ -348,6 +348,35 @@ def test_a_planted_key_is_a_stranger_also_where_storage_json_is_gone(
             (storage.root / "storage.json").write_bytes(content)
         done = storage.recover("extract", "latest", "--stdout", environment=environment)
         assert (done.returncode, done.stdout) == (0, DUMP), done.stderr
+
+
+def test_a_former_passphrase_has_no_say_once_our_own_key_file_was_taken_away(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Attack: who knows a former passphrase leaves but his own key there, and his newer backup is what is restored."""
+    shutil.rmtree(storage.root / "keys")
+    another(tmp_path, storage, OTHER_PASSPHRASE)
+    environment = {"BACKUP_ENCRYPTION_KEY": PASSPHRASE, "BACKUP_ENCRYPTION_OLD_KEYS": OTHER_PASSPHRASE}
+    done = storage.recover("extract", "latest", "--stdout", environment=environment)
+    assert (done.returncode, done.stdout) != (0, b"PGDMP of another storage")
+    assert b"put his own key in the place of ours" in done.stderr
+    assert storage.recover("extract", NEWER, "--stdout", environment=environment).returncode == 70
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.000000Z", "0001-01-01T00:00:00Z"])
+def test_a_backup_of_the_end_of_time_is_damage_and_not_the_latest(tmp_path: Path, moment: str) -> None:
+    """Attack: where nothing is encrypted a hash is all there is; dated so, his would be the latest for ever."""
+    storage = Storage(tmp_path / "storage", None)
+    storage.backup()
+    name = f"shop/backups/{NEWER}/manifest.json"
+    manifest = json.loads((storage.root / "shop" / "backups" / BACKUP_ID / "manifest.json").read_bytes())
+    manifest |= {"backup_id": NEWER, "as_of": moment}
+    (storage.root / name).parent.mkdir()
+    (storage.root / name).write_bytes(encode(summed(manifest, name)))
+    done = storage.recover("extract", "latest", "--stdout", environment={})
+    assert (done.returncode, done.stdout) == (0, DUMP), done.stderr
+    listed = storage.recover("list", environment={})
+    assert b"does not say of when it is" in listed.stderr
 
 
 # --- names ---

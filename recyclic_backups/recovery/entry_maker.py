@@ -1,0 +1,238 @@
+"""Make entries of an archive one after the other; those that cannot be made are put aside and can be tried again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from recyclic_backups.catalog.manifest import BackupObject
+from recyclic_backups.dump.setting_lists import setting_value
+from recyclic_backups.errors import ProgramFailed
+from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.archive import Archive
+from recyclic_backups.recovery.contents import Entry, definition_of
+from recyclic_backups.recovery.loaders import TRUST_HINT, Loaders
+
+# What a name without a schema leads to under an empty search path.
+_NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNORECASE)
+# Nothing that another order or path could mend: the server or its disk is at its end.
+_OF_THE_SERVER = re.compile(
+    r"no space left|out of (?:shared )?memory|could not (?:extend|open|write|read|fsync) ", re.I
+)
+_LIBRARY = re.compile(r"(?:could not (?:access|load) |incompatible )(?:file|library) ", re.IGNORECASE)
+_LIBRARY_HINT = (
+    "install the library on this server as it was on the other one; a drill's throwaway server sees what is below "
+    "/usr/lib, /usr/local/lib and its own programs"
+)
+_OTHERS_HINT = "the backup is whole: --table restores other tables without this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An object that could not be made. ``name`` is what fingerprints call it, ``statement`` the SQL that makes it."""
+
+    name: str
+    reason: str
+    statement: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as a report has it."""
+        return {"name": self.name, "reason": self.reason, "statement": self.statement}
+
+
+class Make(Protocol):
+    """Makes entries (None: all) of an archive, if need be with a search path. Raises ProgramFailed."""
+
+    def __call__(self, *, entries: Sequence[int] | None, search_path: str = "") -> None:
+        """Make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """An entry that could not be made yet, how to make it, and why not.
+
+    With ``own_rights`` whoever makes it logged in with the rights of one owner, and may use any search path.
+    """
+
+    section: Section
+    item: BackupObject
+    entry: Entry
+    make: Make
+    own_rights: bool
+    failed: ProgramFailed
+
+    @property
+    def lacks_a_name(self) -> bool:
+        """Whether it failed at a name that is written without its schema, as far as the complaint tells."""
+        return _NOT_FOUND.search(self.failed.complaint) is not None
+
+
+@dataclass(slots=True)
+class EntryMaker:
+    """Makes entries of one archive, by turns with the rights of whoever is named. Raises what Archive raises.
+
+    Each entry is a transaction of its own: where one fails, those before it are made, and it is put aside.
+    """
+
+    archive: Archive
+    loaders: Loaders | None
+    aside: list[Aside] = field(default_factory=list)
+    _texts: dict[Section, str] = field(default_factory=dict)
+    _listed: dict[Section, list[Entry]] = field(default_factory=dict)
+
+    def entries(self, section: Section) -> list[Entry]:
+        """What the main archive contains, read once."""
+        if section not in self._listed:
+            self._listed[section] = self.archive.entries(section)
+        return self._listed[section]
+
+    def text_of(self, section: Section) -> str:
+        """The SQL of a section of the main archive (:meth:`Archive.text_of`), read once."""
+        if section not in self._texts:
+            self._texts[section] = self.archive.text_of(section)
+        return self._texts[section]
+
+    def make(
+        self,
+        section: Section,
+        entries: Sequence[int] | None,
+        item: BackupObject | None = None,
+        only: Sequence[str] = (),
+        *,
+        server: Server | None = None,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Make entries (None: all) of an archive; those that cannot be made are put aside."""
+        item = item or self.archive.manifest.main
+        server = server or self.archive.server
+
+        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
+            self.archive.run(
+                section,
+                item,
+                only,
+                entries=entries,
+                server=server,
+                search_path=search_path,
+                on_bytes=on_bytes,
+            )
+
+        self._run(section, item, entries, make, own_rights=server is not self.archive.server)
+
+    def make_as(
+        self, section: Section, entries: Sequence[int], owner: str, what: str, *, role: bool = True
+    ) -> None:
+        """Entries at which code of ``owner`` may run, by a session that logged in with his rights."""
+
+        def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
+            assert self.loaders is not None
+            only = [f"--role={owner}"] if role else []
+            try:
+                with self.loaders.creating(owner):
+                    self.archive.run(
+                        section,
+                        self.archive.manifest.main,
+                        only,
+                        entries=entries,
+                        server=self.loaders.of(owner),
+                        search_path=search_path,
+                    )
+            except ProgramFailed as failed:
+                if failed.retryable:
+                    raise
+                text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
+                raise ProgramFailed(
+                    f"{text}: {failed.message}",
+                    TRUST_HINT,
+                    complaint=f"{text}: {failed.complaint}",
+                    toc_entry=failed.toc_entry,
+                ) from None
+
+        self._run(section, self.archive.manifest.main, entries, make, own_rights=True)
+
+    def _run(
+        self,
+        section: Section,
+        item: BackupObject,
+        entries: Sequence[int] | None,
+        make: Make,
+        *,
+        own_rights: bool,
+    ) -> None:
+        while entries is None or entries:
+            try:
+                make(entries=entries)
+            except ProgramFailed as failed:
+                if not _is_of_an_entry(failed, section):
+                    raise
+                listed = {entry.number: entry for entry in self.archive.entries(section, item)}
+                entries = list(listed) if entries is None else entries
+                if failed.toc_entry not in entries or failed.toc_entry not in listed:
+                    raise
+                entry = listed[failed.toc_entry]
+                self.aside.append(Aside(section, item, entry, make, own_rights, failed))
+                # Each entry is a transaction of its own: those before it are made.
+                entries = entries[entries.index(entry.number) + 1 :]
+            else:
+                return
+
+    def made(self, each: Aside, search_path: str = "") -> bool:
+        """Whether an entry can be made by now, if need be with a search path (as SQL)."""
+        try:
+            each.make(entries=[each.entry.number], search_path=search_path)
+        except ProgramFailed as failed:
+            if failed.retryable or _OF_THE_SERVER.search(failed.message):
+                raise
+            return False
+        return True
+
+    def paths_of_source(self) -> list[str]:
+        """Search paths that the source's sessions had, as SQL; none where a script could make psql run commands."""
+        if scripts_may_run_commands(self.archive.installation):
+            return []
+        found = [
+            setting_value("search_path", str(setting["value"]))
+            for setting in self.archive.manifest.server.settings
+            if setting["name"] == "search_path"
+        ]
+        return list(dict.fromkeys([*found, "'$user', 'public'"]))
+
+    def missing(self, each: Aside) -> Missing:
+        """What is told of an entry that could not be made."""
+        name, statement = definition_of(self.text_of(each.section), each.entry.number)
+        return Missing(
+            name or f"{each.entry.kind} {each.entry.rest}".strip(), each.failed.complaint, statement
+        )
+
+    def stopped_at(self, each: Aside) -> ProgramFailed:
+        """The error for an entry without which there is no restore."""
+        if each.section == "data":
+            return ProgramFailed(
+                f"{each.entry.kind} {each.entry.rest} cannot be loaded: {each.failed.complaint}",
+                each.failed.hint or _OTHERS_HINT,
+            )
+        missing = self.missing(each)
+        reason = missing.reason
+        # A table may lack a type, and that only what reads its values.
+        lacking = re.findall(r"\w\.(\w+)", reason)
+        before = self.aside[: self.aside.index(each)]
+        cause = next((other for other in before if any(name in other.entry.rest for name in lacking)), None)
+        if cause is not None:
+            reason += f"; {self.missing(cause).name} could not be made before it: {cause.failed.complaint}"
+        hint = _LIBRARY_HINT if _LIBRARY.search(reason) else each.failed.hint or _OTHERS_HINT
+        return ProgramFailed(f"{missing.name} cannot be made: {reason}", hint)
+
+
+def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:
+    """Whether one entry could not be made, and nothing of it was."""
+    if failed.retryable or failed.toc_entry is None or _OF_THE_SERVER.search(failed.message):
+        return False
+    # Rows written as INSERT (in archives that others made) may be half there.
+    return (
+        section != "data"
+        or failed.complaint.startswith("COPY failed")
+        or "does not exist" in failed.complaint
+    )
