@@ -64,6 +64,31 @@ SECRETS = frozenset(
 """Settings whose value is never shown; each may also be given as ``NAME_FILE``."""
 
 
+EXAMPLES: Mapping[str, str] = {
+    "POSTGRES_SSLMODE": "verify-full",
+    "POSTGRES_SSLROOTCERT": "system",
+    "BACKUP_STORAGE": "file:///srv/backups",
+    "BACKUP_SCRATCH": "/srv/scratch",
+    "BACKUP_TIME": "02:30",
+    "BACKUP_COMPRESSION": "zstd:3",
+    "BACKUP_RATE_LIMIT": "20MB/s",
+    "BACKUP_ENCRYPTION": "true",
+    "BACKUP_ENCRYPTION_KEY": "(what `recyclic-backups keys generate` prints)",
+    "NOTIFICATION_EMAIL": "somebody@example.org,another@example.org",
+    "NOTIFICATION_EMAIL_SEVERITY": "critical",
+    "NOTIFICATION_TELEGRAM_TOKEN": "123456:ABC-DEF",
+    "NOTIFICATION_TELEGRAM_CHAT_ID": "-1001234567890",
+    "NOTIFICATION_URLS": "critical=slack://token/channel",
+    "SMTP_HOST": "mail.example.org",
+    "SMTP_FROM": "backups@example.org",
+    "HEARTBEAT_URL": "https://hc-ping.com/your-uuid",
+    "DAGSTER_URL": "https://backups.example.org",
+    "DRILL_SERVER_URL": "postgresql://user:password@staging.example.org:5432/",
+    "DRILL_PROBES": "/etc/recyclic_backups/probes",
+}
+"""What a right value looks like, for settings whose default says too little of that."""
+
+
 def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Settings:
     """The settings of this process: its environment, and below it the ``.env`` of the working directory.
 
@@ -74,7 +99,9 @@ def load_settings(environment: Mapping[str, str] | None = None, *, dotenv: Path 
     file = dotenv if dotenv is not None else Path(".env") if environment is None else None
     if file is None or not file.is_file():
         return _Reading(given).settings()
-    return replace(_Reading({**_read_dotenv(file), **given}).settings(), dotenv=file.absolute())
+    reading = _Reading({**_read_dotenv(file), **given})
+    reading.file = str(file.absolute())
+    return replace(reading.settings(), dotenv=file.absolute())
 
 
 def _text_of_ours(file: Path) -> str:
@@ -147,6 +174,7 @@ class _Reading:
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self.given = given
+        self.file = ".env"
         self.said: dict[str, str] = {}
         self.problems: list[str] = []
 
@@ -169,7 +197,7 @@ class _Reading:
             "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", read_as.seconds("s", 1)),
             "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", read_as.seconds("s", 0)),
             "storage_url": self.read("BACKUP_STORAGE", "file://./backups", read_as.storage_url),
-            "scratch": self.read("BACKUP_SCRATCH", "", lambda text: Path(text) if text else None),
+            "scratch": self.read("BACKUP_SCRATCH", "", read_as.directory),
             "calendar": self.calendar(),
             "missed_day": self.read("BACKUP_MISSED_DAY", "late", read_as.one_of("late", "refuse")),
             "compression": self.read("BACKUP_COMPRESSION", "true", Compression.parse),
@@ -205,7 +233,7 @@ class _Reading:
             "drill_server": self.read(
                 "DRILL_SERVER_URL", "", lambda text: Server.from_url(text)[0] if text else None
             ),
-            "drill_probes": self.read("DRILL_PROBES", "", lambda text: Path(text) if text else None),
+            "drill_probes": self.read("DRILL_PROBES", "", read_as.directory),
             "locale": self.read("BACKUP_LOCALE", "en", read_as.one_of("en", "fr")),
             "environment": self.read(
                 "BACKUP_ENVIRONMENT", "production", read_as.one_of("production", "staging", "development")
@@ -214,7 +242,8 @@ class _Reading:
         }
         if encryption and not values["encryption_key"] and not self.names_wrong("BACKUP_ENCRYPTION_KEY"):
             self.problems.append(
-                "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set"
+                "BACKUP_ENCRYPTION is true but BACKUP_ENCRYPTION_KEY (or BACKUP_ENCRYPTION_KEY_FILE) is not set: "
+                "`recyclic-backups keys generate` prints one"
             )
         if values["encryption_key"] and encryption is False:
             self.problems.append(
@@ -228,7 +257,7 @@ class _Reading:
         if self.problems:
             raise ConfigurationError(
                 "; ".join((*self.problems, *misspelt)),
-                "correct them in the environment or in .env; docs/settings.md lists every setting",
+                f"correct them in the environment or in {self.file}; docs/settings.md lists every setting",
             )
         return Settings(**values, misspelt=misspelt, actor=_actor(self.given), public=self.said)
 
@@ -269,7 +298,7 @@ class _Reading:
         )
         senders = self.read("SMTP_FROM", "", parse_recipients)
         token = self.read("NOTIFICATION_TELEGRAM_TOKEN", "", read_as.telegram_token)
-        chat_id = self.read("NOTIFICATION_TELEGRAM_CHAT_ID", "", str.strip)
+        chat_id = self.read("NOTIFICATION_TELEGRAM_CHAT_ID", "", read_as.telegram_chat)
         for_telegram = self.read("NOTIFICATION_TELEGRAM_SEVERITY", "warning", severity)
         services = self.read("NOTIFICATION_URLS", "", parse_services)
         for_services = self.read("NOTIFICATION_URLS_SEVERITY", "warning", severity)
@@ -297,12 +326,12 @@ class _Reading:
         try:
             return parse(text or default)
         except ConfigurationError as error:
-            self.problems.append(f"{name}: {error.message}")
+            sentence = f"{name}: {error.message}"
         except ValueError as error:
-            sentence = str(error)
+            sentence = f"{name} {error}"
             if name in SECRETS and text and text in sentence:
-                sentence = "is not valid"
-            self.problems.append(f"{name} {sentence}")
+                sentence = f"{name} is not valid"
+        self.problems.append(f"{sentence}; write for example {name}={EXAMPLES.get(name, default)}")
         return None
 
     def text(self, name: str) -> str | None:

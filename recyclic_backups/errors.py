@@ -93,6 +93,10 @@ class StorageError(BackupError):
     exit_code = 30
 
 
+class StorageMissing(StorageError):
+    """There is nothing where the storage should be, but the place to make it is there."""
+
+
 class ObjectMissing(StorageError):
     """There is no object of that name in the storage."""
 

@@ -102,6 +102,15 @@ def existing_file(text: str) -> str:
     return text
 
 
+def directory(text: str) -> Path | None:
+    """The path of a directory, which may be made later, or nothing."""
+    if text.startswith("~"):
+        raise ValueError(f"must be a whole path, since ~ is not replaced by a home directory: {text!r}")
+    if text and Path(text).exists() and not Path(text).is_dir():
+        raise ValueError(f"names no directory: {text!r}")
+    return Path(text) if text else None
+
+
 def storage_url(text: str) -> str:
     """A URL that a storage can be opened with."""
     parse_storage_url(text)
@@ -132,6 +141,14 @@ def telegram_token(text: str) -> str:
     """A bot's token as BotFather gives it, or nothing."""
     if text and not re.fullmatch(r"\d+:[A-Za-z0-9_-]+", text):
         raise ValueError("is not a bot's token, which is a number, a colon and letters")
+    return text
+
+
+def telegram_chat(text: str) -> str:
+    """Whom a bot writes to: the number of a chat, or the @name of a channel; or nothing."""
+    text = text.strip()
+    if text and not re.fullmatch(r"-?\d+|@\w+", text, re.ASCII):
+        raise ValueError("is no chat, which is a number or the @name of a channel")
     return text
 
 

@@ -17,6 +17,7 @@ from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
 from recyclic_backups.dump.partition import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.errors import StorageError
 from recyclic_backups.guard.plan import GuardPlan
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.postgres.discovery import find_installations
@@ -108,8 +109,21 @@ class Settings:
         )
 
     def open_store(self, *, create: bool = True) -> Store:
-        """The storage. Raises StorageError when it cannot be used."""
-        return open_store(self.storage_url, create=create)
+        """The storage. Raises StorageError when it cannot be used; its hint says where it was named."""
+        try:
+            return open_store(self.storage_url, create=create)
+        except StorageError as error:
+            error.hint = f"{error.hint}; BACKUP_STORAGE is {self.storage_url}, {self.read_from}".removeprefix(
+                "; "
+            )
+            raise
+
+    @property
+    def read_from(self) -> str:
+        """Where the settings were read: which ``.env``, or that there was none."""
+        if self.dotenv is not None:
+            return f"read from the environment and {self.dotenv}"
+        return f"read from the environment; there is no .env in {Path.cwd()}"
 
     def open_repository(self, *, create: bool = True) -> Repository:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
@@ -157,6 +171,7 @@ class Settings:
             disarm_roles=self.environment == "staging",
             trust_owners=trust_owners,
             accept_missing=accept_missing,
+            lock_timeout_seconds=self.lock_timeout_seconds,
             scratch=self.scratch,
         )
 
@@ -212,9 +227,12 @@ class Settings:
         location = parse_storage_url(self.storage_url)
         directory = location.path.absolute() if location.scheme == "file" else None
         url = self.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
+        options = self.restore_options()
         return DrillPlan(
-            terms=Terms(self.installations(), self.server, self.drill_server, self.scratch),
-            options=self.restore_options(),
+            terms=Terms(
+                self.installations(), self.server, self.drill_server, self.scratch, jobs=options.jobs
+            ),
+            options=options,
             probes=self.drill_probes,
             remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
         )

@@ -28,6 +28,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
+from recyclic_backups_tests.skipping import pytest_runtest_makereport  # noqa: F401 - pytest finds it here
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell. Dagster then lets SIGTERM be what SIGINT is, and every program that a test

@@ -183,3 +183,131 @@ def test_sizes_are_read_and_written_in_decimal_units() -> None:
 def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> None:
     """Loss prevented: a report in seconds that nobody converts at 3 a.m."""
     assert human_seconds(seconds) == text
+
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "POSTGRES_HOST": ("postgresql://db/", "two words", "me@db"),
+    "POSTGRES_PORT": ("0", "65536", "5432a", "-1", "５４３２"),
+    "POSTGRES_SSLMODE": ("verify", "true"),
+    "POSTGRES_SSLROOTCERT": ("/no/such/file",),
+    "POSTGRES_CONNECT_TIMEOUT": ("0", "soon", "-5", "200y"),
+    "BACKUP_LOCK_TIMEOUT": ("0", "one minute"),
+    "BACKUP_TIMEOUT": ("0", "1 hour 5", "inf"),
+    "BACKUP_LOCK_WAIT": ("never", "-1"),
+    "BACKUP_STORAGE": (
+        "/srv/backups",
+        "backups",
+        "s3://bucket",
+        "file:///",
+        "file://host/x",
+        "file:///a%2",
+        "file:x",
+    ),
+    "BACKUP_SCRATCH": ("/etc/passwd", "~/tmp"),
+    "BACKUP_TIMEZONE": ("Paris", "CET+1", "../etc", "?"),
+    "BACKUP_START_DATE": ("01/02/2026", "2026-13-01", "today"),
+    "BACKUP_TIME": ("noon", "24", "02:60", "2h", "02:00 PM"),
+    "BACKUP_MINUTE": ("60", "half", "-1"),
+    "BACKUP_MISSED_DAY": ("skip", "yes"),
+    "BACKUP_COMPRESSION": ("gzip", "zstd:20", "zstd:"),
+    "BACKUP_JOBS": ("0", "65", "four"),
+    "BACKUP_RATE_LIMIT": ("1KB/s", "fast", "10"),
+    "BACKUP_FINGERPRINT": ("none", "true"),
+    "BACKUP_ENCRYPTION": ("enabled", "oui", "aes"),
+    "BACKUP_ENCRYPTION_KEY": ("short",),
+    "RETENTION_DAILY": ("0", "seven", "-1", "1.5"),
+    "RETENTION_WEEKLY": ("-1", "4w"),
+    "RETENTION_MONTHLY": ("-1", "a year"),
+    "RETENTION_CHECKPOINT": ("-1", "x"),
+    "RETENTION_MINIMUM": ("0", "x"),
+    "RETENTION_MAX_DAYS": ("0", "400d"),
+    "ALERT_BACKUP_AGE_WARNING": ("6x", "0"),
+    "ALERT_BACKUP_AGE_CRITICAL": ("a day", "-1h"),
+    "ALERT_DISK_SPACE_WARNING": ("5 percent", "5%"),
+    "ALERT_DISK_SPACE_CRITICAL": ("little", "-1GB"),
+    "NOTIFICATION_EMAIL": ("somebody", "a@b,c"),
+    "NOTIFICATION_EMAIL_SEVERITY": ("all", "error"),
+    "SMTP_HOST": ("smtp://mail", "mail server"),
+    "SMTP_PORT": ("smtp", "0"),
+    "SMTP_FROM": ("backups",),
+    "SMTP_STARTTLS": ("maybe",),
+    "NOTIFICATION_TELEGRAM_TOKEN": ("token",),
+    "NOTIFICATION_TELEGRAM_CHAT_ID": ("our group", "https://t.me/x"),
+    "NOTIFICATION_TELEGRAM_SEVERITY": ("high",),
+    "NOTIFICATION_URLS": ("slack", "loud=slack://x"),
+    "NOTIFICATION_URLS_SEVERITY": ("info",),
+    "HEARTBEAT_URL": ("hc-ping.com/x", "ftp://x/", "https://me:pw@x/"),
+    "DAGSTER_URL": ("localhost:3000", "https://a b/"),
+    "DRILL_SERVER_URL": ("staging:5432", "mysql://x/"),
+    "DRILL_PROBES": ("/etc/passwd", "~/probes"),
+    "BACKUP_LOCALE": ("de", "fr_FR"),
+    "BACKUP_ENVIRONMENT": ("prod", "test"),
+    "BACKUP_CODE_SERVER_TCP": ("4000",),
+}
+
+FREE = {
+    *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "SMTP_USER", "SMTP_PASSWORD"),
+    "BACKUP_ENCRYPTION_OLD_KEYS",
+}
+"""Settings that any text is right for."""
+
+
+def test_every_setting_has_wrong_values_here() -> None:
+    """Loss prevented: a new setting whose error nobody understands."""
+    assert {*WRONG, *FREE} == set(load_settings({}).public)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_says_what_to_write(name: str, value: str) -> None:
+    """Loss prevented: an evening spent on guessing how a setting wants to be written."""
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({name: value})
+    said = refused.value.message
+    assert said.startswith(name)
+    written = re.search(rf"; write for example {name}=(\S+)$", said)
+    if name != "BACKUP_ENCRYPTION_KEY":
+        assert written is not None, said
+        # What is recommended is right by itself, though another setting may have to go with it.
+        with pytest.raises(ConfigurationError) as others:
+            load_settings({name: written[1], "BACKUP_JOBS" if name != "BACKUP_JOBS" else "SMTP_PORT": "0"})
+        assert f"write for example {name}=" not in others.value.message
+    else:
+        assert "16 characters or more" in said
+        assert "keys generate" in said
+    if name in SECRETS:
+        assert value not in said.replace(name, "") or value in ("token", "slack", "short")
+
+
+@pytest.mark.parametrize(
+    ("given", "write"),
+    [
+        ({"NOTIFICATION_EMAIL": "a@b.c"}, "SMTP_HOST=mail.example.org"),
+        ({"SMTP_FROM": "a@b.c,d@e.f"}, "SMTP_FROM=backups@example.org"),
+        ({"SMTP_HOST": "m", "SMTP_PASSWORD": "x"}, "SMTP_USER=backups@example.org"),
+        (
+            {"SMTP_HOST": "m", "SMTP_USER": "u", "SMTP_PASSWORD": "x", "SMTP_STARTTLS": "false"},
+            "SMTP_STARTTLS=true",
+        ),
+        ({"NOTIFICATION_TELEGRAM_TOKEN": "1:a"}, "NOTIFICATION_TELEGRAM_CHAT_ID=-1001234567890"),
+        ({"NOTIFICATION_TELEGRAM_CHAT_ID": "1"}, "BotFather"),
+        ({"BACKUP_TIME": "2:30", "BACKUP_MINUTE": "15"}, "keep one"),
+        ({"BACKUP_ENCRYPTION": "true"}, "BACKUP_ENCRYPTION_KEY"),
+        ({"BACKUP_ENCRYPTION_KEY": SECRET}, "BACKUP_ENCRYPTION=true"),
+    ],
+)
+def test_settings_that_do_not_go_together_say_what_to_write(given: dict[str, str], write: str) -> None:
+    """Loss prevented: mail that nobody gets, for want of the one setting that goes with another."""
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(given)
+    assert write in refused.value.message
+
+
+def test_the_file_that_is_to_be_corrected_is_named(tmp_path: Path) -> None:
+    """Loss prevented: the right line in the .env of another directory."""
+    file = tmp_path / ".env"
+    file.write_text("BACKUP_JOBS=many\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({}, dotenv=file)
+    assert str(file) in refused.value.hint

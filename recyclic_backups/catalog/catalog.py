@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
@@ -135,7 +136,8 @@ class Catalog:
     ``labels`` has those of expired backups too: their partitions had a backup. ``tombstones`` are the ids of all
     expired backups, ``expired`` what their tombstones say. What is not believed is in none of these: ``unvouched`` are
     the backups that nobody signed, or that are of another storage, newest first. ``named`` are the ids that labels
-    name, believed or not. ``is_checked`` is false where no key was at hand to check anything with.
+    name, believed or not. ``is_checked`` is false where no key was at hand to check anything with. ``place`` is the
+    storage's URL.
     """
 
     backups: tuple[Backup, ...]
@@ -146,6 +148,7 @@ class Catalog:
     unvouched: tuple[Backup, ...] = ()
     named: frozenset[str] = frozenset()
     is_checked: bool = True
+    place: str = "the storage"
 
     def __iter__(self) -> Iterator[Backup]:
         return iter(self.backups)
@@ -178,12 +181,13 @@ class Catalog:
                 "see: recyclic-backups verify --all",
             )
         if not self.backups:
-            raise RecoveryError("there is no backup yet", "take one with: recyclic-backups backup")
+            raise RecoveryError(
+                f"there is no backup yet in {self.place}", "take one with: recyclic-backups backup"
+            )
         if reference == LATEST:
-            sound = [backup for backup in self.backups if not backup.known_damaged]
-            if not sound:
+            if not self.sound:
                 raise RecoveryError("every backup failed its last check", "see: recyclic-backups list")
-            return sound[0]
+            return self.sound[0]
         found = [backup for backup in self.backups if backup.backup_id.startswith(wanted)]
         if len(found) == 1:
             return found[0]
@@ -204,6 +208,25 @@ class Catalog:
             if found:
                 return found[0]
         return self.find(reference)
+
+    @property
+    def sound(self) -> tuple[Backup, ...]:
+        """Those not known to be damaged, newest first: ``latest`` is the first of them, here and everywhere."""
+        return tuple(backup for backup in self.backups if not backup.known_damaged)
+
+    @property
+    def passed_over(self) -> tuple[Backup, ...]:
+        """The damaged ones that are newer than ``latest``, newest first; all of them where none is whole."""
+        return tuple(takewhile(lambda backup: backup.known_damaged, self.backups))
+
+    def instead_of(self, backup_id: str) -> tuple[Backup, ...]:
+        """What may be restored in the place of a damaged one: the next older ones first, then the next newer ones."""
+        ids = [each.backup_id for each in self.backups]
+        # One whose manifest is damaged is in no list: what is known of it is its id, which sorts by time.
+        at = ids.index(backup_id) if backup_id in ids else sum(each > backup_id for each in ids)
+        newer, older = self.backups[:at], self.backups[at:]
+        candidates = (*older, *reversed(newer))
+        return tuple(each for each in candidates if each.backup_id != backup_id and not each.known_damaged)
 
     def damage_of(self, backup_id: str) -> tuple[Damage, ...]:
         """What is wrong with the documents in one backup's folder, with its hold and with its tombstone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +36,9 @@ from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, Objec
 from recyclic_backups.tiers import Tier
 
 T = TypeVar("T")
+
+# One that had begun before the deletion may end, and be recorded, after it was announced.
+_LONGEST_VERIFICATION = timedelta(days=1)
 
 MOST_BYTES_NOBODY_SIGNED = 64 << 20
 """Of all documents that are not believed, together: in memory they are dozens of times as large."""
@@ -186,7 +190,11 @@ class _Assembly:
         self.not_checked = False
         self.claims: dict[str, list[Label]] = defaultdict(list)
         """What unsigned labels of unsigned backups say: shown beside those, and believed by nobody."""
-        buried = {backup_id: each for backup_id, each in reading.tombstones.items() if self.believes(each)}
+        buried = {
+            backup_id: each
+            for backup_id, each in reading.tombstones.items()
+            if self.believes(each) and not self.was_withdrawn(each.value)
+        }
         self.tombstones = frozenset(buried)
         self.expired = [each.value for _, each in sorted(buried.items())]
         self.manifests = {
@@ -243,6 +251,7 @@ class _Assembly:
             unvouched=tuple(each for each in newest_first if not each.standing.is_believed),
             named=frozenset(read.value.backup_id for read in self.reading.labels),
             is_checked=not self.not_checked,
+            place=self.reading.repository.store.url,
         )
 
     def labels(self) -> dict[tuple[Tier, str], Label]:
@@ -284,10 +293,26 @@ class _Assembly:
             self.tell(name, "it is missing, but the backup was checked once")
         return checks if backup_id in self.believed else []
 
+    def was_withdrawn(self, tombstone: Tombstone) -> bool:
+        """Whether a backup was verified long after its deletion had been announced: somebody laid the tombstone back.
+
+        A deletion that was begun is finished by the next run, and nobody verifies the backup before.
+        """
+        return tombstone.expired_at is not None and any(
+            read.standing in (Standing.SIGNED, Standing.CHECKSUM)
+            and read.value.kind == "verify"
+            and read.value.checked_at > tombstone.expired_at + _LONGEST_VERIFICATION
+            for read in self.reading.checks.get(tombstone.backup_id, ())
+        )
+
     def judge_tombstones(self) -> None:
         """Tell those that are not believed, unless nothing is left of what they would hide."""
         named = {read.value.backup_id for read in self.reading.labels}
         for backup_id, read in self.reading.tombstones.items():
+            if read.standing.is_believed and backup_id not in self.tombstones:
+                self.tell(
+                    read.name, "it was taken back: the backup was verified after its deletion was announced"
+                )
             is_harmless = read.standing is Standing.UNSIGNED and backup_id not in named
             left = f"{self.layout.backup(backup_id)}/"
             if not read.standing.is_believed and not (

@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
         timeout_seconds=settings.timeout_seconds,
         passphrases=tuple(key for key in (settings.encryption_key, *settings.encryption_old_keys) if key),
     )
-    found = catalog.load(settings)
     repository = _repository(settings, dry_run=options.dry_run)
+    found = catalog.load(settings, repository)
     outcomes = []
     with render.progress() as progress:
         adoption = Adoption(repository, found, adopt_options, render.now, options.dry_run, progress)
@@ -67,15 +67,15 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def _repository(settings: Any, *, dry_run: bool) -> Any:
-    """The repository; a dry run does not even make the storage's directory, and needs none."""
+    """The repository; a dry run does not even make the storage's directory, where it could be made."""
     from recyclic_backups.catalog.repository import Repository
     from recyclic_backups.envelope.keyring import Keyring
-    from recyclic_backups.errors import ObjectMissing
+    from recyclic_backups.errors import StorageMissing
     from recyclic_backups.storage.memory import MemoryStore
 
     try:
         return settings.open_repository(create=not dry_run)
-    except ObjectMissing:
+    except StorageMissing:
         store = MemoryStore()  # stands for the storage that is not there yet; nothing is written to it
         return Repository(store, settings.database, Keyring(store, ""), encrypt=False)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.catalog.documents import Check
     from recyclic_backups.catalog.manifest import Manifest
+    from recyclic_backups.catalog.repository import Repository
     from recyclic_backups.settings import Settings
     from recyclic_backups.tiers import Calendar
 
@@ -34,18 +35,14 @@ def add_to(commands: Any) -> None:
     command.set_defaults(run=run_show)
 
 
-def load(settings: Settings) -> Catalog:
-    """The catalog; a storage that is not there yet is an empty one. Says on standard error what is damaged."""
-    from recyclic_backups.catalog.catalog import Catalog
+def load(settings: Settings, repository: Repository | None = None) -> Catalog:
+    """The catalog. Says on standard error what is damaged. Raises StorageError where there is no storage."""
     from recyclic_backups.catalog.load import load_catalog
-    from recyclic_backups.errors import ObjectMissing
 
     # Thousands of documents make a million objects, none of them garbage: looking for some takes a third of the time.
     gc.disable()
     try:
-        catalog = load_catalog(settings.open_repository(create=False))
-    except ObjectMissing:
-        return Catalog((), {})
+        catalog = load_catalog(repository or settings.open_repository(create=False))
     finally:
         gc.enable()
     for damage in catalog.damage:
@@ -59,6 +56,20 @@ def load(settings: Settings) -> Catalog:
     return catalog
 
 
+def pick(found: Catalog, reference: str, *, unvouched: bool = False) -> Backup:
+    """The backup that is meant, as :meth:`Catalog.find`; with ``unvouched`` as :meth:`Catalog.find_any`.
+
+    Where ``latest`` passes over newer ones that are known to be damaged, that is said: nobody may hide a night.
+    """
+    from recyclic_backups.catalog.catalog import LATEST
+
+    backup = found.find_any(reference) if unvouched else found.find(reference)
+    if reference == LATEST and found.passed_over:
+        over = ", ".join(each.backup_id for each in found.passed_over)
+        render.say(f"latest is {backup.backup_id}: newer, and found damaged by their last check: {over}")
+    return backup
+
+
 def run_list(options: argparse.Namespace) -> int:
     """Run ``list``."""
     from recyclic_backups.configuration import load_settings
@@ -67,13 +78,17 @@ def run_list(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     catalog = load(settings)
+    full = len(catalog.with_unvouched()) > 0
     if options.tier:
         catalog = catalog.in_tier(Tier(options.tier))
     if options.json:
         render.print_json([_entry(backup) for backup in catalog.with_unvouched()])
         return 0
     if not catalog.with_unvouched():
-        render.say("there is no backup yet; take one with: recyclic-backups backup")
+        if options.tier and full:
+            render.say(f"no backup is labelled {options.tier}; without --tier all are listed")
+        else:
+            render.say(f"there is no backup yet in {catalog.place}; take one with: recyclic-backups backup")
         return 0
     timezone, now = settings.calendar.timezone, render.now()
     render.print_table(
@@ -104,7 +119,7 @@ def run_show(options: argparse.Namespace) -> int:
     from recyclic_backups.configuration import load_settings
 
     settings = load_settings()
-    backup = load(settings).find_any(options.backup)
+    backup = pick(load(settings), options.backup, unvouched=True)
     document = _opened(backup.manifest)
     document["checks"] = [_opened_check(check) for check in backup.checks]
     document["tiers"] = [label.to_json() for label in backup.labels]
@@ -222,7 +237,9 @@ def _print(backup: Backup, calendar: Calendar) -> None:
     for item in manifest.objects:
         render.line(f"object      {item.name}, {human_bytes(item.stored_bytes)}, sha256 {item.stored_sha256}")
     for check in backup.checks:
-        verdict = "passed" if check.passed else f"FAILED: {why_text(check)}"
+        compared = check.proves or check.kind == "verify"
+        passed = "passed" if compared else "passed, nothing to compare"
+        verdict = passed if check.passed else f"FAILED: {why_text(check)}"
         render.line(f"{check.kind:<11} {render.local_time(check.checked_at, timezone)} {verdict}")
     if manifest.is_closed:
         render.line(f"contents    {_SEALED}")

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if database != settings.database:
         render.say(f"compared with backups of {settings.database!r}")
     now = render.now()
-    given = None if options.backup is None else found.find(options.backup)
+    given = None if options.backup is None else catalog.pick(found, options.backup)
     compared, why = (found, []) if given else _before_the_change(found, now)
     with render.progress() as progress:
         diagnosis = diagnose(

@@ -88,8 +88,7 @@ def print_report(report: DrillReport) -> None:
     )
     for other in report.rehearsals[1:]:
         render.line(
-            f"also        {other.backup_id}: {'equal' if other.passed else 'FAILED'} "
-            f"in {human_seconds(other.restore_seconds)}"
+            f"also        {other.backup_id}: {other.verdict} in {human_seconds(other.restore_seconds)}"
         )
     for note in newest.notes:
         render.line(f"note: {note}")

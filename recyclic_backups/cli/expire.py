@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from recyclic_backups.settings import Settings
 
 _WORDS: Mapping[str, Pair] = {
-    "none yet": (
-        "there is no backup yet; take one with: recyclic-backups backup",
-        "il n'y a pas encore de sauvegarde ; prenez-en une : recyclic-backups backup",
-    ),
     "plan": (
         "BACKUP|CONTENT OF|TIERS|STORED|ACTION|WHY",
         "SAUVEGARDE|CONTENU DU|NIVEAUX|TAILLE|DÉCISION|POURQUOI",
@@ -87,7 +83,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import ObjectMissing, UsageError
+    from recyclic_backups.errors import UsageError
     from recyclic_backups.retention.expire import plan_expiry, plan_unsigned
 
     if options.without_database and not options.yes:
@@ -95,13 +91,7 @@ def run(options: argparse.Namespace) -> int:
             "--without-database is for --yes: the plan alone asks no database", "add --yes, or leave it out"
         )
     settings = load_settings()
-    try:
-        repository = settings.open_repository(create=False)
-    except ObjectMissing:
-        if options.json:
-            render.print_json([])
-        render.say(_text("none yet", settings.locale))
-        return 0
+    repository = settings.open_repository(create=False)
     if options.yes:
         report = _expire(
             settings, repository, without_database=options.without_database, unsigned=options.unsigned

@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
 def run_list(options: argparse.Namespace) -> int:
     """Run ``flags list``. Flags that cannot be read are as their defaults: raises, after the list, why they are."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
+    from recyclic_backups.errors import DamagedData, NoUsableKey
     from recyclic_backups.flags.flags import Flags
     from recyclic_backups.flags.store import load_flags
 
@@ -39,8 +39,6 @@ def run_list(options: argparse.Namespace) -> int:
     problem: BackupError | None = None
     try:
         flags = load_flags(load_settings().open_repository(create=False))
-    except ObjectMissing:
-        pass  # no storage yet: nothing was set
     except NoUsableKey as unreadable:
         problem = unreadable
     _print(flags, as_json=options.json)

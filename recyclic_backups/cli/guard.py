@@ -95,6 +95,7 @@ def _write(path: Path, report: GuardReport) -> None:
 
 def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
     """All on standard error: standard output is the command's."""
+    from recyclic_backups.guard.report import HEALS_NOTHING
 
     def say(sentence: str) -> None:
         render.say(f"guard: {sentence}")
@@ -119,6 +120,8 @@ def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
             say(f"going back did not work: {returned.error}")
         if returned.restored is not None:
             say("going back did not work: what was restored is not equal to the checkpoint")
+    if report.failed_before and returned is None:
+        say(HEALS_NOTHING)
     if report.go_back is not None:
         say(f"to go back to {render.local_time(report.as_of, timezone)}, before the command:")
         render.say(f"  {report.go_back}")

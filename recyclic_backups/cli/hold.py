@@ -38,7 +38,7 @@ def run_hold(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     until = _end_of(options.until, settings.calendar)
-    backup = catalog.load(settings).find(options.backup)
+    backup = catalog.pick(catalog.load(settings), options.backup)
     hold(settings.open_repository(create=False), backup, options.reason, until, render.now())
     render.line(f"{backup.backup_id} is held until {options.until} inclusive")
     return 0
@@ -74,7 +74,7 @@ def run_release(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     # Also one that nobody vouches for: its hold keeps it from `expire --unsigned`.
-    backup = catalog.load(settings).find_any(options.backup)
+    backup = catalog.pick(catalog.load(settings), options.backup, unvouched=True)
     if release(settings.open_repository(create=False), backup, render.now()):
         render.line(
             f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire"

@@ -61,16 +61,12 @@ def run_list(options: argparse.Namespace) -> int:
     """Run ``keys list``."""
     from recyclic_backups.catalog.moments import to_text
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import ObjectMissing
 
-    try:
-        repository = load_settings().open_repository(create=False)
-        for strange in repository.store.strange("keys"):
-            render.say(f"damaged: {strange.name}: {strange.problem}")
-        found, storage_id = repository.keyring.inventory(), repository.storage_id()
-        problems = repository.keyring.belonging().problems
-    except ObjectMissing:
-        found, storage_id, problems = [], None, ()
+    repository = load_settings().open_repository(create=False)
+    for strange in repository.store.strange("keys"):
+        render.say(f"damaged: {strange.name}: {strange.problem}")
+    found, storage_id = repository.keyring.inventory(), repository.storage_id()
+    problems = repository.keyring.belonging().problems
     keys = [
         {
             "key_id": key.key_id,

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         found = look(settings)
     else:
         try:
-            found = _measured(settings)
+            found = look(settings)
         except BackupError:
             from recyclic_backups.health.exposition import unanswered
 
@@ -66,21 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def look(settings: Settings) -> Survey:
-    """The survey of the configured storage. One that is not there yet is one without backups."""
-    from recyclic_backups.catalog.catalog import Catalog
-    from recyclic_backups.errors import ObjectMissing
-    from recyclic_backups.report.survey import judge, survey
-
-    terms = settings.survey_terms()
-    try:
-        repository = settings.open_repository(create=False)
-    except ObjectMissing:
-        return judge(Catalog((), {}), None, terms, render.now())
-    return survey(repository, terms, clock=render.now)
-
-
-def _measured(settings: Settings) -> Survey:
-    """The same for Prometheus, which is told that there is no storage. Raises ObjectMissing for that, BackupError."""
+    """The survey of the configured storage. Raises StorageError where there is none, BackupError."""
     from recyclic_backups.report.survey import survey
 
     return survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
@@ -131,7 +117,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
 
     def measured() -> Metrics:
         nonlocal told
-        metrics = _measured(settings).metrics
+        metrics = look(settings).metrics
         told = ""
         return metrics
 

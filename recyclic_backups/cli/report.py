@@ -35,7 +35,6 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.errors import ObjectMissing
     from recyclic_backups.notify.keeping import open_incidents
     from recyclic_backups.report.headline import overall
     from recyclic_backups.report.page import page
@@ -43,10 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     found = look(settings)
-    try:
-        incidents = open_incidents(settings.open_repository(create=False))
-    except ObjectMissing:
-        incidents = []  # no storage yet: the page says so itself
+    incidents = open_incidents(settings.open_repository(create=False))
     publish(options.output, page([found], incidents=incidents))
     render.say(_last_line(overall([found], incidents), options.output, settings.locale))
     return 0

@@ -80,16 +80,23 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.cli.restore_instead import offer_another
     from recyclic_backups.configuration import load_settings
+
+    _require_sense(options)
+    settings = load_settings()
+    found = catalog.load(settings)
+    with offer_another(options, settings, found):
+        return _run(options, settings, found)
+
+
+def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
     from recyclic_backups.recovery.put_back import put_back
     from recyclic_backups.recovery.restore import restore
     from recyclic_backups.recovery.selection import Request
 
-    _require_sense(options)
-    settings = load_settings()
-    found = catalog.load(settings)
-    backup = found.find_any(options.backup)
+    backup = catalog.pick(found, options.backup, unvouched=True)
     backup.require_vouched(unsigned=options.unsigned)
     if not backup.standing.is_believed:
         render.say(
@@ -291,7 +298,7 @@ def print_comparison(comparison: Comparison) -> None:
 def print_verdict(comparison: Comparison) -> None:
     """What differs, or that nothing does: always the last line."""
     if comparison.equal is None:
-        render.line("not comparable: the backup has no fingerprint")
+        render.line("not comparable: nothing to compare, the backup has no fingerprint")
     elif comparison.equal:
         render.line("equal")
     else:
@@ -317,8 +324,11 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
         ],
         right=(1, 2, 3),
     )
-    if any(table.updated or table.deleted for table in merged.tables):
+    restore_plan.print_what_it_met(merged)
+    if any(table.keeps_rows for table in merged.tables):
         restore_plan.print_kept_rows(settings, server, merged)
+    for note in put.notes:
+        render.line(f"note: {note}")
     render.line("equal")
 
 

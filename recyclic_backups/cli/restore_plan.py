@@ -155,7 +155,9 @@ def way_back(settings: Settings, server: Server, database: str, kept_as: str) ->
     """The commands that undo a swap, with the psql that this machine has."""
     from recyclic_backups.recovery.go_back import go_back
 
-    return go_back(server, database, kept_as, psql=_psql(settings))
+    return go_back(
+        server, database, kept_as, subscriptions=_subscriptions(server, kept_as), psql=_psql(settings)
+    )
 
 
 def _psql(settings: Settings) -> str:
@@ -186,15 +188,32 @@ def print_look(settings: Settings, server: Server, database: str) -> None:
     _print_drop(settings, server, database)
 
 
+def print_what_it_met(merged: MergeReport) -> None:
+    """Rows of the live tables that the backup does not know, by their keys, and keys that were written otherwise."""
+    for table in merged.tables:
+        if table.newer_keys:
+            keys = "; ".join(
+                ", ".join(f"{column} {value}" for column, value in key.items()) for key in table.newer_keys
+            )
+            more = ", …" if table.deleted > len(table.newer_keys) else ""
+            render.line(f"not in the backup, and taken out of {table.table}: {table.deleted} ({keys}{more})")
+        for column, rows in table.keys_written_otherwise.items():
+            render.line(
+                f"equal keys that were written otherwise in {table.table}, and are written as in the backup now: "
+                f"{column} of {rows}"
+            )
+
+
 def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> None:
     """How to look at the rows that a merge took out or overwrote, and how to be rid of them."""
     from recyclic_backups.recovery.go_back import look_command
 
     render.line(
-        f"rows as they were before are kept in the database {merged.kept_in!r}, schema replaced; to look at them:"
+        f"rows as they were before are kept in the database {merged.kept_in!r}, schema replaced, where the last column "
+        "tells those taken out from those overwritten; to look at them:"
     )
     for table in merged.tables:
-        if table.updated or table.deleted:
+        if table.keeps_rows:
             look = look_command(server, merged.kept_in, kept_as=table.kept_as, psql=_psql(settings))
             render.command(look)
     _print_drop(settings, server, merged.kept_in)
@@ -220,4 +239,14 @@ def _print_drop(settings: Settings, server: Server, database: str) -> None:
     from recyclic_backups.recovery.go_back import drop_command
 
     render.line("to drop it, once nobody needs it any more:")
-    render.command(drop_command(server, database, psql=_psql(settings)))
+    found = _subscriptions(server, database)
+    render.command(drop_command(server, database, subscriptions=found, psql=_psql(settings)))
+
+
+def _subscriptions(server: Server, database: str) -> Sequence[str]:
+    """What a database has to be rid of before it can be dropped."""
+    from recyclic_backups.recovery import subscriptions
+    from recyclic_backups.recovery.database import maintenance
+
+    with maintenance(server, apart_from=database) as connection:
+        return subscriptions.names_in(connection, database)

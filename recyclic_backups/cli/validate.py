@@ -61,11 +61,10 @@ def _findings() -> Iterator[_Finding]:
     except BackupError as error:
         yield _Finding("settings", "error", error.message, error.hint, error.exit_code)
         return
-    read_from = (
-        f"read from the environment and {settings.dotenv}" if settings.dotenv else "read from the environment"
-    )
     yield _Finding(
-        "settings", "ok", f"{settings.environment}, times are {settings.calendar.timezone}; {read_from}"
+        "settings",
+        "ok",
+        f"{settings.environment}, times are {settings.calendar.timezone}; {settings.read_from}",
     )
     for sentence in settings.misspelt:
         yield _Finding("settings", "warning", sentence, "docs/settings.md lists every setting")
@@ -105,8 +104,17 @@ def _major(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
     return connection.info.server_version // 10000
 
 
+# Milliseconds that a standby waits for us before it ends our queries; NULL where it does not, or is a primary.
+_STANDBY = """
+SELECT setting::pg_catalog.int8 FROM pg_catalog.pg_settings
+WHERE name = 'max_standby_streaming_delay' AND setting::pg_catalog.int8 >= 0 AND pg_catalog.pg_is_in_recovery()
+  AND NOT pg_catalog.current_setting('hot_standby_feedback')::pg_catalog.bool
+"""
+
+
 def _database(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.fingerprint.relations import list_tables, require_readable
+    from recyclic_backups.postgres.standby import PREVENTION
 
     with settings.server.connect(settings.database) as connection:
         row = connection.execute(
@@ -116,6 +124,7 @@ def _database(settings: Settings) -> Iterator[_Finding]:
         ).fetchone()
         tables = list_tables(connection)
         require_readable(tables)
+        delay = connection.execute(_STANDBY).fetchone()
     version, size_bytes, superuser = row or ("?", 0, False)
     from recyclic_backups.quantities import human_bytes
 
@@ -125,6 +134,13 @@ def _database(settings: Settings) -> Iterator[_Finding]:
         f"{settings.database!r} on {settings.server.label}: PostgreSQL {version}, {len(tables)} tables, "
         f"{human_bytes(size_bytes)}",
     )
+    if delay is not None and delay[0] < settings.timeout_seconds * 1000:
+        yield _Finding(
+            "standby",
+            "warning",
+            f"a hot standby, which ends queries that keep it from replaying for {delay[0] / 1000:g} s",
+            PREVENTION,
+        )
     if not superuser:
         yield _Finding(
             "privileges",

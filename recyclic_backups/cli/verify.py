@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     found = catalog.load(settings)
     # Not `or`: an empty variable of a shell names no backup, and must not pass for one that was verified.
     wanted = "latest" if options.backup is None else options.backup
-    backups = list(found) if options.all else [found.find(wanted)]
+    backups = list(found) if options.all else [catalog.pick(found, wanted)]
     if not backups and not found.damage:
         found.find("latest")  # says that there is none
     repository = settings.open_repository(create=False)

@@ -16,7 +16,7 @@ from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
 from recyclic_backups.defs.telling import told_in
-from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
+from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.answers import Answer, Listed, said
 from recyclic_backups.health.issues import Issue, Level
@@ -223,8 +223,9 @@ def look_at_space(
     settings = environment.settings_of(database)
     try:
         free_bytes = settings.open_store(create=False).free_bytes()
-    except ObjectMissing:
-        return dg.SensorResult(skip_reason=dg.SkipReason("There is no storage yet."), cursor="{}")
+    except StorageMissing as error:
+        # The sensors alerts and missed_backups make it where there was none, and tell that it is gone where one was.
+        return dg.SensorResult(skip_reason=dg.SkipReason(f"{error.message}: {error.hint}."), cursor="{}")
     limit = settings.alerts.disk_critical_bytes
     if free_bytes is None:
         return dg.SensorResult(

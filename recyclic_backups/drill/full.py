@@ -19,7 +19,16 @@ from recyclic_backups.drill import without_us
 from recyclic_backups.drill.ground import Ground, ground
 from recyclic_backups.drill.plan import Remains, Terms
 from recyclic_backups.drill.probes import Answer, ask, expected_of
-from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, role_of_application, timed
+from recyclic_backups.drill.rehearse import (
+    Means,
+    bring_roles,
+    excuse_unloaded,
+    failure,
+    probe,
+    reasons_of,
+    role_of_application,
+    timed,
+)
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import (
@@ -53,10 +62,13 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
     notes: list[str] = []
     try:
         with means.ground.database("full") as name, means.ground.directory() as directory:
+            notes.extend(bring_roles(means, backup, means.ground))
             report = _restore_from_nothing(means, backup, remains, name, directory)
             means.ground.created_roles.extend(report["created_roles"])
             phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
-            comparison = _comparison_of(report["comparison"])
+            missing = [(str(each["name"]), str(each["reason"])) for each in report["missing"]]
+            comparison, excused = excuse_unloaded(means.ground, _comparison_of(report["comparison"]), missing)
+            notes.extend(excused)
             reasons.extend(comparison.differences)
             with timed(phases, "probes"):
                 answers, role = _be_the_application(means, str(report["database"]), backup, notes)
@@ -66,6 +78,8 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
             notes.append(
                 "not done without this software: that needs a storage on disk and a throwaway server"
             )
+        elif means.ground.unloaded:
+            notes.append("not done without this software: the server lacks what extensions need")
         else:
             reasons.extend(_restore_without_us(means, terms, backup, remains, seconds_without_us))
             against, remarks = without_us.judge_script(means.repository)
@@ -184,9 +198,10 @@ def _restore_without_us(
     means.progress.stage("restoring without this software")
     timeout_seconds = means.options.timeout_seconds
     with (
-        ground(replace(terms, staging=None), [backup.manifest]) as other,
+        ground(replace(terms, staging=None), [backup.manifest], database=backup.manifest.database) as other,
         other.directory() as directory,
     ):
+        bring_roles(means, backup, other)
         try:
             with timed(phases, "extract"):
                 plan = without_us.extract(

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.drill.memory import memory_of_machine, settings_for
 from recyclic_backups.drill.plan import Terms
+from recyclic_backups.drill.preload import preload
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.errors import DatabaseError, ProgramMissing, Refused, StorageError
 from recyclic_backups.fingerprint.model import Fingerprint
@@ -43,6 +45,10 @@ class Ground:
     home: Path | None
     lacking: str = ""
     """What could not be done to shut a throwaway server in, as a sentence; empty if nothing is missing."""
+    unloaded: str = ""
+    """What a throwaway server could not load although extensions of the backup need it; empty if nothing is missing."""
+    only_database: str = ""
+    """The name that every database of a drill has here, one after the other; empty: a new one each time."""
     created_roles: list[str] = field(default_factory=list)
 
     @property
@@ -59,18 +65,23 @@ class Ground:
     @contextmanager
     def database(self, meaning: str) -> Iterator[str]:
         """A reserved name for a database that the caller makes; whatever has it at the end is dropped."""
-        name = f"{RESERVED_PREFIX}{meaning}_{secrets.token_hex(3)}"
+        name = self.only_database or _reserved(meaning)
         with under_way(self.server, name):
             try:
                 yield name
             finally:
-                with databases.maintenance(self.server) as connection:
-                    databases.drop_database(connection, name)
+                databases.drop_database(self.server, name)
+
+
+def _reserved(meaning: str) -> str:
+    return f"{RESERVED_PREFIX}{meaning}_{secrets.token_hex(3)}"
 
 
 @contextmanager
-def ground(terms: Terms, manifests: Sequence[Manifest]) -> Iterator[Ground]:
+def ground(terms: Terms, manifests: Sequence[Manifest], *, database: str = "") -> Iterator[Ground]:
     """A place where all of these backups can be restored, gone without a trace at the end.
+
+    ``database`` is the name under which they will be restored on a server of the drill's own, where that is known.
 
     Raises ProgramMissing without server programs of the right version, Refused without space, or where the staging
     server is the one the backups are of, DatabaseError and StorageError.
@@ -80,13 +91,13 @@ def ground(terms: Terms, manifests: Sequence[Manifest]) -> Iterator[Ground]:
         if terms.staging is not None:
             made = stack.enter_context(_staging(terms, terms.staging, manifests))
         else:
-            made = stack.enter_context(_throwaway(terms, major, manifests))
+            made = stack.enter_context(_throwaway(terms, major, manifests, database))
         require_extensions(made.server, manifests)
         yield made
 
 
 @contextmanager
-def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Iterator[Ground]:
+def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest], database: str) -> Iterator[Ground]:
     with_server = [each for each in terms.installations if each.has_server]
     needed = SERVER_PROGRAMS | {"pg_restore", "pg_dump"}
     try:
@@ -98,9 +109,18 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest]) -> Itera
         ) from None
     directory = terms.scratch or Path(tempfile.gettempdir())
     _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
-    with ScratchCluster.start(installation, directory, settings=_for_restoring()) as cluster:
+    with ScratchCluster.start(installation, directory, settings=_for_restoring(terms.jobs)) as cluster:
         label = f"a throwaway PostgreSQL {installation.version}"
-        yield Ground(cluster.server, label, cluster.home, lacking=cluster.lacking)
+        only = database or _reserved("copy")
+        loaded = preload(cluster, {name for each in manifests for name in extensions_of(each)}, only)
+        yield Ground(
+            cluster.server,
+            label,
+            cluster.home,
+            lacking=cluster.lacking,
+            unloaded=loaded.lacking,
+            only_database=only if loaded.libraries else "",
+        )
 
 
 @contextmanager
@@ -135,7 +155,7 @@ def _drop_of_killed_drills(server: Server) -> None:
         for (name,) in rows:
             try:
                 with under_way(server, name):
-                    databases.drop_database(connection, name)
+                    databases.drop_database(server, name)
             except Refused:
                 continue  # that drill is alive
 
@@ -176,30 +196,29 @@ def require_extensions(server: Server, manifests: Sequence[Manifest]) -> None:
             str(row[0]) for row in connection.execute("SELECT name FROM pg_catalog.pg_available_extensions")
         }
     for manifest in manifests:
-        needed = (
-            set()
-            if manifest.fingerprint is None
-            else set(Fingerprint.from_json(manifest.fingerprint).extensions)
-        )
-        if missing := sorted(needed - available):
+        if missing := sorted(extensions_of(manifest) - available):
             raise ProgramMissing(
                 f"the drill's server lacks the extension {', '.join(missing)}, which {manifest.database!r} needs",
                 "install it (Debian: postgresql-contrib, or the extension's own package), or set DRILL_SERVER_URL",
             )
 
 
-def _for_restoring() -> dict[str, str]:
+def extensions_of(manifest: Manifest) -> set[str]:
+    """The extensions that a backup says it needs. Raises DamagedData, NoUsableKey."""
+    if manifest.fingerprint is None:
+        return set()
+    return set(Fingerprint.from_json(manifest.fingerprint).extensions)
+
+
+def _for_restoring(jobs: int) -> dict[str, str]:
     """Settings of a server that has nothing to do but be filled (populate.html of PostgreSQL's documentation)."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    share_mb = max(64, min(1024, memory_bytes // 16 // 2**20))
     return {
-        "shared_buffers": f"{share_mb}MB",
-        "maintenance_work_mem": f"{share_mb}MB",
-        "max_parallel_maintenance_workers": str(min(4, os.cpu_count() or 1)),
+        **settings_for(memory_of_machine(), jobs, os.cpu_count() or 1),
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "max_wal_size": "4GB",
-        "autovacuum": "off",
+        # A restored subscription never connects.
+        "max_logical_replication_workers": "0",
     }
 
 

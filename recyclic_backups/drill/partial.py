@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.drill.rehearse import Means, failure, probe, reasons_of, timed
+from recyclic_backups.drill.rehearse import Means, excuse_unloaded, failure, probe, reasons_of, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.drill.vandal import Dependent, Wound, add_newer_rows, depend_on, wound
 from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
@@ -15,9 +15,9 @@ from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.diagnose import diagnose
-from recyclic_backups.recovery.findings import Diagnosis
+from recyclic_backups.recovery.findings import Diagnosis, family
 from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import restore
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 
 _LOCK_TIMEOUT_SECONDS = 60
@@ -27,9 +27,9 @@ def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
     """Restore a scratch copy, hurt it, let ``diagnose`` find out, put the tables back, and compare both halves.
 
     The time that counts is that of the repair: diagnosing and putting back. Raises what :func:`rehearse` raises, and
-    Refused for a backup without fingerprint, or without anything to damage.
+    Refused for a backup without fingerprint.
     """
-    if backup.manifest.fingerprint is None:
+    if backup.manifest.fingerprint is None or _expected(backup).level == "off":
         raise Refused(
             f"{backup.backup_id} has no fingerprint: nothing could tell its tables' damage",
             "drill a backup of this software; adopted files have no fingerprint",
@@ -48,13 +48,28 @@ def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
                 progress=means.progress,
             )
             means.ground.created_roles.extend(copy.created_roles)
-            if copy.comparison.differences:
+            comparison, excused = excuse_unloaded(
+                means.ground, copy.comparison, [(each.name, each.reason) for each in copy.missing]
+            )
+            copy = replace(copy, comparison=comparison, notes=[*copy.notes, *excused])
+            if comparison.differences:
                 return Rehearsal(
-                    backup.backup_id, backup.as_of, copy.phases, copy.comparison.differences, copy.comparison
+                    backup.backup_id, backup.as_of, copy.phases, comparison.differences, comparison
                 )
-            return _Accident(means, backup, live).rehearsal()
+            if copy.database != live:
+                return _nothing_to_damage(backup, copy, "what the drill's server could not load is missing")
+            return _Accident(means, backup, live).rehearsal() or _nothing_to_damage(
+                backup, copy, "no table has rows that could be damaged and put back"
+            )
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
+
+
+def _nothing_to_damage(backup: Backup, copy: RestoreReport, why: str) -> Rehearsal:
+    """A database without a table that can be hurt and put back: no failure, and it was restored and compared."""
+    note = f"nothing was damaged: {why}; it was restored and compared"
+    notes = (*copy.comparison.notes, *copy.notes, note)
+    return Rehearsal(backup.backup_id, backup.as_of, copy.phases, (), copy.comparison, notes=notes)
 
 
 @dataclass
@@ -68,12 +83,16 @@ class _Accident:
     notes: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
 
-    def rehearsal(self) -> Rehearsal:
-        """All of it."""
+    def rehearsal(self) -> Rehearsal | None:
+        """All of it; None where nothing can be damaged."""
         wounds, newer, dependent = self._happen()
+        if not wounds:
+            return None
         hurt = self._read()
-        found = self._diagnose(wounds)
-        tables = tuple(sorted({each.table for each in wounds} & set(found.damaged_tables)))
+        found = self._diagnose(wounds, hurt)
+        # Of a partitioned table diagnose names the partitions; it is put back whole, so that keys to it are judged so.
+        damaged = set(found.damaged_tables)
+        tables = tuple(sorted({each.table for each in wounds if family(each.table, hurt.tables) & damaged}))
         refused = self._require_refusal(tables, dependent) if dependent else ()
         if dependent:
             # What the operator does about a child that would break; the row it referred to is not in the backup.
@@ -108,9 +127,7 @@ class _Accident:
         with self.means.ground.server.connect(self.live) as connection:
             wounds = wound(connection, self.backup.backup_id)
             if not wounds:
-                raise Refused(
-                    f"{self.backup.backup_id} holds no table with a primary key and rows: there is nothing to damage"
-                )
+                return [], {}, None
             newer = add_newer_rows(connection, [each.table for each in wounds], self.backup.backup_id)
             dependent = depend_on(connection, [each.table for each in wounds])
         if not newer:
@@ -119,7 +136,7 @@ class _Accident:
             self.notes.append("no damaged table is referred to by another one: no child could break")
         return wounds, newer, dependent
 
-    def _diagnose(self, wounds: Sequence[Wound]) -> Diagnosis:
+    def _diagnose(self, wounds: Sequence[Wound], hurt: Fingerprint) -> Diagnosis:
         with timed(self.phases, "diagnose"):
             found = diagnose(
                 # Without history, which could explain rows that went: nobody has worked in this copy.
@@ -133,7 +150,7 @@ class _Accident:
                 progress=self.means.progress,
             )
         for each in wounds:
-            if each.table not in found.damaged_tables:
+            if not family(each.table, hurt.tables) & set(found.damaged_tables):
                 self.reasons.append(f"diagnose did not find that {each.table} was damaged: {each.what}")
         return found
 
@@ -150,8 +167,7 @@ class _Accident:
             progress=self.means.progress,
         )
         if put.merged is not None:
-            with databases.maintenance(self.means.ground.server) as connection:
-                databases.drop_database(connection, put.merged.kept_in)
+            databases.drop_database(self.means.ground.server, put.merged.kept_in)
         return put
 
     def _require_refusal(self, tables: Collection[str], dependent: Dependent) -> tuple[str, ...]:
@@ -179,8 +195,9 @@ class _Accident:
             return None
         with timed(self.phases, "compare"):
             now = self._read()
-            repaired = compare(_expected(self.backup), now, same_major=True, only_tables=tables)
-            others = sorted(set(hurt.tables) - set(tables))
+            put_right = {part for name in tables for part in family(name, hurt.tables)}
+            repaired = compare(_expected(self.backup), now, same_major=True, only_tables=put_right)
+            others = sorted(set(hurt.tables) - put_right)
             kept = compare(hurt, now, same_major=True, only_tables=others)
         # Sequences may have gone on; rows may not differ.
         self.reasons.extend(sentence for table in repaired.tables for sentence in table.differences)

@@ -13,12 +13,13 @@ from recyclic_backups.recovery.restore import RestoreOptions
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is known about where drills run; ``production`` are servers that no drill may touch."""
+    """What is known about where drills run, with how many sessions; ``production`` no drill may touch."""
 
     installations: Sequence[Installation]
     production: Server
     staging: Server | None = None
     scratch: Path | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)

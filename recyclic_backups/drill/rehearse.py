@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.drill.ground import Ground
+from recyclic_backups.drill.preload import wants_preloading
 from recyclic_backups.drill.probes import Answer, Probe, ask, expected_of
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.fingerprint.names import some
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.named_roles import create_named_roles
 from recyclic_backups.recovery.restore import RestoreOptions, restore
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
     """
     with means.ground.database("simple") as name:
         try:
+            notes = bring_roles(means, backup, means.ground)
             report = restore(
                 means.repository,
                 backup,
@@ -61,6 +65,9 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
         means.ground.created_roles.extend(report.created_roles)
+        comparison, excused = excuse_unloaded(
+            means.ground, report.comparison, [(each.name, each.reason) for each in report.missing]
+        )
         phases = dict(report.phases)
         with timed(phases, "probes"):
             answers, role = probe(means, report.database, backup)
@@ -68,11 +75,37 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
         backup_id=backup.backup_id,
         as_of=backup.as_of,
         phases=phases,
-        reasons=(*differences_of(report.comparison), *reasons_of(answers)),
-        comparison=report.comparison,
-        notes=(*report.comparison.notes, *report.notes),
+        reasons=(*differences_of(comparison), *reasons_of(answers)),
+        comparison=comparison,
+        notes=(*comparison.notes, *report.notes, *notes, *excused),
         details={"probes": [answer.to_json() for answer in answers], "probed_as": role},
     )
+
+
+def bring_roles(means: Means, backup: Backup, place: Ground) -> list[str]:
+    """The roles that a backup without any names (an adopted one), where the drill's server lacks them; notes."""
+    created = create_named_roles(means.repository, backup.manifest, place.server, means.options)
+    place.created_roles.extend(created)
+    if not created:
+        return []
+    return [
+        f"this backup brings no roles: {some(created)} were created without rights for the drill; a restore "
+        "on a new server needs them first"
+    ]
+
+
+def excuse_unloaded(
+    place: Ground, comparison: Comparison, missing: Sequence[tuple[str, str]]
+) -> tuple[Comparison, list[str]]:
+    """What could not be made (names and reasons) for want of a library of the drill's own server is its fault alone.
+
+    Returns the comparison without that, and a note on each.
+    """
+    if not place.unloaded:
+        return comparison, []
+    notes = [f"{name} cannot be made: {reason}" for name, reason in missing if wants_preloading(reason)]
+    rest = tuple(sentence for sentence in comparison.differences if sentence not in notes)
+    return replace(comparison, differences=rest), notes
 
 
 def failure(backup: Backup, found: DamagedData | ProgramFailed) -> Rehearsal:

@@ -42,6 +42,18 @@ class Rehearsal:
         """Whether nothing was wrong."""
         return not self.reasons
 
+    @property
+    def compared(self) -> bool:
+        """Whether it was held against a fingerprint; a backup without one proves nothing by coming back."""
+        return self.comparison is not None and self.comparison.comparable
+
+    @property
+    def verdict(self) -> str:
+        """In a word or three, beside other backups of the same drill."""
+        if not self.passed:
+            return "FAILED"
+        return "equal" if self.compared else "restored, nothing to compare"
+
 
 @dataclass(frozen=True, slots=True)
 class DrillReport:
@@ -112,13 +124,12 @@ class DrillReport:
         """What is recorded beside a backup. Only a rehearsal that compared its content proves."""
         late = () if rehearsal is not self.newest or self.in_time else (self.reasons[-1],)
         passed = rehearsal.passed and not late
-        compared = rehearsal.comparison is not None and rehearsal.comparison.equal is True
         return Check(
             kind="drill",
             backup_id=rehearsal.backup_id,
             checked_at=checked_at,
             passed=passed,
-            proves=passed and compared,
+            proves=passed and rehearsal.compared,
             reasons=(*rehearsal.reasons[:_REASONS_KEPT], *late),
             duration_seconds=rehearsal.restore_seconds,
             details={
@@ -127,6 +138,7 @@ class DrillReport:
                 # The same drill may write beside several backups; its own numbers are of the newest.
                 "leading": rehearsal is self.newest,
                 "ground": self.ground,
+                "compared": rehearsal.compared,
                 "restore_seconds": rehearsal.restore_seconds,
                 "data_loss_seconds": self.data_loss_seconds,
                 "objective": self.objective.to_json(),
@@ -147,6 +159,7 @@ class DrillReport:
             "reasons": list(self.reasons),
             "started_at": to_text(self.started_at),
             "ground": self.ground,
+            "compared": newest.compared,
             "restore_seconds": self.restore_seconds,
             "data_loss_seconds": self.data_loss_seconds,
             "objectives": self.objective.to_json(),
@@ -160,6 +173,7 @@ class DrillReport:
                     "backup_id": each.backup_id,
                     "as_of": to_text(each.as_of),
                     "passed": each.passed,
+                    "compared": each.compared,
                     "reasons": list(each.reasons),
                     "restore_seconds": each.restore_seconds,
                 }

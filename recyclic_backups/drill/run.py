@@ -19,6 +19,8 @@ from recyclic_backups.drill.probes import load_probes
 from recyclic_backups.drill.rehearse import Means, newest_of_each_tier, rehearse
 from recyclic_backups.drill.report import DrillReport, Rehearsal
 from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.dump.verify import record_damage
+from recyclic_backups.errors import DamagedData
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -56,16 +58,24 @@ def _drill(
     newest = catalog.find("latest" if backup_id is None else backup_id)
     backups = [newest]
     if scenario is Scenario.SIMPLE and backup_id is None:
-        backups = _whole_first(newest_of_each_tier(catalog.backups), newest)
+        backups = _newest_first(newest_of_each_tier(catalog.sound), newest)
     probes = load_probes(plan.probes)
     with ground(plan.terms, [backup.manifest for backup in backups]) as place:
         options = replace(plan.options, disarm_roles=not place.throwaway)
         means = Means(repository, place, options, probes, clock, progress)
         rehearsals = tuple(_rehearse(scenario, means, plan, backup) for backup in backups)
-        if place.lacking:
-            rehearsals = tuple(replace(each, notes=(*each.notes, place.lacking)) for each in rehearsals)
+        unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
+        for note in (place.lacking, unloaded):
+            if note:
+                rehearsals = tuple(replace(each, notes=(*each.notes, note)) for each in rehearsals)
+        if backup_id is None and catalog.passed_over:
+            over = ", ".join(each.backup_id for each in catalog.passed_over)
+            note = f"passed over, for the last check found them damaged: {over}"
+            rehearsals = (replace(rehearsals[0], notes=(*rehearsals[0].notes, note)), *rehearsals[1:])
         report = DrillReport(scenario, started_at, place.label, rehearsals)
     for backup, rehearsal in zip(backups, rehearsals, strict=True):
+        if rehearsal.damaged:
+            record_damage(repository, backup, DamagedData(rehearsal.reasons[0]), "drill", clock())
         record_check(repository, report.check_of(rehearsal, clock()), backup.manifest)
     return report
 
@@ -79,6 +89,6 @@ def _rehearse(scenario: Scenario, means: Means, plan: DrillPlan, backup: Backup)
     return rehearse_full(means, plan.terms, backup, plan.remains)
 
 
-def _whole_first(chosen: Sequence[Backup], newest: Backup) -> list[Backup]:
-    """The newest backup first, even if a tier's own newest is a damaged one that ``latest`` passes over."""
+def _newest_first(chosen: Sequence[Backup], newest: Backup) -> list[Backup]:
+    """The newest backup first, also where it is of no tier."""
     return [newest, *(backup for backup in chosen if backup.backup_id != newest.backup_id)]

@@ -5,35 +5,48 @@ Which tables are hit is drawn by lot from the backup's id: another drill hits ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.recovery import compose
+from recyclic_backups.recovery.switched_off import user_triggers_off
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg import sql
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+
+T = TypeVar("T")
 
 _SHARE = 10
 """One row in so many is hit, and at least one."""
 
-# Ordinary tables with a primary key; neither partitions nor tables of extensions.
+# Tables whose rows a merge can put back: neither partitions nor parents that others inherit from, nor those of
+# extensions, nor those that only compute or that reach another server. Of an index's columns the first are its key; the
+# others are only included (catalog-pg-index.html, indnkeyatts).
 _TABLES = """
-    SELECT n.nspname, c.relname,
-        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::smallint[])),
+    SELECT n.nspname, c.relname, c.relkind = 'p',
+        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
+            CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            WHERE i.indrelid = c.oid AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place),
         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull
                 AND a.attgenerated = '' ORDER BY a.attnum)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
-    WHERE c.relkind = 'r' AND NOT c.relispartition
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
+        AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')
+        AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid))
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
+            JOIN pg_catalog.pg_class f ON f.oid = t.relid AND f.relkind = 'f')
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
@@ -68,24 +81,38 @@ class Wound:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that may be hit: columns of its primary key, and those that may be null."""
+    """A table that may be hit: columns of its primary key, if it has one, and those that may be null."""
 
     name: str
+    partitioned: bool
     key: tuple[str, ...]
     nullable: tuple[str, ...]
 
+    @property
+    def rows(self) -> sql.Composed:
+        """Its own rows, for a FROM: those of a partitioned table are in its partitions."""
+        return compose.statement("{}" if self.partitioned else "ONLY {}", compose.relation(self.name))
+
+    @property
+    def order(self) -> sql.Composed:
+        """By what its rows are sorted, so that the same lot hits the same ones."""
+        return compose.names(self.key or ("tableoid", "ctid"))
+
 
 def tables_of(connection: Connection) -> list[Table]:
-    """The tables that can be damaged and put right: with a primary key and at least one row."""
+    """The tables that can be damaged and put right, those with at least one row."""
     found = [
-        Table(qualified_name(schema, name), tuple(key), tuple(nullable))
-        for schema, name, key, nullable in connection.execute(_TABLES).fetchall()
+        Table(qualified_name(schema, name), partitioned, tuple(key), tuple(nullable))
+        for schema, name, partitioned, key, nullable in connection.execute(_TABLES).fetchall()
     ]
-    return [table for table in found if _one(connection, "SELECT EXISTS (SELECT FROM {})", table.name)]
+    return [table for table in found if _one(connection, "SELECT EXISTS (SELECT FROM {})", table.rows)]
 
 
 def wound(connection: Connection, seed: str) -> list[Wound]:
-    """Do all the harm that the database offers room for, each kind to another table where there are enough."""
+    """Do all the harm that the database offers room for, each kind to another table where there are enough.
+
+    A table whose own rules forbid it (a check, a domain, a publication that needs a key) is passed over.
+    """
     lot = Random(seed)  # noqa: S311 - a lottery, not a secret
     tables = tables_of(connection)
     lot.shuffle(tables)
@@ -95,45 +122,37 @@ def wound(connection: Connection, seed: str) -> list[Wound]:
             hit = {each.table for each in done}
             fresh = [table for table in tables if table.name not in hit]
             for table in [*fresh, *(each for each in tables if each.name in hit)]:
-                if found := harm(connection, table):
+                if found := _tried(connection, [table.name], partial(harm, connection, table)):
                     done.append(found)
                     break
     return done
 
 
 def _delete_rows(connection: Connection, table: Table) -> Wound | None:
-    relation, key = compose.relation(table.name), compose.names(table.key)
     rows = _execute(
         connection,
         # By their place: operators of the key's type may be an extension's, which no path of ours leads to.
-        "DELETE FROM ONLY {} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY {} ORDER BY {} LIMIT"
-        f" (SELECT greatest(1, count(*) / {_SHARE}) FROM ONLY {{}})))",
-        *(relation, relation, key, relation),
+        "DELETE FROM {} WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {} ORDER BY {} LIMIT"
+        f" (SELECT greatest(1, count(*) / {_SHARE}) FROM {{}}))",
+        *(table.rows, table.rows, table.order, table.rows),
     )
     return Wound(table.name, "rows deleted", rows) if rows else None
 
 
 def _null_values(connection: Connection, table: Table) -> Wound | None:
-    from psycopg import errors  # noqa: PLC0415 - the command line starts without it
-
     for column in table.nullable:
-        if column in table.key:
-            continue
         name = compose.name(column)
-        key = compose.names(table.key)
-        relation = compose.relation(table.name)
-        try:
-            with connection.transaction():
-                rows = _execute(
-                    connection,
-                    "UPDATE ONLY {} SET {} = NULL WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY {} WHERE {} IS NOT NULL"
-                    # Of a handful of values, one that went is not told from an ordinary day's change.
-                    f" ORDER BY {{}} LIMIT (SELECT count({{}}) / {_SHARE} FROM ONLY {{}})))",
-                    *(relation, name, relation, name, key, name, relation),
-                )
-        except errors.IntegrityError:
-            continue  # a check wants a value there
-        if rows:
+        nulled = partial(
+            _execute,
+            connection,
+            "UPDATE {} SET {} = NULL WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {} WHERE {} IS NOT NULL"
+            # Of a handful of values, one that went is not told from an ordinary day's change.
+            f" ORDER BY {{}} LIMIT (SELECT count({{}}) / {_SHARE} FROM {{}}))",
+            *(table.rows, name, table.rows, name, table.order, name, table.rows),
+        )
+        if rows := _tried(
+            connection, (), nulled
+        ):  # else a check, a domain or an exclusion wants a value there
             return Wound(table.name, f"values of {column} nulled", rows)
     return None
 
@@ -145,14 +164,13 @@ def _break_reference(connection: Connection, table: Table) -> Wound | None:
     ).fetchall():
         if qualified_name(schema, name) != table.name:
             continue
-        parent = compose.relation(table.name)
         referring = compose.name(child_column)
         rows = _execute(
             connection,
-            "DELETE FROM ONLY {} WHERE ctid = (SELECT p.ctid FROM ONLY {} p JOIN {} c ON p.{} {} c.{}"
+            "DELETE FROM {} WHERE (tableoid, ctid) IN (SELECT p.tableoid, p.ctid FROM {} p JOIN {} c ON p.{} {} c.{}"
             " ORDER BY c.{} LIMIT 1)",
-            *(parent, parent, compose.relation(qualified_name(child_schema, child)), compose.name(column)),
-            *(compose.operator((equal[0], equal[1])), referring, referring),
+            *(table.rows, table.rows, compose.relation(qualified_name(child_schema, child))),
+            *(compose.name(column), compose.operator((equal[0], equal[1])), referring, referring),
         )
         if rows:
             return Wound(
@@ -169,35 +187,33 @@ def add_newer_rows(
     Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it.
     """
     lot = Random(seed)  # noqa: S311
-    tables = [table for table in tables_of(connection) if table.name not in avoid and len(table.key) == 1]
+    tables = [table for table in tables_of(connection) if table.name not in avoid]
     lot.shuffle(tables)
     added: dict[str, int] = {}
     for table in tables:
         if len(added) == at_most:
             break
-        try:
-            with connection.transaction():
-                if clone_row(connection, table) is not None:
-                    added[table.name] = 1
-        except _not_for_copies():
-            continue
+        if _tried(connection, [table.name], partial(clone_row, connection, table)) is not None:
+            added[table.name] = 1
     return added
 
 
 def clone_row(connection: Connection, table: Table) -> Any:
     """Copy one row under a new key, which is returned; None where the key's type does not offer one."""
-    (key,) = table.key
     columns = connection.execute(
         "SELECT attname::text, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
         (_text_of(connection, table.name),),
     ).fetchall()
     types: dict[str, str] = dict(columns)
+    if len(table.key) != 1 or table.key[0] not in types:  # nor can a generated one be chosen
+        return None
+    (key,) = table.key
     own = compose.name(key)
     if types[key] == "uuid":
         fresh = compose.statement("pg_catalog.gen_random_uuid()")
     elif types[key] in ("smallint", "integer", "bigint", "numeric"):
-        fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, compose.relation(table.name))
+        fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, table.rows)
     else:
         return None
     values = [fresh if column == key else compose.name(column) for column in types]
@@ -207,7 +223,7 @@ def clone_row(connection: Connection, table: Table) -> Any:
             compose.relation(table.name),
             compose.names(list(types)),
             compose.joined(", ", values),
-            compose.relation(table.name),
+            table.rows,
             own,
             own,
         )
@@ -226,12 +242,13 @@ class Dependent:
     refers_to: Any
 
     def undo(self, connection: Connection) -> None:
-        """Refer to the former row again."""
-        _execute(
-            connection,
-            "UPDATE {} SET {} = {} WHERE {} = {}",
-            *_assignment(self.child, self.column, self.referred_to, self.refers_to),
-        )
+        """Refer to the former row again. Raises psycopg.Error."""
+        with connection.transaction(), user_triggers_off(connection, [self.child]):
+            _execute(
+                connection,
+                "UPDATE {} SET {} = {} WHERE {} = {}",
+                *_assignment(self.child, self.column, self.referred_to, self.refers_to),
+            )
 
 
 def depend_on(connection: Connection, parents: Sequence[str]) -> Dependent | None:
@@ -247,35 +264,37 @@ def depend_on(connection: Connection, parents: Sequence[str]) -> Dependent | Non
         child_table = qualified_name(child_schema, child)
         if parent is None or parent.name not in parents or child_table in parents or parent.key != (column,):
             continue
-        try:
-            with connection.transaction():
-                fresh = clone_row(connection, parent)
-                if fresh is None:  # nor is the type one whose operators are PostgreSQL's own
-                    continue
-                row = connection.execute(
-                    compose.statement(
-                        "SELECT {} FROM {} WHERE {} IN (SELECT {} FROM {}) LIMIT 1",
-                        *(
-                            compose.name(child_column),
-                            compose.relation(child_table),
-                            compose.name(child_column),
-                        ),
-                        *(compose.name(column), compose.relation(parent.name)),
-                    )
-                ).fetchone()
-                if row is None:
-                    continue
-                moved = Dependent(parent.name, child_table, child_column, row[0], fresh)
-                connection.execute(
-                    compose.statement(
-                        "UPDATE {} SET {} = {} WHERE ctid = (SELECT min(ctid) FROM {} WHERE {} = {})",
-                        *_assignment(child_table, child_column, fresh, row[0], once=True),
-                    )
-                )
+        moved = _tried(
+            connection,
+            [parent.name, child_table],
+            partial(_move_child, connection, parent, column, child_table, child_column),
+        )
+        if moved is not None:
             return moved
-        except _not_for_copies():
-            continue
     return None
+
+
+def _move_child(
+    connection: Connection, parent: Table, column: str, child: str, child_column: str
+) -> Dependent | None:
+    """Make a row of ``child`` refer to a new row of ``parent``."""
+    referring = (compose.name(child_column), compose.relation(child), compose.name(child_column))
+    row = connection.execute(
+        compose.statement(
+            "SELECT {} FROM {} WHERE {} IN (SELECT {} FROM {}) LIMIT 1",
+            *(*referring, compose.name(column), compose.relation(parent.name)),
+        )
+    ).fetchone()
+    fresh = None if row is None else clone_row(connection, parent)
+    if row is None or fresh is None:  # nor is the type one whose operators are PostgreSQL's own
+        return None
+    connection.execute(
+        compose.statement(
+            "UPDATE {} SET {} = {} WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {} WHERE {} = {} LIMIT 1)",
+            *_assignment(child, child_column, fresh, row[0], once=True),
+        )
+    )
+    return Dependent(parent.name, child, child_column, row[0], fresh)
 
 
 def _assignment(table: str, column: str, value: Any, where: Any, *, once: bool = False) -> tuple[Any, ...]:
@@ -286,16 +305,20 @@ def _assignment(table: str, column: str, value: Any, where: Any, *, once: bool =
     return (relation, name, sql.Literal(value), *found)
 
 
-def _not_for_copies() -> tuple[type[Exception], ...]:
-    """Another unique key, a check, a trigger: that table is not for copies."""
-    from psycopg import errors  # noqa: PLC0415
+def _tried(connection: Connection, tables: Sequence[str], act: Callable[[], T]) -> T | None:
+    """What ``act`` returns, done with the triggers and rules of ``tables`` off; None, and nothing done, if refused.
 
-    return (
-        errors.IntegrityError,
-        errors.DataError,
-        errors.RaiseException,
-        errors.ObjectNotInPrerequisiteState,
-    )
+    Foreign keys stay as they are. Any error is a refusal: a check or trigger of somebody raises what it likes.
+    """
+    import psycopg  # noqa: PLC0415 - the command line starts without it
+
+    try:
+        with connection.transaction(), user_triggers_off(connection, tables):
+            return act()
+    except psycopg.Error:
+        if connection.closed:
+            raise
+        return None
 
 
 @contextmanager
@@ -312,8 +335,8 @@ def _execute(connection: Connection, template: str, *parts: Any) -> int:
     return connection.execute(compose.statement(template, *parts)).rowcount
 
 
-def _one(connection: Connection, template: str, table: str) -> Any:
-    row = connection.execute(compose.statement(template, compose.relation(table))).fetchone()
+def _one(connection: Connection, template: str, rows: sql.Composed) -> Any:
+    row = connection.execute(compose.statement(template, rows)).fetchone()
     return row[0] if row else None
 
 

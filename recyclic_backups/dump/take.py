@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,7 +125,7 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=(*notes, *([readable] if readable else [])),
+                notes=(*notes, *_left_out(held), *([readable] if readable else [])),
                 audit_head=None if (head := read_head(repository)) is None else head.to_json(),
                 checkpoint=slot.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
@@ -135,9 +135,22 @@ def take(
             return record_manifest(repository, manifest)
 
 
+def _left_out(held: Snapshot) -> Iterator[str]:
+    """What a standby does not have, as pg_dump knows too: people must not look for it in the backup."""
+    if names := [table.qualified for table in held.tables if table.unreplicated]:
+        yield (
+            "taken from a hot standby, where unlogged tables have no rows: they and their sequences come back "
+            f"empty: {', '.join(names)}"
+        )
+
+
 def _sizes(held: Snapshot) -> list[TableSize]:
     """Ordinary tables that may be split off. Configuration tables of extensions stay where pg_dump filters them."""
-    tables = {table.oid: table for table in held.tables if table.kind == "r" and not table.condition}
+    tables = {
+        table.oid: table
+        for table in held.tables
+        if table.kind == "r" and not (table.condition or table.unreplicated)
+    }
     rows = held.connection.execute(
         "SELECT oid::bigint, coalesce(pg_catalog.pg_table_size(oid), 0) FROM unnest(%s::oid[]) oid",
         (list(tables),),

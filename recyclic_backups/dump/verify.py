@@ -17,7 +17,14 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ProgramFailed, StorageError
+from recyclic_backups.errors import (
+    BackupError,
+    DamagedData,
+    NoUsableKey,
+    ObjectMissing,
+    ProgramFailed,
+    StorageError,
+)
 from recyclic_backups.postgres.process import PipedProcess
 from recyclic_backups.postgres.programs import Installation, choose, restore_argv
 from recyclic_backups.progress import SILENT, Progress
@@ -101,6 +108,33 @@ def verify(
         except BackupError as unsigned:
             error = error or unsigned  # what is wrong with the key is what was found wrong above
     return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
+
+
+def record_damage(
+    repository: Repository, backup: Backup, damage: DamagedData, found_by: str, now: datetime
+) -> None:
+    """Note beside a backup that a restore or a drill met damaged bytes, as a verification would have done.
+
+    From then on ``latest`` is another one. Nothing is written of one whose manifest is gone (it expires), or that
+    nobody vouches for; nor where the storage or the key does not let us, which the damage itself is worse than.
+    """
+    if not backup.standing.is_believed:
+        return
+    check = Check(
+        kind="verify",
+        backup_id=backup.backup_id,
+        checked_at=now,
+        passed=False,
+        reasons=(damage.message,),
+        details={"found_by": found_by},
+    )
+    try:
+        repository.store.get(repository.layout.manifest(backup.backup_id))
+        record_check(repository, check, backup.manifest)
+    except ObjectMissing:
+        return
+    except BackupError as error:
+        damage.add_note(f"that it is damaged could not be recorded beside the backup: {error.message}")
 
 
 def _examine(

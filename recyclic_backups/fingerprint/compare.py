@@ -19,7 +19,7 @@ from recyclic_backups.fingerprint.model import (
     TableFingerprint,
 )
 
-NOT_COMPARABLE = "not comparable: this backup says nothing about what the database contained"
+NOT_COMPARABLE = "not comparable: nothing to compare, this backup does not say what the database contained"
 
 
 @dataclass(frozen=True, slots=True)

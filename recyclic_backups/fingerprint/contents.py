@@ -72,7 +72,7 @@ def read_tables(
         row: Sequence[Any]
         with reading(f"table {table.qualified}"):
             # Asked anew for each: an index may be made at any moment.
-            if run_by_planning(beside, table.oid) and not table.condition:
+            if not table.unreplicated and not table.condition and run_by_planning(beside, table.oid):
                 row = read_unplanned(connection, beside, table, of_table, level)
             else:
                 (row,) = connection.execute(table_query(table, of_table, level)).fetchall()
@@ -87,12 +87,18 @@ def table_query(table: Table, columns: Collection[str], level: Level) -> sql.Com
     """One row, for :func:`table_fingerprint`.
 
     ONLY leaves the rows of partitions and children to them. A configuration table of an extension has its
-    condition put in as it is, just as pg_dump does.
+    condition put in as it is, just as pg_dump does. A table without replicated rows is not touched: it is empty.
     """
     from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
     names = [sql.Identifier("t", column) for column in columns]
-    rows = sql.SQL("FROM ONLY {} AS t {}").format(table.identifier, sql.SQL(table.condition))
+    if table.unreplicated:
+        none = sql.SQL(", ").join(
+            sql.SQL("NULL::text AS {}").format(sql.Identifier(column)) for column in columns
+        )
+        rows = sql.SQL("FROM (SELECT {} WHERE false) AS t").format(none)
+    else:
+        rows = sql.SQL("FROM ONLY {} AS t {}").format(table.identifier, sql.SQL(table.condition))
     if level != "content":
         counts = [sql.SQL("count({})").format(name) for name in names]
         return sql.SQL("SELECT {} {}").format(

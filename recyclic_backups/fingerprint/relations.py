@@ -23,7 +23,8 @@ _TABLES = f"""
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, e.extcondition[e.place],
        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
          AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-       pg_catalog.row_security_active(c.oid)
+       pg_catalog.row_security_active(c.oid),
+       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
@@ -60,6 +61,8 @@ class Table:
     """A table (``r``) or partitioned table (``p``); ``condition`` is the WHERE of a configuration table.
 
     ``readable`` and ``filtered`` are about the role that asked: may it read, and would it see some rows only.
+    ``unreplicated`` is an unlogged table on a standby: its rows are on the primary alone, and pg_dump leaves them out
+    (https://www.postgresql.org/docs/15/app-pgdump.html, --no-unlogged-table-data). A dump holds it empty.
     """
 
     oid: int
@@ -69,6 +72,7 @@ class Table:
     condition: str = ""
     readable: bool = True
     filtered: bool = False
+    unreplicated: bool = False
 
     @property
     def qualified(self) -> str:
@@ -88,8 +92,17 @@ def list_tables(connection: Connection) -> tuple[Table, ...]:
     rows = connection.execute(_TABLES).fetchall()
     return tuple(
         # NULL for a privilege means that the table vanished while we asked; locking it finds that out.
-        Table(oid, schema, name, kind, condition or "", readable is not False, bool(filtered))
-        for oid, schema, name, kind, condition, readable, filtered in rows
+        Table(
+            oid,
+            schema,
+            name,
+            kind,
+            condition or "",
+            readable is not False,
+            bool(filtered),
+            bool(unreplicated),
+        )
+        for oid, schema, name, kind, condition, readable, filtered, unreplicated in rows
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
@@ -14,11 +14,15 @@ from recyclic_backups.fingerprint.session import reading
 if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection
 
+Row: TypeAlias = tuple[Any, ...]
+"""What :data:`_SEQUENCES` says of one."""
+
 SEQUENCES_PER_QUERY = 200
 _ATTEMPTS = 5
 
 _SEQUENCES = f"""
-SELECT n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, tn.nspname, t.relname
+SELECT n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, tn.nspname, t.relname,
+       CASE WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN s.seqstart END
 FROM pg_catalog.pg_sequence s
 JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -48,6 +52,7 @@ def read_sequences(
 
     With ``owned_by`` only those that belong to columns of these tables, by qualified name.
 
+    Of an unlogged one a standby knows nothing, and pg_dump leaves its place out: it is where a restore makes it begin.
     The sequences themselves are asked: the view pg_sequences shows no ``last_value`` while ``is_called`` is
     false, which is where ``setval(..., false)`` and a restore leave one. Raises DatabaseError.
     """
@@ -66,14 +71,19 @@ def read_sequences(
 
 
 def _read(connection: Connection, owned_by: Collection[str] | None) -> dict[str, SequenceReading]:
-    from psycopg import sql  # noqa: PLC0415
-
     listed = [
         row
         for row in connection.execute(_SEQUENCES).fetchall()
         if owned_by is None or (row[7] is not None and qualified_name(row[6], row[7]) in owned_by)
     ]
-    readings: dict[str, SequenceReading] = {}
+    unreplicated = [(row, row[8], False) for row in listed if row[8] is not None]
+    asked = [row for row in listed if row[8] is None]
+    return dict(_reading_of(*each) for each in (*unreplicated, *_positions(connection, asked)))
+
+
+def _positions(connection: Connection, listed: Sequence[Row]) -> Iterator[tuple[Row, int, bool]]:
+    from psycopg import sql  # noqa: PLC0415
+
     for first in range(0, len(listed), SEQUENCES_PER_QUERY):
         batch = listed[first : first + SEQUENCES_PER_QUERY]
         query = sql.SQL(" UNION ALL ").join(
@@ -85,13 +95,16 @@ def _read(connection: Connection, owned_by: Collection[str] | None) -> dict[str,
         with reading("a sequence"):
             positions = connection.execute(query).fetchall()
         for index, last_value, is_called in positions:
-            schema, name, increment, minimum, maximum, cycle, owner_schema, owner_table = batch[index]
-            readings[qualified_name(schema, name)] = SequenceReading(
-                last_value=last_value,
-                is_called=is_called,
-                increment=increment,
-                minimum=minimum if cycle else None,
-                maximum=maximum if cycle else None,
-                owned_by=None if owner_table is None else qualified_name(owner_schema, owner_table),
-            )
-    return readings
+            yield batch[index], last_value, is_called
+
+
+def _reading_of(row: Row, last_value: int, is_called: bool) -> tuple[str, SequenceReading]:
+    schema, name, increment, minimum, maximum, cycle, owner_schema, owner_table, _ = row
+    return qualified_name(schema, name), SequenceReading(
+        last_value=last_value,
+        is_called=is_called,
+        increment=increment,
+        minimum=minimum if cycle else None,
+        maximum=maximum if cycle else None,
+        owned_by=None if owner_table is None else qualified_name(owner_schema, owner_table),
+    )

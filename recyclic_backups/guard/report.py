@@ -13,6 +13,8 @@ from recyclic_backups.recovery.restore import RestoreReport
 
 Failed = Literal["command", "probes"]
 
+HEALS_NOTHING = "every probe that failed had failed before the command: going back would not heal it"
+
 
 @dataclass(frozen=True, slots=True)
 class Return:
@@ -58,9 +60,17 @@ class GuardReport:
     returned: Return | None = None
 
     @property
+    def failed_before(self) -> bool:
+        """Whether probes failed, and each of them had failed before the command: going back would heal nothing."""
+        if self.failed != "probes" or self.before is None or self.after is None:
+            return False
+        already = {answer.probe for answer in self.before.failed}
+        return all(answer.probe in already for answer in self.after.failed)
+
+    @property
     def go_back(self) -> str | None:
-        """The one command that goes back; None while there is nothing to go back to."""
-        return None if self.backup_id is None else go_back(self.backup_id)
+        """The one command that goes back; None while there is nothing to go back to, or nothing to be healed by it."""
+        return None if self.backup_id is None or self.failed_before else go_back(self.backup_id)
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""

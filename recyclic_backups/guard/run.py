@@ -21,7 +21,7 @@ from recyclic_backups.guard.command import NOT_FOUND, cannot_run, run_command
 from recyclic_backups.guard.counted import CountedServer
 from recyclic_backups.guard.live import Findings, ask_live
 from recyclic_backups.guard.plan import GuardPlan
-from recyclic_backups.guard.report import GuardReport, Return, go_back
+from recyclic_backups.guard.report import HEALS_NOTHING, GuardReport, Return, go_back
 from recyclic_backups.guard.watch import Watch, watching
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
@@ -140,10 +140,8 @@ def _sentences(before: Findings, after: Findings) -> list[str]:
 
 def _objections(watch: Watch, ours: CountedServer, report: GuardReport) -> tuple[str, ...]:
     """Why the guard does not go back by itself; empty if it does."""
-    if report.before is not None and report.after is not None:
-        already = {answer.probe for answer in report.before.failed}
-        if all(answer.probe in already for answer in report.after.failed):
-            return ("every probe that failed had failed before the command: going back would not heal it",)
+    if report.failed_before:
+        return (HEALS_NOTHING,)
     return watch.objections(ours.tally)
 
 

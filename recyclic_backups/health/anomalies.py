@@ -40,6 +40,8 @@ from recyclic_backups.languages import Seconds, Share
 _COLLAPSE_WARNING = 1.05
 _COLLAPSE_CRITICAL = 1.3
 
+_OTHERS_SHARE = 0.1  # of all rows that were there: so many may be others while new tables explain the rest
+
 _NULLS_CHANGED = 0.25  # of a table's rows, in one column
 _NULLS_ALARMING = 0.9
 _NULLS_MINIMUM_ROWS = 20
@@ -141,7 +143,8 @@ def _compression(nights: Sequence[Night]) -> Iterator[Issue]:
         night.backup.manifest for night in nights if night.backup.manifest.compression == newest.compression
     ]
     whole = [(each.stored_bytes, each.plain_bytes) for each in alike]
-    yield from _collapse("", whole, listed(changed_lately(nights)))
+    if not _comes_of_new_tables(nights, whole):
+        yield from _collapse("", whole, listed(changed_lately(nights)))
     if not _tells(newest):
         return  # which tables were dumped by themselves is sealed
     told = [each for each in alike if _tells(each)]
@@ -171,6 +174,37 @@ def _collapse(subject: str, sizes: Sequence[tuple[int, int]], suspects: str) -> 
             usual=Share(usual),
             suspects=suspects,
         )
+
+
+def _comes_of_new_tables(nights: Sequence[Night], sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether tables that were not there before are what does not compress: photographs, not ransom.
+
+    Then all that is stored more than usual fits into what the dump grew by, even if nothing of that compressed, and
+    what was there has kept its rows, but for a tenth of them. Only fingerprints of the content can tell that.
+    """
+    newest, older = nights[0], [night for night in nights[1:] if night.tables is not None]
+    if newest.tables is None or len(older) < HISTORY_MINIMUM or len(sizes) <= HISTORY_MINIMUM:
+        return False
+
+    def had(night: Night, name: str) -> int:
+        return 0 if (table := (night.tables or {}).get(name)) is None else table.rows
+
+    new = [
+        name
+        for name, table in newest.tables.items()
+        if table.rows and 2 * sum(not had(night, name) for night in older) > len(older)
+    ]
+    before = next((night for night in older if not any(had(night, name) for name in new)), None)
+    if not new or before is None or not (newest.knows_rows and before.knows_rows):
+        return False
+    there = {name: table.rows for name, table in (before.tables or {}).items()}
+    lost = sum(rows for name, rows in there.items() if name not in newest.tables)
+    others = sum(there.get(name, 0) for name in changed_lately([newest, before]))
+    usual = median(stored / plain for stored, plain in sizes[1:] if plain)
+    dumped = before.backup.manifest.plain_bytes
+    more_stored = newest.backup.manifest.stored_bytes - _COLLAPSE_WARNING * usual * dumped
+    grown = newest.backup.manifest.plain_bytes - dumped
+    return more_stored <= grown and lost + others <= _OTHERS_SHARE * sum(there.values())
 
 
 def _durations(nights: Sequence[Night]) -> Iterator[Issue]:

@@ -23,7 +23,7 @@ QUESTIONS = {
     "age": "How old is the newest verified backup of the database, whichever partition it is in?",
     "encrypted": "Is the backup unreadable to whoever finds it?",
     "size": "Is the dump about as large as the ones before it?",
-    "compression": "Is what is stored more than 70 % smaller than what was dumped?",
+    "compression": "Is what is stored more than 70 % smaller than what was dumped, or as this database usually is?",
     "duration": "Did the dump take less than 30 minutes?",
     "timeliness": "Is what the backup holds of the partition's own time, or was it taken late?",
     "proven": "Has a restore been proven within seven days, and did the last one succeed?",
@@ -90,7 +90,7 @@ def _judge(
         case "size":
             return objectives.size(manifest, objectives.sizes_before(catalog, label.tier, backup))
         case "compression":
-            return objectives.compression(manifest)
+            return objectives.compression(manifest, objectives.compression_objective(catalog, backup))
         case "duration":
             return objectives.duration(manifest)
         case "timeliness":

@@ -42,7 +42,7 @@ def concerns(
     yield from _space(free_bytes, thresholds)
     yield from _damage(catalog, newest)
     if newest is not None:
-        yield from _objectives(newest, thresholds)
+        yield from _objectives(catalog, newest, thresholds)
         yield from _proof(catalog, now)
     yield from _drills(drills)
     for tier, group in groupby(gaps, key=lambda gap: gap.tier):
@@ -112,17 +112,18 @@ def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Issue]:
         )
 
 
-def _objectives(newest: Backup, thresholds: Thresholds) -> Iterator[Issue]:
+def _objectives(catalog: Catalog, newest: Backup, thresholds: Thresholds) -> Iterator[Issue]:
     manifest, backup_id = newest.manifest, newest.backup_id
     encrypted = objectives.encrypted(manifest, required=thresholds.encryption)
     yield from _missed(encrypted, Code.NOT_ENCRYPTED, backup_id=backup_id)
     compressed = manifest.compression != "none"
+    objective = objectives.compression_objective(catalog, newest)
     yield from _missed(
-        objectives.compression(manifest),
+        objectives.compression(manifest, objective),
         Code.COMPRESSION if compressed else Code.NOT_COMPRESSED,
         backup_id=backup_id,
         percent=Share(manifest.compression_percent / 100),
-        objective=Share(objectives.COMPRESSION_PERCENT / 100),
+        objective=Share(objective / 100),
     )
     yield from _missed(
         objectives.duration(manifest),

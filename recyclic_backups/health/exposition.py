@@ -62,6 +62,7 @@ HELP: Mapping[str, str] = {
     "health_issues": "Issues by severity; notes are not counted in health_issues_count.",
     "anomalies": "Things unlike the recent history, by severity.",
     "drill_passed": "1 when the last drill of the scenario passed.",
+    "drill_compared": "1 when it passed and was compared; 0 where the backup says nothing to compare with.",
     "drill_timestamp_seconds": "When the last drill of the scenario ended.",
     "drill_restore_seconds": "How long bringing the database back took in it.",
     "drill_restore_objective_seconds": "How long that may take.",
@@ -192,6 +193,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         ]
     drills = sorted(metrics.drills.items())
     samples["drill_passed"] = [({**of, "scenario": name}, float(each.passed)) for name, each in drills]
+    samples["drill_compared"] = [({**of, "scenario": name}, float(each.compared)) for name, each in drills]
     samples["drill_timestamp_seconds"] = [
         ({**of, "scenario": name}, each.checked_at.timestamp()) for name, each in drills
     ]

@@ -15,7 +15,7 @@ from recyclic_backups.health.availability import Availability, availability
 from recyclic_backups.health.concerns import concerns
 from recyclic_backups.health.gaps import Gap, before_the_first, missing_partitions
 from recyclic_backups.health.issues import Issue, Level, Status, status_of, worst_first
-from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
+from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS, compression_objective
 from recyclic_backups.health.rehearsals import Rehearsed, last_of_each, rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.languages import Locale
@@ -53,6 +53,12 @@ class Metrics:
     def newest(self) -> Backup | None:
         """The newest recovery point that verified."""
         return self.present.newest_good()
+
+    @property
+    def compression_objective_percent(self) -> float:
+        """How much smaller than what was dumped the newest has to be, by this database's own history."""
+        newest = self.newest
+        return COMPRESSION_PERCENT if newest is None else compression_objective(self.present, newest)
 
     @property
     def newest_proven(self) -> Backup | None:
@@ -122,7 +128,7 @@ class Metrics:
                 "backup_duration_seconds": None if newest is None else newest.manifest.duration_seconds,
                 "backup_duration_objective_seconds": DURATION_SECONDS,
                 "compression_percent": None if newest is None else newest.manifest.compression_percent,
-                "compression_objective_percent": COMPRESSION_PERCENT,
+                "compression_objective_percent": round(self.compression_objective_percent, 2),
                 "availability_percent": None
                 if self.availability is None
                 else round(100 * self.availability.share, 4),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from statistics import median
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check, Label
@@ -23,7 +24,10 @@ from recyclic_backups.languages import Bytes, Locale, Phrase, Untranslated
 from recyclic_backups.tiers import Tier
 
 COMPRESSION_PERCENT = 70.0
-"""A backup is at least so much smaller than what pg_dump wrote."""
+"""A backup is at least so much smaller than what pg_dump wrote: until its own history says that its data do not."""
+
+_MORE_THAN_USUAL = 1.05
+"""What is stored may be so much more of what was dumped than usual."""
 
 DURATION_SECONDS = 30 * 60
 """A backup takes no longer."""
@@ -163,18 +167,37 @@ def sizes_before(catalog: Catalog, tier: Tier, backup: Backup) -> list[int]:
     return [each.manifest.plain_bytes for each in earlier[:HISTORY_COUNT]]
 
 
-def compression(manifest: Manifest) -> Verdict:
-    """Whether the backup is small enough."""
+def compression_objective(catalog: Catalog, backup: Backup) -> float:
+    """How much smaller than what was dumped a backup has to be, in percent.
+
+    :data:`COMPRESSION_PERCENT`, or less where photographs and the like do not let the database reach that: from
+    :data:`HISTORY_MINIMUM` earlier good backups on (of the same compression, the newest :data:`HISTORY_COUNT`), a
+    twentieth more stored than their median. That it is worse than usual, though above that, anomalies say.
+    """
+    wanted = backup.manifest.compression
+    shares = [
+        each.manifest.stored_bytes / each.manifest.plain_bytes
+        for each in catalog
+        if each.good and each.as_of < backup.as_of and each.manifest.compression == wanted
+        if each.manifest.plain_bytes
+    ][:HISTORY_COUNT]
+    if len(shares) < HISTORY_MINIMUM:
+        return COMPRESSION_PERCENT
+    return max(0.0, min(COMPRESSION_PERCENT, 100 - 100 * _MORE_THAN_USUAL * median(shares)))
+
+
+def compression(manifest: Manifest, objective: float = COMPRESSION_PERCENT) -> Verdict:
+    """Whether the backup is small enough, by :func:`compression_objective`."""
     percent = manifest.compression_percent
     if manifest.compression == "none":
         return _warning(said(Answer.NOT_COMPRESSED), compression_pct=percent)
-    if percent > COMPRESSION_PERCENT:
+    if percent > objective:
         return _passed(said(Answer.SMALLER, percent=Percent(percent)), compression_pct=percent)
     return _warning(
         said(
             Answer.NOT_SMALL_ENOUGH,
             percent=Percent(percent),
-            objective=Percent(COMPRESSION_PERCENT, digits=0),
+            objective=Percent(objective, digits=0),
         ),
         compression_pct=percent,
     )

@@ -19,6 +19,8 @@ class Rehearsed:
     backup_id: str
     checked_at: datetime
     passed: bool
+    compared: bool
+    """Of one that passed: whether the backup said what the database contained, and it was equal."""
     restore_seconds: float
     data_loss_seconds: float
     restore_objective_seconds: float | None
@@ -40,6 +42,7 @@ class Rehearsed:
             "backup_id": self.backup_id,
             "checked_at": self.checked_at.isoformat(),
             "passed": self.passed,
+            "compared": self.compared,
             "restore_seconds": self.restore_seconds,
             "data_loss_seconds": self.data_loss_seconds,
             "restore_objective_seconds": self.restore_objective_seconds,
@@ -81,6 +84,7 @@ def _read(check: Check) -> Rehearsed:
         backup_id=check.backup_id,
         checked_at=check.checked_at,
         passed=check.passed,
+        compared=check.proves,
         restore_seconds=_number(details.get("restore_seconds")) or check.duration_seconds,
         data_loss_seconds=_number(details.get("data_loss_seconds")) or 0.0,
         restore_objective_seconds=_number(allowed.get("restore_seconds")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
+from recyclic_backups.catalog.why import why_text
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem
@@ -201,6 +202,12 @@ def _damage(catalog: Catalog, known: Collection[str], now: datetime) -> Observat
             f"it and more documents than the {MOST_TOLD} that are told one by one; verify --all names them"
         )
         told.append(("damage/more", catalog.damage[MOST_TOLD].name, reason))
+    # Also those that no tier's checks speak of. Once a newer one is whole, what they held before is what is lost.
+    for backup in catalog.passed_over[:MOST_TOLD]:
+        last = max(
+            (each for each in backup.checks if each.kind == "verify"), key=lambda each: each.checked_at
+        )
+        told.append((f"damage/backup/{backup.backup_id}", backup.backup_id, why_text(last)))
     # One that was told before others came in front of it is not over.
     hidden = {f"damage/{each.name}" for each in catalog.damage[MOST_TOLD:]}.intersection(known)
     return Observation(

@@ -127,15 +127,30 @@ def problems_between(
     """What is missing or dangerous among settings that are right by themselves, as sentences."""
     problems = []
     if recipients and not server.host:
-        problems.append("NOTIFICATION_EMAIL is set but SMTP_HOST is not")
+        problems.append(
+            "NOTIFICATION_EMAIL is set but SMTP_HOST is not; write for example SMTP_HOST=mail.example.org"
+        )
     if len(senders) > 1:
-        problems.append("SMTP_FROM is more than one mail address")
+        problems.append(
+            "SMTP_FROM is more than one mail address; write for example SMTP_FROM=backups@example.org"
+        )
     if server.password and not server.user:
-        problems.append("SMTP_PASSWORD is set but SMTP_USER is not")
+        problems.append(
+            "SMTP_PASSWORD is set but SMTP_USER is not; write for example SMTP_USER=backups@example.org"
+        )
     if server.host and server.password and not server.private:
-        problems.append("SMTP_STARTTLS is false: SMTP_PASSWORD would cross the network for everybody to read")
+        problems.append(
+            "SMTP_STARTTLS is false: SMTP_PASSWORD would cross the network for everybody to read; write "
+            "SMTP_STARTTLS=true"
+        )
     if token and not chat_id:
-        problems.append("NOTIFICATION_TELEGRAM_TOKEN is set but NOTIFICATION_TELEGRAM_CHAT_ID is not")
+        problems.append(
+            "NOTIFICATION_TELEGRAM_TOKEN is set but NOTIFICATION_TELEGRAM_CHAT_ID is not; write for example "
+            "NOTIFICATION_TELEGRAM_CHAT_ID=-1001234567890"
+        )
     if chat_id and not token:
-        problems.append("NOTIFICATION_TELEGRAM_CHAT_ID is set but NOTIFICATION_TELEGRAM_TOKEN is not")
+        problems.append(
+            "NOTIFICATION_TELEGRAM_CHAT_ID is set but NOTIFICATION_TELEGRAM_TOKEN is not: write the token "
+            "that BotFather gave"
+        )
     return problems

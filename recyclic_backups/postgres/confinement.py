@@ -48,10 +48,12 @@ class Confinement:
         package = directory.parent.parent
         program = directory / "postgres"
         libraries = package.with_name(f"{package.name}.libs")  # of a wheel, beside its package
+        # Debian's layout, wherever it lies: lib/postgresql/15/bin beside share/postgresql/15.
+        share = directory.joinpath("../../../../share/postgresql", directory.parent.name).resolve()
         interpreter = _interpreter_of(program)
         return cls(
             write=(*homes, Path("/dev/null")),
-            read=(directory.parent, libraries, *map(Path, _SYSTEM)),
+            read=(directory.parent, libraries, share, *map(Path, _SYSTEM)),
             execute=(program, *([interpreter] if interpreter else [])),
             port=port,
         )

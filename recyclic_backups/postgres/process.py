@@ -37,6 +37,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from recyclic_backups.errors import ProgramFailed, ProgramMissing
+from recyclic_backups.postgres.standby import CONFLICT, CONFLICT_HINT
 
 NICE_LEVEL = 10
 PIPE_BYTES = 1 << 20
@@ -52,7 +53,8 @@ _LATER = re.compile(
     r"\bterminat(?:ed|ing)\b|closed the connection|connection refused|connection reset|timeout expired|"
     r"timed out|database system is|too many (?:clients|connections)|remaining connection slots|lock timeout|"
     r"could not receive data|could not send data|SSL SYSCALL|SSL connection has been closed|"
-    r"no connection to the server|no such file or directory.*server running|could not obtain lock",
+    r"no connection to the server|no such file or directory.*server running|could not obtain lock|"
+    + CONFLICT,
     re.IGNORECASE,
 )
 # How pg_restore says at which entry it stopped, with --verbose, before it says why: kind, name and owner follow two
@@ -61,6 +63,7 @@ _TOC_ENTRY = re.compile(
     r"^pg_restore: from TOC entry (\d+); \d+ \d+ (.*?) ?$(?=\npg_restore: error:)", re.MULTILINE
 )
 _HINTS = (
+    (CONFLICT, CONFLICT_HINT),
     (
         r"requested a cleartext password",
         "whoever answers wants the password itself and has not proved to be the server: set "

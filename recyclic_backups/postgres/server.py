@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.postgres import startup
+from recyclic_backups.postgres.standby import CONFLICT_HINT, is_conflict
 
 if TYPE_CHECKING:
     import psycopg
@@ -164,6 +165,10 @@ class Server:
         except DatabaseError:
             if not connection.gave_up:
                 raise
+            if connection.gave_up == "endless":
+                raise DatabaseError(
+                    f"{subject} answered without end", "see whether it is your server that answers there"
+                ) from None
             raise DatabaseError(
                 f"{subject} did not answer within {self.answer_timeout_seconds:g} s",
                 "see what keeps the server busy, or raise BACKUP_TIMEOUT if it needs longer",
@@ -239,11 +244,15 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint = "GRANT CONNECT ON DATABASE … TO the backup role"
     elif state == "42501":
         hint = "grant pg_read_all_data to the backup role, or make it the owner"
+    elif is_conflict(text):
+        hint, retryable = CONFLICT_HINT, True
     elif state == "55P03":
         hint, retryable = (
             "something holds the lock for longer than BACKUP_LOCK_TIMEOUT; try again later",
             True,
         )
+    elif state == "40P01":
+        hint, retryable = "two sessions waited for each other, and the server ended ours; try again", True
     elif state == "57014":
         hint, retryable = "a timeout of the server, or somebody, ended what was asked; try again", True
     elif not state or state[:2] in ("08", "53", "57"):

@@ -24,7 +24,7 @@ from recyclic_backups.recovery.contents import Entry, entries_of
 from recyclic_backups.recovery.list_file import list_file_of
 from recyclic_backups.recovery.script import needs_psql, play
 
-_SETTINGS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
+_SETTINGS = {"synchronous_commit": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Archive:
     timeout_seconds: float
     scratch: Path | None = None
     server_major: int | None = None
+    maintenance_work_mem: str = "128MB"
+    """What each session may take to build an index."""
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
     _ending: threading.Event = field(default_factory=threading.Event, repr=False)
     _reading_seconds: list[float] = field(default_factory=list, repr=False)
@@ -125,7 +127,9 @@ class Archive:
                 # Or it would not say at which entry it stopped.
                 extra=("--no-tablespaces", "--verbose", *only),
             )
-            environment = (server or self.server).environment(self.database, _SETTINGS)
+            environment = (server or self.server).environment(
+                self.database, {**_SETTINGS, "maintenance_work_mem": self.maintenance_work_mem}
+            )
             with (
                 read_object(self.repository, self.manifest, item, on_bytes) as reader,
                 PipedProcess(

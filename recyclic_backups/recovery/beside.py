@@ -76,7 +76,10 @@ def drop_left_behind(server: Server) -> list[str]:
         try:
             with under_way(server, token or name):
                 if _belongs_to_nobody(server, name, token):
-                    _drop(server, name)
+                    with translated(f"database {name!r}"):
+                        databases.drop_database(
+                            server, name, force=False
+                        )  # whoever looks at it may have a reason
                     notes.append(f"dropped the database {name!r}: it was left by a restore that was killed")
         except Refused:
             continue  # that restore is alive
@@ -104,11 +107,3 @@ def _belongs_to_nobody(server: Server, name: str, token: str | None) -> bool:
     with server.connect(name) as connection:
         row = connection.execute(_HOLDS_ANYTHING).fetchone()
     return row is not None and not row[0]
-
-
-def _drop(server: Server, name: str) -> None:
-    """Without force: whoever looks at it may have a reason."""
-    from psycopg import sql  # noqa: PLC0415 - the rest of the command line starts without psycopg
-
-    with databases.maintenance(server) as connection, translated(f"database {name!r}"):
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))

@@ -15,6 +15,7 @@ from recyclic_backups.dump.globals import CREATED_ROLES
 from recyclic_backups.dump.setting_lists import repaired, setting_value
 from recyclic_backups.errors import DatabaseError, Refused, UsageError
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery import subscriptions
 
 if TYPE_CHECKING:
     import psycopg
@@ -129,16 +130,24 @@ def drop_plpgsql(server: Server, name: str) -> None:
         connection.execute("DROP EXTENSION IF EXISTS plpgsql")
 
 
-def drop_database(connection: Connection, name: str) -> None:
-    """Drop a database of ours, with whoever is still connected to it; one that is gone is no error."""
+def drop_database(server: Server, name: str, *, force: bool = True) -> None:
+    """Drop a database of ours, with its subscriptions (not their slots); one that is gone is no error.
+
+    With ``force`` also if somebody is still connected to it. Raises DatabaseError.
+    """
     from psycopg import sql  # noqa: PLC0415
 
-    template = connection.execute(
-        "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s", (name,)
-    ).fetchone()
-    if template is not None and template[0]:  # as its source was; the server drops no template
-        connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    with maintenance(server) as connection:
+        template = connection.execute(
+            "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s",
+            (name,),
+        ).fetchone()
+        if template is not None and template[0]:  # as its source was; the server drops no template
+            connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
+        if subscriptions.names_in(connection, name):
+            subscriptions.remove(server, name)
+        how = sql.SQL(" WITH (FORCE)" if force else "")
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}{}").format(sql.Identifier(name), how))
 
 
 def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> None:
@@ -234,6 +243,28 @@ def analyze(connection: Connection) -> None:
         return
     for schema, name in connection.execute(_OTHER_TABLES).fetchall():
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name)))
+
+
+def create_role_without_rights(connection: Connection, name: str) -> bool:
+    """A role that may do nothing and not log in; False where there is one already, or the name cannot be one."""
+    from psycopg import Error, sql  # noqa: PLC0415
+
+    try:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
+    except (Error, UnicodeError):  # it is there, is reserved (pg_…), or is no text
+        if connection.closed:
+            raise
+        return False
+    return True
+
+
+def memory_for_indexes(connection: Connection) -> str:
+    """``maintenance_work_mem`` of a restore's sessions: 128 MB, or less where the server was configured for less."""
+    row = connection.execute(
+        "SELECT CASE WHEN source = 'default' THEN 131072 ELSE least(setting::bigint, 131072) END"
+        " FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'"
+    ).fetchone()
+    return f"{row[0] if row else 131072}kB"
 
 
 def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: bool) -> list[str]:

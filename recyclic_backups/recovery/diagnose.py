@@ -73,7 +73,8 @@ def diagnose(
     """
     notes: list[str] = []
     limits: list[str] = []  # of the looking itself: they come after what is said of the data
-    base = _base(catalog, backup, notes)
+    uncompared: list[str] = []
+    base = _base(catalog, backup, notes, uncompared)
     with inspection(
         server, database, timeout_seconds=timeout_seconds, lock_timeout_seconds=lock_timeout_seconds
     ) as session:
@@ -98,7 +99,7 @@ def diagnose(
             beside_only = _beside_only(session, base.fingerprint, live)
         findings += _of_violations(violations, base, listing, live, losses, notes)
         notes += [*limits, *session.not_looked_at]
-        incomplete = tuple(dict.fromkeys(session.incomplete))
+        incomplete = tuple(dict.fromkeys([*uncompared, *session.incomplete]))
     return _report(database, base, findings, live, beside_only, notes, incomplete)
 
 
@@ -143,7 +144,7 @@ def _report(
 # -- what to compare with
 
 
-def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | None:
+def _base(catalog: Catalog, given: Backup | None, notes: list[str], uncompared: list[str]) -> _Base | None:
     """The backup to compare with. Of one that could not be checked that is said: a forged one proposes a restore."""
     sealed: list[str] = []
     for backup in [given] if given else [each for each in catalog if each.good]:
@@ -167,6 +168,12 @@ def _base(catalog: Catalog, given: Backup | None, notes: list[str]) -> _Base | N
             fingerprint = _fingerprint(backup)
         if fingerprint is not None:
             return _Base(backup, fingerprint)
+        if given:
+            uncompared.append(
+                f"nothing was compared: {backup.backup_id} does not say what the database contained "
+                "(it was adopted, or taken with BACKUP_FINGERPRINT=off)"
+            )
+            return None
         notes.append(f"backup {backup.backup_id} has no fingerprint to compare with")
     if sealed:
         notes.append(

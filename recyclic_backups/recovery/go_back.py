@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.database import MAINTENANCE_DATABASES
+from recyclic_backups.recovery.subscriptions import statements_to_remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,16 @@ class GoBack:
         }
 
 
-def go_back(server: Server, database: str, kept_as: str, *, psql: str = "psql") -> GoBack:
+def go_back(
+    server: Server, database: str, kept_as: str, *, subscriptions: Sequence[str] = (), psql: str = "psql"
+) -> GoBack:
     """The way back from a ``database`` that was replaced, and what it replaced is kept as ``kept_as``.
 
     One string for psql is one transaction: both names change or neither does. No session may be in a database that
     is renamed (https://www.postgresql.org/docs/15/sql-alterdatabase.html), so those there are ended in the same
     breath: the renaming follows before an application has connected again, and then keeps it waiting. Should one be
     faster, nothing has changed, and the same line works again. The password is in no command line: psql asks, or
-    finds PGPASSWORD or ``~/.pgpass``.
+    finds PGPASSWORD or ``~/.pgpass``. ``subscriptions`` are those of the replaced one.
     """
     # Of the same length as the name it is made of: it fits where that one does.
     start, _, end = kept_as.rpartition("_before_")
@@ -52,15 +55,31 @@ def go_back(server: Server, database: str, kept_as: str, *, psql: str = "psql") 
     )
     return GoBack(
         command=f"{_psql(server, _maintenance(database), psql)} -c {shlex.quote(swap)}",
-        drop_command=drop_command(server, kept_as, apart_from=database, psql=psql),
+        drop_command=drop_command(
+            server, kept_as, apart_from=database, subscriptions=subscriptions, psql=psql
+        ),
         restored_as=restored_as,
     )
 
 
-def drop_command(server: Server, database: str, *, apart_from: str = "", psql: str = "psql") -> str:
-    """The line that removes a database for good, typed into one that is neither it nor ``apart_from``."""
+def drop_command(
+    server: Server,
+    database: str,
+    *,
+    apart_from: str = "",
+    subscriptions: Sequence[str] = (),
+    psql: str = "psql",
+) -> str:
+    """The line that removes a database for good, typed into one that is neither it nor ``apart_from``.
+
+    Its ``subscriptions`` go first, and leave the slots at their publishers alone.
+    """
     drop = shlex.quote(f"DROP DATABASE {_name(database)}")
-    return f"{_psql(server, _maintenance(database, apart_from), psql)} -c {drop}"
+    line = f"{_psql(server, _maintenance(database, apart_from), psql)} -c {drop}"
+    if not subscriptions:
+        return line
+    before = " ".join(f"-c {shlex.quote(each)}" for each in statements_to_remove(subscriptions))
+    return f"{_psql(server, database, psql)} {before} && {line}"
 
 
 def look_command(server: Server, database: str, *, kept_as: str = "", psql: str = "psql") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ from recyclic_backups.recovery import compose
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg import sql
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 _COLUMNS = """
-    SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attgenerated <> ''
+    SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attgenerated::text
     FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
     ORDER BY attname
 """
@@ -56,11 +56,12 @@ _FOREIGN_KEYS = """
            ARRAY(SELECT ARRAY[opn.nspname::text, o.oprname::text]
             FROM pg_catalog.unnest(c.conpfeqop) WITH ORDINALITY k(equal, n)
             JOIN pg_catalog.pg_operator o ON o.oid = k.equal
-            JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n)
+            JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n),
+           c.confdeltype <> 'a', c.confupdtype <> 'a'
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
-    WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.conname
+    WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.conname, c.oid
 """
 
 
@@ -77,12 +78,32 @@ class ForeignKey:
     parent: str
     parent_columns: tuple[str, ...]
     equals: tuple[tuple[str, str], ...]
+    acts_on_delete: bool
+    """Whether the server refuses at once, or writes into the children, when a row they refer to is deleted."""
+    acts_on_update: bool
+
+    def refers(self, child: str, parent: str) -> sql.Composed:
+        """That a row of the child, by its alias, refers to one of the parent, by its alias."""
+        pairs = zip(self.parent_columns, self.equals, self.child_columns, strict=True)
+        return compose.joined(
+            " AND ",
+            [
+                compose.statement(
+                    "{}.{} {} {}.{}",
+                    *(compose.name(parent), compose.name(there), compose.operator(equal)),
+                    *(compose.name(child), compose.name(here)),
+                )
+                for there, equal, here in pairs
+            ],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
-    """A table to put back: all columns, those that store a value, those of its key, and where the rows are staged.
+    """A table to put back, and its number in this merge.
 
+    ``columns`` are those with a value of their own on disk, ``stored`` those of them that are not generated, ``key``
+    those that tell one row from another.
     ``equals`` are the operators of the key's index, one for each column of ``key``, by schema and name.
     """
 
@@ -91,12 +112,40 @@ class LiveTable:
     stored: tuple[str, ...]
     key: tuple[str, ...]
     equals: tuple[tuple[str, str], ...]
-    staged: str
+    number: int
+
+    @property
+    def staged(self) -> sql.Identifier:
+        """The temporary table of the live session with the backup's rows."""
+        return compose.temporary(f"recyclic_staged_{self.number}")
+
+    @property
+    def steps(self) -> sql.Identifier:
+        """The temporary table that says what becomes of which row."""
+        return compose.temporary(f"recyclic_steps_{self.number}")
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The live table itself."""
+        return compose.relation(self.name)
 
     @property
     def others(self) -> tuple[str, ...]:
         """Columns that are not part of the key and can be set."""
         return tuple(column for column in self.stored if column not in self.key)
+
+    @property
+    def same_key(self) -> sql.Composed:
+        """That a staged row ``s`` and a live one ``t`` have the same key."""
+        return compose.joined(
+            " AND ",
+            [
+                compose.statement(
+                    "s.{} {} t.{}", compose.name(column), compose.operator(equal), compose.name(column)
+                )
+                for column, equal in zip(self.key, self.equals, strict=True)
+            ],
+        )
 
 
 def describe(source: Connection, target: Connection, name: str, number: int) -> LiveTable:
@@ -125,7 +174,7 @@ def describe(source: Connection, target: Connection, name: str, number: int) -> 
             f"the columns of {name} have changed since the backup: {', '.join(differing)}",
             "restore it into a database of its own with --into, and copy the rows from there",
         )
-    if not any(not generated for _, _, generated in here):
+    if all(generated for _, _, generated in here):
         raise Refused(
             f"{name} has no columns by which its rows could be told apart",
             "restore it into a database of its own with --into",
@@ -133,11 +182,11 @@ def describe(source: Connection, target: Connection, name: str, number: int) -> 
     key = target.execute(_KEY, (quoted,)).fetchone()
     return LiveTable(
         name=name,
-        columns=tuple(str(row[0]) for row in here),
+        columns=tuple(str(row[0]) for row in here if row[2] != "v"),
         stored=tuple(str(row[0]) for row in here if not row[2]),
         key=tuple(key[0]) if key else (),
         equals=tuple(zip(key[1], key[2], strict=True)) if key else (),
-        staged=f"recyclic_staged_{number}",
+        number=number,
     )
 
 
@@ -151,25 +200,10 @@ def foreign_keys_of(target: Connection) -> list[ForeignKey]:
             parent=qualified_name(parent_schema, parent),
             parent_columns=tuple(parent_columns),
             equals=tuple((schema, symbol) for schema, symbol in equals),
+            acts_on_delete=acts[0],
+            acts_on_update=acts[1],
         )
-        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals in (
+        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals, *acts in (
             target.execute(_FOREIGN_KEYS).fetchall()
         )
     ]
-
-
-def parents_first(plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]) -> list[LiveTable]:
-    """The tables in an order in which rows can come back: what is referred to before what refers."""
-    ordered: list[LiveTable] = []
-    waiting = list(plan)
-    while waiting:
-        names = {table.name for table in waiting}
-        free = [
-            table
-            for table in waiting
-            if not any(key.child == table.name and key.parent in names - {table.name} for key in foreign_keys)
-        ]
-        # A circle of references cannot be ordered: the server decides whether its constraints can wait.
-        ordered += free or waiting
-        waiting = [table for table in waiting if table not in ordered]
-    return ordered

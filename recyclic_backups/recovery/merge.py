@@ -10,45 +10,69 @@ keys off, and no ``ON DELETE CASCADE`` ever fires on a row that stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
-from recyclic_backups.recovery import compose
+from recyclic_backups.recovery import compose, row_changes, row_writing
 from recyclic_backups.recovery.database import MAX_NAME_BYTES
-from recyclic_backups.recovery.live_table import (
-    ForeignKey,
-    LiveTable,
-    describe,
-    foreign_keys_of,
-    parents_first,
-)
+from recyclic_backups.recovery.live_table import ForeignKey, LiveTable, describe, foreign_keys_of
 from recyclic_backups.recovery.merge_sessions import NO_TRUST, Sessions, Trust, sessions
 from recyclic_backups.recovery.numbering import catch_up, identities_settable
+from recyclic_backups.recovery.row_changes import Changes
 from recyclic_backups.recovery.switched_off import policies_off, user_triggers_off
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg import sql
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+
+TAKEN_OUT, OVERWRITTEN = "taken out", "overwritten"
+"""Why a row is kept beside: the backup does not have it, or has it otherwise."""
+
+_MAX_COLUMNS = 1600
 
 
 @dataclass(frozen=True, slots=True)
 class TableMerge:
     """What putting one table back did: rows that came back, were set right, and went.
 
-    ``kept_as`` is what the rows that were set right or went are called in the schema ``replaced``.
+    ``newer_keys`` are the keys, by column, of the first few rows that the backup does not have: those written since.
+    ``keys_written_otherwise`` says in how many rows a column of the key was equal to the backup's and written
+    otherwise. ``kept_as`` is what the rows that were set right or went are called in the schema ``replaced``, and
+    ``told_by`` the column that says which of the two (:data:`TAKEN_OUT`, :data:`OVERWRITTEN`).
     """
 
     table: str
     inserted: int
     updated: int
     deleted: int
-    kept_as: str = ""
+    newer_keys: tuple[Mapping[str, str], ...]
+    keys_written_otherwise: Mapping[str, int]
+    kept_as: str
+    told_by: str
+
+    @classmethod
+    def of(cls, table: LiveTable, found: Changes) -> TableMerge:
+        """What was found to be done, once it is."""
+        return cls(
+            table=table.name,
+            inserted=found.inserted,
+            updated=found.updated,
+            deleted=found.deleted,
+            newer_keys=found.newer_keys,
+            keys_written_otherwise=found.respelled,
+            kept_as=_kept_name(table),
+            told_by=_told_by(table),
+        )
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows of it are kept beside."""
+        return bool(self.updated or self.deleted)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -57,7 +81,10 @@ class TableMerge:
             "inserted": self.inserted,
             "updated": self.updated,
             "deleted": self.deleted,
+            "newer_keys": [dict(key) for key in self.newer_keys],
+            "keys_written_otherwise": dict(self.keys_written_otherwise),
             "kept_as": self.kept_as,
+            "told_by": self.told_by,
         }
 
 
@@ -86,30 +113,48 @@ def merge(
     before_commit: Callable[[Sequence[TableMerge]], None] = lambda _: None,
     *,
     seconds: float = 3600,
+    lock_seconds: float = 60,
     trust: Trust = NO_TRUST,
 ) -> MergeReport:
     """Make ``tables`` of the database ``live`` equal to those of ``restored``, a database beside it.
 
     ``before_commit`` is told what was done just before it counts. Rows that go are kept in ``restored``, in a schema
-    ``replaced``. ``seconds`` is how long it may take, ``trust`` whose code may run as a superuser
-    (:mod:`recyclic_backups.recovery.merge_sessions`). Raises Refused when the tables are not the same any more
-    (columns), or would run code of others with our rights; DatabaseError when the server refuses a row; then nothing
-    was changed.
+    ``replaced``. ``seconds`` is how long it may take, ``lock_seconds`` how long it waits for others in all, ``trust``
+    whose code may run as a superuser (:mod:`recyclic_backups.recovery.merge_sessions`). Raises Refused when the tables
+    are not the same any more (columns), or would run code of others with our rights; DatabaseError when the server
+    refuses a row or others keep theirs locked; then nothing was changed.
     """
     with (
         translated(f"database {live!r} on {server.label}"),
-        sessions(server, restored, live, tables, seconds=seconds, trust=trust) as opened,
+        sessions(
+            server, restored, live, tables, seconds=seconds, lock_seconds=lock_seconds, trust=trust
+        ) as opened,
+        translated(f"database {live!r} on {server.label}"),
+        opened.waiting.explained(),
     ):
         target = opened.target
-        plan = [describe(opened.source, target, name, number) for number, name in enumerate(tables)]
+
+        def plan_of() -> list[LiveTable]:
+            return [describe(opened.source, target, name, number) for number, name in enumerate(tables)]
+
+        plan = plan_of()
         opened.hold()
+        if plan_of() != plan:
+            raise DatabaseError(
+                "the tables have just been altered; nothing was changed", "try again", retryable=True
+            )
         keys = {table.name: table.key for table in plan}
+        done: list[TableMerge] = []
         with policies_off(target, keys):
             for table in plan:
                 _stage(opened.reader(table.name), target, table)
             foreign_keys = foreign_keys_of(target)
-            broken = tuple(_broken(target, plan, foreign_keys))
-            done = [] if broken else _put(opened, plan, foreign_keys)
+            found = {table.name: row_changes.find(target, table) for table in plan}
+            broken = tuple(_broken(target, plan, foreign_keys)) or tuple(
+                row_changes.what_would_be_taken_along(target, plan, foreign_keys)
+            )
+            if not broken:
+                done = _put(opened, plan, found, foreign_keys)
         if broken:
             target.rollback()
             return MergeReport(live, (), broken, restored, opened.written_by)
@@ -119,15 +164,20 @@ def merge(
     return MergeReport(live, tuple(done), (), restored, opened.written_by)
 
 
-def _put(opened: Sessions, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]) -> list[TableMerge]:
+def _put(
+    opened: Sessions,
+    plan: Sequence[LiveTable],
+    found: Mapping[str, Changes],
+    foreign_keys: Sequence[ForeignKey],
+) -> list[TableMerge]:
     """Make the tables equal to what is staged, and prove it."""
     target, keys = opened.target, {table.name: table.key for table in plan}
     with identities_settable(target, keys), user_triggers_off(target, keys):
         _keep_rows_that_go(opened, plan)
-        done = _apply(target, parents_first(plan, foreign_keys))
+        row_writing.apply(target, plan, found, foreign_keys)
     for table in plan:
         _require_equal(target, table)
-    return done
+    return [TableMerge.of(table, found[table.name]) for table in plan]
 
 
 def _stage(source: Connection, target: Connection, table: LiveTable) -> None:
@@ -135,27 +185,21 @@ def _stage(source: Connection, target: Connection, table: LiveTable) -> None:
     target.execute(
         compose.statement(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            compose.temporary(table.staged),
-            compose.names(table.stored),
-            compose.relation(table.name),
+            table.staged,
+            compose.names(table.columns),
+            table.relation,
         )
     )
     out = compose.statement(
-        "COPY (SELECT {} FROM {}) TO STDOUT", compose.names(table.stored), compose.relation(table.name)
+        "COPY (SELECT {} FROM {}) TO STDOUT", compose.names(table.columns), table.relation
     )
-    into = compose.statement(
-        "COPY {} ({}) FROM STDIN", compose.temporary(table.staged), compose.names(table.stored)
-    )
+    into = compose.statement("COPY {} ({}) FROM STDIN", table.staged, compose.names(table.columns))
     with source.cursor().copy(out) as reading, target.cursor().copy(into) as writing:
         for piece in reading:
             writing.write(piece)
     if table.key:
-        target.execute(
-            compose.statement(
-                "CREATE INDEX ON {} ({})", compose.temporary(table.staged), compose.names(table.key)
-            )
-        )
-    target.execute(compose.statement("ANALYZE {}", compose.temporary(table.staged)))
+        target.execute(compose.statement("CREATE INDEX ON {} ({})", table.staged, compose.names(table.key)))
+    target.execute(compose.statement("ANALYZE {}", table.staged))
 
 
 def _broken(
@@ -166,17 +210,10 @@ def _broken(
     for key in foreign_keys:
         if key.child not in staged and key.parent not in staged:
             continue
-        child = (
-            compose.temporary(staged[key.child].staged)
-            if key.child in staged
-            else compose.relation(key.child)
+        child, parent = (
+            staged[name].staged if name in staged else compose.relation(name)
+            for name in (key.child, key.parent)
         )
-        parent = (
-            compose.temporary(staged[key.parent].staged)
-            if key.parent in staged
-            else compose.relation(key.parent)
-        )
-        columns = list(zip(key.child_columns, key.parent_columns, key.equals, strict=True))
         query = compose.statement(
             "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})",
             child,
@@ -186,15 +223,7 @@ def _broken(
                 [compose.statement("c.{} IS NOT NULL", compose.name(column)) for column in key.child_columns],
             ),
             parent,
-            compose.joined(
-                " AND ",
-                [
-                    compose.statement(
-                        "p.{} {} c.{}", compose.name(there), compose.operator(equal), compose.name(here)
-                    )
-                    for here, there, equal in columns
-                ],
-            ),
+            key.refers("c", "p"),
         )
         count = (target.execute(query).fetchone() or (0,))[0]
         if count:
@@ -210,25 +239,20 @@ def _keep_rows_that_go(opened: Sessions, plan: Sequence[LiveTable]) -> None:
     source.execute("ALTER SCHEMA replaced OWNER TO CURRENT_USER")
     for table in plan:
         kept = compose.statement("replaced.{}", compose.name(_kept_name(table)))
+        columns, told_by = compose.columns_of("t", table.stored), _told_by(table)
+        none, why = compose.statement(""), compose.statement("")
+        if told_by:
+            none = compose.statement(", NULL::text AS {}", compose.name(told_by))
+            why = compose.statement(f", CASE x.step WHEN 'g' THEN '{TAKEN_OUT}' ELSE '{OVERWRITTEN}' END")
         source.execute(
             compose.statement(
-                "CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA",
-                kept,
-                compose.names(table.stored),
-                compose.relation(table.name),
+                "CREATE TABLE {} AS SELECT {}{} FROM {} t WITH NO DATA", kept, columns, none, table.relation
             )
         )
-        as_it_is = compose.statement(
-            "SELECT {} FROM {} t", compose.columns_of("t", table.stored), compose.relation(table.name)
+        out = compose.statement(
+            "COPY (SELECT {}{} FROM {} t JOIN {} x ON t.tableoid = x.part AND t.ctid = x.place) TO STDOUT",
+            *(columns, why, table.relation, table.steps),
         )
-        unchanged = compose.statement(
-            "SELECT FROM {} s WHERE {} AND ROW({})::text IS NOT DISTINCT FROM ROW({})::text",
-            compose.temporary(table.staged),
-            _same_key(table) if table.key else compose.statement("false"),
-            compose.columns_of("t", table.stored),
-            compose.columns_of("s", table.stored),
-        )
-        out = compose.statement("COPY ({} WHERE NOT EXISTS ({})) TO STDOUT", as_it_is, unchanged)
         into = compose.statement("COPY {} FROM STDIN", kept)
         opened.let_fill(table.name, _kept_name(table))
         filling = opened.reader(table.name)
@@ -238,93 +262,31 @@ def _keep_rows_that_go(opened: Sessions, plan: Sequence[LiveTable]) -> None:
     opened.finish()
 
 
+def _told_by(table: LiveTable) -> str:
+    """A column that the table does not have; none where it has all that a table may have."""
+    if len(table.stored) >= _MAX_COLUMNS:
+        return ""
+    return next(
+        each for number in range(_MAX_COLUMNS) if (each := "kept_because" + "_" * number) not in table.columns
+    )
+
+
 def _kept_name(table: LiveTable) -> str:
     """``schema.table``, cut to the length of a name where it has to be, and then with the table's number."""
     name = ".".join(split_qualified_name(table.name))
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
-    number = f"~{table.staged.rpartition('_')[2]}"
+    number = f"~{table.number}"
     return name.encode()[: MAX_NAME_BYTES - len(number)].decode(errors="ignore") + number
-
-
-def _apply(target: Connection, plan: Sequence[LiveTable]) -> list[TableMerge]:
-    """Delete children before parents, bring back parents before children."""
-    deleted = {table.name: _delete(target, table) for table in reversed(plan)}
-    return [
-        TableMerge(
-            table.name,
-            inserted=_insert(target, table),
-            updated=_update(target, table),
-            deleted=deleted[table.name],
-            kept_as=_kept_name(table),
-        )
-        for table in plan
-    ]
-
-
-def _delete(target: Connection, table: LiveTable) -> int:
-    if not table.key:
-        return target.execute(compose.statement("DELETE FROM {}", compose.relation(table.name))).rowcount
-    return target.execute(
-        compose.statement(
-            "DELETE FROM {} t WHERE NOT EXISTS (SELECT FROM {} s WHERE {})",
-            compose.relation(table.name),
-            compose.temporary(table.staged),
-            _same_key(table),
-        )
-    ).rowcount
-
-
-def _update(target: Connection, table: LiveTable) -> int:
-    if not table.key or not table.others:
-        return 0
-    return target.execute(
-        compose.statement(
-            "UPDATE {} t SET {} FROM {} s WHERE {} AND ROW({})::text IS DISTINCT FROM ROW({})::text",
-            compose.relation(table.name),
-            compose.joined(
-                ", ",
-                [
-                    compose.statement("{} = s.{}", compose.name(column), compose.name(column))
-                    for column in table.others
-                ],
-            ),
-            compose.temporary(table.staged),
-            _same_key(table),
-            compose.columns_of("t", table.others),
-            compose.columns_of("s", table.others),
-        )
-    ).rowcount
-
-
-def _insert(target: Connection, table: LiveTable) -> int:
-    condition = (
-        compose.statement(
-            "WHERE NOT EXISTS (SELECT FROM {} t WHERE {})", compose.relation(table.name), _same_key(table)
-        )
-        if table.key
-        else compose.statement("")
-    )
-    return target.execute(
-        compose.statement(
-            # The dump's own values, also for columns GENERATED ALWAYS AS IDENTITY (sql-insert.html).
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s {}",
-            compose.relation(table.name),
-            compose.names(table.stored),
-            compose.columns_of("s", table.stored),
-            compose.temporary(table.staged),
-            condition,
-        )
-    ).rowcount
 
 
 def _require_equal(target: Connection, table: LiveTable) -> None:
     """The proof inside the transaction: the same rows, as texts, as often."""
     rows = compose.statement(
-        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), compose.relation(table.name)
+        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), table.relation
     )
     staged = compose.statement(
-        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), compose.temporary(table.staged)
+        "SELECT ROW({})::text AS row FROM {}", compose.names(table.stored), table.staged
     )
     query = compose.statement(
         "SELECT (SELECT count(*) FROM (({}) EXCEPT ALL ({})) a) + (SELECT count(*) FROM (({}) EXCEPT ALL ({})) b)",
@@ -340,15 +302,3 @@ def _require_equal(target: Connection, table: LiveTable) -> None:
             f"{table.name} would differ from the backup in {different} rows after being put back; nothing was changed",
             "a trigger or rule of the server changes rows on their way in",
         )
-
-
-def _same_key(table: LiveTable) -> sql.Composable:
-    return compose.joined(
-        " AND ",
-        [
-            compose.statement(
-                "s.{} {} t.{}", compose.name(column), compose.operator(equal), compose.name(column)
-            )
-            for column, equal in zip(table.key, table.equals, strict=True)
-        ],
-    )

@@ -22,6 +22,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import compose, live_code
 from recyclic_backups.recovery.live_code import Surroundings
 from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders, loaders
+from recyclic_backups.recovery.waiting import Waiting, bounded
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,6 +65,8 @@ class Sessions:
     source: Connection
     target: Connection
     written_by: str
+    waiting: Waiting
+    """What is waited for, and for how long."""
     hold: Callable[[], None]
     """Lock the live tables: readers go on, nobody else writes."""
     reader: Callable[[str], Connection]
@@ -76,33 +79,52 @@ class Sessions:
 
 @contextmanager
 def sessions(
-    server: Server, restored: str, live: str, tables: Sequence[str], *, seconds: float, trust: Trust
+    server: Server,
+    restored: str,
+    live: str,
+    tables: Sequence[str],
+    *,
+    seconds: float,
+    lock_seconds: float,
+    trust: Trust,
 ) -> Iterator[Sessions]:
-    """Open them. ``seconds`` bound how long temporary roles may log in.
+    """Open them. ``seconds`` bound how long temporary roles may log in, ``lock_seconds`` how long we wait for others.
 
-    Raises Refused, before anything is written, where the live tables would run code of others as a superuser.
+    Raises Refused, before anything is written, where the live tables would run code of others as a superuser;
+    DatabaseError where somebody keeps them locked.
     """
+    # Rows travel and are compared as text, which must not depend on what either database has set.
+    settings = {**SETTINGS, "lock_timeout": f"{round(lock_seconds * 1000)}ms"}
     with ExitStack() as stack:
-        # Rows travel and are compared as text, which must not depend on what either database has set.
-        source = stack.enter_context(server.connect(restored, settings=SETTINGS))
+        source = stack.enter_context(server.connect(restored, settings=settings))
+        waiting = stack.enter_context(bounded(server, live, lock_seconds))
         row = source.execute(_IS_SUPERUSER).fetchone()
         if trust.always or row is None or not row[0]:
-            target = stack.enter_context(server.connect(live, autocommit=False, settings=SETTINGS))
+            target = stack.enter_context(server.connect(live, autocommit=False, settings=settings))
+            waiting.look_at(target)
             yield Sessions(
-                source, target, server.user, hold=lambda: _lock(target, tables), reader=lambda _: source
+                source,
+                target,
+                server.user,
+                waiting,
+                hold=lambda: _lock(target, tables),
+                reader=lambda _: source,
             )
             return
         in_restored = stack.enter_context(loaders(server, restored, seconds=seconds, of_merge=True))
         in_live = stack.enter_context(
             loaders(server, live, seconds=seconds, on_behalf_of=restored, of_merge=True)
         )
-        watch = stack.enter_context(server.connect(live, autocommit=False, settings=SETTINGS))
-        owner, around = _writer(watch, server.user, tables, trust)
+        watch = stack.enter_context(server.connect(live, autocommit=False, settings=settings))
+        waiting.look_at(watch)
+        with waiting.explained():
+            owner, around = _writer(watch, server.user, tables, trust)
         target = watch
         if owner is not None:
             in_live.require_login(owner)
             as_owner = in_live.of(owner)
-            target = stack.enter_context(as_owner.connect(live, autocommit=False, settings=SETTINGS))
+            target = stack.enter_context(as_owner.connect(live, autocommit=False, settings=settings))
+            waiting.look_at(target)
         readers = _Readers(source, in_restored, tables, stack)
 
         def hold() -> None:
@@ -118,6 +140,7 @@ def sessions(
             source,
             target,
             owner or server.user,
+            waiting,
             hold,
             readers.of,
             readers.let_fill,

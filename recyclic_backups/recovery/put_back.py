@@ -15,6 +15,7 @@ from recyclic_backups.errors import BackupError, Refused
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery import subscriptions
 from recyclic_backups.recovery.beside import under_way
 from recyclic_backups.recovery.merge import MergeReport, TableMerge, merge
 from recyclic_backups.recovery.merge_sessions import Trust
@@ -28,10 +29,12 @@ class PutBackReport:
 
     restored: RestoreReport
     merged: MergeReport | None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as the command line prints it."""
         document = self.restored.to_json()
+        document["notes"] = [*document["notes"], *self.notes]
         if self.merged is not None:
             document["merge"] = {
                 "database": self.merged.database,
@@ -92,7 +95,7 @@ def put_back(
         def before_commit(tables: Sequence[TableMerge]) -> None:
             """From the commit on, the rows that went are in the database beside and nowhere else."""
             nonlocal keep
-            keep = any(table.updated or table.deleted for table in tables)
+            keep = any(table.keeps_rows for table in tables)
             if keep:
                 with databases.maintenance(server) as connection:
                     databases.comment_on(
@@ -101,6 +104,7 @@ def put_back(
 
         details = {"into": live, "server": server.label, "tables": list(restored.selection.wanted)}
         try:
+            subscriptions.remove(server, beside)  # it is for looking at rows, and for being dropped
             with audited(
                 repository, "merge", clock, backup_id=backup.backup_id, details=details, required=False
             ) as entry:
@@ -111,15 +115,25 @@ def put_back(
                     restored.selection.wanted,
                     before_commit,
                     seconds=options.timeout_seconds + 3600,
+                    lock_seconds=options.lock_timeout_seconds,
                     trust=Trust(always=options.trust_owners, where_needed=throwaway),
                 )
                 entry.outcome = "done" if merged.clean else "refused"
-        except BackupError as error:
+        except BaseException as error:
             if keep:  # a line that breaks at the commit does not tell whether it happened
                 error.add_note(f"the rows that were to be replaced are kept in the database {beside!r}")
+            else:
+                for note in _dropped(server, beside):
+                    error.add_note(note)
             raise
-        finally:
-            if not keep:
-                with databases.maintenance(server) as connection:
-                    databases.drop_database(connection, beside)
-    return PutBackReport(restored, merged)
+        notes = [] if keep else _dropped(server, beside)
+    return PutBackReport(restored, merged, tuple(notes))
+
+
+def _dropped(server: Server, beside: str) -> list[str]:
+    """Drop the copy. What was put back stays put back if that fails: then a note says so."""
+    try:
+        databases.drop_database(server, beside)
+    except BackupError as error:
+        return [f"the next restore drops the database {beside!r}, which remains: {error.message}"]
+    return []

@@ -21,8 +21,10 @@ from recyclic_backups.catalog.moments import compact, to_text
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.dump.definitions import read_definitions
-from recyclic_backups.errors import BackupError, Refused, StorageError
+from recyclic_backups.dump.verify import record_damage
+from recyclic_backups.errors import BackupError, DamagedData, Refused, StorageError
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
@@ -38,6 +40,7 @@ from recyclic_backups.recovery.entry_maker import EntryMaker, Missing
 from recyclic_backups.recovery.loaders import loaders
 from recyclic_backups.recovery.rebuild import Rebuild
 from recyclic_backups.recovery.selection import Request, Selection, select
+from recyclic_backups.recovery.subscriptions import detach
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class RestoreOptions:
 
     ``trust_owners`` lets code of whoever owns objects in the database run as the role that restores.
     ``accept_missing`` names objects that may be missing (:class:`~recyclic_backups.recovery.rebuild.Missing`).
+    ``lock_timeout_seconds`` is how long a merge waits for others.
     """
 
     installations: Sequence[Installation]
@@ -55,6 +59,7 @@ class RestoreOptions:
     disarm_roles: bool = False
     trust_owners: bool = False
     accept_missing: Collection[str] = ()
+    lock_timeout_seconds: float = 60
     scratch: Path | None = None
 
 
@@ -137,9 +142,12 @@ def restore(
     details = {"into": into, "server": server.label, "tables": list(request.tables) if request else []}
     if unsigned:
         details["standing"] = backup.standing.value
-    with audited(
-        repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
-    ) as entry:
+    with (
+        _damage_remembered(repository, backup, clock, recorded=recorded),
+        audited(
+            repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
+        ) as entry,
+    ):
         report = _restore(
             repository,
             backup,
@@ -158,6 +166,19 @@ def restore(
     return (
         dataclasses.replace(report, notes=[*report.notes, entry.unrecorded]) if entry.unrecorded else report
     )
+
+
+@contextmanager
+def _damage_remembered(
+    repository: Repository, backup: Backup, clock: Callable[[], datetime], *, recorded: bool
+) -> Iterator[None]:
+    """Note beside the backup that its bytes are damaged, so that ``latest`` is another one from then on."""
+    try:
+        yield
+    except DamagedData as damage:
+        if recorded and backup.standing is not Standing.NOT_CHECKED:  # then a key's file is what is damaged
+            record_damage(repository, backup, damage, "restore", clock())
+        raise
 
 
 def _restore(
@@ -199,6 +220,8 @@ def _restore(
             # Side by side: both only read, and neither keeps a second core of the server busy by itself.
             with attempt.analyzing(beside), attempt.phase("compare"):
                 comparison = attempt.compare_with(beside, installation, rebuild)
+            with databases.maintenance(server) as connection:
+                attempt.notes.extend(detach(server, connection, beside, replaced=into if replace else None))
             if recorded:
                 attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
             kept_as, name = None, beside
@@ -343,8 +366,7 @@ class _Attempt:
             yield
         except BaseException as error:
             try:
-                with databases.maintenance(self.server) as connection:
-                    databases.drop_database(connection, name)
+                databases.drop_database(self.server, name)
             except BackupError as second:
                 error.add_note(f"the next restore drops the database {name}, which remains: {second}")
             raise
@@ -386,6 +408,7 @@ class _Attempt:
             row = connection.execute(
                 "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
             ).fetchone()
+            memory = databases.memory_for_indexes(connection)
         archive = Archive(
             repository=self.repository,
             manifest=self.manifest,
@@ -396,6 +419,7 @@ class _Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
+            maintenance_work_mem=memory,
         )
         guarded = row is not None and row[0] and not self.options.trust_owners
         with ExitStack() as stack:
@@ -484,8 +508,7 @@ class _Attempt:
                 rebuild.definitions()
                 rebuild.post_data(self.options.jobs)
             anew = schema_entries(self.read_definitions(beside, installation))
-            with databases.maintenance(self.server) as connection:
-                databases.drop_database(connection, beside)
+            databases.drop_database(self.server, beside)
         return expected.written_anew(
             {entry: anew[entry] for entry in differing if anew.get(entry) == found[entry]}
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from recyclic_backups.health.availability import OBJECTIVE as AVAILABILITY_OBJECTIVE
-from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
+from recyclic_backups.health.objectives import DURATION_SECONDS
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.markup import plain
 from recyclic_backups.report.survey import Survey
@@ -91,8 +91,8 @@ def _tiles(survey: Survey) -> Iterator[_Tile]:
         yield _Tile(
             "smaller",
             shown(Share(share)),
-            say("objective over", locale, limit=shown(Share(COMPRESSION_PERCENT / 100))),
-            100 * share > COMPRESSION_PERCENT,
+            say("objective over", locale, limit=shown(Share(metrics.compression_objective_percent / 100))),
+            100 * share > metrics.compression_objective_percent,
         )
         yield _Tile(
             "duration",

@@ -212,7 +212,9 @@ class _Section:
                 ]
             else:
                 look = "good" if drill.passed else "bad-text"
-                word = self.say("passed" if drill.passed else "failed")
+                word = self.say(
+                    "failed" if not drill.passed else "passed" if drill.compared else "nothing to compare"
+                )
                 cells = [
                     plain(self.moment(drill.checked_at)),
                     f'<span class="{look} line">{"✓" if drill.passed else "✕"} {word}</span>',

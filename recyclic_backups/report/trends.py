@@ -8,7 +8,7 @@ from datetime import datetime
 from recyclic_backups.drill.scenarios import OBJECTIVES
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SECONDS
+from recyclic_backups.health.objectives import DURATION_SECONDS
 from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups.health.wording import ScenarioName
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
@@ -62,7 +62,7 @@ class _Trends:
                 "trend compression",
                 self.of_backups(lambda each: each.compression_percent, percent),
                 percent,
-                limit=COMPRESSION_PERCENT,
+                limit=self.survey.metrics.compression_objective_percent,
             ),
         ]
         drills = rehearsed(self.survey.catalog)

@@ -136,6 +136,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "verdict": ("Verdict", "Verdict"),
     "passed": ("passed", "réussi"),
     "failed": ("failed", "échoué"),
+    "nothing to compare": ("passed, nothing to compare", "réussi, rien à comparer"),
     "restored in": ("Back within (RTO)", "Retour en (RTO)"),
     "lost": ("Work lost (RPO)", "Travail perdu (RPO)"),
     "of limit": ("of {limit}", "sur {limit}"),

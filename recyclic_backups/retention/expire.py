@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -70,11 +70,17 @@ class ExpiryReport:
 def plan_expiry(
     repository: Repository, retention: Retention, calendar: Calendar, now: datetime
 ) -> ExpiryPlan:
-    """What :func:`expire` would do now, from documents that can be believed. Changes nothing.
+    """What :func:`expire` would do now, deletions that have begun included, from documents that can be believed.
 
-    Raises DamagedData (40), NoUsableKey (41), StorageError (30).
+    Changes nothing. Raises DamagedData (40), NoUsableKey (41), StorageError (30).
     """
-    return plan(trusted(load_catalog(repository)), retention, calendar, now)
+    catalog = trusted(load_catalog(repository))
+    decided = plan(catalog, retention, calendar, now)
+    begun = tuple(
+        Decision(backup_id, Action.EXPIRE, (say(Code.DELETION_RESUMED),))
+        for backup_id in Deletions(repository, now, lambda: None, [], []).unfinished(catalog)
+    )
+    return replace(decided, decisions=(*decided.decisions, *begun))
 
 
 def plan_unsigned(repository: Repository, now: datetime) -> ExpiryPlan:

@@ -130,8 +130,8 @@ WORDS: Mapping[Code, Pair] = {
         "personne ne l'a signée, et quelqu'un a demandé que celles-là partent",
     ),
     Code.DELETION_RESUMED: (
-        "its deletion had begun and was finished",
-        "sa suppression avait commencé et a été achevée",
+        "its deletion had begun, and is finished",
+        "sa suppression avait commencé, elle est achevée",
     ),
     Code.INCIDENT: ("incident: {sentence}", "incident : {sentence}"),
     Code.WARNING: ("warning: {sentence}", "avertissement : {sentence}"),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
+from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError, StorageMissing
 from recyclic_backups.storage import limits
 from recyclic_backups.storage.descent import (
     kind_of,
@@ -31,6 +31,7 @@ from recyclic_backups.storage.descent import (
 from recyclic_backups.storage.local_errors import acting
 from recyclic_backups.storage.local_listing import Wanted, children, walk
 from recyclic_backups.storage.local_upload import LocalUpload
+from recyclic_backups.storage.mounts import unmounted
 from recyclic_backups.storage.names import PARTIAL_PREFIX, checked_name, split_prefix
 from recyclic_backups.storage.ownership import is_unclaimed
 from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
@@ -53,19 +54,27 @@ class LocalStore:
         With ``create`` it is going to be written: a missing directory is made, but never its parents (a
         disk that is not mounted must not become a directory on the system's disk), and one that cannot be
         written is an error now and not after an hour of dumping. Without, a read-only directory will do.
-        Raises ObjectMissing when there is no such directory and it is not to be created, StorageError
+        A directory where /etc/fstab mounts a disk and none is mounted is no storage either, empty as it looks.
+        Raises StorageMissing when there is no such directory, could be, and is not to be created; StorageError
         when it cannot be used.
         """
         store = cls(path)
         with acting(store.root, f"open the storage {store.root}"):
+            if mount_point := unmounted(store.root):
+                raise StorageError(
+                    f"the storage {store.root} is not there: no disk is mounted at {mount_point}",
+                    f"/etc/fstab says that one has to be: mount {mount_point}",
+                )
             if create:
                 store._make_root()
             try:
                 is_directory = stat.S_ISDIR(os.stat(store.root).st_mode)
             except FileNotFoundError:
-                raise ObjectMissing(
+                can_be_made = store.root.parent.is_dir() and not os.path.lexists(store.root)
+                raise (StorageMissing if can_be_made else StorageError)(
                     f"there is no storage at {store.root}",
-                    "see that BACKUP_STORAGE is right and its disk is mounted",
+                    "see that BACKUP_STORAGE is right and its disk is mounted"
+                    + ("; if both are, the first backup makes the directory" if can_be_made else ""),
                 ) from None
         if not is_directory:
             raise StorageError(f"the storage {store.root} is not a directory", "name a directory")

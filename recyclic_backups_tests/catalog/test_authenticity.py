@@ -16,7 +16,7 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Encryption, Manifest
-from recyclic_backups.catalog.record import record_check, record_manifest
+from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.dump.sweep import sweep
@@ -168,6 +168,29 @@ def test_a_tombstone_of_another_backup_buries_nothing(store: MemoryStore) -> Non
     catalog = catalog_of(store)
     assert catalog.tombstones == {oldest.backup_id}
     assert newest.backup_id in {each.backup_id for each in catalog}
+
+
+def test_a_tombstone_that_was_taken_back_and_is_laid_back_later_deletes_nothing(store: MemoryStore) -> None:
+    """The attack: a copy of an announcement that was withdrawn for a hold: the next expire would carry it out."""
+    victim = catalog_of(store).backups[0]
+    repository = open_repository(store)
+    record_tombstone(
+        repository,
+        Tombstone(victim.backup_id, NOW, labels=victim.labels),
+        victim.manifest,
+    )
+    assert victim.backup_id in catalog_of(store).tombstones
+    shown = plan_expiry(repository, FEW, CALENDAR, NOW)
+    assert victim.backup_id in {each.backup_id for each in shown.expiring}  # nothing goes that no plan shows
+    a_day_later = NOW + timedelta(days=1, hours=1)
+    record_check(repository, Check("verify", victim.backup_id, a_day_later, passed=True), victim.manifest)
+    catalog = catalog_of(store)
+    assert catalog.find("latest").backup_id == victim.backup_id
+    assert "it was taken back" in told(catalog)[LAYOUT.tombstone(victim.backup_id)]
+    before = names(store)
+    with pytest.raises(DamagedData, match="nothing expires"):
+        expire(repository, FEW, CALENDAR, now=NOW)
+    assert names(store) == before
 
 
 @pytest.mark.parametrize("ends", ["yesterday", "never", "nonsense"])

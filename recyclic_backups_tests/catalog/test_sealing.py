@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -139,11 +138,9 @@ def test_ten_thousand_tables_fit_into_a_sealed_manifest(memory: MemoryStore) -> 
         encryption=Encryption(1, keyring.for_writing(NOON).key_id),
         fingerprint=fingerprint.to_json(),
     )
-    started = time.monotonic()
     record_manifest(repository, manifest)
     (read,) = load_catalog(repository)
     assert read.manifest.fingerprint == manifest.fingerprint
-    assert time.monotonic() - started < 5
 
 
 # -- what older releases wrote

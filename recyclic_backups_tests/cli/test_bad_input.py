@@ -71,6 +71,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
 def test_bad_input_ends_in_a_sentence_a_hint_and_its_exit_code(operator: Operator, case: str) -> None:
     """Loss prevented: a volunteer who cannot tell what is wrong gives up, and there is no backup that night."""
     arguments, overrides, code, words = CASES[case]
+    operator.storage.mkdir()
     outcome = operator.run(*arguments, **overrides)
     said = outcome.out + outcome.err
     assert outcome.code == code, said
@@ -191,6 +192,7 @@ def test_a_report_for_an_output_that_is_closed_is_no_bug(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: a crontab with ``>&-`` whose mails ask for a bug to be reported."""
+    operator.storage.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", None)  # as Python itself does then
         outcome = operator.run("list", "--json")
@@ -204,6 +206,7 @@ def test_a_report_that_is_taken_in_pieces_is_whole(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: half a report behind exit code 0, since unbuffered text is written once and then forgotten."""
+    operator.storage.mkdir()
     whole = operator.must("flags", "list", "--json").out
     taken = bytearray()
 

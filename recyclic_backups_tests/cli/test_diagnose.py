@@ -167,6 +167,7 @@ def test_a_table_that_is_gone_comes_back_by_the_two_printed_lines(
 
 def test_without_a_backup_it_looks_at_the_database_alone(operator: Operator) -> None:
     """Loss prevented: no answer at all before the first backup."""
+    operator.storage.mkdir()
     outcome = operator.must("diagnose")
     assert "no backup" in outcome.out
     assert outcome.out.splitlines()[-1] == "no damage found"
@@ -175,6 +176,7 @@ def test_without_a_backup_it_looks_at_the_database_alone(operator: Operator) -> 
 
 def test_a_database_that_is_not_there_is_a_problem_of_the_server(operator: Operator) -> None:
     """Loss prevented: exit code 0 for a database that nobody has seen."""
+    operator.storage.mkdir()
     outcome = operator.run("diagnose", "nowhere")
     assert outcome.code == 20
     assert outcome.out == ""

@@ -118,6 +118,7 @@ def test_a_forged_label_is_exit_40_and_deletes_nothing(three_days: tuple[Operato
 
 def test_without_any_backup_there_is_nothing_to_do(operator: Operator) -> None:
     """Loss prevented: a line of cron that fails on the first night."""
+    operator.storage.mkdir()
     assert operator.must("expire", "--json").json == []
     assert operator.must("expire", "--yes", "--json").json == []
     assert operator.stored() == set()

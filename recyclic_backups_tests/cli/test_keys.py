@@ -61,4 +61,5 @@ def test_generated_keys_differ_and_are_accepted(operator: Operator) -> None:
 
 def test_listing_keys_of_an_empty_storage_is_no_error(operator: Operator) -> None:
     """Loss prevented: a newcomer's first look ends in an error."""
+    operator.storage.mkdir()
     assert operator.must("keys", "list", "--json").json == []

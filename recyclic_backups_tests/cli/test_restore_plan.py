@@ -132,10 +132,16 @@ def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
     before = _databases(cluster)
     live = operator.variables["POSTGRES_DB"]
     _lines_sold(
-        cluster, live, "CREATE TABLE remark (id int PRIMARY KEY, said text); INSERT INTO remark VALUES (1)"
+        cluster,
+        live,
+        "CREATE TABLE remark (id numeric PRIMARY KEY, said text); INSERT INTO remark VALUES (1.0)",
     )
     operator.backup_id()
-    _lines_sold(cluster, live, "UPDATE remark SET said = 'since then'; INSERT INTO remark VALUES (2, 'new')")
+    _lines_sold(
+        cluster,
+        live,
+        "UPDATE remark SET id = 1.00, said = 'since then'; INSERT INTO remark VALUES (2, 'new')",
+    )
     try:
         tables = ("--table", "public.remark", "--table", "public.sale_items")
         out = operator.must("restore", "latest", *tables, "--merge-into", live, "--yes").out
@@ -145,6 +151,10 @@ def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
         assert "since then" in seen
         assert "new" in seen
         assert "(2 rows)" in seen
+        assert "overwritten" in seen
+        assert "taken out" in seen
+        assert "not in the backup, and taken out of public.remark: 1 (id 2)" in out
+        assert "written as in the backup now: id of 1" in out
         (kept,) = _databases(cluster) - before
         assert kept in drop
         _paste(cluster, drop)
@@ -156,8 +166,14 @@ def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
 def test_a_database_beside_is_opened_and_dropped_by_the_printed_lines(
     cluster: ScratchCluster, operator: Operator
 ) -> None:
-    """Loss prevented: a copy of everybody's data that nobody remembers to drop."""
-    operator.backup_id()
+    """Loss prevented: a copy of everybody's data that nobody remembers to drop, or that a subscription in it keeps."""
+    live = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect(live) as connection:
+        connection.execute(
+            "CREATE SUBSCRIPTION zq_s CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+        )
+        operator.backup_id()
+        connection.execute("DROP SUBSCRIPTION zq_s")
     into = f"{operator.variables['POSTGRES_DB']}_look = 'x'"
     try:
         out = operator.must("restore", "latest", "--into", into).out

@@ -146,13 +146,13 @@ def test_an_unprivileged_user_backs_up_and_another_reads_nothing_of_it(
 ) -> None:
     """Loss prevented: a program that works as root only, or a neighbour's account that reads every backup."""
     if os.geteuid() != 0:
-        pytest.skip("needs root, to be two other users; the modes are tested above")
+        pytest.skip("root: needs it, to be two other users; the modes are tested above")
     deployment = next((each for each in pwd.getpwall() if 0 < each.pw_uid < NOBODY), None)
     system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
     python = next((each for each in (Path(sys.executable), system) if _reachable_for_all(each)), None)
     packages = [PROJECT, Path(sysconfig.get_path("purelib"))]
     if deployment is None or python is None or not all(_reachable_for_all(each / "x") for each in packages):
-        pytest.skip("no other user, or the program is where no other user may go")
+        pytest.skip("other-user: no other user, or the program is where no other user may go")
     with TemporaryDirectory(prefix="deployment-", dir=scratch_directory) as name:
         home = Path(name)
         home.chmod(0o755)

@@ -48,7 +48,7 @@ def test_the_content_is_the_same_on_every_major_version(
 ) -> None:
     """A demonstration that compares two databases proves nothing if they differ by chance."""
     if major not in installations_by_major:
-        pytest.skip(f"PostgreSQL {major} is not installed here")
+        pytest.skip(f"versions: PostgreSQL {major} is not installed here")
     with ScratchCluster.start(installations_by_major[major], scratch_directory) as cluster:
         with cluster.server.connect("postgres") as connection:
             connection.execute("CREATE DATABASE filled TEMPLATE template0")

@@ -23,7 +23,7 @@ from recyclic_backups_tests.deployment.test_kubernetes import DEPLOYMENT, HOME, 
 from recyclic_backups_tests.docs.pages import read
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("DAGSTER_CHART"), reason="DAGSTER_CHART: the chart's directory"
+    not os.environ.get("DAGSTER_CHART"), reason="chart: DAGSTER_CHART is not set: the chart's directory"
 )
 
 

@@ -64,7 +64,9 @@ def test_the_pages_start_nothing_for_whoever_reaches_the_loopback() -> None:
 EXPOSURE = {"daemon.service": 1.2, "backup@.service": 1.2, "pages.service": 0.9}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd: no systemd-analyze on this machine"
+)
 @pytest.mark.parametrize("name", EXPOSURE)
 def test_units_are_exposed_to_no_more_than_the_page_says(name: str, tmp_path: Path) -> None:
     """Attack prevented: a line of a unit that is lost, and a broken-in run that gets further than anybody believes."""
@@ -77,7 +79,7 @@ def test_units_are_exposed_to_no_more_than_the_page_says(name: str, tmp_path: Pa
         check=False,
     )
     if "unrecognized option" in finished.stderr:
-        pytest.skip("this systemd cannot judge a file")
+        pytest.skip("systemd: this one cannot judge a file")
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", finished.stdout)
     assert found, finished.stderr
     assert float(found[1]) <= EXPOSURE[name]
@@ -126,7 +128,9 @@ def test_every_unit_is_on_the_page_and_the_page_names_no_other() -> None:
         assert stem in page or path.name in page, path.name
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd: no systemd-analyze on this machine"
+)
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     """Loss prevented: a misspelt line that systemd ignores with a warning nobody reads."""
     programs = tmp_path / ".venv" / "bin"

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 
 from recyclic_backups_tests.docker.seeing import expect, until
-from recyclic_backups_tests.docker.stack import Stack, say
+from recyclic_backups_tests.docker.stack import Stack, not_shown
 
 
 def under_way(stack: Stack, day: str, seconds: int) -> tuple[str, Callable[[], bool]]:
@@ -90,7 +90,7 @@ def the_engine_restarts(stack: Stack) -> None:
     """What a reboot does."""
     command = os.environ.get("COMPOSE_TEST_RESTART_ENGINE", "")
     if not command:
-        say("NOT SHOWN: a restart of the engine (COMPOSE_TEST_RESTART_ENGINE is not set)")
+        not_shown("restart: the engine is not restarted (COMPOSE_TEST_RESTART_ENGINE is not set)")
         return
     stack.run("sh", "-c", command)
     until("everything is healthy after a restart of the engine", lambda: healthy(stack), 400)

@@ -1,8 +1,9 @@
 """``make compose-test``: a stranger copies the folder, fills ``.env``, types one command; then everything goes wrong.
 
-Needs an engine with Compose 2.24.4 or newer, curl and openssl; without an engine it says so and ends. Two variables for
-engines that are not the machine's own: ``COMPOSE_TEST_REACH``, a command in front of curl that reaches published ports,
-and ``COMPOSE_TEST_RESTART_ENGINE``, a command that restarts the engine.
+Needs an engine with Compose 2.24.4 or newer, curl and openssl; without an engine it ends with an error, unless
+``COMPOSE_TEST_SKIP_WITHOUT_ENGINE=1``. Two variables for engines that are not the machine's own:
+``COMPOSE_TEST_REACH``, a command in front of curl that reaches published ports, and ``COMPOSE_TEST_RESTART_ENGINE``, a
+command that restarts the engine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from recyclic_backups_tests.docker.elsewhere import beside, development, staging
 from recyclic_backups_tests.docker.first_evening import a_person, first_evening, the_door, the_night
 from recyclic_backups_tests.docker.seeing import zone_of_noon
 from recyclic_backups_tests.docker.stack import copied, say
+from recyclic_backups_tests.skipping import objection
 
 
 def why_not() -> str:
@@ -40,6 +42,11 @@ def why_not() -> str:
 def main() -> int:
     """Everything, in the order of a bad week."""
     if reason := why_not():
+        problem = objection(f"engine: {reason}")
+        if problem or os.environ.get("COMPOSE_TEST_SKIP_WITHOUT_ENGINE") != "1":
+            say(f"error: {problem or reason}")
+            say("hint: COMPOSE_TEST_SKIP_WITHOUT_ENGINE=1 lets this end well all the same")
+            return 1
         say(f"skipped: {reason}")
         return 0
     zone, today = zone_of_noon(datetime.now(UTC))

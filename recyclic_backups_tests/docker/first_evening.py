@@ -12,7 +12,7 @@ from typing import Any
 
 from recyclic_backups_tests.docker import browser_visit
 from recyclic_backups_tests.docker.seeing import expect, until, zone_of_noon
-from recyclic_backups_tests.docker.stack import PASSWORD, PORT, Stack, say, users_told
+from recyclic_backups_tests.docker.stack import PASSWORD, PORT, Stack, not_shown, say, users_told
 from recyclic_backups_tests.docs.pages import PROJECT
 
 
@@ -164,7 +164,7 @@ def the_door(stack: Stack) -> None:
 def a_person(stack: Stack) -> None:
     """The same in a browser, as both users."""
     if reason := browser_visit.why_not():
-        say(f"NOT SHOWN: a browser at the door: {reason}")
+        not_shown(f"chromium: no browser at the door: {reason}")
         return
     visit = (sys.executable, "-m", "recyclic_backups_tests.docker.browser_visit", f"https://localhost:{PORT}")
     for user, password in stack.users.items():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recyclic_backups_tests.docs.pages import PROJECT, block, read
+from recyclic_backups_tests.skipping import objection
 
 README = read("README.md")
 PORT = 18443
@@ -31,6 +32,13 @@ def say(sentence: str) -> None:
     """One line of the report, with the time."""
     sys.stdout.write(f"{datetime.now(UTC):%H:%M:%S}  {sentence}\n")
     sys.stdout.flush()
+
+
+def not_shown(reason: str) -> None:
+    """Say what cannot be looked at here. Raises AssertionError where that may not be (skipping.py)."""
+    if problem := objection(reason):
+        raise AssertionError(problem)
+    say(f"NOT SHOWN: {reason}")
 
 
 def users_told(printed: str) -> dict[str, str]:

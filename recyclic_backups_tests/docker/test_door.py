@@ -15,7 +15,7 @@ import pytest
 from recyclic_backups_tests.docker.door import Door, door, nginx, parsed, received
 
 pytestmark = pytest.mark.skipif(
-    nginx() is None, reason="no nginx on this machine (apt-get install nginx-light)"
+    nginx() is None, reason="nginx: none on this machine (apt-get install nginx-light)"
 )
 
 PAGES = {"index.html": "<!DOCTYPE html><title>report</title>", "metrics.prom": "recyclic_backups_up 1.0\n"}

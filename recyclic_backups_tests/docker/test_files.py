@@ -16,6 +16,8 @@ import yaml  # type: ignore[import-untyped]
 
 from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups_tests.docker import compose_run
+from recyclic_backups_tests.docker.stack import not_shown
+from recyclic_backups_tests.skipping import EXCEPT, SWITCH
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER = PROJECT / "docker"
@@ -316,10 +318,34 @@ def test_the_scripts_are_programs() -> None:
             subprocess.run(["sh", "-n", path], check=True)
 
 
-def test_without_an_engine_the_compose_test_says_so(
+def test_without_an_engine_the_compose_test_fails_unless_it_is_told_not_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Loss prevented: a developer without Docker who takes a traceback for a broken project."""
+    """Loss prevented: a stack that nobody looked at, behind exit code 0; a traceback where a sentence does."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    for name in (SWITCH, EXCEPT, "COMPOSE_TEST_SKIP_WITHOUT_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
+    assert compose_run.main() == 1
+    said = capsys.readouterr().out
+    assert "error: there is no docker on this machine" in said
+    assert "COMPOSE_TEST_SKIP_WITHOUT_ENGINE=1" in said
+    monkeypatch.setenv("COMPOSE_TEST_SKIP_WITHOUT_ENGINE", "1")
     assert compose_run.main() == 0
     assert "skipped: there is no docker on this machine" in capsys.readouterr().out
+    monkeypatch.setenv(SWITCH, "1")  # no other variable makes up for that one
+    assert compose_run.main() == 1
+    monkeypatch.setenv(EXCEPT, "engine zstd")
+    assert compose_run.main() == 0
+
+
+def test_what_the_compose_test_cannot_show_is_a_failure_where_a_skip_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loss prevented: a green run in which no browser ever stood at the door, because one was not installed."""
+    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.delenv(EXCEPT, raising=False)
+    for reason in ("chromium: none", "restart: not told how"):
+        with pytest.raises(AssertionError, match=reason):
+            not_shown(reason)
+    monkeypatch.delenv(SWITCH)
+    not_shown("chromium: none")

@@ -31,7 +31,7 @@ from recyclic_backups_tests.docker.mutations import BACKFILL, ENDED_BACKFILL, ev
 from recyclic_backups_tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(
-    nginx() is None, reason="no nginx on this machine (apt-get install nginx-light)"
+    nginx() is None, reason="nginx: none on this machine (apt-get install nginx-light)"
 )
 
 PAGES = {"index.html": "<!DOCTYPE html><title>report</title>", "metrics.prom": "recyclic_backups_up 1.0\n"}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres import connection as connection_module
 from recyclic_backups.postgres import opening
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.lock import exclusive
@@ -154,6 +155,23 @@ def test_a_first_session_whose_settings_are_never_answered_is_given_up(
             pass
         assert failed.value.retryable
         assert time.monotonic() - began < 30
+
+
+def test_an_answer_without_end_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: whoever answers in the server's place fills our memory, until the machine ends the till beside us."""
+    monkeypatch.setattr(connection_module, "MOST_ANSWER_BYTES", 8 << 20)
+    server = site.server.answering_within(60)
+    with pytest.raises(DatabaseError, match="answered without end") as failed:
+        _ask_for_much(server, site.database)
+    assert not failed.value.retryable
+
+
+def _ask_for_much(server: Server, database: str) -> None:
+    """Answers of some size, then one that is too much."""
+    with server.connect(database) as connection:
+        for _ in range(4):
+            connection.execute("SELECT repeat('x', 3000000)").fetchall()
+        connection.execute("SELECT repeat('x', 1000) FROM generate_series(1, 4000000)").fetchall()
 
 
 def _ask_twice(server: Server, database: str, between: Callable[[], None]) -> None:

@@ -57,7 +57,7 @@ def test_a_restore_into_a_newer_version_is_equal(
     """A backup is restored into what there is years later: the listing has to mean the same there."""
     majors = sorted(major for major in installations_by_major if major >= 15)
     if len(majors) < 2:
-        pytest.skip("only one major version of PostgreSQL is here")
+        pytest.skip("versions: only one major version of PostgreSQL is here")
     old, new = installations_by_major[majors[0]], installations_by_major[majors[-1]]
     with ScratchCluster.start(old, tmp_path) as source, ScratchCluster.start(new, tmp_path) as target:
         for cluster in (source, target):

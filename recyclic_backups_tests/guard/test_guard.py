@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import stat
@@ -155,6 +156,13 @@ def test_it_does_not_go_back_for_what_was_wrong_before(migrator: Migrator) -> No
     assert outcome.code == 80
     assert "it failed before the command too" in outcome.err
     assert "going back would not heal it" in outcome.err
+    assert "--replace" not in outcome.err
+
+    by_hand = migrator.guard("--report", "r.json", "--", *migrator.psql("SELECT 1"))
+    assert by_hand.code == 80
+    assert "going back would not heal it" in by_hand.err
+    assert "--replace" not in by_hand.err
+    assert json.loads((migrator.operator.directory / "r.json").read_text())["go_back"] is None
 
 
 def test_a_command_that_is_not_there_is_127_and_one_that_is_no_program_126(migrator: Migrator) -> None:

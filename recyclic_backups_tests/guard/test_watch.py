@@ -53,7 +53,7 @@ def shop(
 ) -> Iterator[Shop]:
     """One server for the module: it is thrown away."""
     if request.param not in installations_by_major:
-        pytest.skip(f"PostgreSQL {request.param} is not here")
+        pytest.skip(f"versions: PostgreSQL {request.param} is not here")
     with ScratchCluster.start(installations_by_major[request.param], scratch_directory) as cluster:
         made = Shop(cluster)
         made.administer("CREATE DATABASE shop TEMPLATE template0")

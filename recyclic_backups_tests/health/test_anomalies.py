@@ -384,3 +384,63 @@ def test_an_emptied_table_is_seen_after_any_history_in_which_it_never_was(
         for number, each in enumerate(contents)
     ]
     assert found_in(catalog(nights))["table_emptied public.a"].level is Level.CRITICAL
+
+
+@settings(max_examples=150)
+@given(
+    rows=st.integers(1, 10**6),
+    dumped=st.integers(1_000_000, 3_000_000_000),
+    share=st.floats(0.0, 1.0),
+    since=st.integers(1, 14),
+    name=st.sampled_from(["public.photos", "archive.scans"]),
+)
+def test_a_new_large_table_is_no_ransomware(
+    rows: int, dumped: int, share: float, since: int, name: str
+) -> None:
+    """Loss prevented: the night of an alarm "encrypted by somebody else" for the photographs of a new release."""
+    nights = []
+    for number in range(15):
+        each = night(number)
+        if number >= 15 - since:
+            (main,) = each.manifest.objects
+            tables = ordinary(number) | {name: TableFingerprint(rows, {"id": rows}, "1")}
+            each = night(
+                number,
+                tables=tables,
+                plain=main.plain_bytes + dumped,
+                stored=main.stored_bytes + round(share * dumped),
+            )
+        nights.append(each)
+    assert not any(found.startswith("compression_collapsed") for found in found_in(catalog(nights)))
+
+
+@settings(max_examples=150)
+@given(growth=st.integers(0, 100_000_000), rows=st.integers(1, 1000), gone=st.booleans())
+def test_ransom_behind_a_new_table_is_seen(growth: int, rows: int, gone: bool) -> None:
+    """The attack: encrypt what is there, and make a table beside it that seems to be what does not compress."""
+    nights = [night(number) for number in range(15)]
+    (main,) = nights[-1].manifest.objects
+    tables = dict(ordinary(14)) | {"public.photos": TableFingerprint(rows, {"id": rows}, "1")}
+    if gone:
+        del tables[SALES]  # what it held is in the new one, encrypted
+    else:  # in place, and with as many rows as the night before
+        kept = ordinary(13)[SALES].rows
+        tables[SALES] = TableFingerprint(kept, {"id": kept}, "encrypted")
+    nights[-1] = night(
+        14, tables=tables, plain=main.plain_bytes + growth, stored=round(0.7 * main.plain_bytes) + growth
+    )
+    found = found_in(catalog(nights))
+    assert found["compression_collapsed"].level is Level.CRITICAL
+
+
+def test_without_a_fingerprint_of_the_content_nothing_explains_a_collapse() -> None:
+    """The attack: BACKUP_FINGERPRINT=counts, or a table made by the attacker, and the alarm says nothing."""
+    nights = [night(number) for number in range(15)]
+    (main,) = nights[-1].manifest.objects
+    tables = ordinary(14) | {"public.photos": TableFingerprint(5, {"id": 5}, "1")}
+    blind = night(14, tables=tables, plain=2 * main.plain_bytes, stored=main.stored_bytes + main.plain_bytes)
+    counted = {name: replace(table, content=None) for name, table in tables.items()}
+    blind = replace(
+        blind, manifest=replace(blind.manifest, fingerprint=Fingerprint("counts", counted).to_json())
+    )
+    assert "compression_collapsed" in found_in(catalog([*nights[:-1], blind]))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -310,3 +311,36 @@ def test_both_languages_of_an_answer_say_the_same(answer: Answer) -> None:
     """Loss prevented: a figure that only one language tells, or a sentence with a hole."""
     english, french = (set(re.findall(r"{(\w+)}", text)) for text in WORDS[answer])
     assert english == french
+
+
+@given(
+    usual=st.lists(st.floats(0.0, 1.0), min_size=0, max_size=40),
+    now=st.floats(0.0, 1.2),
+    other=st.lists(st.floats(0.0, 1.0), max_size=8),
+)
+def test_compression_is_held_against_the_database_s_own_history(
+    usual: list[float], now: float, other: list[float]
+) -> None:
+    """Loss prevented: a warning every night about a database of photographs, and none when it gets worse."""
+
+    def of(share: float, hours: int, compression: str = "zstd:2") -> Backup:
+        made = manifest(NOW - timedelta(hours=hours), plain=10**9, stored=round(share * 10**9))
+        made = replace(made, compression=compression)
+        return Backup(made, (), (Check("verify", made.backup_id, made.taken_at, passed=True),))
+
+    newest = of(now, 0)
+    before = [of(share, 24 * number) for number, share in enumerate(usual, 1)]
+    unlike = [of(share, 24 * number + 1, "zstd:9") for number, share in enumerate(other, 1)]
+    ordered = sorted((newest, *before, *unlike), key=lambda each: each.as_of, reverse=True)
+    objective = objectives.compression_objective(Catalog(tuple(ordered), {}), newest)
+    counted = usual[: objectives.HISTORY_COUNT]
+    if len(counted) < 5:
+        assert objective == objectives.COMPRESSION_PERCENT
+    else:
+        assert 0 <= objective <= objectives.COMPRESSION_PERCENT
+        # As usual is good enough, whatever is usual; a tenth more of it stored is not, where 70 % is out of reach.
+        middle = median(counted)
+        if 0.01 < middle < 0.9:
+            assert outcome(objectives.compression(of(middle, 0).manifest, objective)) == "ok"
+        if 0.35 < middle < 0.9:
+            assert outcome(objectives.compression(of(1.1 * middle, 0).manifest, objective)) == "warning"

@@ -193,3 +193,25 @@ def test_a_backup_of_the_future_is_told_and_silences_nothing() -> None:
     assert Kind.DRILL_NEVER in kinds(look(catalog, paris("2026-11-20T04:00")))
     assert kinds(look(nights("2027-02-01"), now)) == [Kind.NO_BACKUP, Kind.CLOCK]
     assert Kind.CLOCK not in kinds(look(catalog, paris("2027-02-01T02:00")))
+
+
+def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
+    """The attack, and the loss: the newest night damaged, and "latest" silently another; a checkpoint has no check."""
+    now = paris("2026-11-03T03:00")
+
+    def with_damaged(*damaged: str) -> Catalog:
+        catalog = nights("2026-11-01", "2026-11-02", "2026-11-03")
+        spoilt = [
+            replace(each, checks=(Check("verify", each.backup_id, now, passed=False, reasons=("cut",)),))
+            if any(f"{each.as_of:%Y-%m-%d}".endswith(day) for day in damaged)
+            else each
+            for each in catalog
+        ]
+        return replace(catalog, backups=tuple(spoilt))
+
+    newest, second, _ = with_damaged().backups
+    told = [each for each in look(with_damaged("02", "03"), now).problems if each.kind is Kind.DAMAGE]
+    assert {each.key for each in told} == {f"damage/backup/{each.backup_id}" for each in (newest, second)}
+    assert {each.facts["reason"] for each in told} == {"cut"}
+    assert all(each.severity is Severity.CRITICAL for each in told)
+    assert Kind.DAMAGE not in kinds(look(with_damaged("02"), now))

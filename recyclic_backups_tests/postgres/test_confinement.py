@@ -20,7 +20,8 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 
 needs_landlock = pytest.mark.skipif(
-    sys.platform != "linux" or abi() < 4, reason="this kernel cannot shut a process in: validate says so"
+    sys.platform != "linux" or abi() < 4,
+    reason="landlock: this kernel cannot shut a process in: validate says so",
 )
 
 
@@ -95,7 +96,7 @@ def test_it_knows_nothing_of_our_environment(cluster: ScratchCluster) -> None:
     assert "Max core file size        0 " in Path(f"/proc/{cluster._process.pid}/limits").read_text()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root chooses another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root chooses another user")
 def test_it_never_runs_as_the_owner_of_production(
     cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +157,7 @@ def test_what_a_kernel_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lacking(same_user=True) == ""
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="linux: prctl is Linux's")
 def test_our_own_environment_cannot_be_read_by_others_of_our_user() -> None:
     """Attack: any other process of the same user, a server with restored code in it too, reads /proc/PID/environ."""
     code = (

@@ -219,7 +219,7 @@ def test_a_closed_directory_stays_closed_and_a_long_path_breaks_no_socket(
     assert not cluster.socket_directory.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root changes users")
 def test_programs_that_the_servers_user_cannot_reach_are_copied(
     installations_by_major: dict[int, Installation], tmp_path: Path, scratch_directory: Path
 ) -> None:
@@ -228,7 +228,7 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
         (each for each in installations_by_major.values() if "pginstall" in str(each.directory)), None
     )
     if wheel is None:
-        pytest.skip("the embedded PostgreSQL is not installed here")
+        pytest.skip("wheel: the embedded PostgreSQL is not installed here")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (closed / "install").symlink_to(wheel.directory.parent)

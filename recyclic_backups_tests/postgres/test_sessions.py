@@ -206,7 +206,7 @@ def test_nor_do_programs_tell_it(installations_by_major: dict[int, Installation]
     """Attack prevented: the same through pg_dump, from version 16 on."""
     newest = installations_by_major[max(installations_by_major)]
     if newest.major < 16:
-        pytest.skip("no programs here that can refuse")
+        pytest.skip("versions: no programs here that can refuse")
     loot: list[bytes] = []
     with _impostor(loot) as port:
         environment = _environment(Server("127.0.0.1", port, password=SECRET), "recyclic")

@@ -41,7 +41,7 @@ def encrypted(
     wished = os.environ.get("RECYCLIC_TEST_PG_MAJOR")
     able = [each for each in able if wished is None or each.major == int(wished)] or able
     if not able:
-        pytest.skip("no PostgreSQL server with TLS on this machine; those of the wheel have none")
+        pytest.skip("tls: no PostgreSQL server with TLS on this machine; those of the wheel have none")
     directory = tmp_path_factory.mktemp("tls")
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "ca.crt"))
@@ -176,7 +176,7 @@ def test_programs_of_the_wheel_are_known_to_speak_no_tls(
     """Loss prevented: a dump that travels readable although the server and our own connection have TLS."""
     wheels = [each for each in installations_by_major.values() if "pixeltable" in str(each.directory)]
     if not wheels:
-        pytest.skip("the wheel's programs are not used here: there are others of the same versions")
+        pytest.skip("wheel: the wheel's programs are not used here: there are others of the same versions")
     assert not any(speaks_tls(each) for each in wheels)
     demanding = Server("db.example.org", sslmode="verify-full")
     with pytest.raises(ProgramMissing, match="speak no TLS, which POSTGRES_SSLMODE=verify-full demands"):
@@ -199,7 +199,7 @@ def reachable(installation: Installation, scratch_directory: Path) -> Iterator[S
     """A server without TLS that is reached by the machine's own address, as by another machine."""
     address = _address_of_this_machine()
     if is_this_machine(address):
-        pytest.skip("this machine has no address but the loopback one")
+        pytest.skip("address: this machine has no address but the loopback one")
     with ScratchCluster.start(
         installation, scratch_directory, settings={"listen_addresses": f"127.0.0.1,{address}"}
     ) as cluster:

@@ -193,7 +193,7 @@ def test_a_key_that_ignores_case_is_not_broken_by_it(house: House) -> None:
     """Loss prevented: rows taken away that the server rightly accepted."""
     with house.server.connect(house.database) as connection:
         if not connection.execute("SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'").fetchone():
-            pytest.skip("this build of PostgreSQL has no ICU")
+            pytest.skip("icu: this build of PostgreSQL has no ICU")
     _do(
         house,
         "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"

@@ -78,7 +78,7 @@ def fired_by(text: str, start: float, hours: float, tmp_path: Path) -> list[str]
     """Rules that fire when this text is what is scraped for so long, as Prometheus itself decides."""
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("promtool is not installed")
+        pytest.skip("promtool: it is not installed")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     series = [line.rsplit(" ", 1) for line in lines]
     # Its clock begins at 0: moments are moved there.
@@ -197,7 +197,7 @@ def test_the_colour_of_a_figure_changes_at_the_thresholds_that_are_measured(
     assert set(asked) == set(colours)
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("promtool is not installed")
+        pytest.skip("promtool: it is not installed")
     kind = "age" if "age" in title.lower().split()[0] else "space"
     unit = "seconds" if kind == "age" else "bytes"
     tests = []

@@ -80,7 +80,7 @@ def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) ->
     """Loss prevented: no report of a migration in a container, found out after the migration."""
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
+        pytest.skip("mounts: nothing can be mounted here")
     host, inside = tmp_path / "host", tmp_path / "inside"
     host.write_text("an old and longer one")
     host.chmod(0o640)

@@ -194,7 +194,7 @@ def test_compressed_data_that_are_not_whole_are_damage(
 ) -> None:
     """Attack, or a crash: a frame without its end whose bytes seem to be all there; or one that asks for all memory."""
     if blocked and shutil.which("zstd") is None:
-        pytest.skip("this machine has no zstd program, the decompressor of last resort")
+        pytest.skip("zstd: this machine has no zstd program, the decompressor of last resort")
     storage = Storage(tmp_path / "storage", None)
     folder = storage.backup(contents={"main.dump": spoilt})
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -410,7 +410,7 @@ def test_names_reach_no_terminal_as_they_are(tmp_path: Path) -> None:
 def test_a_shell_reads_every_name_as_it_is(tmp_path: Path, shell: str) -> None:
     """Attack: a name that is another one, or a command, once it was pasted."""
     if shutil.which(shell) is None:
-        pytest.skip(f"there is no {shell} here")
+        pytest.skip(f"shells: there is no {shell} here")
     recover = Path(rescue.__file__).with_name("recover.py")
     names = [
         NASTY,

@@ -136,7 +136,7 @@ def test_one_object_streams_to_a_pipe(storage: Storage) -> None:
 def test_the_zstd_program_does_where_no_module_is(storage: Storage, tmp_path: Path) -> None:
     """A bare rescue system has the program more often than the Python package."""
     if shutil.which("zstd") is None:
-        pytest.skip("there is no zstd program here")
+        pytest.skip("zstd: there is no zstd program here")
     result = storage.recover("extract", "latest", "--output", tmp_path / "out", blocked=ZSTD_MODULES)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "main.dump").read_bytes() == DUMP
@@ -272,7 +272,7 @@ def test_a_dump_that_was_never_finished_says_so_and_leaves_nothing(tmp_path: Pat
 def test_a_truncated_compressed_stream_is_noticed(tmp_path: Path, blocked: tuple[str, ...]) -> None:
     """Some decompressors end quietly in the middle of a frame."""
     if blocked and shutil.which("zstd") is None:
-        pytest.skip("this machine has no zstd program, the decompressor of last resort")
+        pytest.skip("zstd: this machine has no zstd program, the decompressor of last resort")
     storage = Storage(tmp_path / "storage", None)
     folder = storage.backup(contents={"main.dump": zstandard.compress(DUMP)[:-20]})
     manifest = json.loads((folder / "manifest.json").read_text())

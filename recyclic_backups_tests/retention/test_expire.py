@@ -390,7 +390,7 @@ def test_orphans_are_swept_and_old_tombstones_too() -> None:
 def _full_disk(directory: Path, history: History, page: bytes = b"") -> Iterator[LocalStore]:
     """A storage with backups, the script of the rescue and a page, on a disk without a byte left."""
     if not can_mount():
-        pytest.skip("this user may mount nothing here")
+        pytest.skip("mounts: this user may mount nothing here")
     with mounted(directory, 1 << 20):
         store = LocalStore(directory)
         write(history, store)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.errors import ObjectMissing, StorageError
+from recyclic_backups.errors import ObjectMissing, StorageError, StorageMissing
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.local_errors import storage_error
 from recyclic_backups_tests.storage.contract import names, upload
@@ -31,7 +31,7 @@ def test_opening_makes_the_last_directory_and_never_its_parents(tmp_path: Path) 
 
 def test_a_storage_that_is_not_to_be_made_is_missing(tmp_path: Path) -> None:
     """A restore from a mistyped place must say so, and leave no empty directory that looks like a storage."""
-    with pytest.raises(ObjectMissing, match="there is no storage at"):
+    with pytest.raises(StorageMissing, match="there is no storage at"):
         LocalStore.open(tmp_path / "backups", create=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -121,6 +121,28 @@ def test_a_directory_that_cannot_be_written_can_still_be_restored_from(protected
         "cannot store app/y: access is denied True False",
         "cannot delete x: access is denied True False",
     ]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_directory_without_permission_is_named_and_is_not_empty(protected: Path, create: bool) -> None:
+    """Loss prevented: a storage of another user's, taken for one without backups."""
+    script = """
+        import os, sys
+        from pathlib import Path
+        from recyclic_backups.errors import StorageError
+        from recyclic_backups.storage.local import LocalStore
+        if os.getuid() == 0:
+            os.setresuid(65534, 65534, 65534)  # permissions do not bind root
+        for place in (Path(sys.argv[1]), Path(sys.argv[1]) / "below"):
+            try:
+                LocalStore.open(place, create=sys.argv[2] == "True")
+            except StorageError as error:
+                print(error, error.hint)
+    """
+    protected.chmod(0o000)
+    closed, below = outcome(script, str(protected), str(create)).splitlines()
+    assert closed == f"the storage {protected} is not readable give its user access to it"
+    assert below.startswith(f"cannot open the storage {protected}/below: access is denied let the user")
 
 
 def test_a_file_too_large_is_said_and_leaves_nothing(store: LocalStore) -> None:

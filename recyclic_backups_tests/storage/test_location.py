@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.errors import ConfigurationError, ObjectMissing
+from recyclic_backups.errors import ConfigurationError, StorageMissing
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.location import StorageLocation, open_store, parse_storage_url
 from recyclic_backups.storage.memory import MemoryStore
@@ -93,7 +93,7 @@ def test_the_address_of_a_store_parses_to_the_same_store(text: str) -> None:
 def test_opening_makes_the_directory_only_if_asked(tmp_path: Path) -> None:
     """Reading must leave no trace, and writing must not need a preparation."""
     url = (tmp_path / "backups").as_uri()
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(StorageMissing):
         open_store(url, create=False)
     store = open_store(parse_storage_url(url))
     assert isinstance(store, LocalStore)

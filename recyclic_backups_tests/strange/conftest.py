@@ -36,7 +36,7 @@ class Servers:
 
     def __getitem__(self, major: int) -> ScratchCluster:
         if major not in self.installations:
-            pytest.skip(f"PostgreSQL {major} is not here")
+            pytest.skip(f"versions: PostgreSQL {major} is not here")
         if major not in self.running:
             starting = ScratchCluster.start(self.installations[major], self.directory)
             self.running[major] = self.stack.enter_context(starting)

@@ -91,7 +91,7 @@ def test_a_database_with_another_encoding_for_its_clients_comes_back(servers: Se
 
 @pytest.mark.skipif(
     not (shutil.which("localedef") and Path("/usr/share/i18n/locales/de_DE").exists()),
-    reason="localedef and its sources are not here",
+    reason="locales: localedef and its sources are not here",
 )
 def test_money_is_worth_the_same_elsewhere(
     servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

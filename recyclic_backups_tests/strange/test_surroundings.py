@@ -39,9 +39,8 @@ def _restored(house: House, server: ScratchCluster, roles: tuple[str, ...] = ())
             clock=house.clock,
         )
     finally:
-        with server.server.connect("postgres") as connection:
-            databases.drop_database(connection, INTO)
-            _drop_roles(server, roles)
+        databases.drop_database(server.server, INTO)
+        _drop_roles(server, roles)
 
 
 def _drop_roles(server: ScratchCluster, roles: tuple[str, ...]) -> None:
@@ -93,8 +92,8 @@ def test_a_template_can_be_replaced(house: House, cluster: ScratchCluster) -> No
         replace=True,
     )
     assert report.kept_as is not None
+    databases.drop_database(cluster.server, report.kept_as)
     with cluster.server.connect("postgres") as connection:
-        databases.drop_database(connection, report.kept_as)
         connection.execute(f"ALTER DATABASE {house.database} IS_TEMPLATE false".encode())
 
 
@@ -173,14 +172,13 @@ def test_memberships_come_back_with_every_grantor_and_option(
             assert len(before) == 4
             # A grantor who is there already, and may not grant it, ends nothing.
             connection.execute("DROP ROLE zq_member; REVOKE ADMIN OPTION FOR zq_group FROM zq_boss CASCADE")
-            databases.drop_database(connection, INTO)
+            databases.drop_database(source.server, INTO)
             with _restored(house, source) as again:
                 assert again.created_roles == ["zq_member"]
                 granted = connection.execute(_MEMBERSHIPS).fetchall()
             assert ("zq_group", "zq_member") in {row[:2] for row in granted}
     finally:
-        with source.server.connect("postgres") as connection:
-            databases.drop_database(connection, "zq_members")
+        databases.drop_database(source.server, "zq_members")
         _drop_roles(source, roles)
 
 

@@ -1,0 +1,240 @@
+"""Writing into live tables what was found to be done: by one statement for all tables.
+
+Foreign keys are checked, and act, at the end of a statement, on the rows as they are then, so that neither the order of
+tables nor circles among them matter. Unique and exclusion constraints are checked row by row. Where their values moved
+between rows, rows are taken out and put in again within that statement; rows that must not be taken out, since others
+refer to them by a key that would act on it, lose those values for a moment before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.postgres.server import first_line
+from recyclic_backups.recovery import compose
+from recyclic_backups.recovery.live_table import ForeignKey, LiveTable
+from recyclic_backups.recovery.row_changes import OF_STEP, Changes, count_steps, find_updates, referred_to
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Columns on which those unique indexes and exclusion constraints of a table depend that cannot wait for the end of a
+# statement, by way of generated columns too, unless foreign keys refer to them; and how they must have a value: since
+# 18 that is a constraint with a name (ddl-constraints.html).
+_MOVABLE = """
+    WITH index AS (
+        SELECT i.indexrelid AS oid, k.oid AS of_constraint FROM pg_catalog.pg_index i
+        LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+        WHERE i.indrelid = %(table)s::regclass AND (i.indisunique OR i.indisexclusion) AND i.indimmediate),
+    needed(attnum) AS (
+        SELECT d.refobjsubid FROM index JOIN pg_catalog.pg_depend d
+            ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = index.oid
+            OR d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = index.of_constraint
+        WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = %(table)s::regclass
+      UNION
+        SELECT base.refobjsubid FROM index JOIN pg_catalog.pg_index i ON i.indexrelid = index.oid
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attgenerated <> ''
+            AND a.attnum = ANY(i.indkey::int2[])
+        JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+        JOIN pg_catalog.pg_depend base ON base.classid = 'pg_catalog.pg_attrdef'::regclass AND base.objid = f.oid
+            AND base.refobjid = a.attrelid)
+    SELECT a.attname::text, a.attnotnull, k.conname::text
+    FROM needed JOIN pg_catalog.pg_attribute a ON a.attrelid = %(table)s::regclass AND a.attnum = needed.attnum
+    LEFT JOIN pg_catalog.pg_constraint k
+        ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+    WHERE a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = ''
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                      WHERE k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))
+    ORDER BY 1
+"""
+# What the server demands of a table whose changes are published (logical-replication-publication.html).
+_WITHOUT_IDENTITY = """
+    SELECT n.nspname, c.relname, pg_catalog.min(v.pubname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_class p ON p.oid = c.oid
+        OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid))
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+    JOIN pg_catalog.pg_publication_tables v ON v.schemaname = pn.nspname AND v.tablename = p.relname
+    WHERE (c.oid = %(table)s::regclass
+           OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%(table)s::regclass)))
+      AND c.relkind = 'r' AND (c.relreplident = 'n' OR NOT EXISTS (
+            SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+            AND (i.indisreplident OR c.relreplident = 'd' AND i.indisprimary) OR c.relreplident = 'f'))
+    GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1
+"""
+
+
+def apply(
+    target: Connection,
+    plan: Sequence[LiveTable],
+    found: Mapping[str, Changes],
+    foreign_keys: Sequence[ForeignKey],
+) -> None:
+    """Do what was found. Raises DatabaseError where the server does not take it; then the transaction is of no use."""
+    from psycopg import errors  # noqa: PLC0415
+
+    moved = (errors.UniqueViolation, errors.ExclusionViolation)
+    statement = _statement(plan, found)
+    refused = ""
+    try:
+        for takes_out in (False, True):
+            if takes_out:
+                _take_out_and_put_in(target, plan, foreign_keys)
+            try:
+                with target.transaction():
+                    target.execute(statement)
+                return
+            except moved as error:
+                refused = first_line(str(error))
+        with _refused_as(refused), _emptied(target, plan):
+            target.execute(statement)
+    except errors.ObjectNotInPrerequisiteState as error:
+        raise _published(target, plan, error) from None
+
+
+@contextmanager
+def _refused_as(sentence: str) -> Iterator[None]:
+    """What the last attempt ends with is told by what stopped the one before it."""
+    from psycopg import errors  # noqa: PLC0415
+
+    try:
+        yield
+    except (errors.IntegrityError, errors.InvalidTableDefinition) as error:
+        raise DatabaseError(
+            f"the backup's rows do not go in: {sentence}; nor after their values were taken away: "
+            f"{first_line(str(error))}; nothing was changed",
+            "the constraint is newer than the backup, or its values are to be exchanged between rows that the server "
+            "may neither take out (rows of others refer to them, ON DELETE …) nor leave without one meanwhile: "
+            "change one of them by hand first, to a value that no row has",
+        ) from None
+
+
+def _statement(plan: Sequence[LiveTable], found: Mapping[str, Changes]) -> sql.Composed:
+    """One for all tables. Each of its parts begins when the one before it, of the same table, is done."""
+    parts = []
+    for table in plan:
+        number = table.number
+        parts.append(
+            compose.statement(
+                f"out_{number} AS (DELETE FROM {{}} t USING {{}} x"
+                f" WHERE {OF_STEP} AND x.step IN ('g', 'm') RETURNING 1)",
+                *(table.relation, table.steps),
+            )
+        )
+        before = "out"
+        written = [column for column in table.key if column in found[table.name].respelled]
+        settable = [*table.others, *(column for column in written if column in table.stored)]
+        if table.key and settable:
+            values = [
+                compose.statement("{} = s.{}", compose.name(each), compose.name(each)) for each in settable
+            ]
+            parts.append(
+                compose.statement(
+                    f"set_{number} AS (UPDATE {{}} t SET {{}} FROM {{}} x JOIN {{}} s ON s.ctid = x.staged"
+                    f" WHERE {OF_STEP} AND x.step = 'u' AND (SELECT count(*) FROM out_{number}) >= 0 RETURNING 1)",
+                    *(table.relation, compose.joined(", ", values), table.steps, table.staged),
+                )
+            )
+            before = "set"
+        parts.append(
+            compose.statement(
+                # The dump's own values, also for columns GENERATED ALWAYS AS IDENTITY (sql-insert.html).
+                f"put_{number} AS (INSERT INTO {{}} ({{}}) OVERRIDING SYSTEM VALUE SELECT {{}} FROM {{}} x"
+                f" JOIN {{}} s ON s.ctid = x.staged WHERE x.step IN ('n', 'm')"
+                f" AND (SELECT count(*) FROM {before}_{number}) >= 0 RETURNING 1)",
+                *(table.relation, compose.names(table.stored), compose.columns_of("s", table.stored)),
+                *(table.steps, table.staged),
+            )
+        )
+    return compose.statement("WITH {} SELECT", compose.joined(", ", parts))
+
+
+def _take_out_and_put_in(
+    target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]
+) -> None:
+    """Turn updates into that, but for rows which others refer to by a foreign key that would act on it."""
+    tables = {table.name: table for table in plan}
+    for table in plan:
+        target.execute(compose.statement("UPDATE {} SET step = 'm' WHERE step = 'u'", table.steps))
+        count_steps(target, table)
+        for key in foreign_keys:
+            if key.parent == table.name and key.acts_on_delete:
+                target.execute(
+                    compose.statement(
+                        "UPDATE {} x SET step = 'u' WHERE x.step = 'm' AND {}",
+                        *(table.steps, referred_to(key, table, tables)),
+                    )
+                )
+                count_steps(target, table)
+
+
+@contextmanager
+def _emptied(target: Connection, plan: Sequence[LiveTable]) -> Iterator[None]:
+    """Rows that are still to be updated have no value, meanwhile, in columns of unique and exclusion constraints.
+
+    Such a constraint passes over a row without value. Where a column must have one, that promise is lifted and given
+    again in the same transaction, for which readers have to wait (sql-altertable.html).
+    """
+
+    lifted: list[sql.Composed] = []
+    for table in plan:
+        name = table.relation.as_string(None)
+        found = [
+            (compose.name(column), required, constraint)
+            for column, required, constraint in target.execute(_MOVABLE.encode(), {"table": name}).fetchall()
+            if column not in table.key
+        ]
+        waiting = compose.statement("SELECT EXISTS (SELECT FROM {} WHERE step = 'u')", table.steps)
+        if not found or not (target.execute(waiting).fetchone() or (False,))[0]:
+            continue
+        for column, required, constraint in found:
+            if required:
+                alter = compose.statement("ALTER TABLE {} ALTER COLUMN {}", table.relation, column)
+                target.execute(compose.statement("{} DROP NOT NULL", alter))
+                lifted.append(
+                    compose.statement("{} SET NOT NULL", alter)
+                    if constraint is None
+                    else compose.statement(
+                        "ALTER TABLE {} ADD CONSTRAINT {} NOT NULL {}",
+                        *(table.relation, compose.name(constraint), column),
+                    )
+                )
+        target.execute(
+            compose.statement(
+                f"UPDATE {{}} t SET {{}} FROM {{}} x WHERE {OF_STEP} AND x.step = 'u'",
+                table.relation,
+                compose.joined(", ", [compose.statement("{} = NULL", column) for column, *_ in found]),
+                table.steps,
+            )
+        )
+        # The rows are in other places now.
+        target.execute(compose.statement("DELETE FROM {} WHERE step = 'u'", table.steps))
+        find_updates(target, table)
+        count_steps(target, table)
+    yield
+    target.execute(compose.statement("SET CONSTRAINTS ALL IMMEDIATE"))
+    for statement in lifted:
+        target.execute(statement)
+
+
+def _published(target: Connection, plan: Sequence[LiveTable], error: psycopg.Error) -> DatabaseError:
+    """Why the server writes nothing into a table: it is published, and its rows cannot be told apart."""
+    target.rollback()
+    for table in plan:
+        name = table.relation.as_string(None)
+        row = target.execute(_WITHOUT_IDENTITY.encode(), {"table": name}).fetchone()
+        if row is not None:
+            relation = compose.relation(qualified_name(row[0], row[1])).as_string(None)
+            return DatabaseError(
+                f"{qualified_name(row[0], row[1])} is in the publication {row[2]!r} and has no replica identity by "
+                "which subscribers could tell its rows; nothing was changed",
+                f"ALTER TABLE {relation} REPLICA IDENTITY FULL; put its rows back; and then REPLICA IDENTITY DEFAULT",
+            )
+    return DatabaseError(f"the server does not take the rows: {first_line(str(error))}; nothing was changed")

@@ -1,0 +1,1 @@
+"""Hot standbys as the source of backups."""
