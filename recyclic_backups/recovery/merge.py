@@ -210,10 +210,8 @@ def _broken(
     for key in foreign_keys:
         if key.child not in staged and key.parent not in staged:
             continue
-        child, parent = (
-            staged[name].staged if name in staged else compose.relation(name)
-            for name in (key.child, key.parent)
-        )
+        child = staged[key.child].staged if key.child in staged else key.child_rows
+        parent = staged[key.parent].staged if key.parent in staged else key.parent_rows
         query = compose.statement(
             "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})",
             child,
