@@ -292,7 +292,8 @@ def test_a_table_that_inherits_does_not_stand_in_for_rows_that_a_key_needs(live:
     _do(
         live,
         "CREATE TABLE branch () INHERITS (member); CREATE TABLE visit (id int PRIMARY KEY, m int REFERENCES member);"
-        "INSERT INTO member (id, name) OVERRIDING SYSTEM VALUE VALUES (9001, 'new'); INSERT INTO branch (id, name) VALUES (9001, 'heir');"
+        "INSERT INTO member (id, name) OVERRIDING SYSTEM VALUE VALUES (9001, 'new');"
+        "INSERT INTO branch (id, name) VALUES (9001, 'heir');"
         "INSERT INTO visit VALUES (1, 9001)",
     )
     live.now += timedelta(hours=1)
