@@ -102,8 +102,9 @@ _TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
-# What follows the last entry (psql reads it: https://www.postgresql.org/docs/15/app-psql.html, \\restrict).
-_END_OF_SCRIPT = re.compile(r"\n\\unrestrict \w+\s*\Z")
+# What is no part of the entry before it: the end of the script (https://www.postgresql.org/docs/15/app-psql.html,
+# \\restrict), and what is set for the entry that comes next.
+_END_OF_SCRIPT = re.compile(r"(?:\n\s*(?:\\unrestrict \w+|SET default_\w+ = [^\n]*;))+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 
 
@@ -199,9 +200,9 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
     for found, text in zip(pieces[1::2], pieces[2::2], strict=True):
         named = _NAMED.search(text)
         if int(found) == number and named:
-            definition = _END_OF_SCRIPT.sub("", text[named.end() :])
-            lines = [line for line in definition.split("\n") if not line.startswith("--")]
-            return entry_name(named[2], named[3], named[1]), "\n".join(lines).strip()
+            lines = [line for line in text[named.end() :].split("\n") if not line.startswith("--")]
+            definition = _END_OF_SCRIPT.sub("", "\n".join(lines))
+            return entry_name(named[2], named[3], named[1]), definition.strip()
     return "", ""
 
 

@@ -54,7 +54,7 @@ def test_a_name_does_not_put_an_entry_of_its_own_into_a_listing() -> None:
         assert [entry.number for entry in entries_of(listing)] == [7, 9]
 
 
-def test_the_sql_of_the_last_entry_ends_where_its_script_does() -> None:
+def test_the_sql_of_an_entry_ends_where_something_else_begins() -> None:
     """Loss prevented: SQL to repair a restore with that psql refuses, because of the script's own last line."""
     last = (
         "-- TOC entry 1 (class 2606 OID 9)\n-- Name: t t_a_key; Type: FK CONSTRAINT; Schema: m; Owner: o\n--\n\n"
@@ -65,3 +65,9 @@ def test_the_sql_of_the_last_entry_ends_where_its_script_does() -> None:
         "FK CONSTRAINT m.t t_a_key",
         "ALTER TABLE m.t ADD FOREIGN KEY (a) REFERENCES m.p;",
     )
+    before_a_table = (
+        "-- TOC entry 1 (class 1259 OID 9)\n-- Name: v; Type: VIEW; Schema: m; Owner: o\n--\n\n"
+        "CREATE VIEW m.v AS\n SELECT 1;\n\n\nSET default_tablespace = '';\n\n"
+        "SET default_table_access_method = heap;\n\n--\n-- TOC entry 2 (class 1259 OID 10)\n"
+    )
+    assert definition_of(before_a_table, 1) == ("VIEW m.v", "CREATE VIEW m.v AS\n SELECT 1;")
