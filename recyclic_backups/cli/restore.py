@@ -242,7 +242,7 @@ def _say_what_next(
         )
     elif report.database != settings.database:
         restore_plan.print_look(settings, server, report.database)
-    restore_plan.print_missing(report.missing, accepted=options.accept_missing)
+    restore_plan.print_missing(report, accepted=options.accept_missing)
 
 
 def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lambda: None) -> None:

@@ -12,9 +12,9 @@ from recyclic_backups.cli import render
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.postgres.server import Server
-    from recyclic_backups.recovery.entry_maker import Missing
     from recyclic_backups.recovery.go_back import GoBack
     from recyclic_backups.recovery.merge import MergeReport
+    from recyclic_backups.recovery.restore import RestoreReport
     from recyclic_backups.settings import Settings
 
 
@@ -219,16 +219,18 @@ def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> 
     _print_drop(settings, server, merged.kept_in)
 
 
-def print_missing(missing: Sequence[Missing], *, accepted: Collection[str]) -> None:
-    """The SQL that makes what could not be made, and how to do without it."""
+def print_missing(report: RestoreReport, *, accepted: Collection[str]) -> None:
+    """The SQL that makes what could not be made, and how to do without it where that stands in the way."""
     import shlex
 
-    for each in missing:
+    for each in report.missing:
         render.line(f"to make {each.name} once that is possible:")
         for text in each.statement.splitlines():
             render.line(f"  {text}")
-    options = [f"--accept-missing {shlex.quote(each.name)}" for each in missing if each.name not in accepted]
-    if options:
+    options = [
+        f"--accept-missing {shlex.quote(each.name)}" for each in report.missing if each.name not in accepted
+    ]
+    if options and report.comparison.equal is False:
         render.line("to do without it, add to the command:")
         render.command(" ".join(options))
 

@@ -42,6 +42,11 @@ def relation(qualified: str) -> sql.Identifier:
     return sql.Identifier(*split_qualified_name(qualified))
 
 
+def own_rows(qualified: str, *, partitioned: bool) -> sql.Composed:
+    """The rows of a table and its partitions, without those of tables that inherit from it."""
+    return statement("{}" if partitioned else "ONLY {}", relation(qualified))
+
+
 def temporary(text: str) -> sql.Identifier:
     """A temporary table of this session, by its name."""
     from psycopg import sql  # noqa: PLC0415

@@ -109,6 +109,9 @@ _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 # A cast to a type of the database, or a call of one of its functions.
 _OF_DATABASE = re.compile(rf"::{_NAME}\.{_NAME}|{_NAME}\.{_NAME}\(|OPERATOR\(")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
+# What is no part of the entry before it: the end of the script (https://www.postgresql.org/docs/15/app-psql.html,
+# \\restrict), and what is set for the entry that comes next.
+_END_OF_SCRIPT = re.compile(r"(?:\n\s*(?:\\unrestrict \w+|SET default_\w+ = [^\n]*;))+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 
 
@@ -222,7 +225,8 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
         named = _NAMED.search(text)
         if int(found) == number and named:
             lines = [line for line in text[named.end() :].split("\n") if not line.startswith("--")]
-            return entry_name(named[2], named[3], named[1]), "\n".join(lines).strip()
+            definition = _END_OF_SCRIPT.sub("", "\n".join(lines))
+            return entry_name(named[2], named[3], named[1]), definition.strip()
     return "", ""
 
 

@@ -23,6 +23,12 @@ _NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNOR
 _OF_THE_SERVER = re.compile(
     r"no space left|out of (?:shared )?memory|could not (?:extend|open|write|read|fsync) ", re.I
 )
+_LIBRARY = re.compile(r"(?:could not (?:access|load) |incompatible )(?:file|library) ", re.IGNORECASE)
+_LIBRARY_HINT = (
+    "install the library on this server as it was on the other one; a drill's throwaway server sees what is below "
+    "/usr/lib, /usr/local/lib and its own programs"
+)
+_OTHERS_HINT = "the backup is whole: --table restores other tables without this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +238,18 @@ class EntryMaker:
         if each.section == "data":
             return ProgramFailed(
                 f"{each.entry.kind} {each.entry.rest} cannot be loaded: {each.failed.complaint}",
-                each.failed.hint or "the backup is whole: --table restores other tables without this one",
+                each.failed.hint or _OTHERS_HINT,
             )
         missing = self.missing(each)
-        return ProgramFailed(f"{missing.name} cannot be made: {missing.reason}", each.failed.hint)
+        reason = missing.reason
+        # A table may lack a type, and that only what reads its values.
+        lacking = re.findall(r"\w\.(\w+)", reason)
+        before = self.aside[: self.aside.index(each)]
+        cause = next((other for other in before if any(name in other.entry.rest for name in lacking)), None)
+        if cause is not None:
+            reason += f"; {self.missing(cause).name} could not be made before it: {cause.failed.complaint}"
+        hint = _LIBRARY_HINT if _LIBRARY.search(reason) else each.failed.hint or _OTHERS_HINT
+        return ProgramFailed(f"{missing.name} cannot be made: {reason}", hint)
 
 
 def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:

@@ -57,7 +57,7 @@ _FOREIGN_KEYS = """
             FROM pg_catalog.unnest(c.conpfeqop) WITH ORDINALITY k(equal, n)
             JOIN pg_catalog.pg_operator o ON o.oid = k.equal
             JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n),
-           c.confdeltype <> 'a', c.confupdtype <> 'a'
+           c.confdeltype <> 'a', c.confupdtype <> 'a', ct.relkind = 'p', pt.relkind = 'p'
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
@@ -81,6 +81,18 @@ class ForeignKey:
     acts_on_delete: bool
     """Whether the server refuses at once, or writes into the children, when a row they refer to is deleted."""
     acts_on_update: bool
+    child_is_partitioned: bool
+    parent_is_partitioned: bool
+
+    @property
+    def child_rows(self) -> sql.Composed:
+        """The rows that the key holds for: not those of tables that inherit (ddl-inherit.html, caveats)."""
+        return compose.own_rows(self.child, partitioned=self.child_is_partitioned)
+
+    @property
+    def parent_rows(self) -> sql.Composed:
+        """The rows that the key may refer to."""
+        return compose.own_rows(self.parent, partitioned=self.parent_is_partitioned)
 
     def refers(self, child: str, parent: str) -> sql.Composed:
         """That a row of the child, by its alias, refers to one of the parent, by its alias."""
@@ -200,10 +212,12 @@ def foreign_keys_of(target: Connection) -> list[ForeignKey]:
             parent=qualified_name(parent_schema, parent),
             parent_columns=tuple(parent_columns),
             equals=tuple((schema, symbol) for schema, symbol in equals),
-            acts_on_delete=acts[0],
-            acts_on_update=acts[1],
+            acts_on_delete=facts[0],
+            acts_on_update=facts[1],
+            child_is_partitioned=facts[2],
+            parent_is_partitioned=facts[3],
         )
-        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals, *acts in (
+        for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals, *facts in (
             target.execute(_FOREIGN_KEYS).fetchall()
         )
     ]

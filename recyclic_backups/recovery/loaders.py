@@ -31,6 +31,8 @@ TRUST_HINT = (
 )
 NOBODY = ""
 """The owner of a loader that is member of nobody."""
+DATABASE_OWNER = "pg_database_owner"
+"""Whoever owns the database. Nobody else can be made a member (https://www.postgresql.org/docs/15/predefined-roles.html)."""
 
 _OWN_NAME = re.compile(r"recyclic_loads_[0-9a-f]{12}")
 # Of what its restore is called by its lock, and of the database in which it has rights, if that is another one.
@@ -120,6 +122,11 @@ class Loaders:
 
     def _role(self, owner: str, *, login: bool) -> str:
         """A new role. Its password leaves us as a verifier: nobody finds it in the server's log."""
+        if owner == DATABASE_OWNER:
+            raise Refused(
+                f"{owner} owns code in this database, and nobody can log in with its rights",
+                f"give it to the role that owns the database (ALTER … OWNER TO …); {TRUST_HINT}",
+            )
         role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
         from psycopg import sql  # noqa: PLC0415 - the command line starts without it
 

@@ -216,8 +216,8 @@ def _broken(
     for key in foreign_keys:
         if key.child not in holders and key.parent not in holders:
             continue
-        child = _as_they_will_be(key.child, holders, key.child_columns)
-        parent = _as_they_will_be(key.parent, holders, key.parent_columns)
+        child = _as_they_will_be(key.child, key.child_rows, holders, key.child_columns)
+        parent = _as_they_will_be(key.parent, key.parent_rows, holders, key.parent_columns)
         query = compose.statement(
             "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})",
             child,
@@ -246,12 +246,15 @@ def _holders(target: Connection, plan: Sequence[LiveTable]) -> dict[str, list[Li
 
 
 def _as_they_will_be(
-    name: str, holders: Mapping[str, Sequence[LiveTable]], columns: Sequence[str]
+    name: str,
+    now: sql.Composable,
+    holders: Mapping[str, Sequence[LiveTable]],
+    columns: Sequence[str],
 ) -> sql.Composable:
-    """The rows of a table after the merge: the backup's in the place of those of each partition that is put back."""
+    """The rows that a table, which has those of ``now``, has after the merge: the backup's for each part put back."""
     staged = holders.get(name, ())
     if not staged:
-        return compose.relation(name)
+        return now
     if staged[0].name == name:
         return staged[0].staged
     rest = compose.statement(

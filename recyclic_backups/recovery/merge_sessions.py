@@ -21,7 +21,7 @@ from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import compose, live_code
 from recyclic_backups.recovery.live_code import Surroundings
-from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders, loaders
+from recyclic_backups.recovery.loaders import DATABASE_OWNER, NOBODY, TRUST_HINT, Loaders, loaders
 from recyclic_backups.recovery.waiting import Waiting, bounded
 
 if TYPE_CHECKING:
@@ -167,7 +167,10 @@ def _writer(
     owners = live_code.owners_of(watch, around.merged)
     hint = TRUST_HINT
     reasons: list[str] = []
-    if len(owners) == 1 and not any(owners.values()):
+    if DATABASE_OWNER in owners:
+        reasons.append(f"nobody logs in with those of {DATABASE_OWNER}")
+        hint = f"give them to a role that is one (ALTER … OWNER TO …); or, {TRUST_HINT}"
+    elif len(owners) == 1 and not any(owners.values()):
         (owner,) = owners
         reasons += live_code.what_an_owner_lacks(watch, owner, around)
         strangers = live_code.code_of_strangers(watch, around.near, around.written, trusted=[owner])
@@ -228,7 +231,7 @@ class _Readers:
         if row is None:
             raise Refused(f"the backup has no table {table}", "see with show which tables it has")
         if not row[1]:
-            return str(row[0])
+            return NOBODY if row[0] == DATABASE_OWNER else str(row[0])
         around = live_code.surroundings(self._source, [table])
         return NOBODY if live_code.code_of_strangers(self._source, around.merged, ()) else None
 

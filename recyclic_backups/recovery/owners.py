@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.postgres.programs import in_encoding
 from recyclic_backups.recovery.contents import Entry, one_line
-from recyclic_backups.recovery.loaders import NOBODY
+from recyclic_backups.recovery.loaders import DATABASE_OWNER, NOBODY
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROLES = "SELECT rolname, rolsuper FROM pg_catalog.pg_roles"
 
 _TABLES = """
-    SELECT n.nspname, c.relname, r.rolname, r.rolsuper, c.oid,
+    SELECT n.nspname, c.relname, r.rolname, c.oid,
         pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
@@ -178,31 +178,45 @@ class Tables:
         )
 
 
-def read_roles(connection: Connection, encoding: str) -> Roles:
-    """Who is on the server."""
-    rows = connection.execute(_ROLES).fetchall()
+def read_roles(connection: Connection, encoding: str, database_owner: str) -> Roles:
+    """Who is on the server; ``pg_database_owner`` is a superuser if the ``database_owner`` of the source is one.
+
+    While a restore lasts the database still belongs to whoever restores, which says nothing.
+    """
+    superusers = _superusers(connection, database_owner)
+    roles = [str(row[0]) for row in connection.execute(_ROLES)]
     return Roles(
-        frozenset(in_encoding(role, encoding) for role, superuser in rows if superuser),
-        frozenset(in_encoding(role, encoding) for role, superuser in rows if not superuser),
+        frozenset(in_encoding(role, encoding) for role in roles if role in superusers),
+        frozenset(in_encoding(role, encoding) for role in roles if role not in superusers),
     )
 
 
-def read_tables(connection: Connection, encoding: str) -> Tables:
-    """What is there once the definitions are restored."""
+def _superusers(connection: Connection, database_owner: str) -> set[str]:
+    found = {str(role) for role, superuser in connection.execute(_ROLES) if superuser}
+    return found | ({DATABASE_OWNER} if database_owner in found else set())
+
+
+def read_tables(connection: Connection, encoding: str, database_owner: str) -> Tables:
+    """What is there once the definitions are restored.
+
+    Rows of a table of ``pg_database_owner`` are loaded by a member of the ``database_owner`` of the source, of nobody
+    if that is not known.
+    """
     foreign = {int(row[0]) for row in connection.execute(_WITH_FOREIGN_CODE)}
+    superusers = _superusers(connection, database_owner)
     tables = [
         Table(
             schema=in_encoding(schema, encoding),
             name=in_encoding(table, encoding),
             owner=in_encoding(owner, encoding),
-            superuser=superuser,
+            superuser=owner in superusers,
             oid=oid,
-            may_insert=may_insert,
+            may_insert=may_insert and owner != DATABASE_OWNER,
             foreign_code=oid in foreign,
             names=(schema, table),
-            owner_name=owner,
+            owner_name=database_owner if owner == DATABASE_OWNER else owner,
         )
-        for schema, table, owner, superuser, oid, may_insert in connection.execute(_TABLES)
+        for schema, table, owner, oid, may_insert in connection.execute(_TABLES)
     ]
     row = connection.execute(_FOREIGN_CASTS).fetchone()
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))

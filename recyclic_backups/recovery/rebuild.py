@@ -31,6 +31,7 @@ from recyclic_backups.recovery.contents import (
     definition_of,
     indexing_types,
     mentioning,
+    one_line,
     post_data_of,
 )
 from recyclic_backups.recovery.entry_maker import Aside, EntryMaker, Missing
@@ -64,10 +65,9 @@ _ABOUT_ANOTHER = ("COMMENT ", "ACL ", "SECURITY LABEL ")
 
 @dataclass(frozen=True, slots=True)
 class _ForeignCode:
-    """Entries at which code of others may run, with what it is, and who is on the server."""
+    """Entries at which code of others may run, with what it is."""
 
     computed: Mapping[int, str]
-    roles: Roles
 
 
 @dataclass(slots=True)
@@ -81,6 +81,7 @@ class Rebuild:
     maker: EntryMaker
     loaded_by: dict[str, int]
     _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
+    _roles: Roles = field(default_factory=lambda: Roles(frozenset(), frozenset()))
     _foreign: _ForeignCode | None = None
     _unchecked: list[Missing] = field(default_factory=list)
 
@@ -104,13 +105,17 @@ class Rebuild:
 
     # -- definitions
 
-    def definitions(self) -> None:
-        """Everything that comes before the rows: schemas, types, functions, empty tables."""
+    def definitions(self, selection: Selection | None = None) -> None:
+        """Everything that comes before the rows: schemas, types, functions, empty tables.
+
+        Those that hold rows must all be there, or of a ``selection`` its tables.
+        """
         if self.loaders is None:
             self.maker.make("pre-data", None)
         else:
             with self._server.connect(self.archive.database) as connection:
-                roles = read_roles(connection, self._manifest.server.encoding)
+                facts = self._manifest.server
+                roles = self._roles = read_roles(connection, facts.encoding, facts.owner)
             entries = self.maker.entries("pre-data")
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
@@ -119,16 +124,17 @@ class Rebuild:
                 every = [*entries, *self.maker.entries("post-data")]
                 script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
                 computed = computing(every, script, roles.is_foreign)
-                self._foreign = _ForeignCode(computed, roles)
+                self._foreign = _ForeignCode(computed)
                 self._in_order(entries, computed, roles)
             else:
                 self.maker.make("pre-data", None)
         self._try_again()
         for each in self.maker.aside:
-            if each.entry.kind in _HOLDS_ROWS:
+            if each.entry.kind in _HOLDS_ROWS and (selection is None or _is_among(each.entry, selection)):
                 raise self.maker.stopped_at(each)
         with self._server.connect(self.archive.database) as connection:
-            self._tables = read_tables(connection, self._manifest.server.encoding)
+            facts = self._manifest.server
+            self._tables = read_tables(connection, facts.encoding, facts.owner)
         if self.loaders is not None:
             if any(table.loader is not None for table in self._tables.tables) or self.archive.no_owner:
                 self.loaders.require_login()
@@ -277,6 +283,8 @@ class Rebuild:
                 rows[None].append((entry.number, None))
                 continue
             table = self._tables.of(entry)
+            if table is None and selection is not None and not _is_among(entry, selection):
+                continue
             if table is None and not self.archive.no_owner:
                 if not (self.extensions_elsewhere and self._is_of_an_extension(entry)):
                     raise Refused(f"whose rows these are is not known: {entry.rest}", TRUST_HINT)
@@ -392,8 +400,8 @@ class Rebuild:
         if not self._guards:
             return None, ""
         if self._foreign and entry.number in self._foreign.computed:
-            _require_foreign(entry, self._foreign.computed, self._foreign.roles)
-            return self._foreign.roles.owner_of(entry) or NOBODY, self._foreign.computed[entry.number]
+            _require_foreign(entry, self._foreign.computed, self._roles)
+            return self._roles.owner_of(entry) or NOBODY, self._foreign.computed[entry.number]
         # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But its
         # rows are found by a query, and planning that computes the constants in indexes of both tables.
         if entry.kind == "CHECK CONSTRAINT" or (
@@ -401,6 +409,11 @@ class Rebuild:
             and (self._tables.foreign_casts or self._foreign or entry.number in planned)
         ):
             table = self._tables.of(entry)
+            if table is None and entry.kind == "CHECK CONSTRAINT":  # of a domain or a foreign table
+                if self._roles.is_foreign(entry):
+                    return self._roles.owner_of(entry) or NOBODY, ""
+                if not (self._tables.foreign_casts or self._foreign) or self._reads_no_row(entry):
+                    return None, ""
             by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
             refused = table is not None and table.superuser and entry.number in planned
             if table is None or refused or (table.loader == NOBODY and not by_planning):
@@ -410,6 +423,10 @@ class Rebuild:
                 )
             return table.loader or None, ""
         return None, ""
+
+    def _reads_no_row(self, constraint: Entry) -> bool:
+        _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
+        return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
 
     def _keys_planned_with_code(self, loaders: Loaders | None) -> frozenset[int]:
         """Foreign keys, by id, whose validation may plan a query on a table with an index that is somebody's code."""
@@ -512,6 +529,12 @@ def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) ->
     """Raises Refused for what a superuser made that calls functions of others: nobody else could make it."""
     if not roles.is_foreign(entry):
         raise Refused(f"{computed[entry.number]} calls a function of that owner: {entry.rest}", TRUST_HINT)
+
+
+def _is_among(table: Entry, selection: Selection) -> bool:
+    """Whether it may be one of these tables, whoever owns it."""
+    names = (split_qualified_name(relation) for relation in selection.tables)
+    return any(table.rest.startswith(f"{one_line(schema)} {one_line(name)} ") for schema, name in names)
 
 
 def _named(relation: str) -> list[str]:

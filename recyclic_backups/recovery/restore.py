@@ -387,7 +387,7 @@ class _Attempt:
         """Definitions, data, indexes and keys, and what belongs to the database itself."""
         with self.rebuild(name, installation) as rebuild:
             with self.phase("schema"):
-                rebuild.definitions()
+                rebuild.definitions(self.selection)
             with self.phase("data"):
                 rebuild.rows(self.selection, self.options.jobs, self.progress.advance)
             # Of the time the rows took, what went into decrypting and decompressing them; streams share it.

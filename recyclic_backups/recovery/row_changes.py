@@ -207,7 +207,7 @@ def referred_to(
     child = tables.get(key.child)
     return sql.SQL(_REFERRED_TO).format(
         live=table.relation,
-        child=compose.relation(key.child) if child is None else child.staged,
+        child=key.child_rows if child is None else child.staged,
         refers=key.refers("c", "t"),
         also=also or sql.SQL(""),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recyclic_backups.recovery.contents import Entry, computing, entries_of, post_data_of
+from recyclic_backups.recovery.contents import Entry, computing, definition_of, entries_of, post_data_of
 
 LISTING = """\
 1; 1255 10 FUNCTION m one(integer) mallory
@@ -52,3 +52,22 @@ def test_a_name_does_not_put_an_entry_of_its_own_into_a_listing() -> None:
         found = post_data_of(listing)
         assert (found.independent, found.rest) == ([7], [9]), repr(separator)
         assert [entry.number for entry in entries_of(listing)] == [7, 9]
+
+
+def test_the_sql_of_an_entry_ends_where_something_else_begins() -> None:
+    """Loss prevented: SQL to repair a restore with that psql refuses, because of the script's own last line."""
+    last = (
+        "-- TOC entry 1 (class 2606 OID 9)\n-- Name: t t_a_key; Type: FK CONSTRAINT; Schema: m; Owner: o\n--\n\n"
+        "ALTER TABLE m.t ADD FOREIGN KEY (a) REFERENCES m.p;\n\n\n-- Completed on 2026-11-28\n\n--\n"
+        "-- PostgreSQL database dump complete\n--\n\n\\unrestrict aB3\n\n"
+    )
+    assert definition_of(last, 1) == (
+        "FK CONSTRAINT m.t t_a_key",
+        "ALTER TABLE m.t ADD FOREIGN KEY (a) REFERENCES m.p;",
+    )
+    before_a_table = (
+        "-- TOC entry 1 (class 1259 OID 9)\n-- Name: v; Type: VIEW; Schema: m; Owner: o\n--\n\n"
+        "CREATE VIEW m.v AS\n SELECT 1;\n\n\nSET default_tablespace = '';\n\n"
+        "SET default_table_access_method = heap;\n\n--\n-- TOC entry 2 (class 1259 OID 10)\n"
+    )
+    assert definition_of(before_a_table, 1) == ("VIEW m.v", "CREATE VIEW m.v AS\n SELECT 1;")

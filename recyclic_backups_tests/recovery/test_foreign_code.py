@@ -62,6 +62,16 @@ KINDS = {
     "a domain": """
         CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
         CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')""",
+    "a domain's CHECK constraint that is not valid": """
+        CREATE DOMAIN m.d AS int; CREATE TABLE m.t (a m.d); INSERT INTO m.t VALUES (1);
+        ALTER DOMAIN m.d ADD CONSTRAINT c CHECK (m.one(value) > 0) NOT VALID""",
+    "a domain's CHECK constraint that calls what has the domain's type": """
+        CREATE DOMAIN m.d AS int; CREATE TABLE m.t (a m.d); INSERT INTO m.t VALUES (1);
+        CREATE FUNCTION m.whole(m.d) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM m.act(); RETURN true; END';
+        ALTER DOMAIN m.d ADD CONSTRAINT c CHECK (m.whole(value))""",
+    "a table of pg_database_owner, which is her": """
+        CREATE TABLE m.t (a int CHECK (m.one(a) > 0)); INSERT INTO m.t VALUES (1);
+        GRANT CREATE ON SCHEMA m TO pg_database_owner; ALTER TABLE m.t OWNER TO pg_database_owner""",
     "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
     "a generated column": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
@@ -334,6 +344,50 @@ def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_ri
         assert _superusers(cluster) == ["postgres"]
         assert report.comparison.equal
         assert report.loaded_by == {"a role without rights": 1, "postgres": 1}
+
+
+def test_functions_of_the_databases_owner_are_run_by_nobody_else(servers: Servers) -> None:
+    """Attack: her check calls a function of pg_database_owner, and while a restore lasts that is the superuser."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + "CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED);"
+                    + "INSERT INTO m.t VALUES (1); GRANT CREATE ON SCHEMA m TO pg_database_owner;"
+                    + "ALTER FUNCTION m.same OWNER TO pg_database_owner; ALTER TABLE m.t OWNER TO pg_database_owner"
+                ).encode()
+            )
+        with pytest.raises(Refused, match="pg_database_owner owns code"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+
+
+def test_a_superusers_domain_that_calls_a_strangers_function_is_not_validated(servers: Servers) -> None:
+    """Attack: the domain is the superuser's, so that he validates its constraint; the function in it is not his."""
+    cluster = servers[16]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE DOMAIN d AS int; CREATE TABLE t (a d); INSERT INTO t VALUES (1)")
+        with mallory.connect("hers") as connection:
+            connection.execute(TRAP.encode())
+            connection.execute(
+                "CREATE FUNCTION m.whole(d) RETURNS boolean LANGUAGE plpgsql"
+                " AS 'BEGIN PERFORM m.act(); RETURN true; END'"
+            )
+        with cluster.server.connect("hers") as connection:
+            connection.execute("ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID")
+        assert _put_back(cluster, "hers").comparison.equal
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE hers_again")
+        with cluster.server.connect("hers") as connection:
+            connection.execute("SET session_replication_role = replica")
+            # Written by hand: to add it would run her function now.
+            connection.execute("CREATE OR REPLACE FUNCTION m.act() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+            connection.execute("ALTER DOMAIN d ADD CONSTRAINT whole CHECK (m.whole(value))")
+        with pytest.raises(Refused, match="public d whole"):
+            _put_back(cluster, "hers")
 
 
 @pytest.mark.parametrize("index", ["k + m.one(7)", "k + m.one(7) + cardinality('{1}'::m.d[])"])

@@ -268,3 +268,47 @@ def test_rules_of_a_table_are_off_while_it_is_put_back(live: House) -> None:
     assert _do(live, "SELECT * FROM public.called") == []
     states = "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename IN ('r', 'd') ORDER BY 1"
     assert _do(live, states) == [("d", "A"), ("r", "O")]
+
+
+def test_rows_of_a_table_that_inherits_are_not_held_to_its_parents_foreign_key(live: House) -> None:
+    """Loss prevented: a table that never comes back, because of rows which its key was never about."""
+    _do(
+        live,
+        "CREATE TABLE receipt (id int PRIMARY KEY, sale_id int REFERENCES sale);"
+        "CREATE TABLE old_receipt () INHERITS (receipt); INSERT INTO old_receipt VALUES (1, 77777)",
+    )
+    live.now += timedelta(hours=1)
+    live.back_up()
+    before = _all(live, "sale")
+    _do(live, "DELETE FROM sale WHERE id > 100")
+    merged = _put_back(live, "sale").merged
+    assert merged is not None
+    assert merged.clean
+    assert _all(live, "sale") == before
+
+
+def test_a_table_that_inherits_does_not_stand_in_for_rows_that_a_key_needs(live: House) -> None:
+    """Loss prevented: rows that refer to nothing, since the row of a heir has the number they want."""
+    _do(
+        live,
+        "CREATE TABLE branch () INHERITS (member); CREATE TABLE visit (id int PRIMARY KEY, m int REFERENCES member);"
+        "INSERT INTO member (id, name) OVERRIDING SYSTEM VALUE VALUES (9001, 'new');"
+        "INSERT INTO branch (id, name) VALUES (9001, 'heir');"
+        "INSERT INTO visit VALUES (1, 9001)",
+    )
+    live.now += timedelta(hours=1)
+    live.back_up()
+    _do(live, "DELETE FROM visit; DELETE FROM ONLY member WHERE id = 9001; UPDATE sale SET total = 1")
+    merged = put_back(
+        live.repository,
+        live.catalog.find("latest"),
+        live.server,
+        live.database,
+        Request(["visit"]),
+        RestoreOptions(live.plan.options.installations, timeout_seconds=60),
+        clock=live.clock,
+    ).merged
+    assert merged is not None
+    assert merged.broken == (
+        "1 row of public.visit would refer to rows that public.member would not have (visit_m_fkey)",
+    )

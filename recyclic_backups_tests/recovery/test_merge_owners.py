@@ -193,6 +193,24 @@ def test_a_superusers_table_with_a_strangers_code_is_refused(servers: Servers) -
         _clean(hers.put_back("m.his", throwaway=True), by="postgres")
 
 
+def test_a_table_of_the_databases_owner_is_put_back_only_without_code(servers: Servers) -> None:
+    """Attack: pg_database_owner is whoever owns the database, and of it nobody who writes the rows can be a member."""
+    with _hers(servers[15]) as hers:
+        hers.do(
+            "GRANT CREATE ON SCHEMA m TO pg_database_owner; CREATE TABLE m.plain (a int PRIMARY KEY, b int);"
+            "INSERT INTO m.plain VALUES (1, 1); ALTER TABLE m.plain OWNER TO pg_database_owner"
+        )
+        hers.do(KINDS["a CHECK constraint"] + ";ALTER TABLE m.t OWNER TO pg_database_owner")
+        hers.house.back_up()
+        hers.do("UPDATE m.plain SET b = 2;" + WRONG)
+        _clean(hers.put_back("m.plain"), by="postgres")
+        assert hers.do("SELECT b FROM m.plain") == [(1,)]
+        with pytest.raises(Refused, match="nobody logs in with those of pg_database_owner") as refused:
+            hers.put_back("m.t")
+        assert "OWNER TO" in refused.value.hint
+        assert hers.superusers() == ["postgres"]
+
+
 def test_tables_of_several_owners_go_together_only_without_code(servers: Servers) -> None:
     """Attack: one role with the rights of both would let the code of one read and write what is the other's."""
     with _hers(servers[15]) as hers:

@@ -10,6 +10,7 @@ import pytest
 from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers
@@ -34,8 +35,8 @@ class Bench:
             connection.execute(sql.encode())
         self.house.back_up()
 
-    def restore(self, **options: object) -> RestoreReport:
-        """Restore the backup beside."""
+    def restore(self, request: Request | None = None, **options: object) -> RestoreReport:
+        """Restore the backup beside, or some tables of it."""
         return restore(
             self.house.repository,
             self.house.catalog.find("latest"),
@@ -43,6 +44,7 @@ class Bench:
             f"{self.house.database}_again",
             RestoreOptions(self.house.plan.options.installations, timeout_seconds=60, jobs=2, **options),  # type: ignore[arg-type]
             clock=self.house.clock,
+            request=request,
         )
 
     def value(self, database: str, query: str) -> object:
@@ -111,6 +113,22 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
             "CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION nothing_new();"
             "SET session_replication_role = replica; COMMENT ON EVENT TRIGGER frozen IS 'nothing new'",
             id="an event trigger that forbids everything",
+        ),
+        pytest.param(
+            "CREATE DOMAIN amount AS int; CREATE TABLE paid (a amount); INSERT INTO paid VALUES (-1);"
+            "ALTER DOMAIN amount ADD CONSTRAINT positive CHECK (value > 0) NOT VALID;"
+            "COMMENT ON CONSTRAINT positive ON DOMAIN amount IS 'from now on';"
+            "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER far FOREIGN DATA WRAPPER none;"
+            "CREATE FOREIGN TABLE elsewhere (a int) SERVER far;"
+            "ALTER FOREIGN TABLE elsewhere ADD CHECK (a > 0) NOT VALID",
+            id="a constraint of a domain or a foreign table that holds for new values only",
+        ),
+        pytest.param(
+            "CREATE FUNCTION fine(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';"
+            "CREATE TABLE settings (a int CHECK (fine(a))); INSERT INTO settings VALUES (1);"
+            "GRANT CREATE ON SCHEMA public TO pg_database_owner;"
+            "ALTER TABLE settings OWNER TO pg_database_owner",
+            id="a table of whoever owns the database",
         ),
     ],
 )
@@ -256,6 +274,32 @@ def test_rows_that_cannot_be_loaded_end_a_restore_by_name(bench: Bench) -> None:
         bench.restore()
     assert "--table" in failed.value.hint
     assert bench.value("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%\\_again%'") == 0
+
+
+def test_a_table_whose_type_lost_its_library_is_named_with_it_and_other_tables_come_back(
+    bench: Bench,
+) -> None:
+    """Loss prevented: hours spent on a type that "is only a shell", and every other table kept away by it."""
+    bench.make(
+        """
+        CREATE TYPE lost; CREATE FUNCTION lost_in(cstring) RETURNS lost LANGUAGE internal STRICT AS 'int4in';
+        CREATE FUNCTION lost_out(lost) RETURNS cstring LANGUAGE internal STRICT AS 'int4out';
+        CREATE TYPE lost (INPUT = lost_in, OUTPUT = lost_out, INTERNALLENGTH = 4, PASSEDBYVALUE);
+        CREATE TABLE odd (a lost, id serial); INSERT INTO odd VALUES ('7');
+        CREATE TABLE plain (id int PRIMARY KEY); INSERT INTO plain VALUES (1);
+        UPDATE pg_proc SET prolang = (SELECT oid FROM pg_language WHERE lanname = 'c'), probin = '/gone/lost.so'
+        WHERE proname = 'lost_in'
+        """
+    )
+    with pytest.raises(
+        ProgramFailed, match=r'TABLE public.odd .*lost_in\(cstring\) could not .*"/gone/lost.so"'
+    ) as failed:
+        bench.restore()
+    assert "install the library" in failed.value.hint
+    report = bench.restore(request=Request(tables=["public.plain"]))
+    assert report.comparison.differences == ()
+    assert any("lost_in(cstring) cannot be made" in note for note in report.notes)
+    assert bench.value(report.database, "SELECT count(*) FROM public.plain") == 1
 
 
 def test_a_superuser_never_gets_a_search_path_in_which_somebody_else_decides(
