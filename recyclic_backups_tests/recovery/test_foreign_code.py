@@ -17,8 +17,9 @@ from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.loaders import Loaders
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers

@@ -9,7 +9,8 @@ import pytest
 
 from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
@@ -163,19 +164,19 @@ def test_a_definition_that_was_changed_is_not_taken_for_one_that_is_written_othe
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: a comparison with what the stored definitions give when loaded again that believes anything."""
-    from recyclic_backups.recovery import restore as restoring
+    from recyclic_backups.recovery.attempt import Attempt
 
     bench.make("CREATE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT 'x' FROM sale)")
-    compare_with = restoring._Attempt.compare_with
+    compare_with = Attempt.compare_with
 
-    def changed(attempt: restoring._Attempt, name: str, *how: object) -> object:
+    def changed(attempt: Attempt, name: str, *how: object) -> object:
         with attempt.server.connect(name) as connection:
             connection.execute(
                 "CREATE OR REPLACE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT 'y' FROM sale)"
             )
         return compare_with(attempt, name, *how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
+    monkeypatch.setattr(Attempt, "compare_with", changed)
     assert bench.restore().comparison.differences == ("VIEW public.v differs in its definition",)
 
 
