@@ -28,8 +28,9 @@ _SHARE = 10
 """One row in so many is hit, and at least one."""
 
 # Tables whose rows a merge can put back: neither partitions nor parents that others inherit from, nor those of
-# extensions, nor those that only compute or that reach another server. Of an index's columns the first are its key; the
-# others are only included (catalog-pg-index.html, indnkeyatts).
+# extensions, nor those that only compute or that reach another server, nor those with a CHECK that older rows may break
+# (NOT VALID). Of an index's columns the first are its key; the others are only included (catalog-pg-index.html,
+# indnkeyatts).
 _TABLES = """
     SELECT n.nspname, c.relname, c.relkind = 'p',
         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
@@ -49,6 +50,8 @@ _TABLES = """
             JOIN pg_catalog.pg_class f ON f.oid = t.relid AND f.relkind = 'f')
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+            WHERE k.conrelid = c.oid AND k.contype = 'c' AND NOT k.convalidated)
     ORDER BY 1, 2
 """
 # Foreign keys of one column to another table, with both columns and the operator that compares them.

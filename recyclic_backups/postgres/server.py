@@ -255,6 +255,11 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint, retryable = "two sessions waited for each other, and the server ended ours; try again", True
     elif state == "57014":
         hint, retryable = "a timeout of the server, or somebody, ended what was asked; try again", True
+    elif state == "23514":
+        hint = (
+            "drop this constraint, do it again, then add the constraint again: NOT VALID, if rows that break it are "
+            "to stay"
+        )
     elif not state or state[:2] in ("08", "53", "57"):
         hint, retryable = (
             "check that the server runs and that POSTGRES_HOST and POSTGRES_PORT point at it",

@@ -77,6 +77,14 @@ HURT = {
         CREATE TABLE log (id int, v int); INSERT INTO log {_SERIES};
         CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t {_SERIES};
         CREATE PUBLICATION p FOR TABLE log, t""",
+    "heirs whose rows their parent's key is not about": """
+        CREATE TABLE t (id int PRIMARY KEY, v int);
+        INSERT INTO t SELECT g, g FROM generate_series(1, 50) g;
+        CREATE TABLE u (id int PRIMARY KEY, t int REFERENCES t); CREATE TABLE heir () INHERITS (u);
+        INSERT INTO u SELECT g, g FROM generate_series(1, 50) g; INSERT INTO heir VALUES (1, 777)""",
+    "a table of pg_database_owner": f"""
+        GRANT CREATE ON SCHEMA public TO pg_database_owner; CREATE TABLE t (id int PRIMARY KEY, v int CHECK (v > 0));
+        INSERT INTO t {_SERIES}; ALTER TABLE t OWNER TO pg_database_owner""",
     "checks that raise, in functions": f"""
         CREATE FUNCTION public.strict(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
             AS $$BEGIN IF $1 IS NULL THEN RAISE feature_not_supported; END IF; RETURN true; END$$;
@@ -91,6 +99,9 @@ UNHARMED = {
     "parents that others inherit from": f"""
         CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t {_SERIES};
         CREATE TABLE u () INHERITS (t)""",
+    "rows that break a check which holds for new ones only": f"""
+        CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t {_SERIES};
+        ALTER TABLE t ADD CHECK (v > 100) NOT VALID""",
     "a log in a publication that needs keys": f"""
         CREATE TABLE log (id int, v int); INSERT INTO log {_SERIES}; CREATE PUBLICATION p FOR TABLE log""",
 }
