@@ -451,11 +451,15 @@ class Rebuild:
             before = len(maker.aside)
             # Once as it is: there is more now than when it failed. So for what comes after the rows, whose rights it
             # takes is asked again: an index that was not there may be a stranger's code by now.
-            late = [each.entry.number for each in maker.aside if each.section == "post-data"]
-            maker.aside = [
-                each for each in maker.aside if each.section != "post-data" and not maker.made(each)
-            ]
-            self._take_turns(late)
+            waiting, maker.aside = maker.aside, []
+            for each in waiting:
+                if each.section != "post-data":
+                    maker.aside += [] if maker.made(each) else [each]
+                    continue
+                try:
+                    self._take_turns([each.entry.number])
+                except Refused:
+                    maker.aside.append(each)
             for path in paths:
                 others = self._other_owners()
                 maker.aside = [

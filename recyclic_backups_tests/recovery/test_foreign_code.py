@@ -73,6 +73,9 @@ KINDS = {
     "a table of pg_database_owner, which is her": """
         CREATE TABLE m.t (a int CHECK (m.one(a) > 0)); INSERT INTO m.t VALUES (1);
         GRANT CREATE ON SCHEMA m TO pg_database_owner; ALTER TABLE m.t OWNER TO pg_database_owner""",
+    "a domain with a constraint that is not valid": """
+        CREATE DOMAIN m.d AS int; CREATE TABLE m.t (a m.d); INSERT INTO m.t VALUES (1);
+        ALTER DOMAIN m.d ADD CONSTRAINT c CHECK (m.one(value) > 0 AND value > 1) NOT VALID""",
     "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
     "a generated column": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
@@ -422,6 +425,50 @@ def test_a_superusers_foreign_key_to_a_table_with_a_strangers_index_is_not_valid
         with pytest.raises(Refused, match=r"calls? a function of (another|that) owner"):
             _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
+
+
+def test_a_superusers_foreign_key_that_is_tried_again_is_judged_anew(servers: Servers) -> None:
+    """Attack: her code has the key fail once, by taking a row away, and her index that planning computes come later.
+
+    So when the key's rights were decided there was no such index yet; when it is tried again, row and index are there.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + """
+                CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+                CREATE TABLE m.once (a int); INSERT INTO m.once VALUES (1);
+                CREATE TABLE m.p (k int PRIMARY KEY); CREATE TABLE m.c (k int CONSTRAINT mark REFERENCES m.p);
+                CREATE FUNCTION m.take() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN DELETE FROM m.parent; END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.give() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN INSERT INTO m.parent VALUES (1); END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.wait() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'mark')
+                  THEN RAISE EXCEPTION 'not yet'; END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.taken(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.take(); RETURN $1; END';
+                CREATE FUNCTION m.given(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.wait(); PERFORM m.give(); RETURN $1; END';
+                CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.wait(); PERFORM m.act(); RETURN 1; END';
+                CREATE INDEX a_taken ON m.once (m.taken(a)); CREATE INDEX b_later ON m.parent ((k + m.later(7)));
+                CREATE INDEX c_given ON m.once (m.given(a));
+                GRANT USAGE ON SCHEMA m TO PUBLIC
+                """
+                ).encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE public.his (k int REFERENCES m.parent)")
+            connection.execute("INSERT INTO public.his VALUES (1)")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert [each.name for each in report.missing] == ["FK CONSTRAINT public.his his_k_fkey"]
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
