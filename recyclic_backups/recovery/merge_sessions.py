@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError, Refused
-from recyclic_backups.fingerprint.names import some
+from recyclic_backups.fingerprint.names import some, split_qualified_name
 from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import compose, live_code
@@ -186,6 +186,8 @@ class _Readers:
             for role in sorted({role for role in roles.values() if role is not None})
         }
         for table, role in roles.items():
+            if role is not None:
+                made.let_in(role, {split_qualified_name(table)[0]})
             self._open(table, role)
         if own:
             ours = stack.enter_context(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.postgres.programs import in_encoding
-from recyclic_backups.recovery.contents import Entry
+from recyclic_backups.recovery.contents import Entry, one_line
 from recyclic_backups.recovery.loaders import NOBODY
 
 if TYPE_CHECKING:
@@ -175,6 +175,15 @@ def read_tables(connection: Connection, encoding: str) -> Tables:
     ]
     row = connection.execute(_FOREIGN_CASTS).fetchone()
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))
+
+
+def read_schemas(connection: Connection, encoding: str) -> Sequence[tuple[str, str]]:
+    """Schemas that are not PostgreSQL's own, as a listing has their names and as the connection has them."""
+    rows = connection.execute(
+        "SELECT nspname FROM pg_catalog.pg_namespace"
+        " WHERE nspname <> 'information_schema' AND NOT pg_catalog.starts_with(nspname, 'pg_')"
+    )
+    return [(one_line(in_encoding(schema, encoding)), schema) for (schema,) in rows]
 
 
 def anything_of_others(connection: Connection) -> bool:

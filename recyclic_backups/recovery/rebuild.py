@@ -42,6 +42,7 @@ from recyclic_backups.recovery.owners import (
     anything_of_others,
     planned_with_code_of_others,
     read_roles,
+    read_schemas,
     read_tables,
 )
 from recyclic_backups.recovery.selection import Selection
@@ -199,8 +200,11 @@ class Rebuild:
         """What loaders need and their owners do not have."""
         everything = [each.names for each in self._tables.tables]
         if self.archive.no_owner:
+            loaders.let_in(NOBODY, {schema for schema, _ in everything})
             loaders.grant(NOBODY, "INSERT, SELECT", everything)
             return
+        for loader in {each.loader for each in self._tables.tables if each.loader is not None}:
+            loaders.let_in(loader, {each.names[0] for each in self._tables.tables if each.loader == loader})
         by_loader: dict[str, list[tuple[str, str]]] = {}
         for each in self._tables.tables:
             if each.loader is not None and not (each.loader and each.may_insert):
@@ -450,7 +454,7 @@ class Rebuild:
             assert self.loaders is not None
             only = [f"--role={owner}"] if role else []
             try:
-                with self.loaders.creating(owner):
+                with self.loaders.creating(owner, self._schemas_of(section, entries or ())):
                     self.archive.run(
                         section,
                         self._manifest.main,
@@ -471,6 +475,20 @@ class Rebuild:
                 ) from None
 
         self._make(section, self._manifest.main, entries, make, own_rights=True)
+
+    def _schemas_of(self, section: Section, numbers: Sequence[int]) -> frozenset[str]:
+        """The schemas of entries, as the connection names them.
+
+        Of an entry whose listed schema and name can be read in two ways, none: its owner's own rights have to do.
+        """
+        with self._server.connect(self.archive.database) as connection:
+            schemas = read_schemas(connection, self._manifest.server.encoding)
+        found = set[str]()
+        for entry in self._entries(section):
+            if entry.number in numbers:
+                fitting = [schema for listed, schema in schemas if entry.rest.startswith(f"{listed} ")]
+                found.update(fitting if len(fitting) == 1 else ())
+        return frozenset(found)
 
     def _make(
         self,

@@ -393,6 +393,66 @@ def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Serve
             assert connection.execute("SELECT count(*) FROM m.loot").fetchone() == (0,)
 
 
+def test_a_loader_does_not_reach_functions_in_a_schema_that_its_owner_may_not_use(servers: Servers) -> None:
+    """Attack: a superuser's SECURITY DEFINER functions, which everybody may call, lie in a schema that few may use."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA admin; CREATE FUNCTION admin.run(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+                " AS 'BEGIN EXECUTE $1; END'"
+            )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA m;
+                CREATE FUNCTION m.fine(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+                  PERFORM admin.run('ALTER ROLE mallory SUPERUSER'); RETURN true;
+                EXCEPTION WHEN OTHERS THEN RETURN true; END $f$;
+                CREATE TABLE m.t (a int CHECK (m.fine(a))); INSERT INTO m.t VALUES (1)
+                """
+            )
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+
+
+def test_an_owner_makes_nothing_in_the_schemas_of_others_while_her_tables_are_made(servers: Servers) -> None:
+    """Attack: a superuser's function looks for names in his own schema; what she makes there meanwhile he would run."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
+                CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
+                    AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
+                ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
+                """
+            )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + """
+                CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
+                    AS 'BEGIN PERFORM m.act(); RETURN true; END';
+                CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
+                EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+                CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN RETURN m.plant(); END';
+                CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.planted(7)) STORED);
+                CREATE TABLE m.parted (a int, b int) PARTITION BY RANGE ((a + m.planted(7)));
+                CREATE TABLE m.part PARTITION OF m.parted FOR VALUES FROM (0) TO (10)
+                """
+                ).encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+
+
 def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: Servers) -> None:
     """Attack: with --no-owner all is the superuser's, and what an index calls runs as its table's owner."""
     cluster = servers[15]
