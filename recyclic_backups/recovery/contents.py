@@ -101,6 +101,8 @@ _MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{
 _TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
+# A cast to a type of the database, or a call of one of its functions.
+_OF_DATABASE = re.compile(rf"::{_NAME}\.{_NAME}|{_NAME}\.{_NAME}\(|OPERATOR\(")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 
@@ -196,6 +198,16 @@ def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[
         for entry in attaching
         if tables is None or (tables and above.search(text_of.get(entry.number, "")))
     ]
+
+
+def indexing_types(entries: Sequence[Entry], script: str) -> bool:
+    """Whether an index may make a value of a type of the database; ``script`` is as for :func:`computing`."""
+    indexes = {entry.number for entry in entries if entry.kind in ("INDEX", "CONSTRAINT")}
+    pieces = _HEADER.split(script)
+    return any(
+        int(number) in indexes and _OF_DATABASE.search(text)
+        for number, text in zip(pieces[1::2], pieces[2::2], strict=True)
+    )
 
 
 def definition_of(script: str, number: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +32,7 @@ from recyclic_backups.recovery.contents import (
     Entry,
     computing,
     definition_of,
+    indexing_types,
     mentioning,
     post_data_of,
 )
@@ -40,6 +42,7 @@ from recyclic_backups.recovery.owners import (
     Table,
     Tables,
     anything_of_others,
+    computed_with_code_of_others,
     planned_with_code_of_others,
     read_roles,
     read_schemas,
@@ -166,16 +169,34 @@ class Rebuild:
             self._grant(self.loaders)
 
     def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
-        """A superuser may not become the owner of functions of others: each of their calls would be his."""
+        """A superuser may not become the owner of code of others: each of its calls would be his.
+
+        A materialized view is filled in the name of its owner, and so is what an index computes, a domain's checks too.
+        """
+        count = Counter(each.kind for each in entries if roles.is_foreign(each))
         found = [
-            each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)
+            f"{number} {name}"
+            for number, name in (
+                (count["FUNCTION"] + count["PROCEDURE"], "functions"),
+                (count["MATERIALIZED VIEW"], "materialized views"),
+                (count["DOMAIN"] if self._computes_domains(entries, roles) else 0, "domains"),
+            )
+            if number
         ]
         if found:
             raise Refused(
-                f"with --no-owner the superuser {self._server.user!r} would become the owner of {len(found)} "
-                "functions of others, and run them as a superuser",
+                f"with --no-owner the superuser {self._server.user!r} would become the owner of {', '.join(found)}"
+                " of others, and run them as a superuser",
                 f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
             )
+
+    def _computes_domains(self, entries: Sequence[Entry], roles: Roles) -> bool:
+        """Whether definitions or indexes may make a value of a domain of others."""
+        if not any(each.kind == "DOMAIN" and roles.is_foreign(each) for each in entries):
+            return False
+        every = [*entries, *self._entries("post-data")]
+        script = "\n".join(self._text_of(section) for section in ("pre-data", "post-data"))
+        return bool(computing(every, script, roles.is_foreign)) or indexing_types(every, script)
 
     def _in_order(self, entries: Sequence[Entry], computed: Mapping[int, str], roles: Roles) -> None:
         """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
@@ -342,7 +363,7 @@ class Rebuild:
         )
         self._take_turns([number for number in entries.independent if number in computed])
         self._take_turns(entries.rest)
-        self._make_all("post-data", entries.refreshes)
+        self._refresh(entries.refreshes)
         self._try_again()
         self._take_turns(entries.event_triggers)
         elsewhere = self._elsewhere()
@@ -375,6 +396,36 @@ class Rebuild:
                     self._make_as("post-data", turn_numbers, loader or NOBODY, what)
                 else:
                     self._make_all("post-data", turn_numbers, server=self._as(loader))
+
+    def _refresh(self, numbers: Sequence[int]) -> None:
+        """Fill materialized views; not a superuser's that would run somebody's functions as the superuser."""
+        if not self._guards:
+            self._make_all("post-data", numbers)
+            return
+        for entry in self._entries("post-data"):
+            if entry.number not in numbers:
+                continue
+            # Asked anew for each: filling one may have run what changed what the next one reads.
+            if entry.rest in self._filled_with_code():
+                name, statement = definition_of(self._text_of("post-data"), entry.number)
+                reason = "it is a superuser's, and filling it would run functions of others as the superuser"
+                self._unchecked.append(
+                    Missing(name or f"{entry.kind} {entry.rest}", f"{reason}; {TRUST_HINT}", statement)
+                )
+            else:
+                self._make_all("post-data", [entry.number])
+
+    def _filled_with_code(self) -> frozenset[str]:
+        with self._server.connect(self.archive.database) as connection:
+            return computed_with_code_of_others(connection, self._manifest.server.encoding)
+
+    def _is_still_ours(self, each: _Aside) -> bool:
+        """Whether what was to be made as the superuser may be: there is more now than when that was decided."""
+        if each.own_rights or not self._guards:
+            return True
+        if each.entry.kind == "FK CONSTRAINT":
+            return each.entry.number not in self._keys_planned_with_code(self.loaders)
+        return each.entry.kind != "MATERIALIZED VIEW DATA" or each.entry.rest not in self._filled_with_code()
 
     @property
     def _guards(self) -> bool:
@@ -530,6 +581,7 @@ class Rebuild:
                     for each in self._aside
                     if (path and not _NOT_FOUND.search(each.failed.complaint))
                     or (others and not each.own_rights)
+                    or not self._is_still_ours(each)
                     or not self._made(each, path)
                 ]
 

@@ -369,6 +369,50 @@ def test_a_superusers_foreign_key_to_a_table_with_a_strangers_index_is_not_valid
         assert _superusers(cluster) == ["postgres"]
 
 
+def test_a_superusers_foreign_key_that_is_tried_again_is_judged_anew(servers: Servers) -> None:
+    """Attack: her code has the key fail once, by taking a row away, and her index that planning computes come later.
+
+    So when the key's rights were decided there was no such index yet; when it is tried again, row and index are there.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + """
+                CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+                CREATE TABLE m.once (a int); INSERT INTO m.once VALUES (1);
+                CREATE TABLE m.p (k int PRIMARY KEY); CREATE TABLE m.c (k int CONSTRAINT mark REFERENCES m.p);
+                CREATE FUNCTION m.take() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN DELETE FROM m.parent; END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.give() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN INSERT INTO m.parent VALUES (1); END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.wait() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  IF current_database() <> 'hers' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'mark')
+                  THEN RAISE EXCEPTION 'not yet'; END IF; RETURN 1; END $f$;
+                CREATE FUNCTION m.taken(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.take(); RETURN $1; END';
+                CREATE FUNCTION m.given(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.wait(); PERFORM m.give(); RETURN $1; END';
+                CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.wait(); PERFORM m.act(); RETURN 1; END';
+                CREATE INDEX a_taken ON m.once (m.taken(a)); CREATE INDEX b_later ON m.parent ((k + m.later(7)));
+                CREATE INDEX c_given ON m.once (m.given(a));
+                GRANT USAGE ON SCHEMA m TO PUBLIC
+                """
+                ).encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE public.his (k int REFERENCES m.parent)")
+            connection.execute("INSERT INTO public.his VALUES (1)")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert [each.name for each in report.missing] == ["FK CONSTRAINT public.his his_k_fkey"]
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
+
+
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
     """Attack: while rows are loaded, his code reads what its owner was never allowed to read."""
     cluster = servers[15]
@@ -465,6 +509,64 @@ def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: S
         with cluster.server.connect("postgres") as connection:
             assert not connection.execute("SELECT FROM pg_database WHERE datname LIKE 'hers_%'").fetchall()
     assert _our_roles(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "sql"),
+    [
+        ("1 materialized views", "CREATE MATERIALIZED VIEW m.v AS SELECT 1 AS a"),
+        ("1 domains", "CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}')"),
+        ("1 domains", "CREATE TABLE m.t (a int); CREATE INDEX ON m.t ((a::m.d))"),
+    ],
+)
+def test_a_superuser_does_not_become_the_owner_of_what_runs_a_text(
+    servers: Servers, what: str, sql: str
+) -> None:
+    """Attack: with --no-owner her materialized view or domain would call functions that only superusers may call.
+
+    Functions of PostgreSQL's own run what a text says, and the text may ask who is running it.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(f"CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK (value > 0); {sql}".encode())
+        with pytest.raises(Refused, match=f"become the owner of {what} of others"):
+            _put_back(cluster, "hers", no_owner=True)
+
+
+def test_a_domain_alone_keeps_nobody_from_a_restore_without_owners(servers: Servers) -> None:
+    """Loss prevented: a superuser cannot restore with --no-owner because somebody has a domain for addresses."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE DOMAIN m.d AS text CHECK (value ~ '@');"
+                "CREATE TABLE m.t (a m.d PRIMARY KEY, b int); INSERT INTO m.t VALUES ('a@b', 1);"
+                "CREATE INDEX ON m.t (b)"
+            )
+        assert _put_back(cluster, "hers", no_owner=True).comparison.differences == ()
+
+
+def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_strangers_code(
+    servers: Servers,
+) -> None:
+    """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + "CREATE TABLE m.t (a int); CREATE TABLE m.u (a int)").encode())
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.v AS SELECT count(*) FROM m.t")
+            connection.execute("CREATE MATERIALIZED VIEW s.w AS SELECT count(*) FROM m.u")
+        with mallory.connect("hers") as connection:
+            connection.execute("CREATE INDEX ON m.t ((a + m.one(7)))")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.v"]
+        assert "functions of others" in report.missing[0].reason
+        assert report.missing[0].statement == "REFRESH MATERIALIZED VIEW s.v;"
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(
