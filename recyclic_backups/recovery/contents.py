@@ -18,7 +18,7 @@ from recyclic_backups.fingerprint.schema_text import entry_name
 _KINDS = (
     "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "SEQUENCE OWNED BY", "CHECK CONSTRAINT", "FK CONSTRAINT",
     "EVENT TRIGGER", "FOREIGN TABLE", "INDEX ATTACH", "SEQUENCE SET", "TABLE ATTACH", "CONSTRAINT", "STATISTICS",
-    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT", "TRIGGER", "DOMAIN",
+    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT(?! ACL)", "TRIGGER", "DOMAIN",
     "POLICY", "INDEX", "TABLE", "CAST", "RULE", "VIEW",
 )  # fmt: skip
 _LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
@@ -31,6 +31,11 @@ class Entry:
     number: int
     kind: str
     rest: str
+
+    @property
+    def is_grant(self) -> bool:
+        """Whether it gives or takes rights."""
+        return self.kind == "" and self.rest.startswith(("ACL ", "DEFAULT ACL "))
 
     def belongs_to(self, roles: Iterable[str]) -> list[str]:
         """Which of these roles the owner may be, the longest name first."""

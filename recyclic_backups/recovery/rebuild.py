@@ -518,12 +518,14 @@ class Rebuild:
                 if failed.retryable:
                     raise
                 text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
-                raise ProgramFailed(
+                refused = ProgramFailed(
                     f"{text}: {failed.message}",
                     TRUST_HINT,
                     complaint=f"{text}: {failed.complaint}",
                     toc_entry=failed.toc_entry,
-                ) from None
+                )
+                refused.claimed_entries = failed.claimed_entries
+                raise refused from None
 
         self._make(section, self._manifest.main, entries, make, own_rights=True)
 
@@ -558,12 +560,23 @@ class Rebuild:
                     raise
                 listed = {entry.number: entry for entry in self.archive.entries(section, item)}
                 entries = list(listed) if entries is None else entries
-                if failed.toc_entry not in entries or failed.toc_entry not in listed:
+                claimed = failed.claimed_entries.intersection(entries, listed)
+                if not claimed or (section == "data" and len(claimed) > 1):
                     raise
-                entry = listed[failed.toc_entry]
+                # Of several the first: what is made twice fails aloud, what is passed over would be missing silently.
+                entry = listed[min(claimed, key=entries.index)]
                 self._aside.append(_Aside(section, item, entry, make, own_rights, failed))
-                # Each entry is a transaction of its own: those before it are made.
-                entries = entries[entries.index(entry.number) + 1 :]
+                # Each entry is a transaction of its own: those before it are made. But pg_restore gives grants when
+                # everything else of its list is there.
+                before, after = (
+                    entries[: entries.index(entry.number)],
+                    entries[entries.index(entry.number) + 1 :],
+                )
+                entries = (
+                    [number for number in after if listed[number].is_grant]
+                    if entry.is_grant
+                    else [*(number for number in before if listed[number].is_grant), *after]
+                )
             else:
                 return
 

@@ -511,6 +511,40 @@ def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: S
     assert _our_roles(cluster) == []
 
 
+def test_an_error_message_does_not_have_other_entries_passed_over(servers: Servers) -> None:
+    """Attack: her index fails with a message of lines like those by which pg_restore says at which entry it stopped.
+
+    An entry farther back would be put aside in its place, and what lies between be missing without a word.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE public.z (a int); CREATE INDEX last ON public.z (a)")
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA m;
+                CREATE FUNCTION m.stop(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN
+                    RAISE EXCEPTION E'x\n%', (SELECT string_agg(format(E'pg_restore: from TOC entry %s; 1 2 INDEX'
+                      '\npg_restore: error: could not execute query: ERROR:  x does not exist', n), E'\n')
+                      FROM generate_series(1, 9999) n);
+                  END IF; RETURN $1; END $f$;
+                CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+                CREATE INDEX first ON m.t (m.stop(a)); CREATE INDEX second ON m.t (a)
+                """
+            )
+        report = _put_back(cluster, "hers")
+        assert "INDEX m.first" in [each.name for each in report.missing]
+        with cluster.server.connect(report.database) as connection:
+            made = connection.execute(
+                "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname IN ('first', 'second', 'last')"
+            ).fetchall()
+            assert sorted(row[0] for row in made) == ["last", "second"]
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
+
+
 @pytest.mark.parametrize(
     ("what", "sql"),
     [

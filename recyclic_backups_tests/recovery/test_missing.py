@@ -68,6 +68,13 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
     "sql",
     [
         pytest.param(
+            "CREATE EXTENSION ltree; CREATE TABLE a (id int, path ltree); GRANT SELECT ON a TO PUBLIC;"
+            "CREATE FUNCTION aa() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION aa() FROM PUBLIC;"
+            "CREATE VIEW b AS SELECT path IS DISTINCT FROM 'x'::ltree AS other FROM a; GRANT SELECT ON b TO PUBLIC;"
+            "COMMENT ON VIEW b IS 'made later'",
+            id="grants of what stands before and after a view that is tried again",
+        ),
+        pytest.param(
             "CREATE EXTENSION ltree; CREATE TABLE node (id int PRIMARY KEY, path ltree);"
             "CREATE FUNCTION casc() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN null; END';"
             "CREATE TRIGGER node_casc AFTER UPDATE ON node FOR EACH ROW"
