@@ -146,7 +146,7 @@ def computing(
     readable = readable and all(_MADE.search(text_of.get(e.number, "")) for e in made)
     # A cast is nowhere to be seen in what it is applied to.
     casts = any(entry.kind == "CAST" and " FUNCTION " in text_of.get(entry.number, "") for entry in entries)
-    called = [rf"{_NAME}\.{_NAME}\("] if domains else [re.escape(f"{name}(") for name in sorted(names)]
+    called = [rf"{_NAME}\.{_NAME}\("] if domains else [_either_way(name) for name in sorted(names)]
     mentioned = re.compile("|".join([r"OPERATOR\(", *called]))
 
     def calls(text: str) -> bool:
@@ -188,6 +188,17 @@ def computing(
             if entry.kind == "INDEX ATTACH"
         }
     return found
+
+
+def _either_way(name: str) -> str:
+    """An expression for calls of a function, with and without the quotes that pg_dump puts around words of SQL.
+
+    Expressions are written by the server, and its version may know fewer such words.
+    """
+    parts = (
+        re.sub(r'^"([a-z_][a-z0-9_$]*)"$', r"\1", part) for part in re.findall(rf"{_NAME}(?=\.|$)", name)
+    )
+    return r"\.".join(f'"?{re.escape(part)}"?' for part in parts) + r"\("
 
 
 def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[str] | None) -> list[Entry]:

@@ -445,6 +445,11 @@ class Rebuild:
             and (self._tables.foreign_casts or self._foreign or entry.number in planned)
         ):
             table = self._tables.of(entry)
+            if table is None and entry.kind == "CHECK CONSTRAINT":  # a domain's, made by its owner himself
+                if self._foreign is None:
+                    return None, ""
+                if self._foreign.roles.is_foreign(entry):
+                    return self._foreign.roles.owner_of(entry) or NOBODY, "the constraint of a domain"
             by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
             refused = table is not None and table.superuser and entry.number in planned
             if table is None or refused or (table.loader == NOBODY and not by_planning):

@@ -33,6 +33,12 @@ def test_a_generated_column_that_calls_a_strangers_function_is_found() -> None:
     assert found(script(call="1")) == set()
 
 
+def test_a_function_whose_name_newer_programs_put_into_quotes_is_found() -> None:
+    """Attack: pg_dump of 18 quotes json_table, a server of 15 writes the column that calls it without quotes."""
+    text = script(call="m.json_table(7)").replace("FUNCTION m.one(", 'FUNCTION m."json_table"(')
+    assert found(text) == {2}
+
+
 def test_a_text_that_looks_like_a_header_hides_nothing() -> None:
     """Attack: a default that holds the line between two entries, so that the call seems to belong to another one."""
     for number in (1, 2, 3, 9):

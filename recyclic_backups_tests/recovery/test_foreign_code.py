@@ -62,6 +62,9 @@ KINDS = {
     "a domain": """
         CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
         CREATE TABLE m.t (a m.d[]); INSERT INTO m.t VALUES ('{1}')""",
+    "a domain with a constraint that is not valid": """
+        CREATE DOMAIN m.d AS int; CREATE TABLE m.t (a m.d); INSERT INTO m.t VALUES (1);
+        ALTER DOMAIN m.d ADD CONSTRAINT c CHECK (m.one(value) > 0 AND value > 1) NOT VALID""",
     "a default": "CREATE TABLE m.t (a int, b int DEFAULT m.act()); INSERT INTO m.t VALUES (1)",
     "a generated column": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
