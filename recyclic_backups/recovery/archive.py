@@ -151,13 +151,22 @@ class Archive:
                         lambda: _pour(reader, process),
                         self.timeout_seconds,
                         search_path=search_path,
-                        names_entries=section != "data",
+                        entries=None if section == "data" else lambda: self._scripted(section, item, entries),
                     )
                 else:
                     _pour(reader, process)
                 process.wait_ok()
                 if section == "data":
                     self._reading_seconds.append(reader.reading_seconds)
+
+    def _scripted(self, section: Section, item: BackupObject, wanted: Sequence[int] | None) -> list[int]:
+        """The entries of a section in the order in which pg_restore writes them: it gives grants at the end."""
+        listed = self.entries(section, item)
+        ordered = [
+            *(each for each in listed if not each.is_grant),
+            *(each for each in listed if each.is_grant),
+        ]
+        return [each.number for each in ordered if wanted is None or each.number in wanted]
 
     @contextmanager
     def _ended_with_the_others(self, process: PipedProcess) -> Iterator[None]:

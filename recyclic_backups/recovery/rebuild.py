@@ -440,6 +440,14 @@ class Rebuild:
         keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
         return mentioning(entries, self.maker.text_of("post-data"), planned).intersection(keys)
 
+    def may_have_run_code(self) -> bool:
+        """Whether code of others ran, with their rights, while definitions were made: it may have changed theirs."""
+        if self.loaders is None:
+            return False
+        with self._server.connect(self.archive.database) as connection:
+            planned = planned_with_code_of_others(connection, self._manifest.server.encoding)
+        return bool(planned) or (self._foreign is not None and bool(self._foreign.computed))
+
     # -- trying again
 
     def _try_again(self) -> None:

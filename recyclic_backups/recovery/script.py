@@ -24,8 +24,8 @@ _UNKNOWN_SETTING = b"\nSET transaction_timeout = 0;\n"
 _EMPTY_PATH = b"\nSELECT pg_catalog.set_config('search_path', '', false);\n"
 # The settings are the beginning of the script, before anything of the database.
 _HEAD_BYTES = 4096
-_HEADER = re.compile(rb"-- TOC entry (\d+) \(class \d+ OID \d+\)")
-_LINE = re.compile(r"^psql:<stdin>:(\d+): ")
+_HEADER = re.compile(rb"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
+_LINE = re.compile(r"^psql:<stdin>:(\d+): ERROR: ", re.MULTILINE)
 
 
 def needs_psql(installation: Installation, server_major: int | None) -> bool:
@@ -51,13 +51,13 @@ def play(
     timeout_seconds: float,
     *,
     search_path: str = "",
-    names_entries: bool = False,
+    entries: Callable[[], Sequence[int]] | None = None,
 ) -> None:
     """Run the script that ``pg_restore`` writes while ``pour`` gives it its archive, in another thread.
 
     ``search_path``, as SQL, takes the place of the empty one. Raises ProgramFailed when either program fails, or the
-    script does not forbid psql all commands but SQL; with ``names_entries``, for a verbose script of definitions alone
-    (it is kept in memory), the error has the entry at which psql stopped.
+    script does not forbid psql all commands but SQL; with ``entries``, the ids in a verbose script of definitions alone
+    in its order (it is kept in memory), the error has the entry at which psql stopped.
     """
     script = bytearray()
     try:
@@ -79,7 +79,7 @@ def play(
                 if search_path:
                     head = head.replace(_EMPTY_PATH, f"\nSET search_path TO {search_path};\n".encode(), 1)
                 while head:
-                    script += head if names_entries else b""
+                    script += b"" if entries is None else head
                     run.write(head)
                     head = pg_restore.read(READ_BYTES)
                 # Half a script is a script too: psql may only end well if what wrote it has.
@@ -90,20 +90,24 @@ def play(
                 pg_restore.end()  # or the other thread waits for it
                 raise
     except ProgramFailed as failed:
-        if failed.toc_entry is None:
-            failed.toc_entry = _entry_at(run.stderr, bytes(script))
+        if failed.toc_entry is None and entries is not None:
+            failed.toc_entry = _entry_at(run.stderr, bytes(script), entries())
             failed.claimed_entries |= {failed.toc_entry} if failed.toc_entry is not None else set()
         raise
 
 
-def _entry_at(said: str, script: bytes) -> int | None:
-    """The entry in whose definition psql stopped: the last header before the line that it names."""
+def _entry_at(said: str, script: bytes, entries: Sequence[int]) -> int | None:
+    """The entry in whose definition psql stopped: the last header before the line that it names.
+
+    None where the headers are not those of the first entries, one after the other: a text inside a definition may look
+    like one.
+    """
     found = _LINE.search(said)
     if found is None:
         return None
     before = b"\n".join(script.split(b"\n")[: int(found[1])])
-    headers = _HEADER.findall(before)
-    return int(headers[-1]) if headers else None
+    headers = [int(number) for number in _HEADER.findall(before)]
+    return headers[-1] if headers and headers == list(entries[: len(headers)]) else None
 
 
 def _poured(pour: Callable[[], None], pg_restore: PipedProcess) -> None:

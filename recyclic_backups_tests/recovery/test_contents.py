@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recyclic_backups.recovery.contents import Entry, computing, definition_of, entries_of, post_data_of
+from recyclic_backups.recovery.script import _entry_at
 
 LISTING = """\
 1; 1255 10 FUNCTION m one(integer) mallory
@@ -77,3 +78,13 @@ def test_the_sql_of_an_entry_ends_where_something_else_begins() -> None:
         "SET default_table_access_method = heap;\n\n--\n-- TOC entry 2 (class 1259 OID 10)\n"
     )
     assert definition_of(before_a_table, 1) == ("VIEW m.v", "CREATE VIEW m.v AS\n SELECT 1;")
+
+
+def test_a_header_inside_a_definition_is_not_taken_for_the_entry_at_which_psql_stopped() -> None:
+    """Attack: a function that cannot be made, with another entry's header in it: all between them would be missing."""
+    header = "--\n-- TOC entry {} (class 1259 OID 16384)\n-- Name: x\n--\n"
+    script = header.format(7) + "SELECT 1;\n" + header.format(8) + "CREATE FUNCTION ...\n"
+    said = "psql:<stdin>:3: WARNING:  not that one\npsql:<stdin>:{}: ERROR:  no\n"
+    assert _entry_at(said.format(10), script.encode(), [7, 8, 9, 12]) == 8
+    forged = script + "-- TOC entry 12 (class 1259 OID 16384)\n;\n"
+    assert _entry_at(said.format(12), forged.encode(), [7, 8, 9, 12]) is None

@@ -471,6 +471,27 @@ def test_a_superusers_foreign_key_that_is_tried_again_is_judged_anew(servers: Se
             connection.execute(f'DROP DATABASE "{report.database}"')
 
 
+def test_code_that_changes_a_definition_while_it_is_restored_is_seen(servers: Servers) -> None:
+    """Attack: her index changes her view, in the restored database and in the one that it would be compared with."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                b"CREATE SCHEMA m; CREATE TABLE m.t (a int, secret boolean); INSERT INTO m.t VALUES (1, true);"
+                b"CREATE VIEW m.v AS SELECT a FROM m.t WHERE NOT secret;"
+                b"CREATE FUNCTION m.swap() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN"
+                b" IF current_database() <> 'hers' THEN CREATE OR REPLACE VIEW m.v AS SELECT a FROM m.t; END IF;"
+                b" RETURN 1; END $f$;"
+                b"CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE"
+                b" AS 'BEGIN PERFORM m.swap(); RETURN 1; END';"
+                b"CREATE INDEX ON m.t (a) WHERE a > m.one(7)"
+            )
+        report = _put_back(cluster, "hers")
+        assert report.comparison.differences == ("VIEW m.v differs in its definition",)
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
+
+
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
     """Attack: while rows are loaded, his code reads what its owner was never allowed to read."""
     cluster = servers[15]
