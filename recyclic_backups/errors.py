@@ -71,7 +71,8 @@ class ProgramFailed(DatabaseError):
     """A PostgreSQL program ended with an error, or was killed.
 
     ``complaint`` is its own sentence. ``toc_entry`` is the id of the archive's entry at which pg_restore stopped, if it
-    was one of them.
+    was one of them. ``claimed_entries`` are all that its complaints name: names and messages of the database's owner
+    stand among them, and may look like another one.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class ProgramFailed(DatabaseError):
     ) -> None:
         super().__init__(message, hint, retryable=retryable)
         self.complaint, self.toc_entry = spelled(complaint) or self.message, toc_entry
+        self.claimed_entries: frozenset[int] = frozenset() if toc_entry is None else frozenset({toc_entry})
 
 
 class StorageError(BackupError):

@@ -23,7 +23,7 @@ from recyclic_backups.notify.channels import Channel
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.restore import RestoreOptions
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store

@@ -19,8 +19,9 @@ from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
 from recyclic_backups.fingerprint.names import some
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.named_roles import create_named_roles
-from recyclic_backups.recovery.restore import RestoreOptions, restore
+from recyclic_backups.recovery.restore import restore
 
 if TYPE_CHECKING:
     import psycopg

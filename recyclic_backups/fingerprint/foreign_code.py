@@ -30,18 +30,29 @@ JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
 """
 
 # A function in SQL is put in place of its call, with names that are looked up along our search path and not its
-# author's: that fails where he relied on his own.
+# author's: that fails where he relied on his own. A function that makes a value of whatever type it is given runs the
+# checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. So one whose
+# result is of somebody's type counts as his, unless that is an enumeration, which has no checks.
 _PLANNED = f"""
-SELECT DISTINCT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
-FROM (
-    SELECT i.indrelid AS relid, i.indexprs::text AS tree FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
+WITH e(relid, tree) AS (
+    SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
     UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
     UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {{0}}s.stxrelid
     UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {{0}}t.partrelid
-) e
+)
+SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
+FROM e
 {_CALLED}
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
+UNION
+SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
+FROM e
+CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(?:func|op)resulttype (\\d+)', 'g') m
+JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
+LEFT JOIN pg_catalog.pg_type x ON x.oid = t.typelem
+WHERE t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN {_TRUSTED}
+  AND t.typtype <> 'e' AND NOT (t.typtype = 'b' AND x.typtype IS NOT DISTINCT FROM 'e')
 ORDER BY 1, 2
 """
 
@@ -67,7 +78,8 @@ WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
 UNION
 SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
 FROM pg_catalog.pg_constraint k
-CROSS JOIN LATERAL pg_catalog.regexp_matches(k.conbin::text, ':(?:resulttype|consttype) (\\d+)', 'g') m
+CROSS JOIN LATERAL pg_catalog.regexp_matches(
+    k.conbin::text, ':(?:(?:func|op)?resulttype|consttype) (\\d+)', 'g') m
 JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
 WHERE k.contype = 'c' AND t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN {_TRUSTED}
 """

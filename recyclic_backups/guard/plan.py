@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.dump.partition import BackupPlan
-from recyclic_backups.recovery.restore import RestoreOptions
+from recyclic_backups.recovery.attempt import RestoreOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,10 @@ _LATER = re.compile(
 # How pg_restore says at which entry it stopped, with --verbose, before it says why: kind, name and owner follow two
 # numbers of the catalog (warn_or_exit_horribly in src/bin/pg_dump/pg_backup_archiver.c).
 _TOC_ENTRY = re.compile(
-    r"^pg_restore: from TOC entry (\d+); \d+ \d+ (.*?) ?$(?=\npg_restore: error:)", re.MULTILINE
+    r"^pg_restore: from TOC entry (\d{1,10}); \d+ \d+ (.*?) ?$(?=\npg_restore: error:)", re.MULTILINE
 )
+_CLAIMED_ENTRY = re.compile(rb"^pg_restore: from TOC entry (\d{1,10});", re.MULTILINE)
+_LONGEST_CLAIM = 100  # bytes of a line, more than that expression can match
 _HINTS = (
     (CONFLICT, CONFLICT_HINT),
     (
@@ -173,6 +175,7 @@ class PipedProcess:
         self._wants_stdout = stdout
         self._nice = nice
         self._tail = bytearray()
+        self._claimed = set[int]()
 
     def __enter__(self) -> Self:
         self._process = _start(
@@ -259,7 +262,9 @@ class PipedProcess:
             raise _too_slow(self._argv, self._timeout_seconds) from None
         self._hear_out()
         if code != 0:
-            raise failure(program_name(self._argv), code, self.stderr)
+            failed = failure(program_name(self._argv), code, self.stderr)
+            failed.claimed_entries |= self._claimed
+            raise failed
         return self.stderr
 
     def _await(self, pipe: IO[bytes] | None, event: int) -> int:
@@ -277,10 +282,16 @@ class PipedProcess:
     def _listen(self) -> None:
         # A program that nobody listens to stops as soon as the pipe of its complaints is full.
         assert self._process.stderr is not None
+        line = b""
         with self._process.stderr as pipe:
             while piece := pipe.read(1 << 16):
                 self._tail += piece
                 del self._tail[:-STDERR_TAIL_BYTES]
+                # From its beginning: what follows the true line may be longer than the tail.
+                text = line + piece
+                self._claimed.update(int(number) for number in _CLAIMED_ENTRY.findall(text))
+                line = text[text.rfind(b"\n") + 1 :]
+                line = line if len(line) <= _LONGEST_CLAIM else b"a line that has begun"
 
     def _hear_out(self) -> None:
         # Bounded: a grandchild that survived may hold the pipe open.

@@ -18,7 +18,7 @@ from recyclic_backups.fingerprint.schema_text import entry_name
 _KINDS = (
     "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "SEQUENCE OWNED BY", "CHECK CONSTRAINT", "FK CONSTRAINT",
     "EVENT TRIGGER", "FOREIGN TABLE", "INDEX ATTACH", "SEQUENCE SET", "TABLE ATTACH", "CONSTRAINT", "STATISTICS",
-    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT", "TRIGGER", "DOMAIN",
+    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT(?! ACL)", "TRIGGER", "DOMAIN",
     "POLICY", "INDEX", "TABLE", "CAST", "RULE", "VIEW",
 )  # fmt: skip
 _LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
@@ -31,6 +31,11 @@ class Entry:
     number: int
     kind: str
     rest: str
+
+    @property
+    def is_grant(self) -> bool:
+        """Whether it gives or takes rights."""
+        return self.kind == "" and self.rest.startswith(("ACL ", "DEFAULT ACL "))
 
     def belongs_to(self, roles: Iterable[str]) -> list[str]:
         """Which of these roles the owner may be, the longest name first."""
@@ -101,6 +106,8 @@ _MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{
 _TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
+# A cast to a type of the database, or a call of one of its functions.
+_OF_DATABASE = re.compile(rf"::{_NAME}\.{_NAME}|{_NAME}\.{_NAME}\(|OPERATOR\(")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
 # What is no part of the entry before it: the end of the script (https://www.postgresql.org/docs/15/app-psql.html,
 # \\restrict), and what is set for the entry that comes next.
@@ -122,7 +129,9 @@ def computing(
     The planner computes what looks constant: in generated columns and partition keys, in the CHECK constraints of a
     partition when it is attached, in indexes when one is attached. The text of a constant is read by its type when the
     statement is parsed, and where a domain is part of the type (an array of it, a composite type), its checks are
-    made; so they are for the bounds of a partition, and for an aggregate's initial value. ``script`` is what
+    made; so they are for the bounds of a partition, and for an aggregate's initial value. The key of a partitioned
+    table is computed whenever its partitions are looked up: to attach one, or an index of one, and for a trigger. Where
+    there is a domain, whatever an extension's function makes may be a value of it. ``script`` is what
     ``pg_restore --verbose`` writes for the ``entries``. Anything that it cannot tell counts as computing.
     """
     pieces = _HEADER.split(script)
@@ -130,22 +139,24 @@ def computing(
     text_of = dict(zip(numbers, texts, strict=True))
     foreign = [entry for entry in entries if is_foreign(entry)]
     made = [entry for entry in foreign if entry.kind in ("FUNCTION", "PROCEDURE")]
-    if not made:
+    # What a domain checks may be a function of PostgreSQL's own, such as one that runs what a text says.
+    domains = any(entry.kind == "DOMAIN" for entry in foreign)
+    if not (made or domains):
         return {}
     # A text inside a definition may look like a header: then what belongs to which entry is not known.
     readable = len(text_of) == len(numbers) and set(numbers) <= {entry.number for entry in entries}
     names = {match[1] for entry in made for match in [_MADE.search(text_of.get(entry.number, ""))] if match}
-    readable = readable and len(names) > 0 and all(_MADE.search(text_of.get(e.number, "")) for e in made)
+    readable = readable and all(_MADE.search(text_of.get(e.number, "")) for e in made)
     # A cast is nowhere to be seen in what it is applied to.
     casts = any(entry.kind == "CAST" and " FUNCTION " in text_of.get(entry.number, "") for entry in entries)
-    mentioned = re.compile("|".join([r"OPERATOR\(", *(re.escape(f"{name}(") for name in sorted(names))]))
-    domains = any(entry.kind == "DOMAIN" for entry in foreign)
+    called = [rf"{_NAME}\.{_NAME}\("] if domains else [re.escape(f"{name}(") for name in sorted(names)]
+    mentioned = re.compile("|".join([r"OPERATOR\(", *called]))
 
     def calls(text: str) -> bool:
         return not readable or casts or mentioned.search(text) is not None
 
     found: dict[int, str] = {}
-    checked = indexed = False
+    checked = indexed = keyed = False
     tables = set[str]()
     for entry in foreign:
         text = text_of.get(entry.number, "")
@@ -154,6 +165,7 @@ def computing(
         if entry.kind in ("TABLE", "FOREIGN TABLE"):
             tables |= {match[1] for match in [_TABLE.search(text)] if match}
             checked = checked or (calls(text) and (not readable or "CHECK (" in text))
+            keyed = keyed or (calls(text) and (not readable or "\nPARTITION BY " in text))
             if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
                 found[entry.number] = "a generated column or partition key"
         elif entry.kind == "AGGREGATE" and (not readable or "INITCOND" in text):
@@ -161,16 +173,18 @@ def computing(
         elif entry.kind == "INDEX":
             indexed = indexed or calls(text) or domains
     for entry in foreign:
-        if entry.kind == "TABLE ATTACH" and (checked or domains):
-            found[entry.number] = "the CHECK constraint or bound of a partition"
-        elif entry.kind == "INDEX ATTACH" and indexed:
-            found[entry.number] = "the index of a partition"
+        if entry.kind == "TABLE ATTACH" and (checked or keyed or domains):
+            found[entry.number] = "the CHECK constraint, key or bound of a partition"
+        elif entry.kind == "INDEX ATTACH" and (indexed or keyed):
+            found[entry.number] = "the index or key of a partition"
+        elif entry.kind == "TRIGGER" and keyed:
+            found[entry.number] = "the key of a partitioned table with a trigger"
     of_superusers = [entry for entry in entries if not is_foreign(entry)]
     attaching = _reaching(of_superusers, text_of, tables if readable else None)
     for entry in attaching:
-        if checked or domains:
+        if checked or keyed or domains:
             found[entry.number] = "a superuser's partition of a stranger's table"
-    if indexed and attaching:
+    if (indexed or keyed) and attaching:
         found |= {
             entry.number: "the index of a superuser's partition of a stranger's table"
             for entry in of_superusers
@@ -192,6 +206,16 @@ def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[
         for entry in attaching
         if tables is None or (tables and above.search(text_of.get(entry.number, "")))
     ]
+
+
+def indexing_types(entries: Sequence[Entry], script: str) -> bool:
+    """Whether an index may make a value of a type of the database; ``script`` is as for :func:`computing`."""
+    indexes = {entry.number for entry in entries if entry.kind in ("INDEX", "CONSTRAINT")}
+    pieces = _HEADER.split(script)
+    return any(
+        int(number) in indexes and _OF_DATABASE.search(text)
+        for number, text in zip(pieces[1::2], pieces[2::2], strict=True)
+    )
 
 
 def definition_of(script: str, number: int) -> tuple[str, str]:

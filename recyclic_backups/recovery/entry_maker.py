@@ -15,6 +15,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import Entry, definition_of
 from recyclic_backups.recovery.loaders import TRUST_HINT, Loaders
+from recyclic_backups.recovery.owners import read_schemas
 
 # What a name without a schema leads to under an empty search path.
 _NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNORECASE)
@@ -131,7 +132,7 @@ class EntryMaker:
             assert self.loaders is not None
             only = [f"--role={owner}"] if role else []
             try:
-                with self.loaders.creating(owner):
+                with self.loaders.creating(owner, self._schemas_of(section, entries or ())):
                     self.archive.run(
                         section,
                         self.archive.manifest.main,
@@ -144,12 +145,14 @@ class EntryMaker:
                 if failed.retryable:
                     raise
                 text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
-                raise ProgramFailed(
+                refused = ProgramFailed(
                     f"{text}: {failed.message}",
                     TRUST_HINT,
                     complaint=f"{text}: {failed.complaint}",
                     toc_entry=failed.toc_entry,
-                ) from None
+                )
+                refused.claimed_entries = failed.claimed_entries
+                raise refused from None
 
         self._run(section, self.archive.manifest.main, entries, make, own_rights=True)
 
@@ -170,14 +173,37 @@ class EntryMaker:
                     raise
                 listed = {entry.number: entry for entry in self.archive.entries(section, item)}
                 entries = list(listed) if entries is None else entries
-                if failed.toc_entry not in entries or failed.toc_entry not in listed:
+                claimed = failed.claimed_entries.intersection(entries, listed)
+                if not claimed or (section == "data" and len(claimed) > 1):
                     raise
-                entry = listed[failed.toc_entry]
+                # Of several the first: what is made twice fails aloud, what is passed over would be missing silently.
+                entry = listed[min(claimed, key=entries.index)]
                 self.aside.append(Aside(section, item, entry, make, own_rights, failed))
-                # Each entry is a transaction of its own: those before it are made.
-                entries = entries[entries.index(entry.number) + 1 :]
+                # Each entry is a transaction of its own: those before it are made. But pg_restore gives grants when
+                # everything else of its list is there.
+                place = entries.index(entry.number)
+                before, after = entries[:place], entries[place + 1 :]
+                entries = (
+                    [number for number in after if listed[number].is_grant]
+                    if entry.is_grant
+                    else [*(number for number in before if listed[number].is_grant), *after]
+                )
             else:
                 return
+
+    def _schemas_of(self, section: Section, numbers: Sequence[int]) -> frozenset[str]:
+        """The schemas of entries, as the connection names them.
+
+        Of an entry whose listed schema and name can be read in two ways, none: its owner's own rights have to do.
+        """
+        with self.archive.server.connect(self.archive.database) as connection:
+            schemas = read_schemas(connection, self.archive.manifest.server.encoding)
+        found = set[str]()
+        for entry in self.entries(section):
+            if entry.number in numbers:
+                fitting = [schema for listed, schema in schemas if entry.rest.startswith(f"{listed} ")]
+                found.update(fitting if len(fitting) == 1 else ())
+        return frozenset(found)
 
     def made(self, each: Aside, search_path: str = "") -> bool:
         """Whether an entry can be made by now, if need be with a search path (as SQL)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -42,10 +42,6 @@ _MARK = re.compile(
 )
 _log = logging.getLogger(__name__)
 
-_SCHEMAS = """
-    SELECT nspname FROM pg_catalog.pg_namespace
-    WHERE nspname <> 'information_schema' AND NOT pg_catalog.starts_with(nspname, 'pg_')
-"""
 _OURS = """
     SELECT rolname, pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles
     WHERE pg_catalog.starts_with(rolname, 'recyclic_loads_') ORDER BY 1
@@ -84,13 +80,25 @@ class Loaders:
                 relations = joined(", ", [statement("{}.{}", name(a), name(b)) for a, b in tables])
                 connection.execute(statement(f"GRANT {privileges} ON {{}} TO {{}}", relations, name(role)))
 
-    @contextmanager
-    def creating(self, owner: str) -> Iterator[None]:
-        """Within the block the owner may make objects in every schema, as he once could at the source."""
-        helper = self._role(NOBODY, login=False)
+    def let_in(self, owner: str, schemas: Collection[str]) -> None:
+        """Let a loader find what lies in these schemas, and in no others that its owner may not use.
+
+        Often it is the schema alone that keeps people from functions which everybody may call.
+        """
+        role = self.of(owner).user
         with self.server.connect(self.database) as connection:
-            self._let_in(connection, helper, "USAGE, CREATE")
-            self._let_in(connection, self.of(owner).user, "USAGE, CREATE")
+            _on_schemas(connection, "GRANT USAGE", schemas, "TO", role)
+
+    @contextmanager
+    def creating(self, owner: str, schemas: Collection[str]) -> Iterator[None]:
+        """Within the block the owner may make objects in these schemas, as he once could at the source.
+
+        In no others: what he made there others' code would find, whose path that schema is in.
+        """
+        helper, loader = self._role(NOBODY, login=False), self.of(owner).user
+        with self.server.connect(self.database) as connection:
+            for role in (helper, loader):
+                _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", role)
             connection.execute(
                 statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(helper), name(owner))
             )
@@ -98,6 +106,8 @@ class Loaders:
             yield
         finally:
             self._drop(helper)
+            with self.server.connect(self.database) as connection:
+                _on_schemas(connection, "REVOKE CREATE", schemas, "FROM", loader)
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
@@ -108,7 +118,6 @@ class Loaders:
                         "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", name(self.database), name(role)
                     )
                 )
-                self._let_in(connection, role, "USAGE")
         return replace(self.server, user=role, password=self._passwords[role])
 
     def _role(self, owner: str, *, login: bool) -> str:
@@ -154,12 +163,6 @@ class Loaders:
         ).fetchone()
         return str(row[0]) if row else "infinity"
 
-    def _let_in(self, connection: Connection, role: str, privileges: str) -> None:
-        schemas = [str(row[0]) for row in connection.execute(_SCHEMAS)]
-        if schemas:
-            listed = joined(", ", [name(schema) for schema in schemas])
-            connection.execute(statement(f"GRANT {privileges} ON SCHEMA {{}} TO {{}}", listed, name(role)))
-
     def require_login(self, owner: str = NOBODY) -> None:
         """Before anything is loaded. Raises Refused where the server does not let a role in that it has just got."""
         try:
@@ -182,6 +185,14 @@ class Loaders:
         self._passwords.pop(role, None)
         with self.server.connect(self.database) as connection:
             drop_role(connection, role)
+
+
+def _on_schemas(
+    connection: Connection, what: str, schemas: Collection[str], direction: str, role: str
+) -> None:
+    if schemas:
+        listed = joined(", ", [name(schema) for schema in sorted(schemas)])
+        connection.execute(statement(f"{what} ON SCHEMA {{}} {direction} {{}}", listed, name(role)))
 
 
 def _as_member(connection: Connection) -> str:

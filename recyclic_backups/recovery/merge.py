@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import split_qualified_name
+from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.recovery import compose, row_changes, row_writing
 from recyclic_backups.recovery.database import MAX_NAME_BYTES
@@ -27,6 +27,7 @@ from recyclic_backups.recovery.switched_off import policies_off, user_triggers_o
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg import sql
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -34,6 +35,11 @@ TAKEN_OUT, OVERWRITTEN = "taken out", "overwritten"
 """Why a row is kept beside: the backup does not have it, or has it otherwise."""
 
 _MAX_COLUMNS = 1600
+_PARTITION_OF = """
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_partition_ancestors(%s::regclass) a
+    JOIN pg_catalog.pg_class c ON c.oid = a.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid <> %s::regclass
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +212,12 @@ def _broken(
     target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]
 ) -> Iterator[str]:
     """Rows that would refer to nothing: children of rows that go, and rows that come back without a parent."""
-    staged = {table.name: table for table in plan}
+    holders = _holders(target, plan)
     for key in foreign_keys:
-        if key.child not in staged and key.parent not in staged:
+        if key.child not in holders and key.parent not in holders:
             continue
-        child = staged[key.child].staged if key.child in staged else key.child_rows
-        parent = staged[key.parent].staged if key.parent in staged else key.parent_rows
+        child = _as_they_will_be(key.child, key.child_rows, holders, key.child_columns)
+        parent = _as_they_will_be(key.parent, key.parent_rows, holders, key.parent_columns)
         query = compose.statement(
             "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})",
             child,
@@ -227,6 +233,49 @@ def _broken(
         if count:
             rows = "1 row" if count == 1 else f"{count} rows"
             yield f"{rows} of {key.child} would refer to rows that {key.parent} would not have ({key.name})"
+
+
+def _holders(target: Connection, plan: Sequence[LiveTable]) -> dict[str, list[LiveTable]]:
+    """Tables that are put back, by the names of those whose rows they hold: their own, and those above a partition."""
+    found = {table.name: [table] for table in plan}
+    for table in plan:
+        name = table.relation.as_string(None)
+        for schema, above in target.execute(_PARTITION_OF, (name, name)).fetchall():
+            found.setdefault(qualified_name(schema, above), []).append(table)
+    return found
+
+
+def _as_they_will_be(
+    name: str,
+    now: sql.Composable,
+    holders: Mapping[str, Sequence[LiveTable]],
+    columns: Sequence[str],
+) -> sql.Composable:
+    """The rows that a table, which has those of ``now``, has after the merge: the backup's for each part put back."""
+    staged = holders.get(name, ())
+    if not staged:
+        return now
+    if staged[0].name == name:
+        return staged[0].staged
+    rest = compose.statement(
+        "SELECT {} FROM {} WHERE tableoid NOT IN (SELECT relid FROM {})",
+        compose.names(columns),
+        compose.relation(name),
+        compose.joined(
+            " UNION ALL SELECT relid FROM ",
+            [_partition_tree(table) for table in staged],
+        ),
+    )
+    pieces = [
+        compose.statement("SELECT {} FROM {}", compose.names(columns), table.staged) for table in staged
+    ]
+    return compose.statement("({})", compose.joined(" UNION ALL ", [rest, *pieces]))
+
+
+def _partition_tree(table: LiveTable) -> sql.Composable:
+    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+    return sql.SQL("pg_catalog.pg_partition_tree({})").format(sql.Literal(table.relation.as_string(None)))
 
 
 def _keep_rows_that_go(opened: Sessions, plan: Sequence[LiveTable]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError, Refused
-from recyclic_backups.fingerprint.names import some
+from recyclic_backups.fingerprint.names import some, split_qualified_name
 from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import compose, live_code
@@ -208,7 +208,7 @@ class _Readers:
         own = [table for table, role in roles.items() if role is None]
         # Made before anything is held: to make one, schemas are granted.
         self._sessions: dict[str | None, Connection] = {
-            role: self._logged_in(role, stack)
+            role: self._logged_in(role, [table for table in tables if roles[table] == role], stack)
             for role in sorted({role for role in roles.values() if role is not None})
         }
         for table, role in roles.items():
@@ -235,8 +235,9 @@ class _Readers:
         around = live_code.surroundings(self._source, [table])
         return NOBODY if live_code.code_of_strangers(self._source, around.merged, ()) else None
 
-    def _logged_in(self, role: str, stack: ExitStack) -> Connection:
+    def _logged_in(self, role: str, tables: Sequence[str], stack: ExitStack) -> Connection:
         server, database = self._made.of(role), self._made.database
+        self._made.let_in(role, {split_qualified_name(table)[0] for table in tables})
         self._source.execute(
             compose.statement(
                 "GRANT CONNECT ON DATABASE {} TO {}", compose.name(database), compose.name(server.user)

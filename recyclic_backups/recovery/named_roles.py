@@ -15,7 +15,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.transit import choose_for
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery.archive import Archive
-from recyclic_backups.recovery.restore import RestoreOptions
+from recyclic_backups.recovery.attempt import RestoreOptions
 
 _ROLE = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
 # How pg_dump writes whom something belongs or is granted to: a line each, names quoted where they have to be.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.postgres.programs import in_encoding
-from recyclic_backups.recovery.contents import Entry
+from recyclic_backups.recovery.contents import Entry, one_line
 from recyclic_backups.recovery.loaders import DATABASE_OWNER, NOBODY
 
 if TYPE_CHECKING:
@@ -78,6 +78,37 @@ _ANYTHING_OF_OTHERS = """
         UNION ALL SELECT collowner FROM pg_catalog.pg_collation WHERE oid >= 16384
         UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE oid >= 16384) everything
     JOIN pg_catalog.pg_roles r ON r.oid = everything.owner WHERE NOT r.rolsuper)
+"""
+
+# Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
+# domain of another owner, or to a table that no query can be planned on without running his functions.
+_COMPUTED_WITH_CODE = """
+WITH RECURSIVE step(classid, objid, root) AS (
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    WHERE r.rolsuper AND c.relkind = 'm' AND c.oid >= 16384
+  UNION
+    SELECT e.classid, e.objid, s.root FROM step s CROSS JOIN LATERAL (
+        SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::oid, w.oid FROM pg_catalog.pg_rewrite w
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class = s.objid
+        UNION ALL
+        SELECT d.refclassid, d.refobjid FROM pg_catalog.pg_depend d
+        WHERE s.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.classid = s.classid
+          AND d.objid = s.objid AND d.refobjid >= 16384
+        UNION ALL
+        SELECT s.classid, i.inhrelid FROM pg_catalog.pg_inherits i
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.inhparent = s.objid
+    ) e(classid, objid))
+SELECT DISTINCT n.nspname, v.relname, pg_catalog.pg_get_userbyid(v.relowner) FROM step s
+JOIN pg_catalog.pg_class v ON v.oid = s.root JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace
+LEFT JOIN pg_catalog.pg_proc p ON s.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = s.objid
+LEFT JOIN pg_catalog.pg_operator o ON s.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = s.objid
+LEFT JOIN pg_catalog.pg_proc c ON c.oid = o.oprcode
+LEFT JOIN pg_catalog.pg_type t ON s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = s.objid
+    AND t.typtype = 'd'
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = coalesce(p.proowner, c.proowner, t.typowner)
+WHERE NOT r.rolsuper
+   OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
 """
 
 _AND_WHAT_THEY_ARE_PARTS_OF = """
@@ -191,6 +222,15 @@ def read_tables(connection: Connection, encoding: str, database_owner: str) -> T
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))
 
 
+def read_schemas(connection: Connection, encoding: str) -> Sequence[tuple[str, str]]:
+    """Schemas that are not PostgreSQL's own, as a listing has their names and as the connection has them."""
+    rows = connection.execute(
+        "SELECT nspname FROM pg_catalog.pg_namespace"
+        " WHERE nspname <> 'information_schema' AND NOT pg_catalog.starts_with(nspname, 'pg_')"
+    )
+    return [(one_line(in_encoding(schema, encoding)), schema) for (schema,) in rows]
+
+
 def anything_of_others(connection: Connection) -> bool:
     """Whether somebody who is no superuser owns something that a name could mean, or a schema to make it in."""
     row = connection.execute(_ANYTHING_OF_OTHERS).fetchone()
@@ -203,8 +243,21 @@ def planned_with_code_of_others(connection: Connection, encoding: str) -> frozen
     To validate a foreign key the server asks one query of both its tables, as whoever adds it (RI_Initial_Check in
     src/backend/utils/adt/ri_triggers.c): by then their indexes are there.
     """
-    superusers = {role for role, superuser in connection.execute(_ROLES) if superuser}
-    found = run_by_planning(connection)  # functions in SQL of superusers too, for another reason
-    planned = [oid for oid, owners in found.items() if not superusers.issuperset(owners)]
+    planned = _planned_with_code_of_others(connection)
     rows = connection.execute(_AND_WHAT_THEY_ARE_PARTS_OF, (planned,)).fetchall() if planned else []
     return frozenset(in_encoding(row[0], encoding) for row in rows)
+
+
+def computed_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:
+    """Materialized views of superusers, as a listing has them, that run somebody's functions when they are filled.
+
+    They are filled in the name of their owner (https://www.postgresql.org/docs/15/sql-refreshmaterializedview.html).
+    """
+    rows = connection.execute(_COMPUTED_WITH_CODE, (_planned_with_code_of_others(connection),)).fetchall()
+    return frozenset(" ".join(one_line(in_encoding(each, encoding)) for each in row) for row in rows)
+
+
+def _planned_with_code_of_others(connection: Connection) -> list[int]:
+    superusers = {role for role, superuser in connection.execute(_ROLES) if superuser}
+    found = run_by_planning(connection)  # functions in SQL of superusers too, for another reason
+    return [oid for oid, owners in found.items() if not superusers.issuperset(owners)]

@@ -16,10 +16,11 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import database as databases
 from recyclic_backups.recovery import subscriptions
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.beside import under_way
 from recyclic_backups.recovery.merge import MergeReport, TableMerge, merge
 from recyclic_backups.recovery.merge_sessions import Trust
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +29,7 @@ from recyclic_backups.recovery.contents import (
     Entry,
     computing,
     definition_of,
+    indexing_types,
     mentioning,
     one_line,
     post_data_of,
@@ -39,6 +41,7 @@ from recyclic_backups.recovery.owners import (
     Table,
     Tables,
     anything_of_others,
+    computed_with_code_of_others,
     planned_with_code_of_others,
     read_roles,
     read_tables,
@@ -50,6 +53,9 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
 
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
+# Without any of these nothing of anybody's is computed while definitions are made.
+_CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
+_FILLED = "MATERIALIZED VIEW DATA"
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
@@ -114,7 +120,7 @@ class Rebuild:
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
                 self.maker.make("pre-data", None)
-            elif any(each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each) for each in entries):
+            elif any(each.kind in _CODE and roles.is_foreign(each) for each in entries):
                 every = [*entries, *self.maker.entries("post-data")]
                 script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
                 computed = computing(every, script, roles.is_foreign)
@@ -135,16 +141,34 @@ class Rebuild:
             self._grant(self.loaders)
 
     def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
-        """A superuser may not become the owner of functions of others: each of their calls would be his."""
+        """A superuser may not become the owner of code of others: each of its calls would be his.
+
+        A materialized view is filled in the name of its owner, and so is what an index computes, a domain's checks too.
+        """
+        count = Counter(each.kind for each in entries if roles.is_foreign(each))
         found = [
-            each for each in entries if each.kind in ("FUNCTION", "PROCEDURE") and roles.is_foreign(each)
+            f"{number} {name}"
+            for number, name in (
+                (count["FUNCTION"] + count["PROCEDURE"], "functions"),
+                (count["MATERIALIZED VIEW"], "materialized views"),
+                (count["DOMAIN"] if self._computes_domains(entries, roles) else 0, "domains"),
+            )
+            if number
         ]
         if found:
             raise Refused(
-                f"with --no-owner the superuser {self._server.user!r} would become the owner of {len(found)} "
-                "functions of others, and run them as a superuser",
+                f"with --no-owner the superuser {self._server.user!r} would become the owner of {', '.join(found)}"
+                " of others, and run them as a superuser",
                 f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
             )
+
+    def _computes_domains(self, entries: Sequence[Entry], roles: Roles) -> bool:
+        """Whether definitions or indexes may make a value of a domain of others."""
+        if not any(each.kind == "DOMAIN" and roles.is_foreign(each) for each in entries):
+            return False
+        every = [*entries, *self.maker.entries("post-data")]
+        script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
+        return bool(computing(every, script, roles.is_foreign)) or indexing_types(every, script)
 
     def _in_order(self, entries: Sequence[Entry], computed: Mapping[int, str], roles: Roles) -> None:
         """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
@@ -169,8 +193,11 @@ class Rebuild:
         """What loaders need and their owners do not have."""
         everything = [each.names for each in self._tables.tables]
         if self.archive.no_owner:
+            loaders.let_in(NOBODY, {schema for schema, _ in everything})
             loaders.grant(NOBODY, "INSERT, SELECT", everything)
             return
+        for loader in {each.loader for each in self._tables.tables if each.loader is not None}:
+            loaders.let_in(loader, {each.names[0] for each in self._tables.tables if each.loader == loader})
         by_loader: dict[str, list[tuple[str, str]]] = {}
         for each in self._tables.tables:
             if each.loader is not None and not (each.loader and each.may_insert):
@@ -310,7 +337,7 @@ class Rebuild:
         )
         self._take_turns([number for number in entries.independent if number in computed])
         self._take_turns(entries.rest)
-        self.maker.make("post-data", entries.refreshes)
+        self._take_turns(entries.refreshes)
         self._try_again()
         self._take_turns(entries.event_triggers)
         elsewhere = self._elsewhere()
@@ -330,10 +357,12 @@ class Rebuild:
         for entry in self.maker.entries("post-data") if wanted else ():
             if entry.number in wanted:
                 is_key = entry.kind == "FK CONSTRAINT"
-                if not runs or runs[-1][0] != is_key:
+                # A view by itself: filling one may run what changes what the next one reads.
+                if not runs or runs[-1][0] != is_key or entry.kind == _FILLED:
                     runs.append((is_key, []))
                 runs[-1][1].append(entry)
-        for is_key, entries in runs:
+        for is_key, run in runs:
+            entries = self._without_filled_by_others(run)
             planned = self._keys_planned_with_code(self.loaders) if is_key and self._guards else frozenset()
             turns: list[tuple[tuple[str | None, str], list[int]]] = []
             for entry in entries:
@@ -346,6 +375,21 @@ class Rebuild:
                     self.maker.make_as("post-data", turn_numbers, loader or NOBODY, what)
                 else:
                     self.maker.make("post-data", turn_numbers, server=self._as(loader))
+
+    def _without_filled_by_others(self, entries: list[Entry]) -> list[Entry]:
+        """Without the rows of a superuser's materialized views that would run somebody's functions as the superuser."""
+        if not self._guards or all(entry.kind != _FILLED for entry in entries):
+            return entries
+        with self._server.connect(self.archive.database) as connection:
+            computed = computed_with_code_of_others(connection, self._manifest.server.encoding)
+        for entry in entries:
+            if entry.kind == _FILLED and entry.rest in computed:
+                name, statement = definition_of(self.maker.text_of("post-data"), entry.number)
+                reason = "it is a superuser's, and filling it would run functions of others as the superuser"
+                self._unchecked.append(
+                    Missing(name or f"{entry.kind} {entry.rest}", f"{reason}; {TRUST_HINT}", statement)
+                )
+        return [entry for entry in entries if entry.kind != _FILLED or entry.rest not in computed]
 
     @property
     def _guards(self) -> bool:
@@ -464,20 +508,21 @@ class Rebuild:
             each.entry.rest.rpartition(" ")[0] for each in self._elsewhere() if each.section == "data"
         )
 
-    def finish_as(self, database: str) -> None:
-        """Make what could only be made under the database's final name, as far as it can be made there.
+    def finish_as(self, database: str) -> list[str]:
+        """Make what could only be made under the database's final name; the extensions that could be.
 
         Not as long as an event trigger may call somebody's code at that (since 17 our sessions have none).
         """
-        waiting = self._elsewhere()
+        waiting, before = self._elsewhere(), self.extensions_elsewhere
         if not waiting:
-            return
+            return []
         with self._server.connect(database) as connection:
             armed = connection.execute("SELECT FROM pg_catalog.pg_event_trigger LIMIT 1").fetchone()
             if armed is not None and connection.info.server_version < 170000:
-                return
-        self.maker.archive = replace(self.archive, database=database)
+                return []
+        self.maker.archive = replace(self.maker.archive, database=database)
         self.maker.aside = [each for each in waiting if not self.maker.made(each)]
+        return [extension for extension in before if extension not in self.extensions_elsewhere]
 
 
 def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:

@@ -92,6 +92,7 @@ def play(
     except ProgramFailed as failed:
         if failed.toc_entry is None:
             failed.toc_entry = _entry_at(run.stderr, bytes(script))
+            failed.claimed_entries |= {failed.toc_entry} if failed.toc_entry is not None else set()
         raise
 
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _INTERVAL_SECONDS = 0.2
 _NAMED = 3
 
-# A prepared transaction has no process; its locks are found by the one that it holds on its own number (by -1 and that
-# number, as view-pg-locks.html has it, they are found only after a restart). Whoever waits for a row waits for its
-# transaction to end, and holds the row's place in the queue meanwhile, which has the table's name.
+# A prepared transaction has no process; its locks are found by the one that it holds on its own number (15.18 did not
+# show them under -1 and that number, as view-pg-locks.html has it). Whoever waits for a row waits for its transaction
+# to end, and holds the row's place in the queue meanwhile, which has the table's name.
 _HOLDERS = """
     SELECT w.pid, coalesce(w.relation, place.relation) AS relation, n.nspname, c.relname, w.relation IS NULL,
            h.pid, a.usename, a.application_name, a.state,

@@ -11,7 +11,7 @@ import pytest
 
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.recovery import restore as restoring
+from recyclic_backups.recovery.attempt import Attempt
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 
@@ -56,14 +56,14 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
 ) -> None:
     """Prevents a failed drill that only its log remembers."""
     elsewhere(house, Tier.DAILY, PARTITION)
-    compare_with = restoring._Attempt.compare_with
+    compare_with = Attempt.compare_with
 
     def changed(attempt: Any, name: str, *how: Any) -> Any:
         with attempt.server.connect(name) as connection:
             connection.execute("DELETE FROM sale_items")
         return compare_with(attempt, name, *how)
 
-    monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
+    monkeypatch.setattr(Attempt, "compare_with", changed)
     result = run(house, "simple")
     assert not result.success
     (report,) = reports(house)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups.recovery import restore as restoring
+from recyclic_backups.recovery.attempt import Attempt
 from recyclic_backups_tests.operator import Operator
 
 MUTATIONS = {
@@ -40,14 +40,14 @@ def mutating(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make every restore of this test change something in what it restored, before it compares."""
 
     def mutate(sql: str) -> None:
-        compare_with = restoring._Attempt.compare_with
+        compare_with = Attempt.compare_with
 
         def changed(attempt: Any, name: str, *how: Any) -> Any:
             with attempt.server.connect(name) as connection:
                 connection.execute(sql)
             return compare_with(attempt, name, *how)
 
-        monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
+        monkeypatch.setattr(Attempt, "compare_with", changed)
 
     return mutate
 

@@ -16,6 +16,13 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
 """
 
 HURT = {
+    "a subscription to another server": f"""
+        CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t {_SERIES};
+        CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p
+            WITH (connect = false, slot_name = 's')""",
+    "a key that is generated": """
+        CREATE TABLE t (v int, id int PRIMARY KEY GENERATED ALWAYS AS (v + 1000) STORED);
+        INSERT INTO t (v) SELECT g FROM generate_series(1, 50) g""",
     "a key that includes a column without order": """
         CREATE TABLE t (id int, area box, PRIMARY KEY (id) INCLUDE (area));
         INSERT INTO t SELECT g, box(point(g, g), point(1, 1)) FROM generate_series(1, 50) g""",
@@ -143,5 +150,11 @@ def _drilled(operator: Operator, cluster: ScratchCluster, database: str, sql: st
         connection.execute(sql.encode())
     operator.variables["POSTGRES_DB"] = database
     operator.backup_id()
-    report: dict[str, Any] = operator.must("drill", "partial", "--json").json
+    try:
+        report: dict[str, Any] = operator.must("drill", "partial", "--json").json
+    finally:
+        if "SUBSCRIPTION" in sql:  # or nobody could drop the database
+            with cluster.server.connect(database) as connection:
+                connection.execute("ALTER SUBSCRIPTION s SET (slot_name = NONE)")
+                connection.execute("DROP SUBSCRIPTION s")
     return report

@@ -13,6 +13,8 @@ from recyclic_backups.fingerprint.relations import columns_of, list_tables
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.fingerprint.unplanned import read_unplanned
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.strange.conftest import Servers, create
+from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 
 _ROWS = r"""
 CREATE TYPE public.mood AS ENUM ('so so', 'fine, "really"');
@@ -104,6 +106,51 @@ def test_a_fingerprint_runs_nobody_s_functions(cluster: ScratchCluster, hostile:
     assert rows == {"called": 0, "indexed": 3, "partly": 1, "counted": 1, "parted": 0, "part": 1}
     assert fingerprint.materialized_views["public.seen"].populated
     assert fingerprint.materialized_views["public.seen"].rows is None
+
+
+def test_a_fingerprint_makes_no_value_of_the_owner_s_types(servers: Servers) -> None:
+    """Attack prevented: hstore makes a value of his type in an index, whose domain's check runs as a superuser.
+
+    The function is hstore's, which a superuser owns and which whoever owns a database may install; it is immutable, so
+    that planning computes it, and nothing in the index names a function of his.
+    """
+    cluster, role = servers[15], "mallory_of_types"
+    database = create(cluster, "types")
+    with cluster.server.connect(database) as connection:
+        if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'hstore'").fetchone():
+            pytest.skip("hstore is not installed here")
+        connection.execute(
+            "CREATE EXTENSION hstore WITH SCHEMA public;"
+            f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role};"
+            "CREATE FUNCTION public.trap(int) RETURNS bool LANGUAGE plpgsql AS"
+            " $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN"
+            " RAISE EXCEPTION 'called as a superuser'; END IF; RETURN true; END $$;"
+            "CREATE DOMAIN public.guarded AS int CHECK (public.trap(value));"
+            "CREATE TYPE public.pair AS (x public.guarded, y int); CREATE TYPE public.mood AS ENUM ('so so', 'fine');"
+            "CREATE TABLE public.indexed (a int); INSERT INTO public.indexed VALUES (1);"
+            "CREATE INDEX ON public.indexed"
+            " ((a + (public.populate_record(NULL::public.pair, public.hstore('x', '1'))).y));"
+            "CREATE TABLE public.counted (a int); INSERT INTO public.counted VALUES (1);"
+            "CREATE STATISTICS public.guess ON ((NULL::public.pair OPERATOR(public.#=) public.hstore('x', '1')).y), a"
+            " FROM public.counted;"
+            "CREATE TABLE public.plain (m public.mood); CREATE INDEX ON public.plain (m) WHERE m = 'fine';"
+            "RESET ROLE"
+        )
+    try:
+        for table in ("indexed", "counted"):
+            with (
+                pytest.raises(Exception, match="called as a superuser"),
+                cluster.server.connect(database) as connection,
+            ):
+                connection.execute(f"SELECT count(*) FROM public.{table}")
+        fingerprint = read_fingerprint(cluster.server, database, level="content")
+        assert fingerprint.tables["public.indexed"].rows == fingerprint.tables["public.counted"].rows == 1
+        with cluster.server.connect(database) as connection:
+            assert set(run_by_planning(connection).values()) == {(role,)}
+            assert len(run_by_planning(connection)) == 2, "an enumeration costs nothing"
+    finally:
+        with cluster.server.connect(database) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_functions_of_superusers_and_postgresql_s_own_cost_nothing(

@@ -15,10 +15,10 @@ from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.diagnose import diagnose
 from recyclic_backups.recovery.findings import NO_DAMAGE, Diagnosis
 from recyclic_backups.recovery.put_back import put_back
-from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 
 from recyclic_backups.catalog.manifest import ServerFacts
@@ -15,8 +17,9 @@ from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.loaders import Loaders
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers
@@ -75,6 +78,9 @@ KINDS = {
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (m.same(a)) STORED); INSERT INTO m.t VALUES (1)""",
     "a generated column with a constant": """
         CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1)""",
+    "a generated column of a table with grants and a comment": """
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.one(7)) STORED); INSERT INTO m.t VALUES (1);
+        COMMENT ON TABLE m.t IS 'of hers'; REVOKE DELETE ON m.t FROM mallory; GRANT SELECT ON m.t TO PUBLIC""",
     "a partition key": """
         CREATE TABLE m.t (a int) PARTITION BY RANGE (m.same(a));
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1)""",
@@ -82,6 +88,16 @@ KINDS = {
         CREATE FUNCTION m.later(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
         CREATE TABLE m.t (a int) PARTITION BY RANGE (m.later(a));
         CREATE OR REPLACE FUNCTION m.later(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + m.one(7) - 1'""",
+    # The key is computed when the server looks up partitions: for each that is attached, its indexes, and triggers.
+    "a partition key with a constant, an index and a trigger": """
+        CREATE TABLE m.t (a int, b int) PARTITION BY RANGE ((a + m.one(7)));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM (0) TO (10); INSERT INTO m.t VALUES (1, 2);
+        CREATE INDEX ON m.t (b); CREATE TRIGGER t AFTER INSERT ON m.t FOR EACH ROW EXECUTE FUNCTION m.fire()""",
+    "a partition that is attached when its rows are there": """
+        CREATE TABLE m.later (a int); CREATE INDEX named_by_a_bound ON m.later (a);
+        CREATE TABLE m.t (r regclass, a int) PARTITION BY RANGE (r, m.same(a));
+        CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES FROM ('-', 0) TO ('m.named_by_a_bound', 10);
+        INSERT INTO m.t VALUES ('-', 1)""",
     "the check of a partition with a constant": """
         CREATE TABLE m.t (a int CHECK (m.one(7) > 0)) PARTITION BY LIST (a);
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1)""",
@@ -161,6 +177,13 @@ KINDS = {
         CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
         CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
         CREATE INDEX ON m.t ((a + m.one(7)))""",
+    # Its function is a superuser's, anybody may install it, and it makes a value of whatever type it is given.
+    "a generated column in which hstore makes a value of a type with a domain": """
+        CREATE EXTENSION hstore WITH SCHEMA m; CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0);
+        CREATE TYPE m.pair AS (x m.d, y int);
+        CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (
+            a + (m.populate_record(NULL::m.pair, m.hstore('x', '1'))).x) STORED);
+        INSERT INTO m.t VALUES (1)""",
     "an index of a partition with a constant": """
         CREATE TABLE m.t (a int, b int) PARTITION BY LIST (a);
         CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1); INSERT INTO m.t VALUES (1, 2);
@@ -210,6 +233,11 @@ def _our_roles(cluster: ScratchCluster) -> list[str]:
         return [row[0] for row in connection.execute(query)]
 
 
+def _is_available(connection: psycopg.Connection[tuple[Any, ...]], extension: str) -> bool:
+    query = "SELECT 1 FROM pg_available_extensions WHERE name = %s"
+    return connection.execute(query, (extension,)).fetchone() is not None
+
+
 @pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
@@ -217,6 +245,8 @@ def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: i
     cluster = servers[major]
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
+            if "hstore" in kind and not _is_available(connection, "hstore"):
+                pytest.skip("hstore is not installed here")
             connection.execute((TRAP + KINDS[kind]).encode())
         if kind == "a trigger of events":
             with cluster.server.connect(
@@ -237,6 +267,23 @@ def test_the_trap_works_where_somebody_loads_as_a_superuser(servers: Servers) ->
             connection.execute((TRAP + KINDS["a CHECK constraint"]).encode())
         _put_back(servers[15], "hers", trust_owners=True)
         assert _superusers(servers[15]) == ["mallory", "postgres"]
+
+
+def test_a_domain_runs_nothing_as_superuser_in_a_database_without_functions(servers: Servers) -> None:
+    """Attack: a domain's check that runs a text by functions of PostgreSQL's own, so that no function comes along."""
+    cluster = servers[15]
+    if_superuser = "CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN"
+    makes = "query_to_xml($x$SELECT lo_from_bytea(424242, ''::bytea)$x$, true, false, '')"
+    asked = f"SELECT 'a'::tsquery, left({if_superuser} {makes}::text ELSE '' END, 0)::tsquery"
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK ("
+                f"ts_rewrite('a'::tsquery, $q${asked}$q$) IS NOT NULL);"
+                "CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}')".encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert report.comparison.differences == (), "no large object that only a superuser makes"
 
 
 @pytest.mark.parametrize("kind", ["a partition", "a foreign key", "an index of a partition"])
@@ -401,6 +448,66 @@ def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Serve
             assert connection.execute("SELECT count(*) FROM m.loot").fetchone() == (0,)
 
 
+def test_a_loader_does_not_reach_functions_in_a_schema_that_its_owner_may_not_use(servers: Servers) -> None:
+    """Attack: a superuser's SECURITY DEFINER functions, which everybody may call, lie in a schema that few may use."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA admin; CREATE FUNCTION admin.run(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+                " AS 'BEGIN EXECUTE $1; END'"
+            )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA m;
+                CREATE FUNCTION m.fine(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+                  PERFORM admin.run('ALTER ROLE mallory SUPERUSER'); RETURN true;
+                EXCEPTION WHEN OTHERS THEN RETURN true; END $f$;
+                CREATE TABLE m.t (a int CHECK (m.fine(a))); INSERT INTO m.t VALUES (1)
+                """
+            )
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+
+
+def test_an_owner_makes_nothing_in_the_schemas_of_others_while_her_tables_are_made(servers: Servers) -> None:
+    """Attack: a superuser's function looks for names in his own schema; what she makes there meanwhile he would run."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
+                CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
+                    AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
+                ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
+                """
+            )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + """
+                CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
+                    AS 'BEGIN PERFORM m.act(); RETURN true; END';
+                CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
+                EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+                CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN RETURN m.plant(); END';
+                CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.planted(7)) STORED);
+                CREATE TABLE m.parted (a int, b int) PARTITION BY RANGE ((a + m.planted(7)));
+                CREATE TABLE m.part PARTITION OF m.parted FOR VALUES FROM (0) TO (10)
+                """
+                ).encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+
+
 def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: Servers) -> None:
     """Attack: with --no-owner all is the superuser's, and what an index calls runs as its table's owner."""
     cluster = servers[15]
@@ -413,6 +520,98 @@ def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: S
         with cluster.server.connect("postgres") as connection:
             assert not connection.execute("SELECT FROM pg_database WHERE datname LIKE 'hers_%'").fetchall()
     assert _our_roles(cluster) == []
+
+
+def test_an_error_message_does_not_have_other_entries_passed_over(servers: Servers) -> None:
+    """Attack: her index fails with a message of lines like those by which pg_restore says at which entry it stopped.
+
+    An entry farther back would be put aside in its place, and what lies between be missing without a word.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE public.z (a int); CREATE INDEX last ON public.z (a)")
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA m;
+                CREATE FUNCTION m.stop(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+                  IF current_database() <> 'hers' THEN
+                    RAISE EXCEPTION E'x\n%', (SELECT string_agg(format(E'pg_restore: from TOC entry %s; 1 2 INDEX'
+                      '\npg_restore: error: could not execute query: ERROR:  x does not exist', n), E'\n')
+                      FROM generate_series(1, 9999) n);
+                  END IF; RETURN $1; END $f$;
+                CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1);
+                CREATE INDEX first ON m.t (m.stop(a)); CREATE INDEX second ON m.t (a)
+                """
+            )
+        report = _put_back(cluster, "hers")
+        assert "INDEX m.first" in [each.name for each in report.missing]
+        with cluster.server.connect(report.database) as connection:
+            made = connection.execute(
+                "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname IN ('first', 'second', 'last')"
+            ).fetchall()
+            assert sorted(row[0] for row in made) == ["last", "second"]
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
+
+
+@pytest.mark.parametrize(
+    ("what", "sql"),
+    [
+        ("1 materialized views", "CREATE MATERIALIZED VIEW m.v AS SELECT 1 AS a"),
+        ("1 domains", "CREATE TABLE m.t (a int, b m.d[] DEFAULT '{1}')"),
+        ("1 domains", "CREATE TABLE m.t (a int); CREATE INDEX ON m.t ((a::m.d))"),
+    ],
+)
+def test_a_superuser_does_not_become_the_owner_of_what_runs_a_text(
+    servers: Servers, what: str, sql: str
+) -> None:
+    """Attack: with --no-owner her materialized view or domain would call functions that only superusers may call.
+
+    Functions of PostgreSQL's own run what a text says, and the text may ask who is running it.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(f"CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK (value > 0); {sql}".encode())
+        with pytest.raises(Refused, match=f"become the owner of {what} of others"):
+            _put_back(cluster, "hers", no_owner=True)
+
+
+def test_a_domain_alone_keeps_nobody_from_a_restore_without_owners(servers: Servers) -> None:
+    """Loss prevented: a superuser cannot restore with --no-owner because somebody has a domain for addresses."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE DOMAIN m.d AS text CHECK (value ~ '@');"
+                "CREATE TABLE m.t (a m.d PRIMARY KEY, b int); INSERT INTO m.t VALUES ('a@b', 1);"
+                "CREATE INDEX ON m.t (b)"
+            )
+        assert _put_back(cluster, "hers", no_owner=True).comparison.differences == ()
+
+
+def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_strangers_code(
+    servers: Servers,
+) -> None:
+    """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute((TRAP + "CREATE TABLE m.t (a int); CREATE TABLE m.u (a int)").encode())
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.v AS SELECT count(*) FROM m.t")
+            connection.execute("CREATE MATERIALIZED VIEW s.w AS SELECT count(*) FROM m.u")
+        with mallory.connect("hers") as connection:
+            connection.execute("CREATE INDEX ON m.t ((a + m.one(7)))")
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.v"]
+        assert "functions of others" in report.missing[0].reason
+        assert report.missing[0].statement == "REFRESH MATERIALIZED VIEW s.v;"
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(

@@ -9,8 +9,8 @@ import pytest
 
 from recyclic_backups.errors import BackupError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups_tests.house import House
 

@@ -15,9 +15,9 @@ from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery import beside
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.loaders import Loaders
 from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House

@@ -12,9 +12,9 @@ import pytest
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.merge import MergeReport, TableMerge
 from recyclic_backups.recovery.put_back import put_back
-from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
@@ -423,3 +423,17 @@ def test_legitimate_tables_that_are_unlike_others_come_back(shop: Shop) -> None:
     shop.back_up(";".join(of(number, made) for number, (made, _) in numbered))
     wrong = ";".join(of(number, wrong) for number, (_, wrong) in numbered)
     shop.brings_back(wrong, *(f"t_{number}" for number, _ in numbered))
+
+
+def test_partitions_come_back_together_with_a_table_that_refers_to_their_root(shop: Shop) -> None:
+    """Loss prevented: the very command that `diagnose` prints for two damaged partitions and their child, refused."""
+    shop.back_up(
+        "CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);"
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10); CREATE TABLE t2 (v int, id int NOT NULL);"
+        "ALTER TABLE t ATTACH PARTITION t2 DEFAULT; CREATE TABLE child (id int REFERENCES t);"
+        "INSERT INTO t SELECT n, n FROM generate_series(1, 20) n; INSERT INTO child SELECT generate_series(1, 20)"
+    )
+    shop.brings_back("TRUNCATE child; DELETE FROM t WHERE id > 5", "t1", "t2", "child")
+    shop.do("INSERT INTO t VALUES (30, 30); INSERT INTO child VALUES (30)")
+    (broken,) = shop.put_back("t2").broken
+    assert broken.startswith("1 row of public.child would refer to rows that public.t would not have")

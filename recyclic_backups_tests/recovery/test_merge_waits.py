@@ -14,8 +14,8 @@ import pytest
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreOptions
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House

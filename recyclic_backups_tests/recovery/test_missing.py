@@ -9,7 +9,8 @@ import pytest
 
 from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
@@ -70,10 +71,18 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
     "sql",
     [
         pytest.param(
+            "CREATE EXTENSION ltree; CREATE TABLE a (id int, path ltree); GRANT SELECT ON a TO PUBLIC;"
+            "CREATE FUNCTION aa() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION aa() FROM PUBLIC;"
+            "CREATE VIEW b AS SELECT path IS DISTINCT FROM 'x'::ltree AS other FROM a; GRANT SELECT ON b TO PUBLIC;"
+            "COMMENT ON VIEW b IS 'made later'",
+            id="grants of what stands before and after a view that is tried again",
+        ),
+        pytest.param(
             "CREATE EXTENSION ltree; CREATE TABLE node (id int PRIMARY KEY, path ltree);"
             "CREATE FUNCTION casc() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN null; END';"
             "CREATE TRIGGER node_casc AFTER UPDATE ON node FOR EACH ROW"
-            " WHEN (old.path IS DISTINCT FROM new.path) EXECUTE FUNCTION casc()",
+            " WHEN (old.path IS DISTINCT FROM new.path) EXECUTE FUNCTION casc();"
+            "COMMENT ON TRIGGER node_casc ON node IS 'tried again by itself, with the trigger'",
             id="an operator of an extension that is written without its schema",
         ),
         pytest.param(
@@ -155,19 +164,19 @@ def test_a_definition_that_was_changed_is_not_taken_for_one_that_is_written_othe
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: a comparison with what the stored definitions give when loaded again that believes anything."""
-    from recyclic_backups.recovery import restore as restoring
+    from recyclic_backups.recovery.attempt import Attempt
 
     bench.make("CREATE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT 'x' FROM sale)")
-    compare_with = restoring._Attempt.compare_with
+    compare_with = Attempt.compare_with
 
-    def changed(attempt: restoring._Attempt, name: str, *how: object) -> object:
+    def changed(attempt: Attempt, name: str, *how: object) -> object:
         with attempt.server.connect(name) as connection:
             connection.execute(
                 "CREATE OR REPLACE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT 'y' FROM sale)"
             )
         return compare_with(attempt, name, *how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restoring._Attempt, "compare_with", changed)
+    monkeypatch.setattr(Attempt, "compare_with", changed)
     assert bench.restore().comparison.differences == ("VIEW public.v differs in its definition",)
 
 
@@ -369,6 +378,7 @@ def test_an_extension_that_lives_in_one_database_comes_back_under_its_name_and_i
             assert connection.execute("SELECT a FROM t").fetchall() == [(1,)]
         replaced = again("shop", replace=True)
         assert replaced.comparison.equal
+        assert any("only_here was made when the database had its name" in note for note in replaced.notes)
         with cluster.server.connect("shop") as connection:
             assert connection.execute("SELECT id, what FROM here.job").fetchall() == [(1, "clean up")]
             assert connection.execute("SELECT nextval('here.job_id_seq')").fetchone() == (2,)

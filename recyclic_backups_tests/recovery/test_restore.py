@@ -13,7 +13,8 @@ import pytest
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, UsageError
 from recyclic_backups.postgres.discovery import inspect
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request, select
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House

@@ -11,10 +11,11 @@ import pytest
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery import database as databases
+from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.recovery.beside import drop_left_behind, mark
 from recyclic_backups.recovery.go_back import drop_command, go_back
 from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.recovery.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import NOON, House

@@ -12,7 +12,8 @@ from psycopg import sql
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.restore import RestoreOptions, RestoreReport, restore
+from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.rescue import recover
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
