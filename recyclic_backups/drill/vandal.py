@@ -54,7 +54,8 @@ _TABLES = """
             WHERE k.conrelid = c.oid AND k.contype = 'c' AND NOT k.convalidated)
     ORDER BY 1, 2
 """
-# Foreign keys of one column to another table, with both columns and the operator that compares them.
+# Foreign keys of one column to another table (to ``parent``, if that is given), with both columns and the operator that
+# compares them.
 _REFERENCES = """
     SELECT cn.nspname, cc.relname, ca.attname, pn.nspname, pc.relname, pa.attname, opn.nspname, o.oprname
     FROM pg_catalog.pg_constraint k
@@ -65,6 +66,7 @@ _REFERENCES = """
     JOIN pg_catalog.pg_operator o ON o.oid = k.conpfeqop[1]
     JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND array_length(k.conkey, 1) = 1 AND k.conrelid <> k.confrelid
+        AND (%(parent)s::text IS NULL OR k.confrelid = %(parent)s::regclass)
     ORDER BY 1, 2, 3, 4, 5
 """
 
@@ -162,11 +164,9 @@ def _null_values(connection: Connection, table: Table) -> Wound | None:
 
 def _break_reference(connection: Connection, table: Table) -> Wound | None:
     """Delete a row that another table refers to, as somebody does who has switched triggers off."""
-    for child_schema, child, child_column, schema, name, column, *equal in connection.execute(
-        _REFERENCES
+    for child_schema, child, child_column, _, _, column, *equal in connection.execute(
+        _REFERENCES, {"parent": _text_of(connection, table.name)}
     ).fetchall():
-        if qualified_name(schema, name) != table.name:
-            continue
         referring = compose.name(child_column)
         rows = _execute(
             connection,
@@ -261,7 +261,7 @@ def depend_on(connection: Connection, parents: Sequence[str]) -> Dependent | Non
     """
     known = {table.name: table for table in tables_of(connection)}
     for child_schema, child, child_column, schema, name, column, *_ in connection.execute(
-        _REFERENCES
+        _REFERENCES, {"parent": None}
     ).fetchall():
         parent = known.get(qualified_name(schema, name))
         child_table = qualified_name(child_schema, child)

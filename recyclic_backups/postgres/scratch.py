@@ -52,6 +52,9 @@ _QUIET_SETTINGS: Mapping[str, str] = {
     "password_encryption": "scram-sha-256",
     "shared_buffers": "64MB",
     "max_connections": "60",
+    # Comparing holds a lock on each table and plans with its indexes: there may be thousands. 1024 for each connection
+    # take about 20 MB (runtime-config-locks.html).
+    "max_locks_per_transaction": "1024",
     # Shared memory in files of the data directory goes away with it, and a container's small /dev/shm
     # does not limit parallel index builds.
     "dynamic_shared_memory_type": "mmap",

@@ -255,6 +255,8 @@ def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
         hint, retryable = "two sessions waited for each other, and the server ended ours; try again", True
     elif state == "57014":
         hint, retryable = "a timeout of the server, or somebody, ended what was asked; try again", True
+    elif "out of shared memory" in lowered:
+        hint = "raise max_locks_per_transaction in postgresql.conf and restart the server: it has many tables to lock"
     elif state == "23514":
         hint = (
             "drop this constraint, do it again, then add the constraint again: NOT VALID, if rows that break it are "
