@@ -20,6 +20,7 @@ SKIPS: Mapping[str, str] = {
     "address": "an address of the machine beside the loopback one",
     "chart": "`DAGSTER_CHART`, the directory of Dagster's Helm chart",
     "chromium": "Chromium and Playwright (`make test-browser`), for `make compose-test`",
+    "contrib": "the extensions that come with PostgreSQL (Debian has them in the server's package)",
     "engine": "Docker with Compose, curl and openssl, for `make compose-test`",
     "icu": "a build of PostgreSQL with ICU",
     "landlock": "Linux with Landlock 4 or newer (kernel 6.7)",

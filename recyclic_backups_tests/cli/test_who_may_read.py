@@ -99,7 +99,7 @@ def test_what_a_restore_and_a_drill_work_with_is_theirs_alone(
     assert set(seen.values()) == {0}, seen
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
 @pytest.mark.parametrize("how", ["his", "a link of his", "open to all"])
 def test_settings_that_another_user_laid_where_a_command_runs_are_not_read(
     operator: Operator, how: str

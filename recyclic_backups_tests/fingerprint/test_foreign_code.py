@@ -118,7 +118,7 @@ def test_a_fingerprint_makes_no_value_of_the_owner_s_types(servers: Servers) -> 
     database = create(cluster, "types")
     with cluster.server.connect(database) as connection:
         if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'hstore'").fetchone():
-            pytest.skip("hstore is not installed here")
+            pytest.skip("contrib: hstore is not installed here")
         connection.execute(
             "CREATE EXTENSION hstore WITH SCHEMA public;"
             f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role};"

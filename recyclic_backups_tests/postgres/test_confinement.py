@@ -114,7 +114,7 @@ def test_it_never_runs_as_the_owner_of_production(
     assert Account.for_servers().uid == 992
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user's server")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he has another user's server")
 def test_another_program_of_the_servers_user_gets_no_file_of_ours(
     installation: Installation, scratch_directory: Path
 ) -> None:

@@ -249,7 +249,7 @@ def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: i
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
             if "hstore" in kind and not _is_available(connection, "hstore"):
-                pytest.skip("hstore is not installed here")
+                pytest.skip("contrib: hstore is not installed here")
             connection.execute((TRAP + KINDS[kind]).encode())
         if kind == "a trigger of events":
             with cluster.server.connect(
