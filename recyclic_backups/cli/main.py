@@ -30,7 +30,7 @@ from recyclic_backups.cli import (
     validate,
     verify,
 )
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, UsageError
 from recyclic_backups.postgres.process import keep_to_ourselves
 
 _COMMANDS = (
@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us
             signal.signal(number, _terminated)
     try:
+        _require_directory()
         code = int(options.run(options))
         render.finish()
         return code
@@ -108,6 +109,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         render.say("hint: RECYCLIC_BACKUPS_DEBUG=1 shows where")
         _hand_over()
         return 1
+
+
+def _require_directory() -> None:
+    """Raises UsageError where the directory that a command was typed in is gone: `.env` is looked for there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the directory in which this command was typed does not exist any more",
+            "cd to another one, and type it again",
+        ) from None
 
 
 def _hand_over() -> None:

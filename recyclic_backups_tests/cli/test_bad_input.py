@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.cli.main import main
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
 CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
@@ -96,6 +97,18 @@ def test_every_wrong_setting_is_named_at_once(operator: Operator) -> None:
     assert outcome.code == 10
     for name in ("BACKUP_TIME", "POSTGRES_PORT", "RETENTION_WEEKLY", "BACKUP_TIMEZONE"):
         assert name in outcome.out
+
+
+def test_a_directory_that_is_gone_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prevents a traceback for whoever removed the directory that their terminal stands in."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["list"]) == 2
+    assert "does not exist any more" in capsys.readouterr().err
 
 
 def test_a_target_that_exists_is_refused_and_left_alone(operator: Operator) -> None:
