@@ -24,6 +24,7 @@ from recyclic_backups.dump.streams import DumpOptions, Streams
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
+from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.postgres.transit import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
@@ -75,6 +76,7 @@ def take(
     with server.connect(database) as connection:
         major = _number(connection, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000")
         size_bytes = _number(connection, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
+        refuse_views(connection)
         sequences_before = read_sequences(connection)
         system_identifier = read_system_identifier(connection)
         installation = choose_for(server, options.installations, major, {"pg_dump", "pg_restore"})
@@ -100,6 +102,7 @@ def take(
                 globals_text, notes = read_globals(held.connection)
             roles = streams.store_text("globals.sql", globals_text)
             with server.connect(database) as connection:
+                refuse_views(connection)
                 sequences_after = read_sequences(connection)
             if fingerprint is not None:
                 fingerprint = fingerprint.with_sequences_after(sequences_after)

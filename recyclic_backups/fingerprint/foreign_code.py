@@ -29,16 +29,35 @@ JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
     ELSE (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) END
 """
 
+# What a type consists of: an array's elements, what a domain or a range is made of, columns.
+_PARTS = f"""
+JOIN pg_catalog.pg_type t ON t.oid = made.oid
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
+    UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
+    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) part(oid)
+WHERE part.oid >= {FIRST_MADE_BY_PEOPLE}
+"""
+
 # A function in SQL is put in place of its call, with names that are looked up along our search path and not its
 # author's: that fails where he relied on his own. A function that makes a value of whatever type it is given runs the
-# checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. So one whose
-# result is of somebody's type counts as his, unless that is an enumeration, which has no checks.
+# checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. It may be given
+# a row of no named type, ``ROW((NULL::his.pair).x)``, and then its result has none. So an expression in which any type
+# of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks.
 _PLANNED = f"""
-WITH e(relid, tree) AS (
+WITH RECURSIVE e(relid, tree) AS (
     SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
     UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
     UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {{0}}s.stxrelid
     UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {{0}}t.partrelid
+), made(relid, oid) AS (
+    SELECT e.relid, m[1]::oid FROM e
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(?!var)\\w*type(?:id)? (\\d+)', 'gi') m
+    WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
+  UNION
+    SELECT made.relid, part.oid FROM made
+    {_PARTS}
 )
 SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
 FROM e
@@ -46,12 +65,11 @@ FROM e
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
 UNION
-SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
-FROM e
-CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(?:func|op)resulttype (\\d+)', 'g') m
-JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
+SELECT made.relid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
+FROM made
+JOIN pg_catalog.pg_type t ON t.oid = made.oid
 LEFT JOIN pg_catalog.pg_type x ON x.oid = t.typelem
-WHERE t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN {_TRUSTED}
+WHERE t.typowner NOT IN {_TRUSTED}
   AND t.typtype <> 'e' AND NOT (t.typtype = 'b' AND x.typtype IS NOT DISTINCT FROM 'e')
 ORDER BY 1, 2
 """
@@ -61,27 +79,48 @@ ORDER BY 1, 2
 # domain says.
 RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
 
+# A function of a superuser runs with the rights of whoever calls it: one that is not immutable (dblink), or that the
+# author of a check may not call himself, does for him what he cannot.
+OF_SUPERUSERS = """
+    ({0}.provolatile <> 'i' OR NOT pg_catalog.has_function_privilege({1}, {0}.oid, 'EXECUTE'))
+"""
+
+# A check is put to the rows by its text, in which names are looked up anew: where a function takes more than one type,
+# another one of that name may be nearer by now if others may make it, and a cast of somebody's type may be his by now.
 _COMPUTED = f"""
-SELECT DISTINCT e.id, e.owner FROM (
-    SELECT k.oid::bigint AS id, k.conbin::text AS tree,
-           coalesce(c.relowner, t.typowner) AS maker,
-           pg_catalog.pg_get_userbyid(coalesce(c.relowner, t.typowner)) AS owner
+WITH RECURSIVE k(id, tree, maker) AS (
+    SELECT k.oid, k.conbin::text, coalesce(c.relowner, t.typowner)
     FROM pg_catalog.pg_constraint k
     LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
     LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
     WHERE k.contype = 'c'
-) e
+), made(id, oid) AS (
+    SELECT k.id, m[1]::oid FROM k
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(k.tree, ':\\w*type(?:id)? (\\d+)', 'gi') m
+    WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
+  UNION
+    SELECT made.id, part.oid FROM made
+    {_PARTS}
+)
+SELECT e.id::bigint, pg_catalog.pg_get_userbyid(CASE WHEN p.proowner IN {_TRUSTED} THEN e.maker ELSE p.proowner END)
+FROM k e
 {_CALLED}
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
+   OR (p.oid >= {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED} AND {OF_SUPERUSERS.format("p", "e.maker")})
+   OR (p.oid >= {FIRST_MADE_BY_PEOPLE}
+       AND EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) a(oid)
+                   JOIN pg_catalog.pg_type t ON t.oid = a.oid WHERE t.typtype = 'p')
+       AND (n.nspowner NOT IN {_TRUSTED}
+            OR EXISTS (SELECT FROM pg_catalog.aclexplode(n.nspacl) x
+                       WHERE x.privilege_type = 'CREATE' AND x.grantee NOT IN {_TRUSTED})))
    OR (p.oid < {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED}
        AND (p.provolatile = 'v' OR p.proname ~ '{RUNS_OTHERS}'))
 UNION
-SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(t.typowner)
-FROM pg_catalog.pg_constraint k
-CROSS JOIN LATERAL pg_catalog.regexp_matches(
-    k.conbin::text, ':(?:(?:func|op)?resulttype|consttype) (\\d+)', 'g') m
-JOIN pg_catalog.pg_type t ON t.oid = m[1]::oid
-WHERE k.contype = 'c' AND t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN {_TRUSTED}
+SELECT made.id::bigint, pg_catalog.pg_get_userbyid(t.typowner)
+FROM made
+JOIN pg_catalog.pg_type t ON t.oid = made.oid
+WHERE t.typowner NOT IN {_TRUSTED}
 """
 
 # A foreign key may join columns of two types, of which one becomes the other by a cast of somebody's.

@@ -61,7 +61,8 @@ def read_sequences(
     for _ in range(_ATTEMPTS):
         try:
             return _read(connection, owned_by)
-        except psycopg.errors.UndefinedTable:  # dropped between the list and the reading: list again
+        # Dropped, or replaced by a view, between the list and the reading: list again.
+        except (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState):
             continue
     raise DatabaseError(
         f"sequences appeared or vanished during each of {_ATTEMPTS} attempts to read them",

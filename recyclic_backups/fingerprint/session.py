@@ -35,10 +35,11 @@ SETTINGS = {
     "statement_timeout": "0",
 }
 
-# A table may become a view between two questions of ours, and a view runs what its owner likes (CVE-2024-7348). Not
-# every version has it, and none of before August 2024.
+# A table or sequence may become a view between two questions of ours, or while we wait for its lock, and a view runs
+# what its owner likes (CVE-2024-7348); a foreign table has us log in where he likes. Not every version has it, and none
+# of before August 2024.
 _NO_VIEWS = """
-SELECT pg_catalog.set_config(name, 'view', false) FROM pg_catalog.pg_settings
+SELECT pg_catalog.set_config(name, 'view, foreign-table', false) FROM pg_catalog.pg_settings
 WHERE name = 'restrict_nonsystem_relation_kind'
 """
 
@@ -61,7 +62,7 @@ def reading_session(server: Server, database: str, *, lock_timeout_seconds: int 
 
 
 def refuse_views(connection: Connection) -> None:
-    """Have the server refuse questions that lead to a view of the database, where it can."""
+    """Have the server refuse questions that lead to a view or foreign table of the database, where it can."""
     connection.execute(_NO_VIEWS)
 
 

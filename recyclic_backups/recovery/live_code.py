@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.foreign_code import FIRST_MADE_BY_PEOPLE, RUNS_OTHERS
+from recyclic_backups.fingerprint.foreign_code import FIRST_MADE_BY_PEOPLE, OF_SUPERUSERS, RUNS_OTHERS
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.recovery import compose
 
@@ -106,11 +106,13 @@ computed(relid, maker, tree) AS (
     SELECT type.relid, t.typowner, k.conbin::text FROM type JOIN pg_catalog.pg_type t ON t.oid = type.oid
     JOIN pg_catalog.pg_constraint k ON k.contypid = t.oid AND k.conbin IS NOT NULL),
 found(relid, whose) AS (
-    SELECT e.relid, CASE WHEN p.oid >= {FIRST_MADE_BY_PEOPLE} THEN p.proowner ELSE e.maker END FROM computed e
+    SELECT e.relid, CASE WHEN p.proowner IN (SELECT oid FROM trusted) THEN e.maker ELSE p.proowner END FROM computed e
     CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(funcid|opno) (\d+)', 'g') m
     JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
         ELSE (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) END
     WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN (SELECT oid FROM trusted))
+       OR (p.oid >= {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN (SELECT oid FROM trusted)
+           AND {OF_SUPERUSERS.format("p", "e.maker")})
        OR (p.oid < {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN (SELECT oid FROM trusted)
            AND (p.provolatile = 'v' OR p.proname ~ '{RUNS_OTHERS}'))
   UNION

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from recyclic_backups.fingerprint.contents import table_query
-from recyclic_backups.fingerprint.foreign_code import run_by_planning
+from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_planning
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.relations import columns_of, list_tables
 from recyclic_backups.fingerprint.session import reading_session
@@ -133,21 +133,67 @@ def test_a_fingerprint_makes_no_value_of_the_owner_s_types(servers: Servers) -> 
             "CREATE TABLE public.counted (a int); INSERT INTO public.counted VALUES (1);"
             "CREATE STATISTICS public.guess ON ((NULL::public.pair OPERATOR(public.#=) public.hstore('x', '1')).y), a"
             " FROM public.counted;"
+            "CREATE TABLE public.rowed (a int); INSERT INTO public.rowed VALUES (1);"
+            "CREATE INDEX ON public.rowed ((public.hstore(ROW((NULL::public.pair).x)"
+            " OPERATOR(public.#=) public.hstore('f1', '1')) OPERATOR(public.->) 'f1'), a);"
             "CREATE TABLE public.plain (m public.mood); CREATE INDEX ON public.plain (m) WHERE m = 'fine';"
             "RESET ROLE"
         )
     try:
-        for table in ("indexed", "counted"):
+        for table in ("indexed", "counted", "rowed"):
             with (
                 pytest.raises(Exception, match="called as a superuser"),
                 cluster.server.connect(database) as connection,
             ):
                 connection.execute(f"SELECT count(*) FROM public.{table}")
         fingerprint = read_fingerprint(cluster.server, database, level="content")
-        assert fingerprint.tables["public.indexed"].rows == fingerprint.tables["public.counted"].rows == 1
+        read = {name: fingerprint.tables[f"public.{name}"].rows for name in ("indexed", "counted", "rowed")}
+        assert read == {"indexed": 1, "counted": 1, "rowed": 1}
         with cluster.server.connect(database) as connection:
             assert set(run_by_planning(connection).values()) == {(role,)}
-            assert len(run_by_planning(connection)) == 2, "an enumeration costs nothing"
+            assert len(run_by_planning(connection)) == 3, "an enumeration costs nothing"
+    finally:
+        with cluster.server.connect(database) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_checks_whose_text_or_caller_makes_the_difference_count_as_the_owner_s(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Attack prevented: a check that holds nothing of his when it is made runs what he likes when a superuser asks.
+
+    ``diagnose`` puts the text of a check to the rows: a cast and a nearer function that came later are found by that.
+    And a superuser's function that he may not call himself, or that logs in elsewhere (dblink), does it for us.
+    """
+    role = f"eve_{database}"
+    with cluster.server.connect(database) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.any_of(anyelement) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RETURN true; END $$;"
+            "CREATE FUNCTION public.even(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RETURN true; END $$;"
+            "CREATE FUNCTION public.kept(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;"
+            "REVOKE EXECUTE ON FUNCTION public.kept FROM PUBLIC;"
+            "CREATE FUNCTION public.acting(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;"
+            f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role};"
+            "CREATE TABLE public.mine (a int, CONSTRAINT of_superuser CHECK (public.acting(a) AND public.kept(a)));"
+            f"SET ROLE {role};"
+            "CREATE TYPE public.mood AS ENUM ('so so', 'fine');"
+            "CREATE TABLE public.checked (a int, m public.mood, t text,"
+            " CONSTRAINT cast_later CHECK (m::text <> 'x'), CONSTRAINT nearer_later CHECK (public.any_of(a)),"
+            " CONSTRAINT not_his_to_call CHECK (public.kept(a)), CONSTRAINT acts CHECK (public.acting(a)),"
+            " CONSTRAINT harmless CHECK (public.even(a) AND lower(t) <> 'x'));"
+            "RESET ROLE"
+        )
+    try:
+        with cluster.server.connect(database) as connection:
+            foreign = run_by_checks(connection)
+            names = dict(
+                connection.execute("SELECT conname, oid::bigint FROM pg_constraint WHERE contype = 'c'")
+            )
+        found = {name for name, oid in names.items() if oid in foreign}
+        assert found == {"cast_later", "nearer_later", "not_his_to_call", "acts"}
+        assert {owner for owners in foreign.values() for owner in owners} == {role}
     finally:
         with cluster.server.connect(database) as connection:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

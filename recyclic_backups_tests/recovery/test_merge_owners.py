@@ -234,6 +234,29 @@ def test_tables_of_several_owners_go_together_only_without_code(servers: Servers
         assert hers.superusers() == ["postgres"]
 
 
+def test_a_superusers_function_that_a_check_calls_is_not_called_for_its_owner(servers: Servers) -> None:
+    """Attack: nothing that is computed is hers, but what she has called (dblink) does more for whoever may do more."""
+    with _hers(servers[15]) as hers:
+        hers.do(
+            "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (k int PRIMARY KEY, secret text);"
+            "INSERT INTO v.a VALUES (1, 'of the victim'); ALTER TABLE v.a OWNER TO victim;"
+            "CREATE FUNCTION public.acts(int) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN"
+            "  ALTER ROLE mallory SUPERUSER; RETURN true;"
+            "  EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $f$",
+            "postgres",
+        )
+        hers.do("CREATE TABLE m.plain (a int PRIMARY KEY, b int); INSERT INTO m.plain VALUES (1, 1)")
+        hers.do("ALTER TABLE m.plain ADD CHECK (public.acts(a))")
+        hers.house.back_up()
+        hers.do("UPDATE m.plain SET b = 2")
+        hers.do("DELETE FROM v.a", "victim")
+        with pytest.raises(Refused, match="code of mallory"):
+            hers.put_back("m.plain", "v.a")
+        assert hers.superusers() == ["postgres"]
+        _clean(hers.put_back("m.plain"), by="mallory")
+        assert hers.superusers() == ["postgres"]
+
+
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
     """Attack: while rows of his are put back, his code reads and changes what is somebody else's."""
     with _hers(servers[16]) as hers:

@@ -9,7 +9,10 @@ called by a superuser says is in the server's log.
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -291,6 +294,48 @@ def test_no_command_on_production_runs_the_owner_s_code(trapped: Trapped) -> Non
 
 
 @_ON_NEWEST
+def test_a_sequence_that_becomes_a_view_while_a_backup_waits_for_it_runs_nothing(trapped: Trapped) -> None:
+    """Attack prevented: he keeps his sequence locked until a backup waits for it, and lets it find a view there.
+
+    No race: the name means the sequence when the question begins, and the view once the lock is had.
+    """
+    server = trapped.cluster.server
+    with server.connect(DATABASE) as connection:
+        connection.execute("SET ROLE mallory; CREATE SEQUENCE public.swapped")
+    holds = threading.Event()
+
+    def swap() -> None:
+        with server.connect(DATABASE, autocommit=False) as connection:
+            connection.execute(
+                "SET ROLE mallory; ALTER SEQUENCE public.swapped RENAME TO swapped_away;"
+                "CREATE VIEW public.swapped AS"
+                " SELECT trap.yes('in the place of a sequence')::bigint AS last_value, true AS is_called"
+            )
+            (oid,) = connection.execute("SELECT 'public.swapped_away'::regclass::oid").fetchone() or (0,)
+            holds.set()
+            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = %s AND NOT granted"
+            for _ in range(600):
+                if connection.execute(waiting, (oid,)).fetchone() == (True,):
+                    break
+                time.sleep(0.05)
+            else:
+                raise AssertionError("nobody waited for the sequence")
+            connection.commit()
+
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            swapping = beside.submit(swap)
+            assert holds.wait(30)
+            trapped.must_not_spring("backup")
+            swapping.result()
+    finally:
+        with server.connect(DATABASE) as connection:
+            connection.execute(
+                "DROP VIEW IF EXISTS public.swapped; DROP SEQUENCE IF EXISTS public.swapped_away"
+            )
+
+
+@_ON_NEWEST
 def test_no_command_that_restores_runs_the_owner_s_code(trapped: Trapped) -> None:
     """Attack prevented: the same by what he has left in the backup, beside production, in it or in a drill."""
     trapped.must_not_spring("backup")
@@ -310,6 +355,7 @@ def test_no_command_that_restores_runs_the_owner_s_code(trapped: Trapped) -> Non
 @_ON_NEWEST
 def test_diagnose_computes_no_check_of_somebody_else_s_functions(trapped: Trapped) -> None:
     """Attack prevented: a CHECK or a domain that calls its owner's function, put to every row by a superuser."""
+    trapped.must_not_spring("backup")  # without a storage there is no diagnosis
     with trapped.cluster.server.connect("postgres") as connection:
         connection.execute(f"CREATE DATABASE checked TEMPLATE {DATABASE} OWNER mallory")
     with trapped.cluster.server.connect("checked") as connection:
