@@ -23,6 +23,7 @@ from recyclic_backups.dump.split import TableSize
 from recyclic_backups.dump.streams import DumpOptions, Streams
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.server import Server, translated
@@ -138,12 +139,31 @@ def take(
             return record_manifest(repository, manifest)
 
 
+# Tables that somebody made members of an extension (ALTER EXTENSION … ADD TABLE), which pg_dump takes for its script's
+# and leaves out. Those of a script belong to a superuser, and what it keeps of their rows is among its configuration.
+_HIDDEN = """
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+    JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    WHERE d.deptype = 'e' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.relkind IN ('r', 'p', 'm')
+      AND NOT r.rolsuper AND c.oid <> ALL (coalesce(e.extconfig, '{}'::oid[]))
+    ORDER BY 1, 2
+"""
+
+
 def _left_out(held: Snapshot) -> Iterator[str]:
     """What a standby does not have, as pg_dump knows too: people must not look for it in the backup."""
     if names := [table.qualified for table in held.tables if table.unreplicated]:
         yield (
             "taken from a hot standby, where unlogged tables have no rows: they and their sequences come back "
             f"empty: {', '.join(names)}"
+        )
+    if names := [qualified_name(*row) for row in held.connection.execute(_HIDDEN).fetchall()]:
+        yield (
+            f"not in the backup, since pg_dump leaves out what belongs to an extension: {', '.join(names)}; "
+            "to have them in it: ALTER EXTENSION … DROP TABLE …"
         )
 
 

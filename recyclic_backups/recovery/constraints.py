@@ -128,6 +128,12 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
             not_looked_at.append(f"{key.name} of {key.child}")
         elif not {key.child, key.parent} & set(skipped):
             progress.stage(f"foreign key {key.name} of {key.child}")
+            relations = [
+                _own_rows(key.child_schema, key.child_name, key.child_kind),
+                _own_rows(key.parent_schema, key.parent_name, key.parent_kind),
+            ]
+            if not inspection.waited_for(f"foreign key {key.name} of {key.child}", *relations):
+                continue
             # Asked anew each time: what was true when the diagnosis began may be long past.
             owners = run_by_joins(inspection.connection).get(key.oid, ())
             if owners := (*owners, *_by_planning(inspection, key.child_oid, key.parent_oid)):
@@ -156,6 +162,8 @@ def checks(inspection: Inspection, skipped: Collection[str], progress: Progress)
         if table in skipped:
             continue
         progress.stage(f"checks of {table}")
+        if not inspection.waited_for(f"checks of {table}", _own_rows(schema, name, "r")):
+            continue
         if owners := _by_planning(inspection, constraints[0][7]):
             inspection.not_looked_at.append(_of_others(f"checks of {table}", owners))
             continue
@@ -173,6 +181,8 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
 
     for schema, name, column, base, domain, types, oid in inspection.rows(_DOMAINS):
         table = qualified_name(schema, name)
+        if not inspection.waited_for(f"domain {domain} of {table}.{column}", _own_rows(schema, name, "r")):
+            continue
         foreign = run_by_checks(inspection.connection)
         constraints = [row[0] for row in inspection.rows(_CHECKS_OF_TYPES, (types,))]
         owners = [owner for each in constraints for owner in foreign.get(each, ())]
@@ -220,6 +230,10 @@ def duplicates(inspection: Inspection, skipped: Collection[str], progress: Progr
         table = qualified_name(schema, name)
         if not plain:
             not_looked_at.append(f"{index} of {table}")
+        elif table not in skipped and not inspection.waited_for(
+            f"unique key {index} of {table}", _own_rows(schema, name, "r")
+        ):
+            continue
         elif owners := _by_planning(inspection, oid) if table not in skipped else ():
             inspection.not_looked_at.append(_of_others(f"the unique key {index} of {table}", owners))
         elif table not in skipped:

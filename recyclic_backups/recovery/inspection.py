@@ -32,6 +32,8 @@ _SETTINGS = SETTINGS | {
 }
 # Conflicts with others, and resources that ran out, such as the disk for sorting (errcodes-appendix.html).
 _NOT_THE_DATA = ("40", "53", "54", "55")
+_AT_ONCE = "1ms"
+"""How long a question waits for a lock: whoever holds one could change what was judged just before, and then let go."""
 _GRACE_SECONDS = 30
 """How much later than the server's own limit we hang up: its answer says which question it was."""
 
@@ -55,6 +57,7 @@ class Inspection:
     connection: Connection
     beside: Connection
     label: str
+    lock_timeout_seconds: float
     incomplete: list[str] = field(default_factory=list)
     not_looked_at: list[str] = field(default_factory=list)
 
@@ -67,6 +70,24 @@ class Inspection:
         """
         # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
         return self.attempt(subject, lambda: self.connection.execute(query, parameters).fetchall())
+
+    def waited_for(self, subject: str, *relations: sql.Composable) -> bool:
+        """Wait until nobody keeps tables locked; False, and a note, if somebody goes on with it.
+
+        What planning a question would run is looked at after that, and the question then waits for nobody.
+        """
+        from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
+        lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(relations))
+
+        def waiting() -> list[tuple[Any, ...]]:
+            with self.connection.transaction():
+                patience = f"{round(self.lock_timeout_seconds * 1000)}ms"
+                self.connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", (patience,))
+                self.connection.execute(lock)
+            return []
+
+        return isinstance(self.attempt(subject, waiting), list)
 
     def attempt(
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]
@@ -126,7 +147,7 @@ def inspection(
     settings = {
         **_SETTINGS,
         "statement_timeout": f"{round(timeout_seconds * 1000)}ms",
-        "lock_timeout": f"{round(lock_timeout_seconds * 1000)}ms",
+        "lock_timeout": _AT_ONCE,
     }
     patient = server.answering_within(timeout_seconds + _GRACE_SECONDS)
     with (
@@ -135,4 +156,5 @@ def inspection(
     ):
         for session in (connection, beside):
             refuse_views(session)
-        yield Inspection(connection, beside, f"database {database!r} on {server.label}")
+        label = f"database {database!r} on {server.label}"
+        yield Inspection(connection, beside, label, lock_timeout_seconds)

@@ -100,6 +100,8 @@ class _Counting:
     def _figures(self, table: Table, columns: dict[str, str]) -> list[tuple[Any, ...]] | Failed | None:
         """Hashing the text of each row is what makes the server fetch and decompress every value."""
         looking, subject = self.inspection, f"table {table.qualified}"
+        if not looking.waited_for(subject, table.identifier):
+            return None
         if owners := run_by_planning(looking.connection, table.oid).get(table.oid):
             self.run_by_planning[table.qualified] = owners
             return looking.attempt(

@@ -327,6 +327,25 @@ def test_a_superuser_never_gets_a_search_path_in_which_somebody_else_decides(
             connection.execute("DROP ROLE eve")
 
 
+def test_a_table_that_belongs_to_an_extension_is_named_by_the_backup_that_does_not_have_it(
+    bench: Bench, cluster: ScratchCluster
+) -> None:
+    """Attack: ALTER EXTENSION … ADD TABLE takes a table out of every dump, and every command says that all is well."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE zq_hides")
+    try:
+        bench.make(
+            "CREATE EXTENSION ltree; CREATE TABLE hidden (a int); ALTER TABLE hidden OWNER TO zq_hides;"
+            "ALTER EXTENSION ltree ADD TABLE hidden"
+        )
+        (note,) = bench.house.catalog.find("latest").manifest.notes
+        assert "not in the backup" in note
+        assert "public.hidden" in note
+    finally:
+        with cluster.server.connect(bench.house.database) as connection:
+            connection.execute("DROP EXTENSION ltree CASCADE; DROP ROLE zq_hides")
+
+
 def test_an_extension_that_lives_in_one_database_comes_back_under_its_name_and_is_left_out_elsewhere(
     servers: Servers,
 ) -> None:

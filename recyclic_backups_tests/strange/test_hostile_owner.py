@@ -336,6 +336,49 @@ def test_a_sequence_that_becomes_a_view_while_a_backup_waits_for_it_runs_nothing
 
 
 @_ON_NEWEST
+def test_an_index_that_appears_while_a_diagnosis_waits_for_its_table_runs_nothing(trapped: Trapped) -> None:
+    """Attack prevented: he keeps his table locked until a diagnosis waits for it, having made an index meanwhile.
+
+    What planning would run was looked at before the wait, and that waited for nobody.
+    """
+    server = trapped.cluster.server
+    with server.connect(DATABASE) as connection:
+        connection.execute(
+            "SET ROLE mallory; CREATE TABLE public.locked (a int); INSERT INTO public.locked VALUES (1)"
+        )
+    trapped.must_not_spring("backup")
+    holds = threading.Event()
+
+    def index() -> None:
+        with server.connect(DATABASE, autocommit=False) as connection:
+            connection.execute(
+                "SET ROLE mallory; LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE;"
+                "CREATE INDEX ON public.locked ((trap.yes('in an index that is late')))"
+            )
+            holds.set()
+            waiting = (
+                "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'public.locked'::regclass AND NOT granted"
+            )
+            for _ in range(600):
+                if connection.execute(waiting).fetchone() == (True,):
+                    break
+                time.sleep(0.05)
+            else:
+                raise AssertionError("nobody waited for the table")
+            connection.commit()
+
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            indexing = beside.submit(index)
+            assert holds.wait(30)
+            trapped.must_not_spring("diagnose")
+            indexing.result()
+    finally:
+        with server.connect(DATABASE) as connection:
+            connection.execute("DROP TABLE IF EXISTS public.locked")
+
+
+@_ON_NEWEST
 def test_no_command_that_restores_runs_the_owner_s_code(trapped: Trapped) -> None:
     """Attack prevented: the same by what he has left in the backup, beside production, in it or in a drill."""
     trapped.must_not_spring("backup")
