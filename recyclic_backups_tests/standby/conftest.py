@@ -63,7 +63,7 @@ def _standby(primary: ScratchCluster, scratch_directory: Path) -> Iterator[Serve
     # Not a ScratchCluster: those may reach no other server, which is all that a standby does.
     account, server = Account.for_servers(), primary.server
     home = account.private_directory(scratch_directory)
-    data, port, programs = home / "data", free_port(), primary.installation.directory
+    data, port, programs = account.directory(home, "data"), free_port(), primary.installation.directory
     source = f"host={server.host} port={server.port} user={server.user} password={server.password}"
     copy = [
         str(programs / "pg_basebackup"),
@@ -84,7 +84,7 @@ def _standby(primary: ScratchCluster, scratch_directory: Path) -> Iterator[Serve
     options = {
         "port": port,
         "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": home,
+        "unix_socket_directories": account.socket_directory(home),
         "max_standby_streaming_delay": 0,
         "hot_standby_feedback": "off",
     }
