@@ -62,6 +62,7 @@ def require_true_labels(simulation: Simulation) -> None:
         assert calendar.contains(label.tier, label.partition, holder.as_of) is not label.late
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_six_weeks_end_with_the_catalog_drawn_by_hand(simulation: Simulation) -> None:
     """Loss prevented: a hole, a duplicate or a lie that only time brings about."""
