@@ -82,13 +82,14 @@ class EntryMaker:
     loaders: Loaders | None
     aside: list[Aside] = field(default_factory=list)
     _texts: dict[Section, str] = field(default_factory=dict)
-    _listed: dict[Section, list[Entry]] = field(default_factory=dict)
+    _listed: dict[tuple[Section, str], list[Entry]] = field(default_factory=dict)
 
-    def entries(self, section: Section) -> list[Entry]:
-        """What the main archive contains, read once."""
-        if section not in self._listed:
-            self._listed[section] = self.archive.entries(section)
-        return self._listed[section]
+    def entries(self, section: Section, item: BackupObject | None = None) -> list[Entry]:
+        """What the main archive contains, or that of one table, read once."""
+        item = item or self.archive.manifest.main
+        if (section, item.name) not in self._listed:
+            self._listed[section, item.name] = self.archive.entries(section, item)
+        return self._listed[section, item.name]
 
     def text_of(self, section: Section) -> str:
         """The SQL of a section of the main archive (:meth:`Archive.text_of`), read once."""
@@ -171,7 +172,7 @@ class EntryMaker:
             except ProgramFailed as failed:
                 if not _is_of_an_entry(failed, section):
                     raise
-                listed = {entry.number: entry for entry in self.archive.entries(section, item)}
+                listed = {entry.number: entry for entry in self.entries(section, item)}
                 entries = list(listed) if entries is None else entries
                 claimed = failed.claimed_entries.intersection(entries, listed)
                 if not claimed or (section == "data" and len(claimed) > 1):
@@ -226,12 +227,10 @@ class EntryMaker:
         ]
         return list(dict.fromkeys([*found, "'$user', 'public'"]))
 
-    def missing(self, each: Aside) -> Missing:
-        """What is told of an entry that could not be made."""
-        name, statement = definition_of(self.text_of(each.section), each.entry.number)
-        return Missing(
-            name or f"{each.entry.kind} {each.entry.rest}".strip(), each.failed.complaint, statement
-        )
+    def missing(self, section: Section, entry: Entry, reason: str) -> Missing:
+        """What is told of a definition that could not be made."""
+        name, statement = definition_of(self.text_of(section), entry.number)
+        return Missing(name or f"{entry.kind} {entry.rest}".strip(), reason, statement)
 
     def stopped_at(self, each: Aside) -> ProgramFailed:
         """The error for an entry without which there is no restore."""
@@ -240,16 +239,19 @@ class EntryMaker:
                 f"{each.entry.kind} {each.entry.rest} cannot be loaded: {each.failed.complaint}",
                 each.failed.hint or _OTHERS_HINT,
             )
-        missing = self.missing(each)
-        reason = missing.reason
+        reason = each.failed.complaint
+        name = self.missing(each.section, each.entry, reason).name
         # A table may lack a type, and that only what reads its values.
         lacking = re.findall(r"\w\.(\w+)", reason)
         before = self.aside[: self.aside.index(each)]
-        cause = next((other for other in before if any(name in other.entry.rest for name in lacking)), None)
+        cause = next(
+            (other for other in before if any(each_type in other.entry.rest for each_type in lacking)), None
+        )
         if cause is not None:
-            reason += f"; {self.missing(cause).name} could not be made before it: {cause.failed.complaint}"
+            before_it = self.missing(cause.section, cause.entry, cause.failed.complaint)
+            reason += f"; {before_it.name} could not be made before it: {before_it.reason}"
         hint = _LIBRARY_HINT if _LIBRARY.search(reason) else each.failed.hint or _OTHERS_HINT
-        return ProgramFailed(f"{missing.name} cannot be made: {reason}", hint)
+        return ProgramFailed(f"{name} cannot be made: {reason}", hint)
 
 
 def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:

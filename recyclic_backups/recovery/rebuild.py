@@ -16,13 +16,16 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.errors import Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
+from recyclic_backups.postgres.programs import Section
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
@@ -49,6 +52,8 @@ from recyclic_backups.recovery.owners import (
 from recyclic_backups.recovery.selection import Selection
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
 
+T = TypeVar("T")
+
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
 
@@ -63,26 +68,19 @@ _NOT_HERE = re.compile(
 _ABOUT_ANOTHER = ("COMMENT ", "ACL ", "SECURITY LABEL ")
 
 
-@dataclass(frozen=True, slots=True)
-class _ForeignCode:
-    """Entries at which code of others may run, with what it is."""
-
-    computed: Mapping[int, str]
-
-
 @dataclass(slots=True)
 class Rebuild:
     """One backup's way into one database. Raises DatabaseError, DamagedData, NoUsableKey, Refused.
 
-    ``loaded_by`` counts the tables whose
-    rows were loaded with whose rights.
+    ``loaded_by`` counts the tables whose rows were loaded with whose rights.
     """
 
     maker: EntryMaker
     loaded_by: dict[str, int]
     _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
     _roles: Roles = field(default_factory=lambda: Roles(frozenset(), frozenset()))
-    _foreign: _ForeignCode | None = None
+    _computed: Mapping[int, str] | None = None
+    """Entries at which code of others may run, with what it is; None where there is no such code."""
     _unchecked: list[Missing] = field(default_factory=list)
 
     @property
@@ -121,11 +119,9 @@ class Rebuild:
                 self._require_no_foreign_code(entries, roles)
                 self.maker.make("pre-data", None)
             elif any(each.kind in _CODE and roles.is_foreign(each) for each in entries):
-                every = [*entries, *self.maker.entries("post-data")]
-                script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
-                computed = computing(every, script, roles.is_foreign)
-                self._foreign = _ForeignCode(computed)
-                self._in_order(entries, computed, roles)
+                every, script = self._definitions()
+                self._computed = computing(every, script, roles.is_foreign)
+                self._in_order(entries, self._computed, roles)
             else:
                 self.maker.make("pre-data", None)
         self._try_again()
@@ -139,6 +135,12 @@ class Rebuild:
             if any(table.loader is not None for table in self._tables.tables) or self.archive.no_owner:
                 self.loaders.require_login()
             self._grant(self.loaders)
+
+    def _definitions(self) -> tuple[list[Entry], str]:
+        """All definitions, before and after the rows, and their SQL."""
+        sections: tuple[Section, ...] = ("pre-data", "post-data")
+        entries = [entry for section in sections for entry in self.maker.entries(section)]
+        return entries, "\n".join(map(self.maker.text_of, sections))
 
     def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
         """A superuser may not become the owner of code of others: each of its calls would be his.
@@ -166,28 +168,25 @@ class Rebuild:
         """Whether definitions or indexes may make a value of a domain of others."""
         if not any(each.kind == "DOMAIN" and roles.is_foreign(each) for each in entries):
             return False
-        every = [*entries, *self.maker.entries("post-data")]
-        script = "\n".join(self.maker.text_of(section) for section in ("pre-data", "post-data"))
+        every, script = self._definitions()
         return bool(computing(every, script, roles.is_foreign)) or indexing_types(every, script)
 
     def _in_order(self, entries: Sequence[Entry], computed: Mapping[int, str], roles: Roles) -> None:
         """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
-        turns: list[tuple[tuple[str, str] | None, list[int]]] = []
-        for entry in entries:
-            turn = None
-            if entry.number in computed:
-                _require_foreign(entry, computed, roles)
-                # A partition is attached by a member of its owner, everything else made by the owner himself.
-                turn = (roles.owner_of(entry) or "", "" if entry.kind == "TABLE ATTACH" else "--role=")
-            if not turns or turns[-1][0] != turn:
-                turns.append((turn, []))
-            turns[-1][1].append(entry.number)
-        for turn, numbers in turns:
+
+        def turn_of(entry: Entry) -> tuple[str, bool] | None:
+            if entry.number not in computed:
+                return None
+            _require_foreign(entry, computed, roles)
+            # A partition is attached by a member of its owner, everything else made by the owner himself.
+            return roles.owner_of(entry) or "", entry.kind != "TABLE ATTACH"
+
+        for turn, numbers in _turns(entries, turn_of):
             if turn is None:
                 self.maker.make("pre-data", numbers)
             else:
-                owner, option = turn
-                self.maker.make_as("pre-data", numbers, owner, computed[numbers[0]], role=bool(option))
+                owner, role = turn
+                self.maker.make_as("pre-data", numbers, owner, computed[numbers[0]], role=role)
 
     def _grant(self, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
@@ -204,7 +203,7 @@ class Rebuild:
                 by_loader.setdefault(each.loader, []).append(each.names)
         for loader, names in by_loader.items():
             loaders.grant(loader, "INSERT", names)
-        if self._tables.foreign_casts or self._foreign:
+        if self._calls_of_others:
             for owner in {each.loader for each in self._tables.tables if each.loader}:
                 loaders.grant(owner, "REFERENCES", everything)
 
@@ -329,7 +328,7 @@ class Rebuild:
         Returns what could not be made, of the definitions before the rows too.
         """
         entries = post_data_of(self.archive.listing("post-data"))
-        computed = self._foreign.computed if self._foreign else {}
+        computed = self._computed or {}
         plain = [number for number in entries.independent if number not in computed]
         shares = [plain[start::jobs] for start in range(jobs)]
         self.archive.together(
@@ -343,7 +342,11 @@ class Rebuild:
         elsewhere = self._elsewhere()
         return [
             *self._unchecked,
-            *(self.maker.missing(each) for each in self.maker.aside if each not in elsewhere),
+            *(
+                self.maker.missing(each.section, each.entry, each.failed.complaint)
+                for each in self.maker.aside
+                if each not in elsewhere
+            ),
         ]
 
     def _take_turns(self, numbers: Sequence[int]) -> None:
@@ -364,13 +367,7 @@ class Rebuild:
         for is_key, run in runs:
             entries = self._without_filled_by_others(run)
             planned = self._keys_planned_with_code(self.loaders) if is_key and self._guards else frozenset()
-            turns: list[tuple[tuple[str | None, str], list[int]]] = []
-            for entry in entries:
-                turn = self._turn_of(entry, planned)
-                if not turns or turns[-1][0] != turn:
-                    turns.append((turn, []))
-                turns[-1][1].append(entry.number)
-            for (loader, what), turn_numbers in turns:
+            for (loader, what), turn_numbers in _turns(entries, partial(self._turn_of, planned=planned)):
                 if what:
                     self.maker.make_as("post-data", turn_numbers, loader or NOBODY, what)
                 else:
@@ -384,12 +381,14 @@ class Rebuild:
             computed = computed_with_code_of_others(connection, self._manifest.server.encoding)
         for entry in entries:
             if entry.kind == _FILLED and entry.rest in computed:
-                name, statement = definition_of(self.maker.text_of("post-data"), entry.number)
                 reason = "it is a superuser's, and filling it would run functions of others as the superuser"
-                self._unchecked.append(
-                    Missing(name or f"{entry.kind} {entry.rest}", f"{reason}; {TRUST_HINT}", statement)
-                )
+                self._unchecked.append(self.maker.missing("post-data", entry, f"{reason}; {TRUST_HINT}"))
         return [entry for entry in entries if entry.kind != _FILLED or entry.rest not in computed]
+
+    @property
+    def _calls_of_others(self) -> bool:
+        """Whether there is code of others that a constraint may call."""
+        return self._tables.foreign_casts or self._computed is not None
 
     @property
     def _guards(self) -> bool:
@@ -399,20 +398,19 @@ class Rebuild:
         """With whose rights an entry is made (None: the superuser's), and what it is if its owner makes it himself."""
         if not self._guards:
             return None, ""
-        if self._foreign and entry.number in self._foreign.computed:
-            _require_foreign(entry, self._foreign.computed, self._roles)
-            return self._roles.owner_of(entry) or NOBODY, self._foreign.computed[entry.number]
+        if self._computed and entry.number in self._computed:
+            _require_foreign(entry, self._computed, self._roles)
+            return self._roles.owner_of(entry) or NOBODY, self._computed[entry.number]
         # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But its
         # rows are found by a query, and planning that computes the constants in indexes of both tables.
         if entry.kind == "CHECK CONSTRAINT" or (
-            entry.kind == "FK CONSTRAINT"
-            and (self._tables.foreign_casts or self._foreign or entry.number in planned)
+            entry.kind == "FK CONSTRAINT" and (self._calls_of_others or entry.number in planned)
         ):
             table = self._tables.of(entry)
             if table is None and entry.kind == "CHECK CONSTRAINT":  # of a domain or a foreign table
                 if self._roles.is_foreign(entry):
                     return self._roles.owner_of(entry) or NOBODY, ""
-                if not (self._tables.foreign_casts or self._foreign) or self._reads_no_row(entry):
+                if not self._calls_of_others or self._reads_no_row(entry):
                     return None, ""
             by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
             refused = table is not None and table.superuser and entry.number in planned
@@ -446,7 +444,7 @@ class Rebuild:
             return False
         with self._server.connect(self.archive.database) as connection:
             planned = planned_with_code_of_others(connection, self._manifest.server.encoding)
-        return bool(planned) or (self._foreign is not None and bool(self._foreign.computed))
+        return bool(planned or self._computed)
 
     # -- trying again
 
@@ -535,6 +533,11 @@ class Rebuild:
         self.maker.archive = replace(self.maker.archive, database=database)
         self.maker.aside = [each for each in waiting if not self.maker.made(each)]
         return [extension for extension in before if extension not in self.extensions_elsewhere]
+
+
+def _turns(entries: Iterable[Entry], turn_of: Callable[[Entry], T]) -> list[tuple[T, list[int]]]:
+    """Entries in their order, as runs of ids that share a turn. All are judged before the first is made."""
+    return [(turn, [entry.number for entry in run]) for turn, run in groupby(entries, turn_of)]
 
 
 def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:

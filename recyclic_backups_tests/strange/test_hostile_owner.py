@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,6 +294,20 @@ def test_no_command_on_production_runs_the_owner_s_code(trapped: Trapped) -> Non
         trapped.must_not_spring(*arguments)
 
 
+def _commit_when_waited_for(connection: Any, relation: str, holds: threading.Event) -> None:
+    """Say that a lock is held, and let go of it when somebody waits for the relation."""
+    (oid,) = connection.execute("SELECT %s::regclass::oid", (relation,)).fetchone() or (0,)
+    holds.set()
+    waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = %s AND NOT granted"
+    for _ in range(600):
+        if connection.execute(waiting, (oid,)).fetchone() == (True,):
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError(f"nobody waited for {relation}")
+    connection.commit()
+
+
 @_ON_NEWEST
 def test_a_sequence_that_becomes_a_view_while_a_backup_waits_for_it_runs_nothing(trapped: Trapped) -> None:
     """Attack prevented: he keeps his sequence locked until a backup waits for it, and lets it find a view there.
@@ -311,16 +326,7 @@ def test_a_sequence_that_becomes_a_view_while_a_backup_waits_for_it_runs_nothing
                 "CREATE VIEW public.swapped AS"
                 " SELECT trap.yes('in the place of a sequence')::bigint AS last_value, true AS is_called"
             )
-            (oid,) = connection.execute("SELECT 'public.swapped_away'::regclass::oid").fetchone() or (0,)
-            holds.set()
-            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = %s AND NOT granted"
-            for _ in range(600):
-                if connection.execute(waiting, (oid,)).fetchone() == (True,):
-                    break
-                time.sleep(0.05)
-            else:
-                raise AssertionError("nobody waited for the sequence")
-            connection.commit()
+            _commit_when_waited_for(connection, "public.swapped_away", holds)
 
     try:
         with ThreadPoolExecutor(1) as beside:
@@ -355,17 +361,7 @@ def test_an_index_that_appears_while_a_diagnosis_waits_for_its_table_runs_nothin
                 "SET ROLE mallory; LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE;"
                 "CREATE INDEX ON public.locked ((trap.yes('in an index that is late')))"
             )
-            holds.set()
-            waiting = (
-                "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'public.locked'::regclass AND NOT granted"
-            )
-            for _ in range(600):
-                if connection.execute(waiting).fetchone() == (True,):
-                    break
-                time.sleep(0.05)
-            else:
-                raise AssertionError("nobody waited for the table")
-            connection.commit()
+            _commit_when_waited_for(connection, "public.locked", holds)
 
     try:
         with ThreadPoolExecutor(1) as beside:
