@@ -45,13 +45,8 @@ WHERE part.oid >= {FIRST_MADE_BY_PEOPLE}
 # checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. It may be given
 # a row of no named type, ``ROW((NULL::his.pair).x)``, and then its result has none. So an expression in which any type
 # of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks.
-_PLANNED = f"""
-WITH RECURSIVE e(relid, tree) AS (
-    SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
-    UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {{0}}i.indrelid
-    UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {{0}}s.stxrelid
-    UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {{0}}t.partrelid
-), made(relid, oid) AS (
+_RUN_BY = f"""
+WITH RECURSIVE e(relid, tree) AS ({{0}}), made(relid, oid) AS (
     SELECT e.relid, m[1]::oid FROM e
     CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(?!var)\\w*type(?:id)? (\\d+)', 'gi') m
     WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
@@ -73,6 +68,16 @@ WHERE t.typowner NOT IN {_TRUSTED}
   AND t.typtype <> 'e' AND NOT (t.typtype = 'b' AND x.typtype IS NOT DISTINCT FROM 'e')
 ORDER BY 1, 2
 """
+_PLANNED = _RUN_BY.format("""
+    SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE {0}i.indrelid
+    UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {0}i.indrelid
+    UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {0}s.stxrelid
+    UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {0}t.partrelid
+""")
+_GENERATED = _RUN_BY.format("""
+    SELECT d.adrelid, d.adbin::text FROM pg_catalog.pg_attrdef d
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated <> ''
+""")
 
 # A constant is written as text and read again: an array of a domain, or a composite type with one, makes its checks.
 # Of PostgreSQL's own functions, those that may do anything are volatile; these others run what a text, a view or a
@@ -156,6 +161,11 @@ def run_by_planning(connection: Connection, oid: int | None = None) -> Mapping[i
     keeps an older snapshot, this would not show an index made since.
     """
     return _owners(connection, _PLANNED.format(f"{oid:d} = " if oid is not None else "0 <> "))
+
+
+def run_by_generated_columns(connection: Connection) -> Mapping[int, tuple[str, ...]]:
+    """By oid, the relations whose generated columns may run somebody's functions, and whose those are."""
+    return _owners(connection, _GENERATED)
 
 
 def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:

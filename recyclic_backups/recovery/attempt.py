@@ -218,7 +218,14 @@ class Attempt:
         guarded = row is not None and row[0] and not self.options.trust_owners
         with ExitStack() as stack:
             roles = (
-                stack.enter_context(loaders(self.server, name, seconds=self.options.timeout_seconds + 3600))
+                stack.enter_context(
+                    loaders(
+                        self.server,
+                        name,
+                        seconds=self.options.timeout_seconds + 3600,
+                        database_owner=self.manifest.server.owner,
+                    )
+                )
                 if guarded
                 else None
             )

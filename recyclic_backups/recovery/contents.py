@@ -9,19 +9,28 @@ one that gives less rights.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from recyclic_backups.fingerprint.schema_text import entry_name
 
-# The longest first: TABLE is the beginning of others.
-_KINDS = (
-    "MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "SEQUENCE OWNED BY", "CHECK CONSTRAINT", "FK CONSTRAINT",
-    "EVENT TRIGGER", "FOREIGN TABLE", "INDEX ATTACH", "SEQUENCE SET", "TABLE ATTACH", "CONSTRAINT", "STATISTICS",
-    "TABLE DATA", "AGGREGATE", "EXTENSION", "PROCEDURE", "FUNCTION", "SEQUENCE", "DEFAULT(?! ACL)", "TRIGGER", "DOMAIN",
-    "POLICY", "INDEX", "TABLE", "CAST", "RULE", "VIEW",
-)  # fmt: skip
-_LINE = re.compile(rf"(\d+); \d+ \d+ (?:({'|'.join(_KINDS)}) )?(.*)")
+# Whatever begins with another one stands before it. Names of schemas follow without a mark, so that an OPERATOR in a
+# schema called CLASS looks like an operator class: the number of the system catalog tells them apart (0: in none).
+_KINDS = {
+    "MATERIALIZED VIEW DATA": 0, "MATERIALIZED VIEW": 1259, "SEQUENCE OWNED BY": 0, "SEQUENCE SET": 0, "SEQUENCE": 1259,
+    "TABLE ATTACH": 0, "TABLE DATA": 0, "TABLE": 1259, "INDEX ATTACH": 0, "INDEX": 1259, "DEFAULT ACL": 826,
+    "DEFAULT": 2604,
+    "OPERATOR CLASS": 2616, "OPERATOR FAMILY": 2753, "OPERATOR": 2617, "PUBLICATION TABLES IN SCHEMA": 6237,
+    "PUBLICATION TABLE": 6106, "PUBLICATION": 6104, "SUBSCRIPTION TABLE": 6102, "SUBSCRIPTION": 6100,
+    "CHECK CONSTRAINT": 2606, "FK CONSTRAINT": 2606, "CONSTRAINT": 2606, "EVENT TRIGGER": 3466, "TRIGGER": 2620,
+    "FOREIGN DATA WRAPPER": 2328, "FOREIGN TABLE": 1259, "SERVER": 1417, "USER MAPPING": 0, "STATISTICS": 3381,
+    "EXTENSION": 3079, "SCHEMA": 2615, "SHELL TYPE": 0, "TYPE": 1247, "DOMAIN": 1247, "CAST": 2605, "TRANSFORM": 3576,
+    "ACCESS METHOD": 2601, "PROCEDURAL LANGUAGE": 2612, "TEXT SEARCH PARSER": 3601, "TEXT SEARCH TEMPLATE": 3764,
+    "AGGREGATE": 1255, "PROCEDURE": 1255, "FUNCTION": 1255, "POLICY": 3256, "RULE": 2618, "VIEW": 1259,
+    "BLOB METADATA": 2613, "BLOB": 2613, "COMMENT": 0, "ACL": 0, "SECURITY LABEL": 0,
+}  # fmt: skip
+ABOUT_ANOTHER = frozenset({"COMMENT", "ACL", "SECURITY LABEL"})
+_LINE = re.compile(r"(\d+); (\d+) \d+ (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,15 @@ class Entry:
     @property
     def is_grant(self) -> bool:
         """Whether it gives or takes rights."""
-        return self.kind == "" and self.rest.startswith(("ACL ", "DEFAULT ACL "))
+        return self.kind in ("ACL", "DEFAULT ACL")
 
     def belongs_to(self, roles: Iterable[str]) -> list[str]:
         """Which of these roles the owner may be, the longest name first."""
         return sorted((role for role in roles if self.rest.endswith(f" {one_line(role)}")), key=len)[::-1]
+
+    def is_about(self, *kinds: str) -> bool:
+        """Whether it is a comment, a grant or a label of something of these kinds that lies in no schema."""
+        return self.kind in ABOUT_ANOTHER and self.rest.startswith(tuple(f"- {kind} " for kind in kinds))
 
     def is_in(self, schema: str, name: str, owner: str) -> bool:
         """Whether it may be the table of these names, or a constraint of it."""
@@ -51,8 +64,17 @@ class Entry:
 
 def entries_of(listing: str) -> list[Entry]:
     """All entries, in the archive's order."""
+    # Nothing but "\n" ends a line: str.splitlines also cuts at characters that a name may hold (U+2028), and what
+    # follows them in a name would be an entry of its owner's making.
     found = (_LINE.fullmatch(line) for line in listing.split("\n"))
-    return [Entry(int(match[1]), match[2] or "", match[3]) for match in found if match]
+    return [_entry(int(match[1]), int(match[2]), match[3]) for match in found if match]
+
+
+def _entry(number: int, catalog: int, text: str) -> Entry:
+    for kind, its_catalog in _KINDS.items():
+        if catalog == its_catalog and text.startswith(f"{kind} "):
+            return Entry(number, kind, text.removeprefix(f"{kind} "))
+    return Entry(number, "", text)
 
 
 def one_line(name: str) -> str:
@@ -70,40 +92,29 @@ class PostData:
     event_triggers: list[int]
 
 
-def post_data_of(listing: str) -> PostData:
+def post_data_of(entries: Iterable[Entry]) -> PostData:
     """Those that depend on no other one (indexes, primary and unique keys), materialized views' rows, and the rest.
 
     Event triggers, with what is said about them, are apart: once they are there, what is made may set them off.
     """
     found = PostData([], [], [], [])
-    # Nothing but "\n" ends a line: str.splitlines also cuts at characters that a name may hold (U+2028), and what
-    # follows them in a name would be an entry of its owner's making.
-    for line in listing.split("\n"):
-        match = re.match(
-            r"(\d+); \d+ \d+ (?:((?:INDEX|CONSTRAINT) (?!ATTACH))|(MATERIALIZED VIEW DATA )"
-            r"|((?:(?:COMMENT|SECURITY LABEL) - )?EVENT TRIGGER ))?",
-            line,
-        )
-        if match:
-            group = (
-                found.independent
-                if match[2]
-                else found.refreshes
-                if match[3]
-                else found.event_triggers
-                if match[4]
-                else found.rest
-            )
-            group.append(int(match[1]))
+    for entry in entries:
+        if entry.kind in ("INDEX", "CONSTRAINT"):
+            group = found.independent
+        elif entry.kind == "MATERIALIZED VIEW DATA":
+            group = found.refreshes
+        elif entry.kind == "EVENT TRIGGER" or entry.is_about("EVENT TRIGGER"):
+            group = found.event_triggers
+        else:
+            group = found.rest
+        group.append(entry.number)
     return found
 
 
-# -- definitions that make the server compute something
+# -- the SQL of entries
 
 # What a name is made of in the SQL of pg_dump, always with its schema.
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
-_MADE = re.compile(rf"^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ({_NAME}\.{_NAME})\(", re.MULTILINE)
-_TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?(?:FOREIGN )?TABLE ({_NAME}\.{_NAME})", re.MULTILINE)
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
 # A cast to a type of the database, or a call of one of its functions.
@@ -113,119 +124,43 @@ _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$"
 # \\restrict), and what is set for the entry that comes next.
 _END_OF_SCRIPT = re.compile(r"(?:\n\s*(?:\\unrestrict \w+|SET default_\w+ = [^\n]*;))+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
+# A function of which nothing but names is read while it is made: no quoted text, hence no constant and no comment.
+_PLAIN_FUNCTION = re.compile(
+    r"^CREATE (?:FUNCTION|PROCEDURE) [^\"'$\n]*\n    LANGUAGE ([a-z0-9_]+)\b", re.MULTILINE
+)
 
 
-_WITH_EXPRESSIONS = frozenset({
-    "TABLE", "FOREIGN TABLE", "VIEW", "MATERIALIZED VIEW", "FUNCTION", "PROCEDURE", "DOMAIN", "DEFAULT", "INDEX",
-    "CONSTRAINT", "STATISTICS", "TRIGGER", "RULE", "POLICY",
-})  # fmt: skip
+def text_by_entry(entries: Sequence[Entry], script: str) -> Mapping[int, str] | None:
+    """What ``pg_restore --verbose`` wrote for each of the ``entries``; None where it does not tell what is whose.
 
-
-def computing(
-    entries: Sequence[Entry], script: str, is_foreign: Callable[[Entry], bool]
-) -> Mapping[int, str]:
-    """Entries before and after the rows at which the server may call a function of a foreign owner, and why.
-
-    The planner computes what looks constant: in generated columns and partition keys, in the CHECK constraints of a
-    partition when it is attached, in indexes when one is attached. The text of a constant is read by its type when the
-    statement is parsed, and where a domain is part of the type (an array of it, a composite type), its checks are
-    made; so they are for the bounds of a partition, and for an aggregate's initial value. The key of a partitioned
-    table is computed whenever its partitions are looked up: to attach one, or an index of one, and for a trigger. Where
-    there is a domain, whatever an extension's function makes may be a value of it. ``script`` is what
-    ``pg_restore --verbose`` writes for the ``entries``. Anything that it cannot tell counts as computing.
+    A text inside a definition may look like the header of another one.
     """
     pieces = _HEADER.split(script)
     numbers, texts = [int(number) for number in pieces[1::2]], pieces[2::2]
     text_of = dict(zip(numbers, texts, strict=True))
-    foreign = [entry for entry in entries if is_foreign(entry)]
-    made = [entry for entry in foreign if entry.kind in ("FUNCTION", "PROCEDURE")]
-    # What a domain checks may be a function of PostgreSQL's own, such as one that runs what a text says.
-    domains = any(entry.kind == "DOMAIN" for entry in foreign)
-    if not (made or domains):
-        return {}
-    # A text inside a definition may look like a header: then what belongs to which entry is not known.
     readable = len(text_of) == len(numbers) and set(numbers) <= {entry.number for entry in entries}
-    names = {match[1] for entry in made for match in [_MADE.search(text_of.get(entry.number, ""))] if match}
-    readable = readable and all(_MADE.search(text_of.get(e.number, "")) for e in made)
-    # A cast is nowhere to be seen in what it is applied to.
-    casts = any(entry.kind == "CAST" and " FUNCTION " in text_of.get(entry.number, "") for entry in entries)
-    called = [rf"{_NAME}\.{_NAME}\("] if domains else [_either_way(name) for name in sorted(names)]
-    mentioned = re.compile("|".join([r"OPERATOR\(", *called]))
-
-    def calls(text: str) -> bool:
-        return not readable or casts or mentioned.search(text) is not None
-
-    found: dict[int, str] = {}
-    checked = indexed = keyed = False
-    tables = set[str]()
-    for entry in foreign:
-        text = text_of.get(entry.number, "")
-        if domains and entry.kind in _WITH_EXPRESSIONS and (not readable or _CONSTANT.search(text)):
-            found[entry.number] = "a constant of a type with a domain"
-        if entry.kind in ("TABLE", "FOREIGN TABLE"):
-            tables |= {match[1] for match in [_TABLE.search(text)] if match}
-            checked = checked or (calls(text) and (not readable or "CHECK (" in text))
-            keyed = keyed or (calls(text) and (not readable or "\nPARTITION BY " in text))
-            if calls(text) and (not readable or "GENERATED ALWAYS AS (" in text or "\nPARTITION BY " in text):
-                found[entry.number] = "a generated column or partition key"
-        elif entry.kind == "AGGREGATE" and (not readable or "INITCOND" in text):
-            found[entry.number] = "the initial value of an aggregate"
-        elif entry.kind == "INDEX":
-            indexed = indexed or calls(text) or domains
-    for entry in foreign:
-        if entry.kind == "TABLE ATTACH" and (checked or keyed or domains):
-            found[entry.number] = "the CHECK constraint, key or bound of a partition"
-        elif entry.kind == "INDEX ATTACH" and (indexed or keyed):
-            found[entry.number] = "the index or key of a partition"
-        elif entry.kind == "TRIGGER" and keyed:
-            found[entry.number] = "the key of a partitioned table with a trigger"
-    of_superusers = [entry for entry in entries if not is_foreign(entry)]
-    attaching = _reaching(of_superusers, text_of, tables if readable else None)
-    for entry in attaching:
-        if checked or keyed or domains:
-            found[entry.number] = "a superuser's partition of a stranger's table"
-    if (indexed or keyed) and attaching:
-        found |= {
-            entry.number: "the index of a superuser's partition of a stranger's table"
-            for entry in of_superusers
-            if entry.kind == "INDEX ATTACH"
-        }
-    return found
+    return text_of if readable else None
 
 
-def _either_way(name: str) -> str:
-    """An expression for calls of a function, with and without the quotes that pg_dump puts around words of SQL.
-
-    Expressions are written by the server, and its version may know fewer such words.
-    """
-    parts = (
-        re.sub(r'^"([a-z_][a-z0-9_$]*)"$', r"\1", part) for part in re.findall(rf"{_NAME}(?=\.|$)", name)
-    )
-    return r"\.".join(f'"?{re.escape(part)}"?' for part in parts) + r"\("
-
-
-def _reaching(entries: Sequence[Entry], text_of: Mapping[int, str], tables: set[str] | None) -> list[Entry]:
-    """Entries that attach a partition to one of these tables (None: not known, hence any).
-
-    Of a superuser's foreign key to one the restored catalog tells (``Archive._keys_planned_with_code``).
-    """
-    alternatives = "|".join(re.escape(each) for each in sorted(tables or ()))
-    above = re.compile(rf"^ALTER TABLE ONLY (?:{alternatives}) ATTACH ", re.MULTILINE)
-    attaching = [entry for entry in entries if entry.kind == "TABLE ATTACH"]
-    return [
-        entry
-        for entry in attaching
-        if tables is None or (tables and above.search(text_of.get(entry.number, "")))
-    ]
+def languages_of_plain_functions(entries: Sequence[Entry], script: str) -> Mapping[int, str]:
+    """Functions, by id, that are made without reading more than names, and their languages."""
+    text_of = text_by_entry(entries, script) or {}
+    found = {
+        entry.number: _PLAIN_FUNCTION.search(text_of.get(entry.number, ""))
+        for entry in entries
+        if entry.kind in ("FUNCTION", "PROCEDURE")
+    }
+    return {number: match[1] for number, match in found.items() if match}
 
 
-def indexing_types(entries: Sequence[Entry], script: str) -> bool:
-    """Whether an index may make a value of a type of the database; ``script`` is as for :func:`computing`."""
-    indexes = {entry.number for entry in entries if entry.kind in ("INDEX", "CONSTRAINT")}
-    pieces = _HEADER.split(script)
-    return any(
-        int(number) in indexes and _OF_DATABASE.search(text)
-        for number, text in zip(pieces[1::2], pieces[2::2], strict=True)
+def making_values_of_types(entries: Sequence[Entry], script: str) -> bool:
+    """Whether making these, or what an index of them computes later, may make a value of a type of the database."""
+    text_of = text_by_entry(entries, script)
+    return text_of is None or any(
+        _CONSTANT.search(text_of.get(entry.number, ""))
+        or entry.kind == "TABLE ATTACH"
+        or (entry.kind in ("INDEX", "CONSTRAINT") and _OF_DATABASE.search(text_of.get(entry.number, "")))
+        for entry in entries
     )
 
 
@@ -242,18 +177,13 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
 
 
 def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
-    """Entries in whose definition one of these names may occur; ``script`` is as for :func:`computing`.
-
-    All of them where the script does not tell what belongs to which.
-    """
-    pieces = _HEADER.split(script)
-    numbers, texts = [int(number) for number in pieces[1::2]], pieces[2::2]
-    text_of = dict(zip(numbers, texts, strict=True))
-    if len(text_of) != len(numbers) or not set(numbers) <= {entry.number for entry in entries}:
-        return frozenset(entry.number for entry in entries)
+    """Entries in whose definition one of these names may occur; all of them where the script does not tell."""
+    text_of = text_by_entry(entries, script)
     written = [name.replace('"', '""') for name in names]
     return frozenset(
         entry.number
         for entry in entries
-        if entry.number not in text_of or any(name in text_of[entry.number] for name in written)
+        if text_of is None
+        or entry.number not in text_of
+        or any(name in text_of[entry.number] for name in written)
     )

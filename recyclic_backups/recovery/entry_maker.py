@@ -14,7 +14,7 @@ from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import Entry, definition_of
-from recyclic_backups.recovery.loaders import TRUST_HINT, Loaders
+from recyclic_backups.recovery.loaders import DATABASE_OWNER, TRUST_HINT, Loaders
 from recyclic_backups.recovery.owners import read_schemas
 
 # What a name without a schema leads to under an empty search path.
@@ -27,6 +27,12 @@ _LIBRARY = re.compile(r"(?:could not (?:access|load) |incompatible )(?:file|libr
 _LIBRARY_HINT = (
     "install the library on this server as it was on the other one; a drill's throwaway server sees what is below "
     "/usr/lib, /usr/local/lib and its own programs"
+)
+# What a server says to a role that lacks a right. Somebody's code may say it too: nothing but a hint follows from it.
+_RIGHTS = re.compile(r"permission denied|must be (?:owner|superuser|member)|must have ", re.I)
+_RIGHTS_HINT = (
+    "it is made with its owner's rights alone: give them at the source, or make a superuser its owner; "
+    + TRUST_HINT
 )
 _OTHERS_HINT = "the backup is whole: --table restores other tables without this one"
 
@@ -124,33 +130,29 @@ class EntryMaker:
 
         self._run(section, item, entries, make, own_rights=server is not self.archive.server)
 
-    def make_as(
-        self, section: Section, entries: Sequence[int], owner: str, what: str, *, role: bool = True
-    ) -> None:
-        """Entries at which code of ``owner`` may run, by a session that logged in with his rights."""
+    def make_as(self, section: Section, entries: Sequence[int], owner: str, *, as_owner: bool) -> None:
+        """Entries of ``owner``, by a session that logged in with his rights, as himself or as a member of him."""
 
         def make(*, entries: Sequence[int] | None, search_path: str = "") -> None:
             assert self.loaders is not None
-            only = [f"--role={owner}"] if role else []
+            # What is of pg_database_owner is for the time of the role that logs in.
+            itself = as_owner and owner != DATABASE_OWNER
+            schemas = self._schemas_of(section, entries or ())
             try:
-                with self.loaders.creating(owner, self._schemas_of(section, entries or ())):
+                with self.loaders.creating(owner, schemas, as_owner=itself):
                     self.archive.run(
                         section,
                         self.archive.manifest.main,
-                        only,
+                        [f"--role={owner}"] if itself else ["--no-owner"] if owner == DATABASE_OWNER else [],
                         entries=entries,
                         server=self.loaders.of(owner),
                         search_path=search_path,
                     )
             except ProgramFailed as failed:
-                if failed.retryable:
+                if failed.retryable or failed.hint or not _RIGHTS.search(failed.complaint):
                     raise
-                text = f"{what} calls a function of {owner!r}, and cannot be made with his rights alone"
                 refused = ProgramFailed(
-                    f"{text}: {failed.message}",
-                    TRUST_HINT,
-                    complaint=f"{text}: {failed.complaint}",
-                    toc_entry=failed.toc_entry,
+                    failed.message, _RIGHTS_HINT, complaint=failed.complaint, toc_entry=failed.toc_entry
                 )
                 refused.claimed_entries = failed.claimed_entries
                 raise refused from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,12 @@ _MARK = re.compile(
 )
 _log = logging.getLogger(__name__)
 
+_SESSIONS = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
+# Waits for each of them, ten seconds at most.
+_ENDING = (
+    "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
+)
+
 _OURS = """
     SELECT rolname, pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles
     WHERE pg_catalog.starts_with(rolname, 'recyclic_loads_') ORDER BY 1
@@ -53,24 +60,28 @@ class Loaders:
     """The roles of one restore into ``database``; made by :func:`loaders`, each when it is first asked for.
 
     ``on_behalf_of`` names the restored database that is merged into this one, which then is a live one: there the roles
-    get no rights but those of their owners.
+    get no rights but those of their owners. ``database_owner`` owned the source, and what is of pg_database_owner.
     """
 
     server: Server
     database: str
     seconds: float
     on_behalf_of: str = ""
+    database_owner: str = ""
     _by_owner: dict[str, Server] = field(default_factory=dict)
     _passwords: dict[str, str] = field(default_factory=dict, repr=False)
+    # Streams work side by side, and two grants on one schema at once are an error.
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def of(self, owner: str) -> Server:
         """How to log in with the rights of an owner and no others; :data:`NOBODY` for none at all.
 
         Raises Refused where the server does not let such a role in.
         """
-        if owner not in self._by_owner:
-            self._by_owner[owner] = self._made(owner)
-        return self._by_owner[owner]
+        with self._lock:
+            if owner not in self._by_owner:
+                self._by_owner[owner] = self._made(owner)
+            return self._by_owner[owner]
 
     def grant(self, owner: str, privileges: str, tables: list[tuple[str, str]]) -> None:
         """Rights on tables, for as long as the restore lasts; what the owner himself has needs no grant."""
@@ -90,24 +101,41 @@ class Loaders:
             _on_schemas(connection, "GRANT USAGE", schemas, "TO", role)
 
     @contextmanager
-    def creating(self, owner: str, schemas: Collection[str]) -> Iterator[None]:
+    def creating(self, owner: str, schemas: Collection[str], *, as_owner: bool) -> Iterator[None]:
         """Within the block the owner may make objects in these schemas, as he once could at the source.
 
-        In no others: what he made there others' code would find, whose path that schema is in.
+        In no others: what he made there others' code would find, whose path that schema is in. The right is his
+        loader's unless that acts ``as_owner``.
         """
-        helper, loader = self._role(NOBODY, login=False), self.of(owner).user
-        with self.server.connect(self.database) as connection:
-            for role in (helper, loader):
-                _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", role)
-            connection.execute(
-                statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(helper), name(owner))
-            )
+        loader = self.of(owner).user
+        with self._lock, self.server.connect(self.database) as connection:
+            lent = self._role(NOBODY, login=False)
+            _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", lent)
+            self._make_member(connection, lent, owner if as_owner else loader)
         try:
             yield
         finally:
-            self._drop(helper)
+            with self._lock:
+                self._drop(lent)
+
+    @contextmanager
+    def absent(self) -> Iterator[None]:
+        """Within the block nobody acts beside the superuser: loaders have no session and cannot log in.
+
+        Code of an owner may give his loader another password and enter by it, to make an index at the moment at which
+        the superuser plans a query on that table.
+        """
+        with self._lock:
+            logins = [server.user for server in self._by_owner.values()]
             with self.server.connect(self.database) as connection:
-                _on_schemas(connection, "REVOKE CREATE", schemas, "FROM", loader)
+                for role in logins:
+                    end_sessions(connection, role)
+            try:
+                yield
+            finally:
+                with self.server.connect(self.database, autocommit=False) as connection:
+                    for role in logins:
+                        self._let_log_in(connection, role)
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
@@ -121,27 +149,16 @@ class Loaders:
         return replace(self.server, user=role, password=self._passwords[role])
 
     def _role(self, owner: str, *, login: bool) -> str:
-        """A new role. Its password leaves us as a verifier: nobody finds it in the server's log."""
-        if owner == DATABASE_OWNER:
-            raise Refused(
-                f"{owner} owns code in this database, and nobody can log in with its rights",
-                f"give it to the role that owns the database (ALTER … OWNER TO …); {TRUST_HINT}",
-            )
-        role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+        """A new role that is a member of the owner."""
+        role = f"recyclic_loads_{secrets.token_hex(6)}"
         from psycopg import sql  # noqa: PLC0415 - the command line starts without it
 
         with self.server.connect(self.database, autocommit=False) as connection:
-            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
             connection.execute(
                 sql.SQL(
-                    "CREATE ROLE {} {} INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-                    " PASSWORD {} VALID UNTIL {}"
-                ).format(
-                    sql.Identifier(role),
-                    sql.SQL("LOGIN" if login else "NOLOGIN"),
-                    sql.Literal(verifier.decode()),
-                    sql.Literal(self._end(connection)),
-                )
+                    "CREATE ROLE {} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+                    " VALID UNTIL {}"
+                ).format(sql.Identifier(role), sql.Literal(self._end(connection)))
             )
             whose = self.database.encode().hex()
             if self.on_behalf_of:
@@ -150,12 +167,41 @@ class Loaders:
             connection.execute(
                 sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
             )
+            if login:
+                self._passwords[role] = secrets.token_urlsafe(24)
+                self._let_log_in(connection, role)
+            else:
+                self._passwords[role] = ""
             if owner:
-                connection.execute(
-                    statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(owner), name(role))
-                )
-        self._passwords[role] = password
+                self._make_member(connection, self._login_of(owner), role)
         return role
+
+    def _login_of(self, owner: str) -> str:
+        """Whose rights an owner's are: those of pg_database_owner are the database's owner's."""
+        if owner != DATABASE_OWNER:
+            return owner
+        if self.on_behalf_of or not self.database_owner:
+            raise Refused(
+                f"{DATABASE_OWNER} owns something in this database, and nobody can log in with its rights",
+                f"give it to the role that owns the database (ALTER … OWNER TO …); {TRUST_HINT}",
+            )
+        return self.database_owner
+
+    def _let_log_in(self, connection: Connection, role: str) -> None:
+        """The password leaves us as a verifier: nobody finds it in the server's log."""
+        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+        verifier = connection.pgconn.encrypt_password(
+            self._passwords[role].encode(), role.encode(), b"scram-sha-256"
+        )
+        connection.execute(
+            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                sql.Identifier(role), sql.Literal(verifier.decode())
+            )
+        )
+
+    def _make_member(self, connection: Connection, of: str, role: str) -> None:
+        connection.execute(statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(of), name(role)))
 
     def _end(self, connection: Connection) -> str:
         row = connection.execute(
@@ -176,8 +222,23 @@ class Loaders:
                 f"let roles with a password in from this machine (pg_hba.conf: scram-sha-256); {TRUST_HINT}",
             ) from None
 
+    @property
+    def of_database_owner(self) -> str:
+        """The role that owns, as long as the restore lasts, what is pg_database_owner's; empty if there is none."""
+        found = self._by_owner.get(DATABASE_OWNER)
+        return found.user if found else ""
+
     def drop(self) -> None:
         """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
+        if self.of_database_owner:
+            with self.server.connect(self.database) as connection:
+                end_sessions(connection, self.of_database_owner)
+                connection.execute(
+                    statement(
+                        "REASSIGN OWNED BY {} TO {}", name(self.of_database_owner), name(DATABASE_OWNER)
+                    )
+                )
+        self._by_owner.clear()
         for role in list(self._passwords):
             self._drop(role)
 
@@ -202,22 +263,38 @@ def _as_member(connection: Connection) -> str:
 
 def drop_role(connection: Connection, role: str) -> None:
     """End its sessions and drop it, with what it owns or was given in the connected database."""
-    ending = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
-    connection.execute(statement("ALTER ROLE {} NOLOGIN", name(role)))
-    connection.execute(ending, (role,))
+    end_sessions(connection, role)
     connection.execute(statement("DROP OWNED BY {} CASCADE", name(role)))
     connection.execute(statement("DROP ROLE {}", name(role)))
 
 
+def end_sessions(connection: Connection, role: str) -> None:
+    """Keep a role from logging in and end its sessions. Raises Refused if one does not end."""
+    connection.execute(statement("ALTER ROLE {} NOLOGIN", name(role)))
+    connection.execute(_ENDING, (role,))
+    left = connection.execute(_SESSIONS, (role,)).fetchone()
+    if left is None or left[0]:
+        raise Refused(
+            f"a session of the role {role!r} does not end",
+            "end it (pg_terminate_backend), or restart the server",
+        )
+
+
 @contextmanager
 def loaders(
-    server: Server, database: str, *, seconds: float, on_behalf_of: str = "", of_merge: bool = False
+    server: Server,
+    database: str,
+    *,
+    seconds: float,
+    on_behalf_of: str = "",
+    of_merge: bool = False,
+    database_owner: str = "",
 ) -> Iterator[Loaders]:
     """Roles for loading into a database; gone at the end of the block. They are of no use after ``seconds``.
 
     One that cannot be dropped is an error, but not at the end of a merge (``of_merge``), which has been committed.
     """
-    made = Loaders(server, database, seconds, on_behalf_of)
+    made = Loaders(server, database, seconds, on_behalf_of, database_owner)
     try:
         yield made
     except BaseException as error:

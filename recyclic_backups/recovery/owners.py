@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.fingerprint.foreign_code import run_by_planning
+from recyclic_backups.fingerprint.foreign_code import (
+    run_by_checks,
+    run_by_generated_columns,
+    run_by_planning,
+)
 from recyclic_backups.postgres.programs import in_encoding
 from recyclic_backups.recovery.contents import Entry, one_line
 from recyclic_backups.recovery.loaders import DATABASE_OWNER, NOBODY
@@ -111,29 +115,47 @@ WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
 """
 
-_AND_WHAT_THEY_ARE_PARTS_OF = """
+# Names of tables, of those that they are parts of, and of the indexes of all of these.
+_NAMES_ABOVE = """
     WITH RECURSIVE planned(oid) AS (
         SELECT pg_catalog.unnest(%s::oid[])
       UNION
         SELECT i.inhparent FROM planned JOIN pg_catalog.pg_inherits i ON i.inhrelid = planned.oid)
-    SELECT c.relname FROM planned JOIN pg_catalog.pg_class c ON c.oid = planned.oid
+    SELECT c.relname FROM planned
+    LEFT JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+    JOIN pg_catalog.pg_class c ON c.oid IN (planned.oid, i.indexrelid)
+"""
+
+# Partitioned tables of strangers with a column of a type of somebody's: a bound is a value of it.
+_PARTITIONED = """
+    SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    WHERE c.relkind = 'p' AND NOT r.rolsuper AND EXISTS (
+        SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.oid >= 16384 AND t.typtype <> 'e')
+"""
+_TABLES_OF_CHECKS = """
+    SELECT k.conrelid::bigint FROM pg_catalog.pg_constraint k WHERE k.conrelid <> 0 AND k.oid = ANY(%s::oid[])
+"""
+_MADE_WITH_DEFINITIONS = """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint k LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+        WHERE k.oid = ANY(%s::oid[]) AND (k.contypid <> 0 OR c.relkind = 'p' OR c.relispartition))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The roles of a server, as an archive in ``encoding`` names them."""
+    """The roles of a server, as an archive names them, and as the connection does."""
 
-    superusers: frozenset[str]
-    others: frozenset[str]
+    superusers: Mapping[str, str]
+    others: Mapping[str, str]
 
     def is_foreign(self, entry: Entry) -> bool:
         """Whether an entry may belong to somebody who is no superuser here."""
         return bool(entry.belongs_to(self.others)) or not entry.belongs_to(self.superusers)
 
     def owner_of(self, entry: Entry) -> str | None:
-        """The owner of an entry that is foreign; None if this server has no such role."""
-        return next(iter(entry.belongs_to(self.others)), None)
+        """The owner of an entry that is foreign, as the connection names him; None if this server has no such role."""
+        return next((self.others[listed] for listed in entry.belongs_to(self.others)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +208,8 @@ def read_roles(connection: Connection, encoding: str, database_owner: str) -> Ro
     superusers = _superusers(connection, database_owner)
     roles = [str(row[0]) for row in connection.execute(_ROLES)]
     return Roles(
-        frozenset(in_encoding(role, encoding) for role in roles if role in superusers),
-        frozenset(in_encoding(role, encoding) for role in roles if role not in superusers),
+        {in_encoding(role, encoding): role for role in roles if role in superusers},
+        {in_encoding(role, encoding): role for role in roles if role not in superusers},
     )
 
 
@@ -196,28 +218,31 @@ def _superusers(connection: Connection, database_owner: str) -> set[str]:
     return found | ({DATABASE_OWNER} if database_owner in found else set())
 
 
-def read_tables(connection: Connection, encoding: str, database_owner: str) -> Tables:
+def read_tables(
+    connection: Connection, encoding: str, database_owner: str, stands_for_owner: str = ""
+) -> Tables:
     """What is there once the definitions are restored.
 
-    Rows of a table of ``pg_database_owner`` are loaded by a member of the ``database_owner`` of the source, of nobody
-    if that is not known.
+    ``stands_for_owner`` is the role that owns for the time what is of ``pg_database_owner``.
     """
     foreign = {int(row[0]) for row in connection.execute(_WITH_FOREIGN_CODE)}
     superusers = _superusers(connection, database_owner)
-    tables = [
-        Table(
-            schema=in_encoding(schema, encoding),
-            name=in_encoding(table, encoding),
-            owner=in_encoding(owner, encoding),
-            superuser=owner in superusers,
-            oid=oid,
-            may_insert=may_insert and owner != DATABASE_OWNER,
-            foreign_code=oid in foreign,
-            names=(schema, table),
-            owner_name=database_owner if owner == DATABASE_OWNER else owner,
+    tables = []
+    for schema, table, role, oid, may_insert in connection.execute(_TABLES):
+        owner = DATABASE_OWNER if role == stands_for_owner else role
+        tables.append(
+            Table(
+                schema=in_encoding(schema, encoding),
+                name=in_encoding(table, encoding),
+                owner=in_encoding(owner, encoding),
+                superuser=owner in superusers,
+                oid=oid,
+                may_insert=may_insert,
+                foreign_code=oid in foreign,
+                names=(schema, table),
+                owner_name=owner,
+            )
         )
-        for schema, table, owner, oid, may_insert in connection.execute(_TABLES)
-    ]
     row = connection.execute(_FOREIGN_CASTS).fetchone()
     return Tables(tables, foreign_casts=row is not None and bool(row[0]))
 
@@ -238,13 +263,38 @@ def anything_of_others(connection: Connection) -> bool:
 
 
 def planned_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:
-    """Names, without schemas, of tables that no query can be planned on without running somebody's functions.
+    """Names, without schemas, of tables on which no query is planned without somebody's functions, and of indexes.
 
     To validate a foreign key the server asks one query of both its tables, as whoever adds it (RI_Initial_Check in
     src/backend/utils/adt/ri_triggers.c): by then their indexes are there.
     """
-    planned = _planned_with_code_of_others(connection)
-    rows = connection.execute(_AND_WHAT_THEY_ARE_PARTS_OF, (planned,)).fetchall() if planned else []
+    return _names_above(connection, encoding, _planned_with_code_of_others(connection))
+
+
+def attached_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:
+    """Names, without schemas, of tables to which no partition is attached without running somebody's functions."""
+    by_checks = list(run_by_checks(connection))
+    oids = {
+        *_planned_with_code_of_others(connection),
+        *(row[0] for row in connection.execute(_PARTITIONED)),
+        *(row[0] for row in connection.execute(_TABLES_OF_CHECKS, (by_checks,))),
+    }
+    return _names_above(connection, encoding, oids)
+
+
+def definitions_run_code_of_others(connection: Connection) -> bool:
+    """Whether making these definitions in a database without rows runs somebody's functions.
+
+    Read off definitions that were made already: whatever ran last among them is still there.
+    """
+    if _planned_with_code_of_others(connection) or run_by_generated_columns(connection):
+        return True
+    row = connection.execute(_MADE_WITH_DEFINITIONS, (list(run_by_checks(connection)),)).fetchone()
+    return row is None or bool(row[0])
+
+
+def _names_above(connection: Connection, encoding: str, oids: Collection[int]) -> frozenset[str]:
+    rows = connection.execute(_NAMES_ABOVE, (list(oids),)).fetchall() if oids else []
     return frozenset(in_encoding(row[0], encoding) for row in rows)
 
 

@@ -3,9 +3,10 @@
 **Order.** Definitions, rows, then indexes, keys and the rest. What fails is tried again once everything else is there:
 first as it is, then with the search path of the source, which code that writes names without a schema needs.
 
-**Rights.** With loaders (:mod:`recyclic_backups.recovery.loaders`) what strangers wrote is computed with their rights;
-the superuser's own search path stays empty as long as anybody else owns something in the database, since whoever can
-put an object into a schema of that path decides what is run (CVE-2018-1058).
+**Rights.** With loaders (:mod:`recyclic_backups.recovery.loaders`) what belongs to strangers is made and filled with
+their rights (:mod:`recyclic_backups.recovery.turns`). What a superuser makes is looked at where it reaches a table of
+theirs; meanwhile none of them has a session. His search path stays empty as long as anybody else owns something in the
+database, since whoever can put an object into a schema of that path decides what is run (CVE-2018-1058).
 
 **What cannot be made.** Without a table there is no place for its rows, and without its rows no restore: these end it.
 Anything else is left out and told (:class:`Missing`): the rows are back.
@@ -16,23 +17,24 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
-from typing import TypeVar
+from itertools import takewhile
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import ProgramFailed, Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.programs import Section
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
+    ABOUT_ANOTHER,
     Entry,
-    computing,
     definition_of,
-    indexing_types,
+    languages_of_plain_functions,
+    making_values_of_types,
     mentioning,
     one_line,
     post_data_of,
@@ -44,28 +46,27 @@ from recyclic_backups.recovery.owners import (
     Table,
     Tables,
     anything_of_others,
+    attached_with_code_of_others,
     computed_with_code_of_others,
+    definitions_run_code_of_others,
     planned_with_code_of_others,
     read_roles,
     read_tables,
 )
 from recyclic_backups.recovery.selection import Selection
+from recyclic_backups.recovery.turns import SUPERUSER, Turn, by_kind, in_order, in_turns, turn_of
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
-
-T = TypeVar("T")
 
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""
 
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
-# Without any of these nothing of anybody's is computed while definitions are made.
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
 _FILLED = "MATERIALIZED VIEW DATA"
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
 )
-_ABOUT_ANOTHER = ("COMMENT ", "ACL ", "SECURITY LABEL ")
 
 
 @dataclass(slots=True)
@@ -78,9 +79,7 @@ class Rebuild:
     maker: EntryMaker
     loaded_by: dict[str, int]
     _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
-    _roles: Roles = field(default_factory=lambda: Roles(frozenset(), frozenset()))
-    _computed: Mapping[int, str] | None = None
-    """Entries at which code of others may run, with what it is; None where there is no such code."""
+    _roles: Roles = field(default_factory=lambda: Roles({}, {}))
     _unchecked: list[Missing] = field(default_factory=list)
 
     @property
@@ -118,19 +117,16 @@ class Rebuild:
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
                 self.maker.make("pre-data", None)
-            elif any(each.kind in _CODE and roles.is_foreign(each) for each in entries):
-                every, script = self._definitions()
-                self._computed = computing(every, script, roles.is_foreign)
-                self._in_order(entries, self._computed, roles)
             else:
-                self.maker.make("pre-data", None)
+                self._in_turns(entries, roles)
         self._try_again()
         for each in self.maker.aside:
             if each.entry.kind in _HOLDS_ROWS and (selection is None or _is_among(each.entry, selection)):
                 raise self.maker.stopped_at(each)
         with self._server.connect(self.archive.database) as connection:
             facts = self._manifest.server
-            self._tables = read_tables(connection, facts.encoding, facts.owner)
+            stands_for_owner = self.loaders.of_database_owner if self.loaders else ""
+            self._tables = read_tables(connection, facts.encoding, facts.owner, stands_for_owner)
         if self.loaders is not None:
             if any(table.loader is not None for table in self._tables.tables) or self.archive.no_owner:
                 self.loaders.require_login()
@@ -153,7 +149,12 @@ class Rebuild:
             for number, name in (
                 (count["FUNCTION"] + count["PROCEDURE"], "functions"),
                 (count["MATERIALIZED VIEW"], "materialized views"),
-                (count["DOMAIN"] if self._computes_domains(entries, roles) else 0, "domains"),
+                (
+                    count["DOMAIN"]
+                    if count["DOMAIN"] and making_values_of_types(*self._definitions())
+                    else 0,
+                    "domains",
+                ),
             )
             if number
         ]
@@ -164,29 +165,44 @@ class Rebuild:
                 f"leave --no-owner out, or restore as a role that is no superuser; {TRUST_HINT}",
             )
 
-    def _computes_domains(self, entries: Sequence[Entry], roles: Roles) -> bool:
-        """Whether definitions or indexes may make a value of a domain of others."""
-        if not any(each.kind == "DOMAIN" and roles.is_foreign(each) for each in entries):
-            return False
-        every, script = self._definitions()
-        return bool(computing(every, script, roles.is_foreign)) or indexing_types(every, script)
+    def _in_turns(self, entries: Sequence[Entry], roles: Roles) -> None:
+        """The definitions in their order, by turns as the superuser and as their owners."""
+        ordered = in_order(entries)
+        first = list(takewhile(lambda entry: turn_of(entry, roles) == SUPERUSER, ordered))
+        self._make("pre-data", SUPERUSER, first)
+        rest = ordered[len(first) :]
+        if rest and self.loaders is not None:
+            self.loaders.require_login()
+        for turn, run in in_turns(rest, roles, self._functions_for_superusers(rest)):
+            self._make("pre-data", turn, run)
 
-    def _in_order(self, entries: Sequence[Entry], computed: Mapping[int, str], roles: Roles) -> None:
-        """The definitions in the archive's order, by turns as the superuser and, where code may run, as its owner."""
+    def _functions_for_superusers(self, entries: Sequence[Entry]) -> Collection[int]:
+        """Functions in languages that only a superuser may use (C, PL/Python), of those that call nothing when made."""
+        if not any(entry.kind in ("FUNCTION", "PROCEDURE") for entry in entries):
+            return ()
+        plain = languages_of_plain_functions(self.maker.entries("pre-data"), self.maker.text_of("pre-data"))
+        # Extensions, which are there by now, bring languages of their own.
+        query = "SELECT lanname FROM pg_catalog.pg_language WHERE NOT lanpltrusted"
+        with self._server.connect(self.archive.database) as connection:
+            untrusted = {row[0] for row in connection.execute(query)}
+        return {number for number, language in plain.items() if language in untrusted}
 
-        def turn_of(entry: Entry) -> tuple[str, bool] | None:
-            if entry.number not in computed:
-                return None
-            _require_foreign(entry, computed, roles)
-            # A partition is attached by a member of its owner, everything else made by the owner himself.
-            return roles.owner_of(entry) or "", entry.kind != "TABLE ATTACH"
+    def _make(self, section: Section, turn: Turn, entries: Sequence[Entry]) -> None:
+        """Entries of one turn. Raises Refused for what would have a superuser run code of others."""
+        numbers = [entry.number for entry in entries]
+        if not numbers:
+            return
+        if turn.owner is not None:
+            self.maker.make_as(section, numbers, turn.owner, as_owner=turn.as_owner)
+            return
+        with self._alone():
+            if self._guards:
+                self._require_superusers_own(section, entries)
+                numbers = [entry.number for entry in self._without_filled_by_others(entries)]
+            self.maker.make(section, numbers)
 
-        for turn, numbers in _turns(entries, turn_of):
-            if turn is None:
-                self.maker.make("pre-data", numbers)
-            else:
-                owner, role = turn
-                self.maker.make_as("pre-data", numbers, owner, computed[numbers[0]], role=role)
+    def _alone(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.loaders is None else self.loaders.absent()
 
     def _grant(self, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
@@ -203,9 +219,6 @@ class Rebuild:
                 by_loader.setdefault(each.loader, []).append(each.names)
         for loader, names in by_loader.items():
             loaders.grant(loader, "INSERT", names)
-        if self._calls_of_others:
-            for owner in {each.loader for each in self._tables.tables if each.loader}:
-                loaders.grant(owner, "REFERENCES", everything)
 
     # -- rows
 
@@ -327,124 +340,136 @@ class Rebuild:
         Materialized views are computed when everything but event triggers is there, which would be set off by that.
         Returns what could not be made, of the definitions before the rows too.
         """
-        entries = post_data_of(self.archive.listing("post-data"))
-        computed = self._computed or {}
-        plain = [number for number in entries.independent if number not in computed]
-        shares = [plain[start::jobs] for start in range(jobs)]
-        self.archive.together(
-            jobs, [partial(self.maker.make, "post-data", share) for share in shares if share]
-        )
-        self._take_turns([number for number in entries.independent if number in computed])
+        entries = post_data_of(self.maker.entries("post-data"))
+        self._independent(entries.independent, jobs)
         self._take_turns(entries.rest)
         self._take_turns(entries.refreshes)
         self._try_again()
+        if self.loaders is not None:
+            self.loaders.drop()
         self._take_turns(entries.event_triggers)
         elsewhere = self._elsewhere()
         return [
             *self._unchecked,
             *(
-                self.maker.missing(each.section, each.entry, each.failed.complaint)
+                self.maker.missing(
+                    each.section,
+                    each.entry,
+                    "; ".join(filter(None, [each.failed.complaint, each.failed.hint])),
+                )
                 for each in self.maker.aside
                 if each not in elsewhere
             ),
         ]
 
-    def _take_turns(self, numbers: Sequence[int]) -> None:
-        """These entries in the archive's order, by turns: each with the rights of whoever's code it may run.
+    def _entries_of(self, numbers: Collection[int]) -> list[Entry]:
+        return (
+            [entry for entry in self.maker.entries("post-data") if entry.number in numbers] if numbers else []
+        )
 
-        Before foreign keys the catalog is asked which of them would plan a query on a table with a stranger's index:
-        by then every index is there.
-        """
-        wanted = set(numbers)
-        runs: list[tuple[bool, list[Entry]]] = []
-        for entry in self.maker.entries("post-data") if wanted else ():
-            if entry.number in wanted:
-                is_key = entry.kind == "FK CONSTRAINT"
-                # A view by itself: filling one may run what changes what the next one reads.
-                if not runs or runs[-1][0] != is_key or entry.kind == _FILLED:
-                    runs.append((is_key, []))
-                runs[-1][1].append(entry)
-        for is_key, run in runs:
-            entries = self._without_filled_by_others(run)
-            planned = self._keys_planned_with_code(self.loaders) if is_key and self._guards else frozenset()
-            for (loader, what), turn_numbers in _turns(entries, partial(self._turn_of, planned=planned)):
-                if what:
-                    self.maker.make_as("post-data", turn_numbers, loader or NOBODY, what)
-                else:
-                    self.maker.make("post-data", turn_numbers, server=self._as(loader))
+    def _independent(self, numbers: Sequence[int], jobs: int) -> None:
+        """Indexes and keys, of one owner after the other, each owner's in ``jobs`` sessions at once."""
+        by_turn: dict[Turn, list[int]] = {}
+        for entry in self._entries_of(set(numbers)):
+            by_turn.setdefault(self._turn_of(entry), []).append(entry.number)
+        for turn, listed in by_turn.items():
+            shares = [share for start in range(jobs) if (share := listed[start::jobs])]
+            if turn.owner is None:
+                with self._alone():
+                    self.archive.together(
+                        jobs, [partial(self.maker.make, "post-data", share) for share in shares]
+                    )
+            else:
+                make = partial(self.maker.make_as, owner=turn.owner, as_owner=turn.as_owner)
+                self.archive.together(jobs, [partial(make, "post-data", share) for share in shares])
 
-    def _without_filled_by_others(self, entries: list[Entry]) -> list[Entry]:
+    def _take_turns(self, numbers: Collection[int]) -> None:
+        """These entries after the rows, kind by kind: each with the rights of its owner."""
+        entries = self._entries_of(set(numbers))
+        if not self._guards:
+            self.maker.make("post-data", [entry.number for entry in entries])
+            return
+        for kind, turns in by_kind(entries, self._roles):
+            if kind == "FK CONSTRAINT":
+                self._let_refer({turn.owner for turn, _ in turns if turn.owner})
+            for turn, run in turns:
+                self._make("post-data", turn, run)
+
+    def _turn_of(self, entry: Entry) -> Turn:
+        return turn_of(entry, self._roles) if self._guards else SUPERUSER
+
+    def _let_refer(self, owners: Collection[str]) -> None:
+        """A key to a table of another owner was made by whoever had the right to."""
+        assert self.loaders is not None
+        for owner in owners:
+            others = [each.names for each in self._tables.tables if each.loader != owner]
+            self.loaders.grant(owner, "REFERENCES", others)
+
+    def _without_filled_by_others(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Without the rows of a superuser's materialized views that would run somebody's functions as the superuser."""
-        if not self._guards or all(entry.kind != _FILLED for entry in entries):
+        if all(entry.kind != _FILLED for entry in entries):
             return entries
         with self._server.connect(self.archive.database) as connection:
             computed = computed_with_code_of_others(connection, self._manifest.server.encoding)
         for entry in entries:
-            if entry.kind == _FILLED and entry.rest in computed:
+            if entry.rest in computed:
                 reason = "it is a superuser's, and filling it would run functions of others as the superuser"
                 self._unchecked.append(self.maker.missing("post-data", entry, f"{reason}; {TRUST_HINT}"))
-        return [entry for entry in entries if entry.kind != _FILLED or entry.rest not in computed]
-
-    @property
-    def _calls_of_others(self) -> bool:
-        """Whether there is code of others that a constraint may call."""
-        return self._tables.foreign_casts or self._computed is not None
+        return [entry for entry in entries if entry.rest not in computed]
 
     @property
     def _guards(self) -> bool:
         return self.loaders is not None and not self.archive.no_owner
 
-    def _turn_of(self, entry: Entry, planned: frozenset[int]) -> tuple[str | None, str]:
-        """With whose rights an entry is made (None: the superuser's), and what it is if its owner makes it himself."""
-        if not self._guards:
-            return None, ""
-        if self._computed and entry.number in self._computed:
-            _require_foreign(entry, self._computed, self._roles)
-            return self._roles.owner_of(entry) or NOBODY, self._computed[entry.number]
-        # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But its
-        # rows are found by a query, and planning that computes the constants in indexes of both tables.
-        if entry.kind == "CHECK CONSTRAINT" or (
-            entry.kind == "FK CONSTRAINT" and (self._calls_of_others or entry.number in planned)
-        ):
-            table = self._tables.of(entry)
-            if table is None and entry.kind == "CHECK CONSTRAINT":  # of a domain or a foreign table
-                if self._roles.is_foreign(entry):
-                    return self._roles.owner_of(entry) or NOBODY, ""
-                if not self._calls_of_others or self._reads_no_row(entry):
-                    return None, ""
-            by_planning = entry.kind == "FK CONSTRAINT" and not self._tables.foreign_casts
-            refused = table is not None and table.superuser and entry.number in planned
-            if table is None or refused or (table.loader == NOBODY and not by_planning):
+    def _require_superusers_own(self, section: Section, entries: Sequence[Entry]) -> None:
+        """Raises Refused for what a superuser made of others' tables, if it would run their code as the superuser."""
+        kinds = {entry.kind for entry in entries}
+        reached = frozenset[int]()
+        if kinds & {"TABLE ATTACH", "INDEX ATTACH", "FK CONSTRAINT"}:
+            asked = attached_with_code_of_others if "TABLE ATTACH" in kinds else planned_with_code_of_others
+            with self._server.connect(self.archive.database) as connection:
+                names = asked(connection, self._manifest.server.encoding)
+            if names:
+                reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
+        for entry in entries:
+            if (entry.kind.endswith(" ATTACH") and entry.number in reached) or (
+                entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT") and self._checks_with_code(entry, reached)
+            ):
                 raise Refused(
-                    f"a constraint of a superuser's table may call a function of another owner: {entry.rest}",
+                    f"{entry.kind} {entry.rest}: a superuser's, and making it may call a function of another owner",
                     TRUST_HINT,
                 )
-            return table.loader or None, ""
-        return None, ""
+
+    def _checks_with_code(self, constraint: Entry, reached: Collection[int]) -> bool:
+        """Whether a superuser's constraint may call code of others when it is put to the rows."""
+        table = self._tables.of(constraint)
+        if constraint.kind == "FK CONSTRAINT":
+            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
+            # its rows are found by a query, and planning that computes the constants in indexes of both tables.
+            return constraint.number in reached or (
+                self._tables.foreign_casts and (table is None or table.foreign_code)
+            )
+        if table is None:  # of a domain or a foreign table
+            return self._has_foreign_code and not self._reads_no_row(constraint)
+        return table.foreign_code
+
+    @property
+    def _has_foreign_code(self) -> bool:
+        entries = self.maker.entries("pre-data")
+        return self._tables.foreign_casts or any(
+            entry.kind in _CODE and self._roles.is_foreign(entry) for entry in entries
+        )
 
     def _reads_no_row(self, constraint: Entry) -> bool:
         _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
         return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
-
-    def _keys_planned_with_code(self, loaders: Loaders | None) -> frozenset[int]:
-        """Foreign keys, by id, whose validation may plan a query on a table with an index that is somebody's code."""
-        with self._server.connect(self.archive.database) as connection:
-            planned = planned_with_code_of_others(connection, self._manifest.server.encoding)
-        if not planned or loaders is None:
-            return frozenset()
-        for owner in {each.loader for each in self._tables.tables if each.loader}:
-            loaders.grant(owner, "REFERENCES", [each.names for each in self._tables.tables])
-        entries = self.maker.entries("post-data")
-        keys = [entry.number for entry in entries if entry.kind == "FK CONSTRAINT"]
-        return mentioning(entries, self.maker.text_of("post-data"), planned).intersection(keys)
 
     def may_have_run_code(self) -> bool:
         """Whether code of others ran, with their rights, while definitions were made: it may have changed theirs."""
         if self.loaders is None:
             return False
         with self._server.connect(self.archive.database) as connection:
-            planned = planned_with_code_of_others(connection, self._manifest.server.encoding)
-        return bool(planned or self._computed)
+            return definitions_run_code_of_others(connection)
 
     # -- trying again
 
@@ -459,12 +484,14 @@ class Rebuild:
             # takes is asked again: an index that was not there may be a stranger's code by now.
             waiting, maker.aside = maker.aside, []
             for each in waiting:
-                if each.section != "post-data":
-                    maker.aside += [] if maker.made(each) else [each]
-                    continue
-                try:
-                    self._take_turns([each.entry.number])
-                except Refused:
+                if not self._may_be_made_again(each):
+                    maker.aside.append(each)
+                elif each.section == "post-data":
+                    try:
+                        self._take_turns([each.entry.number])
+                    except Refused:
+                        maker.aside.append(each)
+                elif not self._made_again(each):
                     maker.aside.append(each)
             for path in paths:
                 others = self._other_owners()
@@ -473,6 +500,28 @@ class Rebuild:
                     for each in maker.aside
                     if not each.lacks_a_name or (others and not each.own_rights) or not maker.made(each, path)
                 ]
+
+    def _may_be_made_again(self, each: Aside) -> bool:
+        """An extension's script runs as the superuser, and would find what others put into its schema meanwhile."""
+        return each.entry.kind != "EXTENSION" or not self._other_owners()
+
+    def _made_again(self, each: Aside) -> bool:
+        """Whether an entry before the rows, or rows, can be made by now."""
+        if each.own_rights:
+            if self.maker.made(each):
+                return True
+            if each.entry.kind != "TABLE ATTACH":
+                return False
+            # A partition of another owner than its table: nobody but a superuser may attach it.
+            try:
+                with self._alone():
+                    self._require_superusers_own(each.section, [each.entry])
+                    self.archive.run(each.section, each.item, entries=[each.entry.number])
+            except (Refused, ProgramFailed):
+                return False
+            return True
+        with self._alone() if each.section == "pre-data" else nullcontext():
+            return self.maker.made(each)
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""
@@ -492,7 +541,7 @@ class Rebuild:
             each
             for each in self.maker.aside
             if each in extensions
-            or each.entry.rest.startswith(_ABOUT_ANOTHER)
+            or each.entry.kind in ABOUT_ANOTHER
             or (each.section == "data" and self._is_of_an_extension(each.entry))
         ]
 
@@ -533,17 +582,6 @@ class Rebuild:
         self.maker.archive = replace(self.maker.archive, database=database)
         self.maker.aside = [each for each in waiting if not self.maker.made(each)]
         return [extension for extension in before if extension not in self.extensions_elsewhere]
-
-
-def _turns(entries: Iterable[Entry], turn_of: Callable[[Entry], T]) -> list[tuple[T, list[int]]]:
-    """Entries in their order, as runs of ids that share a turn. All are judged before the first is made."""
-    return [(turn, [entry.number for entry in run]) for turn, run in groupby(entries, turn_of)]
-
-
-def _require_foreign(entry: Entry, computed: Mapping[int, str], roles: Roles) -> None:
-    """Raises Refused for what a superuser made that calls functions of others: nobody else could make it."""
-    if not roles.is_foreign(entry):
-        raise Refused(f"{computed[entry.number]} calls a function of that owner: {entry.rest}", TRUST_HINT)
 
 
 def _is_among(table: Entry, selection: Selection) -> bool:

@@ -323,7 +323,7 @@ def test_what_a_superuser_attached_to_a_strangers_table_does_not_run_her_functio
                 connection.execute("CREATE INDEX ON m.t ((b + m.one(7)))")
             with cluster.server.connect("hers") as connection:
                 connection.execute("ALTER TABLE m.t1 OWNER TO postgres")
-        with pytest.raises(Refused, match=r"(stranger|superuser)'s table"):
+        with pytest.raises(Refused, match="a function of another owner"):
             _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
 
@@ -363,9 +363,9 @@ def test_functions_of_the_databases_owner_are_run_by_nobody_else(servers: Server
                     + "ALTER FUNCTION m.same OWNER TO pg_database_owner; ALTER TABLE m.t OWNER TO pg_database_owner"
                 ).encode()
             )
-        with pytest.raises(Refused, match="pg_database_owner owns code"):
-            _put_back(cluster, "hers")
+        report = _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
 
 
 def test_a_superusers_domain_that_calls_a_strangers_function_is_not_validated(servers: Servers) -> None:
@@ -422,7 +422,7 @@ def test_a_superusers_foreign_key_to_a_table_with_a_strangers_index_is_not_valid
             connection.execute("DROP DATABASE hers_again")
         with mallory.connect("hers") as connection:
             connection.execute(f"CREATE INDEX ON m.p (({index}))".encode())
-        with pytest.raises(Refused, match=r"calls? a function of (another|that) owner"):
+        with pytest.raises(Refused, match="a function of another owner"):
             _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
 
