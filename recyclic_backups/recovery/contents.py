@@ -179,11 +179,10 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
 def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
     """Entries in whose definition one of these names may occur; all of them where the script does not tell."""
     text_of = text_by_entry(entries, script)
-    written = [name.replace('"', '""') for name in names]
+    written = "|".join(re.escape(name.replace('"', '""')) for name in names)
+    mention = re.compile(rf"(?<![\w$])(?:{written})(?![\w$])")
     return frozenset(
         entry.number
         for entry in entries
-        if text_of is None
-        or entry.number not in text_of
-        or any(name in text_of[entry.number] for name in written)
+        if text_of is None or entry.number not in text_of or (names and mention.search(text_of[entry.number]))
     )

@@ -115,15 +115,16 @@ WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
 """
 
-# Names of tables, of those that they are parts of, and of the indexes of all of these.
-_NAMES_ABOVE = """
-    WITH RECURSIVE planned(oid) AS (
+# Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
+_NAMES_AROUND = """
+    WITH RECURSIVE around(oid) AS (
         SELECT pg_catalog.unnest(%s::oid[])
       UNION
-        SELECT i.inhparent FROM planned JOIN pg_catalog.pg_inherits i ON i.inhrelid = planned.oid)
-    SELECT c.relname FROM planned
-    LEFT JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
-    JOIN pg_catalog.pg_class c ON c.oid IN (planned.oid, i.indexrelid)
+        SELECT CASE around.oid WHEN i.inhrelid THEN i.inhparent ELSE i.inhrelid END
+        FROM around JOIN pg_catalog.pg_inherits i ON around.oid IN (i.inhrelid, i.inhparent))
+    SELECT c.relname FROM around
+    LEFT JOIN pg_catalog.pg_index i ON i.indrelid = around.oid
+    JOIN pg_catalog.pg_class c ON c.oid IN (around.oid, i.indexrelid)
 """
 
 # Partitioned tables of strangers with a column of a type of somebody's: a bound is a value of it.
@@ -268,7 +269,7 @@ def planned_with_code_of_others(connection: Connection, encoding: str) -> frozen
     To validate a foreign key the server asks one query of both its tables, as whoever adds it (RI_Initial_Check in
     src/backend/utils/adt/ri_triggers.c): by then their indexes are there.
     """
-    return _names_above(connection, encoding, _planned_with_code_of_others(connection))
+    return _names_around(connection, encoding, _planned_with_code_of_others(connection))
 
 
 def attached_with_code_of_others(connection: Connection, encoding: str) -> frozenset[str]:
@@ -279,7 +280,7 @@ def attached_with_code_of_others(connection: Connection, encoding: str) -> froze
         *(row[0] for row in connection.execute(_PARTITIONED)),
         *(row[0] for row in connection.execute(_TABLES_OF_CHECKS, (by_checks,))),
     }
-    return _names_above(connection, encoding, oids)
+    return _names_around(connection, encoding, oids)
 
 
 def definitions_run_code_of_others(connection: Connection) -> bool:
@@ -293,8 +294,8 @@ def definitions_run_code_of_others(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def _names_above(connection: Connection, encoding: str, oids: Collection[int]) -> frozenset[str]:
-    rows = connection.execute(_NAMES_ABOVE, (list(oids),)).fetchall() if oids else []
+def _names_around(connection: Connection, encoding: str, oids: Collection[int]) -> frozenset[str]:
+    rows = connection.execute(_NAMES_AROUND, (list(oids),)).fetchall() if oids else []
     return frozenset(in_encoding(row[0], encoding) for row in rows)
 
 

@@ -62,6 +62,8 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
+# What a superuser may make of somebody else's table, or of a partition of it.
+_REACHING = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT"})
 _FILLED = "MATERIALIZED VIEW DATA"
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
@@ -368,20 +370,25 @@ class Rebuild:
         )
 
     def _independent(self, numbers: Sequence[int], jobs: int) -> None:
-        """Indexes and keys, of one owner after the other, each owner's in ``jobs`` sessions at once."""
-        by_turn: dict[Turn, list[int]] = {}
+        """Indexes and keys, of one owner after the other, each owner's in ``jobs`` sessions at once.
+
+        The superuser's come last: by then the others' indexes show of which tables others' code is part.
+        """
+        by_turn: dict[Turn, list[Entry]] = {}
         for entry in self._entries_of(set(numbers)):
-            by_turn.setdefault(self._turn_of(entry), []).append(entry.number)
-        for turn, listed in by_turn.items():
-            shares = [share for start in range(jobs) if (share := listed[start::jobs])]
+            by_turn.setdefault(self._turn_of(entry), []).append(entry)
+        for turn, entries in sorted(by_turn.items(), key=lambda each: each[0] == SUPERUSER):
+            numbers = [entry.number for entry in entries]
+            shares = [numbers[start::jobs] for start in range(min(jobs, len(entries)))]
             if turn.owner is None:
                 with self._alone():
-                    self.archive.together(
-                        jobs, [partial(self.maker.make, "post-data", share) for share in shares]
-                    )
+                    if self._guards:
+                        self._require_superusers_own("post-data", entries)
+                    make = partial(self.maker.make, "post-data")
+                    self.archive.together(jobs, [partial(make, share) for share in shares])
             else:
-                make = partial(self.maker.make_as, owner=turn.owner, as_owner=turn.as_owner)
-                self.archive.together(jobs, [partial(make, "post-data", share) for share in shares])
+                as_owner = partial(self.maker.make_as, "post-data", owner=turn.owner, as_owner=turn.as_owner)
+                self.archive.together(jobs, [partial(as_owner, share) for share in shares])
 
     def _take_turns(self, numbers: Collection[int]) -> None:
         """These entries after the rows, kind by kind: each with the rights of its owner."""
@@ -423,32 +430,30 @@ class Rebuild:
 
     def _require_superusers_own(self, section: Section, entries: Sequence[Entry]) -> None:
         """Raises Refused for what a superuser made of others' tables, if it would run their code as the superuser."""
-        kinds = {entry.kind for entry in entries}
+        kinds = _REACHING.intersection(entry.kind for entry in entries)
         reached = frozenset[int]()
-        if kinds & {"TABLE ATTACH", "INDEX ATTACH", "FK CONSTRAINT"}:
+        if kinds:
             asked = attached_with_code_of_others if "TABLE ATTACH" in kinds else planned_with_code_of_others
             with self._server.connect(self.archive.database) as connection:
                 names = asked(connection, self._manifest.server.encoding)
             if names:
                 reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
         for entry in entries:
-            if (entry.kind.endswith(" ATTACH") and entry.number in reached) or (
-                entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT") and self._checks_with_code(entry, reached)
+            if (entry.kind in kinds and entry.number in reached) or (
+                entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT") and self._checks_with_code(entry)
             ):
                 raise Refused(
                     f"{entry.kind} {entry.rest}: a superuser's, and making it may call a function of another owner",
                     TRUST_HINT,
                 )
 
-    def _checks_with_code(self, constraint: Entry, reached: Collection[int]) -> bool:
+    def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""
         table = self._tables.of(constraint)
         if constraint.kind == "FK CONSTRAINT":
             # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
             # its rows are found by a query, and planning that computes the constants in indexes of both tables.
-            return constraint.number in reached or (
-                self._tables.foreign_casts and (table is None or table.foreign_code)
-            )
+            return self._tables.foreign_casts and (table is None or table.foreign_code)
         if table is None:  # of a domain or a foreign table
             return self._has_foreign_code and not self._reads_no_row(constraint)
         return table.foreign_code

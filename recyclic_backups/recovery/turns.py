@@ -1,0 +1,98 @@
+"""With whose rights each definition of an archive is made. Pure.
+
+While PostgreSQL makes a definition it computes what looks constant, reads the texts of types, fills and plans: at more
+places than a list could name. So what belongs to somebody who is no superuser is made by a session that logged in with
+his rights (:mod:`recyclic_backups.recovery.loaders`), and by nobody else, whether that works or not. A superuser makes
+what belongs to superusers, and of others what only he may make, or what calls nothing of anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from recyclic_backups.recovery.contents import Entry
+from recyclic_backups.recovery.loaders import NOBODY
+from recyclic_backups.recovery.owners import Roles
+
+# In these nothing is written that the server would compute. Publications may hold expressions, but PostgreSQL keeps
+# types and functions of people out of them (https://www.postgresql.org/docs/15/logical-replication-row-filter.html).
+_CALLS_NOTHING = frozenset({
+    "SCHEMA", "EXTENSION", "ACCESS METHOD", "PROCEDURAL LANGUAGE", "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING",
+    "TYPE", "SHELL TYPE", "CAST", "TRANSFORM", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH PARSER",
+    "TEXT SEARCH TEMPLATE", "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION",
+    "SUBSCRIPTION TABLE", "EVENT TRIGGER", "BLOB", "BLOB METADATA", "ACL", "DEFAULT ACL", "SECURITY LABEL",
+})  # fmt: skip
+# These change a table and make nothing of its owner's. A member of the owner does that, who was lent rights on others'.
+_CHANGES = frozenset({"TABLE ATTACH", "FK CONSTRAINT", "CHECK CONSTRAINT"})
+# Without the right to use these, an owner cannot write his tables down as he once did.
+_NEEDED_FIRST = ("SCHEMA", "FOREIGN SERVER", "LANGUAGE")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who makes some entries: the superuser (``owner`` None), or a session of that owner's rights.
+
+    ``as_owner`` tells whether it acts as the owner himself or as a member of him.
+    """
+
+    owner: str | None
+    as_owner: bool = False
+
+
+SUPERUSER = Turn(None)
+
+
+def turn_of(entry: Entry, roles: Roles, plain_functions: Collection[int] = ()) -> Turn:
+    """Who makes an entry. ``plain_functions`` are those that only a superuser may make and that call nothing."""
+    if entry.kind in _CALLS_NOTHING or entry.number in plain_functions or not roles.is_foreign(entry):
+        return SUPERUSER
+    owner = roles.owner_of(entry)
+    if owner is None and entry.kind == "COMMENT":
+        return SUPERUSER
+    return Turn(owner or NOBODY, as_owner=bool(owner) and entry.kind not in _CHANGES)
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Definitions before the rows: grants at the end, as pg_restore gives them, but for those that others need."""
+    entries = list(entries)
+    first = [entry for entry in entries if entry.kind == "ACL" and entry.is_about(*_NEEDED_FIRST)]
+    made = [entry for entry in entries if not entry.is_grant]
+    place = next((n for n, entry in enumerate(made) if entry.kind not in _CALLS_NOTHING), len(made))
+    last = [entry for entry in entries if entry.is_grant and entry not in first]
+    return [*made[:place], *first, *made[place:], *last]
+
+
+def in_turns(
+    entries: Iterable[Entry], roles: Roles, plain_functions: Collection[int] = ()
+) -> list[tuple[Turn, list[Entry]]]:
+    """Entries in their order, as runs that share a turn. A comment is written by whoever's turn it is, if he may."""
+    found: list[tuple[Turn, list[Entry]]] = []
+    for entry in entries:
+        turn = turn_of(entry, roles, plain_functions)
+        if found and (
+            found[-1][0] == turn or (entry.kind == "COMMENT" and found[-1][0].owner in (None, turn.owner))
+        ):
+            found[-1][1].append(entry)
+        else:
+            found.append((turn, [entry]))
+    return found
+
+
+def by_kind(entries: Sequence[Entry], roles: Roles) -> list[tuple[str, list[tuple[Turn, list[Entry]]]]]:
+    """Entries after the rows: runs of one kind in their order, in which each owner has one turn.
+
+    Each materialized view is a run of its own: filling one may run what changes what the next one reads.
+    """
+
+    def alike(entry: Entry) -> tuple[str, int]:
+        return entry.kind, entry.number if entry.kind == "MATERIALIZED VIEW DATA" else 0
+
+    found = []
+    for (kind, _), run in groupby(entries, alike):
+        turns: dict[Turn, list[Entry]] = {}
+        for entry in run:
+            turns.setdefault(turn_of(entry, roles), []).append(entry)
+        found.append((kind, list(turns.items())))
+    return found
