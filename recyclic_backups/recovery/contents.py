@@ -26,6 +26,8 @@ _KINDS = {
     "FOREIGN DATA WRAPPER": 2328, "FOREIGN TABLE": 1259, "SERVER": 1417, "USER MAPPING": 0, "STATISTICS": 3381,
     "EXTENSION": 3079, "SCHEMA": 2615, "SHELL TYPE": 0, "TYPE": 1247, "DOMAIN": 1247, "CAST": 2605, "TRANSFORM": 3576,
     "ACCESS METHOD": 2601, "PROCEDURAL LANGUAGE": 2612, "TEXT SEARCH PARSER": 3601, "TEXT SEARCH TEMPLATE": 3764,
+    "TEXT SEARCH DICTIONARY": 3600, "TEXT SEARCH CONFIGURATION": 3602, "COLLATION": 3456, "CONVERSION": 2607,
+    "ROW SECURITY": 0,
     "AGGREGATE": 1255, "PROCEDURE": 1255, "FUNCTION": 1255, "POLICY": 3256, "RULE": 2618, "VIEW": 1259,
     "BLOB METADATA": 2613, "BLOB": 2613, "COMMENT": 0, "ACL": 0, "SECURITY LABEL": 0,
 }  # fmt: skip
@@ -124,9 +126,10 @@ _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$"
 # \\restrict), and what is set for the entry that comes next.
 _END_OF_SCRIPT = re.compile(r"(?:\n\s*(?:\\unrestrict \w+|SET default_\w+ = [^\n]*;))+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
-# A function of which nothing but names is read while it is made: no quoted text, hence no constant and no comment.
+# A function of which nothing but names is read while it is made: without a quote there is no constant, and of bodies
+# only one of SQL is read.
 _PLAIN_FUNCTION = re.compile(
-    r"^CREATE (?:FUNCTION|PROCEDURE) [^\"'$\n]*\n    LANGUAGE ([a-z0-9_]+)\b", re.MULTILINE
+    r"^CREATE (?:FUNCTION|PROCEDURE) [^\"'$\n]*\n    LANGUAGE (?!sql\b)[a-z]", re.MULTILINE
 )
 
 
@@ -142,15 +145,16 @@ def text_by_entry(entries: Sequence[Entry], script: str) -> Mapping[int, str] | 
     return text_of if readable else None
 
 
-def languages_of_plain_functions(entries: Sequence[Entry], script: str) -> Mapping[int, str]:
-    """Functions, by id, that are made without reading more than names, and their languages."""
-    text_of = text_by_entry(entries, script) or {}
-    found = {
-        entry.number: _PLAIN_FUNCTION.search(text_of.get(entry.number, ""))
-        for entry in entries
-        if entry.kind in ("FUNCTION", "PROCEDURE")
-    }
-    return {number: match[1] for number, match in found.items() if match}
+def computes_nothing(entry: Entry, entries: Sequence[Entry], script: str) -> bool:
+    """Whether the SQL of an entry shows that the server computes nothing while it is made, whoever wrote it.
+
+    Without a quote there is no text that a type would read. Defaults, checks and views are computed when they are used,
+    generated columns and keys of partitions when they are made.
+    """
+    text = (text_by_entry(entries, script) or {}).get(entry.number, "'")
+    if entry.kind in ("FUNCTION", "PROCEDURE"):
+        return _PLAIN_FUNCTION.search(text) is not None
+    return entry.kind in ("TABLE", "VIEW") and not re.search(r"'|GENERATED|PARTITION|OPERATOR", text)
 
 
 def making_values_of_types(entries: Sequence[Entry], script: str) -> bool:

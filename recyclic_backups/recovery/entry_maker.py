@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from recyclic_backups.catalog.manifest import BackupObject
@@ -87,6 +87,8 @@ class EntryMaker:
     archive: Archive
     loaders: Loaders | None
     aside: list[Aside] = field(default_factory=list)
+    lends_schemas: bool = False
+    """Whether owners may look into schemas of others that hold no functions: some of their tables name such ones."""
     _texts: dict[Section, str] = field(default_factory=dict)
     _listed: dict[tuple[Section, str], list[Entry]] = field(default_factory=dict)
 
@@ -139,7 +141,7 @@ class EntryMaker:
             itself = as_owner and owner != DATABASE_OWNER
             schemas = self._schemas_of(section, entries or ())
             try:
-                with self.loaders.creating(owner, schemas, as_owner=itself):
+                with self.loaders.creating(owner, schemas, as_owner=itself, lending=self.lends_schemas):
                     self.archive.run(
                         section,
                         self.archive.manifest.main,
@@ -149,7 +151,7 @@ class EntryMaker:
                         search_path=search_path,
                     )
             except ProgramFailed as failed:
-                if failed.retryable or failed.hint or not _RIGHTS.search(failed.complaint):
+                if failed.retryable or not _RIGHTS.search(failed.complaint):
                     raise
                 refused = ProgramFailed(
                     failed.message, _RIGHTS_HINT, complaint=failed.complaint, toc_entry=failed.toc_entry
@@ -208,15 +210,15 @@ class EntryMaker:
                 found.update(fitting if len(fitting) == 1 else ())
         return frozenset(found)
 
-    def made(self, each: Aside, search_path: str = "") -> bool:
-        """Whether an entry can be made by now, if need be with a search path (as SQL)."""
+    def still_aside(self, each: Aside, search_path: str = "") -> Aside | None:
+        """None if an entry can be made by now, if need be with a search path (as SQL); else it, and why not."""
         try:
             each.make(entries=[each.entry.number], search_path=search_path)
         except ProgramFailed as failed:
             if failed.retryable or _OF_THE_SERVER.search(failed.message):
                 raise
-            return False
-        return True
+            return replace(each, failed=failed)
+        return None
 
     def paths_of_source(self) -> list[str]:
         """Search paths that the source's sessions had, as SQL; none where a script could make psql run commands."""
@@ -258,7 +260,8 @@ class EntryMaker:
 
 def _is_of_an_entry(failed: ProgramFailed, section: Section) -> bool:
     """Whether one entry could not be made, and nothing of it was."""
-    if failed.retryable or failed.toc_entry is None or _OF_THE_SERVER.search(failed.message):
+    # A name with a line end hides which entry it was, not that it was one.
+    if failed.retryable or not failed.claimed_entries or _OF_THE_SERVER.search(failed.message):
         return False
     # Rows written as INSERT (in archives that others made) may be half there.
     return (

@@ -49,6 +49,13 @@ _ENDING = (
     "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
 )
 
+_WITHOUT_FUNCTIONS = """
+    SELECT n.nspname FROM pg_catalog.pg_namespace n
+    WHERE n.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+        WHERE p.pronamespace = n.oid AND r.rolname <> %s)
+"""
+
 _OURS = """
     SELECT rolname, pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles
     WHERE pg_catalog.starts_with(rolname, 'recyclic_loads_') ORDER BY 1
@@ -101,16 +108,22 @@ class Loaders:
             _on_schemas(connection, "GRANT USAGE", schemas, "TO", role)
 
     @contextmanager
-    def creating(self, owner: str, schemas: Collection[str], *, as_owner: bool) -> Iterator[None]:
+    def creating(
+        self, owner: str, schemas: Collection[str], *, as_owner: bool, lending: bool = False
+    ) -> Iterator[None]:
         """Within the block the owner may make objects in these schemas, as he once could at the source.
 
         In no others: what he made there others' code would find, whose path that schema is in. The right is his
-        loader's unless that acts ``as_owner``.
+        loader's unless that acts ``as_owner``. With ``lending`` he also finds what lies in schemas without functions of
+        others: who was given a table may not be allowed to use the schema of a sequence or a type that it names.
         """
         loader = self.of(owner).user
         with self._lock, self.server.connect(self.database) as connection:
             lent = self._role(NOBODY, login=False)
             _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", lent)
+            if lending:
+                rows = connection.execute(_WITHOUT_FUNCTIONS, (owner,)).fetchall()
+                _on_schemas(connection, "GRANT USAGE", [row[0] for row in rows], "TO", lent)
             self._make_member(connection, lent, owner if as_owner else loader)
         try:
             yield
@@ -135,7 +148,7 @@ class Loaders:
             finally:
                 with self.server.connect(self.database, autocommit=False) as connection:
                     for role in logins:
-                        self._let_log_in(connection, role)
+                        _let_log_in(connection, role, self._passwords[role])
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
@@ -150,7 +163,7 @@ class Loaders:
 
     def _role(self, owner: str, *, login: bool) -> str:
         """A new role that is a member of the owner."""
-        role = f"recyclic_loads_{secrets.token_hex(6)}"
+        role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
         from psycopg import sql  # noqa: PLC0415 - the command line starts without it
 
         with self.server.connect(self.database, autocommit=False) as connection:
@@ -168,12 +181,10 @@ class Loaders:
                 sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
             )
             if login:
-                self._passwords[role] = secrets.token_urlsafe(24)
-                self._let_log_in(connection, role)
-            else:
-                self._passwords[role] = ""
+                _let_log_in(connection, role, password)
             if owner:
                 self._make_member(connection, self._login_of(owner), role)
+        self._passwords[role] = password
         return role
 
     def _login_of(self, owner: str) -> str:
@@ -186,19 +197,6 @@ class Loaders:
                 f"give it to the role that owns the database (ALTER … OWNER TO …); {TRUST_HINT}",
             )
         return self.database_owner
-
-    def _let_log_in(self, connection: Connection, role: str) -> None:
-        """The password leaves us as a verifier: nobody finds it in the server's log."""
-        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
-        verifier = connection.pgconn.encrypt_password(
-            self._passwords[role].encode(), role.encode(), b"scram-sha-256"
-        )
-        connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-                sql.Identifier(role), sql.Literal(verifier.decode())
-            )
-        )
 
     def _make_member(self, connection: Connection, of: str, role: str) -> None:
         connection.execute(statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(of), name(role)))
@@ -246,6 +244,18 @@ class Loaders:
         self._passwords.pop(role, None)
         with self.server.connect(self.database) as connection:
             drop_role(connection, role)
+
+
+def _let_log_in(connection: Connection, role: str, password: str) -> None:
+    """The password leaves us as a verifier: nobody finds it in the server's log."""
+    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
+
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    connection.execute(
+        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+            sql.Identifier(role), sql.Literal(verifier.decode())
+        )
+    )
 
 
 def _on_schemas(

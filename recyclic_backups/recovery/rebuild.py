@@ -24,7 +24,7 @@ from functools import partial
 from itertools import takewhile
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
-from recyclic_backups.errors import ProgramFailed, Refused
+from recyclic_backups.errors import Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.programs import Section
 from recyclic_backups.postgres.server import Server
@@ -32,8 +32,8 @@ from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
     ABOUT_ANOTHER,
     Entry,
+    computes_nothing,
     definition_of,
-    languages_of_plain_functions,
     making_values_of_types,
     mentioning,
     one_line,
@@ -175,19 +175,8 @@ class Rebuild:
         rest = ordered[len(first) :]
         if rest and self.loaders is not None:
             self.loaders.require_login()
-        for turn, run in in_turns(rest, roles, self._functions_for_superusers(rest)):
+        for turn, run in in_turns(rest, roles):
             self._make("pre-data", turn, run)
-
-    def _functions_for_superusers(self, entries: Sequence[Entry]) -> Collection[int]:
-        """Functions in languages that only a superuser may use (C, PL/Python), of those that call nothing when made."""
-        if not any(entry.kind in ("FUNCTION", "PROCEDURE") for entry in entries):
-            return ()
-        plain = languages_of_plain_functions(self.maker.entries("pre-data"), self.maker.text_of("pre-data"))
-        # Extensions, which are there by now, bring languages of their own.
-        query = "SELECT lanname FROM pg_catalog.pg_language WHERE NOT lanpltrusted"
-        with self._server.connect(self.archive.database) as connection:
-            untrusted = {row[0] for row in connection.execute(query)}
-        return {number for number, language in plain.items() if language in untrusted}
 
     def _make(self, section: Section, turn: Turn, entries: Sequence[Entry]) -> None:
         """Entries of one turn. Raises Refused for what would have a superuser run code of others."""
@@ -483,50 +472,59 @@ class Rebuild:
         maker = self.maker
         paths = maker.paths_of_source() if maker.aside else []
         before = len(maker.aside) + 1
+        maker.lends_schemas = True
         while maker.aside and len(maker.aside) < before:
             before = len(maker.aside)
             # Once as it is: there is more now than when it failed. So for what comes after the rows, whose rights it
             # takes is asked again: an index that was not there may be a stranger's code by now.
             waiting, maker.aside = maker.aside, []
             for each in waiting:
-                if not self._may_be_made_again(each):
-                    maker.aside.append(each)
-                elif each.section == "post-data":
+                if each.section == "post-data":
                     try:
                         self._take_turns([each.entry.number])
                     except Refused:
                         maker.aside.append(each)
-                elif not self._made_again(each):
-                    maker.aside.append(each)
+                else:
+                    maker.aside += filter(None, [self._again(each)])
             for path in paths:
                 others = self._other_owners()
                 maker.aside = [
                     each
                     for each in maker.aside
-                    if not each.lacks_a_name or (others and not each.own_rights) or not maker.made(each, path)
+                    if not each.lacks_a_name
+                    or (others and not each.own_rights)
+                    or maker.still_aside(each, path)
                 ]
+        maker.lends_schemas = False
 
-    def _may_be_made_again(self, each: Aside) -> bool:
-        """An extension's script runs as the superuser, and would find what others put into its schema meanwhile."""
-        return each.entry.kind != "EXTENSION" or not self._other_owners()
+    def _again(self, each: Aside) -> Aside | None:
+        """Try an entry before the rows, or rows, once more: None if it can be made by now."""
+        # An extension's script runs as the superuser, and would find what others put into its schema meanwhile.
+        if each.entry.kind == "EXTENSION" and self._other_owners():
+            return each
+        if not each.own_rights:
+            with self._alone() if each.section == "pre-data" else nullcontext():
+                return self.maker.still_aside(each)
+        still = self.maker.still_aside(each)
+        return still and self._by_superuser(still)
 
-    def _made_again(self, each: Aside) -> bool:
-        """Whether an entry before the rows, or rows, can be made by now."""
-        if each.own_rights:
-            if self.maker.made(each):
-                return True
-            if each.entry.kind != "TABLE ATTACH":
-                return False
-            # A partition of another owner than its table: nobody but a superuser may attach it.
+    def _by_superuser(self, each: Aside) -> Aside | None:
+        """Make what only a superuser can: a partition or an heir of another owner's table, a function in C.
+
+        Only where that runs nobody's code: its owner may have had it fail on purpose.
+        """
+        maker = self.maker
+        if each.entry.kind != "TABLE ATTACH" and not computes_nothing(
+            each.entry, maker.entries(each.section), maker.text_of(each.section)
+        ):
+            return each
+        with self._alone():
             try:
-                with self._alone():
-                    self._require_superusers_own(each.section, [each.entry])
-                    self.archive.run(each.section, each.item, entries=[each.entry.number])
-            except (Refused, ProgramFailed):
-                return False
-            return True
-        with self._alone() if each.section == "pre-data" else nullcontext():
-            return self.maker.made(each)
+                self._require_superusers_own(each.section, [each.entry])
+            except Refused:
+                return each
+            made = maker.still_aside(replace(each, make=partial(self.archive.run, each.section, each.item)))
+        return made and each
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""
@@ -585,7 +583,7 @@ class Rebuild:
             if armed is not None and connection.info.server_version < 170000:
                 return []
         self.maker.archive = replace(self.maker.archive, database=database)
-        self.maker.aside = [each for each in waiting if not self.maker.made(each)]
+        self.maker.aside = [each for each in waiting if self.maker.still_aside(each)]
         return [extension for extension in before if extension not in self.extensions_elsewhere]
 
 

@@ -8,7 +8,7 @@ what belongs to superusers, and of others what only he may make, or what calls n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -44,9 +44,9 @@ class Turn:
 SUPERUSER = Turn(None)
 
 
-def turn_of(entry: Entry, roles: Roles, plain_functions: Collection[int] = ()) -> Turn:
-    """Who makes an entry. ``plain_functions`` are those that only a superuser may make and that call nothing."""
-    if entry.kind in _CALLS_NOTHING or entry.number in plain_functions or not roles.is_foreign(entry):
+def turn_of(entry: Entry, roles: Roles) -> Turn:
+    """Who makes an entry."""
+    if entry.kind in _CALLS_NOTHING or not roles.is_foreign(entry):
         return SUPERUSER
     owner = roles.owner_of(entry)
     if owner is None and entry.kind == "COMMENT":
@@ -64,13 +64,11 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     return [*made[:place], *first, *made[place:], *last]
 
 
-def in_turns(
-    entries: Iterable[Entry], roles: Roles, plain_functions: Collection[int] = ()
-) -> list[tuple[Turn, list[Entry]]]:
+def in_turns(entries: Iterable[Entry], roles: Roles) -> list[tuple[Turn, list[Entry]]]:
     """Entries in their order, as runs that share a turn. A comment is written by whoever's turn it is, if he may."""
     found: list[tuple[Turn, list[Entry]]] = []
     for entry in entries:
-        turn = turn_of(entry, roles, plain_functions)
+        turn = turn_of(entry, roles)
         if found and (
             found[-1][0] == turn or (entry.kind == "COMMENT" and found[-1][0].owner in (None, turn.owner))
         ):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from recyclic_backups.recovery.contents import (
     Entry,
+    computes_nothing,
     definition_of,
     entries_of,
-    languages_of_plain_functions,
     mentioning,
     post_data_of,
 )
@@ -46,15 +46,22 @@ def _functions(*definitions: str) -> tuple[list[Entry], str]:
     return entries, script
 
 
-def test_only_a_function_of_which_nothing_is_read_counts_as_plain() -> None:
+def test_only_what_has_no_text_in_it_computes_nothing() -> None:
     """Attack: a function in C, which only a superuser may make, with a default that runs its owner's code."""
     entries, script = _functions(
         "CREATE FUNCTION m.f1(a integer) RETURNS integer\n    LANGUAGE c\n    AS 'lib', 'f1';",
         "CREATE FUNCTION m.f2(a m.d[] DEFAULT '{1}'::m.d[]) RETURNS integer\n    LANGUAGE c\n    AS 'lib', 'f2';",
         "CREATE FUNCTION m.\"f3()\n    LANGUAGE c\"(a m.d[] DEFAULT '{1}'::m.d[]) RETURNS integer\n    LANGUAGE sql\n",
         "CREATE FUNCTION m.f4() RETURNS integer\n    LANGUAGE plpython3u\n    AS $$\nreturn 1\n$$;",
+        "CREATE FUNCTION m.f5() RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT '{1}'::m.d[];\nEND;",
     )
-    assert languages_of_plain_functions(entries, script) == {1: "c", 4: "plpython3u"}
+    assert [computes_nothing(entry, entries, script) for entry in entries] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_text_that_looks_like_a_header_hides_nothing() -> None:
@@ -68,7 +75,7 @@ def test_a_text_that_looks_like_a_header_hides_nothing() -> None:
             f"CREATE FUNCTION m.f1() RETURNS integer\n    LANGUAGE sql\n    AS $$\n{forged}$$;",
             "CREATE FUNCTION m.f2(a m.d[] DEFAULT '{1}'::m.d[]) RETURNS integer\n    LANGUAGE sql\n    AS '';",
         )
-        assert languages_of_plain_functions(entries, script) == {}, number
+        assert not any(computes_nothing(entry, entries, script) for entry in entries), number
         assert mentioning(entries, script, ["anything"]) == {1, 2}, number
 
 
@@ -89,7 +96,8 @@ def test_of_several_possible_owners_none_is_taken_for_a_superuser_alone() -> Non
 def test_a_name_does_not_put_an_entry_of_its_own_into_a_listing() -> None:
     """Attack: an index named so that the check of his rows counts as an index, and is made by the superuser."""
     for separator in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e":
-        listing = f"7; 1259 11 INDEX m i{separator}9; 1259 1 INDEX x mallory\n9; 2606 12 CHECK CONSTRAINT m t c mallory\n"
+        named = f"i{separator}9; 1259 1 INDEX x"
+        listing = f"7; 1259 11 INDEX m {named} mallory\n9; 2606 12 CHECK CONSTRAINT m t c mallory\n"
         entries = entries_of(listing)
         assert [entry.number for entry in entries] == [7, 9]
         found = post_data_of(entries)

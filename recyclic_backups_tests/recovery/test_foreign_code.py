@@ -157,6 +157,10 @@ KINDS = {
     "a default that is a composite type with a domain": """
         CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE TYPE m.pair AS (x m.d, y int);
         CREATE TABLE m.t (a int, b m.pair DEFAULT '(1,2)'); INSERT INTO m.t VALUES (1)""",
+    # PostgreSQL writes the default of an inherited column apart: in a schema of this name it looks like a grant.
+    "a default in a schema called ACL": """
+        CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE SCHEMA "ACL"; CREATE TABLE "ACL".p (a int, b m.d[]);
+        CREATE TABLE "ACL".t () INHERITS ("ACL".p); ALTER TABLE "ACL".t ALTER b SET DEFAULT '{1}'""",
     "a view with an array of a domain": """
         CREATE DOMAIN m.d AS int CHECK (m.one(value) > 0); CREATE VIEW m.t AS SELECT '{1}'::m.d[] AS a""",
     "a default of a function that is an array of a domain": """
