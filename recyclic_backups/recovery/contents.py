@@ -126,11 +126,6 @@ _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$"
 # \\restrict), and what is set for the entry that comes next.
 _END_OF_SCRIPT = re.compile(r"(?:\n\s*(?:\\unrestrict \w+|SET default_\w+ = [^\n]*;))+\s*\Z")
 _HEADER = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
-# A function of which nothing but names is read while it is made: without a quote there is no constant, and of bodies
-# only one of SQL is read.
-_PLAIN_FUNCTION = re.compile(
-    r"^CREATE (?:FUNCTION|PROCEDURE) [^\"'$\n]*\n    LANGUAGE (?!sql\b)[a-z]", re.MULTILINE
-)
 
 
 def text_by_entry(entries: Sequence[Entry], script: str) -> Mapping[int, str] | None:
@@ -148,13 +143,15 @@ def text_by_entry(entries: Sequence[Entry], script: str) -> Mapping[int, str] | 
 def computes_nothing(entry: Entry, entries: Sequence[Entry], script: str) -> bool:
     """Whether the SQL of an entry shows that the server computes nothing while it is made, whoever wrote it.
 
-    Without a quote there is no text that a type would read. Defaults, checks and views are computed when they are used,
-    generated columns and keys of partitions when they are made.
+    Generated columns and keys of partitions are computed when they are made; defaults, checks, views and bodies of
+    functions when they are used. But any constant of a type of the database is read at once, by that type.
     """
-    text = (text_by_entry(entries, script) or {}).get(entry.number, "'")
-    if entry.kind in ("FUNCTION", "PROCEDURE"):
-        return _PLAIN_FUNCTION.search(text) is not None
-    return entry.kind in ("TABLE", "VIEW") and not re.search(r"'|GENERATED|PARTITION|OPERATOR", text)
+    text = (text_by_entry(entries, script) or {}).get(entry.number)
+    if text is None or _CONSTANT.search(text):
+        return False
+    if entry.kind == "TABLE":
+        return not re.search("GENERATED|PARTITION", text)
+    return entry.kind in ("FUNCTION", "PROCEDURE", "VIEW")
 
 
 def making_values_of_types(entries: Sequence[Entry], script: str) -> bool:

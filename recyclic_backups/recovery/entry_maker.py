@@ -88,7 +88,7 @@ class EntryMaker:
     loaders: Loaders | None
     aside: list[Aside] = field(default_factory=list)
     lends_schemas: bool = False
-    """Whether owners may look into schemas of others that hold no functions: some of their tables name such ones."""
+    """Whether owners may look into schemas of others in which no function has a power that they lack."""
     _texts: dict[Section, str] = field(default_factory=dict)
     _listed: dict[tuple[Section, str], list[Entry]] = field(default_factory=dict)
 

@@ -49,11 +49,13 @@ _ENDING = (
     "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
 )
 
-_WITHOUT_FUNCTIONS = """
+# Whatever else he finds in these he calls as himself.
+_WITHOUT_POWERS = """
     SELECT n.nspname FROM pg_catalog.pg_namespace n
     WHERE n.oid >= 16384 AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-        WHERE p.pronamespace = n.oid AND r.rolname <> %s)
+        SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+        WHERE p.pronamespace = n.oid AND r.rolname <> %s AND (p.prosecdef OR NOT l.lanpltrusted))
 """
 
 _OURS = """
@@ -114,15 +116,15 @@ class Loaders:
         """Within the block the owner may make objects in these schemas, as he once could at the source.
 
         In no others: what he made there others' code would find, whose path that schema is in. The right is his
-        loader's unless that acts ``as_owner``. With ``lending`` he also finds what lies in schemas without functions of
-        others: who was given a table may not be allowed to use the schema of a sequence or a type that it names.
+        loader's unless that acts ``as_owner``. With ``lending`` he also finds what lies in schemas whose functions
+        give nobody a power of others: who was given a table may not use the schema of a type that it names.
         """
         loader = self.of(owner).user
         with self._lock, self.server.connect(self.database) as connection:
             lent = self._role(NOBODY, login=False)
             _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", lent)
             if lending:
-                rows = connection.execute(_WITHOUT_FUNCTIONS, (owner,)).fetchall()
+                rows = connection.execute(_WITHOUT_POWERS, (owner,)).fetchall()
                 _on_schemas(connection, "GRANT USAGE", [row[0] for row in rows], "TO", lent)
             self._make_member(connection, lent, owner if as_owner else loader)
         try:

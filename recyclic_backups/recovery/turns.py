@@ -20,7 +20,7 @@ from recyclic_backups.recovery.owners import Roles
 # types and functions of people out of them (https://www.postgresql.org/docs/15/logical-replication-row-filter.html).
 _CALLS_NOTHING = frozenset({
     "SCHEMA", "EXTENSION", "ACCESS METHOD", "PROCEDURAL LANGUAGE", "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING",
-    "TYPE", "SHELL TYPE", "CAST", "TRANSFORM", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH PARSER",
+    "TYPE", "SHELL TYPE", "CAST", "TRANSFORM", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH PARSER",
     "TEXT SEARCH TEMPLATE", "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION",
     "SUBSCRIPTION TABLE", "EVENT TRIGGER", "BLOB", "BLOB METADATA", "ACL", "DEFAULT ACL", "SECURITY LABEL",
 })  # fmt: skip

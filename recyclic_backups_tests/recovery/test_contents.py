@@ -46,22 +46,27 @@ def _functions(*definitions: str) -> tuple[list[Entry], str]:
     return entries, script
 
 
-def test_only_what_has_no_text_in_it_computes_nothing() -> None:
+def test_only_what_names_no_constant_of_a_type_computes_nothing() -> None:
     """Attack: a function in C, which only a superuser may make, with a default that runs its owner's code."""
     entries, script = _functions(
-        "CREATE FUNCTION m.f1(a integer) RETURNS integer\n    LANGUAGE c\n    AS 'lib', 'f1';",
+        "CREATE FUNCTION m.f1(a text DEFAULT 'x'::text) RETURNS integer\n    LANGUAGE c\n    AS 'lib', 'f1';",
         "CREATE FUNCTION m.f2(a m.d[] DEFAULT '{1}'::m.d[]) RETURNS integer\n    LANGUAGE c\n    AS 'lib', 'f2';",
-        "CREATE FUNCTION m.\"f3()\n    LANGUAGE c\"(a m.d[] DEFAULT '{1}'::m.d[]) RETURNS integer\n    LANGUAGE sql\n",
-        "CREATE FUNCTION m.f4() RETURNS integer\n    LANGUAGE plpython3u\n    AS $$\nreturn 1\n$$;",
+        'CREATE FUNCTION m.f3(a "M".d DEFAULT \'(1)\'::"M"."a ""d""") RETURNS integer\n    LANGUAGE c',
         "CREATE FUNCTION m.f5() RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT '{1}'::m.d[];\nEND;",
     )
-    assert [computes_nothing(entry, entries, script) for entry in entries] == [
-        True,
-        False,
-        False,
-        True,
-        False,
-    ]
+    assert [computes_nothing(entry, entries, script) for entry in entries] == [True, False, False, False]
+    for text, plain in {
+        "CREATE TABLE m.t (\n a integer DEFAULT 1,\n CHECK (m.one(a))\n)\nINHERITS (m.p);": True,
+        "CREATE TABLE m.t (\n a integer GENERATED ALWAYS AS (m.one(7)) STORED\n);": False,
+        "CREATE TABLE m.t (\n a integer\n)\nPARTITION BY RANGE (m.one(a));": False,
+        "CREATE TABLE m.t (\n a m.d[] DEFAULT '{1}'::m.d[]\n);": False,
+    }.items():
+        table = Entry(1, "TABLE", "m t mallory")
+        assert computes_nothing(table, [table], f"-- TOC entry 1 (class 1259 OID 9)\n{text}\n") is plain, text
+    index = Entry(1, "INDEX", "m i mallory")
+    assert not computes_nothing(
+        index, [index], "-- TOC entry 1 (class 1259 OID 9)\nCREATE INDEX i ON m.t (a);\n"
+    )
 
 
 def test_a_text_that_looks_like_a_header_hides_nothing() -> None:

@@ -178,8 +178,10 @@ def test_what_an_owner_may_not_make_any_more_is_missing_and_no_superuser_makes_i
     with owners.server.connect("zt") as connection:
         connection.execute(
             """
-            CREATE SCHEMA hidden; CREATE FUNCTION hidden.one() RETURNS int LANGUAGE sql AS 'SELECT 1';
-            CREATE SCHEMA s; CREATE VIEW s.v AS SELECT hidden.one(), 'x' AS x; ALTER VIEW s.v OWNER TO zt_anna;
+            CREATE SCHEMA hidden; CREATE FUNCTION hidden.one() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+            CREATE SCHEMA s; CREATE DOMAIN s.d AS int; ALTER DOMAIN s.d OWNER TO zt_anna;
+            GRANT USAGE ON SCHEMA s TO zt_anna;
+            CREATE VIEW s.v AS SELECT hidden.one(), '{1}'::s.d[] AS x; ALTER VIEW s.v OWNER TO zt_anna;
             CREATE TABLE s.t (a int); INSERT INTO s.t VALUES (1)
             """
         )
@@ -215,14 +217,14 @@ def test_nobody_who_got_in_as_a_loader_is_there_while_the_superuser_works(owners
             assert connection.execute("SELECT session_user").fetchone() == (login.user,)
 
 
-def test_an_owner_sees_no_schema_with_functions_of_others(owners: ScratchCluster) -> None:
+def test_an_owner_sees_no_schema_with_functions_that_have_powers_of_others(owners: ScratchCluster) -> None:
     """Attack: he fails once, so that he may look into schemas that he may not use, and calls what lies in one."""
     server = owners.server
     with server.connect("zt") as connection:
         connection.execute(
             """
             CREATE SCHEMA tools; CREATE FUNCTION tools.run() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
-            CREATE SCHEMA plain; CREATE SEQUENCE plain.n; CREATE SCHEMA own;
+            CREATE SCHEMA plain; CREATE FUNCTION plain.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SCHEMA own;
             CREATE FUNCTION own.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION own.f() OWNER TO zt_anna
             """
         )
