@@ -143,15 +143,15 @@ def text_by_entry(entries: Sequence[Entry], script: str) -> Mapping[int, str] | 
 def computes_nothing(entry: Entry, entries: Sequence[Entry], script: str) -> bool:
     """Whether the SQL of an entry shows that the server computes nothing while it is made, whoever wrote it.
 
-    Generated columns and keys of partitions are computed when they are made; defaults, checks, views and bodies of
-    functions when they are used. But any constant of a type of the database is read at once, by that type.
+    Generated columns and keys of partitions are computed when they are made; defaults, checks, views, triggers, rules,
+    policies, statistics and bodies of functions when they are used. But any constant of a type of the database is read at once, by that type.
     """
     text = (text_by_entry(entries, script) or {}).get(entry.number)
     if text is None or _CONSTANT.search(text):
         return False
     if entry.kind == "TABLE":
         return not re.search("GENERATED|PARTITION", text)
-    return entry.kind in ("FUNCTION", "PROCEDURE", "VIEW")
+    return entry.kind in ("FUNCTION", "PROCEDURE", "VIEW", "TRIGGER", "RULE", "POLICY", "STATISTICS")
 
 
 def making_values_of_types(entries: Sequence[Entry], script: str) -> bool:

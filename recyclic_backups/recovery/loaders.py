@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ _ENDING = (
     "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
 )
 
+_MAY_USE = "pg_catalog.has_schema_privilege(%s::name, pg_catalog.quote_ident(s)::pg_catalog.regnamespace, %s)"
 # Whatever else he finds in these he calls as himself.
 _WITHOUT_POWERS = """
     SELECT n.nspname FROM pg_catalog.pg_namespace n
@@ -122,15 +123,23 @@ class Loaders:
         loader = self.of(owner).user
         with self._lock, self.server.connect(self.database) as connection:
             lent = self._role(NOBODY, login=False)
-            _on_schemas(connection, "GRANT USAGE, CREATE", schemas, "TO", lent)
+            borrower = owner if as_owner else loader
+            rights: dict[str, Collection[str]] = {"USAGE, CREATE": schemas}
             if lending:
                 rows = connection.execute(_WITHOUT_POWERS, (owner,)).fetchall()
-                _on_schemas(connection, "GRANT USAGE", [row[0] for row in rows], "TO", lent)
-            self._make_member(connection, lent, owner if as_owner else loader)
+                rights["USAGE"] = [row[0] for row in rows]
+            for privileges, where in rights.items():
+                _on_schemas(connection, f"GRANT {privileges}", where, "TO", lent)
+            self._make_member(connection, lent, borrower)
+            lacking = _not_inherited(connection, borrower, rights)
+            for privilege, where in lacking.items():
+                _on_schemas(connection, f"GRANT {privilege}", where, "TO", borrower)
         try:
             yield
         finally:
-            with self._lock:
+            with self._lock, self.server.connect(self.database) as connection:
+                for privilege, where in lacking.items():
+                    _on_schemas(connection, f"REVOKE {privilege}", where, "FROM", borrower)
                 self._drop(lent)
 
     @contextmanager
@@ -258,6 +267,19 @@ def _let_log_in(connection: Connection, role: str, password: str) -> None:
             sql.Identifier(role), sql.Literal(verifier.decode())
         )
     )
+
+
+def _not_inherited(
+    connection: Connection, role: str, rights: Mapping[str, Collection[str]]
+) -> Mapping[str, Sequence[str]]:
+    """Which rights a role still has not, although it is a member of one that has: before 16 it may be NOINHERIT."""
+    lacking: dict[str, list[str]] = {}
+    for privileges, schemas in rights.items():
+        for privilege in privileges.split(", "):
+            query = f"SELECT s FROM pg_catalog.unnest(%s::text[]) s WHERE NOT {_MAY_USE}"
+            found = connection.execute(query.encode(), (list(schemas), role, privilege)).fetchall()
+            lacking[privilege] = [*lacking.get(privilege, []), *(row[0] for row in found)]
+    return lacking
 
 
 def _on_schemas(

@@ -63,7 +63,7 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
 # What a superuser may make of somebody else's table, or of a partition of it.
-_REACHING = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT"})
+_REACHING = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER"})
 _FILLED = "MATERIALIZED VIEW DATA"
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
@@ -422,7 +422,8 @@ class Rebuild:
         kinds = _REACHING.intersection(entry.kind for entry in entries)
         reached = frozenset[int]()
         if kinds:
-            asked = attached_with_code_of_others if "TABLE ATTACH" in kinds else planned_with_code_of_others
+            by_keys = kinds & {"TABLE ATTACH", "TRIGGER"}
+            asked = attached_with_code_of_others if by_keys else planned_with_code_of_others
             with self._server.connect(self.archive.database) as connection:
                 names = asked(connection, self._manifest.server.encoding)
             if names:
@@ -480,10 +481,13 @@ class Rebuild:
             waiting, maker.aside = maker.aside, []
             for each in waiting:
                 if each.section == "post-data":
+                    known = len(maker.aside)
                     try:
                         self._take_turns([each.entry.number])
                     except Refused:
                         maker.aside.append(each)
+                    if each.own_rights and len(maker.aside) > known:
+                        maker.aside += filter(None, [self._by_superuser(maker.aside.pop())])
                 else:
                     maker.aside += filter(None, [self._again(each)])
             for path in paths:
@@ -514,7 +518,7 @@ class Rebuild:
         Only where that runs nobody's code: its owner may have had it fail on purpose.
         """
         maker = self.maker
-        if each.entry.kind != "TABLE ATTACH" and not computes_nothing(
+        if each.entry.kind not in ("TABLE ATTACH", "COMMENT") and not computes_nothing(
             each.entry, maker.entries(each.section), maker.text_of(each.section)
         ):
             return each

@@ -126,7 +126,7 @@ def owners(servers: Servers) -> Iterator[ScratchCluster]:
     cluster = servers[15]
     with cluster.server.connect("postgres") as connection:
         for role in ("zt_anna", "zt_bert", "zt_carl"):
-            connection.execute(f"CREATE ROLE {role}".encode())
+            connection.execute(f"CREATE ROLE {role} {'NOINHERIT' if role == 'zt_bert' else ''}".encode())
         connection.execute("CREATE DATABASE zt TEMPLATE template0 OWNER zt_carl")
     try:
         yield cluster
@@ -229,6 +229,10 @@ def test_an_owner_sees_no_schema_with_functions_that_have_powers_of_others(owner
             """
         )
     with loaders(server, "zt", seconds=60) as made:
+        with made.creating("zt_bert", ["own"], as_owner=True), server.connect("zt") as connection:
+            lent = "SELECT has_schema_privilege('zt_bert', 'own', 'CREATE'), nspacl::text FROM pg_namespace"
+            (may, _) = connection.execute(f"{lent} WHERE nspname = 'own'").fetchone() or (None, None)
+            assert may, "although zt_bert inherits nothing"
         for lending in (False, True):
             with (
                 made.creating("zt_anna", [], as_owner=True, lending=lending),
@@ -239,6 +243,9 @@ def test_an_owner_sees_no_schema_with_functions_that_have_powers_of_others(owner
                     connection.execute(query, (schema,)).fetchone() for schema in ("tools", "plain", "own")
                 ]
                 assert seen == [(False,), (lending,), (lending,)]
+    with server.connect("zt") as connection:
+        query = "SELECT nspname FROM pg_namespace, aclexplode(nspacl) x WHERE nspname IN ('own', 'plain', 'tools')"
+        assert connection.execute(f"{query} AND x.grantee <> nspowner").fetchall() == []
 
 
 def test_an_extension_that_failed_is_not_made_among_the_objects_of_others(
