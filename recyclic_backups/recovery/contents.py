@@ -144,7 +144,8 @@ def computes_nothing(entry: Entry, entries: Sequence[Entry], script: str) -> boo
     """Whether the SQL of an entry shows that the server computes nothing while it is made, whoever wrote it.
 
     Generated columns and keys of partitions are computed when they are made; defaults, checks, views, triggers, rules,
-    policies, statistics and bodies of functions when they are used. But any constant of a type of the database is read at once, by that type.
+    policies, statistics and bodies of functions when they are used. But any constant of a type of the database is read
+    at once, by that type.
     """
     text = (text_by_entry(entries, script) or {}).get(entry.number)
     if text is None or _CONSTANT.search(text):
