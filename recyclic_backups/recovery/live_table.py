@@ -59,8 +59,9 @@ _FOREIGN_KEYS = """
             JOIN pg_catalog.pg_operator o ON o.oid = k.equal
             JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n),
            c.confdeltype <> 'a', c.confupdtype <> 'a', ct.relkind = 'p', pt.relkind = 'p',
-           EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
-                   AND c.conkey <@ (i.indkey::int2[])[0:least(i.indnkeyatts, cardinality(c.conkey)) - 1])
+           EXISTS (SELECT FROM pg_catalog.pg_index i
+                   WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL AND c.conkey
+                       <@ (i.indkey::int2[])[0:least(i.indnkeyatts, cardinality(c.conkey)) - 1])
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace

@@ -333,7 +333,7 @@ def _require_equal(target: Connection, table: LiveTable) -> None:
     Grouping goes to disk beyond ``work_mem``; EXCEPT ALL may not, and took the memory of both tables. Which of two
     texts comes first is no matter: that of bytes is the cheapest order.
     """
-    row = compose.statement("SELECT ROW({})::text COLLATE \"C\" AS row", compose.names(table.stored))
+    row = compose.statement('SELECT ROW({})::text COLLATE "C" AS row', compose.names(table.stored))
     query = compose.statement(
         "SELECT coalesce(sum(abs(more)), 0)::bigint FROM (SELECT sum(n) AS more FROM"
         " ({}, 1 AS n FROM {} UNION ALL {}, -1 FROM {}) both_sides GROUP BY row) counted",

@@ -56,8 +56,8 @@ _MOVABLE = """
                       WHERE k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))
     ORDER BY 1
 """
-# For each row that is deleted, the server looks for those that refer to it, by an action of the key (RI_FKey_cascade_del
-# in src/backend/utils/adt/ri_triggers.c): without an index it reads the whole table, and its partitions.
+# For each row that is deleted, the server looks for those that refer to it by a key with an action
+# (RI_FKey_cascade_del in src/backend/utils/adt/ri_triggers.c): without an index it reads the whole table.
 _PAGES_READ = """
     SELECT (SELECT count(*) FROM {} WHERE step = 'u') * coalesce(sum(
         pg_catalog.pg_relation_size(part.oid) / pg_catalog.current_setting('block_size')::int8), 0)
@@ -196,7 +196,7 @@ def _take_out_and_put_in(
 
 
 def _pages_read(target: Connection, table: LiveTable, acting: Sequence[ForeignKey]) -> int:
-    """How many pages of children the server reads at most if updates become that: all, for each row, without an index."""
+    """How many pages the server reads if updates become that: those of a child without index, for each row."""
     children = [compose.relation(key.child).as_string(None) for key in acting if not key.child_is_indexed]
     query = compose.statement(_PAGES_READ, table.steps)
     row = target.execute(query, {"children": children}).fetchone() if children else None
