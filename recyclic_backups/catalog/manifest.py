@@ -78,13 +78,15 @@ class ServerFacts(PartlySealed):
     connection_limit: int = field(default=-1, repr=False)
     is_template: bool = field(default=False, repr=False)
     has_plpgsql: bool = field(default=True, repr=False)
+    is_standby: bool = field(default=False, repr=False)
     twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False)
 
     def oddities(self) -> dict[str, Any]:
-        """The fields of the document that are left out where they are as in a new database."""
+        """The fields of the document that are left out where they are as in a new database of an ordinary server."""
         odd = {"connection_limit": self.connection_limit} if self.connection_limit != -1 else {}
         odd |= {"is_template": True} if self.is_template else {}
-        return odd | ({} if self.has_plpgsql else {"has_plpgsql": False})
+        odd |= {} if self.has_plpgsql else {"has_plpgsql": False}
+        return odd | ({"is_standby": True} if self.is_standby else {})
 
     @property
     def major(self) -> int:
@@ -381,6 +383,7 @@ def _server(document: Mapping[str, Any]) -> ServerFacts:
         else a_number(document, "connection_limit"),
         is_template="is_template" in document and a_boolean(document, "is_template"),
         has_plpgsql="has_plpgsql" not in document or a_boolean(document, "has_plpgsql"),
+        is_standby="is_standby" in document and a_boolean(document, "is_standby"),
     )
 
 

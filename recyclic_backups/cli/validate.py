@@ -311,14 +311,22 @@ def _rescue(settings: Settings) -> Iterator[_Finding]:
 
 def _drills(settings: Settings) -> Iterator[_Finding]:
     """Where drills run, and what keeps the code of restored databases from what else is on this machine."""
-    import os
-
-    from recyclic_backups.postgres.account import USERS
+    from recyclic_backups.postgres.account import MAKE_USER, USERS, Account
     from recyclic_backups.postgres.confinement import lacking
 
     if settings.drill_server is not None:
         yield _Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
-    elif missing := lacking(same_user=os.geteuid() != 0):
+        return
+    account = Account.for_servers()
+    if account.shared:
+        yield _Finding(
+            "drills",
+            "warning",
+            f"throwaway servers run as the user {USERS[-1]!r}, and any other program of that user can read what is "
+            "restored into them",
+            f"make a user for them alone: {MAKE_USER}",
+        )
+    if missing := lacking(same_user=not account.change):
         hint = (
             f"a kernel with Landlock, or root and a user {USERS[0]!r}, or DRILL_SERVER_URL on another machine"
         )

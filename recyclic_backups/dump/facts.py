@@ -61,11 +61,9 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
         plpgsql,
     ) = row
     # A standby has no current write position; what it has replayed is what the snapshot can see.
-    lsn = _one(
-        connection,
-        "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
-        " ELSE pg_catalog.pg_current_wal_lsn() END::text",
-    )
+    standby = bool(_one(connection, "SELECT pg_catalog.pg_is_in_recovery()"))
+    position = "pg_last_wal_replay_lsn" if standby else "pg_current_wal_lsn"
+    lsn = _one(connection, f"SELECT pg_catalog.{position}()::text")
     settings = []
     for role, setting in connection.execute(_SETTINGS).fetchall():
         name, _, value = str(setting).partition("=")
@@ -101,6 +99,7 @@ def read_server_facts(connection: psycopg.Connection[tuple[Any, ...]]) -> Server
         connection_limit=int(limit),
         is_template=template,
         has_plpgsql=plpgsql,
+        is_standby=standby,
     )
 
 

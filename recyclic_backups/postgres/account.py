@@ -23,6 +23,8 @@ SOCKET_PATH_LIMIT_BYTES = 103
 
 USERS = ("recyclic-scratch", "nobody")
 """Whom throwaway servers run as where we are root: the first of these users that the machine has."""
+MAKE_USER = f"useradd --system --no-create-home --shell /usr/sbin/nologin {USERS[0]}"
+"""The command that makes one which owns nothing else; docs/drills.md has it too."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Account:
     uid: int
     gid: int
     change: bool
+    shared: bool = False
+    """Whether other programs of the machine may run as the same unprivileged user, and read all of the server's."""
 
     @classmethod
     def for_servers(cls) -> Account:
@@ -46,10 +50,10 @@ class Account:
             except KeyError:
                 continue
             if entry.pw_uid != 0:
-                return cls(entry.pw_uid, entry.pw_gid, change=True)
+                return cls(entry.pw_uid, entry.pw_gid, change=True, shared=name != USERS[0])
         raise ConfigurationError(
             f"PostgreSQL servers do not run as root, and there is no user {' and no user '.join(USERS)}",
-            f"make one (useradd --system {USERS[0]}), or run as an ordinary user",
+            f"make one ({MAKE_USER}), or run as an ordinary user",
         )
 
     def may_search(self, directory: Path) -> bool:

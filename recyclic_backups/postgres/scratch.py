@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing, Refused
-from recyclic_backups.postgres.account import USERS, Account
+from recyclic_backups.postgres.account import MAKE_USER, Account
 from recyclic_backups.postgres.confinement import Confinement, lacking
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
@@ -360,8 +360,7 @@ def _remove(directory: Path) -> None:
 def _replaced(path: Path, why: str | None) -> Refused:
     return Refused(
         f"something else is in the place of {path}: {why}",
-        f"see which programs run as the user of throwaway servers, or make one for them alone: "
-        f"useradd --system {USERS[0]}",
+        f"see which programs run as the user of throwaway servers, or make one for them alone: {MAKE_USER}",
     )
 
 

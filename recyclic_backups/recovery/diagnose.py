@@ -91,7 +91,10 @@ def diagnose(
         if base is not None:
             progress.stage("comparing")
             history = _history(catalog, base.backup)
-            judgement = judge(Dated(base.backup.as_of, base.fingerprint), live.figures, history, now)
+            # One standby is no further ahead of itself, or of what it has become.
+            ahead = base.backup.manifest.server.is_standby and not _is_standby(session)
+            dated = Dated(base.backup.as_of, base.fingerprint, sequences_ahead=ahead)
+            judgement = judge(dated, live.figures, history, now)
             losses = judgement.losses
             notes += judgement.notes
             notes += _vanished(base.fingerprint, listing, live)
@@ -216,6 +219,10 @@ def _blinded(session: Inspection) -> Iterator[str]:
             yield f"{name} is on: {effect}, so that damage is not seen"
     if session.rows("SELECT pg_catalog.current_setting('data_checksums')") == [("off",)]:
         yield "the server keeps no checksums of pages: a value that was changed on disk may not be noticed"
+
+
+def _is_standby(session: Inspection) -> bool:
+    return session.rows("SELECT pg_catalog.pg_is_in_recovery()") == [(True,)]
 
 
 def _violations(session: Inspection, live: LiveReading, progress: Progress) -> Iterator[Violation]:

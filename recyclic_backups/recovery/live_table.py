@@ -43,7 +43,8 @@ _KEY = """
     HAVING pg_catalog.bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
     ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
 """
-# With each pair of columns goes the constraint's own operator (conpfeqop, catalog-pg-constraint.html).
+# With each pair of columns goes the constraint's own operator (conpfeqop, catalog-pg-constraint.html). The last column
+# says whether an index begins with the child's columns.
 _FOREIGN_KEYS = """
     SELECT c.conname, cn.nspname, ct.relname,
            (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)
@@ -57,7 +58,10 @@ _FOREIGN_KEYS = """
             FROM pg_catalog.unnest(c.conpfeqop) WITH ORDINALITY k(equal, n)
             JOIN pg_catalog.pg_operator o ON o.oid = k.equal
             JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace ORDER BY k.n),
-           c.confdeltype <> 'a', c.confupdtype <> 'a', ct.relkind = 'p', pt.relkind = 'p'
+           c.confdeltype <> 'a', c.confupdtype <> 'a', ct.relkind = 'p', pt.relkind = 'p',
+           EXISTS (SELECT FROM pg_catalog.pg_index i
+                   WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL AND c.conkey
+                       <@ (i.indkey::int2[])[0:least(i.indnkeyatts, cardinality(c.conkey)) - 1])
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
     JOIN pg_catalog.pg_class pt ON pt.oid = c.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pt.relnamespace
@@ -83,6 +87,8 @@ class ForeignKey:
     acts_on_update: bool
     child_is_partitioned: bool
     parent_is_partitioned: bool
+    child_is_indexed: bool
+    """Whether the server finds the rows that refer to one without reading all of the child."""
 
     @property
     def child_rows(self) -> sql.Composed:
@@ -216,6 +222,7 @@ def foreign_keys_of(target: Connection) -> list[ForeignKey]:
             acts_on_update=facts[1],
             child_is_partitioned=facts[2],
             parent_is_partitioned=facts[3],
+            child_is_indexed=facts[4],
         )
         for name, child_schema, child, child_columns, parent_schema, parent, parent_columns, equals, *facts in (
             target.execute(_FOREIGN_KEYS).fetchall()

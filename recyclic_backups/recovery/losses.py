@@ -27,15 +27,22 @@ NOTABLE_SHARE = 0.05
 REWRITTEN_SHARE = 0.5
 """Of the rows that usually stay, fewer than this must have: the estimate itself is a tenth or two off."""
 
+STANDBY_STEPS = 32
+"""How many values of a sequence are logged, and so replayed, before they are given (SEQ_LOG_VALS in sequence.c)."""
+
 _STEPS_KNOWN = 4  # from one backup to the next, before it is known how many rows usually stay
 
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """What a database contained at ``as_of`` (aware UTC)."""
+    """What a database contained at ``as_of`` (aware UTC).
+
+    ``sequences_ahead``: a standby said where sequences stand, and may have said up to :data:`STANDBY_STEPS` too many.
+    """
 
     as_of: datetime
     fingerprint: Fingerprint
+    sequences_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ class _Court:
         self.live = live
         self.past = past
         self.elapsed = now - base.as_of
+        self.steps_ahead = STANDBY_STEPS if base.sequences_ahead else 0
         self.notes: list[str] = []
         self.without_history: set[str] = set()
 
@@ -218,7 +226,8 @@ class _Court:
                 yield Loss("sequence", name, "the sequence is missing", then.next_value, 0)
                 continue
             comparable = not (then.cycles or now.cycles) and then.increment * now.increment > 0
-            if comparable and (now.next_value - then.next_value) * then.increment < 0:
+            back = (then.next_value - now.next_value) * (1 if then.increment > 0 else -1)
+            if comparable and back > self.steps_ahead * abs(then.increment):
                 sentence = (
                     f"the sequence went back: it gives {now.next_value} next, and gave {then.next_value} "
                     "next when the backup was taken; numbers would be given twice"

@@ -36,8 +36,8 @@ _UPDATED = """
 """
 # Without key, equal rows are told apart by counting them.
 _NUMBERED = """
-    (SELECT a.tableoid AS part, a.ctid AS place, ROW({a_stored})::text AS row,
-            pg_catalog.row_number() OVER (PARTITION BY ROW({a_stored})::text) AS number FROM {rows} a)
+    (SELECT part, place, row, pg_catalog.row_number() OVER (PARTITION BY row) AS number FROM
+        (SELECT a.tableoid AS part, a.ctid AS place, ROW({a_stored})::text COLLATE "C" AS row FROM {rows} a) a)
 """
 _ONLY_ONE_HAS = "NOT EXISTS (SELECT FROM {} b WHERE b.row = a.row AND b.number = a.number)"
 _GONE = f"INSERT INTO {{steps}} SELECT 'g', a.part, a.place FROM {{here}} a WHERE {_ONLY_ONE_HAS.format('{there}')}"

@@ -3,13 +3,15 @@
 Foreign keys are checked, and act, at the end of a statement, on the rows as they are then, so that neither the order of
 tables nor circles among them matter. Unique and exclusion constraints are checked row by row. Where their values moved
 between rows, rows are taken out and put in again within that statement; rows that must not be taken out, since others
-refer to them by a key that would act on it, lose those values for a moment before.
+refer to them by a key that would act on it, lose those values for a moment before. So do all where the server would
+read a large table of children for each row that is taken out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
@@ -54,6 +56,15 @@ _MOVABLE = """
                       WHERE k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY(k.confkey))
     ORDER BY 1
 """
+# For each row that is deleted, the server looks for those that refer to it by a key with an action
+# (RI_FKey_cascade_del in src/backend/utils/adt/ri_triggers.c): without an index it reads the whole table.
+_PAGES_READ = """
+    SELECT (SELECT count(*) FROM {} WHERE step = 'u') * coalesce(sum(
+        pg_catalog.pg_relation_size(part.oid) / pg_catalog.current_setting('block_size')::int8), 0)
+    FROM pg_catalog.unnest(%(children)s::regclass[]) child(oid)
+    CROSS JOIN LATERAL (SELECT child.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(child.oid)) part(oid)
+"""
+_MOST_PAGES = 200_000  # seconds; half of 40,000 rows beside a child as large took 30
 # What the server demands of a table whose changes are published (logical-replication-publication.html).
 _WITHOUT_IDENTITY = """
     SELECT n.nspname, c.relname, pg_catalog.min(v.pubname)
@@ -80,40 +91,42 @@ def apply(
     """Do what was found. Raises DatabaseError where the server does not take it; then the transaction is of no use."""
     from psycopg import errors  # noqa: PLC0415
 
-    moved = (errors.UniqueViolation, errors.ExclusionViolation)
     statement = _statement(plan, found)
-    refused = ""
     try:
-        for takes_out in (False, True):
-            if takes_out:
-                _take_out_and_put_in(target, plan, foreign_keys)
-            try:
-                with target.transaction():
-                    target.execute(statement)
-                return
-            except moved as error:
-                refused = first_line(str(error))
-        with _refused_as(refused), _emptied(target, plan):
-            target.execute(statement)
+        if not _refusal(target, statement):
+            return
+        left = _take_out_and_put_in(target, plan, foreign_keys, _MOST_PAGES)
+        if not (refused := _refusal(target, statement)):
+            return
+        last = _refusal(target, statement, emptied=plan)
+        if last and left:
+            _take_out_and_put_in(target, plan, foreign_keys, math.inf)
+            last = _refusal(target, statement, emptied=plan)
     except errors.ObjectNotInPrerequisiteState as error:
         raise _published(target, plan, error) from None
-
-
-@contextmanager
-def _refused_as(sentence: str) -> Iterator[None]:
-    """What the last attempt ends with is told by what stopped the one before it."""
-    from psycopg import errors  # noqa: PLC0415
-
-    try:
-        yield
-    except (errors.IntegrityError, errors.InvalidTableDefinition) as error:
+    if last:
         raise DatabaseError(
-            f"the backup's rows do not go in: {sentence}; nor after their values were taken away: "
-            f"{first_line(str(error))}; nothing was changed",
+            f"the backup's rows do not go in: {refused}; nor after their values were taken away: "
+            f"{last}; nothing was changed",
             "the constraint is newer than the backup, or its values are to be exchanged between rows that the server "
             "may neither take out (rows of others refer to them, ON DELETE …) nor leave without one meanwhile: "
             "change one of them by hand first, to a value that no row has",
-        ) from None
+        )
+
+
+def _refusal(target: Connection, statement: sql.Composed, *, emptied: Sequence[LiveTable] = ()) -> str:
+    """Write, into tables ``emptied`` meanwhile. What the server says to values that moved, if it takes none of it."""
+    from psycopg import errors  # noqa: PLC0415
+
+    refusals: tuple[type[psycopg.Error], ...] = (errors.UniqueViolation, errors.ExclusionViolation)
+    if emptied:
+        refusals = (errors.IntegrityError, errors.InvalidTableDefinition)
+    try:
+        with target.transaction(), _emptied(target, emptied) if emptied else nullcontext():
+            target.execute(statement)
+    except refusals as error:
+        return first_line(str(error))
+    return ""
 
 
 def _statement(plan: Sequence[LiveTable], found: Mapping[str, Changes]) -> sql.Composed:
@@ -157,22 +170,37 @@ def _statement(plan: Sequence[LiveTable], found: Mapping[str, Changes]) -> sql.C
 
 
 def _take_out_and_put_in(
-    target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey]
-) -> None:
-    """Turn updates into that, but for rows which others refer to by a foreign key that would act on it."""
-    tables = {table.name: table for table in plan}
+    target: Connection, plan: Sequence[LiveTable], foreign_keys: Sequence[ForeignKey], most_pages: float
+) -> bool:
+    """Turn updates into that, but for rows which others refer to by a foreign key that would act on it.
+
+    Tables for which the server would read more than ``most_pages`` are left; whether there are any comes back.
+    """
+    tables, left = {table.name: table for table in plan}, False
     for table in plan:
+        acting = [key for key in foreign_keys if key.parent == table.name and key.acts_on_delete]
+        if _pages_read(target, table, acting) > most_pages:
+            left = True
+            continue
         target.execute(compose.statement("UPDATE {} SET step = 'm' WHERE step = 'u'", table.steps))
         count_steps(target, table)
-        for key in foreign_keys:
-            if key.parent == table.name and key.acts_on_delete:
-                target.execute(
-                    compose.statement(
-                        "UPDATE {} x SET step = 'u' WHERE x.step = 'm' AND {}",
-                        *(table.steps, referred_to(key, table, tables)),
-                    )
+        for key in acting:
+            target.execute(
+                compose.statement(
+                    "UPDATE {} x SET step = 'u' WHERE x.step = 'm' AND {}",
+                    *(table.steps, referred_to(key, table, tables)),
                 )
-                count_steps(target, table)
+            )
+            count_steps(target, table)
+    return left
+
+
+def _pages_read(target: Connection, table: LiveTable, acting: Sequence[ForeignKey]) -> int:
+    """How many pages the server reads if updates become that: those of a child without index, for each row."""
+    children = [compose.relation(key.child).as_string(None) for key in acting if not key.child_is_indexed]
+    query = compose.statement(_PAGES_READ, table.steps)
+    row = target.execute(query, {"children": children}).fetchone() if children else None
+    return int(row[0]) if row else 0
 
 
 @contextmanager

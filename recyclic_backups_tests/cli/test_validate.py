@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
+from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.docs.pages import read
 from recyclic_backups_tests.operator import Operator
 
 
@@ -66,3 +72,22 @@ def test_variables_of_libpq_are_said_to_be_read_by_nothing(operator: Operator) -
     (finding,) = [each for each in findings if each["check"] == "environment"]
     assert finding["status"] == "warning"
     assert finding["message"].startswith("PGHOSTADDR, PGPASSFILE: set, and not read")
+
+
+def test_a_user_of_throwaway_servers_that_other_programs_share_is_a_warning(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a web server's helper runs as ``nobody``, and reads what root's drills restore, as that user's own."""
+
+    def told(*, shared: bool) -> str:
+        monkeypatch.setattr(
+            Account, "for_servers", classmethod(lambda cls: cls(65534, 65534, change=True, shared=shared))
+        )
+        findings = [each for each in operator.must("validate", "--json").json if each["check"] == "drills"]
+        return "".join(each["hint"] for each in findings if "nobody" in each["message"])
+
+    hint = told(shared=True)
+    command = re.search("^useradd .*recyclic-scratch$", read("docs/drills.md"), re.MULTILINE)
+    assert command is not None
+    assert command[0] in hint
+    assert told(shared=False) == ""

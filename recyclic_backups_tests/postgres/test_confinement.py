@@ -109,9 +109,9 @@ def test_it_never_runs_as_the_owner_of_production(
         return pwd.struct_passwd((name, "x", users[name], users[name], "", "/", ""))
 
     monkeypatch.setattr(pwd, "getpwnam", known)
-    assert Account.for_servers().uid == 990
+    assert (Account.for_servers().uid, Account.for_servers().shared) == (990, False)
     del users["recyclic-scratch"]
-    assert Account.for_servers().uid == 992
+    assert (Account.for_servers().uid, Account.for_servers().shared) == (992, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root: only he has another user's server")

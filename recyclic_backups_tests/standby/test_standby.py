@@ -96,6 +96,26 @@ def test_every_command_works_with_a_standby(
         operator.must(*command.split())
 
 
+def test_sequences_that_a_standby_saw_ahead_have_not_gone_back(
+    shop: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loss prevented: numbers given twice, told of every sequence of a healthy primary until nobody believes it."""
+    shop.execute(
+        DATABASE,
+        "CREATE SEQUENCE ticket; SELECT nextval('ticket')",
+        "CREATE SEQUENCE down INCREMENT -2; SELECT nextval('down')",
+        "CREATE SEQUENCE broken; SELECT setval('broken', 1000)",
+    )
+    more = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": PASSPHRASE}
+    standby = Operator(tmp_path, capsys, {**variables_of(shop.standby, DATABASE), **more})
+    standby.backup_id()
+    primary = Operator(tmp_path, capsys, {**variables_of(shop.primary, DATABASE), **more})
+    assert primary.must("diagnose", "--json").json["findings"] == []
+    shop.execute(DATABASE, "SELECT setval('broken', 967)")
+    (finding,) = primary.run("diagnose", "--json").json["findings"]
+    assert (finding["kind"], finding["name"]) == ("sequence", "public.broken")
+
+
 class Disturbed:
     """Progress of a backup during which the primary removes rows that the backup's snapshot needs."""
 
