@@ -209,7 +209,8 @@ def add_newer_rows(
 ) -> dict[str, int]:
     """Rows that the backup does not have, in tables that were not hit: work of the day that must survive.
 
-    Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it.
+    Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it. Where a
+    whole copy is refused, as where what it refers to was deleted, it is one without the values that may be null.
     """
     lot = Random(seed)  # noqa: S311
     tables = [table for table in tables_of(connection) if table.name not in avoid]
@@ -218,13 +219,19 @@ def add_newer_rows(
     for table in tables:
         if len(added) == at_most:
             break
-        if _tried(connection, [table.name], partial(clone_row, connection, table)) is not None:
-            added[table.name] = 1
+        for left_out in ((), table.nullable):
+            copying = partial(clone_row, connection, table, left_out)
+            if _tried(connection, [table.name], copying) is not None:
+                added[table.name] = 1
+                break
     return added
 
 
-def clone_row(connection: Connection, table: Table) -> Any:
-    """Copy one row under a new key, which is returned; None where the key's type does not offer one."""
+def clone_row(connection: Connection, table: Table, left_out: Sequence[str] = ()) -> Any:
+    """Copy one row under a new key, which is returned; None where the key's type does not offer one.
+
+    Columns ``left_out`` are null in the copy.
+    """
     columns = connection.execute(
         "SELECT attname::text, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
@@ -241,7 +248,10 @@ def clone_row(connection: Connection, table: Table) -> Any:
         fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, table.rows)
     else:
         return None
-    values = [fresh if column == key else compose.name(column) for column in types]
+    empty = compose.statement("NULL")
+    values = [
+        fresh if column == key else empty if column in left_out else compose.name(column) for column in types
+    ]
     row = connection.execute(
         compose.statement(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY {} DESC LIMIT 1 RETURNING {}",
