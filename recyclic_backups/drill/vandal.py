@@ -5,7 +5,7 @@ Which tables are hit is drawn by lot from the backup's id: another drill hits ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +54,7 @@ _TABLES = """
             WHERE k.conrelid = c.oid AND k.contype = 'c' AND NOT k.convalidated)
     ORDER BY 1, 2
 """
-# Foreign keys of one column to another table (to ``parent``, if that is given), with both columns and the operator that
-# compares them.
+# Foreign keys of one column to another table, with both columns and the operator that compares them.
 _REFERENCES = """
     SELECT cn.nspname, cc.relname, ca.attname, pn.nspname, pc.relname, pa.attname, opn.nspname, o.oprname
     FROM pg_catalog.pg_constraint k
@@ -66,7 +65,6 @@ _REFERENCES = """
     JOIN pg_catalog.pg_operator o ON o.oid = k.conpfeqop[1]
     JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND array_length(k.conkey, 1) = 1 AND k.conrelid <> k.confrelid
-        AND (%(parent)s::text IS NULL OR k.confrelid = %(parent)s::regclass)
     ORDER BY 1, 2, 3, 4, 5
 """
 
@@ -122,8 +120,11 @@ def wound(connection: Connection, seed: str) -> list[Wound]:
     tables = tables_of(connection)
     lot.shuffle(tables)
     done: list[Wound] = []
+    references: dict[str, list[_Reference]] = {}
+    for reference in _references(connection):
+        references.setdefault(reference.parent, []).append(reference)
     with _unguarded(connection):
-        for harm in (_break_reference, _null_values, _delete_rows):
+        for harm in (partial(_break_reference, references), _null_values, _delete_rows):
             hit = {each.table for each in done}
             fresh = [table for table in tables if table.name not in hit]
             for table in [*fresh, *(each for each in tables if each.name in hit)]:
@@ -145,15 +146,20 @@ def _delete_rows(connection: Connection, table: Table) -> Wound | None:
 
 
 def _null_values(connection: Connection, table: Table) -> Wound | None:
-    for column in table.nullable:
+    # Of a handful of values, one that went is not told from an ordinary day's change.
+    counts = compose.joined(", ", [compose.statement("count({})", compose.name(c)) for c in table.nullable])
+    query = compose.statement("SELECT {} FROM {}", counts, table.rows)
+    values = connection.execute(query).fetchone() if table.nullable else ()
+    for column, count in zip(table.nullable, values or (), strict=False):
+        if count < _SHARE:
+            continue
         name = compose.name(column)
         nulled = partial(
             _execute,
             connection,
             "UPDATE {} SET {} = NULL WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {} WHERE {} IS NOT NULL"
-            # Of a handful of values, one that went is not told from an ordinary day's change.
-            f" ORDER BY {{}} LIMIT (SELECT count({{}}) / {_SHARE} FROM {{}}))",
-            *(table.rows, name, table.rows, name, table.order, name, table.rows),
+            f" ORDER BY {{}} LIMIT {count // _SHARE})",
+            *(table.rows, name, table.rows, name, table.order),
         )
         if rows := _tried(
             connection, (), nulled
@@ -162,23 +168,39 @@ def _null_values(connection: Connection, table: Table) -> Wound | None:
     return None
 
 
-def _break_reference(connection: Connection, table: Table) -> Wound | None:
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A foreign key of one column, and the operator that compares."""
+
+    child: str
+    child_column: str
+    parent: str
+    column: str
+    equal: tuple[str, str]
+
+
+def _references(connection: Connection) -> list[_Reference]:
+    return [
+        _Reference(qualified_name(*row[:2]), row[2], qualified_name(*row[3:5]), row[5], (row[6], row[7]))
+        for row in connection.execute(_REFERENCES).fetchall()
+    ]
+
+
+def _break_reference(
+    references: Mapping[str, Sequence[_Reference]], connection: Connection, table: Table
+) -> Wound | None:
     """Delete a row that another table refers to, as somebody does who has switched triggers off."""
-    for child_schema, child, child_column, _, _, column, *equal in connection.execute(
-        _REFERENCES, {"parent": _text_of(connection, table.name)}
-    ).fetchall():
-        referring = compose.name(child_column)
+    for reference in references.get(table.name, ()):
+        referring = compose.name(reference.child_column)
         rows = _execute(
             connection,
             "DELETE FROM {} WHERE (tableoid, ctid) IN (SELECT p.tableoid, p.ctid FROM {} p JOIN {} c ON p.{} {} c.{}"
             " ORDER BY c.{} LIMIT 1)",
-            *(table.rows, table.rows, compose.relation(qualified_name(child_schema, child))),
-            *(compose.name(column), compose.operator((equal[0], equal[1])), referring, referring),
+            *(table.rows, table.rows, compose.relation(reference.child)),
+            *(compose.name(reference.column), compose.operator(reference.equal), referring, referring),
         )
         if rows:
-            return Wound(
-                table.name, f"a row deleted that {qualified_name(child_schema, child)} refers to", rows
-            )
+            return Wound(table.name, f"a row deleted that {reference.child} refers to", rows)
     return None
 
 
@@ -187,7 +209,8 @@ def add_newer_rows(
 ) -> dict[str, int]:
     """Rows that the backup does not have, in tables that were not hit: work of the day that must survive.
 
-    Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it.
+    Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it. Where a
+    whole copy is refused, as where what it refers to was deleted, it is one without the values that may be null.
     """
     lot = Random(seed)  # noqa: S311
     tables = [table for table in tables_of(connection) if table.name not in avoid]
@@ -196,13 +219,19 @@ def add_newer_rows(
     for table in tables:
         if len(added) == at_most:
             break
-        if _tried(connection, [table.name], partial(clone_row, connection, table)) is not None:
-            added[table.name] = 1
+        for left_out in ((), table.nullable):
+            copying = partial(clone_row, connection, table, left_out)
+            if _tried(connection, [table.name], copying) is not None:
+                added[table.name] = 1
+                break
     return added
 
 
-def clone_row(connection: Connection, table: Table) -> Any:
-    """Copy one row under a new key, which is returned; None where the key's type does not offer one."""
+def clone_row(connection: Connection, table: Table, left_out: Sequence[str] = ()) -> Any:
+    """Copy one row under a new key, which is returned; None where the key's type does not offer one.
+
+    Columns ``left_out`` are null in the copy.
+    """
     columns = connection.execute(
         "SELECT attname::text, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
@@ -219,7 +248,10 @@ def clone_row(connection: Connection, table: Table) -> Any:
         fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, table.rows)
     else:
         return None
-    values = [fresh if column == key else compose.name(column) for column in types]
+    empty = compose.statement("NULL")
+    values = [
+        fresh if column == key else empty if column in left_out else compose.name(column) for column in types
+    ]
     row = connection.execute(
         compose.statement(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY {} DESC LIMIT 1 RETURNING {}",
@@ -260,17 +292,19 @@ def depend_on(connection: Connection, parents: Sequence[str]) -> Dependent | Non
     Putting that table back as it was would orphan it. None where no table offers it.
     """
     known = {table.name: table for table in tables_of(connection)}
-    for child_schema, child, child_column, schema, name, column, *_ in connection.execute(
-        _REFERENCES, {"parent": None}
-    ).fetchall():
-        parent = known.get(qualified_name(schema, name))
-        child_table = qualified_name(child_schema, child)
-        if parent is None or parent.name not in parents or child_table in parents or parent.key != (column,):
+    for each in _references(connection):
+        parent = known.get(each.parent)
+        if (
+            parent is None
+            or parent.name not in parents
+            or each.child in parents
+            or parent.key != (each.column,)
+        ):
             continue
         moved = _tried(
             connection,
-            [parent.name, child_table],
-            partial(_move_child, connection, parent, column, child_table, child_column),
+            [parent.name, each.child],
+            partial(_move_child, connection, parent, each.column, each.child, each.child_column),
         )
         if moved is not None:
             return moved

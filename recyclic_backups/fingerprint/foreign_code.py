@@ -11,7 +11,7 @@ Functions are read off the stored expressions themselves (``pg_node_tree``): pg_
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ WHERE t.typowner NOT IN {_TRUSTED}
 ORDER BY 1, 2
 """
 _PLANNED = _RUN_BY.format("""
-    SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE {0}i.indrelid
-    UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE {0}i.indrelid
-    UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE {0}s.stxrelid
-    UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE {0}t.partrelid
+    SELECT i.indrelid, i.indexprs::text FROM pg_catalog.pg_index i WHERE i.indrelid {0}
+    UNION ALL SELECT i.indrelid, i.indpred::text FROM pg_catalog.pg_index i WHERE i.indrelid {0}
+    UNION ALL SELECT s.stxrelid, s.stxexprs::text FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid {0}
+    UNION ALL SELECT t.partrelid, t.partexprs::text FROM pg_catalog.pg_partitioned_table t WHERE t.partrelid {0}
 """)
 _GENERATED = _RUN_BY.format("""
     SELECT d.adrelid, d.adbin::text FROM pg_catalog.pg_attrdef d
@@ -98,7 +98,7 @@ WITH RECURSIVE k(id, tree, maker) AS (
     FROM pg_catalog.pg_constraint k
     LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
     LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
-    WHERE k.contype = 'c'
+    WHERE k.contype = 'c' {{0}}
 ), made(id, oid) AS (
     SELECT k.id, m[1]::oid FROM k
     CROSS JOIN LATERAL pg_catalog.regexp_matches(k.tree, ':\\w*type(?:id)? (\\d+)', 'gi') m
@@ -130,15 +130,16 @@ WHERE t.typowner NOT IN {_TRUSTED}
 
 # A foreign key may join columns of two types, of which one becomes the other by a cast of somebody's.
 _JOINED = f"""
-SELECT DISTINCT k.oid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
+SELECT DISTINCT pg_catalog.pg_get_userbyid(p.proowner)
 FROM pg_catalog.pg_constraint k
 CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) pair(child, parent)
 JOIN pg_catalog.pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = pair.child
 JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = pair.parent
 JOIN pg_catalog.pg_cast t ON t.castsource IN (c.atttypid, a.atttypid) OR t.casttarget IN (c.atttypid, a.atttypid)
 JOIN pg_catalog.pg_proc p ON p.oid = t.castfunc
-WHERE k.contype = 'f' AND c.atttypid <> a.atttypid
+WHERE k.oid = %s AND k.contype = 'f' AND c.atttypid <> a.atttypid
   AND p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED}
+ORDER BY 1
 """
 
 
@@ -154,18 +155,19 @@ def has_foreign_views(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def run_by_planning(connection: Connection, oid: int | None = None) -> Mapping[int, tuple[str, ...]]:
+def run_by_planning(connection: Connection, *oids: int) -> Mapping[int, tuple[str, ...]]:
     """By oid, the relations that cannot be planned without running somebody's functions, and whose those are.
 
-    With ``oid``, of that one alone. The planner goes by what is there at the moment: asked within a transaction that
-    keeps an older snapshot, this would not show an index made since.
+    With ``oids``, of those alone: asked before each question of thousands, it must not read the whole catalog. The
+    planner goes by what is there at the moment: asked within a transaction that keeps an older snapshot, this would
+    not show an index made since.
     """
-    return _owners(connection, _PLANNED.format(f"{oid:d} = " if oid is not None else "0 <> "))
+    return _owners(connection, _PLANNED.format("= ANY(%(oids)s::bigint[]::oid[])" if oids else "<> 0"), oids)
 
 
 def run_by_generated_columns(connection: Connection) -> Mapping[int, tuple[str, ...]]:
     """By oid, the relations whose generated columns may run somebody's functions, and whose those are."""
-    return _owners(connection, _GENERATED)
+    return _owners(connection, _GENERATED, ())
 
 
 def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:
@@ -173,13 +175,14 @@ def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:
     return _owners(connection, _COMPUTED)
 
 
-def run_by_joins(connection: Connection) -> Mapping[int, tuple[str, ...]]:
-    """By oid, the foreign keys whose columns may be compared by somebody's casts, and whose those are."""
-    return _owners(connection, _JOINED)
+def run_by_joins(connection: Connection, foreign_key: int) -> tuple[str, ...]:
+    """Whose casts may compare the columns of a foreign key, given by its oid."""
+    return tuple(owner for (owner,) in connection.execute(_JOINED.encode(), (foreign_key,)))
 
 
-def _owners(connection: Connection, query: str) -> Mapping[int, tuple[str, ...]]:
+def _owners(connection: Connection, query: str, oids: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
     found: dict[int, list[str]] = defaultdict(list)
-    for oid, owner in connection.execute(query.encode()):
+    # As a parameter: a question of the same text is planned once.
+    for oid, owner in connection.execute(query.encode(), {"oids": list(oids)} if oids else None):
         found[oid].append(owner)
     return {oid: tuple(sorted(owners)) for oid, owners in found.items()}

@@ -31,15 +31,17 @@ SELECT k.conname, n.nspname, c.relname, c.relkind::text, pn.nspname, p.relname, 
        k.confmatchtype::text, k.convalidated,
        coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true),
        coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false),
-       ARRAY(SELECT ARRAY[a.attname::text, pa.attname::text, opn.nspname::text, o.oprname::text,
-                          CASE WHEN a.attcollation <> pa.attcollation AND pa.attcollation <> 0 AND a.attcollation <> 0
-                               THEN pa.attcollation::regcollation::text ELSE '' END]
-             FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY pair(child, parent, equal, place)
-             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = pair.child
-             JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = pair.parent
-             JOIN pg_operator o ON o.oid = pair.equal JOIN pg_namespace opn ON opn.oid = o.oprnamespace
-             ORDER BY pair.place), k.oid::bigint, k.conrelid::bigint, k.confrelid::bigint
+       compared.pairs, k.oid::bigint, k.conrelid::bigint, k.confrelid::bigint
 FROM pg_constraint k
+JOIN (SELECT f.oid, array_agg(ARRAY[a.attname::text, pa.attname::text, opn.nspname::text, o.oprname::text,
+              CASE WHEN a.attcollation <> pa.attcollation AND pa.attcollation <> 0 AND a.attcollation <> 0
+                   THEN pa.attcollation::regcollation::text ELSE '' END] ORDER BY pair.place) AS pairs
+      FROM pg_constraint f
+      CROSS JOIN unnest(f.conkey, f.confkey, f.conpfeqop) WITH ORDINALITY pair(child, parent, equal, place)
+      JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = pair.child
+      JOIN pg_attribute pa ON pa.attrelid = f.confrelid AND pa.attnum = pair.parent
+      JOIN pg_operator o ON o.oid = pair.equal JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+      WHERE f.contype = 'f' GROUP BY f.oid) compared USING (oid)
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
 WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relpersistence <> 't' AND {USER_SCHEMA}
@@ -66,7 +68,6 @@ WHERE t.typtype = 'd' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r
   AND (t.typnotnull OR b.typtype = 'd' OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = t.oid))
 ORDER BY 1, 2, 3
 """
-_CHECKS_OF_TYPES = "SELECT oid::bigint FROM pg_constraint WHERE contypid = ANY (%s::bigint[]::oid[])"
 _NOT_NULL = f"""
 SELECT n.nspname, c.relname, a.attname, coalesce(k.conname, ''), coalesce(k.convalidated, true)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -81,14 +82,15 @@ SELECT n.nspname, c.relname, ic.relname, i.indpred IS NULL AND i.indexprs IS NUL
 FROM pg_index i
 JOIN pg_class ic ON ic.oid = i.indexrelid
 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (
-    SELECT array_agg(a.attname::text ORDER BY key.place) AS columns,
+JOIN (
+    SELECT of.indexrelid, array_agg(a.attname::text ORDER BY key.place) AS columns,
            coalesce(bool_and(o.opcdefault AND key.coll IN (0, a.attcollation)), false) AS usual
-    FROM unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[])
+    FROM pg_index of
+    CROSS JOIN unnest(of.indkey::int2[], of.indclass::oid[], of.indcollation::oid[])
          WITH ORDINALITY key(attnum, opclass, coll, place)
-    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.attnum
-    JOIN pg_opclass o ON o.oid = key.opclass
-    WHERE key.place <= i.indnkeyatts) u
+    LEFT JOIN pg_attribute a ON a.attrelid = of.indrelid AND a.attnum = key.attnum
+    LEFT JOIN pg_opclass o ON o.oid = key.opclass
+    WHERE of.indisunique AND key.place <= of.indnkeyatts GROUP BY of.indexrelid) u USING (indexrelid)
 WHERE i.indisunique AND i.indisvalid AND c.relkind = 'r' AND c.relpersistence <> 't' AND {USER_SCHEMA}
 ORDER BY 1, 2, 3
 """
@@ -126,7 +128,7 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
         key = _ForeignKey(*row)
         if key.temporal or not key.enforced:
             not_looked_at.append(f"{key.name} of {key.child}")
-        elif not {key.child, key.parent} & set(skipped):
+        elif key.child not in skipped and key.parent not in skipped:
             progress.stage(f"foreign key {key.name} of {key.child}")
             relations = [
                 _own_rows(key.child_schema, key.child_name, key.child_kind),
@@ -135,8 +137,12 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
             if not inspection.waited_for(f"foreign key {key.name} of {key.child}", *relations):
                 continue
             # Asked anew each time: what was true when the diagnosis began may be long past.
-            owners = run_by_joins(inspection.connection).get(key.oid, ())
-            if owners := (*owners, *_by_planning(inspection, key.child_oid, key.parent_oid)):
+            owners = run_by_joins(inspection.beside, key.oid)
+            partitioned = "p" in (key.child_kind, key.parent_kind)
+            if owners := (
+                *owners,
+                *_by_planning(inspection, key.child_oid, key.parent_oid, partitioned=partitioned),
+            ):
                 inspection.not_looked_at.append(
                     _of_others(f"the foreign key {key.name} of {key.child}", owners)
                 )
@@ -183,9 +189,7 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
         table = qualified_name(schema, name)
         if not inspection.waited_for(f"domain {domain} of {table}.{column}", _own_rows(schema, name, "r")):
             continue
-        foreign = run_by_checks(inspection.connection)
-        constraints = [row[0] for row in inspection.rows(_CHECKS_OF_TYPES, (types,))]
-        owners = [owner for each in constraints for owner in foreign.get(each, ())]
+        owners = [owner for whose in run_by_checks(inspection.beside, *types).values() for owner in whose]
         if owners := [*owners, *_by_planning(inspection, oid)]:
             inspection.not_looked_at.append(_of_others(f"the domain {domain} of {table}.{column}", owners))
             continue
@@ -385,17 +389,17 @@ def _say_not_looked_at(inspection: Inspection, what: str, names: Sequence[str]) 
         inspection.not_looked_at.append(f"not looked at: {what} ({some(names)})")
 
 
-_AND_PARTITIONS = """
-SELECT o::bigint FROM unnest(%s::bigint[]) o
-UNION SELECT t.relid::oid::bigint FROM unnest(%s::bigint[]) o, pg_partition_tree(o::oid) t
-"""
+_PARTITIONS = "SELECT t.relid::oid::bigint FROM unnest(%s::bigint[]) o, pg_partition_tree(o::oid) t"
 
 
-def _by_planning(inspection: Inspection, *tables: int) -> tuple[str, ...]:
-    """Whose functions a question on these tables would run at this moment, by indexes made since they were read."""
-    found = run_by_planning(inspection.connection)
-    every = inspection.rows(_AND_PARTITIONS, (list(tables), list(tables))) if found else []
-    return tuple(sorted({owner for (oid,) in every for owner in found.get(oid, ())}))
+def _by_planning(inspection: Inspection, *tables: int, partitioned: bool = False) -> tuple[str, ...]:
+    """Whose functions a question on these tables would run at this moment, by indexes made since they were read.
+
+    ``partitioned`` says that one of them is: then its partitions' too.
+    """
+    parts = inspection.beside.execute(_PARTITIONS, (list(tables),)).fetchall() if partitioned else []
+    found = run_by_planning(inspection.beside, *tables, *(oid for (oid,) in parts))
+    return tuple(sorted({owner for owners in found.values() for owner in owners}))
 
 
 def _of_others(what: str, owners: Sequence[str]) -> str:

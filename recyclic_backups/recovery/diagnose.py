@@ -234,10 +234,13 @@ def _violations(session: Inspection, live: LiveReading, progress: Progress) -> I
 
 
 def _listing(session: Inspection) -> Mapping[str, str] | None:
-    """The definitions as a fingerprint lists them; None, and a note, where the catalog itself cannot be read."""
+    """The definitions as a fingerprint lists them; None, and a note, where the catalog itself cannot be read.
+
+    With the catalog's indexes: without them it is read from end to end for each column of each table.
+    """
     import psycopg  # noqa: PLC0415 - see Server.connect
 
-    connection = session.connection
+    connection = session.beside
     try:
         with connection.transaction():
             return read_listing(connection)

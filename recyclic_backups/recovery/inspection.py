@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_SETTINGS = SETTINGS | {
-    "default_transaction_read_only": "on",
+_WITHOUT_INDEXES = {
     # What an index says is what is in doubt (runtime-config-query.html).
     "enable_indexscan": "off",
     "enable_indexonlyscan": "off",
@@ -51,7 +50,8 @@ class Inspection:
     """An open session, and what was not looked at so far, one sentence each.
 
     ``incomplete`` is what should have been; ``not_looked_at`` is what no diagnosis looks at. ``beside`` is a second
-    session in the same database, for what cannot be asked while rows are on their way.
+    session in the same database, for what cannot be asked while rows are on their way, and for what is asked of the
+    catalog before each of thousands of questions. It uses indexes, as the planner does, which would find nothing else.
     """
 
     connection: Connection
@@ -78,13 +78,13 @@ class Inspection:
         """
         from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
-        lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(relations))
+        # Sent at once, which makes them one transaction (protocol-flow.html, multiple statements in a simple query).
+        lock = sql.SQL("SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE").format(
+            sql.Literal(f"{round(self.lock_timeout_seconds * 1000)}ms"), sql.SQL(", ").join(relations)
+        )
 
         def waiting() -> list[tuple[Any, ...]]:
-            with self.connection.transaction():
-                patience = f"{round(self.lock_timeout_seconds * 1000)}ms"
-                self.connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", (patience,))
-                self.connection.execute(lock)
+            self.connection.execute(lock, prepare=False)
             return []
 
         return isinstance(self.attempt(subject, waiting), list)
@@ -145,13 +145,14 @@ def inspection(
 ) -> Iterator[Inspection]:
     """A read-only session; no question takes longer than ``timeout_seconds``. Raises DatabaseError."""
     settings = {
-        **_SETTINGS,
+        **SETTINGS,
+        "default_transaction_read_only": "on",
         "statement_timeout": f"{round(timeout_seconds * 1000)}ms",
         "lock_timeout": _AT_ONCE,
     }
     patient = server.answering_within(timeout_seconds + _GRACE_SECONDS)
     with (
-        patient.connect(database, settings=settings) as connection,
+        patient.connect(database, settings=settings | _WITHOUT_INDEXES) as connection,
         patient.connect(database, settings=settings) as beside,
     ):
         for session in (connection, beside):

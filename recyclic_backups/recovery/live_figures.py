@@ -102,7 +102,7 @@ class _Counting:
         looking, subject = self.inspection, f"table {table.qualified}"
         if not looking.waited_for(subject, table.identifier):
             return None
-        if owners := run_by_planning(looking.connection, table.oid).get(table.oid):
+        if owners := run_by_planning(looking.beside, table.oid).get(table.oid):
             self.run_by_planning[table.qualified] = owners
             return looking.attempt(
                 subject,
@@ -176,7 +176,7 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
-        if owners := run_by_planning(inspection.connection, oid).get(oid):
+        if owners := run_by_planning(inspection.beside, oid).get(oid):
             inspection.not_looked_at.append(
                 f"not looked at: the materialized view {name}, since a query on it runs functions of {some(owners)}"
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.drill.vandal import add_newer_rows
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
 
@@ -158,3 +159,16 @@ def _drilled(operator: Operator, cluster: ScratchCluster, database: str, sql: st
                 connection.execute("ALTER SUBSCRIPTION s SET (slot_name = NONE)")
                 connection.execute("DROP SUBSCRIPTION s")
     return report
+
+
+def test_work_goes_on_although_what_rows_refer_to_was_deleted(cluster: ScratchCluster, database: str) -> None:
+    """Loss prevented: a drill that proves of no newer row that it survives, since every table refers to a company."""
+    with cluster.server.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE company (id int PRIMARY KEY); INSERT INTO company VALUES (1);"
+            "CREATE TABLE t (id int PRIMARY KEY, company int REFERENCES company); INSERT INTO t VALUES (1, 1);"
+            "CREATE TABLE u (id int PRIMARY KEY, company int NOT NULL REFERENCES company); INSERT INTO u VALUES (1, 1);"
+            "SET session_replication_role = replica; DELETE FROM company; RESET session_replication_role"
+        )
+        assert add_newer_rows(connection, ["public.company"], "seed") == {"public.t": 1}
+        assert connection.execute("SELECT id, company FROM t ORDER BY id").fetchall() == [(1, 1), (2, None)]

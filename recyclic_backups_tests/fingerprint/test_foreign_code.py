@@ -151,7 +151,17 @@ def test_a_fingerprint_makes_no_value_of_the_owner_s_types(servers: Servers) -> 
         assert read == {"indexed": 1, "counted": 1, "rowed": 1}
         with cluster.server.connect(database) as connection:
             assert set(run_by_planning(connection).values()) == {(role,)}
-            assert len(run_by_planning(connection)) == 3, "an enumeration costs nothing"
+            every = run_by_planning(connection)
+            assert len(every) == 3, "an enumeration costs nothing"
+            assert run_by_planning(connection, *every) == every, "asked of some tables alone"
+            (one, *_) = every
+            assert run_by_planning(connection, one) == {one: (role,)}
+            domains = connection.execute(
+                "SELECT oid::bigint FROM pg_type WHERE typtype = 'd' AND oid > 16383"
+            )
+            checks = run_by_checks(connection, *(oid for (oid,) in domains.fetchall()))
+            assert set(checks.values()) == {(role,)}
+            assert checks == run_by_checks(connection)
     finally:
         with cluster.server.connect(database) as connection:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
