@@ -2,6 +2,10 @@
 .PHONY: help install demo test test-all test-browser compose-test check bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
+# Three workers for two processors, for servers and programs make each wait; with worksteal each keeps to a stretch of
+# the suite, and its servers serve all of that. Compiled tests are kept: compiling takes each worker ten seconds.
+PYTEST := PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n 3 --dist worksteal
+
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -12,10 +16,10 @@ demo: install ## see it work: a database backed up by Dagster, restored and comp
 	@.venv/bin/recyclic-backups demo $(ARGS)
 
 test: install ## the tests, against real PostgreSQL servers that they start
-	@.venv/bin/pytest -n 2 -m "not slow and not browser" $(ARGS)
+	@$(PYTEST) -m "not slow and not browser" $(ARGS)
 
 test-all: install ## every test, the slow ones too: every fault at every step (half an hour)
-	@.venv/bin/pytest -n 2 -m "not browser" $(ARGS)
+	@$(PYTEST) -m "not browser" $(ARGS)
 
 test-browser: install ## what people see: Dagster's pages of a quarter, clicked through in Chromium (five minutes)
 	@scripts/install-browser

@@ -206,12 +206,12 @@ def test_a_quarter_ends_as_a_person_would_expect(operation: Operation, bot: Web,
 
     def break_the_probe() -> None:
         (probes / "members.sql").write_text(
-            "-- probe: members\n-- expect: at least 21\nSELECT count(*) FROM member"
+            "-- probe: members\n-- expect: at least 21\nSELECT count(*) FROM public.member"
         )
 
     def repair_the_probe() -> None:
         (probes / "members.sql").write_text(
-            "-- probe: members\n-- expect: at least 20\nSELECT count(*) FROM member"
+            "-- probe: members\n-- expect: at least 20\nSELECT count(*) FROM public.member"
         )
 
     repair_the_probe()

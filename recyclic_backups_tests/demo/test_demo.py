@@ -122,6 +122,7 @@ def _demo_again(directory: Path, kept: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_ui_comes_up_and_goes_away_with_ctrl_c(directory: Path) -> None:
     """Loss prevented: a port and five processes left on a volunteer's laptop."""
     with _demo(directory) as process:

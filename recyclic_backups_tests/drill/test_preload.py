@@ -16,7 +16,7 @@ from recyclic_backups_tests.operator import Operator, variables_of
 _ALWAYS = ("client backend", "checkpointer", "background writer", "walwriter", "autovacuum launcher")
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("there", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_view_of_a_preloaded_extension_is_drilled(
     operator: Operator,
     installation: Installation,

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import errno
 import os
+import pkgutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from recyclic_backups import storage
 from recyclic_backups.postgres.connection import PatientConnection
-from recyclic_backups.storage import exclusive, local
 
 CHANGING = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir")
 
@@ -84,8 +86,11 @@ def install() -> None:
         PatientConnection.execute = execute  # type: ignore[method-assign]
         return
     calls = FaultyCalls(fault)
-    for module in (local, exclusive):
-        module.os = calls  # type: ignore[attr-defined]
+    # All of them, by whatever names: a module that is left out is one in which nothing ever fails.
+    for found in pkgutil.iter_modules(storage.__path__, f"{storage.__name__}."):
+        module = import_module(found.name)
+        if getattr(module, "os", None) is os:
+            module.os = calls  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

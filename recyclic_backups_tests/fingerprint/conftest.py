@@ -80,7 +80,7 @@ def club(club_template: Club, cluster: ScratchCluster) -> Iterator[Club]:
     """A fresh copy of the database with one of everything."""
     name = "club_copy"
     with cluster.server.connect("postgres") as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield Club(club_template.installation, club_template.server, name)
     with cluster.server.connect("postgres") as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -92,7 +92,7 @@ def _shop(cluster: ScratchCluster, database: str, owner: str | None) -> Iterator
             connection.execute(f"DROP ROLE IF EXISTS {OWNER}")
 
 
-@pytest.fixture(params=["of its owner", "of a superuser"])
+@pytest.fixture(params=["of its owner", pytest.param("of a superuser", marks=pytest.mark.slow)])
 def shop(request: pytest.FixtureRequest, cluster: ScratchCluster, database: str) -> Iterator[Shop]:
     """Tables that are written with their owner's rights, and those that a superuser writes."""
     with _shop(cluster, database, OWNER if request.param == "of its owner" else None) as made:
@@ -180,7 +180,12 @@ _REQUIRED = (
 
 
 @pytest.mark.parametrize(
-    "children", ["", "ON DELETE CASCADE", "ON DELETE RESTRICT"], ids=["alone", "cascade", "restrict"]
+    "children",
+    [
+        pytest.param("", id="alone"),
+        pytest.param("ON DELETE CASCADE", id="cascade"),
+        pytest.param("ON DELETE RESTRICT", id="restrict", marks=pytest.mark.slow),
+    ],
 )
 def test_unique_values_that_moved_between_rows_come_back(own: Shop, children: str) -> None:
     """Loss prevented: yesterday's order of a list that cannot be put back, or whose items take their children along."""
