@@ -170,9 +170,13 @@ def run_by_generated_columns(connection: Connection) -> Mapping[int, tuple[str, 
     return _owners(connection, _GENERATED, ())
 
 
-def run_by_checks(connection: Connection) -> Mapping[int, tuple[str, ...]]:
-    """By oid, the CHECK constraints of tables and domains that would run somebody's functions, and whose those are."""
-    return _owners(connection, _COMPUTED)
+def run_by_checks(connection: Connection, *domains: int) -> Mapping[int, tuple[str, ...]]:
+    """By oid, the CHECK constraints of tables and domains that would run somebody's functions, and whose those are.
+
+    With ``domains``, of those types alone.
+    """
+    of_domains = "AND k.contypid = ANY(%(oids)s::bigint[]::oid[])"
+    return _owners(connection, _COMPUTED.format(of_domains if domains else ""), domains)
 
 
 def run_by_joins(connection: Connection, foreign_key: int) -> tuple[str, ...]:
