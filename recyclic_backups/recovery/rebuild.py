@@ -35,7 +35,6 @@ from recyclic_backups.recovery.contents import (
     computes_nothing,
     definition_of,
     making_values_of_types,
-    mentioning,
     one_line,
     post_data_of,
 )
@@ -44,15 +43,12 @@ from recyclic_backups.recovery.loaders import NOBODY, TRUST_HINT, Loaders
 from recyclic_backups.recovery.owners import (
     Roles,
     Table,
-    Tables,
     anything_of_others,
-    attached_with_code_of_others,
-    computed_with_code_of_others,
     definitions_run_code_of_others,
-    planned_with_code_of_others,
     read_roles,
     read_tables,
 )
+from recyclic_backups.recovery.reach import Reach
 from recyclic_backups.recovery.selection import Selection
 from recyclic_backups.recovery.turns import SUPERUSER, Turn, by_kind, in_order, in_turns, turn_of
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
@@ -62,9 +58,6 @@ _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 
 _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
-# What a superuser may make of somebody else's table, or of a partition of it.
-_REACHING = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER"})
-_FILLED = "MATERIALIZED VIEW DATA"
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
@@ -80,9 +73,11 @@ class Rebuild:
 
     maker: EntryMaker
     loaded_by: dict[str, int]
-    _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
-    _roles: Roles = field(default_factory=lambda: Roles({}, {}))
+    _reach: Reach = field(init=False)
     _unchecked: list[Missing] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reach = Reach(self.maker, guards=self.loaders is not None and not self.archive.no_owner)
 
     @property
     def archive(self) -> Archive:
@@ -114,7 +109,7 @@ class Rebuild:
         else:
             with self._server.connect(self.archive.database) as connection:
                 facts = self._manifest.server
-                roles = self._roles = read_roles(connection, facts.encoding, facts.owner)
+                roles = self._reach.roles = read_roles(connection, facts.encoding, facts.owner)
             entries = self.maker.entries("pre-data")
             if self.archive.no_owner:
                 self._require_no_foreign_code(entries, roles)
@@ -128,9 +123,9 @@ class Rebuild:
         with self._server.connect(self.archive.database) as connection:
             facts = self._manifest.server
             stands_for_owner = self.loaders.of_database_owner if self.loaders else ""
-            self._tables = read_tables(connection, facts.encoding, facts.owner, stands_for_owner)
+            self._reach.tables = read_tables(connection, facts.encoding, facts.owner, stands_for_owner)
         if self.loaders is not None:
-            if any(table.loader is not None for table in self._tables.tables) or self.archive.no_owner:
+            if any(table.loader is not None for table in self._reach.tables.tables) or self.archive.no_owner:
                 self.loaders.require_login()
             self._grant(self.loaders)
 
@@ -187,25 +182,27 @@ class Rebuild:
             self.maker.make_as(section, numbers, turn.owner, as_owner=turn.as_owner)
             return
         with self._alone():
-            if self._guards:
-                self._require_superusers_own(section, entries)
-                numbers = [entry.number for entry in self._without_filled_by_others(entries)]
-            self.maker.make(section, numbers)
+            self._reach.require_own(section, entries)
+            self.maker.make(
+                section, [entry.number for entry in self._reach.without_filled_by_others(entries)]
+            )
 
     def _alone(self) -> AbstractContextManager[None]:
         return nullcontext() if self.loaders is None else self.loaders.absent()
 
     def _grant(self, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
-        everything = [each.names for each in self._tables.tables]
+        everything = [each.names for each in self._reach.tables.tables]
         if self.archive.no_owner:
             loaders.let_in(NOBODY, {schema for schema, _ in everything})
             loaders.grant(NOBODY, "INSERT, SELECT", everything)
             return
-        for loader in {each.loader for each in self._tables.tables if each.loader is not None}:
-            loaders.let_in(loader, {each.names[0] for each in self._tables.tables if each.loader == loader})
+        for loader in {each.loader for each in self._reach.tables.tables if each.loader is not None}:
+            loaders.let_in(
+                loader, {each.names[0] for each in self._reach.tables.tables if each.loader == loader}
+            )
         by_loader: dict[str, list[tuple[str, str]]] = {}
-        for each in self._tables.tables:
+        for each in self._reach.tables.tables:
             if each.loader is not None and not (each.loader and each.may_insert):
                 by_loader.setdefault(each.loader, []).append(each.names)
         for loader, names in by_loader.items():
@@ -235,13 +232,17 @@ class Rebuild:
             with counting:
                 on_bytes(size_bytes)
 
-        self.archive.together(
-            jobs,
-            [
+        def streams(*, own: bool) -> list[Callable[[], None]]:
+            return [
                 partial(self.maker.make, "data", entries, item, only, server=server, on_bytes=count)
                 for item, only, entries, server in parts
-            ],
-        )
+                if (server is self._server) is own
+            ]
+
+        with self._alone():
+            self._reach.require_no_triggers()
+            self.archive.together(jobs, streams(own=True))
+        self.archive.together(jobs, streams(own=False))
         self._try_again()
         taken_out = [
             check
@@ -262,7 +263,7 @@ class Rebuild:
     def _tables_without_rows(self) -> list[Table]:
         """Tables whose rows could not be loaded; not a superuser's that others' code is part of."""
         found = [
-            self._tables.of(each.entry)
+            self._reach.tables.of(each.entry)
             for each in self.maker.aside
             if each.section == "data" and each.entry.kind == "TABLE DATA"
         ]
@@ -285,7 +286,7 @@ class Rebuild:
             if entry.kind != "TABLE DATA":
                 rows[None].append((entry.number, None))
                 continue
-            table = self._tables.of(entry)
+            table = self._reach.tables.of(entry)
             if table is None and selection is not None and not _is_among(entry, selection):
                 continue
             if table is None and not self.archive.no_owner:
@@ -309,7 +310,9 @@ class Rebuild:
         """How to log in for the rows of a table that has a stream of its own."""
         if self.loaders is None:
             return self._server
-        table = next((each for each in self._tables.tables if qualified_name(*each.names) == relation), None)
+        table = next(
+            (each for each in self._reach.tables.tables if qualified_name(*each.names) == relation), None
+        )
         if table is None:
             raise Refused(f"the table {relation} is not among the definitions", TRUST_HINT)
         loader = NOBODY if self.archive.no_owner else table.loader
@@ -342,6 +345,7 @@ class Rebuild:
         elsewhere = self._elsewhere()
         return [
             *self._unchecked,
+            *self._reach.not_filled,
             *(
                 self.maker.missing(
                     each.section,
@@ -371,8 +375,7 @@ class Rebuild:
             shares = [numbers[start::jobs] for start in range(min(jobs, len(entries)))]
             if turn.owner is None:
                 with self._alone():
-                    if self._guards:
-                        self._require_superusers_own("post-data", entries)
+                    self._reach.require_own("post-data", entries)
                     make = partial(self.maker.make, "post-data")
                     self.archive.together(jobs, [partial(make, share) for share in shares])
             else:
@@ -382,82 +385,24 @@ class Rebuild:
     def _take_turns(self, numbers: Collection[int]) -> None:
         """These entries after the rows, kind by kind: each with the rights of its owner."""
         entries = self._entries_of(set(numbers))
-        if not self._guards:
+        if not self._reach.guards:
             self.maker.make("post-data", [entry.number for entry in entries])
             return
-        for kind, turns in by_kind(entries, self._roles):
+        for kind, turns in by_kind(entries, self._reach.roles):
             if kind == "FK CONSTRAINT":
                 self._let_refer({turn.owner for turn, _ in turns if turn.owner})
             for turn, run in turns:
                 self._make("post-data", turn, run)
 
     def _turn_of(self, entry: Entry) -> Turn:
-        return turn_of(entry, self._roles) if self._guards else SUPERUSER
+        return turn_of(entry, self._reach.roles) if self._reach.guards else SUPERUSER
 
     def _let_refer(self, owners: Collection[str]) -> None:
         """A key to a table of another owner was made by whoever had the right to."""
         assert self.loaders is not None
         for owner in owners:
-            others = [each.names for each in self._tables.tables if each.loader != owner]
+            others = [each.names for each in self._reach.tables.tables if each.loader != owner]
             self.loaders.grant(owner, "REFERENCES", others)
-
-    def _without_filled_by_others(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Without the rows of a superuser's materialized views that would run somebody's functions as the superuser."""
-        if all(entry.kind != _FILLED for entry in entries):
-            return entries
-        with self._server.connect(self.archive.database) as connection:
-            computed = computed_with_code_of_others(connection, self._manifest.server.encoding)
-        for entry in entries:
-            if entry.rest in computed:
-                reason = "it is a superuser's, and filling it would run functions of others as the superuser"
-                self._unchecked.append(self.maker.missing("post-data", entry, f"{reason}; {TRUST_HINT}"))
-        return [entry for entry in entries if entry.rest not in computed]
-
-    @property
-    def _guards(self) -> bool:
-        return self.loaders is not None and not self.archive.no_owner
-
-    def _require_superusers_own(self, section: Section, entries: Sequence[Entry]) -> None:
-        """Raises Refused for what a superuser made of others' tables, if it would run their code as the superuser."""
-        kinds = _REACHING.intersection(entry.kind for entry in entries)
-        reached = frozenset[int]()
-        if kinds:
-            by_keys = kinds & {"TABLE ATTACH", "TRIGGER"}
-            asked = attached_with_code_of_others if by_keys else planned_with_code_of_others
-            with self._server.connect(self.archive.database) as connection:
-                names = asked(connection, self._manifest.server.encoding)
-            if names:
-                reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
-        for entry in entries:
-            if (entry.kind in kinds and entry.number in reached) or (
-                entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT") and self._checks_with_code(entry)
-            ):
-                raise Refused(
-                    f"{entry.kind} {entry.rest}: a superuser's, and making it may call a function of another owner",
-                    TRUST_HINT,
-                )
-
-    def _checks_with_code(self, constraint: Entry) -> bool:
-        """Whether a superuser's constraint may call code of others when it is put to the rows."""
-        table = self._tables.of(constraint)
-        if constraint.kind == "FK CONSTRAINT":
-            # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
-            # its rows are found by a query, and planning that computes the constants in indexes of both tables.
-            return self._tables.foreign_casts and (table is None or table.foreign_code)
-        if table is None:  # of a domain or a foreign table
-            return self._has_foreign_code and not self._reads_no_row(constraint)
-        return table.foreign_code
-
-    @property
-    def _has_foreign_code(self) -> bool:
-        entries = self.maker.entries("pre-data")
-        return self._tables.foreign_casts or any(
-            entry.kind in _CODE and self._roles.is_foreign(entry) for entry in entries
-        )
-
-    def _reads_no_row(self, constraint: Entry) -> bool:
-        _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
-        return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
 
     def may_have_run_code(self) -> bool:
         """Whether code of others ran, with their rights, while definitions were made: it may have changed theirs."""
@@ -507,7 +452,9 @@ class Rebuild:
         if each.entry.kind == "EXTENSION" and self._other_owners():
             return each
         if not each.own_rights:
-            with self._alone() if each.section == "pre-data" else nullcontext():
+            with self._alone():
+                if each.section == "data":
+                    self._reach.require_no_triggers()
                 return self.maker.still_aside(each)
         still = self.maker.still_aside(each)
         return still and self._by_superuser(still)
@@ -524,7 +471,7 @@ class Rebuild:
             return each
         with self._alone():
             try:
-                self._require_superusers_own(each.section, [each.entry])
+                self._reach.require_own(each.section, [each.entry])
             except Refused:
                 return each
             made = maker.still_aside(replace(each, make=partial(self.archive.run, each.section, each.item)))
@@ -587,8 +534,19 @@ class Rebuild:
             if armed is not None and connection.info.server_version < 170000:
                 return []
         self.maker.archive = replace(self.maker.archive, database=database)
-        self.maker.aside = [each for each in waiting if self.maker.still_aside(each)]
+        others = self._other_owners()
+        self.maker.aside = [
+            each
+            for each in waiting
+            # The script of an extension would find what others put into its schema.
+            if (others and each.entry.kind == "EXTENSION" and not self._goes_into_catalog(each))
+            or self.maker.still_aside(each)
+        ]
         return [extension for extension in before if extension not in self.extensions_elsewhere]
+
+    def _goes_into_catalog(self, each: Aside) -> bool:
+        _, text = definition_of(self.maker.text_of("pre-data"), each.entry.number)
+        return " WITH SCHEMA pg_catalog;" in text
 
 
 def _is_among(table: Entry, selection: Selection) -> bool:

@@ -209,8 +209,9 @@ def _hers(cluster: ScratchCluster, name: str) -> Iterator[Server]:
         yield Server(cluster.server.host, cluster.server.port, "mallory", "mallory")
     finally:
         with cluster.server.connect("postgres") as connection:
-            for each in (name, f"{name}_again"):
-                connection.execute(f"DROP DATABASE IF EXISTS {each} WITH (FORCE)")
+            query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+            for (each,) in connection.execute(query, (name,)).fetchall():
+                connection.execute(f'DROP DATABASE "{each}" WITH (FORCE)')
             connection.execute("DROP ROLE IF EXISTS mallory, victim")
 
 
@@ -354,6 +355,52 @@ def test_a_superusers_table_that_calls_a_strangers_function_is_loaded_without_ri
         assert report.loaded_by == {"a role without rights": 1, "postgres": 1}
 
 
+def test_a_trigger_that_her_code_makes_meanwhile_runs_on_no_rows_of_the_superuser(servers: Servers) -> None:
+    """Attack: a superuser's table is granted to her with ALL, and her code gives it a trigger before its rows come.
+
+    Her view fails at first, for want of a name that her path leads to, and when it is tried again the grants are there.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE public.his (a int); INSERT INTO public.his VALUES (1)")
+            connection.execute("GRANT ALL ON public.his TO mallory")
+        plant = """
+            CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+              IF current_database() <> 'hers' THEN
+                CREATE TRIGGER planted BEFORE INSERT ON public.his FOR EACH ROW EXECUTE FUNCTION m.fire();
+              END IF; RETURN 1; EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+            CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN m.plant(); END';
+        """
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + plant
+                    + "CREATE TABLE m.t (a int CHECK (m.planted(a) > 0)); INSERT INTO m.t VALUES (1)"
+                ).encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == (
+            "TRIGGER public.his planted was not there when the backup was taken",
+        )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE FUNCTION m.seven() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 7';
+                CREATE FUNCTION m.late(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.plant(); RETURN $1 + seven(); END';
+                SET search_path = m;
+                CREATE TABLE m.made_again (a int, b int GENERATED ALWAYS AS (a + m.late(7)) STORED);
+                ALTER DATABASE hers SET search_path = m
+                """
+            )
+        with pytest.raises(Refused, match="somebody's code made a trigger 'planted'"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+
+
 def test_functions_of_the_databases_owner_are_run_by_nobody_else(servers: Servers) -> None:
     """Attack: her check calls a function of pg_database_owner, and while a restore lasts that is the superuser."""
     cluster = servers[16]
@@ -471,8 +518,6 @@ def test_a_superusers_foreign_key_that_is_tried_again_is_judged_anew(servers: Se
         report = _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
         assert [each.name for each in report.missing] == ["FK CONSTRAINT public.his his_k_fkey"]
-        with cluster.server.connect("postgres") as connection:
-            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_code_that_changes_a_definition_while_it_is_restored_is_seen(servers: Servers) -> None:
@@ -492,8 +537,6 @@ def test_code_that_changes_a_definition_while_it_is_restored_is_seen(servers: Se
             )
         report = _put_back(cluster, "hers")
         assert report.comparison.differences == ("VIEW m.v differs in its definition",)
-        with cluster.server.connect("postgres") as connection:
-            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_the_code_of_one_owner_does_not_reach_the_rows_of_another(servers: Servers) -> None:
@@ -624,8 +667,6 @@ def test_an_error_message_does_not_have_other_entries_passed_over(servers: Serve
                 "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname IN ('first', 'second', 'last')"
             ).fetchall()
             assert sorted(row[0] for row in made) == ["last", "second"]
-        with cluster.server.connect("postgres") as connection:
-            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 @pytest.mark.parametrize(
@@ -682,8 +723,6 @@ def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_stranger
         assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.v"]
         assert "functions of others" in report.missing[0].reason
         assert report.missing[0].statement == "REFRESH MATERIALIZED VIEW s.v;"
-        with cluster.server.connect("postgres") as connection:
-            connection.execute(f'DROP DATABASE "{report.database}"')
 
 
 def test_a_server_that_lets_no_new_role_in_is_told_before_anything_is_loaded(
