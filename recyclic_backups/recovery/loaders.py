@@ -113,8 +113,8 @@ class Loaders:
     @contextmanager
     def creating(
         self, owner: str, schemas: Collection[str], *, as_owner: bool, lending: bool = False
-    ) -> Iterator[None]:
-        """Within the block the owner may make objects in these schemas, as he once could at the source.
+    ) -> Iterator[Sequence[str]]:
+        """Within the block the owner may make objects in these schemas, as he once could; yields where he may not else.
 
         In no others: what he made there others' code would find, whose path that schema is in. The right is his
         loader's unless that acts ``as_owner``. With ``lending`` he also finds what lies in schemas whose functions
@@ -124,6 +124,7 @@ class Loaders:
         with self._lock, self.server.connect(self.database) as connection:
             lent = self._role(NOBODY, login=False)
             borrower = owner if as_owner else loader
+            borrowed = _lacking(connection, borrower, {"CREATE": schemas})["CREATE"]
             rights: dict[str, Collection[str]] = {"USAGE, CREATE": schemas}
             if lending:
                 rows = connection.execute(_WITHOUT_POWERS, (owner,)).fetchall()
@@ -131,11 +132,11 @@ class Loaders:
             for privileges, where in rights.items():
                 _on_schemas(connection, f"GRANT {privileges}", where, "TO", lent)
             self._make_member(connection, lent, borrower)
-            lacking = _not_inherited(connection, borrower, rights)
+            lacking = _lacking(connection, borrower, rights)
             for privilege, where in lacking.items():
                 _on_schemas(connection, f"GRANT {privilege}", where, "TO", borrower)
         try:
-            yield
+            yield borrowed
         finally:
             with self._lock, self.server.connect(self.database) as connection:
                 for privilege, where in lacking.items():
@@ -269,10 +270,10 @@ def _let_log_in(connection: Connection, role: str, password: str) -> None:
     )
 
 
-def _not_inherited(
+def _lacking(
     connection: Connection, role: str, rights: Mapping[str, Collection[str]]
 ) -> Mapping[str, Sequence[str]]:
-    """Which rights a role still has not, although it is a member of one that has: before 16 it may be NOINHERIT."""
+    """Which of these rights a role has not; before 16 it may be NOINHERIT, and have nothing of what it is member of."""
     lacking: dict[str, list[str]] = {}
     for privileges, schemas in rights.items():
         for privilege in privileges.split(", "):

@@ -84,6 +84,30 @@ _ANYTHING_OF_OTHERS = """
     JOIN pg_catalog.pg_roles r ON r.oid = everything.owner WHERE NOT r.rolsuper)
 """
 
+_OBJECTS = """
+    SELECT n.nspname, o.name FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL (
+        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, CASE p.prokind WHEN 'a' THEN p.proname || '('
+            ELSE p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ') ' END
+        FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid
+        UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprname || ' '
+        FROM pg_catalog.pg_operator WHERE oprnamespace = n.oid
+        UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relname || ' '
+        FROM pg_catalog.pg_class WHERE relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+        UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typname || ' '
+        FROM pg_catalog.pg_type WHERE typnamespace = n.oid AND typrelid = 0 AND typtype <> 'm'
+        UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collname || ' '
+        FROM pg_catalog.pg_collation WHERE collnamespace = n.oid
+        UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcname || ' '
+        FROM pg_catalog.pg_opclass WHERE opcnamespace = n.oid
+        UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgname || ' '
+        FROM pg_catalog.pg_ts_config WHERE cfgnamespace = n.oid
+        UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictname || ' '
+        FROM pg_catalog.pg_ts_dict WHERE dictnamespace = n.oid) o(classid, oid, name)
+    WHERE n.nspname = ANY(%s) AND o.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+"""
+
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
 # domain of another owner, or to a table that no query can be planned on without running his functions.
 _COMPUTED_WITH_CODE = """
@@ -255,6 +279,14 @@ def read_schemas(connection: Connection, encoding: str) -> Sequence[tuple[str, s
         " WHERE nspname <> 'information_schema' AND NOT pg_catalog.starts_with(nspname, 'pg_')"
     )
     return [(one_line(in_encoding(schema, encoding)), schema) for (schema,) in rows]
+
+
+def objects_in(connection: Connection, schemas: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """Schema and name of whatever lies in these schemas and can be meant by a name; with a blank where a name ends.
+
+    Of aggregates, whose arguments pg_dump writes in ways of its own, the name and a parenthesis.
+    """
+    return [(schema, name) for schema, name in connection.execute(_OBJECTS, (list(schemas),))]
 
 
 def anything_of_others(connection: Connection) -> bool:

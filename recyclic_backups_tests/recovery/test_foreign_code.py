@@ -623,6 +623,49 @@ def test_an_owner_makes_nothing_in_the_schemas_of_others_while_her_tables_are_ma
         assert report.comparison.differences == ()
 
 
+def test_what_she_makes_in_a_schema_that_is_lent_to_her_ends_the_restore(servers: Servers) -> None:
+    """Attack: she was given a table in a superuser's schema. To make it she may make objects there, and plants one.
+
+    The superuser's check looks for its operator in that schema, and would run hers when his rows are loaded.
+    """
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                """
+                CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
+                CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
+                    AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
+                ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
+                """
+            )
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                (
+                    TRAP
+                    + """
+                CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
+                    AS 'BEGIN PERFORM m.act(); RETURN true; END';
+                CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                  CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
+                EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+                CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN RETURN m.plant(); END'
+                """
+                ).encode()
+            )
+        with cluster.server.connect("hers") as connection:
+            connection.execute("CREATE TABLE app.hers (a int); ALTER TABLE app.hers OWNER TO mallory")
+        _put_back(cluster, "hers")
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE hers_again")
+        with mallory.connect("hers") as connection:
+            connection.execute("ALTER TABLE app.hers ADD b int GENERATED ALWAYS AS (a + m.planted(7)) STORED")
+        with pytest.raises(Refused, match="somebody's code made '=' in the schema 'app'"):
+            _put_back(cluster, "hers")
+        assert _superusers(cluster) == ["postgres"]
+
+
 def test_a_superuser_does_not_become_the_owner_of_strangers_functions(servers: Servers) -> None:
     """Attack: with --no-owner all is the superuser's, and what an index calls runs as its table's owner."""
     cluster = servers[15]
