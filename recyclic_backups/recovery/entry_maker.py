@@ -233,7 +233,7 @@ class EntryMaker:
             place = bisect_left(known, begins)
             if not (place < len(known) and known[place].startswith(begins)):
                 raise Refused(
-                    f"somebody's code made {name.strip(' (')!r} in the schema {schema!r} while the database was restored:"
+                    f"somebody's code made {name.strip(' (')!r} in the schema {schema!r} while it was restored:"
                     " it is not in the backup, and functions that look for names there would run it",
                     TRUST_HINT,
                 )
