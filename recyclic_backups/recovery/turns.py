@@ -8,7 +8,7 @@ what belongs to superusers, and of others what only he may make, or what calls n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,6 +26,7 @@ _CALLS_NOTHING = frozenset({
 })  # fmt: skip
 # These change a table and make nothing of its owner's. A member of the owner does that, who was lent rights on others'.
 _CHANGES = frozenset({"TABLE ATTACH", "FK CONSTRAINT", "CHECK CONSTRAINT"})
+_RELATIONS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "VIEW", "COMMENT"})
 # Without the right to use these, an owner cannot write his tables down as he once did.
 _NEEDED_FIRST = ("SCHEMA", "FOREIGN SERVER", "LANGUAGE")
 
@@ -65,9 +66,12 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def in_turns(entries: Iterable[Entry], roles: Roles) -> list[tuple[Turn, list[Entry]]]:
-    """Entries in their order, as runs that share a turn. A comment is written by whoever's turn it is, if he may."""
+    """Entries as runs that share a turn, in their order but for relations next to each other: an owner's come together.
+
+    What needs another owner's relation that comes later is tried again. A comment is written by whoever's turn it is.
+    """
     found: list[tuple[Turn, list[Entry]]] = []
-    for entry in entries:
+    for entry in _by_owner(entries, roles):
         turn = turn_of(entry, roles)
         if found and (
             found[-1][0] == turn or (entry.kind == "COMMENT" and found[-1][0].owner in (None, turn.owner))
@@ -76,6 +80,24 @@ def in_turns(entries: Iterable[Entry], roles: Roles) -> list[tuple[Turn, list[En
         else:
             found.append((turn, [entry]))
     return found
+
+
+def _by_owner(entries: Iterable[Entry], roles: Roles) -> Iterator[Entry]:
+    """Where tables of owners alternate, all of one before all of the next; views after the tables, as they were."""
+    for are_relations, run in groupby(entries, lambda entry: entry.kind in _RELATIONS):
+        if not are_relations:
+            yield from run
+            continue
+        groups: dict[Turn, list[Entry]] = {}
+        before, views = list[Entry](), list[Entry]()
+        into = before
+        for entry in run:
+            if entry.kind != "COMMENT":  # it follows what it is about
+                turn = turn_of(entry, roles)
+                into = views if entry.kind == "VIEW" else groups.setdefault(turn, [])
+            into.append(entry)
+        for group in (before, *groups.values(), views):
+            yield from group
 
 
 def by_kind(entries: Sequence[Entry], roles: Roles) -> list[tuple[str, list[tuple[Turn, list[Entry]]]]]:
