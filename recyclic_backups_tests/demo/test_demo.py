@@ -84,6 +84,7 @@ def test_the_demonstration_ends_in_equal_and_leaves_nothing(directory: Path) -> 
     assert not (directory / "backups").exists()
 
 
+@pytest.mark.slow
 def test_what_is_kept_can_be_listed_and_verified_and_is_private(directory: Path) -> None:
     """Loss prevented: a demonstration whose backups only the demonstration can read."""
     kept = directory / "kept"

@@ -5,6 +5,7 @@ Each of the ways in which PostgreSQL calls a function while a dump is put back, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -246,7 +247,30 @@ def _is_available(connection: psycopg.Connection[tuple[Any, ...]], extension: st
     return connection.execute(query, (extension,)).fetchone() is not None
 
 
-@pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
+def test_the_code_of_an_owner_never_runs_as_superuser_all_kinds_at_once(servers: Servers) -> None:
+    """Attack: as below, each kind in a schema of its own; which of them it was, the slow test tells."""
+    cluster = servers[15]
+    with _hers(cluster, "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            for number, (kind, sql) in enumerate(KINDS.items()):
+                if "hstore" not in kind or _is_available(connection, "hstore"):
+                    connection.execute(re.sub(r"\bm\b", f"m{number}", TRAP + sql).encode())
+            functions = connection.execute("SELECT count(*) FROM pg_proc WHERE proname = 'act'").fetchone()
+        with cluster.server.connect("hers") as connection:
+            number = list(KINDS).index("a trigger of events")
+            connection.execute(
+                f"CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION m{number}.event()".encode()
+            )
+        report = _put_back(cluster, "hers")
+        assert functions is not None
+        assert functions[0] >= len(KINDS) - 1
+        assert _superusers(cluster) == ["postgres"]
+        assert report.comparison.differences == ()
+    assert _our_roles(cluster) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("major", [15, 16, 18])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser(servers: Servers, major: int, kind: str) -> None:
     """Attack: he owns a database, plants code in it, and is superuser of the server after somebody's restore."""

@@ -150,6 +150,7 @@ def _attacked(hers: Hers, *kinds: str) -> None:
     assert hers.do("SELECT relforcerowsecurity FROM pg_class WHERE oid = 'm.t'::regclass") == [(True,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_an_owner_never_runs_as_superuser_while_rows_are_put_back(
     servers: Servers, kind: str
@@ -159,7 +160,7 @@ def test_the_code_of_an_owner_never_runs_as_superuser_while_rows_are_put_back(
         _attacked(hers, kind)
 
 
-@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
 def test_nor_does_all_of_it_at_once(servers: Servers, major: int) -> None:
     """Attack: the same on newer servers, whose memberships of roles are others."""
     with _hers(servers[major]) as hers:

@@ -142,21 +142,20 @@ def test_what_failed_for_its_order_or_its_path_comes_back(bench: Bench, sql: str
     assert report.database == f"{bench.house.database}_again"
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "CREATE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT 'x' FROM sale)",
-        "CREATE VIEW v AS SELECT id FROM sale WHERE EXISTS (SELECT null FROM sale) UNION SELECT null",
-        "CREATE MATERIALIZED VIEW v AS SELECT id FROM sale WHERE id NOT IN (SELECT 5 UNION SELECT 'x'::text::int)"
-        " WITH NO DATA",
-        "CREATE POLICY p ON sale USING (EXISTS (SELECT 'x' FROM sale s))",
-        "CREATE RULE r AS ON UPDATE TO sale WHERE EXISTS (SELECT 'x' FROM sale) DO NOTHING",
-        "CREATE FUNCTION f() RETURNS boolean BEGIN ATOMIC SELECT EXISTS (SELECT 'x' FROM sale); END",
-    ],
-)
-def test_what_postgresql_writes_otherwise_after_a_reload_is_equal(bench: Bench, sql: str) -> None:
+WRITTEN_OTHERWISE = """
+    CREATE VIEW a AS SELECT id FROM sale WHERE EXISTS (SELECT 'x' FROM sale);
+    CREATE VIEW b AS SELECT id FROM sale WHERE EXISTS (SELECT null FROM sale) UNION SELECT null;
+    CREATE MATERIALIZED VIEW c AS SELECT id FROM sale WHERE id NOT IN (SELECT 5 UNION SELECT 'x'::text::int)
+        WITH NO DATA;
+    CREATE POLICY p ON sale USING (EXISTS (SELECT 'x' FROM sale s));
+    CREATE RULE r AS ON UPDATE TO sale WHERE EXISTS (SELECT 'x' FROM sale) DO NOTHING;
+    CREATE FUNCTION f() RETURNS boolean BEGIN ATOMIC SELECT EXISTS (SELECT 'x' FROM sale); END
+"""
+
+
+def test_what_postgresql_writes_otherwise_after_a_reload_is_equal(bench: Bench) -> None:
     """Loss prevented: every backup of a database with such a view called bad, so that nobody believes the word."""
-    bench.make(sql)
+    bench.make(WRITTEN_OTHERWISE)
     assert bench.restore().comparison.differences == ()
 
 

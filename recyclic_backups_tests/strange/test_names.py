@@ -76,7 +76,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@pytest.fixture(params=NAMES)
+# Characters of these are in the others too, or in the names of other tests.
+_SELDOM = ("signs and letters", "options and placeholders", "a connection string of 63 bytes", "a header")
+
+
+@pytest.fixture(
+    params=[pytest.param(each, marks=pytest.mark.slow if each in _SELDOM else ()) for each in NAMES]
+)
 def named(request: pytest.FixtureRequest, servers: Servers) -> House:
     """A backup of a database that is called so, owned by a role that is, full of what is."""
     name = NAMES[request.param]
