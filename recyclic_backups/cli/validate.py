@@ -114,6 +114,7 @@ WHERE name = 'max_standby_streaming_delay' AND setting::pg_catalog.int8 >= 0 AND
 
 def _database(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.fingerprint.relations import list_tables, require_readable
+    from recyclic_backups.fingerprint.session import cannot_refuse_views
     from recyclic_backups.postgres.standby import PREVENTION
 
     with settings.server.connect(settings.database) as connection:
@@ -125,6 +126,7 @@ def _database(settings: Settings) -> Iterator[_Finding]:
         tables = list_tables(connection)
         require_readable(tables)
         delay = connection.execute(_STANDBY).fetchone()
+        old = cannot_refuse_views(connection.info.server_version)
     version, size_bytes, superuser = row or ("?", 0, False)
     from recyclic_backups.quantities import human_bytes
 
@@ -140,6 +142,14 @@ def _database(settings: Settings) -> Iterator[_Finding]:
             "warning",
             f"a hot standby, which ends queries that keep it from replaying for {delay[0] / 1000:g} s",
             PREVENTION,
+        )
+    if superuser and old:
+        yield _Finding(
+            "database",
+            "warning",
+            f"PostgreSQL {version} lets whoever owns a sequence have {settings.user!r} run his code (CVE-2024-7348)",
+            "update the server to the newest minor version, or take backups as a role with pg_read_all_data that is no"
+            " superuser",
         )
     if not superuser:
         yield _Finding(

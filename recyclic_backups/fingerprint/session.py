@@ -42,11 +42,22 @@ _NO_VIEWS = """
 SELECT pg_catalog.set_config(name, 'view, foreign-table', false) FROM pg_catalog.pg_settings
 WHERE name = 'restrict_nonsystem_relation_kind'
 """
+_REFUSES_VIEWS_SINCE = {12: 20, 13: 16, 14: 13, 15: 8, 16: 4}
 
 PATIENCE_MILLISECONDS = 2000
 
 READ_HINT = "grant pg_read_all_data to the backup role, or make it the owner"
 BYPASS_HINT = "row-level security hides rows from this role: give it BYPASSRLS, or use the tables' owner"
+
+
+def cannot_refuse_views(server_version: int) -> bool:
+    """Whether a server, by its ``server_version_num``, is older than what keeps views out of a dump.
+
+    There an owner may put one in the place of a sequence, and pg_dump asks it as whoever takes the backup
+    (https://www.postgresql.org/support/security/CVE-2024-7348/).
+    """
+    major, minor = divmod(server_version, 10000)
+    return major <= max(_REFUSES_VIEWS_SINCE) and minor < _REFUSES_VIEWS_SINCE.get(major, 1 << 30)
 
 
 @contextmanager

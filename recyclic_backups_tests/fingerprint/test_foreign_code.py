@@ -10,7 +10,7 @@ from recyclic_backups.fingerprint.contents import table_query
 from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_planning
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.relations import columns_of, list_tables
-from recyclic_backups.fingerprint.session import reading_session
+from recyclic_backups.fingerprint.session import cannot_refuse_views, reading_session
 from recyclic_backups.fingerprint.unplanned import read_unplanned
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.strange.conftest import Servers, create
@@ -235,3 +235,11 @@ def test_an_index_whose_function_relies_on_a_path_stops_no_backup(
             "CREATE INDEX ON public.t (public.outer_one(a))"
         )
     assert read_fingerprint(cluster.server, database, level="content").tables["public.t"].rows == 1
+
+
+def test_servers_on_which_a_view_may_take_a_sequences_place_are_known_by_their_version() -> None:
+    """Attack: CVE-2024-7348 on a server that nobody has updated since August 2024; validate warns of those."""
+    assert all(cannot_refuse_views(version) for version in (110022, 120019, 130015, 140012, 150007, 160003))
+    assert not any(
+        cannot_refuse_views(version) for version in (120020, 140013, 150008, 160004, 170000, 180004)
+    )
