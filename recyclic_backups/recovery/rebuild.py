@@ -465,6 +465,8 @@ class Rebuild:
         Only where that runs nobody's code: its owner may have had it fail on purpose.
         """
         maker = self.maker
+        if each.section == "data":
+            return each
         if each.entry.kind not in ("TABLE ATTACH", "COMMENT") and not computes_nothing(
             each.entry, maker.entries(each.section), maker.text_of(each.section)
         ):
