@@ -3,9 +3,9 @@
 pg_dump puts the statements that make the database itself into every archive, before anything that is in it. They are
 read, not run: a restore makes its own database under another name first. Grants on the database are not read.
 
-Reading ends at the first statement that is not about the database. What comes after it has been written by whoever may
-write into the database: a row of a table, or a line of a function, can look like ``ALTER DATABASE … SET …``, and what is
-read here is set by a superuser.
+Reading ends at the first statement that is not about the database. What comes after it was written by whoever may write
+into the database: a row of a table, or a line of a function, can look like ``ALTER DATABASE … SET …``, and what is read
+here is set by a superuser.
 """
 
 from __future__ import annotations

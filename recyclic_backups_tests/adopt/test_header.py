@@ -107,7 +107,9 @@ def test_what_somebody_wrote_into_the_database_sets_nothing_of_it(
     )
     with cluster.server.connect(database) as connection:
         body = "\n".join(lines)
-        connection.execute(f"CREATE FUNCTION evil() RETURNS text LANGUAGE sql AS $f$SELECT $g$\n{body}\n$g$$f$")
+        connection.execute(
+            f"CREATE FUNCTION evil() RETURNS text LANGUAGE sql AS $f$SELECT $g$\n{body}\n$g$$f$"
+        )
         connection.execute("CREATE TABLE newsletter (email text)")
         for line in lines:
             connection.execute("INSERT INTO newsletter VALUES (%s)", (line,))
