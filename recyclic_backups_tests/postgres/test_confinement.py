@@ -149,7 +149,7 @@ def test_another_program_of_the_servers_user_gets_no_file_of_ours(
     assert (victim.read_text(), victim.stat().st_uid) == ("of root", 0)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
 def test_whoever_owns_the_scratch_directory_gets_no_program_of_his_run() -> None:
     """Loss prevented: he renames our directory while root drills, and root runs his modules with the key."""
     account = Account.for_servers()

@@ -167,7 +167,7 @@ def test_a_symbolic_link_stays_one_and_its_target_is_written(tmp_path: Path) -> 
         assert sorted(os.listdir(tmp_path)) == ["page.html", "shown"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
 def test_nothing_that_somebody_else_laid_into_his_directory_is_followed_or_waited_for(tmp_path: Path) -> None:
     """Loss prevented: the owner of a web server's directory has root's hourly page written over any file."""
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
