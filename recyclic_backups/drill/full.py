@@ -123,7 +123,8 @@ def _restore_from_nothing(
     arguments = ["restore", backup.backup_id, "--into", name, "--to-server", url, "--json"]
     means.progress.stage("restoring from nothing but storage and key")
     finished = run(
-        [sys.executable, "-c", _WITHOUT_DAGSTER, *arguments],
+        # -P: whatever lies in the working directory is no module of ours.
+        [sys.executable, "-P", "-c", _WITHOUT_DAGSTER, *arguments],
         environment,
         timeout_seconds=means.options.timeout_seconds,
         cwd=directory,

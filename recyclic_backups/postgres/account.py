@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -72,9 +73,16 @@ class Account:
         """A new directory of ours, below ``parent`` or else the system's temporary directory.
 
         Only this user may reach what lies in it, and may add nothing, nor put anything in the place of something: we
-        write there, perhaps as root. Raises ConfigurationError if the user can reach neither.
+        write there, perhaps as root. Raises ConfigurationError if the user can reach neither, or somebody else could
+        put another directory in the place of this one.
         """
         for place in (parent.absolute(), Path(tempfile.gettempdir()).absolute()):
+            if whose := _whose_else(place):
+                raise ConfigurationError(
+                    f"no scratch server can live in {place}: {whose} could put something else in its place",
+                    "set BACKUP_SCRATCH to a directory that belongs to you or root, as all above it do, and to which "
+                    "nobody else may write (or chmod +t)",
+                )
             if place.is_dir() and self.may_search(place) and os.access(place, os.W_OK):
                 home = Path(tempfile.mkdtemp(prefix="recyclic-", dir=place))
                 if self.change:
@@ -137,3 +145,27 @@ class Account:
         if status.st_gid == self.gid:
             return bool(status.st_mode & 0o010)
         return bool(status.st_mode & 0o001)
+
+
+def _whose_else(place: Path) -> str:
+    """Who but us and root may rename what lies in a directory, or one above it; empty if nobody can.
+
+    In a container, where nobody else runs, volumes are often made for everybody: where we are not root, a disk mounted
+    by root may be so.
+    """
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and (behind := os.environ.get("SUDO_UID", "")).isdecimal():
+        trusted.add(int(behind))
+    real = place.resolve()
+    for each in (real, *real.parents):
+        try:
+            found = each.stat()
+        except OSError:
+            return ""  # not there, which is told by whoever looks for it
+        if found.st_uid not in trusted:
+            return f"the owner of {each}"
+        others = stat.S_IWOTH | (0 if found.st_gid == os.getegid() else stat.S_IWGRP)
+        is_volume = os.geteuid() != 0 and found.st_uid == 0 and os.path.ismount(each)
+        if found.st_mode & others and not found.st_mode & stat.S_ISVTX and not is_volume:
+            return f"who may write to {each}"
+    return ""

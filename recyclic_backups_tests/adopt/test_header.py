@@ -95,6 +95,36 @@ def test_what_belongs_to_the_database_is_read(cluster: ScratchCluster, database:
     ]
 
 
+def test_what_somebody_wrote_into_the_database_sets_nothing_of_it(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Loss prevented: whoever may insert a row has a restore load his library into the server, and into our session."""
+    lines = (
+        "ALTER DATABASE shop SET session_preload_libraries TO '/tmp/evil.so';",
+        "ALTER ROLE postgres IN DATABASE shop SET search_path TO 'evil', 'pg_catalog';",
+        "ALTER DATABASE shop OWNER TO mallory;",
+        "COMMENT ON DATABASE shop IS 'his';",
+    )
+    with cluster.server.connect(database) as connection:
+        body = "\n".join(lines)
+        connection.execute(
+            f"CREATE FUNCTION evil() RETURNS text LANGUAGE sql AS $f$SELECT $g$\n{body}\n$g$$f$"
+        )
+        connection.execute("CREATE TABLE newsletter (email text)")
+        for line in lines:
+            connection.execute("INSERT INTO newsletter VALUES (%s)", (line,))
+        text = f"he\n{body}".replace("'", "''")
+        connection.execute(f"COMMENT ON DATABASE {database} IS '{text}'")
+        connection.execute(f"ALTER DATABASE {database} SET application_name TO '{text}'")
+        data = old_script.dump(cluster.installation, cluster.server, database)
+    argv = [cluster.installation.path("pg_restore"), "--create", "--file=-"]
+    sql = subprocess.run(argv, input=data, check=True, capture_output=True).stdout.decode()
+    assert all(sql.count(f"\n{line}") >= 2 for line in lines), "the archive must say it as a statement would"
+    facts = facts_of(parse_header(data), sql)
+    assert list(facts.settings) == [{"name": "application_name", "value": f"he\n{body}"}]
+    assert (facts.owner, facts.comment) == (cluster.server.user, f"he\n{body}")
+
+
 @pytest.mark.parametrize(
     ("statement", "locale"),
     [

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from recyclic_backups.errors import DatabaseError, Refused
+from recyclic_backups.errors import ConfigurationError, DatabaseError, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.confined import abi
 from recyclic_backups.postgres.confinement import lacking
@@ -145,6 +147,31 @@ def test_another_program_of_the_servers_user_gets_no_file_of_ours(
                 cluster.configure({"cluster_name": "x"})
             assert not as_the_user(f"cd {data}; rm -f postgresql.conf; mv conf postgresql.conf")
     assert (victim.read_text(), victim.stat().st_uid) == ("of root", 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
+def test_whoever_owns_the_scratch_directory_gets_no_program_of_his_run() -> None:
+    """Loss prevented: he renames our directory while root drills, and root runs his modules with the key."""
+    account = Account.for_servers()
+    above = Path(tempfile.mkdtemp())  # where everybody may go
+    above.chmod(0o755)
+    place = above / "scratch"
+    place.mkdir(0o755)
+    try:
+        shutil.rmtree(account.private_directory(place))
+        os.chown(place, 65534, 65534)
+        with pytest.raises(ConfigurationError, match=f"the owner of {place} could put something else"):
+            account.private_directory(place)
+        os.chown(place, 0, 0)
+        for directory in (place, above):
+            directory.chmod(0o777)
+            with pytest.raises(ConfigurationError, match=f"who may write to {directory} could put something"):
+                account.private_directory(place)
+            directory.chmod(0o1777)
+            shutil.rmtree(account.private_directory(place))
+        assert os.listdir(place) == []
+    finally:
+        shutil.rmtree(above)
 
 
 def test_what_a_kernel_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

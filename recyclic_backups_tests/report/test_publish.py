@@ -167,6 +167,37 @@ def test_a_symbolic_link_stays_one_and_its_target_is_written(tmp_path: Path) -> 
         assert sorted(os.listdir(tmp_path)) == ["page.html", "shown"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
+def test_nothing_that_somebody_else_laid_into_his_directory_is_followed_or_waited_for(tmp_path: Path) -> None:
+    """Loss prevented: the owner of a web server's directory has root's hourly page written over any file."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    ours.mkdir()
+    kept = ours / "shadow"
+    kept.write_text("root's")
+    (theirs / "old").symlink_to(kept)
+    (theirs / "new").symlink_to(ours / "made")
+    (theirs / "folder").symlink_to(ours)
+    os.mkfifo(theirs / "pipe")
+    (theirs / "page").write_text("before")
+    for each in (theirs, *theirs.iterdir()):
+        os.chown(each, _NOBODY, _NOBODY, follow_symlinks=False)
+    for name in ("old", "new", "folder/shadow", "pipe"):
+        assert "somebody else" in objection(theirs / name)
+        with pytest.raises(StorageError, match="somebody else may have put there"):
+            publish(theirs / name, "page")
+    (ours / "through").symlink_to(theirs / "old")  # a link of ours leads as far as theirs
+    with pytest.raises(StorageError, match="somebody else may have put there"):
+        publish(ours / "through", "page")
+    theirs.chmod(0o1777)
+    os.chown(theirs, 0, 0)  # as /tmp
+    with pytest.raises(StorageError, match="somebody else may have put there"):
+        publish(theirs / "old", "page")
+    publish(theirs / "page", "page")
+    assert ((theirs / "page").read_text(), (theirs / "page").stat().st_uid) == ("page", _NOBODY)
+    assert (kept.read_text(), sorted(os.listdir(ours))) == ("root's", ["shadow", "through"])
+
+
 def test_a_pipe_is_written_into_and_stays_a_pipe_with_its_mode(tmp_path: Path) -> None:
     """Loss prevented: a device or a pipe of the machine that one report turns into a file for everybody."""
     fifo = tmp_path / "pipe"
