@@ -24,16 +24,17 @@ from functools import partial
 from itertools import takewhile
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.programs import Section
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
     ABOUT_ANOTHER,
     Entry,
     computes_nothing,
     definition_of,
+    foreign_key_in,
     making_values_of_types,
     mentioning,
     one_line,
@@ -49,6 +50,9 @@ from recyclic_backups.recovery.owners import (
     attached_with_code_of_others,
     computed_with_code_of_others,
     definitions_run_code_of_others,
+    has_foreign_casts,
+    is_plain_table,
+    named_before_others,
     planned_with_code_of_others,
     read_roles,
     read_tables,
@@ -64,7 +68,13 @@ _HOLDS_ROWS = frozenset({"TABLE", "SEQUENCE"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
 # What a superuser may make of somebody else's table, or of a partition of it.
 _REACHING = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER"})
+_CALLED = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE", "OPERATOR"})
 _FILLED = "MATERIALIZED VIEW DATA"
+# Of a superuser's: which functions and operators their texts name is looked up when they are made.
+_NAMING = frozenset({
+    "TABLE", "VIEW", "MATERIALIZED VIEW", "INDEX", "CONSTRAINT", "CHECK CONSTRAINT", "DEFAULT", "RULE", "TRIGGER",
+    "POLICY", "DOMAIN", "AGGREGATE", "STATISTICS",
+})  # fmt: skip
 # Of an extension that lives in one database of a server only, or whose library the server loads when it starts.
 _NOT_HERE = re.compile(
     r"can only create extension in database|shared_preload_libraries|must be preloaded", re.I
@@ -243,11 +253,13 @@ class Rebuild:
             ],
         )
         self._try_again()
-        taken_out = [
-            check
-            for table in self._tables_without_rows()
-            for check in take_out_checks(self._server, self.archive.database, table)
-        ]
+        without_rows = self._tables_without_rows()
+        with self._alone() if without_rows else nullcontext():
+            taken_out = [
+                check
+                for table in without_rows
+                for check in take_out_checks(self._server, self.archive.database, table)
+            ]
         if taken_out:
             self._try_again()
         elsewhere = self._elsewhere()
@@ -325,16 +337,18 @@ class Rebuild:
 
     # -- what comes after the rows
 
-    def post_data(self, jobs: int) -> list[Missing]:
+    def post_data(self, jobs: int, *, fill_views: bool = True) -> list[Missing]:
         """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order.
 
-        Materialized views are computed when everything but event triggers is there, which would be set off by that.
+        Materialized views are computed when everything but event triggers is there, which would be set off by that; not
+        without ``fill_views``: what they call may change definitions.
         Returns what could not be made, of the definitions before the rows too.
         """
         entries = post_data_of(self.maker.entries("post-data"))
         self._independent(entries.independent, jobs)
         self._take_turns(entries.rest)
-        self._take_turns(entries.refreshes)
+        if fill_views:
+            self._take_turns(entries.refreshes)
         self._try_again()
         if self.loaders is not None:
             self.loaders.drop()
@@ -385,21 +399,12 @@ class Rebuild:
         if not self._guards:
             self.maker.make("post-data", [entry.number for entry in entries])
             return
-        for kind, turns in by_kind(entries, self._roles):
-            if kind == "FK CONSTRAINT":
-                self._let_refer({turn.owner for turn, _ in turns if turn.owner})
+        for _, turns in by_kind(entries, self._roles):
             for turn, run in turns:
                 self._make("post-data", turn, run)
 
     def _turn_of(self, entry: Entry) -> Turn:
         return turn_of(entry, self._roles) if self._guards else SUPERUSER
-
-    def _let_refer(self, owners: Collection[str]) -> None:
-        """A key to a table of another owner was made by whoever had the right to."""
-        assert self.loaders is not None
-        for owner in owners:
-            others = [each.names for each in self._tables.tables if each.loader != owner]
-            self.loaders.grant(owner, "REFERENCES", others)
 
     def _without_filled_by_others(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Without the rows of a superuser's materialized views that would run somebody's functions as the superuser."""
@@ -428,7 +433,14 @@ class Rebuild:
                 names = asked(connection, self._manifest.server.encoding)
             if names:
                 reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
+        named = self._naming_anew(section, entries)
         for entry in entries:
+            if entry.number in named:
+                raise Refused(
+                    f"{entry.kind} {entry.rest}: a superuser's, and what it calls may by now be a function of another "
+                    "owner with the same name",
+                    TRUST_HINT,
+                )
             if (entry.kind in kinds and entry.number in reached) or (
                 entry.kind in ("FK CONSTRAINT", "CHECK CONSTRAINT") and self._checks_with_code(entry)
             ):
@@ -437,13 +449,33 @@ class Rebuild:
                     TRUST_HINT,
                 )
 
+    def _naming_anew(self, section: Section, entries: Sequence[Entry]) -> frozenset[int]:
+        """Which of these are a superuser's and name a function that by now may be somebody's who puts himself first."""
+        own = {
+            entry.number for entry in entries if entry.kind in _NAMING and not self._roles.is_foreign(entry)
+        }
+        if not own:
+            return frozenset()
+        theirs = {
+            each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
+            for each in self.maker.entries("pre-data")
+            if each.kind in _CALLED and self._roles.is_foreign(each)
+        }
+        with self._server.connect(self.archive.database) as connection:
+            names = named_before_others(connection, self._manifest.server.encoding, theirs)
+        if not names:
+            return frozenset()
+        return mentioning(self.maker.entries(section), self.maker.text_of(section), names) & own
+
     def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""
         table = self._tables.of(constraint)
         if constraint.kind == "FK CONSTRAINT":
             # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
             # its rows are found by a query, and planning that computes the constants in indexes of both tables.
-            return self._tables.foreign_casts and (table is None or table.foreign_code)
+            with self._server.connect(self.archive.database) as connection:
+                foreign_casts = has_foreign_casts(connection)  # by now, whatever was there before the rows
+            return foreign_casts and (table is None or table.foreign_code or not table.superuser)
         if table is None:  # of a domain or a foreign table
             return self._has_foreign_code and not self._reads_no_row(constraint)
         return table.foreign_code
@@ -507,7 +539,15 @@ class Rebuild:
         if each.entry.kind == "EXTENSION" and self._other_owners():
             return each
         if not each.own_rights:
-            with self._alone() if each.section == "pre-data" else nullcontext():
+            if each.section != "pre-data":
+                return self.maker.still_aside(each)
+            with self._alone():
+                # Their owners' code may have run since it was judged.
+                if self._guards:
+                    try:
+                        self._require_superusers_own(each.section, [each.entry])
+                    except Refused:
+                        return each
                 return self.maker.still_aside(each)
         still = self.maker.still_aside(each)
         return still and self._by_superuser(still)
@@ -515,10 +555,13 @@ class Rebuild:
     def _by_superuser(self, each: Aside) -> Aside | None:
         """Make what only a superuser can: a partition or an heir of another owner's table, a function in C.
 
+        And a foreign key to another owner's table. No loader is ever given REFERENCES: rows that refer to a table are
+        looked up with the rights of whoever owns that table, and his casts would be called with them (RI_FKey_check).
+
         Only where that runs nobody's code: its owner may have had it fail on purpose.
         """
         maker = self.maker
-        if each.entry.kind not in ("TABLE ATTACH", "COMMENT") and not computes_nothing(
+        if each.entry.kind not in ("TABLE ATTACH", "FK CONSTRAINT", "COMMENT") and not computes_nothing(
             each.entry, maker.entries(each.section), maker.text_of(each.section)
         ):
             return each
@@ -526,9 +569,44 @@ class Rebuild:
             try:
                 self._require_superusers_own(each.section, [each.entry])
             except Refused:
-                return each
-            made = maker.still_aside(replace(each, make=partial(self.archive.run, each.section, each.item)))
-        return made and each
+                runs_code = True
+            else:
+                runs_code = False
+                made = maker.still_aside(
+                    replace(each, make=partial(self.archive.run, each.section, each.item))
+                )
+        return self._referring(each) if runs_code else (made and each)
+
+    def _referring(self, each: Aside) -> Aside | None:
+        """Make a foreign key to another owner's table where a query on both would run their code.
+
+        The superuser makes it without a look at the rows, which computes nothing; the owner looks at them.
+        """
+        facts, owner = self._manifest.server, self._roles.owner_of(each.entry)
+        _, text = definition_of(self.maker.text_of(each.section), each.entry.number)
+        names = foreign_key_in(text)
+        readable = facts.encoding == "UTF8" or text.isascii()
+        if each.entry.kind != "FK CONSTRAINT" or owner is None or names is None or not readable:
+            return each
+        subject = f"{each.entry.kind} {each.entry.rest}"
+        try:
+            with (
+                self._alone(),
+                self._server.connect(self.archive.database) as connection,
+                translated(subject),
+            ):
+                if has_foreign_casts(connection) or not is_plain_table(connection, names.referenced):
+                    return each
+                connection.execute(f"{text.removesuffix(';')} NOT VALID".encode())
+            with self._as(owner).connect(self.archive.database) as connection, translated(subject):
+                connection.execute(
+                    f"ALTER TABLE {names.table} VALIDATE CONSTRAINT {names.constraint}".encode()
+                )
+        except DatabaseError as refused:
+            if refused.retryable:
+                raise
+            return each
+        return None
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""
