@@ -58,7 +58,15 @@ from recyclic_backups.recovery.owners import (
     read_tables,
 )
 from recyclic_backups.recovery.selection import Selection
-from recyclic_backups.recovery.turns import SUPERUSER, Turn, by_kind, in_order, in_turns, turn_of
+from recyclic_backups.recovery.turns import (
+    SUPERUSER,
+    Turn,
+    by_kind,
+    in_order,
+    in_turns,
+    keeping_functions,
+    turn_of,
+)
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
 
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
@@ -181,11 +189,12 @@ class Rebuild:
         """The definitions in their order, by turns as the superuser and as their owners."""
         ordered = in_order(entries)
         first = list(takewhile(lambda entry: turn_of(entry, roles) == SUPERUSER, ordered))
-        self._make("pre-data", SUPERUSER, first)
         rest = ordered[len(first) :]
+        (_, first), *runs = keeping_functions([(SUPERUSER, first), *in_turns(rest, roles)])
+        self._make("pre-data", SUPERUSER, first)
         if rest and self.loaders is not None:
             self.loaders.require_login()
-        for turn, run in in_turns(rest, roles):
+        for turn, run in runs:
             self._make("pre-data", turn, run)
 
     def _make(self, section: Section, turn: Turn, entries: Sequence[Entry]) -> None:
@@ -510,7 +519,8 @@ class Rebuild:
             before = len(maker.aside)
             # Once as it is: there is more now than when it failed. So for what comes after the rows, whose rights it
             # takes is asked again: an index that was not there may be a stranger's code by now.
-            waiting, maker.aside = maker.aside, []
+            # The superuser's come first, with grants: what is taken from everybody is so before owners' code runs.
+            waiting, maker.aside = sorted(maker.aside, key=lambda each: each.own_rights), []
             for each in waiting:
                 if each.section == "post-data":
                     known = len(maker.aside)

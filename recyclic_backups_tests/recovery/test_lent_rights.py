@@ -280,3 +280,31 @@ def test_a_function_made_while_a_restore_lends_its_schema_is_not_called_for_a_su
         with _restored(cluster) as report:
             assert _superusers(cluster) == ["postgres"]
             assert report is None
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_function_that_only_grants_keep_from_an_owner_is_kept_from_her_in_a_restore(
+    servers: Servers, major: int
+) -> None:
+    """Attack: a superuser's function that acts as himself was taken from PUBLIC; a dump says so at its very end."""
+    cluster = servers[major]
+    planted = "PERFORM public.run('ALTER ROLE mallory SUPERUSER');"
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE FUNCTION public.run(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+            " AS 'BEGIN EXECUTE $1; END';"
+            "REVOKE ALL ON FUNCTION public.run(text) FROM PUBLIC",
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m;"
+            + PLANTED.format(planted)
+            + "CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.planting(7)) STORED)",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert report.comparison.differences == ()
