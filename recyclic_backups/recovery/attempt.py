@@ -307,7 +307,7 @@ class Attempt:
         with under_way(self.server, beside), self.database_beside(beside, self.mark_of(beside)):
             with self.rebuild(beside, installation) as second:
                 second.definitions()
-                second.post_data(self.options.jobs)
+                second.post_data(self.options.jobs, fill_views=False)
             anew = schema_entries(self.read_definitions(beside, installation))
             databases.drop_database(self.server, beside)
         return expected.written_anew(

@@ -178,6 +178,27 @@ def definition_of(script: str, number: int) -> tuple[str, str]:
     return "", ""
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """Names of a foreign key in the SQL of pg_dump, as SQL."""
+
+    table: str
+    constraint: str
+    referenced: str
+
+
+_FOREIGN_KEY = re.compile(
+    rf"ALTER TABLE ONLY ({_NAME}\.{_NAME})\s+ADD CONSTRAINT ({_NAME}) FOREIGN KEY "
+    rf"\({_NAME}(?:, {_NAME})*\) REFERENCES ({_NAME}\.{_NAME})\([^;]*;"
+)
+
+
+def foreign_key_in(text: str) -> ForeignKey | None:
+    """The names in the SQL of a foreign key; None where it is of a partitioned table, or not valid as it is."""
+    found = _FOREIGN_KEY.fullmatch(text)
+    return None if found is None or text.endswith(" NOT VALID;") else ForeignKey(*found.groups())
+
+
 def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
     """Entries in whose definition one of these names may occur; all of them where the script does not tell."""
     text_of = text_by_entry(entries, script)

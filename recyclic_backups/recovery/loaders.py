@@ -49,6 +49,20 @@ _ENDING = (
     "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
 )
 
+# A session that begins holds its database's lock from before it is asked whether it may enter until it is listed
+# (InitPostgres in src/backend/utils/init/postinit.c).
+_STARTING = """
+    SELECT l.pid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.objid
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+      AND d.datname = pg_catalog.current_database() AND l.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NULL
+      AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+"""
+_STRANGERS = """
+    SELECT a.pid FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+    WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL AND NOT coalesce(r.rolsuper, false)
+"""
+
 _MAY_USE = "pg_catalog.has_schema_privilege(%s::name, pg_catalog.quote_ident(s)::pg_catalog.regnamespace, %s)"
 # Whatever else he finds in these he calls as himself.
 _WITHOUT_POWERS = """
@@ -148,29 +162,60 @@ class Loaders:
         """Within the block nobody acts beside the superuser: loaders have no session and cannot log in.
 
         Code of an owner may give his loader another password and enter by it, to make an index at the moment at which
-        the superuser plans a query on that table.
+        the superuser plans a query on that table. Before 15 it may also make others members of his loader, who enter
+        as themselves.
         """
         with self._lock:
             logins = [server.user for server in self._by_owner.values()]
             with self.server.connect(self.database) as connection:
                 for role in logins:
                     end_sessions(connection, role)
+                self._may_enter("REVOKE", logins, connection)
+                self._end_strangers(connection)
             try:
                 yield
             finally:
                 with self.server.connect(self.database, autocommit=False) as connection:
+                    self._may_enter("GRANT", logins, connection)
                     for role in logins:
                         _let_log_in(connection, role, self._passwords[role])
 
+    def _may_enter(self, what: str, roles: Sequence[str], connection: Connection) -> None:
+        """``GRANT`` or ``REVOKE`` what lets loaders into a database that nobody else may enter."""
+        direction = {"GRANT": "TO", "REVOKE": "FROM"}[what]
+        for role in () if self.on_behalf_of else roles:
+            connection.execute(
+                statement(
+                    f"{what} CONNECT, TEMPORARY ON DATABASE {{}} {direction} {{}}",
+                    name(self.database),
+                    name(role),
+                )
+            )
+
+    def _end_strangers(self, connection: Connection) -> None:
+        """End whatever session is in a database that nobody may enter any more, by whoever and in whatever state.
+
+        Who logged in and has himself kept waiting (``post_auth_delay``) is in no list of sessions yet.
+        """
+        if not self.on_behalf_of:
+            for query in (
+                _STARTING,
+                _STRANGERS,
+            ):  # in this order: who is no longer in the first is in the second
+                connection.execute(
+                    f"SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM ({query}) s".encode()
+                )
+            left = [row for query in (_STARTING, _STRANGERS) for row in connection.execute(query.encode())]
+            if left:
+                raise Refused(
+                    f"sessions in the database {self.database!r} do not end: {left}",
+                    "end them (pg_terminate_backend), or restart the server",
+                )
+
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
-        if not self.on_behalf_of:
-            with self.server.connect(self.database) as connection:
-                connection.execute(
-                    statement(
-                        "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", name(self.database), name(role)
-                    )
-                )
+        with self.server.connect(self.database) as connection:
+            self._may_enter("GRANT", [role], connection)
         return replace(self.server, user=role, password=self._passwords[role])
 
     def _role(self, owner: str, *, login: bool) -> str:
@@ -240,6 +285,13 @@ class Loaders:
 
     def drop(self) -> None:
         """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
+        if self._by_owner and not self.on_behalf_of:
+            with self.server.connect(self.database) as connection:
+                logins = [server.user for server in self._by_owner.values()]
+                for role in logins:
+                    end_sessions(connection, role)
+                self._may_enter("REVOKE", logins, connection)
+                self._end_strangers(connection)
         if self.of_database_owner:
             with self.server.connect(self.database) as connection:
                 end_sessions(connection, self.of_database_owner)

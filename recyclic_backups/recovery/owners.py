@@ -109,7 +109,9 @@ _OBJECTS = """
 """
 
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
-# domain of another owner, or to a table that no query can be planned on without running his functions.
+# domain of another owner, or to a table that no query can be planned on without running his functions. Or to a view or
+# a foreign table of his: a view may call what runs a text (ts_rewrite, query_to_xml), or a superuser's function that
+# does what it is told; the values of a foreign table are read by its domains.
 _COMPUTED_WITH_CODE = """
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -137,6 +139,9 @@ LEFT JOIN pg_catalog.pg_type t ON s.classid = 'pg_catalog.pg_type'::pg_catalog.r
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = coalesce(p.proowner, c.proowner, t.typowner)
 WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
+   OR EXISTS (SELECT FROM pg_catalog.pg_class v2 JOIN pg_catalog.pg_roles r2 ON r2.oid = v2.relowner
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND v2.oid = s.objid
+          AND v2.relkind IN ('v', 'f') AND NOT r2.rolsuper)
 """
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
@@ -149,6 +154,23 @@ _NAMES_AROUND = """
     SELECT c.relname FROM around
     LEFT JOIN pg_catalog.pg_index i ON i.indrelid = around.oid
     JOIN pg_catalog.pg_class c ON c.oid IN (around.oid, i.indexrelid)
+"""
+
+# Functions and operators of strangers, and whether others own one of that name beside it that fits not only exactly.
+_CALLED_INSTEAD = """
+    SELECT n.nspname, p.proname, EXISTS (
+        SELECT FROM pg_catalog.pg_proc q WHERE q.pronamespace = p.pronamespace AND q.proname = p.proname
+          AND q.proowner <> p.proowner AND (q.pronargdefaults > 0 OR q.provariadic <> 0 OR EXISTS (
+            SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY(q.proargtypes::oid[]) AND t.typtype = 'p')))
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE p.oid >= 16384 AND NOT r.rolsuper
+  UNION ALL
+    SELECT n.nspname, p.oprname, EXISTS (
+        SELECT FROM pg_catalog.pg_operator q JOIN pg_catalog.pg_type t ON t.oid IN (q.oprleft, q.oprright)
+        WHERE q.oprnamespace = p.oprnamespace AND q.oprname = p.oprname AND q.oprowner <> p.oprowner
+          AND t.typtype = 'p')
+    FROM pg_catalog.pg_operator p JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
+    JOIN pg_catalog.pg_roles r ON r.oid = p.oprowner WHERE p.oid >= 16384 AND NOT r.rolsuper
 """
 
 # Partitioned tables of strangers with a column of a type of somebody's: a bound is a value of it.
@@ -268,8 +290,35 @@ def read_tables(
                 owner_name=owner,
             )
         )
+    return Tables(tables, foreign_casts=has_foreign_casts(connection))
+
+
+def has_foreign_casts(connection: Connection) -> bool:
+    """Whether a function of somebody who is no superuser is a cast."""
     row = connection.execute(_FOREIGN_CASTS).fetchone()
-    return Tables(tables, foreign_casts=row is not None and bool(row[0]))
+    return row is None or bool(row[0])
+
+
+def named_before_others(connection: Connection, encoding: str, listed: Collection[str]) -> frozenset[str]:
+    """Names of functions and operators of strangers that may be called where a text meant somebody else's.
+
+    Those that are not among the ``listed`` (schema and name) of theirs: they were made while the definitions were, and
+    stand where another was to be. And those beside one of the same name that takes several types, or fewer than all of
+    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts.
+    """
+    found = set[str]()
+    for schema, name, beside_another in connection.execute(_CALLED_INSTEAD):
+        its_schema, its_name = one_line(in_encoding(schema, encoding)), one_line(in_encoding(name, encoding))
+        quoted = its_name.replace('"', '""')
+        if beside_another or not {f"{its_schema} {its_name}", f'{its_schema} "{quoted}"'} & set(listed):
+            found.add(in_encoding(name, encoding))
+    return frozenset(found)
+
+
+def is_plain_table(connection: Connection, table: str) -> bool:
+    """Whether this is a table that has no partitions; its name is as SQL."""
+    query = "SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r'"
+    return connection.execute(query, (table,)).fetchone() is not None
 
 
 def read_schemas(connection: Connection, encoding: str) -> Sequence[tuple[str, str]]:

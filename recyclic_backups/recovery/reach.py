@@ -19,6 +19,8 @@ from recyclic_backups.recovery.owners import (
     Tables,
     attached_with_code_of_others,
     computed_with_code_of_others,
+    has_foreign_casts,
+    named_before_others,
     planned_with_code_of_others,
 )
 
@@ -26,6 +28,12 @@ from recyclic_backups.recovery.owners import (
 _KINDS = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER"})
 _BY_KEYS = frozenset({"TABLE ATTACH", "TRIGGER"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
+_CALLED = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE", "OPERATOR"})
+# Of a superuser's: which functions and operators their texts name is looked up when they are made.
+_NAMING = frozenset({
+    "TABLE", "VIEW", "MATERIALIZED VIEW", "INDEX", "CONSTRAINT", "CHECK CONSTRAINT", "DEFAULT", "RULE", "TRIGGER",
+    "POLICY", "DOMAIN", "AGGREGATE", "STATISTICS",
+})  # fmt: skip
 FILLED = "MATERIALIZED VIEW DATA"
 """The kind of an entry that fills a materialized view."""
 
@@ -63,7 +71,14 @@ class Reach:
                 names = asked(connection, self.maker.archive.manifest.server.encoding)
             if names:
                 reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
+        named = self._naming_anew(section, entries)
         for entry in entries:
+            if entry.number in named:
+                raise Refused(
+                    f"{entry.kind} {entry.rest}: a superuser's, and what it calls may by now be a function of another "
+                    "owner with the same name",
+                    TRUST_HINT,
+                )
             if (entry.kind in kinds and entry.number in reached) or self._checks_with_code(entry):
                 raise Refused(
                     f"{entry.kind} {entry.rest}: a superuser's, and making it may call a function of another owner",
@@ -99,6 +114,25 @@ class Reach:
         ]
         return [entry for entry in entries if entry.rest not in computed]
 
+    def _naming_anew(self, section: Section, entries: Sequence[Entry]) -> frozenset[int]:
+        """Which of these are a superuser's and name a function that by now may be somebody's who puts himself first."""
+        own = {
+            entry.number for entry in entries if entry.kind in _NAMING and not self.roles.is_foreign(entry)
+        }
+        if not own:
+            return frozenset()
+        theirs = {
+            each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
+            for each in self.maker.entries("pre-data")
+            if each.kind in _CALLED and self.roles.is_foreign(each)
+        }
+        archive = self.maker.archive
+        with archive.server.connect(archive.database) as connection:
+            names = named_before_others(connection, archive.manifest.server.encoding, theirs)
+        if not names:
+            return frozenset()
+        return mentioning(self.maker.entries(section), self.maker.text_of(section), names) & own
+
     def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""
         if constraint.kind not in ("FK CONSTRAINT", "CHECK CONSTRAINT"):
@@ -107,7 +141,10 @@ class Reach:
         if constraint.kind == "FK CONSTRAINT":
             # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
             # its rows are found by a query, and planning that computes the constants in indexes of both tables.
-            return self.tables.foreign_casts and (table is None or table.foreign_code)
+            archive = self.maker.archive
+            with archive.server.connect(archive.database) as connection:
+                foreign_casts = has_foreign_casts(connection)  # by now, whatever was there before the rows
+            return foreign_casts and (table is None or table.foreign_code or not table.superuser)
         if table is None:  # of a domain or a foreign table
             return self._has_foreign_code and not self._reads_no_row(constraint)
         return table.foreign_code

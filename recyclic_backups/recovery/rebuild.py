@@ -24,16 +24,17 @@ from functools import partial
 from itertools import takewhile
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.programs import Section
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import (
     ABOUT_ANOTHER,
     Entry,
     computes_nothing,
     definition_of,
+    foreign_key_in,
     making_values_of_types,
     one_line,
     post_data_of,
@@ -45,12 +46,22 @@ from recyclic_backups.recovery.owners import (
     Table,
     anything_of_others,
     definitions_run_code_of_others,
+    has_foreign_casts,
+    is_plain_table,
     read_roles,
     read_tables,
 )
 from recyclic_backups.recovery.reach import Reach
 from recyclic_backups.recovery.selection import Selection
-from recyclic_backups.recovery.turns import SUPERUSER, Turn, by_kind, in_order, in_turns, turn_of
+from recyclic_backups.recovery.turns import (
+    SUPERUSER,
+    Turn,
+    by_kind,
+    in_order,
+    in_turns,
+    keeping_functions,
+    turn_of,
+)
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
 
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
@@ -166,11 +177,12 @@ class Rebuild:
         """The definitions in their order, by turns as the superuser and as their owners."""
         ordered = in_order(entries)
         first = list(takewhile(lambda entry: turn_of(entry, roles) == SUPERUSER, ordered))
-        self._make("pre-data", SUPERUSER, first)
         rest = ordered[len(first) :]
+        (_, first), *runs = keeping_functions([(SUPERUSER, first), *in_turns(rest, roles)])
+        self._make("pre-data", SUPERUSER, first)
         if rest and self.loaders is not None:
             self.loaders.require_login()
-        for turn, run in in_turns(rest, roles):
+        for turn, run in runs:
             self._make("pre-data", turn, run)
 
     def _make(self, section: Section, turn: Turn, entries: Sequence[Entry]) -> None:
@@ -244,11 +256,13 @@ class Rebuild:
             self.archive.together(jobs, streams(own=True))
         self.archive.together(jobs, streams(own=False))
         self._try_again()
-        taken_out = [
-            check
-            for table in self._tables_without_rows()
-            for check in take_out_checks(self._server, self.archive.database, table)
-        ]
+        without_rows = self._tables_without_rows()
+        with self._alone() if without_rows else nullcontext():
+            taken_out = [
+                check
+                for table in without_rows
+                for check in take_out_checks(self._server, self.archive.database, table)
+            ]
         if taken_out:
             self._try_again()
         elsewhere = self._elsewhere()
@@ -328,16 +342,18 @@ class Rebuild:
 
     # -- what comes after the rows
 
-    def post_data(self, jobs: int) -> list[Missing]:
+    def post_data(self, jobs: int, *, fill_views: bool = True) -> list[Missing]:
         """Indexes and unique keys in ``jobs`` sessions at once, then foreign keys, triggers and the rest in order.
 
-        Materialized views are computed when everything but event triggers is there, which would be set off by that.
+        Materialized views are computed when everything but event triggers is there, which would be set off by that; not
+        without ``fill_views``: what they call may change definitions.
         Returns what could not be made, of the definitions before the rows too.
         """
         entries = post_data_of(self.maker.entries("post-data"))
         self._independent(entries.independent, jobs)
         self._take_turns(entries.rest)
-        self._take_turns(entries.refreshes)
+        if fill_views:
+            self._take_turns(entries.refreshes)
         self._try_again()
         if self.loaders is not None:
             self.loaders.drop()
@@ -388,21 +404,12 @@ class Rebuild:
         if not self._reach.guards:
             self.maker.make("post-data", [entry.number for entry in entries])
             return
-        for kind, turns in by_kind(entries, self._reach.roles):
-            if kind == "FK CONSTRAINT":
-                self._let_refer({turn.owner for turn, _ in turns if turn.owner})
+        for _, turns in by_kind(entries, self._reach.roles):
             for turn, run in turns:
                 self._make("post-data", turn, run)
 
     def _turn_of(self, entry: Entry) -> Turn:
         return turn_of(entry, self._reach.roles) if self._reach.guards else SUPERUSER
-
-    def _let_refer(self, owners: Collection[str]) -> None:
-        """A key to a table of another owner was made by whoever had the right to."""
-        assert self.loaders is not None
-        for owner in owners:
-            others = [each.names for each in self._reach.tables.tables if each.loader != owner]
-            self.loaders.grant(owner, "REFERENCES", others)
 
     def may_have_run_code(self) -> bool:
         """Whether code of others ran, with their rights, while definitions were made: it may have changed theirs."""
@@ -423,7 +430,8 @@ class Rebuild:
             before = len(maker.aside)
             # Once as it is: there is more now than when it failed. So for what comes after the rows, whose rights it
             # takes is asked again: an index that was not there may be a stranger's code by now.
-            waiting, maker.aside = maker.aside, []
+            # The superuser's come first, with grants: what is taken from everybody is so before owners' code runs.
+            waiting, maker.aside = sorted(maker.aside, key=lambda each: each.own_rights), []
             for each in waiting:
                 if each.section == "post-data":
                     known = len(maker.aside)
@@ -453,6 +461,11 @@ class Rebuild:
             return each
         if not each.own_rights:
             with self._alone():
+                # Their owners' code may have run since it was judged.
+                try:
+                    self._reach.require_own(each.section, [each.entry])
+                except Refused:
+                    return each
                 if each.section == "data":
                     self._reach.require_no_triggers()
                 return self.maker.still_aside(each)
@@ -462,12 +475,15 @@ class Rebuild:
     def _by_superuser(self, each: Aside) -> Aside | None:
         """Make what only a superuser can: a partition or an heir of another owner's table, a function in C.
 
+        And a foreign key to another owner's table. No loader is ever given REFERENCES: rows that refer to a table are
+        looked up with the rights of whoever owns that table, and his casts would be called with them (RI_FKey_check).
+
         Only where that runs nobody's code: its owner may have had it fail on purpose.
         """
         maker = self.maker
         if each.section == "data":
             return each
-        if each.entry.kind not in ("TABLE ATTACH", "COMMENT") and not computes_nothing(
+        if each.entry.kind not in ("TABLE ATTACH", "FK CONSTRAINT", "COMMENT") and not computes_nothing(
             each.entry, maker.entries(each.section), maker.text_of(each.section)
         ):
             return each
@@ -475,9 +491,44 @@ class Rebuild:
             try:
                 self._reach.require_own(each.section, [each.entry])
             except Refused:
-                return each
-            made = maker.still_aside(replace(each, make=partial(self.archive.run, each.section, each.item)))
-        return made and each
+                runs_code = True
+            else:
+                runs_code = False
+                made = maker.still_aside(
+                    replace(each, make=partial(self.archive.run, each.section, each.item))
+                )
+        return self._referring(each) if runs_code else (made and each)
+
+    def _referring(self, each: Aside) -> Aside | None:
+        """Make a foreign key to another owner's table where a query on both would run their code.
+
+        The superuser makes it without a look at the rows, which computes nothing; the owner looks at them.
+        """
+        facts, owner = self._manifest.server, self._reach.roles.owner_of(each.entry)
+        _, text = definition_of(self.maker.text_of(each.section), each.entry.number)
+        names = foreign_key_in(text)
+        readable = facts.encoding == "UTF8" or text.isascii()
+        if each.entry.kind != "FK CONSTRAINT" or owner is None or names is None or not readable:
+            return each
+        subject = f"{each.entry.kind} {each.entry.rest}"
+        try:
+            with (
+                self._alone(),
+                self._server.connect(self.archive.database) as connection,
+                translated(subject),
+            ):
+                if has_foreign_casts(connection) or not is_plain_table(connection, names.referenced):
+                    return each
+                connection.execute(f"{text.removesuffix(';')} NOT VALID".encode())
+            with self._as(owner).connect(self.archive.database) as connection, translated(subject):
+                connection.execute(
+                    f"ALTER TABLE {names.table} VALIDATE CONSTRAINT {names.constraint}".encode()
+                )
+        except DatabaseError as refused:
+            if refused.retryable:
+                raise
+            return each
+        return None
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""

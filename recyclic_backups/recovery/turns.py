@@ -8,6 +8,7 @@ what belongs to superusers, and of others what only he may make, or what calls n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +28,7 @@ _CALLS_NOTHING = frozenset({
 # These change a table and make nothing of its owner's. A member of the owner does that, who was lent rights on others'.
 _CHANGES = frozenset({"TABLE ATTACH", "FK CONSTRAINT", "CHECK CONSTRAINT"})
 _RELATIONS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "VIEW", "COMMENT"})
+_FUNCTIONS = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE"})
 # Without the right to use these, an owner cannot write his tables down as he once did.
 _NEEDED_FIRST = ("SCHEMA", "FOREIGN SERVER", "LANGUAGE")
 
@@ -98,6 +100,50 @@ def _by_owner(entries: Iterable[Entry], roles: Roles) -> Iterator[Entry]:
             into.append(entry)
         for group in (before, *groups.values(), views):
             yield from group
+
+
+def keeping_functions(
+    runs: Sequence[tuple[Turn, Sequence[Entry]]],
+) -> list[tuple[Turn, list[Entry]]]:
+    """The same, with grants on functions as soon as these are there: before anybody but their owner has a turn.
+
+    Everybody may call a new function, until it is taken from PUBLIC: at the end of a dump, when code of others has run.
+    Grants on functions that no entry makes, which are extensions', come with the first run.
+    """
+    made_by = {entry.rest: entry.number for _, run in runs for entry in run if entry.kind in _FUNCTIONS}
+    grants: dict[int | None, list[Entry]] = {}
+    for _, run in runs:
+        for entry in run:
+            if entry.kind == "ACL" and (named := _functions_of(entry)):
+                number = next((made_by[rest] for rest in named if rest in made_by), None)
+                grants.setdefault(number, []).append(entry)
+    moved = {entry.number for each in grants.values() for entry in each}
+    found: list[tuple[Turn, list[Entry]]] = []
+    waiting: list[tuple[str | None, Entry]] = [(None, entry) for entry in grants.get(None, [])]
+    for place, (turn, run) in enumerate(runs):
+        rest = [entry for entry in run if entry.number not in moved]
+        made = [grant for entry in rest for grant in grants.get(entry.number, [])]
+        due = [grant for owner, grant in waiting if turn == SUPERUSER or owner != turn.owner]
+        waiting = [each for each in waiting if each[1] not in due]
+        if turn == SUPERUSER:
+            rest += [*due, *made]
+        else:
+            waiting += [(turn.owner, grant) for grant in made]
+            if due:
+                found.append((SUPERUSER, due))
+        if rest or not place:
+            found.append((turn, rest))
+    if waiting:
+        found.append((SUPERUSER, [grant for _, grant in waiting]))
+    return found
+
+
+def _functions_of(grant: Entry) -> list[str]:
+    """What the entry of the function may be, of which this is a grant; empty if it is none of a function."""
+    return [
+        f"{grant.rest[: match.start()]} {grant.rest[match.end() :]}"
+        for match in re.finditer(" (?:FUNCTION|PROCEDURE|AGGREGATE) ", grant.rest)
+    ]
 
 
 def by_kind(entries: Sequence[Entry], roles: Roles) -> list[tuple[str, list[tuple[Turn, list[Entry]]]]]:

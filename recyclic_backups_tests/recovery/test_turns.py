@@ -15,7 +15,15 @@ from recyclic_backups.recovery.contents import Entry
 from recyclic_backups.recovery.loaders import NOBODY, loaders
 from recyclic_backups.recovery.owners import Roles
 from recyclic_backups.recovery.restore import RestoreReport, restore
-from recyclic_backups.recovery.turns import SUPERUSER, Turn, by_kind, in_order, in_turns, turn_of
+from recyclic_backups.recovery.turns import (
+    SUPERUSER,
+    Turn,
+    by_kind,
+    in_order,
+    in_turns,
+    keeping_functions,
+    turn_of,
+)
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers
@@ -314,3 +322,31 @@ def test_a_server_says_no_to_a_loader_of_an_owner_that_is_not_there(owners: Scra
         pytest.raises(DatabaseError, match="does not exist"),
     ):
         made.of("zt_nobody_of_that_name")
+
+
+def test_grants_on_functions_come_before_the_turn_of_anybody_else() -> None:
+    """Attack: what was taken from PUBLIC is everybody's until then, and acts with its owner's rights."""
+    entries = [
+        Entry(1, "FUNCTION", "a b run(text) postgres"),
+        Entry(2, "FUNCTION", "m f() anna"),
+        Entry(3, "FUNCTION", "m g() anna"),
+        Entry(4, "AGGREGATE", "m h(integer) bert"),
+        Entry(5, "TABLE", "m t anna"),
+        Entry(6, "ACL", "m FUNCTION f() anna"),
+        Entry(7, "ACL", "a b FUNCTION run(text) postgres"),
+        Entry(8, "ACL", "m FUNCTION of_an_extension() "),
+        Entry(9, "ACL", "m FUNCTION h(integer) bert"),
+        Entry(10, "ACL", "m TABLE t anna"),
+    ]
+    runs = keeping_functions([(SUPERUSER, []), *in_turns(entries, ROLES)])
+    found = [(turn, [entry.number for entry in run]) for turn, run in runs]
+    assert found == [
+        (SUPERUSER, [8]),
+        (SUPERUSER, [1, 7]),
+        (ANNA, [2, 3]),
+        (SUPERUSER, [6]),
+        (BERT, [4]),
+        (SUPERUSER, [9]),
+        (ANNA, [5]),
+        (SUPERUSER, [10]),
+    ]
