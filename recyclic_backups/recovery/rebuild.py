@@ -65,6 +65,7 @@ from recyclic_backups.recovery.turns import (
     in_order,
     in_turns,
     keeping_functions,
+    kept_by_policies,
     turn_of,
 )
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
@@ -101,6 +102,7 @@ class Rebuild:
     _tables: Tables = field(default_factory=lambda: Tables([], foreign_casts=False))
     _roles: Roles = field(default_factory=lambda: Roles({}, {}))
     _unchecked: list[Missing] = field(default_factory=list)
+    _after_policies: list[Entry] = field(default_factory=list)
 
     @property
     def archive(self) -> Archive:
@@ -187,7 +189,8 @@ class Rebuild:
 
     def _in_turns(self, entries: Sequence[Entry], roles: Roles) -> None:
         """The definitions in their order, by turns as the superuser and as their owners."""
-        ordered = in_order(entries)
+        self._after_policies = kept_by_policies(entries, self.maker.entries("post-data"))
+        ordered = in_order(entry for entry in entries if entry not in self._after_policies)
         first = list(takewhile(lambda entry: turn_of(entry, roles) == SUPERUSER, ordered))
         rest = ordered[len(first) :]
         (_, first), *runs = keeping_functions([(SUPERUSER, first), *in_turns(rest, roles)])
@@ -356,6 +359,7 @@ class Rebuild:
         entries = post_data_of(self.maker.entries("post-data"))
         self._independent(entries.independent, jobs)
         self._take_turns(entries.rest)
+        self._make("pre-data", SUPERUSER, self._after_policies)
         if fill_views:
             self._take_turns(entries.refreshes)
         self._try_again()
