@@ -60,6 +60,7 @@ from recyclic_backups.recovery.turns import (
     in_order,
     in_turns,
     keeping_functions,
+    kept_by_policies,
     turn_of,
 )
 from recyclic_backups.recovery.unchecked import put_back, take_out_checks
@@ -86,6 +87,7 @@ class Rebuild:
     loaded_by: dict[str, int]
     _reach: Reach = field(init=False)
     _unchecked: list[Missing] = field(default_factory=list)
+    _after_policies: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._reach = Reach(self.maker, guards=self.loaders is not None and not self.archive.no_owner)
@@ -175,7 +177,8 @@ class Rebuild:
 
     def _in_turns(self, entries: Sequence[Entry], roles: Roles) -> None:
         """The definitions in their order, by turns as the superuser and as their owners."""
-        ordered = in_order(entries)
+        self._after_policies = kept_by_policies(entries, self.maker.entries("post-data"))
+        ordered = in_order(entry for entry in entries if entry not in self._after_policies)
         first = list(takewhile(lambda entry: turn_of(entry, roles) == SUPERUSER, ordered))
         rest = ordered[len(first) :]
         (_, first), *runs = keeping_functions([(SUPERUSER, first), *in_turns(rest, roles)])
@@ -352,6 +355,7 @@ class Rebuild:
         entries = post_data_of(self.maker.entries("post-data"))
         self._independent(entries.independent, jobs)
         self._take_turns(entries.rest)
+        self._make("pre-data", SUPERUSER, self._after_policies)
         if fill_views:
             self._take_turns(entries.refreshes)
         self._try_again()

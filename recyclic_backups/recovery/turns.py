@@ -110,40 +110,75 @@ def keeping_functions(
     Everybody may call a new function, until it is taken from PUBLIC: at the end of a dump, when code of others has run.
     Grants on functions that no entry makes, which are extensions', come with the first run.
     """
-    made_by = {entry.rest: entry.number for _, run in runs for entry in run if entry.kind in _FUNCTIONS}
+    made_by: dict[tuple[str, str], list[int]] = {}
+    for _, run in runs:
+        for entry in run:
+            if entry.kind in _FUNCTIONS:
+                made_by.setdefault(_signed(entry.rest), []).append(entry.number)
     grants: dict[int | None, list[Entry]] = {}
     for _, run in runs:
         for entry in run:
-            if entry.kind == "ACL" and (named := _functions_of(entry)):
-                number = next((made_by[rest] for rest in named if rest in made_by), None)
-                grants.setdefault(number, []).append(entry)
+            named = _without_word(entry, "FUNCTION|PROCEDURE|AGGREGATE")
+            if named:
+                # A listing does not tell which one of several: after each, until it can be given.
+                numbers: list[int | None] = [
+                    number for rest in named for number in made_by.get(_signed(rest), [])
+                ]
+                for number in numbers or [None]:
+                    grants.setdefault(number, []).append(entry)
     moved = {entry.number for each in grants.values() for entry in each}
     found: list[tuple[Turn, list[Entry]]] = []
     waiting: list[tuple[str | None, Entry]] = [(None, entry) for entry in grants.get(None, [])]
     for place, (turn, run) in enumerate(runs):
         rest = [entry for entry in run if entry.number not in moved]
-        made = [grant for entry in rest for grant in grants.get(entry.number, [])]
+        made = list(dict.fromkeys(grant for entry in rest for grant in grants.get(entry.number, [])))
         due = [grant for owner, grant in waiting if turn == SUPERUSER or owner != turn.owner]
         waiting = [each for each in waiting if each[1] not in due]
         if turn == SUPERUSER:
-            rest += [*due, *made]
+            rest += dict.fromkeys([*due, *made])
         else:
             waiting += [(turn.owner, grant) for grant in made]
             if due:
-                found.append((SUPERUSER, due))
+                found.append((SUPERUSER, list(dict.fromkeys(due))))
         if rest or not place:
             found.append((turn, rest))
     if waiting:
-        found.append((SUPERUSER, [grant for _, grant in waiting]))
+        found.append((SUPERUSER, list(dict.fromkeys(grant for _, grant in waiting))))
     return found
 
 
-def _functions_of(grant: Entry) -> list[str]:
-    """What the entry of the function may be, of which this is a grant; empty if it is none of a function."""
+def kept_by_policies(entries: Iterable[Entry], later: Iterable[Entry]) -> list[Entry]:
+    """Grants on tables whose policies are made ``later``: until then they would give all rows."""
+    tables = [_unquoted(entry.rest) for entry in later if entry.kind == "ROW SECURITY"]
     return [
-        f"{grant.rest[: match.start()]} {grant.rest[match.end() :]}"
-        for match in re.finditer(" (?:FUNCTION|PROCEDURE|AGGREGATE) ", grant.rest)
+        entry
+        for entry in (entries if tables else ())
+        if any(_unquoted(rest) in tables for rest in _without_word(entry, "TABLE"))
+        or any(
+            _is_column(_unquoted(rest), table) for rest in _without_word(entry, "COLUMN") for table in tables
+        )
     ]
+
+
+def _is_column(column: str, table: str) -> bool:
+    """Whether schema, table, column and owner may be of schema, table and owner."""
+    ends = (match.start() for match in re.finditer(" ", table))
+    return any(column.startswith(f"{table[:end]}.") and column.endswith(table[end:]) for end in ends)
+
+
+def _without_word(grant: Entry, words: str) -> list[str]:
+    """What the entry of an object of that kind may be of which this is a grant; empty if it is none of such."""
+    found = re.finditer(f" (?:{words}) ", grant.rest) if grant.kind == "ACL" else ()
+    return [f"{grant.rest[: match.start()]} {grant.rest[match.end() :]}" for match in found]
+
+
+def _signed(rest: str) -> tuple[str, str]:
+    """Schema and name of a function, and its owner. Its own entry quotes nothing and names no arguments."""
+    return _unquoted(rest.partition("(")[0]), rest.rpartition(")")[2]
+
+
+def _unquoted(text: str) -> str:
+    return text.replace('"', "")
 
 
 def by_kind(entries: Sequence[Entry], roles: Roles) -> list[tuple[str, list[tuple[Turn, list[Entry]]]]]:

@@ -288,14 +288,14 @@ def test_a_function_that_only_grants_keep_from_an_owner_is_kept_from_her_in_a_re
 ) -> None:
     """Attack: a superuser's function that acts as himself was taken from PUBLIC; a dump says so at its very end."""
     cluster = servers[major]
-    planted = "PERFORM public.run('ALTER ROLE mallory SUPERUSER');"
+    planted = 'PERFORM public."Run"($$ALTER ROLE mallory SUPERUSER$$);'
     with _hers(cluster, "hers"):
         _sql(
             cluster,
             "postgres",
-            "CREATE FUNCTION public.run(text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER"
+            'CREATE FUNCTION public."Run"(IN cmd text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER'
             " AS 'BEGIN EXECUTE $1; END';"
-            "REVOKE ALL ON FUNCTION public.run(text) FROM PUBLIC",
+            'REVOKE ALL ON FUNCTION public."Run"(text) FROM PUBLIC',
         )
         _sql(
             cluster,
@@ -308,3 +308,39 @@ def test_a_function_that_only_grants_keep_from_an_owner_is_kept_from_her_in_a_re
             assert _superusers(cluster) == ["postgres"]
             assert report is not None
             assert report.comparison.differences == ()
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT"])
+def test_rows_that_only_a_policy_keeps_from_an_owner_are_kept_from_her_in_a_restore(
+    servers: Servers, right: str
+) -> None:
+    """Attack: she may read a table but for rows of others; policies come after the rows, grants before."""
+    cluster = servers[15]
+    planted = """
+        IF EXISTS (SELECT v FROM s."My secrets") THEN
+          EXECUTE format('ALTER ROLE mallory SET application_name = %L',
+            (SELECT string_agg(v, ',') FROM s."My secrets"));
+        END IF;"""
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            'CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO mallory; CREATE TABLE s."My secrets" (who name, v text);'
+            'INSERT INTO s."My secrets" VALUES ($$postgres$$, $$secret$$);'
+            'GRANT SELECT (v) ON s."My secrets" TO mallory;'
+            f'GRANT {right} ON s."My secrets" TO mallory; ALTER TABLE s."My secrets" ENABLE ROW LEVEL SECURITY;'
+            'CREATE POLICY p ON s."My secrets" USING (who = current_user)',
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m;"
+            + PLANTED.format(planted)
+            + "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t ((a + m.planting(7)))",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+        with cluster.server.connect("postgres") as connection:
+            query = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'mallory'::regrole"
+            assert connection.execute(query).fetchall() == []
