@@ -163,14 +163,14 @@ _CALLED_INSTEAD = """
           AND q.proowner <> p.proowner AND (q.pronargdefaults > 0 OR q.provariadic <> 0 OR EXISTS (
             SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY(q.proargtypes::oid[]) AND t.typtype = 'p')))
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE p.oid >= 16384 AND NOT r.rolsuper
+    JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s
   UNION ALL
     SELECT n.nspname, p.oprname, EXISTS (
         SELECT FROM pg_catalog.pg_operator q JOIN pg_catalog.pg_type t ON t.oid IN (q.oprleft, q.oprright)
         WHERE q.oprnamespace = p.oprnamespace AND q.oprname = p.oprname AND q.oprowner <> p.oprowner
           AND t.typtype = 'p')
     FROM pg_catalog.pg_operator p JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
-    JOIN pg_catalog.pg_roles r ON r.oid = p.oprowner WHERE p.oid >= 16384 AND NOT r.rolsuper
+    JOIN pg_catalog.pg_roles r ON r.oid = p.oprowner WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s
 """
 
 # Partitioned tables of strangers with a column of a type of somebody's: a bound is a value of it.
@@ -299,15 +299,18 @@ def has_foreign_casts(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def named_before_others(connection: Connection, encoding: str, listed: Collection[str]) -> frozenset[str]:
+def named_before_others(
+    connection: Connection, encoding: str, listed: Collection[str], owner: str = ""
+) -> frozenset[str]:
     """Names of functions and operators of strangers that may be called where a text meant somebody else's.
 
     Those that are not among the ``listed`` (schema and name) of theirs: they were made while the definitions were, and
     stand where another was to be. And those beside one of the same name that takes several types, or fewer than all of
-    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts.
+    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts. ``owner`` is whose
+    text it is.
     """
     found = set[str]()
-    for schema, name, beside_another in connection.execute(_CALLED_INSTEAD):
+    for schema, name, beside_another in connection.execute(_CALLED_INSTEAD, (owner, owner)):
         its_schema, its_name = one_line(in_encoding(schema, encoding)), one_line(in_encoding(name, encoding))
         quoted = its_name.replace('"', '""')
         if beside_another or not {f"{its_schema} {its_name}", f'{its_schema} "{quoted}"'} & set(listed):

@@ -71,14 +71,8 @@ class Reach:
                 names = asked(connection, self.maker.archive.manifest.server.encoding)
             if names:
                 reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
-        named = self._naming_anew(section, entries)
+        self.require_meant(section, [entry for entry in entries if not self.roles.is_foreign(entry)])
         for entry in entries:
-            if entry.number in named:
-                raise Refused(
-                    f"{entry.kind} {entry.rest}: a superuser's, and what it calls may by now be a function of another "
-                    "owner with the same name",
-                    TRUST_HINT,
-                )
             if (entry.kind in kinds and entry.number in reached) or self._checks_with_code(entry):
                 raise Refused(
                     f"{entry.kind} {entry.rest}: a superuser's, and making it may call a function of another owner",
@@ -114,13 +108,14 @@ class Reach:
         ]
         return [entry for entry in entries if entry.rest not in computed]
 
-    def _naming_anew(self, section: Section, entries: Sequence[Entry]) -> frozenset[int]:
-        """Which of these are a superuser's and name a function that by now may be somebody's who puts himself first."""
-        own = {
-            entry.number for entry in entries if entry.kind in _NAMING and not self.roles.is_foreign(entry)
-        }
-        if not own:
-            return frozenset()
+    def require_meant(self, section: Section, entries: Sequence[Entry], owner: str = "") -> None:
+        """Raises Refused where a text of the ``owner``'s (empty: a superuser's) may mean somebody else's function.
+
+        Which functions a text names is looked up anew, and somebody may have put his before the one that was meant.
+        """
+        naming = [entry for entry in entries if entry.kind in _NAMING]
+        if not (self.guards and naming and self._owners - {owner}):
+            return
         theirs = {
             each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
             for each in self.maker.entries("pre-data")
@@ -128,10 +123,21 @@ class Reach:
         }
         archive = self.maker.archive
         with archive.server.connect(archive.database) as connection:
-            names = named_before_others(connection, archive.manifest.server.encoding, theirs)
-        if not names:
-            return frozenset()
-        return mentioning(self.maker.entries(section), self.maker.text_of(section), names) & own
+            names = named_before_others(connection, archive.manifest.server.encoding, theirs, owner)
+        named = mentioning(self.maker.entries(section), self.maker.text_of(section), names) if names else ()
+        for entry in naming:
+            if entry.number in named:
+                raise Refused(
+                    f"{entry.kind} {entry.rest}: what it calls may by now be a function of another owner with the same "
+                    "name",
+                    TRUST_HINT,
+                )
+
+    @property
+    def _owners(self) -> set[str]:
+        """Whoever is no superuser and owns something, as far as it has an owner that is known here."""
+        owners = {self.roles.owner_of(each) for each in self.maker.entries("pre-data")}
+        return {each for each in owners if each}
 
     def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""

@@ -194,6 +194,7 @@ class Rebuild:
         if not numbers:
             return
         if turn.owner is not None:
+            self._reach.require_meant(section, entries, turn.owner)
             self.maker.make_as(section, numbers, turn.owner, as_owner=turn.as_owner)
             return
         with self._alone():
@@ -399,6 +400,7 @@ class Rebuild:
                     make = partial(self.maker.make, "post-data")
                     self.archive.together(jobs, [partial(make, share) for share in shares])
             else:
+                self._reach.require_meant("post-data", entries, turn.owner)
                 as_owner = partial(self.maker.make_as, "post-data", owner=turn.owner, as_owner=turn.as_owner)
                 self.archive.together(jobs, [partial(as_owner, share) for share in shares])
 

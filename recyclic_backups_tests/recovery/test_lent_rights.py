@@ -259,6 +259,38 @@ def test_a_function_that_fits_better_is_not_called_for_a_superusers_index(
             assert report is None
 
 
+def test_a_function_that_fits_better_is_not_called_for_a_neighbours_index(servers: Servers) -> None:
+    """Attack: a neighbour's index calls a superuser's function; hers of the same name would run with his rights."""
+    cluster = servers[15]
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE victim LOGIN PASSWORD 'victim'")
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE FUNCTION public.key_of(anyelement) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text)';"
+            "CREATE SCHEMA v AUTHORIZATION victim",
+        )
+        _sql(
+            cluster,
+            "victim",
+            "CREATE TABLE v.t (a text); INSERT INTO v.t VALUES ('A'); CREATE INDEX ON v.t (public.key_of(a))",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE FUNCTION public.key_of(text) RETURNS text LANGUAGE plpgsql IMMUTABLE"
+            " AS $$BEGIN EXECUTE 'ALTER ROLE CURRENT_USER SET application_name = hers'; RETURN lower($1); END$$",
+        )
+        with _restored(cluster) as report:
+            assert report is None
+        with cluster.server.connect("postgres") as connection:
+            assert connection.execute("SELECT count(*) FROM pg_db_role_setting").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("others", ["anyelement", "text"])
 def test_a_function_made_while_a_restore_lends_its_schema_is_not_called_for_a_superusers_index(
     servers: Servers, others: str
