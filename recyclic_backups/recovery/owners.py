@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import (
+    OF_SUPERUSERS,
+    RUNS_OTHERS,
     run_by_checks,
     run_by_generated_columns,
     run_by_planning,
@@ -109,9 +111,9 @@ _OBJECTS = """
 """
 
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
-# domain of another owner, or to a table that no query can be planned on without running his functions. Or to a view or
-# a foreign table of his: a view may call what runs a text (ts_rewrite, query_to_xml), or a superuser's function that
-# does what it is told; the values of a foreign table are read by its domains.
+# domain of another owner, or to a table that no query can be planned on without running his functions. Or to a foreign
+# table of his, whose values are read by its domains, or a view of his that calls what may do anything: of PostgreSQL's
+# own functions, in no pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told.
 _COMPUTED_WITH_CODE = """
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -139,10 +141,20 @@ LEFT JOIN pg_catalog.pg_type t ON s.classid = 'pg_catalog.pg_type'::pg_catalog.r
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = coalesce(p.proowner, c.proowner, t.typowner)
 WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
-   OR EXISTS (SELECT FROM pg_catalog.pg_class v2 JOIN pg_catalog.pg_roles r2 ON r2.oid = v2.relowner
-        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND v2.oid = s.objid
-          AND v2.relkind IN ('v', 'f') AND NOT r2.rolsuper)
-"""
+   OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
+          AND f.relkind = 'f' AND NOT r2.rolsuper)
+   OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class theirs ON theirs.oid = w.ev_class
+        JOIN pg_catalog.pg_roles r3 ON r3.oid = theirs.relowner
+        CROSS JOIN LATERAL pg_catalog.regexp_matches(
+            w.ev_action::text, ':(funcid|opno|aggfnoid|winfnoid) (\\d+)', 'g') m
+        JOIN pg_catalog.pg_proc q ON q.oid = CASE m[1] WHEN 'opno'
+            THEN (SELECT o2.oprcode::oid FROM pg_catalog.pg_operator o2 WHERE o2.oid = m[2]::oid) ELSE m[2]::oid END
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class = s.objid
+          AND theirs.relkind = 'v' AND NOT r3.rolsuper
+          AND CASE WHEN q.oid < 16384 THEN q.provolatile = 'v' OR q.proname ~ '{runs_others}'
+              ELSE {of_superusers} END)
+""".format(runs_others=RUNS_OTHERS, of_superusers=OF_SUPERUSERS.format("q", "theirs.relowner"))
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
 _NAMES_AROUND = """
@@ -306,8 +318,8 @@ def named_before_others(
 
     Those that are not among the ``listed`` (schema and name) of theirs: they were made while the definitions were, and
     stand where another was to be. And those beside one of the same name that takes several types, or fewer than all of
-    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts. ``owner`` is whose
-    text it is.
+    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts. ``owner`` is
+    whose text it is.
     """
     found = set[str]()
     for schema, name, beside_another in connection.execute(_CALLED_INSTEAD, (owner, owner)):
