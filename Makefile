@@ -33,7 +33,7 @@ check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/pytest recyclic_backups_tests/docs
+	@.venv/bin/pytest -m "not typed and not browser" recyclic_backups_tests/docs
 
 bench: install ## speed and memory beside pg_dump and the old script, as ratios (ARGS="--scale 20 --json FILE")
 	@.venv/bin/python -m recyclic_backups_tests.bench $(ARGS)

@@ -54,6 +54,7 @@ def _promised(name: str) -> str | None:
     return following[0].text if following and following[0].mark == "prints" else None
 
 
+@pytest.mark.typed
 def test_what_the_readme_says_to_type_does_what_it_says(
     cluster: ScratchCluster, recyclic_template: str, scratch_directory: Path, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ class Night:
         assert left is None
 
 
+@pytest.mark.typed
 def test_the_runbook_brings_everything_back(
     cluster: ScratchCluster, recyclic_template: str, scratch_directory: Path, tmp_path: Path
 ) -> None:
