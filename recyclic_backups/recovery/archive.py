@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
@@ -23,6 +24,11 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.contents import Entry, entries_of
 from recyclic_backups.recovery.list_file import list_file_of
 from recyclic_backups.recovery.script import needs_psql, play
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SETTINGS = {"synchronous_commit": "off"}
 
@@ -50,6 +56,10 @@ class Archive:
     def reading_seconds(self) -> float:
         """How long the streams of rows were fetched, decrypted and decompressed, all of them together."""
         return sum(self._reading_seconds)
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A session in the database that is restored."""
+        return self.server.connect(self.database)
 
     def entries(self, section: Section, item: BackupObject | None = None) -> list[Entry]:
         """What a section contains, of the main archive or of that of one table, in the archive's order."""

@@ -86,12 +86,12 @@ def one_line(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PostData:
-    """Ids of the entries of the last section, each group in the archive's own order."""
+    """The entries of the last section, each group in the archive's own order."""
 
-    independent: list[int]
-    rest: list[int]
-    refreshes: list[int]
-    event_triggers: list[int]
+    independent: list[Entry]
+    rest: list[Entry]
+    refreshes: list[Entry]
+    event_triggers: list[Entry]
 
 
 def post_data_of(entries: Iterable[Entry]) -> PostData:
@@ -109,7 +109,7 @@ def post_data_of(entries: Iterable[Entry]) -> PostData:
             group = found.event_triggers
         else:
             group = found.rest
-        group.append(entry.number)
+        group.append(entry)
     return found
 
 

@@ -141,6 +141,7 @@ class EntryMaker:
             # What is of pg_database_owner is for the time of the role that logs in.
             itself = as_owner and owner != DATABASE_OWNER
             borrowed: Sequence[str] = ()
+            failed: ProgramFailed | None = None
             schemas = self._schemas_of(section, entries or ())
             try:
                 with self.loaders.creating(
@@ -154,16 +155,13 @@ class EntryMaker:
                         server=self.loaders.of(owner),
                         search_path=search_path,
                     )
-            except ProgramFailed as failed:
-                self._require_nothing_else(borrowed)
-                if failed.retryable or not _RIGHTS.search(failed.complaint):
-                    raise
-                refused = ProgramFailed(
-                    failed.message, _RIGHTS_HINT, complaint=failed.complaint, toc_entry=failed.toc_entry
-                )
-                refused.claimed_entries = failed.claimed_entries
-                raise refused from None
+            except ProgramFailed as error:
+                failed = error
             self._require_nothing_else(borrowed)
+            if failed is not None:
+                if not failed.retryable and _RIGHTS.search(failed.complaint):
+                    failed.hint = _RIGHTS_HINT
+                raise failed
 
         self._run(section, self.archive.manifest.main, entries, make, own_rights=True)
 
@@ -207,7 +205,7 @@ class EntryMaker:
 
         Of an entry whose listed schema and name can be read in two ways, none: its owner's own rights have to do.
         """
-        with self.archive.server.connect(self.archive.database) as connection:
+        with self.archive.connect() as connection:
             schemas = read_schemas(connection, self.archive.manifest.server.encoding)
         found = set[str]()
         for entry in self.entries(section):
@@ -225,7 +223,7 @@ class EntryMaker:
         if not schemas:
             return
         encoding = self.archive.manifest.server.encoding
-        with self.archive.server.connect(self.archive.database) as connection:
+        with self.archive.connect() as connection:
             found = objects_in(connection, schemas)
         known = sorted(f"{entry.rest} " for entry in self.entries("pre-data"))
         for schema, name in found:

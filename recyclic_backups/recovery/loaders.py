@@ -166,19 +166,26 @@ class Loaders:
         as themselves.
         """
         with self._lock:
-            logins = [server.user for server in self._by_owner.values()]
             with self.server.connect(self.database) as connection:
-                for role in logins:
-                    end_sessions(connection, role)
-                self._may_enter("REVOKE", logins, connection)
-                self._end_strangers(connection)
+                self._keep_out(connection)
             try:
                 yield
             finally:
+                logins = self._logins
                 with self.server.connect(self.database, autocommit=False) as connection:
                     self._may_enter("GRANT", logins, connection)
                     for role in logins:
                         _let_log_in(connection, role, self._passwords[role])
+
+    @property
+    def _logins(self) -> Sequence[str]:
+        return [server.user for server in self._by_owner.values()]
+
+    def _keep_out(self, connection: Connection) -> None:
+        for role in self._logins:
+            end_sessions(connection, role)
+        self._may_enter("REVOKE", self._logins, connection)
+        self._end_strangers(connection)
 
     def _may_enter(self, what: str, roles: Sequence[str], connection: Connection) -> None:
         """``GRANT`` or ``REVOKE`` what lets loaders into a database that nobody else may enter."""
@@ -287,19 +294,13 @@ class Loaders:
         """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
         if self._by_owner and not self.on_behalf_of:
             with self.server.connect(self.database) as connection:
-                logins = [server.user for server in self._by_owner.values()]
-                for role in logins:
-                    end_sessions(connection, role)
-                self._may_enter("REVOKE", logins, connection)
-                self._end_strangers(connection)
-        if self.of_database_owner:
-            with self.server.connect(self.database) as connection:
-                end_sessions(connection, self.of_database_owner)
-                connection.execute(
-                    statement(
-                        "REASSIGN OWNED BY {} TO {}", name(self.of_database_owner), name(DATABASE_OWNER)
+                self._keep_out(connection)
+                if self.of_database_owner:
+                    connection.execute(
+                        statement(
+                            "REASSIGN OWNED BY {} TO {}", name(self.of_database_owner), name(DATABASE_OWNER)
+                        )
                     )
-                )
         self._by_owner.clear()
         for role in list(self._passwords):
             self._drop(role)

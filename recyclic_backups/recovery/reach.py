@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.programs import Section
+from recyclic_backups.recovery.archive import Archive
 from recyclic_backups.recovery.contents import Entry, definition_of, mentioning
 from recyclic_backups.recovery.entry_maker import EntryMaker, Missing
 from recyclic_backups.recovery.loaders import TRUST_HINT
@@ -48,7 +50,7 @@ _TRIGGERS = """
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class Reach:
     """What a superuser's entries of an archive would run. Without ``guards`` nothing is asked. Raises DatabaseError."""
 
@@ -59,6 +61,10 @@ class Reach:
     not_filled: list[Missing] = field(default_factory=list)
     """Materialized views that stay empty."""
 
+    @property
+    def _archive(self) -> Archive:
+        return self.maker.archive
+
     def require_own(self, section: Section, entries: Sequence[Entry]) -> None:
         """Raises Refused for what a superuser made of others' tables, if it would run their code as the superuser."""
         if not self.guards:
@@ -67,8 +73,8 @@ class Reach:
         reached = frozenset[int]()
         if kinds:
             asked = attached_with_code_of_others if kinds & _BY_KEYS else planned_with_code_of_others
-            with self.maker.archive.server.connect(self.maker.archive.database) as connection:
-                names = asked(connection, self.maker.archive.manifest.server.encoding)
+            with self._archive.connect() as connection:
+                names = asked(connection, self._archive.manifest.server.encoding)
             if names:
                 reached = mentioning(self.maker.entries(section), self.maker.text_of(section), names)
         self.require_meant(section, [entry for entry in entries if not self.roles.is_foreign(entry)])
@@ -79,6 +85,14 @@ class Reach:
                     TRUST_HINT,
                 )
 
+    def is_own(self, section: Section, entry: Entry) -> bool:
+        """Whether :meth:`require_own` lets a superuser make this."""
+        try:
+            self.require_own(section, [entry])
+        except Refused:
+            return False
+        return True
+
     def require_no_triggers(self) -> None:
         """Raises Refused if a superuser's rows would set off a trigger while they are loaded.
 
@@ -87,7 +101,7 @@ class Reach:
         """
         if not self.guards:
             return
-        with self.maker.archive.server.connect(self.maker.archive.database) as connection:
+        with self._archive.connect() as connection:
             found = connection.execute(_TRIGGERS.encode()).fetchone()
         if found is not None:
             raise Refused(
@@ -100,8 +114,8 @@ class Reach:
         """Without the rows of a superuser's materialized views that would run somebody's functions as the superuser."""
         if not self.guards or all(entry.kind != FILLED for entry in entries):
             return entries
-        with self.maker.archive.server.connect(self.maker.archive.database) as connection:
-            computed = computed_with_code_of_others(connection, self.maker.archive.manifest.server.encoding)
+        with self._archive.connect() as connection:
+            computed = computed_with_code_of_others(connection, self._archive.manifest.server.encoding)
         reason = f"it is a superuser's, and filling it would run functions of others as the superuser; {TRUST_HINT}"
         self.not_filled += [
             self.maker.missing("post-data", entry, reason) for entry in entries if entry.rest in computed
@@ -116,14 +130,10 @@ class Reach:
         naming = [entry for entry in entries if entry.kind in _NAMING]
         if not (self.guards and naming and self._owners - {owner}):
             return
-        theirs = {
-            each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
-            for each in self.maker.entries("pre-data")
-            if each.kind in _CALLED and self.roles.is_foreign(each)
-        }
-        archive = self.maker.archive
-        with archive.server.connect(archive.database) as connection:
-            names = named_before_others(connection, archive.manifest.server.encoding, theirs, owner)
+        with self._archive.connect() as connection:
+            names = named_before_others(
+                connection, self._archive.manifest.server.encoding, self._theirs, owner
+            )
         named = mentioning(self.maker.entries(section), self.maker.text_of(section), names) if names else ()
         for entry in naming:
             if entry.number in named:
@@ -133,11 +143,20 @@ class Reach:
                     TRUST_HINT,
                 )
 
-    @property
+    @cached_property
     def _owners(self) -> set[str]:
         """Whoever is no superuser and owns something, as far as it has an owner that is known here."""
         owners = {self.roles.owner_of(each) for each in self.maker.entries("pre-data")}
         return {each for each in owners if each}
+
+    @cached_property
+    def _theirs(self) -> set[str]:
+        """Functions and operators of strangers that the archive has, as it lists them: schema and name."""
+        return {
+            each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
+            for each in self.maker.entries("pre-data")
+            if each.kind in _CALLED and self.roles.is_foreign(each)
+        }
 
     def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""
@@ -147,8 +166,7 @@ class Reach:
         if constraint.kind == "FK CONSTRAINT":
             # Of a foreign key, only a cast can be somebody's code: operators are those of a superuser's classes. But
             # its rows are found by a query, and planning that computes the constants in indexes of both tables.
-            archive = self.maker.archive
-            with archive.server.connect(archive.database) as connection:
+            with self._archive.connect() as connection:
                 foreign_casts = has_foreign_casts(connection)  # by now, whatever was there before the rows
             return foreign_casts and (table is None or table.foreign_code or not table.superuser)
         if table is None:  # of a domain or a foreign table

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -120,7 +120,7 @@ class Rebuild:
         if self.loaders is None:
             self.maker.make("pre-data", None)
         else:
-            with self._server.connect(self.archive.database) as connection:
+            with self.archive.connect() as connection:
                 facts = self._manifest.server
                 roles = self._reach.roles = read_roles(connection, facts.encoding, facts.owner)
             entries = self.maker.entries("pre-data")
@@ -133,7 +133,7 @@ class Rebuild:
         for each in self.maker.aside:
             if each.entry.kind in _HOLDS_ROWS and (selection is None or _is_among(each.entry, selection)):
                 raise self.maker.stopped_at(each)
-        with self._server.connect(self.archive.database) as connection:
+        with self.archive.connect() as connection:
             facts = self._manifest.server
             stands_for_owner = self.loaders.of_database_owner if self.loaders else ""
             self._reach.tables = read_tables(connection, facts.encoding, facts.owner, stands_for_owner)
@@ -188,20 +188,27 @@ class Rebuild:
         for turn, run in runs:
             self._make("pre-data", turn, run)
 
-    def _make(self, section: Section, turn: Turn, entries: Sequence[Entry]) -> None:
-        """Entries of one turn. Raises Refused for what would have a superuser run code of others."""
-        numbers = [entry.number for entry in entries]
-        if not numbers:
+    def _make(self, section: Section, turn: Turn, entries: Sequence[Entry], jobs: int = 1) -> None:
+        """Entries of one turn, ``jobs`` sessions at once. Raises Refused for what may run code of somebody else."""
+        if not entries:
             return
         if turn.owner is not None:
             self._reach.require_meant(section, entries, turn.owner)
-            self.maker.make_as(section, numbers, turn.owner, as_owner=turn.as_owner)
+            make = partial(self.maker.make_as, section, owner=turn.owner, as_owner=turn.as_owner)
+            self._share(make, entries, jobs)
             return
         with self._alone():
             self._reach.require_own(section, entries)
-            self.maker.make(
-                section, [entry.number for entry in self._reach.without_filled_by_others(entries)]
-            )
+            own = self._reach.without_filled_by_others(entries)
+            self._share(partial(self.maker.make, section), own, jobs)
+
+    def _share(self, make: Callable[[Sequence[int]], None], entries: Sequence[Entry], jobs: int) -> None:
+        numbers = [entry.number for entry in entries]
+        if jobs == 1:
+            make(numbers)
+        else:
+            shares = [numbers[start::jobs] for start in range(min(jobs, len(numbers)))]
+            self.archive.together(jobs, [partial(make, share) for share in shares])
 
     def _alone(self) -> AbstractContextManager[None]:
         return nullcontext() if self.loaders is None else self.loaders.absent()
@@ -378,37 +385,21 @@ class Rebuild:
             ),
         ]
 
-    def _entries_of(self, numbers: Collection[int]) -> list[Entry]:
-        return (
-            [entry for entry in self.maker.entries("post-data") if entry.number in numbers] if numbers else []
-        )
-
-    def _independent(self, numbers: Sequence[int], jobs: int) -> None:
+    def _independent(self, entries: Sequence[Entry], jobs: int) -> None:
         """Indexes and keys, of one owner after the other, each owner's in ``jobs`` sessions at once.
 
         The superuser's come last: by then the others' indexes show of which tables others' code is part.
         """
         by_turn: dict[Turn, list[Entry]] = {}
-        for entry in self._entries_of(set(numbers)):
+        for entry in entries:
             by_turn.setdefault(self._turn_of(entry), []).append(entry)
-        for turn, entries in sorted(by_turn.items(), key=lambda each: each[0] == SUPERUSER):
-            numbers = [entry.number for entry in entries]
-            shares = [numbers[start::jobs] for start in range(min(jobs, len(entries)))]
-            if turn.owner is None:
-                with self._alone():
-                    self._reach.require_own("post-data", entries)
-                    make = partial(self.maker.make, "post-data")
-                    self.archive.together(jobs, [partial(make, share) for share in shares])
-            else:
-                self._reach.require_meant("post-data", entries, turn.owner)
-                as_owner = partial(self.maker.make_as, "post-data", owner=turn.owner, as_owner=turn.as_owner)
-                self.archive.together(jobs, [partial(as_owner, share) for share in shares])
+        for turn, run in sorted(by_turn.items(), key=lambda each: each[0] == SUPERUSER):
+            self._make("post-data", turn, run, jobs)
 
-    def _take_turns(self, numbers: Collection[int]) -> None:
+    def _take_turns(self, entries: Sequence[Entry]) -> None:
         """These entries after the rows, kind by kind: each with the rights of its owner."""
-        entries = self._entries_of(set(numbers))
         if not self._reach.guards:
-            self.maker.make("post-data", [entry.number for entry in entries])
+            self._make("post-data", SUPERUSER, entries)
             return
         for _, turns in by_kind(entries, self._reach.roles):
             for turn, run in turns:
@@ -421,7 +412,7 @@ class Rebuild:
         """Whether code of others ran, with their rights, while definitions were made: it may have changed theirs."""
         if self.loaders is None:
             return False
-        with self._server.connect(self.archive.database) as connection:
+        with self.archive.connect() as connection:
             return definitions_run_code_of_others(connection)
 
     # -- trying again
@@ -442,7 +433,7 @@ class Rebuild:
                 if each.section == "post-data":
                     known = len(maker.aside)
                     try:
-                        self._take_turns([each.entry.number])
+                        self._take_turns([each.entry])
                     except Refused:
                         maker.aside.append(each)
                     if each.own_rights and len(maker.aside) > known:
@@ -468,9 +459,7 @@ class Rebuild:
         if not each.own_rights:
             with self._alone():
                 # Their owners' code may have run since it was judged.
-                try:
-                    self._reach.require_own(each.section, [each.entry])
-                except Refused:
+                if not self._reach.is_own(each.section, each.entry):
                     return each
                 if each.section == "data":
                     self._reach.require_no_triggers()
@@ -494,16 +483,10 @@ class Rebuild:
         ):
             return each
         with self._alone():
-            try:
-                self._reach.require_own(each.section, [each.entry])
-            except Refused:
-                runs_code = True
-            else:
-                runs_code = False
-                made = maker.still_aside(
-                    replace(each, make=partial(self.archive.run, each.section, each.item))
-                )
-        return self._referring(each) if runs_code else (made and each)
+            if self._reach.is_own(each.section, each.entry):
+                made = partial(self.archive.run, each.section, each.item)
+                return maker.still_aside(replace(each, make=made)) and each
+        return self._referring(each)
 
     def _referring(self, each: Aside) -> Aside | None:
         """Make a foreign key to another owner's table where a query on both would run their code.
@@ -520,7 +503,7 @@ class Rebuild:
         try:
             with (
                 self._alone(),
-                self._server.connect(self.archive.database) as connection,
+                self.archive.connect() as connection,
                 translated(subject),
             ):
                 if has_foreign_casts(connection) or not is_plain_table(connection, names.referenced):
@@ -538,7 +521,7 @@ class Rebuild:
 
     def _other_owners(self) -> bool:
         """Whether anybody but superusers owns something in the database, and might decide what a name means."""
-        with self._server.connect(self.archive.database) as connection:
+        with self.archive.connect() as connection:
             return self.loaders is not None and anything_of_others(connection)
 
     # -- what cannot be made
