@@ -22,23 +22,43 @@ _TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolna
 
 FIRST_MADE_BY_PEOPLE = 16384  # FirstNormalObjectId
 
-# In the text of a node tree: FUNCEXPR has its function, OPEXPR and the like their operator.
-_CALLED = r"""
-CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(funcid|opno) (\d+)', 'g') m
-JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
-    ELSE (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) END
+# In the text of a node tree (``e.tree``): FUNCEXPR and the like have their function, OPEXPR and others their operator.
+CALLED = r"""
+CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(funcid|opno|aggfnoid|winfnoid) (\d+)', 'g') m
+JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'opno'
+    THEN (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) ELSE m[2]::oid END
 """
 
-# What a type consists of: an array's elements, what a domain or a range is made of, columns.
-_PARTS = f"""
-JOIN pg_catalog.pg_type t ON t.oid = made.oid
-CROSS JOIN LATERAL (
-    SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
-    UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
-    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-    WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) part(oid)
-WHERE part.oid >= {FIRST_MADE_BY_PEOPLE}
+# Of PostgreSQL's own functions, those that may do anything are volatile; some others run what a text, a view or a
+# domain says. A function of a superuser runs with the rights of whoever calls it: one that is not immutable (dblink),
+# or that the author of an expression (``e.maker``) may not call himself, does for him what he cannot.
+ACTS_FOR_ITS_AUTHOR = f"""
+    CASE WHEN p.oid < {FIRST_MADE_BY_PEOPLE}
+        THEN p.provolatile = 'v' OR p.proname ~ '_to_xml|^jsonb?_(populate|to)_record'
+        ELSE p.provolatile <> 'i' OR NOT pg_catalog.has_function_privilege(e.maker, p.oid, 'EXECUTE') END
 """
+
+
+def _made(source: str, key: str, but_for: str = "") -> str:
+    """A table expression of the types in the trees of another one, and of what these consist of.
+
+    That is an array's elements, what a domain or a range is made of, columns. ``but_for`` is what the field of a node
+    does not begin with.
+    """
+    return f"""made({key}, oid) AS (
+    SELECT {source}.{key}, m[1]::oid FROM {source}
+    CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*type(?:id)? (\\d+)', 'gi') m
+    WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
+  UNION
+    SELECT made.{key}, part.oid FROM made
+    JOIN pg_catalog.pg_type t ON t.oid = made.oid
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
+        UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
+        UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) part(oid)
+    WHERE part.oid >= {FIRST_MADE_BY_PEOPLE})"""
+
 
 # A function in SQL is put in place of its call, with names that are looked up along our search path and not its
 # author's: that fails where he relied on his own. A function that makes a value of whatever type it is given runs the
@@ -46,17 +66,10 @@ WHERE part.oid >= {FIRST_MADE_BY_PEOPLE}
 # a row of no named type, ``ROW((NULL::his.pair).x)``, and then its result has none. So an expression in which any type
 # of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks.
 _RUN_BY = f"""
-WITH RECURSIVE e(relid, tree) AS ({{0}}), made(relid, oid) AS (
-    SELECT e.relid, m[1]::oid FROM e
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(?!var)\\w*type(?:id)? (\\d+)', 'gi') m
-    WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
-  UNION
-    SELECT made.relid, part.oid FROM made
-    {_PARTS}
-)
+WITH RECURSIVE e(relid, tree) AS ({{0}}), {_made("e", "relid", "(?!var)")}
 SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
 FROM e
-{_CALLED}
+{CALLED}
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND (l.lanname = 'sql' OR p.proowner NOT IN {_TRUSTED})
 UNION
@@ -80,16 +93,6 @@ _GENERATED = _RUN_BY.format("""
 """)
 
 # A constant is written as text and read again: an array of a domain, or a composite type with one, makes its checks.
-# Of PostgreSQL's own functions, those that may do anything are volatile; these others run what a text, a view or a
-# domain says.
-RUNS_OTHERS = r"_to_xml|^jsonb?_(populate|to)_record"
-
-# A function of a superuser runs with the rights of whoever calls it: one that is not immutable (dblink), or that the
-# author of a check may not call himself, does for him what he cannot.
-OF_SUPERUSERS = """
-    ({0}.provolatile <> 'i' OR NOT pg_catalog.has_function_privilege({1}, {0}.oid, 'EXECUTE'))
-"""
-
 # A check is put to the rows by its text, in which names are looked up anew: where a function takes more than one type,
 # another one of that name may be nearer by now if others may make it, and a cast of somebody's type may be his by now.
 _COMPUTED = f"""
@@ -99,28 +102,19 @@ WITH RECURSIVE k(id, tree, maker) AS (
     LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
     LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
     WHERE k.contype = 'c' {{0}}
-), made(id, oid) AS (
-    SELECT k.id, m[1]::oid FROM k
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(k.tree, ':\\w*type(?:id)? (\\d+)', 'gi') m
-    WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
-  UNION
-    SELECT made.id, part.oid FROM made
-    {_PARTS}
-)
+), {_made("k", "id")}
 SELECT e.id::bigint, pg_catalog.pg_get_userbyid(CASE WHEN p.proowner IN {_TRUSTED} THEN e.maker ELSE p.proowner END)
 FROM k e
-{_CALLED}
+{CALLED}
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED})
-   OR (p.oid >= {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED} AND {OF_SUPERUSERS.format("p", "e.maker")})
+   OR (e.maker NOT IN {_TRUSTED} AND {ACTS_FOR_ITS_AUTHOR})
    OR (p.oid >= {FIRST_MADE_BY_PEOPLE}
        AND EXISTS (SELECT FROM pg_catalog.unnest(p.proargtypes) a(oid)
                    JOIN pg_catalog.pg_type t ON t.oid = a.oid WHERE t.typtype = 'p')
        AND (n.nspowner NOT IN {_TRUSTED}
             OR EXISTS (SELECT FROM pg_catalog.aclexplode(n.nspacl) x
                        WHERE x.privilege_type = 'CREATE' AND x.grantee NOT IN {_TRUSTED})))
-   OR (p.oid < {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN {_TRUSTED}
-       AND (p.provolatile = 'v' OR p.proname ~ '{RUNS_OTHERS}'))
 UNION
 SELECT made.id::bigint, pg_catalog.pg_get_userbyid(t.typowner)
 FROM made

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.foreign_code import FIRST_MADE_BY_PEOPLE, OF_SUPERUSERS, RUNS_OTHERS
+from recyclic_backups.fingerprint.foreign_code import ACTS_FOR_ITS_AUTHOR, CALLED, FIRST_MADE_BY_PEOPLE
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.recovery import compose
 
@@ -65,7 +65,7 @@ _TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolna
 
 # The expressions of tables and of what they are partitions of, the types that occur in them, and what those consist of.
 # A type is its owner's code: a domain's checks can be added while a table is locked, and a cast from it is found by
-# the server on its own. Of PostgreSQL's own functions some run what a text says (foreign_code.RUNS_OTHERS).
+# the server on its own. Of PostgreSQL's own functions some run what a text says (foreign_code.ACTS_FOR_ITS_AUTHOR).
 _COMPUTED = rf"""
 WITH RECURSIVE trusted(oid) AS {_TRUSTED},
 relation(oid) AS (
@@ -107,14 +107,9 @@ computed(relid, maker, tree) AS (
     JOIN pg_catalog.pg_constraint k ON k.contypid = t.oid AND k.conbin IS NOT NULL),
 found(relid, whose) AS (
     SELECT e.relid, CASE WHEN p.proowner IN (SELECT oid FROM trusted) THEN e.maker ELSE p.proowner END FROM computed e
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':(funcid|opno) (\d+)', 'g') m
-    JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'funcid' THEN m[2]::oid
-        ELSE (SELECT o.oprcode::oid FROM pg_catalog.pg_operator o WHERE o.oid = m[2]::oid) END
+    {CALLED}
     WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN (SELECT oid FROM trusted))
-       OR (p.oid >= {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN (SELECT oid FROM trusted)
-           AND {OF_SUPERUSERS.format("p", "e.maker")})
-       OR (p.oid < {FIRST_MADE_BY_PEOPLE} AND e.maker NOT IN (SELECT oid FROM trusted)
-           AND (p.provolatile = 'v' OR p.proname ~ '{RUNS_OTHERS}'))
+       OR (e.maker NOT IN (SELECT oid FROM trusted) AND {ACTS_FOR_ITS_AUTHOR})
   UNION
     SELECT type.relid, t.typowner FROM type JOIN pg_catalog.pg_type t ON t.oid = type.oid
     WHERE t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN (SELECT oid FROM trusted)

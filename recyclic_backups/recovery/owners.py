@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import (
-    OF_SUPERUSERS,
-    RUNS_OTHERS,
+    ACTS_FOR_ITS_AUTHOR,
+    CALLED,
     run_by_checks,
     run_by_generated_columns,
     run_by_planning,
@@ -114,7 +114,7 @@ _OBJECTS = """
 # domain of another owner, or to a table that no query can be planned on without running his functions. Or to a foreign
 # table of his, whose values are read by its domains, or a view of his that calls what may do anything: of PostgreSQL's
 # own functions, in no pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told.
-_COMPUTED_WITH_CODE = """
+_COMPUTED_WITH_CODE = f"""
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
@@ -144,17 +144,14 @@ WHERE NOT r.rolsuper
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
           AND f.relkind = 'f' AND NOT r2.rolsuper)
-   OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class theirs ON theirs.oid = w.ev_class
+   OR EXISTS (SELECT FROM (
+        SELECT w.ev_action::text, theirs.relowner
+        FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class theirs ON theirs.oid = w.ev_class
         JOIN pg_catalog.pg_roles r3 ON r3.oid = theirs.relowner
-        CROSS JOIN LATERAL pg_catalog.regexp_matches(
-            w.ev_action::text, ':(funcid|opno|aggfnoid|winfnoid) (\\d+)', 'g') m
-        JOIN pg_catalog.pg_proc q ON q.oid = CASE m[1] WHEN 'opno'
-            THEN (SELECT o2.oprcode::oid FROM pg_catalog.pg_operator o2 WHERE o2.oid = m[2]::oid) ELSE m[2]::oid END
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class = s.objid
-          AND theirs.relkind = 'v' AND NOT r3.rolsuper
-          AND CASE WHEN q.oid < 16384 THEN q.provolatile = 'v' OR q.proname ~ '{runs_others}'
-              ELSE {of_superusers} END)
-""".format(runs_others=RUNS_OTHERS, of_superusers=OF_SUPERUSERS.format("q", "theirs.relowner"))
+          AND theirs.relkind = 'v' AND NOT r3.rolsuper) e(tree, maker)
+        {CALLED} WHERE {ACTS_FOR_ITS_AUTHOR})
+"""
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
 _NAMES_AROUND = """
