@@ -25,6 +25,7 @@ from recyclic_backups import setting_values as read_as
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.compression import Compression
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.machine_users import trusted_users
 from recyclic_backups.notify.channels import (
     Channel,
     Email,
@@ -110,9 +111,7 @@ def _text_of_ours(file: Path) -> str:
     A command runs wherever somebody stands: in ``/tmp``, or in a storage to which others may write. Settings say which
     programs are run and where passwords go.
     """
-    trusted = {0, os.geteuid()}
-    if os.geteuid() == 0 and (behind := os.environ.get("SUDO_UID", "")).isdecimal():
-        trusted.add(int(behind))
+    trusted = trusted_users(behind_sudo=True)
     link = file.lstat()
     with file.open(encoding="utf-8") as opened:
         found = os.fstat(opened.fileno())

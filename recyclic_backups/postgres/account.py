@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.machine_users import lets_others_write, trusted_users
 from recyclic_backups.postgres.confinement import Confinement, command
 
 # sun_path of Linux holds 108 bytes with the final zero, that of the BSDs and macOS 104.
@@ -153,9 +154,7 @@ def _whose_else(place: Path) -> str:
     In a container, where nobody else runs, volumes are often made for everybody: where we are not root, a disk mounted
     by root may be so.
     """
-    trusted = {0, os.geteuid()}
-    if os.geteuid() == 0 and (behind := os.environ.get("SUDO_UID", "")).isdecimal():
-        trusted.add(int(behind))
+    trusted = trusted_users(behind_sudo=True)
     real = place.resolve()
     for each in (real, *real.parents):
         try:
@@ -164,8 +163,7 @@ def _whose_else(place: Path) -> str:
             return ""  # not there, which is told by whoever looks for it
         if found.st_uid not in trusted:
             return f"the owner of {each}"
-        others = stat.S_IWOTH | (0 if found.st_gid == os.getegid() else stat.S_IWGRP)
         is_volume = os.geteuid() != 0 and found.st_uid == 0 and os.path.ismount(each)
-        if found.st_mode & others and not found.st_mode & stat.S_ISVTX and not is_volume:
+        if lets_others_write(found) and not found.st_mode & stat.S_ISVTX and not is_volume:
             return f"who may write to {each}"
     return ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import StorageError
+from recyclic_backups.machine_users import lets_others_write, trusted_users
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.repository import Repository
@@ -178,13 +179,12 @@ def _takes_text(found: os.stat_result) -> bool:
 
 def _is_ours(directory: int, found: os.stat_result) -> bool:
     """Whether nobody but us and root can have put that into the directory, or can put something else in its place."""
-    trusted = (0, os.geteuid())
+    trusted = trusted_users(behind_sudo=False)
     holder = os.fstat(directory)
-    others = stat.S_IWOTH | (0 if holder.st_gid == os.getegid() else stat.S_IWGRP)
     if holder.st_uid not in trusted:
         return False
     # Of a directory like /tmp nobody removes what is another's.
-    return not holder.st_mode & others or bool(holder.st_mode & stat.S_ISVTX and found.st_uid in trusted)
+    return not lets_others_write(holder) or bool(holder.st_mode & stat.S_ISVTX and found.st_uid in trusted)
 
 
 def _replace(place: _Place, data: bytes, mode: int, found: os.stat_result | None = None) -> None:

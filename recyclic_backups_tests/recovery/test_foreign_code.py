@@ -611,36 +611,39 @@ def test_a_loader_does_not_reach_functions_in_a_schema_that_its_owner_may_not_us
         assert report.comparison.differences == ()
 
 
+# A superuser's table, whose check looks for an operator in a schema of the superuser's.
+LOOKS_IN_ITS_SCHEMA = """
+    CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
+    CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
+        AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
+    ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
+"""
+# What she puts there, if she may make objects in it.
+PLANTS_AN_OPERATOR = """
+    CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
+        AS 'BEGIN PERFORM m.act(); RETURN true; END';
+    CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+      CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
+    EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+    CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+        AS 'BEGIN RETURN m.plant(); END'
+"""
+
+
 def test_an_owner_makes_nothing_in_the_schemas_of_others_while_her_tables_are_made(servers: Servers) -> None:
     """Attack: a superuser's function looks for names in his own schema; what she makes there meanwhile he would run."""
     cluster = servers[15]
     with _hers(cluster, "hers") as mallory:
         with cluster.server.connect("hers") as connection:
-            connection.execute(
-                """
-                CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
-                CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
-                    AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
-                ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
-                """
-            )
+            connection.execute(LOOKS_IN_ITS_SCHEMA)
         with mallory.connect("hers") as connection:
+            connection.execute((TRAP + PLANTS_AN_OPERATOR).encode())
             connection.execute(
-                (
-                    TRAP
-                    + """
-                CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
-                    AS 'BEGIN PERFORM m.act(); RETURN true; END';
-                CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
-                  CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
-                EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
-                CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
-                    AS 'BEGIN RETURN m.plant(); END';
+                """
                 CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.planted(7)) STORED);
                 CREATE TABLE m.parted (a int, b int) PARTITION BY RANGE ((a + m.planted(7)));
                 CREATE TABLE m.part PARTITION OF m.parted FOR VALUES FROM (0) TO (10)
                 """
-                ).encode()
             )
         report = _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
@@ -655,29 +658,9 @@ def test_what_she_makes_in_a_schema_that_is_lent_to_her_ends_the_restore(servers
     cluster = servers[15]
     with _hers(cluster, "hers") as mallory:
         with cluster.server.connect("hers") as connection:
-            connection.execute(
-                """
-                CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE TABLE app.his (a varchar(9));
-                CREATE FUNCTION app.good(varchar) RETURNS boolean LANGUAGE plpgsql SET search_path = app
-                    AS $f$ BEGIN RETURN $1 = 'x'::text; END $f$;
-                ALTER TABLE app.his ADD CHECK (app.good(a)); INSERT INTO app.his VALUES ('x')
-                """
-            )
+            connection.execute(LOOKS_IN_ITS_SCHEMA)
         with mallory.connect("hers") as connection:
-            connection.execute(
-                (
-                    TRAP
-                    + """
-                CREATE FUNCTION m.equal(varchar, text) RETURNS boolean LANGUAGE plpgsql
-                    AS 'BEGIN PERFORM m.act(); RETURN true; END';
-                CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
-                  CREATE OPERATOR app.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = m.equal); RETURN 1;
-                EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
-                CREATE FUNCTION m.planted(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
-                    AS 'BEGIN RETURN m.plant(); END'
-                """
-                ).encode()
-            )
+            connection.execute((TRAP + PLANTS_AN_OPERATOR).encode())
         with cluster.server.connect("hers") as connection:
             connection.execute("CREATE TABLE app.hers (a int); ALTER TABLE app.hers OWNER TO mallory")
         _put_back(cluster, "hers")

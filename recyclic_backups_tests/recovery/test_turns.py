@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -146,6 +147,12 @@ OWNED = {
 }
 
 
+def _drop_databases(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    query = "SELECT datname FROM pg_database WHERE datname ~ '^zt(_|$)'"
+    for (name,) in connection.execute(query).fetchall():
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
 @pytest.fixture
 def owners(servers: Servers) -> Iterator[ScratchCluster]:
     """A server with three people on it and the database ``zt``, which one of them owns; afterwards they are gone."""
@@ -158,9 +165,7 @@ def owners(servers: Servers) -> Iterator[ScratchCluster]:
         yield cluster
     finally:
         with cluster.server.connect("postgres") as connection:
-            query = "SELECT datname FROM pg_database WHERE datname ~ '^zt(_|$)'"
-            for (name,) in connection.execute(query).fetchall():
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+            _drop_databases(connection)
             connection.execute("DROP ROLE zt_anna, zt_bert, zt_carl")
 
 
@@ -306,9 +311,7 @@ def test_an_extension_that_failed_is_not_made_among_the_objects_of_others(
         assert [each.name for each in _again(cluster).missing] == ["EXTENSION comes_late"]
     finally:
         with cluster.server.connect("postgres") as connection:
-            query = "SELECT datname FROM pg_database WHERE datname ~ '^zt(_|$)'"
-            for (name,) in connection.execute(query).fetchall():
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+            _drop_databases(connection)
             connection.execute("DROP ROLE zt_anna")
             shutil.rmtree(extensions.parent)
             connection.execute("ALTER SYSTEM RESET extension_control_path")
