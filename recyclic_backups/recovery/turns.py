@@ -60,10 +60,12 @@ def turn_of(entry: Entry, roles: Roles) -> Turn:
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """Definitions before the rows: grants at the end, as pg_restore gives them, but for those that others need."""
     entries = list(entries)
-    first = [entry for entry in entries if entry.kind == "ACL" and entry.is_about(*_NEEDED_FIRST)]
     made = [entry for entry in entries if not entry.is_grant]
+    first, last = list[Entry](), list[Entry]()
+    for entry in entries:
+        if entry.is_grant:
+            (first if entry.kind == "ACL" and entry.is_about(*_NEEDED_FIRST) else last).append(entry)
     place = next((n for n, entry in enumerate(made) if entry.kind not in _CALLS_NOTHING), len(made))
-    last = [entry for entry in entries if entry.is_grant and entry not in first]
     return [*made[:place], *first, *made[place:], *last]
 
 
@@ -132,14 +134,14 @@ def keeping_functions(
     for place, (turn, run) in enumerate(runs):
         rest = [entry for entry in run if entry.number not in moved]
         made = list(dict.fromkeys(grant for entry in rest for grant in grants.get(entry.number, [])))
-        due = [grant for owner, grant in waiting if turn == SUPERUSER or owner != turn.owner]
+        due = dict.fromkeys(grant for owner, grant in waiting if turn == SUPERUSER or owner != turn.owner)
         waiting = [each for each in waiting if each[1] not in due]
         if turn == SUPERUSER:
             rest += dict.fromkeys([*due, *made])
         else:
             waiting += [(turn.owner, grant) for grant in made]
             if due:
-                found.append((SUPERUSER, list(dict.fromkeys(due))))
+                found.append((SUPERUSER, list(due)))
         if rest or not place:
             found.append((turn, rest))
     if waiting:
