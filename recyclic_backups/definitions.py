@@ -41,7 +41,7 @@ from recyclic_backups.postgres.process import keep_to_ourselves
 
 def definitions_in(environment: Environment) -> dg.Definitions:
     """All definitions, shaped by that environment's settings. Raises ConfigurationError."""
-    settings = environment.settings()
+    settings, environment = environment.settled()
     jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
     drills = {scenario: drill_job(settings, scenario) for scenario in Scenario}
     health = health_job(settings, metrics_key(settings))
