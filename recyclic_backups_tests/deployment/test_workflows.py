@@ -1,4 +1,4 @@
-""".github/workflows and docs/application.md: read as GitHub reads them, every command of ours understood by our parser."""
+""".github/workflows, and the gates of docs/application.md: read as GitHub reads them, every command understood."""
 
 from __future__ import annotations
 
