@@ -22,8 +22,8 @@ from recyclic_backups.postgres.programs import SERVER_PROGRAMS, choose
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import human_bytes
-from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.beside import drop_left_behind, under_way
+from recyclic_backups.restore import database as databases
+from recyclic_backups.restore.left_behind import drop_left_behind, under_way
 
 RESERVED_PREFIX = "recyclic_drill_"
 """Databases of a staging server whose names begin so belong to drills."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.diagnose.diagnose import diagnose
+from recyclic_backups.diagnose.report import Diagnosis, family
 from recyclic_backups.drill.rehearse import Means, excuse_unloaded, failure, probe, reasons_of, timed
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.drill.vandal import Dependent, Wound, add_newer_rows, depend_on, wound
@@ -13,12 +15,10 @@ from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
-from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.diagnose import diagnose
-from recyclic_backups.recovery.findings import Diagnosis, family
-from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreReport, restore
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.restore import database as databases
+from recyclic_backups.restore.restore import RestoreReport, restore
+from recyclic_backups.restore.selection import Request
 
 _LOCK_TIMEOUT_SECONDS = 60
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.restore.attempt import RestoreOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.fingerprint.names import qualified_name, some
+from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.quantities import human_seconds
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from recyclic_backups.drill.probes import Answer, Probe, ask, expected_of
 from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
-from recyclic_backups.fingerprint.names import some
+from recyclic_backups.postgres.names import some
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.named_roles import create_named_roles
-from recyclic_backups.recovery.restore import restore
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.missing_roles import create_named_roles
+from recyclic_backups.restore.restore import restore
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.drill.scenarios import OBJECTIVES, Objective, Scenario
 from recyclic_backups.errors import DamagedData, VerdictNegative
 from recyclic_backups.fingerprint.compare import Comparison

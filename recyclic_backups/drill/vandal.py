@@ -12,9 +12,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recyclic_backups.fingerprint.names import qualified_name
-from recyclic_backups.recovery import compose
-from recyclic_backups.recovery.switched_off import user_triggers_off
+from recyclic_backups.merge.disabled_triggers import user_triggers_off
+from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.names import qualified_name
 
 if TYPE_CHECKING:
     import psycopg
@@ -94,12 +94,12 @@ class Table:
     @property
     def rows(self) -> sql.Composed:
         """Its own rows, for a FROM: those of a partitioned table are in its partitions."""
-        return compose.statement("{}" if self.partitioned else "ONLY {}", compose.relation(self.name))
+        return quoting.statement("{}" if self.partitioned else "ONLY {}", quoting.relation(self.name))
 
     @property
     def order(self) -> sql.Composed:
         """By what its rows are sorted, so that the same lot hits the same ones."""
-        return compose.names(self.key or ("tableoid", "ctid"))
+        return quoting.names(self.key or ("tableoid", "ctid"))
 
 
 def tables_of(connection: Connection) -> list[Table]:
@@ -147,13 +147,13 @@ def _delete_rows(connection: Connection, table: Table) -> Wound | None:
 
 def _null_values(connection: Connection, table: Table) -> Wound | None:
     # Of a handful of values, one that went is not told from an ordinary day's change.
-    counts = compose.joined(", ", [compose.statement("count({})", compose.name(c)) for c in table.nullable])
-    query = compose.statement("SELECT {} FROM {}", counts, table.rows)
+    counts = quoting.joined(", ", [quoting.statement("count({})", quoting.name(c)) for c in table.nullable])
+    query = quoting.statement("SELECT {} FROM {}", counts, table.rows)
     values = connection.execute(query).fetchone() if table.nullable else ()
     for column, count in zip(table.nullable, values or (), strict=False):
         if count < _SHARE:
             continue
-        name = compose.name(column)
+        name = quoting.name(column)
         nulled = partial(
             _execute,
             connection,
@@ -191,13 +191,13 @@ def _break_reference(
 ) -> Wound | None:
     """Delete a row that another table refers to, as somebody does who has switched triggers off."""
     for reference in references.get(table.name, ()):
-        referring = compose.name(reference.child_column)
+        referring = quoting.name(reference.child_column)
         rows = _execute(
             connection,
             "DELETE FROM {} WHERE (tableoid, ctid) IN (SELECT p.tableoid, p.ctid FROM {} p JOIN {} c ON p.{} {} c.{}"
             " ORDER BY c.{} LIMIT 1)",
-            *(table.rows, table.rows, compose.relation(reference.child)),
-            *(compose.name(reference.column), compose.operator(reference.equal), referring, referring),
+            *(table.rows, table.rows, quoting.relation(reference.child)),
+            *(quoting.name(reference.column), quoting.operator(reference.equal), referring, referring),
         )
         if rows:
             return Wound(table.name, f"a row deleted that {reference.child} refers to", rows)
@@ -241,23 +241,23 @@ def clone_row(connection: Connection, table: Table, left_out: Sequence[str] = ()
     if len(table.key) != 1 or table.key[0] not in types:  # nor can a generated one be chosen
         return None
     (key,) = table.key
-    own = compose.name(key)
+    own = quoting.name(key)
     if types[key] == "uuid":
-        fresh = compose.statement("pg_catalog.gen_random_uuid()")
+        fresh = quoting.statement("pg_catalog.gen_random_uuid()")
     elif types[key] in ("smallint", "integer", "bigint", "numeric"):
-        fresh = compose.statement("(SELECT max({}) + 1 FROM {})", own, table.rows)
+        fresh = quoting.statement("(SELECT max({}) + 1 FROM {})", own, table.rows)
     else:
         return None
-    empty = compose.statement("NULL")
+    empty = quoting.statement("NULL")
     values = [
-        fresh if column == key else empty if column in left_out else compose.name(column) for column in types
+        fresh if column == key else empty if column in left_out else quoting.name(column) for column in types
     ]
     row = connection.execute(
-        compose.statement(
+        quoting.statement(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY {} DESC LIMIT 1 RETURNING {}",
-            compose.relation(table.name),
-            compose.names(list(types)),
-            compose.joined(", ", values),
+            quoting.relation(table.name),
+            quoting.names(list(types)),
+            quoting.joined(", ", values),
             table.rows,
             own,
             own,
@@ -315,18 +315,18 @@ def _move_child(
     connection: Connection, parent: Table, column: str, child: str, child_column: str
 ) -> Dependent | None:
     """Make a row of ``child`` refer to a new row of ``parent``."""
-    referring = (compose.name(child_column), compose.relation(child), compose.name(child_column))
+    referring = (quoting.name(child_column), quoting.relation(child), quoting.name(child_column))
     row = connection.execute(
-        compose.statement(
+        quoting.statement(
             "SELECT {} FROM {} WHERE {} IN (SELECT {} FROM {}) LIMIT 1",
-            *(*referring, compose.name(column), compose.relation(parent.name)),
+            *(*referring, quoting.name(column), quoting.relation(parent.name)),
         )
     ).fetchone()
     fresh = None if row is None else clone_row(connection, parent)
     if row is None or fresh is None:  # nor is the type one whose operators are PostgreSQL's own
         return None
     connection.execute(
-        compose.statement(
+        quoting.statement(
             "UPDATE {} SET {} = {} WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {} WHERE {} = {} LIMIT 1)",
             *_assignment(child, child_column, fresh, row[0], once=True),
         )
@@ -337,7 +337,7 @@ def _move_child(
 def _assignment(table: str, column: str, value: Any, where: Any, *, once: bool = False) -> tuple[Any, ...]:
     from psycopg import sql  # noqa: PLC0415
 
-    relation, name = compose.relation(table), compose.name(column)
+    relation, name = quoting.relation(table), quoting.name(column)
     found = (relation, name, sql.Literal(where)) if once else (name, sql.Literal(where))
     return (relation, name, sql.Literal(value), *found)
 
@@ -369,13 +369,13 @@ def _unguarded(connection: Connection) -> Iterator[None]:
 
 
 def _execute(connection: Connection, template: str, *parts: Any) -> int:
-    return connection.execute(compose.statement(template, *parts)).rowcount
+    return connection.execute(quoting.statement(template, *parts)).rowcount
 
 
 def _one(connection: Connection, template: str, rows: sql.Composed) -> Any:
-    row = connection.execute(compose.statement(template, rows)).fetchone()
+    row = connection.execute(quoting.statement(template, rows)).fetchone()
     return row[0] if row else None
 
 
 def _text_of(connection: Connection, table: str) -> str:
-    return compose.relation(table).as_string(connection)
+    return quoting.relation(table).as_string(connection)

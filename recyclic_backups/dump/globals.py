@@ -27,7 +27,7 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
 CREATE TEMPORARY TABLE IF NOT EXISTS {CREATED_ROLES} (rolname name PRIMARY KEY);
 """
 
-# Not those that a restore of ours has made for its own time (recovery/loaders.py).
+# Not those that a restore of ours has made for its own time (restore/loaders.py).
 _ROLES = """
     SELECT rolname, pg_catalog.concat_ws(' ',
         CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
-from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.relations import (
     USER_SCHEMA,
     Table,
@@ -34,6 +33,7 @@ from recyclic_backups.fingerprint.relations import (
 from recyclic_backups.fingerprint.session import reading, without_waiting
 from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT, sketch_of
 from recyclic_backups.fingerprint.unplanned import read_unplanned
+from recyclic_backups.postgres.names import qualified_name
 
 if TYPE_CHECKING:
     from psycopg import sql

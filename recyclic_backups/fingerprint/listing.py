@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.listing_queries import QUERIES, TEXTS_OF_VIEWS
-from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.schema_text import canonical_expression, entry_value
 from recyclic_backups.fingerprint.session import without_waiting
+from recyclic_backups.postgres.names import qualified_name
 
 if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection

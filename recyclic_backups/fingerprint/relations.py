@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.fingerprint.session import BYPASS_HINT, READ_HINT
+from recyclic_backups.postgres.names import qualified_name, some
 
 if TYPE_CHECKING:
     from psycopg import sql

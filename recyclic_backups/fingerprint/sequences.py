@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
-from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.fingerprint.session import reading
+from recyclic_backups.postgres.names import qualified_name
 
 if TYPE_CHECKING:
     from recyclic_backups.fingerprint.session import Connection

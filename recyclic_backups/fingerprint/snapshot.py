@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import some
 from recyclic_backups.fingerprint.relations import Table, list_tables, require_readable
 from recyclic_backups.fingerprint.session import reading_session
+from recyclic_backups.postgres.names import some
 from recyclic_backups.postgres.server import Server, encoding_of
 
 if TYPE_CHECKING:

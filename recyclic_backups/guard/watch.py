@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError, Refused
-from recyclic_backups.guard.account import Account, Count, Names, Session, note
 from recyclic_backups.guard.counted import Tally
+from recyclic_backups.guard.session_count import Account, Count, Names, Session, note
 from recyclic_backups.postgres.server import Server, translated
-from recyclic_backups.recovery import database as databases
+from recyclic_backups.restore import database as databases
 
 if TYPE_CHECKING:
     import psycopg
@@ -80,7 +80,7 @@ class Watch:
             self.thread.join()
 
     def objections(self, tally: Tally) -> tuple[str, ...]:
-        """Why it cannot be said that only the command and we were there (see :mod:`recyclic_backups.guard.account`)."""
+        """Why the command and we were perhaps not alone (see :mod:`recyclic_backups.guard.session_count`)."""
         self.stop()
         try:
             if self.trouble:

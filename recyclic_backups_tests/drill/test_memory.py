@@ -58,7 +58,7 @@ def test_a_restore_builds_indexes_with_what_the_server_was_configured_for(
     cluster: ScratchCluster, database: str
 ) -> None:
     """Prevents a session's own setting from undoing the share."""
-    from recyclic_backups.recovery.database import memory_for_indexes
+    from recyclic_backups.restore.database import memory_for_indexes
 
     with cluster.server.connect(database) as connection:
         assert memory_for_indexes(connection) == "131072kB"
