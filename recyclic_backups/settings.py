@@ -14,7 +14,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
-from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
+from recyclic_backups.drill.plan import DrillPlacement, DrillPlan, StorageAccess
 from recyclic_backups.dump.back_up import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
@@ -229,12 +229,12 @@ class Settings:
         url = self.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
         options = self.restore_options()
         return DrillPlan(
-            terms=Terms(
+            placement=DrillPlacement(
                 self.installations(), self.server, self.drill_server, self.scratch, jobs=options.jobs
             ),
             options=options,
             probes=self.drill_probes,
-            remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
+            access=StorageAccess(url, directory, self.encryption_key, self.encryption_old_keys),
         )
 
     def guard_plan(self) -> GuardPlan:

@@ -209,7 +209,7 @@ def markdown_of(report: DrillReport) -> str:
         f"- what would be lost: {human_seconds(report.data_loss_seconds)} of work"
         f" (objective {human_seconds(objective.data_loss_seconds)})",
         *(f"- **failed:** {markdown(reason)}" for reason in report.reasons),
-        *(f"- {each.backup_id}: {each.verdict}" for each in report.rehearsals),
+        *(f"- {each.backup_id}: {each.verdict}" for each in report.results),
     ]
     for answer in report.newest.details.get("probes", ()):
         verdict = {True: "ok", False: "**FAILED**", None: "passed over"}[answer["passed"]]

@@ -21,7 +21,7 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.strangers import find_strangers
-from recyclic_backups.drill.plan import Remains
+from recyclic_backups.drill.plan import StorageAccess
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.process import run
@@ -43,13 +43,13 @@ def judge_script(repository: Repository) -> tuple[list[str], list[str]]:
 
 
 def extract(
-    backup: Backup, remains: Remains, directory: Path, output: Path, *, timeout_seconds: float
+    backup: Backup, access: StorageAccess, directory: Path, output: Path, *, timeout_seconds: float
 ) -> Mapping[str, Any]:
     """Let the shipped script write the backup's files into ``output``; returns its plan.
 
     The key reaches it by its environment alone. Raises ProgramFailed.
     """
-    assert remains.directory is not None
+    assert access.directory is not None
     script = directory / rescue.SCRIPT
     with open(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
         target.write(rescue.shipped(rescue.SCRIPT))
@@ -63,10 +63,10 @@ def extract(
         "--json",
     ]
     # A key asks for MACs: a storage that has none, whose backups are not encrypted, is read without.
-    plain = backup.manifest.encryption is None and not (remains.directory / "keys").exists()
+    plain = backup.manifest.encryption is None and not (access.directory / "keys").exists()
     finished = run(
-        [sys.executable, "-I", str(script), "--storage", str(remains.directory), *asked],
-        {**({} if plain else remains.environment()), "HOME": str(directory)},
+        [sys.executable, "-I", str(script), "--storage", str(access.directory), *asked],
+        {**({} if plain else access.environment()), "HOME": str(directory)},
         timeout_seconds=timeout_seconds,
         cwd=directory,
     )
@@ -99,4 +99,4 @@ def require_same_for_people(argv: Sequence[str], line: str) -> None:
     Names that do not print are spelled for printf(1), which only a shell reads: those the tests compare.
     """
     if not line.isprintable() or ("$(printf '" not in line and shlex.split(line) != list(argv)):
-        raise ProgramFailed(f"recover.py shows people another command than it means: {line!r}")
+        raise ProgramFailed(f"recover.py shows people another command than it context: {line!r}")

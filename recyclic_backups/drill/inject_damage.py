@@ -1,6 +1,6 @@
 """Damage a scratch copy on purpose, as accidents do: rows deleted, values nulled, a constraint broken.
 
-Which tables are hit is drawn by lot from the backup's id: another drill hits others, the same one can be repeated.
+Which tables are hit is drawn at random, seeded with the backup id: another drill hits others, the same one repeats.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _REFERENCES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Wound:
+class InjectedDamage:
     """One piece of damage: the table it is in, and what was done, for people."""
 
     table: str
@@ -98,7 +98,7 @@ class Table:
 
     @property
     def order(self) -> sql.Composed:
-        """By what its rows are sorted, so that the same lot hits the same ones."""
+        """By what its rows are sorted, so that the same seed hits the same ones."""
         return quoting.names(self.key or ("tableoid", "ctid"))
 
 
@@ -111,15 +111,15 @@ def tables_of(connection: Connection) -> list[Table]:
     return [table for table in found if _one(connection, "SELECT EXISTS (SELECT FROM {})", table.rows)]
 
 
-def wound(connection: Connection, seed: str) -> list[Wound]:
+def inject_damage(connection: Connection, seed: str) -> list[InjectedDamage]:
     """Do all the harm that the database offers room for, each kind to another table where there are enough.
 
     A table whose own rules forbid it (a check, a domain, a publication that needs a key) is passed over.
     """
-    lot = Random(seed)  # noqa: S311 - a lottery, not a secret
+    rng = Random(seed)  # noqa: S311 - repeatable, not secret
     tables = tables_of(connection)
-    lot.shuffle(tables)
-    done: list[Wound] = []
+    rng.shuffle(tables)
+    done: list[InjectedDamage] = []
     references: dict[str, list[_Reference]] = {}
     for reference in _references(connection):
         references.setdefault(reference.parent, []).append(reference)
@@ -134,7 +134,7 @@ def wound(connection: Connection, seed: str) -> list[Wound]:
     return done
 
 
-def _delete_rows(connection: Connection, table: Table) -> Wound | None:
+def _delete_rows(connection: Connection, table: Table) -> InjectedDamage | None:
     rows = _execute(
         connection,
         # By their place: operators of the key's type may be an extension's, which no path of ours leads to.
@@ -142,10 +142,10 @@ def _delete_rows(connection: Connection, table: Table) -> Wound | None:
         f" (SELECT greatest(1, count(*) / {_SHARE}) FROM {{}}))",
         *(table.rows, table.rows, table.order, table.rows),
     )
-    return Wound(table.name, "rows deleted", rows) if rows else None
+    return InjectedDamage(table.name, "rows deleted", rows) if rows else None
 
 
-def _null_values(connection: Connection, table: Table) -> Wound | None:
+def _null_values(connection: Connection, table: Table) -> InjectedDamage | None:
     # Of a handful of values, one that went is not told from an ordinary day's change.
     counts = quoting.joined(", ", [quoting.statement("count({})", quoting.name(c)) for c in table.nullable])
     query = quoting.statement("SELECT {} FROM {}", counts, table.rows)
@@ -164,7 +164,7 @@ def _null_values(connection: Connection, table: Table) -> Wound | None:
         if rows := _tried(
             connection, (), nulled
         ):  # else a check, a domain or an exclusion wants a value there
-            return Wound(table.name, f"values of {column} nulled", rows)
+            return InjectedDamage(table.name, f"values of {column} nulled", rows)
     return None
 
 
@@ -188,7 +188,7 @@ def _references(connection: Connection) -> list[_Reference]:
 
 def _break_reference(
     references: Mapping[str, Sequence[_Reference]], connection: Connection, table: Table
-) -> Wound | None:
+) -> InjectedDamage | None:
     """Delete a row that another table refers to, as somebody does who has switched triggers off."""
     for reference in references.get(table.name, ()):
         referring = quoting.name(reference.child_column)
@@ -200,7 +200,7 @@ def _break_reference(
             *(quoting.name(reference.column), quoting.operator(reference.equal), referring, referring),
         )
         if rows:
-            return Wound(table.name, f"a row deleted that {reference.child} refers to", rows)
+            return InjectedDamage(table.name, f"a row deleted that {reference.child} refers to", rows)
     return None
 
 
@@ -212,9 +212,9 @@ def add_newer_rows(
     Each is a copy of a row under a new key, where the key is one number or uuid and nothing else forbids it. Where a
     whole copy is refused, as where what it refers to was deleted, it is one without the values that may be null.
     """
-    lot = Random(seed)  # noqa: S311
+    rng = Random(seed)  # noqa: S311
     tables = [table for table in tables_of(connection) if table.name not in avoid]
-    lot.shuffle(tables)
+    rng.shuffle(tables)
     added: dict[str, int] = {}
     for table in tables:
         if len(added) == at_most:

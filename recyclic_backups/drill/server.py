@@ -13,7 +13,7 @@ from pathlib import Path
 
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.drill.memory import memory_of_machine, settings_for
-from recyclic_backups.drill.plan import Terms
+from recyclic_backups.drill.plan import DrillPlacement
 from recyclic_backups.drill.preload import preload
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.errors import DatabaseError, ProgramMissing, Refused, StorageError
@@ -33,7 +33,7 @@ _SPACE_FACTOR = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class DrillServer:
     """A server to restore into; ``label`` tells people which.
 
     ``home`` is the private directory of a throwaway server, None for staging. Whatever lies in it goes away with the
@@ -78,7 +78,9 @@ def _reserved(meaning: str) -> str:
 
 
 @contextmanager
-def ground(terms: Terms, manifests: Sequence[Manifest], *, database: str = "") -> Iterator[Ground]:
+def drill_server(
+    placement: DrillPlacement, manifests: Sequence[Manifest], *, database: str = ""
+) -> Iterator[DrillServer]:
     """A place where all of these backups can be restored, gone without a trace at the end.
 
     ``database`` is the name under which they will be restored on a server of the drill's own, where that is known.
@@ -88,17 +90,19 @@ def ground(terms: Terms, manifests: Sequence[Manifest], *, database: str = "") -
     """
     major = max(manifest.archive_major for manifest in manifests)
     with ExitStack() as stack:
-        if terms.staging is not None:
-            made = stack.enter_context(_staging(terms, terms.staging, manifests))
+        if placement.staging is not None:
+            made = stack.enter_context(_staging(placement, placement.staging, manifests))
         else:
-            made = stack.enter_context(_throwaway(terms, major, manifests, database))
+            made = stack.enter_context(_throwaway(placement, major, manifests, database))
         require_extensions(made.server, manifests)
         yield made
 
 
 @contextmanager
-def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest], database: str) -> Iterator[Ground]:
-    with_server = [each for each in terms.installations if each.has_server]
+def _throwaway(
+    placement: DrillPlacement, major: int, manifests: Sequence[Manifest], database: str
+) -> Iterator[DrillServer]:
+    with_server = [each for each in placement.installations if each.has_server]
     needed = SERVER_PROGRAMS | {"pg_restore", "pg_dump"}
     try:
         installation = choose(with_server, major, needed)
@@ -107,13 +111,13 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest], database
             f"a drill starts a server of its own: {missing.message}",
             f"install postgresql-{major} (the server) on this machine, or set DRILL_SERVER_URL to a staging server",
         ) from None
-    directory = terms.scratch or Path(tempfile.gettempdir())
+    directory = placement.scratch or Path(tempfile.gettempdir())
     _require_space(directory, sum(manifest.plain_bytes for manifest in manifests))
-    with ScratchCluster.start(installation, directory, settings=_for_restoring(terms.jobs)) as cluster:
+    with ScratchCluster.start(installation, directory, settings=_for_restoring(placement.jobs)) as cluster:
         label = f"a throwaway PostgreSQL {installation.version}"
         only = database or _reserved("copy")
         loaded = preload(cluster, {name for each in manifests for name in extensions_of(each)}, only)
-        yield Ground(
+        yield DrillServer(
             cluster.server,
             label,
             cluster.home,
@@ -124,11 +128,13 @@ def _throwaway(terms: Terms, major: int, manifests: Sequence[Manifest], database
 
 
 @contextmanager
-def _staging(terms: Terms, staging: Server, manifests: Sequence[Manifest]) -> Iterator[Ground]:
-    require_not_production(staging, terms.production, manifests)
+def _staging(
+    placement: DrillPlacement, staging: Server, manifests: Sequence[Manifest]
+) -> Iterator[DrillServer]:
+    require_not_production(staging, placement.production, manifests)
     drop_left_behind(staging)
     _drop_of_killed_drills(staging)
-    made = Ground(staging, f"the staging server {staging.label}", home=None)
+    made = DrillServer(staging, f"the staging server {staging.label}", home=None)
     try:
         yield made
     finally:
@@ -146,7 +152,7 @@ def _drop_roles(server: Server, names: Sequence[str]) -> None:
 
 
 def _drop_of_killed_drills(server: Server) -> None:
-    """Databases with a reserved name that no living drill works on (see :meth:`Ground.database`)."""
+    """Databases with a reserved name that no living drill works on (see :meth:`DrillServer.database`)."""
     with databases.maintenance(server) as connection:
         rows = connection.execute(
             "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname, %s)",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.drill.without_us import follow, require_same_for_people
+from recyclic_backups.drill.without_this_software import follow, require_same_for_people
 from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of

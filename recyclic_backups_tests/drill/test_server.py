@@ -205,10 +205,10 @@ def test_a_drill_without_space_is_refused_before_it_begins(
     small_operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a drill from filling the disk that the next backup needs."""
-    from recyclic_backups.drill import ground
+    from recyclic_backups.drill import server
 
     small_operator.backup_id()
-    monkeypatch.setattr(ground, "_SPACE_FACTOR", 1e12)
+    monkeypatch.setattr(server, "_SPACE_FACTOR", 1e12)
     outcome = small_operator.run("drill", "simple")
     assert outcome.code == 70
     assert "BACKUP_SCRATCH" in outcome.err

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.drill.ground import Ground
 from recyclic_backups.drill.preload import wants_preloading
 from recyclic_backups.drill.probes import Answer, Probe, ask, expected_of
-from recyclic_backups.drill.report import Rehearsal
+from recyclic_backups.drill.report import ScenarioResult
+from recyclic_backups.drill.server import DrillServer
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
 from recyclic_backups.postgres.names import some
@@ -32,47 +32,47 @@ _PROBE_SETTINGS = {"statement_timeout": "300s", "row_security": "on"}
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class DrillContext:
     """What every scenario works with."""
 
     repository: Repository
-    ground: Ground
+    place: DrillServer
     options: RestoreOptions
     probes: Sequence[Probe]
     clock: Callable[[], datetime]
     progress: Progress = SILENT
 
 
-def rehearse(means: Means, backup: Backup) -> Rehearsal:
+def run_simple(context: DrillContext, backup: Backup) -> ScenarioResult:
     """Restore one backup, compare it with its fingerprint, and ask the probes as the application would.
 
     That its bytes are damaged, or that PostgreSQL refuses what is in it, is a finding. Raises what says nothing
     about the backup: DatabaseError, StorageError, NoUsableKey.
     """
-    with means.ground.database("simple") as name:
+    with context.place.database("simple") as name:
         try:
-            notes = bring_roles(means, backup, means.ground)
+            notes = bring_roles(context, backup, context.place)
             report = restore(
-                means.repository,
+                context.repository,
                 backup,
-                means.ground.server,
+                context.place.server,
                 name,
-                means.options,
-                clock=means.clock,
+                context.options,
+                clock=context.clock,
                 replace=True,  # the name is ours: nothing else can have it
                 recorded=False,
-                progress=means.progress,
+                progress=context.progress,
             )
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
-        means.ground.created_roles.extend(report.created_roles)
+        context.place.created_roles.extend(report.created_roles)
         comparison, excused = excuse_unloaded(
-            means.ground, report.comparison, [(each.name, each.reason) for each in report.missing]
+            context.place, report.comparison, [(each.name, each.reason) for each in report.missing]
         )
         phases = dict(report.phases)
         with timed(phases, "probes"):
-            answers, role = probe(means, report.database, backup)
-    return Rehearsal(
+            answers, role = probe(context, report.database, backup)
+    return ScenarioResult(
         backup_id=backup.backup_id,
         as_of=backup.as_of,
         phases=phases,
@@ -83,9 +83,9 @@ def rehearse(means: Means, backup: Backup) -> Rehearsal:
     )
 
 
-def bring_roles(means: Means, backup: Backup, place: Ground) -> list[str]:
+def bring_roles(context: DrillContext, backup: Backup, place: DrillServer) -> list[str]:
     """The roles that a backup without any names (an adopted one), where the drill's server lacks them; notes."""
-    created = create_named_roles(means.repository, backup.manifest, place.server, means.options)
+    created = create_named_roles(context.repository, backup.manifest, place.server, context.options)
     place.created_roles.extend(created)
     if not created:
         return []
@@ -96,7 +96,7 @@ def bring_roles(means: Means, backup: Backup, place: Ground) -> list[str]:
 
 
 def excuse_unloaded(
-    place: Ground, comparison: Comparison, missing: Sequence[tuple[str, str]]
+    place: DrillServer, comparison: Comparison, missing: Sequence[tuple[str, str]]
 ) -> tuple[Comparison, list[str]]:
     """What could not be made (names and reasons) for want of a library of the drill's own server is its fault alone.
 
@@ -109,12 +109,12 @@ def excuse_unloaded(
     return replace(comparison, differences=rest), notes
 
 
-def failure(backup: Backup, found: DamagedData | ProgramFailed) -> Rehearsal:
+def failure(backup: Backup, found: DamagedData | ProgramFailed) -> ScenarioResult:
     """What a restore that did not come to its end says of the backup. Raises one that says nothing of it."""
     if found.retryable:
         raise found
     damaged = isinstance(found, DamagedData)
-    return Rehearsal(backup.backup_id, backup.as_of, {}, (found.message,), damaged=damaged)
+    return ScenarioResult(backup.backup_id, backup.as_of, {}, (found.message,), damaged=damaged)
 
 
 def differences_of(comparison: Comparison) -> tuple[str, ...]:
@@ -127,15 +127,15 @@ def reasons_of(answers: Sequence[Answer]) -> list[str]:
     return [f"probe {answer.probe!r}: {answer.reason}" for answer in answers if answer.passed is False]
 
 
-def probe(means: Means, database: str, backup: Backup) -> tuple[list[Answer], str]:
+def probe(context: DrillContext, database: str, backup: Backup) -> tuple[list[Answer], str]:
     """The answers, and the role in whose name they were asked."""
     expected = expected_of(backup.manifest.fingerprint)
-    means.progress.stage("probes")
-    with means.ground.server.connect(database, settings=_PROBE_SETTINGS) as connection:
+    context.progress.stage("probes")
+    with context.place.server.connect(database, settings=_PROBE_SETTINGS) as connection:
         role = role_of_application(connection)
         if role:
             connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
-        return ask(connection, means.probes, expected, backup.as_of), role
+        return ask(connection, context.probes, expected, backup.as_of), role
 
 
 def role_of_application(connection: Connection) -> str:
