@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
@@ -26,15 +25,11 @@ from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 Clock = Callable[[], datetime]
 
