@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
-    from recyclic_backups.dump.partition import BackedUp
+    from recyclic_backups.dump.back_up import BackedUp
 
 
 def add_to(commands: Any) -> None:
@@ -22,14 +22,14 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.catalog.manifest import Source
     from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.dump.partition import back_up
+    from recyclic_backups.dump.back_up import back_up
     from recyclic_backups.dump.take import Slot
     from recyclic_backups.notify.heartbeat import heartbeat
     from recyclic_backups.postgres.process import be_polite
-    from recyclic_backups.tiers import Tier
 
     settings = load_settings()
     plan = settings.backup_plan()

@@ -59,7 +59,7 @@ def run_generate(_options: argparse.Namespace) -> int:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``keys list``."""
-    from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.catalog.timestamps import to_text
     from recyclic_backups.configuration import load_settings
 
     repository = load_settings().open_repository(create=False)

@@ -11,11 +11,11 @@ from recyclic_backups.cli import catalog, render, restore_plan
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.fingerprint.compare import Comparison
+    from recyclic_backups.merge.merge import PutBackReport
+    from recyclic_backups.merge.transaction import MergeReport
     from recyclic_backups.postgres.server import Server
-    from recyclic_backups.recovery.go_back import GoBack
-    from recyclic_backups.recovery.merge import MergeReport
-    from recyclic_backups.recovery.put_back import PutBackReport
-    from recyclic_backups.recovery.restore import RestoreReport
+    from recyclic_backups.restore.commands import GoBack
+    from recyclic_backups.restore.restore import RestoreReport
     from recyclic_backups.settings import Settings
 
 
@@ -92,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
-    from recyclic_backups.recovery.put_back import put_back
-    from recyclic_backups.recovery.restore import restore
-    from recyclic_backups.recovery.selection import Request
+    from recyclic_backups.merge.merge import put_back
+    from recyclic_backups.restore.restore import restore
+    from recyclic_backups.restore.selection import Request
 
     backup = catalog.pick(found, options.backup, unvouched=True)
     backup.require_vouched(unsigned=options.unsigned)
@@ -204,7 +204,7 @@ def _confirmed(
     into: str,
 ) -> bool:
     """Print what would happen to something that exists; whether to go on, which needs ``--yes``."""
-    from recyclic_backups.recovery import database as databases
+    from recyclic_backups.restore import database as databases
 
     if not (options.replace or options.merge_into):
         restore_plan.say_code(backup, trust_owners=options.trust_owners)
