@@ -27,9 +27,9 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.dump.back_up import back_up
-    from recyclic_backups.dump.take import Slot
+    from recyclic_backups.dump.take import BackupRequest
     from recyclic_backups.notify.heartbeat import heartbeat
-    from recyclic_backups.postgres.process import be_polite
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
     plan = settings.backup_plan()
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
-    be_polite()
+    lower_priority()
     url = settings.heartbeat_for(tier, partition, render.now())
     with heartbeat(url, render.say):
         repository = settings.open_repository()
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             done = back_up(
                 settings.server,
                 repository,
-                Slot(tier, partition, source),
+                BackupRequest(tier, partition, source),
                 plan,
                 clock=render.now,
                 progress=progress,

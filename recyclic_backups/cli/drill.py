@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.configuration import load_settings
     from recyclic_backups.drill.run import drill
     from recyclic_backups.drill.scenarios import Scenario
-    from recyclic_backups.postgres.process import be_polite
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
-    be_polite()
+    lower_priority()
     with render.progress() as progress:
         report = drill(
             Scenario(options.scenario),

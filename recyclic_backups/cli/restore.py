@@ -11,8 +11,8 @@ from recyclic_backups.cli import catalog, render, restore_plan
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.fingerprint.compare import Comparison
-    from recyclic_backups.merge.merge import PutBackReport
-    from recyclic_backups.merge.transaction import MergeReport
+    from recyclic_backups.merge.merge import MergeReport
+    from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.restore.commands import GoBack
     from recyclic_backups.restore.restore import RestoreReport
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
-    from recyclic_backups.merge.merge import put_back
+    from recyclic_backups.merge.merge import merge_backup
     from recyclic_backups.restore.restore import restore
     from recyclic_backups.restore.selection import Request
 
@@ -118,7 +118,7 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
         if options.merge_into:
-            put = put_back(
+            put = merge_backup(
                 repository,
                 backup,
                 server,
@@ -306,7 +306,7 @@ def print_verdict(comparison: Comparison) -> None:
             render.line(f"differs: {difference}")
 
 
-def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, server: Server) -> None:
+def _print_merge(put: MergeReport, merged: MergedTables, settings: Settings, server: Server) -> None:
     if not merged.clean:
         for broken in merged.broken:
             render.line(f"would break: {broken}")
@@ -332,7 +332,7 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
     render.line("equal")
 
 
-def _exit_code(report: RestoreReport, put: PutBackReport | None) -> int:
+def _exit_code(report: RestoreReport, put: MergeReport | None) -> int:
     from recyclic_backups.errors import Refused, VerdictNegative
 
     if report.comparison.equal is False:

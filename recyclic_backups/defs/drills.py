@@ -17,7 +17,7 @@ from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
-from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.settings import Settings
 
@@ -93,7 +93,7 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            be_polite()
+            lower_priority()
             report = drill(
                 scenario,
                 now_settings.open_repository(create=False),

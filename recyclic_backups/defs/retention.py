@@ -18,7 +18,7 @@ from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
-from recyclic_backups.retention.expire import ExpiryReport, expire_alone
+from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
 from recyclic_backups.settings import Settings
 
@@ -76,7 +76,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             repository = now_settings.open_repository(create=False)
-            report = expire_alone(
+            report = expire_under_lock(
                 now_settings.server.answering_within(now_settings.timeout_seconds),
                 repository,
                 now_settings.retention,

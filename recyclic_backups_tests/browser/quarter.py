@@ -24,7 +24,7 @@ from recyclic_backups.defs.resources import Environment
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.dump.back_up import back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 
 PARIS = ZoneInfo("Europe/Paris")
 SCALE = 0.1
@@ -93,7 +93,7 @@ def _live(stage: Stage, nights: list[str], late: str) -> None:
 
     def take(tier: Tier, partition: str, at: datetime) -> None:
         clock.set(at)
-        slot = Slot(tier, partition, "scheduled")
+        slot = BackupRequest(tier, partition, "scheduled")
         back_up(settings.server, repository, slot, settings.backup_plan(), clock=clock)
 
     for night in nights:

@@ -20,7 +20,7 @@ from recyclic_backups.configuration import load_settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.dump.back_up import BackedUp, back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import Settings
@@ -113,7 +113,7 @@ def elsewhere(house: House, tier: Tier, partition: str, source: Source = "manual
     return back_up(
         settings.server,
         settings.open_repository(),
-        Slot(tier, partition, source),
+        BackupRequest(tier, partition, source),
         settings.backup_plan(),
         clock=house.clock,
     )
