@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.envelope.keyring import Keyring
@@ -19,18 +20,17 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups.storage import opening
 from recyclic_backups.storage.location import parse_storage_url
 from recyclic_backups.storage.store import Store
-from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
     from recyclic_backups.drill.plan import DrillPlan
-    from recyclic_backups.dump.partition import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.message import Frame
     from recyclic_backups.postgres.programs import Installation
-    from recyclic_backups.recovery.attempt import RestoreOptions
     from recyclic_backups.report.survey import SurveyTerms
+    from recyclic_backups.restore.attempt import RestoreOptions
 
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
@@ -62,7 +62,7 @@ def installations(settings: Settings) -> list[Installation]:
 
 def backup_plan(settings: Settings) -> BackupPlan:
     """How partitions are backed up. Raises ConfigurationError when PG_BIN holds no programs."""
-    from recyclic_backups.dump.partition import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.dump.streams import DumpOptions
 
     options = DumpOptions(
@@ -86,7 +86,7 @@ def restore_options(
     accept_missing: Collection[str] = (),
 ) -> RestoreOptions:
     """How a backup is restored; on staging, roles come back without login."""
-    from recyclic_backups.recovery.attempt import RestoreOptions
+    from recyclic_backups.restore.attempt import RestoreOptions
 
     return RestoreOptions(
         installations=installations(settings),

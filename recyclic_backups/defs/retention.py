@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.settings import Settings
@@ -19,9 +20,8 @@ from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
-from recyclic_backups.retention.expire import ExpiryReport, expire_alone
+from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
-from recyclic_backups.tiers import Tier
 
 GROUP = "retention"
 PROMISES = "promises"
@@ -77,7 +77,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             repository = wiring.open_repository(now_settings, create=False)
-            report = expire_alone(
+            report = expire_under_lock(
                 now_settings.server.answering_within(now_settings.timeout_seconds),
                 repository,
                 now_settings.retention,
