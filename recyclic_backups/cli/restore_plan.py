@@ -7,15 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.restore.commands import GoBack
     from recyclic_backups.restore.restore import RestoreReport
-    from recyclic_backups.settings import Settings
 
 
 def say_plan(
@@ -165,7 +166,7 @@ def _psql(settings: Settings) -> str:
 
     if shutil.which("psql") is not None:
         return "psql"
-    found = [each.path("psql") for each in settings.installations() if "psql" in each.programs]
+    found = [each.path("psql") for each in wiring.installations(settings) if "psql" in each.programs]
     return found[0] if found else "psql"
 
 

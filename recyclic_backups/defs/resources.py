@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
 from recyclic_backups.errors import BackupError, ConfigurationError
 from recyclic_backups.foreign_text import in_a_sentence, visible
-from recyclic_backups.settings import Settings
 
 MAXIMUM_RETRIES = 3
 """How often a run tries again after an error that may pass by itself."""
