@@ -13,7 +13,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.cli.main import parser
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups_tests.docs.pages import PROJECT, read
 
 HOME = PROJECT / "docker" / "systemd"

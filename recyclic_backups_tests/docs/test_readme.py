@@ -15,7 +15,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli.main import parser
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import PROJECT, Block, block, blocks, code, links, pages, read
