@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.envelope.keyring import Keyring
@@ -20,18 +21,17 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups.storage import opening
 from recyclic_backups.storage.location import parse_storage_url
 from recyclic_backups.storage.store import Store
-from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
     from recyclic_backups.drill.plan import DrillPlan
-    from recyclic_backups.dump.partition import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.message import Frame
     from recyclic_backups.postgres.programs import Installation
-    from recyclic_backups.recovery.attempt import RestoreOptions
     from recyclic_backups.report.survey import SurveyTerms
+    from recyclic_backups.restore.attempt import RestoreOptions
 
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
@@ -83,7 +83,7 @@ def installations(settings: Settings) -> list[Installation]:
 
 def backup_plan(settings: Settings) -> BackupPlan:
     """How partitions are backed up. Raises ConfigurationError when PG_BIN holds no programs."""
-    from recyclic_backups.dump.partition import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.dump.streams import DumpOptions
 
     options = DumpOptions(
@@ -108,7 +108,7 @@ def restore_options(
     accept_missing: Collection[str] = (),
 ) -> RestoreOptions:
     """How a backup is restored; on staging, roles come back without login."""
-    from recyclic_backups.recovery.attempt import RestoreOptions
+    from recyclic_backups.restore.attempt import RestoreOptions
 
     return RestoreOptions(
         installations=installations(settings),
@@ -127,14 +127,14 @@ def restore_options(
 
 def drill_plan(settings: Settings) -> DrillPlan:
     """How drills are done. The full one gets the storage and the key, and nothing else of all this."""
-    from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
+    from recyclic_backups.drill.plan import DrillPlacement, DrillPlan, StorageAccess
 
     location = parse_storage_url(settings.storage_url)
     directory = location.path.absolute() if location.scheme == "file" else None
     url = settings.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
     options = restore_options(settings)
     return DrillPlan(
-        terms=Terms(
+        placement=DrillPlacement(
             options.installations,
             settings.server,
             settings.drill_server,
@@ -143,7 +143,7 @@ def drill_plan(settings: Settings) -> DrillPlan:
         ),
         options=options,
         probes=settings.drill_probes,
-        remains=Remains(url, directory, settings.encryption_key, settings.encryption_old_keys),
+        access=StorageAccess(url, directory, settings.encryption_key, settings.encryption_old_keys),
     )
 
 

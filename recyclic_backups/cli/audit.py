@@ -17,8 +17,8 @@ from recyclic_backups.cli import catalog, render
 if TYPE_CHECKING:
     from recyclic_backups.audit.event import Event, Head
     from recyclic_backups.audit.log import Stored
+    from recyclic_backups.backup_calendar import Calendar
     from recyclic_backups.config.settings import Settings
-    from recyclic_backups.tiers import Calendar
 
 
 def add_to(commands: Any) -> None:
@@ -263,7 +263,7 @@ def _is_wanted(event: Event, options: argparse.Namespace, beginning: str | None,
 
 def _day_of(event: Event, calendar: Calendar) -> str:
     """The day that the table shows: the one on the clock where the backups are taken."""
-    from recyclic_backups.tiers import Tier
+    from recyclic_backups.backup_calendar import Tier
 
     return calendar.partition_of(Tier.DAILY, event.happened_at)
 

@@ -9,7 +9,7 @@ from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
-    from recyclic_backups.dump.partition import BackedUp
+    from recyclic_backups.dump.back_up import BackedUp
 
 
 def add_to(commands: Any) -> None:
@@ -23,14 +23,14 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.catalog.manifest import Source
     from recyclic_backups.catalog.strangers import tell_strangers
     from recyclic_backups.config.load import load_settings
-    from recyclic_backups.dump.partition import back_up
-    from recyclic_backups.dump.take import Slot
+    from recyclic_backups.dump.back_up import back_up
+    from recyclic_backups.dump.take import BackupRequest
     from recyclic_backups.notify.heartbeat import heartbeat
-    from recyclic_backups.postgres.process import be_polite
-    from recyclic_backups.tiers import Tier
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
     plan = wiring.backup_plan(settings)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
-    be_polite()
+    lower_priority()
     url = wiring.heartbeat_for(settings, tier, partition, render.now())
     with heartbeat(url, render.say):
         repository = wiring.open_repository(settings)
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             done = back_up(
                 settings.server,
                 repository,
-                Slot(tier, partition, source),
+                BackupRequest(tier, partition, source),
                 plan,
                 clock=render.now,
                 progress=progress,

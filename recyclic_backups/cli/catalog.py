@@ -12,12 +12,12 @@ from recyclic_backups.cli import render
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from recyclic_backups.backup_calendar import Calendar
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.catalog.documents import Check
     from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.catalog.repository import Repository
     from recyclic_backups.config.settings import Settings
-    from recyclic_backups.tiers import Calendar
 
 _SEALED = "sealed: no key at hand opens what the backup contains (BACKUP_ENCRYPTION_KEY)"
 _SEALED_CHECK = "sealed: no key at hand opens its reasons and what it found (BACKUP_ENCRYPTION_KEY)"
@@ -73,9 +73,9 @@ def pick(found: Catalog, reference: str, *, unvouched: bool = False) -> Backup:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``list``."""
+    from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.config.load import load_settings
     from recyclic_backups.quantities import human_bytes
-    from recyclic_backups.tiers import Tier
 
     settings = load_settings()
     catalog = load(settings)
@@ -158,7 +158,7 @@ def _opened_check(check: Check) -> dict[str, Any]:
 
 
 def _entry(backup: Backup) -> dict[str, Any]:
-    from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.catalog.timestamps import to_text
 
     def text(moment: Any) -> str | None:
         return None if moment is None else to_text(moment)

@@ -15,7 +15,7 @@ from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from recyclic_backups.demo.stage import Stage
-    from recyclic_backups.recovery.restore import RestoreReport
+    from recyclic_backups.restore.restore import RestoreReport
 
 
 def add_to(commands: Any) -> None:
@@ -39,10 +39,10 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.config.load import load_settings
     from recyclic_backups.demo.dagster_process import run_job
     from recyclic_backups.demo.stage import open_stage
-    from recyclic_backups.tiers import Tier
 
     calendar = load_settings({}).calendar
     today = render.now().astimezone(calendar.timezone).date()
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
 def _restore(stage: Stage) -> RestoreReport:
     from recyclic_backups.catalog.load import load_catalog
     from recyclic_backups.demo.stage import DATABASE
-    from recyclic_backups.recovery.restore import restore
+    from recyclic_backups.restore.restore import restore
 
     settings = stage.settings
     repository = wiring.open_repository(settings, create=False)

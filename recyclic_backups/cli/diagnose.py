@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from recyclic_backups.catalog.catalog import Catalog
+    from recyclic_backups.diagnose.report import Diagnosis, Finding
     from recyclic_backups.postgres.server import Server
-    from recyclic_backups.recovery.findings import Diagnosis, Finding
 
 
 def add_to(commands: Any) -> None:
@@ -38,8 +38,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.config.load import load_settings
+    from recyclic_backups.diagnose.diagnose import diagnose
     from recyclic_backups.errors import VerdictNegative
-    from recyclic_backups.recovery.diagnose import diagnose
 
     settings = load_settings()
     found = catalog.load(settings)
@@ -123,8 +123,8 @@ def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
 
 def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
     """How tables that are gone get from the database beside into the live one."""
-    from recyclic_backups.recovery.findings import database_beside
-    from recyclic_backups.recovery.go_back import move_command
+    from recyclic_backups.diagnose.report import database_beside
+    from recyclic_backups.restore.commands import move_command
 
     gone = [each.name for each in diagnosis.findings if each.kind == "table"]
     if gone:

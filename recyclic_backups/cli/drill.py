@@ -32,10 +32,10 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.config.load import load_settings
     from recyclic_backups.drill.run import drill
     from recyclic_backups.drill.scenarios import Scenario
-    from recyclic_backups.postgres.process import be_polite
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
-    be_polite()
+    lower_priority()
     with render.progress() as progress:
         report = drill(
             Scenario(options.scenario),
@@ -87,7 +87,7 @@ def print_report(report: DrillReport) -> None:
         f"{'data loss':<11} {human_seconds(report.data_loss_seconds):>10}   objective "
         f"{human_seconds(allowed.data_loss_seconds)}: {_met(report.loss_in_bounds)}"
     )
-    for other in report.rehearsals[1:]:
+    for other in report.results[1:]:
         render.line(
             f"also        {other.backup_id}: {other.verdict} in {human_seconds(other.restore_seconds)}"
         )

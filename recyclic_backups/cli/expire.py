@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
 def _expire(
     settings: Settings, repository: Repository, *, without_database: bool, unsigned: bool
 ) -> ExpiryReport:
-    from recyclic_backups.retention.expire import expire, expire_alone
+    from recyclic_backups.retention.expire import expire, expire_under_lock
 
     with render.progress() as progress:
         if without_database:
@@ -130,7 +130,7 @@ def _expire(
                 unsigned=unsigned,
                 progress=progress,
             )
-        return expire_alone(
+        return expire_under_lock(
             settings.server.answering_within(settings.timeout_seconds),
             repository,
             settings.retention,

@@ -12,7 +12,7 @@ from recyclic_backups.cli import catalog, render
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from recyclic_backups.tiers import Calendar
+    from recyclic_backups.backup_calendar import Calendar
 
 
 def add_to(commands: Any) -> None:
@@ -47,8 +47,8 @@ def run_hold(options: argparse.Namespace) -> int:
 
 def _end_of(text: str, calendar: Calendar) -> datetime:
     """When that day ends where the backups are taken. Raises UsageError for what is no day of a hold."""
+    from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.errors import UsageError
-    from recyclic_backups.tiers import Tier
 
     try:
         day = date.fromisoformat(text)

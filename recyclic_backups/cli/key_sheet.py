@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _sheet(settings: Settings) -> dict[str, Any]:
     from recyclic_backups import rescue
-    from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.catalog.timestamps import to_text
     from recyclic_backups.storage.local import LocalStore
 
     repository = wiring.open_repository(settings, create=False)

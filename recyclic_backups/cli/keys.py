@@ -60,7 +60,7 @@ def run_generate(_options: argparse.Namespace) -> int:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``keys list``."""
-    from recyclic_backups.catalog.moments import to_text
+    from recyclic_backups.catalog.timestamps import to_text
     from recyclic_backups.config.load import load_settings
 
     repository = wiring.open_repository(load_settings(), create=False)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.config.settings import Settings
     from recyclic_backups.fingerprint.compare import Comparison
+    from recyclic_backups.merge.merge import MergeReport
+    from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
-    from recyclic_backups.recovery.go_back import GoBack
-    from recyclic_backups.recovery.merge import MergeReport
-    from recyclic_backups.recovery.put_back import PutBackReport
-    from recyclic_backups.recovery.restore import RestoreReport
+    from recyclic_backups.restore.commands import GoBack
+    from recyclic_backups.restore.restore import RestoreReport
 
 
 def add_to(commands: Any) -> None:
@@ -93,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
-    from recyclic_backups.recovery.put_back import put_back
-    from recyclic_backups.recovery.restore import restore
-    from recyclic_backups.recovery.selection import Request
+    from recyclic_backups.merge.merge import merge_backup
+    from recyclic_backups.restore.restore import restore
+    from recyclic_backups.restore.selection import Request
 
     backup = catalog.pick(found, options.backup, unvouched=True)
     backup.require_vouched(unsigned=options.unsigned)
@@ -120,7 +120,7 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
         if options.merge_into:
-            put = put_back(
+            put = merge_backup(
                 repository,
                 backup,
                 server,
@@ -206,7 +206,7 @@ def _confirmed(
     into: str,
 ) -> bool:
     """Print what would happen to something that exists; whether to go on, which needs ``--yes``."""
-    from recyclic_backups.recovery import database as databases
+    from recyclic_backups.restore import database as databases
 
     if not (options.replace or options.merge_into):
         restore_plan.say_code(backup, trust_owners=options.trust_owners)
@@ -308,7 +308,7 @@ def print_verdict(comparison: Comparison) -> None:
             render.line(f"differs: {difference}")
 
 
-def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, server: Server) -> None:
+def _print_merge(put: MergeReport, merged: MergedTables, settings: Settings, server: Server) -> None:
     if not merged.clean:
         for broken in merged.broken:
             render.line(f"would break: {broken}")
@@ -334,7 +334,7 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
     render.line("equal")
 
 
-def _exit_code(report: RestoreReport, put: PutBackReport | None) -> int:
+def _exit_code(report: RestoreReport, put: MergeReport | None) -> int:
     from recyclic_backups.errors import Refused, VerdictNegative
 
     if report.comparison.equal is False:

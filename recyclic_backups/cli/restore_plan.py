@@ -13,10 +13,10 @@ from recyclic_backups.cli import render
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
     from recyclic_backups.config.settings import Settings
+    from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
-    from recyclic_backups.recovery.go_back import GoBack
-    from recyclic_backups.recovery.merge import MergeReport
-    from recyclic_backups.recovery.restore import RestoreReport
+    from recyclic_backups.restore.commands import GoBack
+    from recyclic_backups.restore.restore import RestoreReport
 
 
 def say_plan(
@@ -100,7 +100,7 @@ def _written_by(server: Server, *, trust_owners: bool) -> Sequence[str]:
 def say_code(backup: Backup, *, trust_owners: bool) -> None:
     """Whose code comes with the backup, and as whom it will run."""
     from recyclic_backups.fingerprint.model import Fingerprint
-    from recyclic_backups.recovery.owned_code import owned_code
+    from recyclic_backups.restore.code_warning import owned_code
 
     written = backup.manifest.fingerprint
     lines = owned_code(None if written is None else Fingerprint.from_json(written), trusted=trust_owners)
@@ -110,7 +110,7 @@ def say_code(backup: Backup, *, trust_owners: bool) -> None:
 
 def _proof(backup: Backup, timezone: ZoneInfo) -> str:
     from recyclic_backups.catalog.why import why_text
-    from recyclic_backups.recovery.measured import last_failure
+    from recyclic_backups.restore.last_duration import last_failure
 
     failed = last_failure(backup)
     if failed is not None:
@@ -139,7 +139,7 @@ def _level(backup: Backup) -> str:
 
 def _last_time(catalog: Catalog, backup: Backup, timezone: ZoneInfo, *, partial: bool) -> str:
     from recyclic_backups.quantities import human_seconds
-    from recyclic_backups.recovery.measured import last_measured
+    from recyclic_backups.restore.last_duration import last_measured
 
     found = last_measured(backup, catalog, partial=partial)
     if found is None:
@@ -154,7 +154,7 @@ def _last_time(catalog: Catalog, backup: Backup, timezone: ZoneInfo, *, partial:
 
 def way_back(settings: Settings, server: Server, database: str, kept_as: str) -> GoBack:
     """The commands that undo a swap, with the psql that this machine has."""
-    from recyclic_backups.recovery.go_back import go_back
+    from recyclic_backups.restore.commands import go_back
 
     return go_back(
         server, database, kept_as, subscriptions=_subscriptions(server, kept_as), psql=_psql(settings)
@@ -182,14 +182,14 @@ def print_way_back(back: GoBack) -> None:
 
 def print_look(settings: Settings, server: Server, database: str) -> None:
     """How to look into a database that was restored beside, and how to be rid of it."""
-    from recyclic_backups.recovery.go_back import look_command
+    from recyclic_backups.restore.commands import look_command
 
     render.line("to look into it:")
     render.command(look_command(server, database, psql=_psql(settings)))
     _print_drop(settings, server, database)
 
 
-def print_what_it_met(merged: MergeReport) -> None:
+def print_what_it_met(merged: MergedTables) -> None:
     """Rows of the live tables that the backup does not know, by their keys, and keys that were written otherwise."""
     for table in merged.tables:
         if table.newer_keys:
@@ -205,9 +205,9 @@ def print_what_it_met(merged: MergeReport) -> None:
             )
 
 
-def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> None:
+def print_kept_rows(settings: Settings, server: Server, merged: MergedTables) -> None:
     """How to look at the rows that a merge took out or overwrote, and how to be rid of them."""
-    from recyclic_backups.recovery.go_back import look_command
+    from recyclic_backups.restore.commands import look_command
 
     render.line(
         f"rows as they were before are kept in the database {merged.kept_in!r}, schema replaced, where the last column "
@@ -237,7 +237,7 @@ def print_missing(report: RestoreReport, *, accepted: Collection[str]) -> None:
 
 
 def _print_drop(settings: Settings, server: Server, database: str) -> None:
-    from recyclic_backups.recovery.go_back import drop_command
+    from recyclic_backups.restore.commands import drop_command
 
     render.line("to drop it, once nobody needs it any more:")
     found = _subscriptions(server, database)
@@ -246,8 +246,8 @@ def _print_drop(settings: Settings, server: Server, database: str) -> None:
 
 def _subscriptions(server: Server, database: str) -> Sequence[str]:
     """What a database has to be rid of before it can be dropped."""
-    from recyclic_backups.recovery import subscriptions
-    from recyclic_backups.recovery.database import maintenance
+    from recyclic_backups.restore import subscriptions
+    from recyclic_backups.restore.database import maintenance
 
     with maintenance(server, apart_from=database) as connection:
         return subscriptions.names_in(connection, database)

@@ -198,7 +198,7 @@ def _connections(settings: Settings) -> Iterator[_Finding]:
 def _programs(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.postgres.programs import scripts_may_run_commands
     from recyclic_backups.postgres.startup import VERIFIED_MODES
-    from recyclic_backups.postgres.transit import TLS_HINT, choose_for, is_this_machine, plaintext
+    from recyclic_backups.postgres.tls import TLS_HINT, choose_for, is_this_machine, plaintext
 
     server = settings.server
     with server.connect(settings.database) as connection:
@@ -379,7 +379,7 @@ def _manifests(settings: Settings) -> Iterator[_Finding]:
     """Encrypted backups of older releases, whose manifests everybody can read."""
     from recyclic_backups.catalog.load import load_catalog
     from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
-    from recyclic_backups.fingerprint.names import some
+    from recyclic_backups.postgres.names import some
 
     catalog = load_catalog(wiring.open_repository(settings))
     readable = [backup.backup_id for backup in catalog if is_readable_by_all(backup.manifest)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.compression import Compression
 from recyclic_backups.config import values
@@ -23,7 +24,6 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.tiers import Calendar
 
 
 class Setting(NamedTuple):

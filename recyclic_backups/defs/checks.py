@@ -14,9 +14,10 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
@@ -28,12 +29,11 @@ from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.languages import Locale
-from recyclic_backups.tiers import Calendar, Tier
 
 _SEVERITIES = {Severity.WARNING: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
 
-def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
+def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetChecksDefinition:
     """The checks of one tier's asset, partitioned as it is."""
     key = asset_key(settings, tier)
     with warnings.catch_warnings():
@@ -47,9 +47,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         ]
 
     @dg.multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
-    def checks(
-        context: dg.AssetCheckExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> Iterator[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))

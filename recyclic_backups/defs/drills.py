@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import key_of, newest_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
@@ -18,9 +19,8 @@ from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
-from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_seconds
-from recyclic_backups.tiers import Tier
 
 GROUP = "drills"
 POOL = "drills"
@@ -66,7 +66,7 @@ def drill_key(settings: Settings, scenario: Scenario) -> dg.AssetKey:
     return key_of(settings, f"drill_{scenario}")
 
 
-def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
+def drill_asset(settings: Settings, environment: Environment, scenario: Scenario) -> dg.AssetsDefinition:
     """The asset of one scenario: its newest materialization is the newest report."""
     key = drill_key(settings, scenario)
 
@@ -89,12 +89,11 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     )
     def drill_it(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            be_polite()
+            lower_priority()
             report = drill(
                 scenario,
                 wiring.open_repository(now_settings, create=False),
@@ -210,7 +209,7 @@ def markdown_of(report: DrillReport) -> str:
         f"- what would be lost: {human_seconds(report.data_loss_seconds)} of work"
         f" (objective {human_seconds(objective.data_loss_seconds)})",
         *(f"- **failed:** {markdown(reason)}" for reason in report.reasons),
-        *(f"- {each.backup_id}: {each.verdict}" for each in report.rehearsals),
+        *(f"- {each.backup_id}: {each.verdict}" for each in report.results),
     ]
     for answer in report.newest.details.get("probes", ()):
         verdict = {True: "ok", False: "**FAILED**", None: "passed over"}[answer["passed"]]

@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import dagster as dg
 
 from recyclic_backups import wiring
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
@@ -29,7 +30,6 @@ from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.survey import Survey, survey
 from recyclic_backups.report.words import say
-from recyclic_backups.tiers import Tier
 
 GROUP = "health"
 
@@ -66,7 +66,7 @@ def metrics_key(settings: Settings) -> dg.AssetKey:
     return key_of(settings, "backup_metrics")
 
 
-def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
+def metrics_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the state of health."""
     key = metrics_key(settings)
 
@@ -83,7 +83,6 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def backup_metrics(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):

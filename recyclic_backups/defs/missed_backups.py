@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
@@ -34,7 +35,6 @@ from recyclic_backups.health.gaps import (
     missing_partitions,
     stretches,
 )
-from recyclic_backups.tiers import Calendar, Tier
 
 INTERVAL_SECONDS = 60
 

@@ -74,7 +74,7 @@ def sentence(error: BackupError) -> str:
     return f"{message}\nHint: {hint}" if hint else message
 
 
-def tries_again(
+def will_retry(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, error: BaseException
 ) -> bool:
     """Whether a run that meets this error tries again by itself."""
@@ -93,7 +93,7 @@ def dagster_errors(
     try:
         yield
     except BackupError as error:
-        if tries_again(context, error):
+        if will_retry(context, error):
             seconds = environment.retry_seconds(context.op_execution_context.retry_number)
             context.log.warning(f"{sentence(error)}\nTrying again in {seconds:.0f} s.")
             raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=seconds) from None

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.settings import Settings
@@ -19,9 +20,8 @@ from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
-from recyclic_backups.retention.expire import ExpiryReport, expire_alone
+from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
-from recyclic_backups.tiers import Tier
 
 GROUP = "retention"
 PROMISES = "promises"
@@ -49,7 +49,7 @@ def review_key(settings: Settings) -> dg.AssetKey:
     return key_of(settings, "retention_review")
 
 
-def expired_asset(settings: Settings) -> dg.AssetsDefinition:
+def expired_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest run of retention."""
     key = expired_key(settings)
 
@@ -71,13 +71,12 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def expired_backups(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             repository = wiring.open_repository(now_settings, create=False)
-            report = expire_alone(
+            report = expire_under_lock(
                 now_settings.server.answering_within(now_settings.timeout_seconds),
                 repository,
                 now_settings.retention,
@@ -160,7 +159,7 @@ def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
     )
 
 
-def review_asset(settings: Settings) -> dg.AssetsDefinition:
+def review_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest review, to be read by a person."""
 
     @dg.asset(
@@ -171,9 +170,7 @@ def review_asset(settings: Settings) -> dg.AssetsDefinition:
         owners=OWNERS,
         tags={"environment": settings.environment},
     )
-    def retention_review(
-        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> dg.MaterializeResult[None]:
+    def retention_review(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             catalog = load_catalog(wiring.open_repository(now_settings, create=False))

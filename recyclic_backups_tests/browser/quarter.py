@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.load import load_settings
@@ -23,9 +24,8 @@ from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
-from recyclic_backups.dump.partition import back_up
-from recyclic_backups.dump.take import Slot
-from recyclic_backups.tiers import Tier
+from recyclic_backups.dump.back_up import back_up
+from recyclic_backups.dump.take import BackupRequest
 
 PARIS = ZoneInfo("Europe/Paris")
 SCALE = 0.1
@@ -94,7 +94,7 @@ def _live(stage: Stage, nights: list[str], late: str) -> None:
 
     def take(tier: Tier, partition: str, at: datetime) -> None:
         clock.set(at)
-        slot = Slot(tier, partition, "scheduled")
+        slot = BackupRequest(tier, partition, "scheduled")
         back_up(settings.server, repository, slot, wiring.backup_plan(settings), clock=clock)
 
     for night in nights:

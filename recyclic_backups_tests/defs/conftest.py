@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Source
@@ -20,11 +21,10 @@ from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
-from recyclic_backups.dump.partition import BackedUp, back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.back_up import BackedUp, back_up
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.tiers import Tier
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 """Sunday 1 November 2026, 02:00 in Paris."""
@@ -114,7 +114,7 @@ def elsewhere(house: House, tier: Tier, partition: str, source: Source = "manual
     return back_up(
         settings.server,
         wiring.open_repository(settings),
-        Slot(tier, partition, source),
+        BackupRequest(tier, partition, source),
         wiring.backup_plan(settings),
         clock=house.clock,
     )

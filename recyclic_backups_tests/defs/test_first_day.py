@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 
 

@@ -18,10 +18,10 @@ import dagster as dg
 import pytest
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive
-from recyclic_backups.tiers import Tier
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.errors import StorageError
 from recyclic_backups.notify import heartbeat as beating
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.notify.receivers import Web, trickling_server
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
@@ -43,7 +43,7 @@ def test_what_is_tried_again_has_not_failed_yet(web: Web) -> None:
     """Loss prevented: a false alarm for every hiccup of the network."""
     with (
         pytest.raises(StorageError),
-        heartbeat(f"{web.url}/a", print, tries_again=lambda error: isinstance(error, StorageError)),
+        heartbeat(f"{web.url}/a", print, will_retry=lambda error: isinstance(error, StorageError)),
     ):
         raise StorageError("a hiccup")
     assert web.paths == ["/a/start"]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.dump.take import Slot, take
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.dump.take import BackupRequest, take
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.process import failure
 from recyclic_backups.postgres.standby import CONFLICT_HINT
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.restore import restore
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.restore import restore
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 from recyclic_backups_tests.standby.conftest import Pair
@@ -169,7 +169,7 @@ def test_a_recovery_conflict_is_tried_again_and_says_what_to_set(shop: Pair, lev
         take(
             shop.standby,
             house.repository,
-            Slot(Tier.DAILY, "2026-11-22", "manual"),
+            BackupRequest(Tier.DAILY, "2026-11-22", "manual"),
             house.plan.calendar,
             house.plan.options,
             clock=house.clock,
