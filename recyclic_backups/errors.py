@@ -36,8 +36,8 @@ class BackupError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
-        # Here, once for all: any message may hold the name of a file that somebody else made, any hint a command.
-        self.message, self.hint = as_called(printable(message)), as_called(printable(hint))
+        # Here, once for all: the name of a file that somebody else made may stand in any message.
+        self.message, self.hint = printable(message), printable(hint)
         super().__init__(self.message)
         self.retryable = retryable
 

@@ -169,7 +169,7 @@ def _require_its_server(found: Catalog, backup: Backup, server: Server) -> None:
 
     from recyclic_backups.dump.facts import read_system_identifier
     from recyclic_backups.errors import DatabaseError, Refused
-    from recyclic_backups.recovery.database import maintenance
+    from recyclic_backups.restore.database import maintenance
 
     here, of = "", backup.manifest.server.system_identifier
     with suppress(DatabaseError), maintenance(server) as connection:

@@ -326,7 +326,7 @@ def _drills(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.postgres.account import MAKE_USER, USERS, Account
     from recyclic_backups.postgres.confinement import lacking
     from recyclic_backups.postgres.startup import VERIFIED_MODES
-    from recyclic_backups.postgres.transit import is_this_machine
+    from recyclic_backups.postgres.tls import is_this_machine
 
     if (staging := settings.drill_server) is not None:
         where = f"on the staging server {staging.label}"

@@ -13,8 +13,8 @@ from datetime import datetime
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository

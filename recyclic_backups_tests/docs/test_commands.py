@@ -14,7 +14,6 @@ from recyclic_backups.cli.main import parser
 from recyclic_backups_tests.docs.pages import code, pages, read, rows
 
 PAGE = read("docs/commands.md")
-OF_EVERY_COMMAND = {"--help", "--env-file", "--verbose", "--quiet"}
 
 
 def _commands(
@@ -52,7 +51,7 @@ def _options(command: argparse.ArgumentParser) -> list[str]:
 def test_the_table_of_commands_is_that_of_the_program() -> None:
     """Loss prevented: an option that a person needs at night and does not know of."""
     table = {cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[2]) for cells in rows(PAGE, "Command")}
-    actual = {_usage(name, command): _options(command) for name, command in _commands(parser(whole=True))}
+    actual = {_usage(name, command): _options(command) for name, command in _commands(parser())}
     # A key is a date, and the page says of which form.
     written = {
         usage: [option.replace("--partition YYYY-MM-DD", "--partition KEY") for option in options]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recyclic_backups.drill import full
-from recyclic_backups.drill.plan import Remains
+from recyclic_backups.drill.plan import StorageAccess
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
@@ -71,6 +71,6 @@ def test_a_full_drill_on_a_staging_server_asks_it_for_the_same_proof(
     )
     backup: Any = SimpleNamespace(backup_id="ID", manifest=SimpleNamespace(database="shop"))
     with pytest.raises(RuntimeError):
-        full._restore_from_nothing(means, backup, Remains("file:///x", None, ""), "copy", tmp_path)
+        full._restore_from_nothing(means, backup, StorageAccess("file:///x", None, ""), "copy", tmp_path)
     asked = started[0][started[0].index("--to-server") + 1]
     assert Server.from_url(asked)[0] == replace(staging, password="")
