@@ -233,7 +233,7 @@ def _beginning(wanted: str, every: Sequence[Event], settings: Settings) -> str:
     from recyclic_backups.errors import RecoveryError, UsageError
 
     if wanted == LATEST:
-        return catalog.load(settings).find(LATEST).backup_id
+        return catalog.load(settings).for_latest(render.now()).find(LATEST).backup_id
     beginning = wanted.upper()
     if not BACKUP_ID.fullmatch(beginning + "00000000T000000Z-AAAAAA"[len(beginning) :]):
         raise UsageError(

@@ -59,11 +59,19 @@ def load(settings: Settings, repository: Repository | None = None) -> Catalog:
 def pick(found: Catalog, reference: str, *, unvouched: bool = False) -> Backup:
     """The backup that is meant, as :meth:`Catalog.find`; with ``unvouched`` as :meth:`Catalog.find_any`.
 
-    Where ``latest`` passes over newer ones that are known to be damaged, that is said: nobody may hide a night.
+    Where ``latest`` passes over newer ones, damaged or of the future, that is said: nobody may hide a night.
     """
     from recyclic_backups.catalog.catalog import LATEST
 
+    ahead = None
+    if reference == LATEST:
+        ahead = found.newest_of_the_future(render.now())
+        found = found.for_latest(render.now())
     backup = found.find_any(reference) if unvouched else found.find(reference)
+    if ahead is not None:
+        render.say(
+            f"latest is {backup.backup_id}: {ahead.backup_id} is of the future, a clock is or was wrong"
+        )
     if reference == LATEST and found.passed_over:
         over = ", ".join(each.backup_id for each in found.passed_over)
         render.say(f"latest is {backup.backup_id}: newer, and found damaged by their last check: {over}")

@@ -32,9 +32,8 @@ def offer_another(options: argparse.Namespace, settings: Settings, found: Catalo
             raise
         asked: str = options.backup
         beginning = asked.upper()
-        named = (
-            found.sound[:1] if asked == LATEST else [b for b in found if b.backup_id.startswith(beginning)]
-        )
+        latest = found.for_latest(render.now()).sound[:1]
+        named = latest if asked == LATEST else [b for b in found if b.backup_id.startswith(beginning)]
         whole = _whole_instead_of(named[0].backup_id if named else beginning, settings, found)
         if whole is not None:
             moment = render.local_time(whole.as_of, settings.calendar.timezone)
