@@ -163,7 +163,10 @@ def _other_server(url: str, settings: Settings) -> Server:
     from recyclic_backups.postgres.server import Server
 
     server, _ = Server.from_url(url)
-    return server if server.password else replace(server, password=settings.password)
+    if not server.password:
+        return replace(server, password=settings.password)
+    render.say("every user of this machine sees the password in --to-server (ps): leave it to POSTGRES_PASSWORD")
+    return server
 
 
 def _positive(text: str) -> int:
