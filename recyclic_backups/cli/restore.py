@@ -165,7 +165,9 @@ def _other_server(url: str, settings: Settings) -> Server:
     server, _ = Server.from_url(url)
     if not server.password:
         return replace(server, password=settings.password)
-    render.say("every user of this machine sees the password in --to-server (ps): leave it to POSTGRES_PASSWORD")
+    render.say(
+        "every user of this machine sees the password in --to-server (ps): leave it to POSTGRES_PASSWORD"
+    )
     return server
 
 
