@@ -323,9 +323,20 @@ def _drills(settings: Settings) -> Iterator[_Finding]:
     """Where drills run, and what keeps the code of restored databases from what else is on this machine."""
     from recyclic_backups.postgres.account import MAKE_USER, USERS, Account
     from recyclic_backups.postgres.confinement import lacking
+    from recyclic_backups.postgres.startup import VERIFIED_MODES
+    from recyclic_backups.postgres.transit import is_this_machine
 
-    if settings.drill_server is not None:
-        yield _Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
+    if (staging := settings.drill_server) is not None:
+        where = f"on the staging server {staging.label}"
+        if staging.sslmode in VERIFIED_MODES or staging.host == "localhost" or is_this_machine(staging.host):
+            yield _Finding("drills", "ok", where)
+        else:
+            yield _Finding(
+                "drills",
+                "warning",
+                f"{where}: every drill sends it all rows, and who answers is not checked",
+                "unless nobody can be in between: add ?sslmode=verify-full&sslrootcert=FILE to DRILL_SERVER_URL",
+            )
         return
     account = Account.for_servers()
     if account.shared:
