@@ -104,6 +104,8 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
             "its roles and functions are whatever somebody wrote"
         )
     server = _other_server(options.to_server, settings) if options.to_server else settings.server
+    if not options.to_server:
+        _require_its_server(found, backup, server)
     into = options.into or settings.database
     if not _confirmed(options, settings, found, backup, server, into):
         render.say("nothing was done: add --yes to do it")
@@ -154,6 +156,33 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
     else:
         print_report(report, lambda: _say_what_next(options, settings, server, report, back))
     return _exit_code(report, put)
+
+
+def _require_its_server(found: Catalog, backup: Backup, server: Server) -> None:
+    """Raises Refused for a backup of another server, where older ones are of this: who stood in its place wrote it.
+
+    While a server is down, any user of its machine can listen on its port.
+    """
+    from contextlib import suppress
+
+    from recyclic_backups.dump.facts import read_system_identifier
+    from recyclic_backups.errors import DatabaseError, Refused
+    from recyclic_backups.recovery.database import maintenance
+
+    here, of = "", backup.manifest.server.system_identifier
+    with suppress(DatabaseError), maintenance(server) as connection:
+        here = read_system_identifier(connection)
+    older = [
+        each for each in found if each.as_of < backup.as_of
+    ]  # newer ones: this server came after that one
+    ours = [each for each in older if each.manifest.server.system_identifier == here]
+    if here and ours and of not in ("", here):
+        raise Refused(
+            f"{backup.backup_id} is of another server than {server.label} and {len(ours)} older backups: whoever "
+            "answered in its place when it was taken wrote all that is in it, superusers too",
+            f"restore one of those ({ours[0].backup_id} is the newest), or name this server by --to-server if you know "
+            "that it was yours too",
+        )
 
 
 def _other_server(url: str, settings: Settings) -> Server:

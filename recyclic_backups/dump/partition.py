@@ -305,6 +305,7 @@ class _Run:
             clock=self.clock,
             progress=self.progress,
             still_alone=self.lock.require,
+            before=self.catalog.until(self.clock()).newest_good(),
         )
         verification = verify(
             self.repository,
