@@ -14,9 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from recyclic_backups.fingerprint.session import SETTINGS
-from recyclic_backups.fingerprint.session import is_still
-from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.fingerprint.session import SETTINGS, is_still, refuse_views
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, first_line, translated
 

@@ -28,7 +28,7 @@ from recyclic_backups.fingerprint.relations import (
 from recyclic_backups.fingerprint.sequences import read_sequences, ways_to_read
 from recyclic_backups.fingerprint.session import is_still
 from recyclic_backups.fingerprint.unplanned import read_unplanned
-from recyclic_backups.postgres.names import qualified_name, some, split_qualified_name
+from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.progress import Progress
 
 _MATERIALIZED_VIEWS = f"""

@@ -27,7 +27,6 @@ from recyclic_backups.restore.loaders import loaders
 from recyclic_backups.restore.missing_roles import create_named_roles
 from recyclic_backups.restore.restore import restore
 
-
 _PROBING_SECONDS = 24 * 3600
 """For how long the login of probes is valid, at most."""
 _PROBE_SETTINGS = {"statement_timeout": "300s", "row_security": "on"}

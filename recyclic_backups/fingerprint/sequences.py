@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import psycopg
 import secrets
-from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, TypeAlias
+
+import psycopg
 from psycopg import sql
-from typing import Any
-from typing import TypeAlias
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
@@ -20,7 +17,6 @@ from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.fingerprint.session import reading
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-from psycopg import sql
 
 Row: TypeAlias = tuple[Any, ...]
 """What :data:`_SEQUENCES` says of one."""

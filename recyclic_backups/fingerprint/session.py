@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, first_line
 from recyclic_backups.postgres.startup import SEARCH_PATH
 
-from psycopg import sql
 # The text of a value depends on these, and hashes are made of texts. They are pg_dump's own, where it has
 # one; `row_security` off turns "you see only some rows" into an error.
 SETTINGS = {

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from recyclic_backups.drill.probes import Answer, Columns, Probe, ask, columns_of
-from recyclic_backups.drill.rehearse import as_application
-from recyclic_backups.drill.simple import role_of_application
+from recyclic_backups.drill.simple import as_application, role_of_application
 from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_planning
 from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.connection import Connection

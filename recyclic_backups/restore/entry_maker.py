@@ -13,13 +13,8 @@ from recyclic_backups.errors import ProgramFailed
 from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.archive import Archive
-from recyclic_backups.restore.contents import Entry
-from recyclic_backups.restore.contents import definition_of
-from recyclic_backups.restore.contents import one_line
-from recyclic_backups.restore.loaders import DATABASE_OWNER
-from recyclic_backups.restore.loaders import Loaders
-from recyclic_backups.restore.loaders import TRUST_HINT
-from recyclic_backups.restore.owners import objects_in
+from recyclic_backups.restore.contents import Entry, definition_of
+from recyclic_backups.restore.loaders import DATABASE_OWNER, TRUST_HINT, Loaders
 from recyclic_backups.restore.owners import read_schemas
 
 # What a name without a schema leads to under an empty search path.

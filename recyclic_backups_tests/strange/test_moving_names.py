@@ -11,17 +11,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from recyclic_backups.drill.ground import Ground
+from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups.drill.probes import load_probes
-from recyclic_backups.drill.rehearse import Means, rehearse
+from recyclic_backups.drill.server import DrillServer
+from recyclic_backups.drill.simple import DrillContext, run_simple
 from recyclic_backups.errors import BackupError
 from recyclic_backups.guard.live import ask_live
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.diagnose import diagnose
+from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
-from recyclic_backups_tests.recovery.test_foreign_code import _hers
+from recyclic_backups_tests.restore.test_foreign_code import _hers
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 
@@ -162,11 +162,11 @@ def test_a_probe_runs_nothing_of_an_owner_as_a_superuser(servers: Servers, what:
             options = RestoreOptions(
                 house.plan.options.installations, timeout_seconds=60, disarm_roles="without" in where
             )
-            means = Means(
-                house.repository, Ground(staging.server, "staging", None), options, probes, house.clock
+            means = DrillContext(
+                house.repository, DrillServer(staging.server, "staging", None), options, probes, house.clock
             )
             try:
-                probed = rehearse(means, house.catalog.find("latest")).details["probes"]
+                probed = run_simple(means, house.catalog.find("latest")).details["probes"]
             finally:
                 with staging.server.connect("postgres") as connection:
                     connection.execute("DROP ROLE IF EXISTS mallory")
