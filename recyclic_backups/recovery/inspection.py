@@ -6,12 +6,12 @@ no old row versions alive. Indexes are not used to find rows, because a damaged 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.fingerprint.session import SETTINGS, refuse_views
+from recyclic_backups.fingerprint.session import SETTINGS, is_still, refuse_views
 from recyclic_backups.postgres.server import Server, first_line, translated
 
 if TYPE_CHECKING:
@@ -71,10 +71,13 @@ class Inspection:
         # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
         return self.attempt(subject, lambda: self.connection.execute(query, parameters).fetchall())
 
-    def waited_for(self, subject: str, *relations: sql.Composable) -> bool:
+    def waited_for(
+        self, subject: str, *relations: sql.Composable, named: Sequence[tuple[int, sql.Identifier]]
+    ) -> bool:
         """Wait until nobody keeps tables locked; False, and a note, if somebody goes on with it.
 
-        What planning a question would run is looked at after that, and the question then waits for nobody.
+        What planning a question would run is looked at after that, and the question then waits for nobody. It asks by
+        the names of the tables, which are ``named`` by oid: False, and a note, if they mean others by now.
         """
         from psycopg import sql  # noqa: PLC0415 - see Server.connect
 
@@ -87,7 +90,15 @@ class Inspection:
             self.connection.execute(lock, prepare=False)
             return []
 
-        return isinstance(self.attempt(subject, waiting), list)
+        if not isinstance(self.attempt(subject, waiting), list):
+            return False
+        same = all(is_still(self.beside, oid, relation) for oid, relation in named)
+        return same or self.changed(subject)
+
+    def changed(self, subject: str) -> bool:
+        """False, and a note: what was going to be asked for by its name has another one by now."""
+        self.incomplete.append(f"{subject} was not looked at: it was renamed or replaced meanwhile")
+        return False
 
     def attempt(
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]

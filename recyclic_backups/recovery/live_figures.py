@@ -11,7 +11,7 @@ from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.contents import table_fingerprint, table_query
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.fingerprint.model import SequenceReading, TableFingerprint
-from recyclic_backups.fingerprint.names import qualified_name, some, split_qualified_name
+from recyclic_backups.fingerprint.names import qualified_name, some
 from recyclic_backups.fingerprint.relations import (
     USER_SCHEMA,
     Table,
@@ -20,7 +20,8 @@ from recyclic_backups.fingerprint.relations import (
     partitions_of,
     references_of,
 )
-from recyclic_backups.fingerprint.sequences import list_sequences, read_sequences
+from recyclic_backups.fingerprint.sequences import read_sequences, ways_to_read
+from recyclic_backups.fingerprint.session import is_still
 from recyclic_backups.fingerprint.unplanned import read_unplanned
 from recyclic_backups.progress import Progress
 from recyclic_backups.recovery.findings import Finding
@@ -100,7 +101,7 @@ class _Counting:
     def _figures(self, table: Table, columns: dict[str, str]) -> list[tuple[Any, ...]] | Failed | None:
         """Hashing the text of each row is what makes the server fetch and decompress every value."""
         looking, subject = self.inspection, f"table {table.qualified}"
-        if not looking.waited_for(subject, table.identifier):
+        if not looking.waited_for(subject, table.identifier, named=[(table.oid, table.identifier)]):
             return None
         if owners := run_by_planning(looking.beside, table.oid).get(table.oid):
             self.run_by_planning[table.qualified] = owners
@@ -176,6 +177,9 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
+        if not is_still(inspection.beside, oid, sql.Identifier(schema, view)):
+            inspection.changed(f"materialized view {name}")
+            continue
         if owners := run_by_planning(inspection.beside, oid).get(oid):
             inspection.not_looked_at.append(
                 f"not looked at: the materialized view {name}, since a query on it runs functions of {some(owners)}"
@@ -197,17 +201,15 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 def _sequences(inspection: Inspection, counting: _Counting) -> dict[str, SequenceReading]:
     """All sequences at once; where one cannot be read, which ones those are."""
     import psycopg  # noqa: PLC0415 - see Server.connect
-    from psycopg import sql  # noqa: PLC0415
 
     try:
         return read_sequences(inspection.connection)
     except (DatabaseError, psycopg.Error):
         if inspection.connection.closed:
             raise
-    for name in list_sequences(inspection.connection):
+    for name, read in ways_to_read(inspection.connection):
         counting.unread.add(name)
-        query = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*split_qualified_name(name)))
-        answer = inspection.ask(f"sequence {name}", query)
+        answer = inspection.attempt(f"sequence {name}", read)
         if isinstance(answer, Failed):
             sentence = f"the sequence cannot be read: {answer.sentence}"
             counting.findings.append(Finding("unreadable", name, sentence))
