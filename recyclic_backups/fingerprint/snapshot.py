@@ -148,12 +148,13 @@ def _attempt(connection: Connection) -> Snapshot | None:
     tables = list_tables(connection)
     require_readable(tables)
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    if lock_tables(connection, tables) and hold_sequences(connection):
+    if lock_tables(connection, tables):
         # The statement's start, not clock_timestamp(): that may lie after a commit the snapshot does not see.
         row = connection.execute("SELECT pg_catalog.statement_timestamp(), pg_catalog.pg_export_snapshot()")
         exported_at, identifier = row.fetchone() or (None, None)
         seen = list_tables(connection)
-        if exported_at is not None and _identities(seen) == _identities(tables):
+        held = hold_sequences(connection)  # not before: that the clock was read first is what the moment says
+        if exported_at is not None and held and _identities(seen) == _identities(tables):
             return Snapshot(str(identifier), exported_at.astimezone(UTC), seen, connection)
     connection.execute("ROLLBACK")
     return None
