@@ -171,13 +171,9 @@ class Reach:
             for kind, name, owner, came_along in objects_of_others(connection, encoding, stands_for_owner):
                 listed = self._listed.get(kind, [])
                 begins, whole = (f"{text} ".replace('"', "") for text in (name, f"{name} {owner}"))
-                place = bisect_left(listed, begins if came_along else whole)
-                there = listed[place : place + 1]
-                if came_along:
-                    wrong = there and there[0].startswith(begins) and whole not in listed
-                else:
-                    wrong = there != [whole]
-                if wrong:
+                if _first(listed, whole) == whole:
+                    continue
+                if not came_along or _first(listed, begins).startswith(begins):
                     raise Refused(
                         f"somebody's code made {name!r} while the database was restored, and it belongs to {owner!r}:"
                         " it is not so in the backup, and what looks for names there would run it",
@@ -219,3 +215,9 @@ class Reach:
     def _reads_no_row(self, constraint: Entry) -> bool:
         _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
         return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
+
+
+def _first(listed: Sequence[str], text: str) -> str:
+    """The first of what is in order that is not before a text."""
+    place = bisect_left(listed, text)
+    return listed[place] if place < len(listed) else ""
