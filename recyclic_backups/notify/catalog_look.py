@@ -6,17 +6,17 @@ told is remembered by it. What is told when is decided here: not before somebody
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.recovery_point import newest_verified
-from recyclic_backups.health.finding import Code, Finding, Level
+from recyclic_backups.health.finding import RETENTION, Code, Finding, Level
 from recyclic_backups.health.gaps import is_filled
 from recyclic_backups.health.judge import HealthTerms
-from recyclic_backups.languages import Moment, Phrase, Seconds, Untranslated
+from recyclic_backups.languages import Moment, Phrase, Seconds, Untranslated, listed
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.severity import Severity
@@ -45,6 +45,25 @@ _DAMAGED = {
     Code.DAMAGED_BACKUP: ("damage/backup/", "why"),
 }
 """Beginnings of the keys of damage, and the value of the finding that says what is damaged."""
+
+_CHECKS: Mapping[str, str] = {
+    Code.SPACE: "backup_metrics/disk_space",
+    Code.AVAILABILITY: "backup_metrics/availability",
+    Code.NOT_ENCRYPTED: "daily_backup/encrypted",
+    Code.COMPRESSION: "daily_backup/compression",
+    Code.NOT_COMPRESSED: "daily_backup/compression",
+    Code.DURATION: "daily_backup/duration",
+    Code.RESTORE_FAILED: "daily_backup/proven",
+}
+"""The asset and the check that tell of a finding where there is Dagster."""
+
+_CHECK_KINDS = {
+    "proven": Kind.NOT_PROVEN,
+    "anomalies": Kind.ANOMALY,
+    "disk_space": Kind.SPACE,
+    "availability": Kind.AVAILABILITY,
+    "promises": Kind.PROMISE,
+}
 
 _TOLD_ONCE = frozenset({Code.MISSING, Code.MISSING_LABEL, Code.LOST_PARTITION, Code.FUTURE})
 """Nobody is reminded of these: nobody can dump the past, and while clocks are wrong the age is what reminds."""
@@ -76,11 +95,26 @@ def look_at_catalog(
     """What alerts say of these findings about this catalog; ``known`` are the keys of open incidents."""
     problems = [_problem(each, terms.calendar, now) for each in findings if each.code in _KINDS]
     return (
-        Observation(tuple(problems), lapsed=_lapsed(catalog, problems, known))
-        + _age(findings, catalog, terms, given, now)
+        _age(findings, catalog, terms, given, now)
+        + Observation(tuple(problems), lapsed=_lapsed(catalog, problems, known))
         + _damage(findings, known, now)
-        + _unseen(catalog, now)
+        + _unseen(findings, catalog, now)
     )
+
+
+def look_at_answers(findings: Sequence[Finding], now: datetime) -> Observation:
+    """What Dagster's checks tell where there is Dagster, under the keys that it has there.
+
+    One problem for each check, however many findings it has: the worst decides how bad it is.
+    """
+    told: dict[str, list[Finding]] = {}
+    for each in findings:
+        check = "backup_metrics/anomalies" if each.is_anomaly else _CHECKS.get(each.code)
+        if each.code.startswith(RETENTION):
+            check = "expired_backups/promises"
+        if check is not None:
+            told.setdefault(check, []).append(each)
+    return Observation(tuple(_answer(check, found, now) for check, found in told.items()))
 
 
 def is_bare(catalog: Catalog) -> bool:
@@ -104,6 +138,20 @@ def _problem(finding: Finding, calendar: Calendar, now: datetime) -> Problem:
             tier, partition = finding.subject.split("/")
             facts = {"tier": tier, "tier_name": tier, "partition": partition}
     return Problem(key, _KINDS[code], _severity(finding), since, facts, nags=code not in _TOLD_ONCE)
+
+
+def _answer(check: str, findings: Sequence[Finding], now: datetime) -> Problem:
+    asset, name = check.split("/")
+    facts = {
+        "check": name,
+        "asset": asset,
+        "reason": shortened(listed((each.sentence.text() for each in findings), "en")),
+        "reason_fr": shortened(listed((each.sentence.text("fr") for each in findings), "fr")),
+    }
+    severity = _severity(findings[0])  # the worst is the first
+    since = min((each.since for each in findings if each.since is not None), default=now)
+    kind = _CHECK_KINDS.get(name, Kind.CHECK_FAILED)
+    return Problem(f"check/{check}", kind, severity, since, facts, nags=severity is Severity.CRITICAL)
 
 
 def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
@@ -157,14 +205,19 @@ def _damage(findings: Sequence[Finding], known: Collection[str], now: datetime) 
     """
     problems: list[Problem] = []
     unseen: set[str] = set()
-    for codes in ((Code.DAMAGED_DOCUMENT, Code.UNKNOWN_DOCUMENT), (Code.DAMAGED_BACKUP,)):
+    for what, codes in (
+        ("documents", (Code.DAMAGED_DOCUMENT, Code.UNKNOWN_DOCUMENT)),
+        ("backups", (Code.DAMAGED_BACKUP,)),
+    ):
         found = [each for each in findings if each.code in codes]
         problems += [_damaged(each, now) for each in found[:MOST_TOLD]]
         hidden = [_damaged(each, now) for each in found[MOST_TOLD:]]
         # One that was told before others came in front of it is not over.
         unseen |= {each.key for each in hidden}.intersection(known)
         if hidden:
-            reason = f"it and more than the {MOST_TOLD} that are told one by one; verify --all names them"
+            reason = (
+                f"it and more {what} than the {MOST_TOLD} that are told one by one; verify --all names them"
+            )
             facts = {"name": hidden[0].facts["name"], "reason": reason}
             more = Problem("damage/more", Kind.DAMAGE, Severity.CRITICAL, now, facts)
             problems.append(more)
@@ -183,9 +236,11 @@ def _damaged(finding: Finding, now: datetime) -> Problem:
     )
 
 
-def _unseen(catalog: Catalog, now: datetime) -> Observation:
-    """Without a verified backup there is nothing to rehearse with: what was told of drills is neither new nor over."""
-    return Observation(unseen=frozenset({"drills"} if newest_verified(catalog, now) is None else ()))
+def _unseen(findings: Sequence[Finding], catalog: Catalog, now: datetime) -> Observation:
+    """That nobody rehearses is neither new nor over while there is nothing to rehearse with, or the last one failed."""
+    failed = any(each.code == Code.RESTORE_FAILED for each in findings)
+    hidden = {"drills"} if failed or newest_verified(catalog, now) is None else set()
+    return Observation(unseen=frozenset(hidden))
 
 
 def _severity(finding: Finding) -> Severity:

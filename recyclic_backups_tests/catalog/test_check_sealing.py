@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recyclic_backups.health.rehearsals import rehearsed
 
 from recyclic_backups.catalog import sealed_part
 from recyclic_backups.catalog.catalog import Backup
@@ -19,6 +18,7 @@ from recyclic_backups.envelope.document import decode, encode, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.health import objectives
+from recyclic_backups.health.drill_records import drill_records
 from recyclic_backups_tests.house import House
 
 IN_CLEAR = {
@@ -122,8 +122,8 @@ def test_without_the_key_nobody_takes_sealed_for_no_reasons(house: House, drille
 def test_figures_and_verdicts_need_no_key(house: House, drilled: Check) -> None:
     """Loss prevented: metrics, retention and the proof of a backup that vanish where no key is."""
     closed, opened = load_catalog(_without_key(house)), house.catalog
-    assert rehearsed(closed) == rehearsed(opened)
-    assert rehearsed(closed)[0].restore_objective_seconds == 1800.0
+    assert drill_records(closed) == drill_records(opened)
+    assert drill_records(closed)[0].restore_objective_seconds == 1800.0
     assert closed.backups[0].verified_at == opened.backups[0].verified_at is not None
     assert closed.backups[0].proven_at is None
     verdict = objectives.proven(closed.backups[0], closed, house.now)
@@ -202,4 +202,4 @@ def test_reading_the_catalog_opens_no_check(
     (backup,) = house.catalog.backups
     assert backup.good
     assert backup.proven_at is None
-    assert rehearsed(house.catalog)
+    assert drill_records(house.catalog)
