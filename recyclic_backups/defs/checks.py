@@ -13,10 +13,12 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
@@ -27,7 +29,6 @@ from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import CheckAnswer, Demands, assess
 from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.languages import Locale
-from recyclic_backups.settings import Settings
 
 
 def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
@@ -50,7 +51,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            repository = now_settings.open_repository(create=False)
+            repository = wiring.open_repository(now_settings, create=False)
             partition = (
                 context.partition_key
                 if context.has_partition_key
@@ -128,7 +129,7 @@ def _metadata(answer: CheckAnswer, answered_at: datetime, locale: Locale) -> dic
 def demands_of(settings: Settings) -> Demands:
     """What the settings ask of backups."""
     return Demands(
-        thresholds=settings.survey_terms().thresholds,
-        installations=settings.installations(),
+        thresholds=wiring.health_terms(settings).thresholds,
+        installations=wiring.installations(settings),
         timeout_seconds=settings.timeout_seconds,
     )
