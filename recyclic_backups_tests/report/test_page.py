@@ -16,7 +16,6 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.health.finding import WORDS, Code, Finding, Level, Status
 from recyclic_backups.languages import Locale
-from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS
 from recyclic_backups.report.markup import prose, quoted
@@ -25,6 +24,7 @@ from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.retention.wording import Code as WhyCode
 from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.texts import report
 from recyclic_backups.texts.findings import SCENARIOS
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
@@ -328,7 +328,7 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_values() -> Non
     def fields(text: str) -> set[str]:
         return {name for _, name, _, _ in Formatter().parse(text) if name}
 
-    for table in (words._WORDS, WORDS, SCENARIOS):
+    for table in (WORDS, report.WORDS, SCENARIOS):
         for name, (english, french) in table.items():
             assert english
             assert french
