@@ -8,15 +8,17 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.errors import StorageError, spelled
+from recyclic_backups.errors import BackupError, StorageError, spelled
 from recyclic_backups.foreign_text import CONTROL, escape_sequence, visible
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.quantities import human_bytes
 
 
 def now() -> datetime:
@@ -24,9 +26,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def print_json(document: Any) -> None:
-    """The report for machines. Raises StorageError."""
-    print_text(as_json(document))
+FORMAT = 1
+"""Of what ``--json`` prints: docs/json.md. Fields are added, and keep their meaning."""
+
+
+def print_report(document: Mapping[str, Any]) -> None:
+    """The report for machines, one object with a ``format``. Raises StorageError."""
+    print_text(as_json({"format": FORMAT, **document}))
 
 
 def print_text(text: str) -> None:
@@ -109,9 +115,60 @@ def _printing() -> Iterator[None]:
         ) from None
 
 
+class _Loudness:
+    quiet = False
+    verbose = False
+
+
+def set_loudness(*, quiet: bool = False, verbose: bool = False) -> None:
+    """How much is said from now on: ``-q`` and ``-v``."""
+    _Loudness.quiet, _Loudness.verbose = quiet, verbose
+
+
+def is_verbose() -> bool:
+    """Whether ``-v`` was given."""
+    return _Loudness.verbose
+
+
 def say(text: str) -> None:
-    """A remark for people, on standard error, on one line (:func:`visible`)."""
-    print(visible(text), file=sys.stderr)
+    """A remark for people, on standard error, on one line (:func:`visible`); not with ``-q``."""
+    if not _Loudness.quiet:
+        warn(text)
+
+
+def step(text: str) -> None:
+    """A remark for whoever asked for each step, with ``-v``."""
+    if _Loudness.verbose:
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """What somebody has to know, on standard error, on one line: also with ``-q``.
+
+    ``error:`` and ``warning:`` stand out on a terminal that can colour (https://no-color.org).
+    """
+    shown = visible(text)
+    word, colon, rest = shown.partition(":")
+    colour = _COLOURS.get(word) if colon and _can_colour() else None
+    print(f"\x1b[{colour}m{word}:\x1b[0m{rest}" if colour else shown, file=sys.stderr)
+
+
+_COLOURS = {"error": "1;31", "warning": "1;33", "damaged": "1;31"}
+
+
+def _can_colour() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+
+
+def complain(error: BackupError) -> None:
+    """The error, its hint and its notes. What a program said may have several lines."""
+    for word, text in (
+        ("error", error.message),
+        *([("hint", error.hint)] if error.hint else []),
+        *(("note", note) for note in getattr(error, "__notes__", [])),
+    ):
+        for number, each in enumerate(text.split("\n")):
+            warn(each if number else f"{word}: {each}")
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
@@ -138,9 +195,13 @@ def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A bar with an estimate on standard error if that is a terminal, else nothing."""
-    if not sys.stderr.isatty():
+    if _Loudness.verbose:
+        yield _Steps()
+        return
+    if _Loudness.quiet or not sys.stderr.isatty():
         yield SILENT
         return
+    # Only for a terminal: a tenth of a second.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -155,6 +216,20 @@ def progress() -> Iterator[Progress]:
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         yield _Bar(bars)
+
+
+class _Steps:
+    """A line for each stage, with the seconds since the first."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def stage(self, name: str, total_bytes: int | None = None) -> None:
+        about = "" if total_bytes is None else f", about {human_bytes(total_bytes)}"
+        warn(f"{time.monotonic() - self._began:7.1f} s  {name}{about}")
+
+    def advance(self, done_bytes: int) -> None:
+        """Not said."""
 
 
 class _Bar:
