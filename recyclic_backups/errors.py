@@ -11,7 +11,10 @@ contain a secret.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+from recyclic_backups.own_command import as_called
 
 
 def spelled(name: str) -> str:
@@ -38,8 +41,8 @@ class BackupError(Exception):
     """What scripts know it by, beside the exit code: docs/json.md."""
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
-        # Here, once for all: the name of a file that somebody else made may stand in any message.
-        self.message, self.hint = spelled(message), spelled(hint)
+        # Here, once for all: any message may hold the name of a file that somebody else made, any hint a command.
+        self.message, self.hint = as_called(spelled(message)), as_called(spelled(hint))
         super().__init__(self.message)
         self.retryable = retryable
 
@@ -153,3 +156,13 @@ class VerdictNegative(BackupError):
 
     exit_code = 80
     kind = "verdict"
+
+
+def most_serious(errors: Iterable[BackupError]) -> int:
+    """The exit code of a report on several things: damage first, which no second try puts right, then keys, storage.
+
+    0 without any error; what a person may simply have named wrongly is the least.
+    """
+    codes = {error.exit_code for error in errors}
+    order = (40, 41, 30, 20, 10, 70, 60, 2)
+    return next((code for code in order if code in codes), min(codes, default=0))

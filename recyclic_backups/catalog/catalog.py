@@ -120,6 +120,11 @@ class Backup:
         return self.hold is not None and self.hold.holds(now)
 
     @property
+    def is_late(self) -> bool:
+        """Late for every label it has, or for the slot it was taken for when it has none."""
+        return all(label.late for label in self.labels) if self.labels else self.manifest.late
+
+    @property
     def known_damaged(self) -> bool:
         """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
         return not self.good and any(check.kind == "verify" for check in self.checks)
@@ -160,8 +165,9 @@ class Catalog:
     def find(self, reference: str) -> Backup:
         """A backup by id, by a beginning of it that only one has, by a label (``daily/2026-11-20``), or ``latest``.
 
-        ``latest`` is the newest that is not known to be damaged. Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there and is broken or not
-        believed, NoUsableKey (41) when it is not known to be for want of its key.
+        ``latest`` is the newest that is not known to be damaged. Raises RecoveryError (60) when there is none,
+        DamagedData (40) when its manifest is there and is broken or not believed, NoUsableKey (41) when it is not known
+        to be for want of its key.
         """
         if not reference:
             raise RecoveryError("the id of the backup is empty", "name one, or latest: recyclic-backups list")

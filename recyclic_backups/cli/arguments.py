@@ -31,7 +31,7 @@ def add_backup(command: argparse.ArgumentParser, *, option: bool = False, defaul
 
 
 def moment_of(text: str, timezone: ZoneInfo) -> datetime:
-    """The moment of ``--at``: a day means its end, and what names no time zone is of ``timezone``. Raises UsageError."""
+    """The moment of ``--at``: a day means its end; what names no time zone is of ``timezone``. Raises UsageError."""
     try:
         moment = datetime.fromisoformat(text)
         if len(text) == len("2026-11-20"):

@@ -20,6 +20,7 @@ from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import ConfigurationError, UsageError
 from recyclic_backups.settings import Settings
 
+
 class Invocation:
     """What every command needs. ``document`` is its report for machines so far, printed when the command ends."""
 
@@ -58,6 +59,11 @@ class Invocation:
     def repository(self) -> Repository:
         """The storage that is there. Raises StorageError where there is none."""
         return self.settings.open_repository(create=False)
+
+    @cached_property
+    def new_repository(self) -> Repository:
+        """The storage for what writes backups, which makes its directory where it is not there. Raises StorageError."""
+        return self.settings.open_repository()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -108,6 +114,13 @@ class Invocation:
                 f"{at or LATEST} is {backup.backup_id}: newer, and found damaged by their last check: {ids}"
             )
         return backup
+
+    def warn_of_plaintext(self) -> None:
+        """Before something is stored: say so if everybody who has the storage will be able to read it."""
+        if not self.settings.encryption:
+            render.warn(
+                "warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)"
+            )
 
     def local_time(self, moment: datetime | None) -> str:
         """A moment on the operator's clock; a dash where there is none."""

@@ -64,9 +64,7 @@ def _begin(words: Sequence[str]) -> Invocation:
     except WrongUsage as error:
         render.warn(error.usage.rstrip())
         raise UsageError(str(error)) from None
-    render.set_loudness(
-        quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False)
-    )
+    render.set_loudness(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from recyclic_backups.errors import BackupError, StorageError, spelled
 from recyclic_backups.foreign_text import CONTROL, escape_sequence, visible
+from recyclic_backups.own_command import as_called
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
 
@@ -55,7 +57,12 @@ def print_text(text: str) -> None:
 
 def line(text: str = "") -> None:
     """One line of the report for people, whatever stands in it (:func:`visible`). Raises StorageError."""
-    print_text(f"{visible(text)}\n")
+    print_text(f"{visible(as_called(text))}\n")
+
+
+def entry(word: str, text: str) -> None:
+    """A line that begins with what it is about. Raises StorageError."""
+    line(f"{word:<11} {text}")
 
 
 def command(text: str, before: str = "  ") -> None:
@@ -147,7 +154,7 @@ def warn(text: str) -> None:
 
     ``error:`` and ``warning:`` stand out on a terminal that can colour (https://no-color.org).
     """
-    shown = visible(text)
+    shown = visible(as_called(text))
     word, colon, rest = shown.partition(":")
     colour = _COLOURS.get(word) if colon and _can_colour() else None
     print(f"\x1b[{colour}m{word}:\x1b[0m{rest}" if colour else shown, file=sys.stderr)
@@ -179,12 +186,50 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     numbers = set(right)
     lines = [tuple(visible(cell) for cell in row) for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in lines) for column in range(len(headers))]
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = _columns()
+    left = room - before_last
+    if before_last + widths[-1] > room and (left < _NARROWEST or len(headers) - 1 in numbers):
+        _print_blocks(lines, room)
+        return
     for row in lines:
         cells = [
             cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
-            for column, cell in enumerate(row)
+            for column, cell in enumerate(row[:-1])
         ]
-        line("  ".join(cells).rstrip())
+        last = row[-1].rjust(widths[-1]) if len(headers) - 1 in numbers else row[-1]
+        for number, part in enumerate(textwrap.wrap(last, left) if len(last) > left else [last]):
+            line(("  ".join([*cells, part]) if not number else f"{'':<{before_last}}{part}").rstrip())
+
+
+_NARROWEST = 20
+"""The fewest columns in which prose of a last column is readable."""
+
+
+def _print_blocks(lines: Sequence[Sequence[str]], room: int) -> None:
+    """A table too wide for the terminal: a block for each row, its first cell above what the headers say of it."""
+    headers, *rows = lines
+    width = max(len(header) for header in headers[1:])
+    for row in rows:
+        line(row[0])
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            if cell not in ("", "-"):
+                # A word that is longer than a line, as a SHA-256, stays whole: it is there to be copied.
+                parts = textwrap.wrap(
+                    cell, max(room - width - 4, _NARROWEST), break_long_words=False, break_on_hyphens=False
+                )
+                for number, part in enumerate(parts):
+                    line(f"  {'' if number else header:<{width}}  {part}".rstrip())
+
+
+def _columns() -> int:
+    """How wide a table may be: as the terminal, or as ``COLUMNS`` says; anything in a file or a pipe."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given) > 0:
+        return int(given)
+    if sys.stdout is not None and sys.stdout.isatty():
+        return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
+    return sys.maxsize
 
 
 def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
