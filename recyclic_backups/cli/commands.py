@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "who did what to which backup, and when",
     "flags": "switch new behaviours on and off, from the next run on",
     "notify-test": "send a test message through every configured channel",
+    "completion": "have a shell complete commands and options",
 }
 """Each command's name, and one line about it, in the order of the help."""
 
@@ -111,7 +112,7 @@ def parser(*, whole: bool = False) -> CommandParser:
     top.add_argument("--version", action="version", version=f"recyclic-backups {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        command = commands.add_parser(name, help=line, module=name.replace("-", "_"))
+        command = commands.add_parser(name, help=line, description=line, module=name.replace("-", "_"))
         if whole:
             command.declare()
     return top

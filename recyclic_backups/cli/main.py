@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recyclic_backups.cli import render
 from recyclic_backups.cli.commands import WrongUsage, parser
 from recyclic_backups.errors import BackupError, UsageError
+from recyclic_backups.own_command import name_program
 from recyclic_backups.postgres.process import keep_to_ourselves
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     keep_to_ourselves()
+    name_program(sys.orig_argv, os.environ)
     # Ended politely, we clean up as after any error; children are ended with their `with` blocks.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is nothing to us
@@ -62,7 +64,8 @@ def _begin(words: Sequence[str]) -> Invocation:
     try:
         options = parser().parse_args(words)
     except WrongUsage as error:
-        render.warn(error.usage.rstrip())
+        for line in error.usage.rstrip().splitlines():
+            render.warn(line)
         raise UsageError(str(error)) from None
     render.set_loudness(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
     try:
@@ -73,7 +76,7 @@ def _begin(words: Sequence[str]) -> Invocation:
             "cd to another one, and type it again",
         ) from None
     # Settings, storage and catalog take a third of a second to import: --help and --version do without.
-    from recyclic_backups.cli.invocation import Invocation
+    from recyclic_backups.cli.invocation import Invocation  # noqa: PLC0415
 
     return Invocation(options)
 

@@ -239,28 +239,16 @@ def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar with an estimate on standard error if that is a terminal, else nothing."""
+    """A bar on standard error if that is a terminal, else nothing; with ``-v`` a line for each stage."""
     if _Loudness.verbose:
         yield _Steps()
-        return
-    if _Loudness.quiet or not sys.stderr.isatty():
+    elif _Loudness.quiet or not sys.stderr.isatty():
         yield SILENT
-        return
-    # Only for a terminal: a tenth of a second.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    else:
+        from recyclic_backups.cli.progress_bar import bar  # noqa: PLC0415 - a tenth of a second, for a terminal alone
 
-    columns = (
-        # A table's name is text: [bold] in it is no markup, and [/] no error.
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Bar(bars)
+        with bar() as drawn:
+            yield drawn
 
 
 class _Steps:
@@ -275,20 +263,3 @@ class _Steps:
 
     def advance(self, done_bytes: int) -> None:
         """Not said."""
-
-
-class _Bar:
-    """One bar for each stage; a finished one disappears."""
-
-    def __init__(self, bars: Any) -> None:
-        self._bars = bars
-        self._task: Any = None
-
-    def stage(self, name: str, total_bytes: int | None = None) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(visible(name), total=total_bytes)
-
-    def advance(self, done_bytes: int) -> None:
-        if self._task is not None:
-            self._bars.advance(self._task, done_bytes)

@@ -11,6 +11,7 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.dump.partition import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.foreign_text import markdown, markdown_code
+from recyclic_backups.own_command import own_command
 from recyclic_backups.settings import Settings
 
 ANSWERED_AT = "answered_at"
@@ -54,7 +55,8 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
 def restore_note(done: BackedUp, settings: Settings) -> str:
     """Markdown: the exact commands that bring this backup back."""
     backup_id, database = done.backup.backup_id, markdown_code(settings.database)
-    beside = f"recyclic-backups restore {backup_id} --into restored_{done.backup.as_of:%Y%m%d}"
+    beside = own_command("restore", backup_id, "--into", f"restored_{done.backup.as_of:%Y%m%d}")
+    instead = own_command("restore", backup_id, "--replace", "--yes")
     return f"""Beside the live database, which is not touched; compared with the fingerprint when it is done:
 
 ```
@@ -64,7 +66,7 @@ def restore_note(done: BackedUp, settings: Settings) -> str:
 In place of the live database {database}, which is kept under another name:
 
 ```
-recyclic-backups restore {backup_id} --replace --yes
+{instead}
 ```
 
 One table only: add `--table schema.name` to the first. Without this software: `RECOVERY.md` in the storage."""

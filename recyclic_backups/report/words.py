@@ -7,6 +7,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.languages import Locale, column
+from recyclic_backups.own_command import as_called
 from recyclic_backups.tiers import Tier
 
 _WORDS: Mapping[str, tuple[str, str]] = {
@@ -198,7 +199,7 @@ _TIERS: Mapping[Tier, tuple[str, str]] = {
 
 def say(name: str, locale: Locale, /, **values: object) -> str:
     """One of the fixed texts."""
-    return _WORDS[name][column(locale)].format(**values)
+    return as_called(_WORDS[name][column(locale)].format(**values))
 
 
 def say_tier(tier: Tier, locale: Locale) -> str:

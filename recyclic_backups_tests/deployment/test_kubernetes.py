@@ -17,7 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from recyclic_backups import __version__
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.settings import Settings
 from recyclic_backups.tiers import Tier

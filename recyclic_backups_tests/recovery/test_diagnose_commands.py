@@ -7,7 +7,7 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.recovery.findings import Finding, Remedy
