@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from recyclic_backups import setting_values as read_as
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.compression import Compression
 from recyclic_backups.errors import ConfigurationError
@@ -41,7 +42,6 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.settings import Alerts, Settings
-from recyclic_backups.tiers import Calendar
 
 T = TypeVar("T")
 

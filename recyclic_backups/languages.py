@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.foreign_text import in_a_sentence, visible
 from recyclic_backups.own_command import as_called
 from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.tiers import Tier
 
 Locale = Literal["en", "fr"]
 

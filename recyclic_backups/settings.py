@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
-from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
-from recyclic_backups.dump.partition import BackupPlan
+from recyclic_backups.drill.plan import DrillPlacement, DrillPlan, StorageAccess
+from recyclic_backups.dump.back_up import BackupPlan
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import StorageError
@@ -23,11 +24,10 @@ from recyclic_backups.notify.channels import Channel
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
-from recyclic_backups.tiers import Calendar, Tier
 
 if TYPE_CHECKING:
     from recyclic_backups.notify.message import Frame
@@ -229,12 +229,12 @@ class Settings:
         url = self.storage_url if directory is None else f"file://{quote(os.fsencode(directory))}"
         options = self.restore_options()
         return DrillPlan(
-            terms=Terms(
+            placement=DrillPlacement(
                 self.installations(), self.server, self.drill_server, self.scratch, jobs=options.jobs
             ),
             options=options,
             probes=self.drill_probes,
-            remains=Remains(url, directory, self.encryption_key, self.encryption_old_keys),
+            access=StorageAccess(url, directory, self.encryption_key, self.encryption_old_keys),
         )
 
     def guard_plan(self) -> GuardPlan:

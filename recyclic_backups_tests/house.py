@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
-from recyclic_backups.dump.partition import BackedUp, BackupPlan, back_up
+from recyclic_backups.dump.back_up import BackedUp, BackupPlan, back_up
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.dump.verify import Verification, VerifyLevel, verify
@@ -21,7 +22,6 @@ from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.store import Store
-from recyclic_backups.tiers import Calendar, Tier
 
 # 256 bits in base64, so that no test waits for scrypt.
 KEY = "q83vEjRWeJq83u8SNFZ4kKvN7xI0VniavN7vEjRWeJA="

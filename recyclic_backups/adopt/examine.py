@@ -13,13 +13,13 @@ from recyclic_backups.adopt.header import ArchiveHeader, parse_header
 from recyclic_backups.adopt.naming import Place, place
 from recyclic_backups.adopt.preamble import PREAMBLE_BYTES, facts_of
 from recyclic_backups.adopt.unwrap import OpenedArchive, open_archive
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.catalog.objects import READ_BYTES
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, choose, restore_argv
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.tiers import Calendar
 
 
 @dataclass(frozen=True, slots=True)

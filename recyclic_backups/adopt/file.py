@@ -22,15 +22,16 @@ from recyclic_backups.adopt.examine import Examined, examine
 from recyclic_backups.adopt.naming import Place
 from recyclic_backups.adopt.unwrap import open_archive
 from recyclic_backups.audit.log import append
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Adopted, BackupObject, Encryption, Manifest
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.objects import READ_BYTES, write_object
 from recyclic_backups.catalog.record import record_label, record_manifest
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.rescue_files import renew_rescue
 from recyclic_backups.dump.verify import verify
@@ -39,7 +40,6 @@ from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import BackupError, DamagedData, ObjectMissing
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.tiers import Calendar, Tier
 
 Action = Literal["adopted", "would adopt", "already adopted", "refused"]
 

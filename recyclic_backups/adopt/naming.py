@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.adopt.header import ArchiveHeader
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.errors import UsageError
-from recyclic_backups.tiers import Calendar, Tier
 
 _NAME = re.compile(
     r"(?<![A-Za-z0-9])postgres_(?P<what>backup|weekly|monthly)_(?P<day>\d{8}|\d{6})(?:_(?P<time>\d{6}))?(?!\d)"

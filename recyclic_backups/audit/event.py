@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.catalog.actor import Actor
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData
 
 FORMAT = 1

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, spelled
-from recyclic_backups.tiers import Calendar, Tier
 
 LATEST = "latest"
 

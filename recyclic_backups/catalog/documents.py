@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData, NoUsableKey
-from recyclic_backups.tiers import Tier
 
 FORMAT = 1
 SEALED_CHECK_FORMAT = 2

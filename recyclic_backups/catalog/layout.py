@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote, unquote
 
-from recyclic_backups.catalog.moments import compact
+from recyclic_backups.catalog.timestamps import compact
 from recyclic_backups.errors import DamagedData
 
 _CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"

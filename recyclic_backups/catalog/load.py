@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.check_sealing import check_of
@@ -33,7 +34,6 @@ from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.catalog.strangers import names_and_damage
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.tiers import Tier
 
 T = TypeVar("T")
 

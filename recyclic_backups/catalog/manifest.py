@@ -14,12 +14,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.fields import a_boolean, a_list, a_number, a_text, an_object, as_object, one_of
 from recyclic_backups.catalog.layout import BACKUP_ID
-from recyclic_backups.catalog.moments import from_text, to_text
 from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData, NoUsableKey
-from recyclic_backups.tiers import Tier
 
 FORMAT = 1
 SEALED_FORMAT = 2

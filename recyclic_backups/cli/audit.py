@@ -13,13 +13,13 @@ from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import ACTIONS, OUTCOMES, Event, Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import append, read_head, read_log
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import LATEST
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json, day, given
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import DamagedData, RecoveryError, Refused, UsageError
-from recyclic_backups.tiers import Calendar, Tier
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

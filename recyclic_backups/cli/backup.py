@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.dump.partition import BackedUp, back_up
+from recyclic_backups.dump.back_up import BackedUp, back_up
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.tiers import Tier
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

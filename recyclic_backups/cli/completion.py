@@ -148,7 +148,8 @@ def _read(found: argparse.ArgumentParser, path: str, tables: _Tables) -> None:
                 continue
             places = [f"{path} {option}" for option in action.option_strings]
             if action.choices or action.metavar == "ID":
-                tables.values |= dict.fromkeys(places, [str(each) for each in action.choices or ("latest",)])
+                choices = [str(each) for each in action.choices or ("latest",)]
+                tables.values |= dict.fromkeys(places, choices)
             elif action.metavar in ("FILE", "DIR"):
                 tables.files += places
             else:

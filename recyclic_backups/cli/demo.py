@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
@@ -21,11 +22,10 @@ from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import VerdictNegative
 from recyclic_backups.notify.keeping import open_incidents
 from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.survey import survey
-from recyclic_backups.tiers import Tier
+from recyclic_backups.restore.restore import RestoreReport, restore
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -10,12 +10,12 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.diagnose.diagnose import diagnose
+from recyclic_backups.diagnose.report import Diagnosis, Finding, database_beside
 from recyclic_backups.errors import VerdictNegative
 from recyclic_backups.health.anomalies import newest_ordinary
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.diagnose import diagnose
-from recyclic_backups.recovery.findings import Diagnosis, Finding, database_beside
-from recyclic_backups.recovery.go_back import move_command
+from recyclic_backups.restore.commands import move_command
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -76,7 +76,7 @@ def print_report(report: DrillReport) -> None:
         f"{'data loss':<11} {human_seconds(report.data_loss_seconds):>10}   objective "
         f"{human_seconds(allowed.data_loss_seconds)}: {_met(report.loss_in_bounds)}"
     )
-    for other in report.rehearsals[1:]:
+    for other in report.results[1:]:
         render.line(
             f"also        {other.backup_id}: {other.verdict} in {human_seconds(other.restore_seconds)}"
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from datetime import date, datetime
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import UsageError
 from recyclic_backups.retention.holds import hold
-from recyclic_backups.tiers import Calendar, Tier
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

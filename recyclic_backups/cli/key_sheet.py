@@ -10,7 +10,7 @@ import shlex
 from typing import Any
 
 from recyclic_backups import rescue
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.languages import Locale, Pair, sentence

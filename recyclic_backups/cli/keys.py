@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recyclic_backups.audit.log import audited
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import key_sheet, render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation

@@ -6,14 +6,14 @@ import argparse
 from datetime import datetime
 from typing import Any
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.quantities import human_bytes
-from recyclic_backups.tiers import Tier
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

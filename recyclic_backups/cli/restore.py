@@ -14,12 +14,12 @@ from recyclic_backups.cli.restore_plan import say_plan
 from recyclic_backups.cli.restore_report import print_merge, print_report, print_what_next, way_back
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused, UsageError, VerdictNegative
+from recyclic_backups.merge.merge import put_back
 from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.plan import plan_restore
-from recyclic_backups.recovery.put_back import put_back
-from recyclic_backups.recovery.restore import restore
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.restore.plan import plan_restore
+from recyclic_backups.restore.restore import restore
+from recyclic_backups.restore.selection import Request
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

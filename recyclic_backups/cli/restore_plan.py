@@ -6,7 +6,7 @@ from recyclic_backups.catalog.why import why_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.recovery.plan import RestorePlan
+from recyclic_backups.restore.plan import RestorePlan
 
 _PROVES = {
     "content": "this restore compares every row before anything changes",

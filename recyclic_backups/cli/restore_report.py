@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection, Sequence
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.merge.merge import PutBackReport
+from recyclic_backups.merge.transaction import MergeReport
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import human_seconds
-from recyclic_backups.recovery import subscriptions
-from recyclic_backups.recovery.database import maintenance
-from recyclic_backups.recovery.go_back import GoBack, drop_command, go_back, look_command
-from recyclic_backups.recovery.merge import MergeReport
-from recyclic_backups.recovery.put_back import PutBackReport
-from recyclic_backups.recovery.restore import RestoreReport
+from recyclic_backups.restore import subscriptions
+from recyclic_backups.restore.commands import GoBack, drop_command, go_back, look_command
+from recyclic_backups.restore.database import maintenance
+from recyclic_backups.restore.restore import RestoreReport
 
 
 def print_report(report: RestoreReport, say_what_next: Callable[[], None] = lambda: None) -> None:

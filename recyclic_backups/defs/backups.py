@@ -8,6 +8,7 @@ from functools import partial
 
 import dagster as dg
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.strangers import tell_strangers
@@ -15,12 +16,11 @@ from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, tries_again
 from recyclic_backups.defs.runs import door_of
-from recyclic_backups.dump.partition import back_up
+from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 GROUP = "backups"
 OWNERS = ("team:backups",)

@@ -21,11 +21,12 @@ import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.changes import Gone, checks_since, gone, new_labels
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.catalog.moments import from_text, to_text
-from recyclic_backups.catalog.news import Gone, checks_since, gone, new_labels
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.catalog.why import why
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
@@ -37,12 +38,11 @@ from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
 from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.defs.telling import told_in
-from recyclic_backups.dump.partition import BackedUp
+from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.health.answers import ATTEMPTS, Answer, said
 from recyclic_backups.languages import Phrase, Untranslated
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 SENSOR = "catalog_sync"
 INTERVAL_SECONDS = 60

@@ -13,9 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
@@ -27,7 +28,6 @@ from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.languages import Locale
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Calendar, Tier
 
 _SEVERITIES = {Severity.WARNING: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 

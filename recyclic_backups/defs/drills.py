@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups import key_of, newest_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of
@@ -19,7 +20,6 @@ from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code
 from recyclic_backups.postgres.process import be_polite
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 GROUP = "drills"
 POOL = "drills"
@@ -209,7 +209,7 @@ def markdown_of(report: DrillReport) -> str:
         f"- what would be lost: {human_seconds(report.data_loss_seconds)} of work"
         f" (objective {human_seconds(objective.data_loss_seconds)})",
         *(f"- **failed:** {markdown(reason)}" for reason in report.reasons),
-        *(f"- {each.backup_id}: {each.verdict}" for each in report.rehearsals),
+        *(f"- {each.backup_id}: {each.verdict}" for each in report.results),
     ]
     for answer in report.newest.details.get("probes", ()):
         verdict = {True: "ok", False: "**FAILED**", None: "passed over"}[answer["passed"]]

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
@@ -28,7 +29,6 @@ from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.survey import Survey, survey
 from recyclic_backups.report.words import say
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 GROUP = "health"
 

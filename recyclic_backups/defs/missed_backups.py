@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, sensor_that
@@ -33,7 +34,6 @@ from recyclic_backups.health.gaps import (
     stretches,
 )
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Calendar, Tier
 
 INTERVAL_SECONDS = 60
 

@@ -10,7 +10,7 @@ import warnings
 
 import dagster as dg
 
-from recyclic_backups.tiers import Calendar, Tier
+from recyclic_backups.backup_calendar import Calendar, Tier
 
 SCHEDULED_TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
 """Those with a calendar, in the order in which they are made."""

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups.catalog.layout import Layout
-from recyclic_backups.dump.partition import BackedUp
+from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.foreign_text import markdown, markdown_code
 from recyclic_backups.own_command import own_command

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
@@ -20,7 +21,6 @@ from recyclic_backups.report.words import say
 from recyclic_backups.retention.expire import ExpiryReport, expire_alone
 from recyclic_backups.retention.review import review
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 GROUP = "retention"
 PROMISES = "promises"

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from recyclic_backups.audit.log import accepted_heads, is_there, read_end
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.catalog.moments import from_text
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import from_text
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.envelope.key_file import storage_name
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing

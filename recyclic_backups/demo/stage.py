@@ -22,7 +22,7 @@ from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.database import maintenance
+from recyclic_backups.restore.database import maintenance
 from recyclic_backups.settings import Settings
 
 DATABASE = "recyclic"

@@ -14,13 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
+
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.drill import without_us
-from recyclic_backups.drill.ground import Ground, ground
-from recyclic_backups.drill.plan import Remains, Terms
+from recyclic_backups.drill import without_this_software
+from recyclic_backups.drill.plan import DrillPlacement, StorageAccess
 from recyclic_backups.drill.probes import Answer, ask, expected_of
-from recyclic_backups.drill.rehearse import (
-    Means,
+from recyclic_backups.drill.report import ScenarioResult
+from recyclic_backups.drill.server import DrillServer, drill_server
+from recyclic_backups.drill.simple import (
+    DrillContext,
     bring_roles,
     excuse_unloaded,
     failure,
@@ -29,7 +32,6 @@ from recyclic_backups.drill.rehearse import (
     role_of_application,
     timed,
 )
-from recyclic_backups.drill.report import Rehearsal
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import (
     BackupError,
@@ -53,41 +55,45 @@ _WITHOUT_DAGSTER = (
 )
 
 
-def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) -> Rehearsal:
+def run_full(
+    context: DrillContext, placement: DrillPlacement, backup: Backup, access: StorageAccess
+) -> ScenarioResult:
     """Restore one backup from nothing, be its application, and do it again without this software.
 
-    The time that counts is that of our own way. Raises what :func:`rehearse` raises.
+    The time that counts is that of our own way. Raises what :func:`~recyclic_backups.drill.simple.run_simple` raises.
     """
     reasons: list[str] = []
     notes: list[str] = []
     try:
-        with means.ground.database("full") as name, means.ground.directory() as directory:
-            notes.extend(bring_roles(means, backup, means.ground))
-            report = _restore_from_nothing(means, backup, remains, name, directory)
-            means.ground.created_roles.extend(report["created_roles"])
+        with context.place.database("full") as name, context.place.directory() as directory:
+            notes.extend(bring_roles(context, backup, context.place))
+            report = _restore_from_nothing(context, backup, access, name, directory)
+            context.place.created_roles.extend(report["created_roles"])
             phases = {str(phase): float(seconds) for phase, seconds in report["phases"].items()}
             missing = [(str(each["name"]), str(each["reason"])) for each in report["missing"]]
-            comparison, excused = excuse_unloaded(means.ground, _comparison_of(report["comparison"]), missing)
+            comparison, excused = excuse_unloaded(
+                context.place, _comparison_of(report["comparison"]), missing
+            )
             notes.extend(excused)
             reasons.extend(comparison.differences)
             with timed(phases, "probes"):
-                answers, role = _be_the_application(means, str(report["database"]), backup, notes)
+                answers, role = _be_the_application(context, str(report["database"]), backup, notes)
             reasons.extend(reasons_of(answers))
         seconds_without_us: dict[str, float] = {}
-        if remains.directory is None or not means.ground.throwaway:
+        if access.directory is None or not context.place.throwaway:
             notes.append(
                 "not done without this software: that needs a storage on disk and a throwaway server"
             )
-        elif means.ground.unloaded:
+        elif context.place.unloaded:
             notes.append("not done without this software: the server lacks what extensions need")
         else:
-            reasons.extend(_restore_without_us(means, terms, backup, remains, seconds_without_us))
-            against, remarks = without_us.judge_script(means.repository)
+            reasons.extend(_restore_without_us(context, placement, backup, access, seconds_without_us))
+            against, remarks = without_this_software.judge_script(context.repository)
             reasons.extend(against)
             notes.extend(remarks)
     except (DamagedData, ProgramFailed) as found:
         return failure(backup, found)
-    return Rehearsal(
+    return ScenarioResult(
         backup_id=backup.backup_id,
         as_of=backup.as_of,
         phases=phases,
@@ -105,28 +111,28 @@ def rehearse_full(means: Means, terms: Terms, backup: Backup, remains: Remains) 
 
 
 def _restore_from_nothing(
-    means: Means, backup: Backup, remains: Remains, name: str, directory: Path
+    context: DrillContext, backup: Backup, access: StorageAccess, name: str, directory: Path
 ) -> Mapping[str, Any]:
     """Our own ``restore`` as a process that knows only the storage, the key and the new server."""
-    server = means.ground.server
+    server = context.place.server
     environment = {
-        **remains.environment(),
+        **access.environment(),
         "HOME": str(directory),
-        "BACKUP_STORAGE": remains.storage_url,
-        "BACKUP_ENCRYPTION": "true" if remains.encryption_key else "false",
-        "BACKUP_ENVIRONMENT": "production" if means.ground.throwaway else "staging",
+        "BACKUP_STORAGE": access.storage_url,
+        "BACKUP_ENCRYPTION": "true" if access.encryption_key else "false",
+        "BACKUP_ENVIRONMENT": "production" if context.place.throwaway else "staging",
         "POSTGRES_DB": backup.manifest.database,
         "POSTGRES_PASSWORD": server.password,
-        "PG_BIN": str(_programs(means, backup).directory),
+        "PG_BIN": str(_programs(context, backup).directory),
     }
     url = f"postgresql://{server.user}@{server.host}:{server.port}/"
     arguments = ["restore", backup.backup_id, "--into", name, "--to-server", url, "--json"]
-    means.progress.stage("restoring from nothing but storage and key")
+    context.progress.stage("restoring from nothing but storage and key")
     finished = run(
         # -P: whatever lies in the working directory is no module of ours.
         [sys.executable, "-P", "-c", _WITHOUT_DAGSTER, *arguments],
         environment,
-        timeout_seconds=means.options.timeout_seconds,
+        timeout_seconds=context.options.timeout_seconds,
         cwd=directory,
         any_code=True,
     )
@@ -165,69 +171,73 @@ def _comparison_of(document: Mapping[str, Any]) -> Comparison:
 
 
 def _be_the_application(
-    means: Means, database: str, backup: Backup, notes: list[str]
+    context: DrillContext, database: str, backup: Backup, notes: list[str]
 ) -> tuple[list[Answer], str]:
     """Log in as the application's role does, and ask its questions; on a staging server only act as that role."""
-    with means.ground.server.connect(database) as connection:
+    with context.place.server.connect(database) as connection:
         role = role_of_application(connection)
-        if not role or not means.ground.throwaway:
+        if not role or not context.place.throwaway:
             if not role:
                 notes.append(
                     "no role but superusers may log in and read tables: nothing was asked as the application"
                 )
-            return probe(means, database, backup)
-        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
+            return probe(context, database, backup)
         # Its password is known to nobody here, only its hash; another one opens the same door.
         password = secrets.token_urlsafe(24)
         connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
         )
     expected = expected_of(backup.manifest.fingerprint)
-    as_role = replace(means.ground.server, user=role, password=password)
+    as_role = replace(context.place.server, user=role, password=password)
     try:
         with as_role.connect(database, settings={"row_security": "on"}) as connection:
-            return ask(connection, means.probes, expected, backup.as_of), role
+            return ask(connection, context.probes, expected, backup.as_of), role
     except DatabaseError as refused:
         return [Answer("the application's role can log in", passed=False, reason=refused.message)], role
 
 
 def _restore_without_us(
-    means: Means, terms: Terms, backup: Backup, remains: Remains, phases: dict[str, float]
+    context: DrillContext,
+    placement: DrillPlacement,
+    backup: Backup,
+    access: StorageAccess,
+    phases: dict[str, float],
 ) -> list[str]:
     """What ``recover.py`` extracts and says, done to the letter on another new server. Returns what was wrong."""
-    means.progress.stage("restoring without this software")
-    timeout_seconds = means.options.timeout_seconds
+    context.progress.stage("restoring without this software")
+    timeout_seconds = context.options.timeout_seconds
     with (
-        ground(replace(terms, staging=None), [backup.manifest], database=backup.manifest.database) as other,
+        drill_server(
+            replace(placement, staging=None), [backup.manifest], database=backup.manifest.database
+        ) as other,
         other.directory() as directory,
     ):
-        bring_roles(means, backup, other)
+        bring_roles(context, backup, other)
         try:
             with timed(phases, "extract"):
-                plan = without_us.extract(
-                    backup, remains, directory, directory / "extracted", timeout_seconds=timeout_seconds
+                plan = without_this_software.extract(
+                    backup, access, directory, directory / "extracted", timeout_seconds=timeout_seconds
                 )
             environment = {**_libpq(other.server), "HOME": str(directory)}
             with timed(phases, "commands"):
-                without_us.follow(
-                    plan, _programs(means, backup).directory, environment, timeout_seconds=timeout_seconds
+                without_this_software.follow(
+                    plan, _programs(context, backup).directory, environment, timeout_seconds=timeout_seconds
                 )
         except ProgramFailed as failed:
             if failed.retryable:
                 raise
             return [f"without this software: {failed.message}"]
         with timed(phases, "compare"):
-            comparison = _compare(means, other, backup)
+            comparison = _compare(context, other, backup)
     return [f"without this software: {sentence}" for sentence in comparison.differences]
 
 
-def _compare(means: Means, other: Ground, backup: Backup) -> Comparison:
+def _compare(context: DrillContext, other: DrillServer, backup: Backup) -> Comparison:
     fingerprint = backup.manifest.fingerprint
     if fingerprint is None:
         return compare(None, None, same_major=True)
     expected = Fingerprint.from_json(fingerprint)
-    installation = _programs(means, backup)
+    installation = _programs(context, backup)
     database = backup.manifest.database
     with other.server.connect(database) as connection:
         same_major = connection.info.server_version // 10000 == backup.manifest.server.major
@@ -241,15 +251,15 @@ def _compare(means: Means, other: Ground, backup: Backup) -> Comparison:
             encoding=backup.manifest.server.encoding,
             snapshot="",
             lock_wait_seconds=60,
-            timeout_seconds=means.options.timeout_seconds,
+            timeout_seconds=context.options.timeout_seconds,
         )
     actual = read_fingerprint(other.server, database, level=expected.level, schema_text=schema_text)
     return compare(expected, actual, same_major=same_major)
 
 
-def _programs(means: Means, backup: Backup) -> Any:
+def _programs(context: DrillContext, backup: Backup) -> Any:
     return choose(
-        means.options.installations, backup.manifest.archive_major, {"pg_restore", "pg_dump", "psql"}
+        context.options.installations, backup.manifest.archive_major, {"pg_restore", "pg_dump", "psql"}
     )
 
 

@@ -6,27 +6,34 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.drill.rehearse import Means, excuse_unloaded, failure, probe, reasons_of, timed
-from recyclic_backups.drill.report import Rehearsal
-from recyclic_backups.drill.vandal import Dependent, Wound, add_newer_rows, depend_on, wound
+from recyclic_backups.diagnose.diagnose import diagnose
+from recyclic_backups.diagnose.report import Diagnosis, family
+from recyclic_backups.drill.inject_damage import (
+    Dependent,
+    InjectedDamage,
+    add_newer_rows,
+    depend_on,
+    inject_damage,
+)
+from recyclic_backups.drill.report import ScenarioResult
+from recyclic_backups.drill.simple import DrillContext, excuse_unloaded, failure, probe, reasons_of, timed
 from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
-from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.diagnose import diagnose
-from recyclic_backups.recovery.findings import Diagnosis, family
-from recyclic_backups.recovery.put_back import PutBackReport, put_back
-from recyclic_backups.recovery.restore import RestoreReport, restore
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.restore import database as databases
+from recyclic_backups.restore.restore import RestoreReport, restore
+from recyclic_backups.restore.selection import Request
 
 _LOCK_TIMEOUT_SECONDS = 60
 
 
-def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
+def run_partial(context: DrillContext, backup: Backup) -> ScenarioResult:
     """Restore a scratch copy, hurt it, let ``diagnose`` find out, put the tables back, and compare both halves.
 
-    The time that counts is that of the repair: diagnosing and putting back. Raises what :func:`rehearse` raises, and
+    The time that counts is that of the repair: diagnosing and putting back. Raises what
+    :func:`~recyclic_backups.drill.simple.run_simple` raises, and
     Refused for a backup without fingerprint.
     """
     if backup.manifest.fingerprint is None or _expected(backup).level == "off":
@@ -34,76 +41,76 @@ def rehearse_partial(means: Means, backup: Backup) -> Rehearsal:
             f"{backup.backup_id} has no fingerprint: nothing could tell its tables' damage",
             "drill a backup of this software; adopted files have no fingerprint",
         )
-    with means.ground.database("partial") as live:
+    with context.place.database("partial") as live:
         try:
             copy = restore(
-                means.repository,
+                context.repository,
                 backup,
-                means.ground.server,
+                context.place.server,
                 live,
-                means.options,
-                clock=means.clock,
+                context.options,
+                clock=context.clock,
                 replace=True,
                 recorded=False,
-                progress=means.progress,
+                progress=context.progress,
             )
-            means.ground.created_roles.extend(copy.created_roles)
+            context.place.created_roles.extend(copy.created_roles)
             comparison, excused = excuse_unloaded(
-                means.ground, copy.comparison, [(each.name, each.reason) for each in copy.missing]
+                context.place, copy.comparison, [(each.name, each.reason) for each in copy.missing]
             )
             copy = replace(copy, comparison=comparison, notes=[*copy.notes, *excused])
             if comparison.differences:
-                return Rehearsal(
+                return ScenarioResult(
                     backup.backup_id, backup.as_of, copy.phases, comparison.differences, comparison
                 )
             if copy.database != live:
                 return _nothing_to_damage(backup, copy, "what the drill's server could not load is missing")
-            return _Accident(means, backup, live).rehearsal() or _nothing_to_damage(
+            return _Accident(context, backup, live).result() or _nothing_to_damage(
                 backup, copy, "no table has rows that could be damaged and put back"
             )
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
 
 
-def _nothing_to_damage(backup: Backup, copy: RestoreReport, why: str) -> Rehearsal:
+def _nothing_to_damage(backup: Backup, copy: RestoreReport, why: str) -> ScenarioResult:
     """A database without a table that can be hurt and put back: no failure, and it was restored and compared."""
     note = f"nothing was damaged: {why}; it was restored and compared"
     notes = (*copy.comparison.notes, *copy.notes, note)
-    return Rehearsal(backup.backup_id, backup.as_of, copy.phases, (), copy.comparison, notes=notes)
+    return ScenarioResult(backup.backup_id, backup.as_of, copy.phases, (), copy.comparison, notes=notes)
 
 
 @dataclass
 class _Accident:
     """A hurt copy, and what is found out about it and done to it, step by step."""
 
-    means: Means
+    context: DrillContext
     backup: Backup
     live: str
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
 
-    def rehearsal(self) -> Rehearsal | None:
+    def result(self) -> ScenarioResult | None:
         """All of it; None where nothing can be damaged."""
-        wounds, newer, dependent = self._happen()
-        if not wounds:
+        injected, newer, dependent = self._injure()
+        if not injected:
             return None
         hurt = self._read()
-        found = self._diagnose(wounds, hurt)
+        found = self._diagnose(injected, hurt)
         # Of a partitioned table diagnose names the partitions; it is put back whole, so that keys to it are judged so.
         damaged = set(found.damaged_tables)
-        tables = tuple(sorted({each.table for each in wounds if family(each.table, hurt.tables) & damaged}))
+        tables = tuple(sorted({each.table for each in injected if family(each.table, hurt.tables) & damaged}))
         refused = self._require_refusal(tables, dependent) if dependent else ()
         if dependent:
             # What the operator does about a child that would break; the row it referred to is not in the backup.
-            with self.means.ground.server.connect(self.live) as connection:
+            with self.context.place.server.connect(self.live) as connection:
                 dependent.undo(connection)
             hurt = self._read()
         comparison = self._repair(tables, hurt) if tables else None
         with timed(self.phases, "probes"):
-            answers, role = probe(self.means, self.live, self.backup)
+            answers, role = probe(self.context, self.live, self.backup)
         self.reasons.extend(reasons_of(answers))
-        return Rehearsal(
+        return ScenarioResult(
             backup_id=self.backup.backup_id,
             as_of=self.backup.as_of,
             phases=self.phases,
@@ -112,7 +119,7 @@ class _Accident:
             comparison=comparison,
             notes=tuple(self.notes),
             details={
-                "wounds": [each.to_json() for each in wounds],
+                "wounds": [each.to_json() for each in injected],
                 "newer_rows": newer,
                 "refused": list(refused),
                 "findings": [finding.to_json() for finding in found.findings],
@@ -122,52 +129,52 @@ class _Accident:
             },
         )
 
-    def _happen(self) -> tuple[list[Wound], dict[str, int], Dependent | None]:
+    def _injure(self) -> tuple[list[InjectedDamage], dict[str, int], Dependent | None]:
         """The accident, and the work that went on meanwhile."""
-        with self.means.ground.server.connect(self.live) as connection:
-            wounds = wound(connection, self.backup.backup_id)
-            if not wounds:
+        with self.context.place.server.connect(self.live) as connection:
+            injected = inject_damage(connection, self.backup.backup_id)
+            if not injected:
                 return [], {}, None
-            newer = add_newer_rows(connection, [each.table for each in wounds], self.backup.backup_id)
-            dependent = depend_on(connection, [each.table for each in wounds])
+            newer = add_newer_rows(connection, [each.table for each in injected], self.backup.backup_id)
+            dependent = depend_on(connection, [each.table for each in injected])
         if not newer:
             self.notes.append("no table outside the damage offers a key for newer rows; none were added")
         if dependent is None:
             self.notes.append("no damaged table is referred to by another one: no child could break")
-        return wounds, newer, dependent
+        return injected, newer, dependent
 
-    def _diagnose(self, wounds: Sequence[Wound], hurt: Fingerprint) -> Diagnosis:
+    def _diagnose(self, injected: Sequence[InjectedDamage], hurt: Fingerprint) -> Diagnosis:
         with timed(self.phases, "diagnose"):
             found = diagnose(
                 # Without history, which could explain rows that went: nobody has worked in this copy.
                 Catalog((self.backup,), {}),
-                self.means.ground.server,
+                self.context.place.server,
                 self.live,
-                timeout_seconds=self.means.options.timeout_seconds,
+                timeout_seconds=self.context.options.timeout_seconds,
                 lock_timeout_seconds=_LOCK_TIMEOUT_SECONDS,
-                now=self.means.clock(),
+                now=self.context.clock(),
                 backup=self.backup,
-                progress=self.means.progress,
+                progress=self.context.progress,
             )
-        for each in wounds:
+        for each in injected:
             if not family(each.table, hurt.tables) & set(found.damaged_tables):
                 self.reasons.append(f"diagnose did not find that {each.table} was damaged: {each.what}")
         return found
 
     def _put_back(self, tables: Collection[str]) -> PutBackReport:
         put = put_back(
-            self.means.repository,
+            self.context.repository,
             self.backup,
-            self.means.ground.server,
+            self.context.place.server,
             self.live,
             Request(tuple(tables)),
-            self.means.options,
-            clock=self.means.clock,
-            throwaway=self.means.ground.throwaway,
-            progress=self.means.progress,
+            self.context.options,
+            clock=self.context.clock,
+            throwaway=self.context.place.throwaway,
+            progress=self.context.progress,
         )
         if put.merged is not None:
-            databases.drop_database(self.means.ground.server, put.merged.kept_in)
+            databases.drop_database(self.context.place.server, put.merged.kept_in)
         return put
 
     def _require_refusal(self, tables: Collection[str], dependent: Dependent) -> tuple[str, ...]:
@@ -209,7 +216,7 @@ class _Accident:
         return Comparison(repaired.tables, tuple(self.reasons), repaired.notes)
 
     def _read(self) -> Fingerprint:
-        return read_fingerprint(self.means.ground.server, self.live, level=_expected(self.backup).level)
+        return read_fingerprint(self.context.place.server, self.live, level=_expected(self.backup).level)
 
 
 def _expected(backup: Backup) -> Fingerprint:

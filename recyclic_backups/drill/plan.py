@@ -8,11 +8,11 @@ from pathlib import Path
 
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.restore.attempt import RestoreOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class DrillPlacement:
     """What is known about where drills run, with how many sessions; ``production`` no drill may touch."""
 
     installations: Sequence[Installation]
@@ -23,7 +23,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class StorageAccess:
     """What is left when all else is gone: where the storage is, and what opens it."""
 
     storage_url: str
@@ -44,7 +44,7 @@ class Remains:
 class DrillPlan:
     """How drills are done: where, with which restore options and probes, and what the full one starts from."""
 
-    terms: Terms
+    placement: DrillPlacement
     options: RestoreOptions
     probes: Path | None
-    remains: Remains
+    access: StorageAccess

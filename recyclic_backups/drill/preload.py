@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.errors import ProgramFailed
-from recyclic_backups.fingerprint.names import some
+from recyclic_backups.postgres.names import some
 from recyclic_backups.postgres.scratch import ScratchCluster
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.drill.scenarios import OBJECTIVES, Objective, Scenario
 from recyclic_backups.errors import DamagedData, VerdictNegative
 from recyclic_backups.fingerprint.compare import Comparison
@@ -17,7 +17,7 @@ _REASONS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class ScenarioResult:
     """One backup that was brought back: how long each phase took, and everything that was wrong.
 
     ``damaged`` tells that its stored bytes are what was wrong. ``details`` are for people and differ by scenario.
@@ -62,12 +62,12 @@ class DrillReport:
     scenario: Scenario
     started_at: datetime
     ground: str
-    rehearsals: tuple[Rehearsal, ...]
+    results: tuple[ScenarioResult, ...]
 
     @property
-    def newest(self) -> Rehearsal:
-        """The rehearsal of the newest backup: what one would restore tonight."""
-        return self.rehearsals[0]
+    def newest(self) -> ScenarioResult:
+        """The result of the newest backup: what one would restore tonight."""
+        return self.results[0]
 
     @property
     def objective(self) -> Objective:
@@ -97,10 +97,10 @@ class DrillReport:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the drill failed; empty when it passed."""
-        several = len(self.rehearsals) > 1
+        several = len(self.results) > 1
         found = [
             f"{each.backup_id}: {reason}" if several else reason
-            for each in self.rehearsals
+            for each in self.results
             for reason in each.reasons
         ]
         if not self.in_time:
@@ -116,35 +116,35 @@ class DrillReport:
     @property
     def exit_code(self) -> int:
         """How a command that ran this drill ends."""
-        if any(each.damaged for each in self.rehearsals):
+        if any(each.damaged for each in self.results):
             return DamagedData.exit_code
         return 0 if self.passed else VerdictNegative.exit_code
 
-    def check_of(self, rehearsal: Rehearsal, checked_at: datetime) -> Check:
-        """What is recorded beside a backup. Only a rehearsal that compared its content proves."""
-        late = () if rehearsal is not self.newest or self.in_time else (self.reasons[-1],)
-        passed = rehearsal.passed and not late
+    def check_of(self, result: ScenarioResult, checked_at: datetime) -> Check:
+        """What is recorded beside a backup. Only a result that compared its content proves."""
+        late = () if result is not self.newest or self.in_time else (self.reasons[-1],)
+        passed = result.passed and not late
         return Check(
             kind="drill",
-            backup_id=rehearsal.backup_id,
+            backup_id=result.backup_id,
             checked_at=checked_at,
             passed=passed,
-            proves=passed and rehearsal.compared,
-            reasons=(*rehearsal.reasons[:_REASONS_KEPT], *late),
-            duration_seconds=rehearsal.restore_seconds,
+            proves=passed and result.compared,
+            reasons=(*result.reasons[:_REASONS_KEPT], *late),
+            duration_seconds=result.restore_seconds,
             details={
                 "scenario": str(self.scenario),
                 "started_at": to_text(self.started_at),
                 # The same drill may write beside several backups; its own numbers are of the newest.
-                "leading": rehearsal is self.newest,
+                "leading": result is self.newest,
                 "ground": self.ground,
-                "compared": rehearsal.compared,
-                "restore_seconds": rehearsal.restore_seconds,
+                "compared": result.compared,
+                "restore_seconds": result.restore_seconds,
                 "data_loss_seconds": self.data_loss_seconds,
                 "objective": self.objective.to_json(),
-                "phases": {name: round(seconds, 3) for name, seconds in rehearsal.phases.items()},
-                "tables": [] if rehearsal.comparison is None else rehearsal.comparison.to_json()["tables"],
-                **rehearsal.details,
+                "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
+                "tables": [] if result.comparison is None else result.comparison.to_json()["tables"],
+                **result.details,
             },
         )
 
@@ -177,6 +177,6 @@ class DrillReport:
                     "reasons": list(each.reasons),
                     "restore_seconds": each.restore_seconds,
                 }
-                for each in self.rehearsals
+                for each in self.results
             ],
         }

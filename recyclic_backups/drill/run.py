@@ -11,14 +11,14 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.drill.full import rehearse_full
-from recyclic_backups.drill.ground import ground
-from recyclic_backups.drill.partial import rehearse_partial
+from recyclic_backups.drill.full import run_full
+from recyclic_backups.drill.partial import run_partial
 from recyclic_backups.drill.plan import DrillPlan
 from recyclic_backups.drill.probes import load_probes
-from recyclic_backups.drill.rehearse import Means, newest_of_each_tier, rehearse
-from recyclic_backups.drill.report import DrillReport, Rehearsal
+from recyclic_backups.drill.report import DrillReport, ScenarioResult
 from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.drill.server import drill_server
+from recyclic_backups.drill.simple import DrillContext, newest_of_each_tier, run_simple
 from recyclic_backups.dump.verify import record_damage
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.progress import SILENT, Progress
@@ -60,33 +60,33 @@ def _drill(
     if scenario is Scenario.SIMPLE and backup_id is None:
         backups = _newest_first(newest_of_each_tier(catalog.sound), newest)
     probes = load_probes(plan.probes)
-    with ground(plan.terms, [backup.manifest for backup in backups]) as place:
+    with drill_server(plan.placement, [backup.manifest for backup in backups]) as place:
         options = replace(plan.options, disarm_roles=not place.throwaway)
-        means = Means(repository, place, options, probes, clock, progress)
-        rehearsals = tuple(_rehearse(scenario, means, plan, backup) for backup in backups)
+        context = DrillContext(repository, place, options, probes, clock, progress)
+        results = tuple(_rehearse(scenario, context, plan, backup) for backup in backups)
         unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
         for note in (place.lacking, unloaded):
             if note:
-                rehearsals = tuple(replace(each, notes=(*each.notes, note)) for each in rehearsals)
+                results = tuple(replace(each, notes=(*each.notes, note)) for each in results)
         if backup_id is None and catalog.passed_over:
             over = ", ".join(each.backup_id for each in catalog.passed_over)
             note = f"passed over, for the last check found them damaged: {over}"
-            rehearsals = (replace(rehearsals[0], notes=(*rehearsals[0].notes, note)), *rehearsals[1:])
-        report = DrillReport(scenario, started_at, place.label, rehearsals)
-    for backup, rehearsal in zip(backups, rehearsals, strict=True):
-        if rehearsal.damaged:
-            record_damage(repository, backup, DamagedData(rehearsal.reasons[0]), "drill", clock())
-        record_check(repository, report.check_of(rehearsal, clock()), backup.manifest)
+            results = (replace(results[0], notes=(*results[0].notes, note)), *results[1:])
+        report = DrillReport(scenario, started_at, place.label, results)
+    for backup, result in zip(backups, results, strict=True):
+        if result.damaged:
+            record_damage(repository, backup, DamagedData(result.reasons[0]), "drill", clock())
+        record_check(repository, report.check_of(result, clock()), backup.manifest)
     return report
 
 
-def _rehearse(scenario: Scenario, means: Means, plan: DrillPlan, backup: Backup) -> Rehearsal:
-    means.progress.stage(f"drill {scenario}: {backup.backup_id}")
+def _rehearse(scenario: Scenario, context: DrillContext, plan: DrillPlan, backup: Backup) -> ScenarioResult:
+    context.progress.stage(f"drill {scenario}: {backup.backup_id}")
     if scenario is Scenario.SIMPLE:
-        return rehearse(means, backup)
+        return run_simple(context, backup)
     if scenario is Scenario.PARTIAL:
-        return rehearse_partial(means, backup)
-    return rehearse_full(means, plan.terms, backup, plan.remains)
+        return run_partial(context, backup)
+    return run_full(context, plan.placement, backup, plan.access)
 
 
 def _newest_first(chosen: Sequence[Backup], newest: Backup) -> list[Backup]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.dump.setting_lists import quoted_text, setting_value
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.server import as_meant
-
-if TYPE_CHECKING:
-    import psycopg
 
 CREATED_ROLES = "recyclic_created_roles"
 
@@ -27,7 +26,7 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
 CREATE TEMPORARY TABLE IF NOT EXISTS {CREATED_ROLES} (rolname name PRIMARY KEY);
 """
 
-# Not those that a restore of ours has made for its own time (recovery/loaders.py).
+# Not those that a restore of ours has made for its own time (restore/loaders.py).
 _ROLES = """
     SELECT rolname, pg_catalog.concat_ws(' ',
         CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,

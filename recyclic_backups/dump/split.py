@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from recyclic_backups.fingerprint.names import qualified_name
+from recyclic_backups.postgres.names import qualified_name
 
 SPLIT_BYTES = 64 << 20
 """Smaller tables stay in the main archive: starting another pg_dump costs as much as reading them."""

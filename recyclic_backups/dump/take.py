@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
@@ -23,18 +23,13 @@ from recyclic_backups.dump.split import TableSize
 from recyclic_backups.dump.streams import DumpOptions, Streams
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.names import qualified_name
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import Server, translated
-from recyclic_backups.postgres.transit import TLS_HINT, choose_for, plaintext
+from recyclic_backups.postgres.tls import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.tiers import Calendar, Tier
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 Clock = Callable[[], datetime]
 

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Protocol
 
-from recyclic_backups.envelope.chunks import (
+from recyclic_backups.envelope.chunk_layout import (
     DEFAULT_CHUNK_BYTES,
     LAST_COUNTER,
     TAG_BYTES,

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recyclic_backups.envelope import header as headers
-from recyclic_backups.envelope.chunks import LAST_COUNTER, TAG_BYTES, associated_data, nonce, sealed_size
+from recyclic_backups.envelope.chunk_layout import (
+    LAST_COUNTER,
+    TAG_BYTES,
+    associated_data,
+    nonce,
+    sealed_size,
+)
 from recyclic_backups.envelope.data_key import DataKey, object_key_of
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
 

@@ -29,8 +29,8 @@ from recyclic_backups.fingerprint.document import (
     texts,
     unpacked,
 )
-from recyclic_backups.fingerprint.names import split_qualified_name
 from recyclic_backups.fingerprint.sketch import a_sketch
+from recyclic_backups.postgres.names import split_qualified_name
 
 Level: TypeAlias = Literal["content", "counts", "off"]
 

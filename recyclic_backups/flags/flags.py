@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData, UsageError
 
 FORMAT = 1

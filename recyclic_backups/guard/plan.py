@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recyclic_backups.dump.partition import BackupPlan
-from recyclic_backups.recovery.attempt import RestoreOptions
+from recyclic_backups.dump.back_up import BackupPlan
+from recyclic_backups.restore.attempt import RestoreOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from recyclic_backups.catalog.manifest import Checkpoint
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.guard.live import Findings
 from recyclic_backups.own_command import own_command
-from recyclic_backups.recovery.restore import RestoreReport
+from recyclic_backups.restore.restore import RestoreReport
 
 Failed = Literal["command", "probes"]
 

@@ -14,18 +14,18 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.manifest import Checkpoint
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.drill.probes import Probe, load_probes
-from recyclic_backups.dump.partition import take_checkpoint
+from recyclic_backups.dump.back_up import take_checkpoint
 from recyclic_backups.errors import BackupError, DatabaseError, VerdictNegative
-from recyclic_backups.guard.account import Names
 from recyclic_backups.guard.command import NOT_FOUND, cannot_run, run_command
 from recyclic_backups.guard.counted import CountedServer
 from recyclic_backups.guard.live import Findings, ask_live
 from recyclic_backups.guard.plan import GuardPlan
 from recyclic_backups.guard.report import HEALS_NOTHING, GuardReport, Return, go_back
+from recyclic_backups.guard.session_count import Names
 from recyclic_backups.guard.watch import Watch, watching
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.recovery.restore import restore
+from recyclic_backups.restore.restore import restore
 
 
 def guard(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
@@ -16,7 +17,6 @@ from recyclic_backups.health.objectives import Verdict
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.tiers import Tier
 
 QUESTIONS = {
     "integrity": "Can every stored byte be read again, opened with the key and parsed by pg_restore?",

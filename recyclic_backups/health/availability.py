@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from recyclic_backups.backup_calendar import Window
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.tiers import Window
 
 OBJECTIVE = 0.999
 """Of the time, at least."""

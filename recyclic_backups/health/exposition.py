@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.issues import Level, Status
@@ -19,7 +20,6 @@ from recyclic_backups.health.objectives import (
     last_proof,
     unproven_seconds,
 )
-from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -12,9 +12,9 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.promotion import choose_promotion
-from recyclic_backups.tiers import Calendar, Tier
 
 GRACE = timedelta(minutes=10)
 """How long after its time a backup is left to whoever starts it regularly."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.moments import to_text
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.anomalies import anomalies
 from recyclic_backups.health.availability import OBJECTIVE as AVAILABILITY_OBJECTIVE
 from recyclic_backups.health.availability import Availability, availability
@@ -19,7 +20,6 @@ from recyclic_backups.health.objectives import COMPRESSION_PERCENT, DURATION_SEC
 from recyclic_backups.health.rehearsals import Rehearsed, last_of_each, rehearsed
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.languages import Locale
-from recyclic_backups.tiers import Calendar, Tier
 
 _GAPS_MATTER = timedelta(days=7)
 """A partition that ended earlier without a backup is history: its cell in the report stays empty."""

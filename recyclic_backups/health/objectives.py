@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from statistics import median
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
@@ -21,7 +22,6 @@ from recyclic_backups.errors import BackupError
 from recyclic_backups.health.answers import ATTEMPTS, NO_REASON, Answer, Lasting, Percent, said
 from recyclic_backups.health.outliers import ALARMING_SHARE, HISTORY_MINIMUM, Usual
 from recyclic_backups.languages import Bytes, Locale, Phrase, Untranslated
-from recyclic_backups.tiers import Tier
 
 COMPRESSION_PERCENT = 70.0
 """A backup is at least so much smaller than what pg_dump wrote: until its own history says that its data do not."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
@@ -16,7 +17,6 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.tiers import Calendar, Tier
 
 DRILL_EVERY = timedelta(days=8)
 """A drill a week, and a day for the one that is late."""

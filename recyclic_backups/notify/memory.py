@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.audit.event import Head
-from recyclic_backups.catalog.moments import from_text, to_text
+from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.notify.incidents import Change, Incident, Problem, State
 from recyclic_backups.notify.outbox import Delivery, Letter, Outbox, Recovery

@@ -73,7 +73,11 @@ def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
     body = label("test_body", frame.locale, database=harmless(frame.database), minimum=minimum.value)
     subject = f"{_prefix(frame)} {label('test', frame.locale)}"
     return Message(
-        _one_line(subject), redact(as_called(body + "\n"), frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
+        _one_line(subject),
+        redact(as_called(body + "\n"), frame.secrets),
+        minimum,
+        f"{now:%Y%m%dT%H%M%S.%fZ}-test",
+        now,
     )
 
 

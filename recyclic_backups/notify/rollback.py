@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from recyclic_backups.audit.event import Head
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.languages import Pair, Phrase
 from recyclic_backups.notify.incidents import Problem
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.tiers import Calendar
 
 _LISTED = 5
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.health.gaps import Gap, starts_of_tiers
-from recyclic_backups.tiers import Calendar, Tier
 
 TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
 

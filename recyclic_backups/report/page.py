@@ -21,10 +21,10 @@ from recyclic_backups.report.coverage import coverage
 from recyclic_backups.report.figures import figures, quantity, verdict
 from recyclic_backups.report.grid import grid
 from recyclic_backups.report.headline import headline, overall
-from recyclic_backups.report.leaving import leaving
 from recyclic_backups.report.markup import issue_list, plain, prose, table
 from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.trends import trends
+from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.report.words import say, say_moment
 
 _STALE_HOURS = 2

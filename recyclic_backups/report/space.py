@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.languages import Bytes, Locale
 from recyclic_backups.report.words import say
 from recyclic_backups.retention.policy import Retention, plan
-from recyclic_backups.tiers import Calendar
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from recyclic_backups.audit.event import Head
 from recyclic_backups.audit.log import read_head
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
@@ -22,11 +23,10 @@ from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wording import Code
 from recyclic_backups.languages import Locale
 from recyclic_backups.report.space import Saving, savings
+from recyclic_backups.retention.authenticity import set_aside
 from recyclic_backups.retention.forecast import Departure, departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
-from recyclic_backups.retention.trust import set_aside
 from recyclic_backups.retention.wording import Sentence
-from recyclic_backups.tiers import Calendar
 
 
 @dataclass(frozen=True, slots=True)

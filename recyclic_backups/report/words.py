@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.languages import Locale, column
 from recyclic_backups.own_command import as_called
-from recyclic_backups.tiers import Tier
 
 _WORDS: Mapping[str, tuple[str, str]] = {
     "title": ("Backups of {database}", "Sauvegardes de {database}"),

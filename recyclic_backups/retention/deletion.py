@@ -14,9 +14,9 @@ from recyclic_backups.audit.log import append
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label, Tombstone
 from recyclic_backups.catalog.load import read_hold
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_tombstone
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.dump.sweep import ORPHAN_AGE
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError

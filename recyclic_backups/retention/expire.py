@@ -10,6 +10,7 @@ from typing import Any
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import prune
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
@@ -20,11 +21,10 @@ from recyclic_backups.errors import DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.deletion import Deletions, Removal
 from recyclic_backups.retention.policy import Action, Decision, ExpiryPlan, Retention, plan
-from recyclic_backups.retention.trust import trusted
 from recyclic_backups.retention.wording import Code, say
-from recyclic_backups.tiers import Calendar
 
 # An event and a tombstone, each a few blocks of a file system; what is deleted after them frees more than they take.
 _ROOM_BYTES = 32 << 10

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.retention.wording import Sentence
-from recyclic_backups.tiers import Calendar, Tier
 
 # Long enough for the dump and its verification: the plan of a night is made after its backup.
 _AFTER_THE_BACKUP = timedelta(hours=2)

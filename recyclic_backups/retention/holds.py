@@ -7,9 +7,9 @@ from datetime import datetime
 from recyclic_backups.audit.log import append, audited
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Hold
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_hold
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import DamagedData, Refused, UsageError
 
 

@@ -24,13 +24,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale
 from recyclic_backups.retention.wording import Code, Sentence, advice_before_ceiling, say
-from recyclic_backups.tiers import Calendar, Tier
 
 UNLABELLED = timedelta(days=7)
 """How long a backup without a label stays: time to notice that the one that took its place is worse."""

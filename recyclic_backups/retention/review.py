@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, Locale, column, listed, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
-from recyclic_backups.tiers import Calendar, Tier
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "title": ("Retention review: {database}", "Revue de conservation : {database}"),

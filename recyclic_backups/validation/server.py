@@ -14,7 +14,7 @@ from recyclic_backups.postgres.process import run as run_program
 from recyclic_backups.postgres.programs import Installation, dump_argv, scripts_may_run_commands
 from recyclic_backups.postgres.standby import PREVENTION
 from recyclic_backups.postgres.startup import VERIFIED_MODES
-from recyclic_backups.postgres.transit import TLS_HINT, choose_for, is_this_machine, plaintext
+from recyclic_backups.postgres.tls import TLS_HINT, choose_for, is_this_machine, plaintext
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.settings import Settings
 from recyclic_backups.validation.finding import Finding

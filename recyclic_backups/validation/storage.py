@@ -10,7 +10,7 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
 from recyclic_backups.dump.rescue_files import inspect_rescue
-from recyclic_backups.fingerprint.names import some
+from recyclic_backups.postgres.names import some
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.rescue import SCRIPT, shipped_sha256
 from recyclic_backups.settings import Settings

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recyclic_backups.adopt.header import ArchiveHeader
 from recyclic_backups.adopt.naming import Place, parse_name, place
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.errors import UsageError
-from recyclic_backups.tiers import Calendar, Tier
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

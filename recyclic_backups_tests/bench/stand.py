@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.database import maintenance
+from recyclic_backups.restore.database import maintenance
 from recyclic_backups_tests.bench.measure import Command, Series, compare
 
 KEY = "q83vEjRWeJq83u8SNFZ4kKvN7xI0VniavN7vEjRWeJA="  # 256 bits: no derivation is measured

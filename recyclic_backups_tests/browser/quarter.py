@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.configuration import load_settings
@@ -22,9 +23,8 @@ from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
-from recyclic_backups.dump.partition import back_up
+from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import Slot
-from recyclic_backups.tiers import Tier
 
 PARIS = ZoneInfo("Europe/Paris")
 SCALE = 0.1

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.health.assess import QUESTIONS
-from recyclic_backups.tiers import Tier
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

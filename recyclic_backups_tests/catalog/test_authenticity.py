@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog import load as loading
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
@@ -25,11 +26,10 @@ from recyclic_backups.envelope.keyring import Keyring, generate_passphrase
 from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError, Refused
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.report.survey import SurveyTerms, judge
+from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.expire import expire, plan_expiry, plan_unsigned
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.retention.trust import trusted
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, History, manifest, paris
 from recyclic_backups_tests.retention.stored import catalog_of, names, open_repository, stored, write

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
+from recyclic_backups.catalog.changes import SETTLED, checks_since, gone, new_labels
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.news import SETTLED, checks_since, gone, new_labels
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.health.catalogs import nights, paris
 
 NOW = paris("2026-11-20T12:00")

@@ -11,7 +11,7 @@ import pytest
 
 from recyclic_backups.cli import render
 from recyclic_backups.cli.drill import print_report
-from recyclic_backups.drill.report import DrillReport, Rehearsal
+from recyclic_backups.drill.report import DrillReport, ScenarioResult
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -224,7 +224,7 @@ def test_a_drill_prints_the_command_that_it_rehearsed(capsys: pytest.CaptureFixt
     now = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
     details = {"commands": [f"printf %s {shlex.quote(table)}"]}
     print_report(
-        DrillReport(Scenario.PARTIAL, now, "somewhere", (Rehearsal("an id", now, {}, details=details),))
+        DrillReport(Scenario.PARTIAL, now, "somewhere", (ScenarioResult("an id", now, {}, details=details),))
     )
     (line,) = (each for each in capsys.readouterr().out.splitlines() if each.startswith("diagnose  "))
     typed = subprocess.run(

@@ -12,18 +12,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
-from recyclic_backups.dump.partition import BackedUp, back_up
+from recyclic_backups.dump.back_up import BackedUp, back_up
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Tier
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 """Sunday 1 November 2026, 02:00 in Paris."""

@@ -19,6 +19,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Tombstone
 from recyclic_backups.catalog.load import load_catalog
@@ -26,7 +27,6 @@ from recyclic_backups.catalog.record import record_tombstone
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.envelope.document import encode, signed, summed
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House
 
 PARIS = ZoneInfo("Europe/Paris")

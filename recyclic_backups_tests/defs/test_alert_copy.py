@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.incidents import Change, Incident, State
@@ -17,7 +18,6 @@ from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.outbox import Delivery, Letter, Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks, signed_looks
 from recyclic_backups_tests.notify.problems import problem

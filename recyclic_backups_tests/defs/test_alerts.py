@@ -10,10 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import Layout
-from recyclic_backups.catalog.moments import to_text
 from recyclic_backups.catalog.record import record_check
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs import run_look
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.errors import StorageError
@@ -26,7 +27,6 @@ from recyclic_backups.notify.channels import Channel, Email
 from recyclic_backups.notify.keeping import name_in_storage
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.defs import run_look
 from recyclic_backups.defs.run_history import LAPSES_AFTER, Ended
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, by_page, failed_run, looks
 from recyclic_backups_tests.notify.receivers import Web, bot

@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.resources import MAXIMUM_RETRIES, Environment
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, load_flags
 from recyclic_backups.flags.store import switch as set_flag
 from recyclic_backups.health.assess import QUESTIONS
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import PASSPHRASE, House
 from recyclic_backups_tests.programs import exchange
 

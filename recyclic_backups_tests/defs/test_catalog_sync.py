@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check, Tombstone
 from recyclic_backups.catalog.record import record_check, record_tombstone
@@ -18,7 +19,6 @@ from recyclic_backups.defs import catalog_sync
 from recyclic_backups.defs.catalog_sync import Memory
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import StorageError
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 from recyclic_backups_tests.defs.test_backups import look
 

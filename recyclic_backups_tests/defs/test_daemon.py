@@ -19,13 +19,13 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.defs.dry_run import SHOWN_ONLY
 from recyclic_backups.demo.dagster_process import ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive
-from recyclic_backups.tiers import Tier
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

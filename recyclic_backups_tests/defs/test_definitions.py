@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 import recyclic_backups
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.backups import pool_of
@@ -19,7 +20,6 @@ from recyclic_backups.defs.partitions import SCHEDULED_TIERS, partitions_of
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.settings import Settings
-from recyclic_backups.tiers import Calendar, Tier
 
 TIERS = ("daily", "weekly", "monthly")
 SCENARIOS = ("simple", "partial", "full")

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.recovery.attempt import Attempt
-from recyclic_backups.tiers import Tier
+from recyclic_backups.restore.attempt import Attempt
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 
 PARTITION = "2026-11-01"

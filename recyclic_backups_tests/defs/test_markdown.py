@@ -86,7 +86,7 @@ def test_a_drill_tells_nasty_names_as_text(evil: str) -> None:
         restore_seconds=2.0,
         data_loss_seconds=2.0,
         reasons=(evil,),
-        rehearsals=(),
+        results=(),
         newest=SimpleNamespace(
             details={
                 "probes": [{"probe": evil, "passed": False}],

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import StorageError
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 
 PARTITION = "2026-11-01"

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 from recyclic_backups_tests.defs.test_metrics import answers, run, shown
 

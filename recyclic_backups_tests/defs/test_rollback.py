@@ -12,12 +12,12 @@ import pytest
 
 from recyclic_backups.audit.event import Event, hash_of
 from recyclic_backups.audit.log import read_head, read_log
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, looks, signed_looks
 from recyclic_backups_tests.house import KEY

@@ -14,7 +14,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import read_log
-from recyclic_backups.tiers import Tier
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.simulation import PARIS, Simulation, day_of
 from recyclic_backups_tests.notify.receivers import Web, bot

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recyclic_backups.tiers import Tier
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.simulation import Simulation, paris
 

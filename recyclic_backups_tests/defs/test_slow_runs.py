@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG, runs_too_long
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.test_missed_backups import in_work
 

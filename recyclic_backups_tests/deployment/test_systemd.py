@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.cli.commands import parser
 from recyclic_backups.configuration import load_settings
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.docs.pages import PROJECT, blocks, read
 
 HOME = PROJECT / "docker" / "systemd"

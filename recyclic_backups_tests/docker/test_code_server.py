@@ -17,10 +17,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive
-from recyclic_backups.tiers import Tier
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

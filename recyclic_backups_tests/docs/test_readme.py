@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli.commands import parser
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.docs.pages import PROJECT, Block, block, blocks, code, pages, read
 from recyclic_backups_tests.docs.reader import Reader, databases_of_the_reader, keeps_promise
 

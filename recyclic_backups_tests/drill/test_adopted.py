@@ -9,7 +9,7 @@ import pytest
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.named_roles import named_in
+from recyclic_backups.restore.missing_roles import named_in
 from recyclic_backups_tests.operator import Operator
 
 _STRANGE = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.drill.ground import ground
 from recyclic_backups.drill.memory import MIB, memory_of_machine, settings_for
-from recyclic_backups.drill.plan import Terms
+from recyclic_backups.drill.plan import DrillPlacement
+from recyclic_backups.drill.server import drill_server
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.house import House
@@ -40,12 +40,12 @@ def test_the_server_of_a_drill_has_these_settings(
     house: House, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a share that is computed and not given."""
-    from recyclic_backups.drill import ground as grounds
+    from recyclic_backups.drill import server as drill_servers
 
-    monkeypatch.setattr(grounds, "memory_of_machine", lambda: 2 * GIB)
+    monkeypatch.setattr(drill_servers, "memory_of_machine", lambda: 2 * GIB)
     manifest = house.back_up().backup.manifest
-    terms = Terms([installation], house.server, jobs=2)
-    with ground(terms, [manifest]) as place, place.server.connect("postgres") as connection:
+    placement = DrillPlacement([installation], house.server, jobs=2)
+    with drill_server(placement, [manifest]) as place, place.server.connect("postgres") as connection:
         wanted = {**settings_for(2 * GIB, 2, os.cpu_count() or 1), "max_logical_replication_workers": "0"}
         found = {
             name: str((connection.execute("SELECT current_setting(%s)", (name,)).fetchone() or ("",))[0])
@@ -58,7 +58,7 @@ def test_a_restore_builds_indexes_with_what_the_server_was_configured_for(
     cluster: ScratchCluster, database: str
 ) -> None:
     """Prevents a session's own setting from undoing the share."""
-    from recyclic_backups.recovery.database import memory_for_indexes
+    from recyclic_backups.restore.database import memory_for_indexes
 
     with cluster.server.connect(database) as connection:
         assert memory_for_indexes(connection) == "131072kB"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups.recovery.attempt import Attempt
+from recyclic_backups.restore.attempt import Attempt
 from recyclic_backups_tests.operator import Operator
 
 MUTATIONS = {
@@ -89,8 +89,8 @@ def test_damage_that_diagnose_does_not_find_fails_the_partial_drill(
     small_operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a drill that rehearses only what was known beforehand."""
+    from recyclic_backups.diagnose.report import Diagnosis
     from recyclic_backups.drill import partial
-    from recyclic_backups.recovery.findings import Diagnosis
 
     small_operator.backup_id()
     nothing = Diagnosis("live", None, None, (), (), ())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups.drill.vandal import add_newer_rows
+from recyclic_backups.drill.inject_damage import add_newer_rows
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
 

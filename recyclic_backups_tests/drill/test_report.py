@@ -6,18 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.drill.report import DrillReport, Rehearsal
+from recyclic_backups.drill.report import DrillReport, ScenarioResult
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.fingerprint.compare import Comparison
 
 BEGAN = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 EQUAL = Comparison()
-GOOD = Rehearsal("NEWEST", BEGAN - timedelta(hours=3), {"data": 60.0, "compare": 2.5}, comparison=EQUAL)
+GOOD = ScenarioResult("NEWEST", BEGAN - timedelta(hours=3), {"data": 60.0, "compare": 2.5}, comparison=EQUAL)
 
 
-def report(*rehearsals: Rehearsal) -> DrillReport:
+def report(*results: ScenarioResult) -> DrillReport:
     """Of the simple scenario."""
-    return DrillReport(Scenario.SIMPLE, BEGAN, "somewhere", rehearsals)
+    return DrillReport(Scenario.SIMPLE, BEGAN, "somewhere", results)
 
 
 def test_data_loss_is_reported_beside_and_never_fails_a_drill() -> None:

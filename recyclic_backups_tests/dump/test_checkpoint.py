@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.manifest import Checkpoint, Manifest
-from recyclic_backups.dump.partition import BackedUp, take_checkpoint
+from recyclic_backups.dump.back_up import BackedUp, take_checkpoint
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.errors import BackupError, DamagedData, ProgramFailed, Refused, StorageError
 from recyclic_backups.postgres.discovery import find_installations
@@ -19,7 +20,6 @@ from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.programs import exchange
 

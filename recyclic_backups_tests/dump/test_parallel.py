@@ -10,9 +10,9 @@ from recyclic_backups.dump.rate import RateLimit
 from recyclic_backups.dump.split import TableSize, tables_to_split
 from recyclic_backups.errors import BackupError, ProgramFailed
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.restore import restore
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.restore import restore
+from recyclic_backups.restore.selection import Request
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from recyclic_backups.dump.globals import read_globals
 from recyclic_backups.dump.setting_lists import quoted_text, repaired, setting_value, split_list
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.database import create_missing_roles
 from recyclic_backups.rescue import recover
+from recyclic_backups.restore.database import create_missing_roles
 
 STORED: dict[str, list[str] | None] = {
     "": [],

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.envelope import chunks, seal
+from recyclic_backups.envelope import chunk_layout, seal
 from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.header import HEADER_BYTES
 from recyclic_backups.envelope.seal import SealedWriter
@@ -200,7 +200,7 @@ def test_the_same_content_is_never_sealed_the_same_way() -> None:
 def test_no_nonce_is_used_twice_in_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated nonce gives away both plaintexts and the authentication key."""
     seen: list[bytes] = []
-    real = chunks.nonce
+    real = chunk_layout.nonce
 
     def spy(prefix: bytes, counter: int, *, final: bool) -> bytes:
         seen.append(real(prefix, counter, final=final))

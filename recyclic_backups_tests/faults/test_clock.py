@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from recyclic_backups.dump.partition import back_up
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import Slot
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
 

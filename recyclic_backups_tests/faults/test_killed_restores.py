@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from recyclic_backups.recovery.beside import mark, token_of, under_way
+from recyclic_backups.restore.left_behind import mark, token_of, under_way
 from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.faults.selection import slow, some
 from recyclic_backups_tests.faults.site import Site, ended, killed, wait_until

@@ -21,8 +21,8 @@ from recyclic_backups.fingerprint.model import (
     SequenceReading,
     TableFingerprint,
 )
-from recyclic_backups.fingerprint.names import qualified_name, split_qualified_name
 from recyclic_backups.fingerprint.sketch import sketch_of
+from recyclic_backups.postgres.names import qualified_name, split_qualified_name
 
 names = st.text(min_size=1, max_size=8)
 counts = st.integers(0, 2**53)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recyclic_backups.audit.log import read_log
-from recyclic_backups.dump import partition as filling
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.dump import back_up as filling
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.flags.flags import (
@@ -25,7 +26,6 @@ from recyclic_backups.flags.flags import (
     Switch,
 )
 from recyclic_backups.flags.store import flags_in_force, judge_run, load_flags, switch
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import Operator
 

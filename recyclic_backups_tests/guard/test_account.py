@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.guard.account import SHOWN, Account, Count, Names, Session, note
+from recyclic_backups.guard.session_count import SHOWN, Account, Count, Names, Session, note
 
 NAMES = Names("recyclic_guard_1a2b", "recyclic_guard_1a2b_own")
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

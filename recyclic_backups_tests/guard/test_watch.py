@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.guard import watch as watches
-from recyclic_backups.guard.account import Names
 from recyclic_backups.guard.counted import CountedServer
+from recyclic_backups.guard.session_count import Names
 from recyclic_backups.guard.watch import watching
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster

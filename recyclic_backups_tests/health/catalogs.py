@@ -6,9 +6,9 @@ from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
-from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.health.test_objectives import manifest
 
 PARIS = ZoneInfo("Europe/Paris")

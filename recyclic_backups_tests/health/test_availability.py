@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Label, Tombstone
 from recyclic_backups.health.availability import availability
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.health.catalogs import days, nights, paris
 from recyclic_backups_tests.health.test_objectives import backup, catalog, check
 

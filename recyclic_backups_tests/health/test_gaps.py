@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.health.gaps import (
@@ -21,7 +22,6 @@ from recyclic_backups.health.gaps import (
     missing_partitions,
     stretches,
 )
-from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.configuration import load_settings
 from recyclic_backups.errors import StorageError
 from recyclic_backups.notify import heartbeat as beating
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.notify.receivers import Web, trickling_server
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)

@@ -28,7 +28,7 @@ from recyclic_backups.postgres.startup import (
     wants_proof,
     without_libpq_variables,
 )
-from recyclic_backups.recovery.script import needs_psql
+from recyclic_backups.restore.script import needs_psql
 
 SECRET = "s3cr3t-of-a-superuser"
 

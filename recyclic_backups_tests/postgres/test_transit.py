@@ -15,7 +15,7 @@ from recyclic_backups.errors import DatabaseError, ProgramMissing
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.postgres.transit import choose_for, is_this_machine, plaintext, speaks_tls
+from recyclic_backups.postgres.tls import choose_for, is_this_machine, plaintext, speaks_tls
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 
 HOST = "localhost"

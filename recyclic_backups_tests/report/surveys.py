@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import new_backup_id
@@ -16,7 +17,6 @@ from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.languages import Locale
 from recyclic_backups.report.survey import Survey, SurveyTerms, judge
 from recyclic_backups.retention.policy import Retention, plan
-from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.health.catalogs import PARIS
 from recyclic_backups_tests.health.test_objectives import manifest
 

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.report.coverage import Cell, Coverage, State, coverage
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.health.catalogs import paris
 from recyclic_backups_tests.report.surveys import CALENDAR, NOW, TODAY, night, quarter, surveyed
 

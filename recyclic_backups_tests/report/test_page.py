@@ -12,6 +12,7 @@ from string import Formatter
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.health.issues import Issue, Level, Status
 from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Statement
@@ -19,13 +20,12 @@ from recyclic_backups.languages import Locale
 from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS
-from recyclic_backups.report.leaving import leaving
 from recyclic_backups.report.markup import prose, quoted
 from recyclic_backups.report.page import page
+from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.retention.wording import Code as WhyCode
 from recyclic_backups.retention.wording import Sentence
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 

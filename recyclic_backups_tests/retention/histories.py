@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import BackupObject, Manifest, ServerFacts, Source
 from recyclic_backups.retention.policy import Decision, ExpiryPlan, Retention
-from recyclic_backups.tiers import Calendar, Tier
 
 PARIS = ZoneInfo("Europe/Paris")
 CALENDAR = Calendar(PARIS, date(2025, 1, 1), hour=2, minute=0)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.retention.policy import Retention, plan
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, PARIS, History, days, ids
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.toml"))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.documents import Hold, Label, Tombstone
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.tiers import Tier
 
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)

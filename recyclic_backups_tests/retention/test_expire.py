@@ -14,6 +14,7 @@ import pytest
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import append, read_log
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.documents import Check, CheckKind, Hold
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
@@ -28,7 +29,6 @@ from recyclic_backups.retention.holds import hold, release
 from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.faults.disks import can_mount, mounted
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, DEFAULTS, History, ids, paris

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Damage
 from recyclic_backups.retention.policy import Action, plan
 from recyclic_backups.retention.wording import Code
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.retention.histories import (
     CALENDAR,
     DAY,

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
-from recyclic_backups.tiers import Calendar, Tier
 from recyclic_backups_tests.retention.histories import History, ids
 
 # Both nights of Paris and Lord Howe in which clocks change lie inside a history of a year.

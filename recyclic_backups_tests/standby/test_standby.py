@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.dump.take import Slot, take
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.process import failure
 from recyclic_backups.postgres.standby import CONFLICT_HINT
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.restore import restore
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.restore import restore
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 from recyclic_backups_tests.standby.conftest import Pair

@@ -16,8 +16,8 @@ from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, conninfo_dbname
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server, encoding_of
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.restore import RestoreReport, restore
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from recyclic_backups.recovery.diagnose import diagnose
+from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups_tests.strange.conftest import Servers, back_up
 
 

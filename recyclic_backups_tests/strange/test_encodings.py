@@ -13,7 +13,7 @@ import pytest
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.confinement import Confinement
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.restore.selection import Request
 from recyclic_backups_tests.strange.conftest import (
     Servers,
     back_up,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from recyclic_backups.fingerprint.names import qualified_name
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.put_back import put_back
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.merge.merge import put_back
+from recyclic_backups.postgres.names import qualified_name
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.selection import Request
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers, back_up, create, dump_lines, put
 

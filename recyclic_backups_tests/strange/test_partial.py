@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.merge import MergeReport
-from recyclic_backups.recovery.put_back import put_back
-from recyclic_backups.recovery.selection import Request
+from recyclic_backups.merge.merge import put_back
+from recyclic_backups.merge.transaction import MergeReport
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.selection import Request
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers, back_up, create, dump_lines, put, run_sql
 

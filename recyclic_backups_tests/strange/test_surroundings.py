@@ -11,10 +11,10 @@ from psycopg import sql
 
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.recovery import database as databases
-from recyclic_backups.recovery.attempt import RestoreOptions
-from recyclic_backups.recovery.restore import RestoreReport, restore
 from recyclic_backups.rescue import recover
+from recyclic_backups.restore import database as databases
+from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers

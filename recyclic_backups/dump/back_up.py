@@ -1,0 +1,342 @@
+"""Back up one partition of one tier: what the schedules, a backfill and the command line all ask for.
+
+Take or promote, verify, and only then label. The lock of the server makes it one at a time for everybody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from recyclic_backups.audit.log import Entry, audited, note_configuration
+from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.documents import Label
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.manifest import Checkpoint
+from recyclic_backups.catalog.promotion import choose_promotion, takes_over
+from recyclic_backups.catalog.record import record_label
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import compact
+from recyclic_backups.dump.facts import read_system_identifier
+from recyclic_backups.dump.rescue_files import renew_rescue
+from recyclic_backups.dump.streams import DumpOptions
+from recyclic_backups.dump.sweep import sweep
+from recyclic_backups.dump.take import Clock, Slot, take
+from recyclic_backups.dump.verify import verify
+from recyclic_backups.errors import BackupError, DamagedData, Refused
+from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Feature, Flags
+from recyclic_backups.flags.store import flags_in_force, judge_run
+from recyclic_backups.postgres.lock import HeldLock, exclusive
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.quantities import human_bytes
+
+REUSE_SECONDS = 3600
+"""A missed day takes a dump younger than this instead of burdening production with another that is as late."""
+
+_PARALLEL_JOBS = 4
+"""Streams at once where the flag asks for as many as there are cores: a server has other work as well."""
+
+GROWTH = 1.2
+"""How much larger than the newest backup the next one may be before it no longer fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """How partitions are backed up. ``lock_wait_seconds`` bounds the wait for another backup of the database."""
+
+    calendar: Calendar
+    options: DumpOptions
+    missed_day: Literal["late", "refuse"]
+    lock_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What a partition holds now. ``fresh`` is false when an existing backup was promoted, reused or kept."""
+
+    backup: Backup
+    label: Label
+    fresh: bool
+
+
+def back_up(
+    server: Server,
+    repository: Repository,
+    slot: Slot,
+    plan: BackupPlan,
+    *,
+    clock: Clock,
+    progress: Progress = SILENT,
+    reuse_since: datetime | None = None,
+    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+) -> BackedUp:
+    """Make the slot's partition point at a verified backup.
+
+    A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
+    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept. An error after which
+    the caller ``tries_again`` by himself is not yet how the run ended: no flag is judged by it.
+
+    Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
+    nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
+    """
+    plan.calendar.check_key(slot.tier, slot.partition, clock())
+    with _alone(server, repository, slot, plan, clock, progress, tries_again) as run:
+        return run.told(_fill(run, reuse_since))
+
+
+def _fill(run: _Run, reuse_since: datetime | None) -> BackedUp:
+    if run.slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+        later = run.after_its_day()
+        return later.promoted() or later.fresh()
+    if run.is_over:
+        return run.kept() or run.reused(reuse_since) or run.fresh()
+    return run.already_done() or run.fresh()
+
+
+def take_checkpoint(
+    server: Server,
+    repository: Repository,
+    checkpoint: Checkpoint,
+    plan: BackupPlan,
+    *,
+    clock: Clock,
+    progress: Progress = SILENT,
+) -> BackedUp:
+    """Take a backup before something is changed, now, and verify it. Its tier is its own; it never replaces another.
+
+    Raises Refused when the lock is busy or there is no space, DamagedData when what was stored does not verify, and
+    whatever taking a dump raises.
+    """
+    slot = Slot(Tier.CHECKPOINT, compact(clock()), "checkpoint", checkpoint)
+    with _alone(server, repository, slot, plan, clock, progress) as run:
+        # Named after its second; somebody who waited for the lock, or set the clock back, gets the next free one.
+        moment = clock()
+        while (Tier.CHECKPOINT, compact(moment)) in run.catalog.labels:
+            moment += timedelta(seconds=1)
+        return run.told(replace(run, slot=replace(slot, partition=compact(moment))).fresh())
+
+
+@contextmanager
+def _alone(
+    server: Server,
+    repository: Repository,
+    slot: Slot,
+    plan: BackupPlan,
+    clock: Clock,
+    progress: Progress,
+    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+) -> Iterator[_Run]:
+    """A run that holds the lock, after what killed ones have left is tidied up."""
+    progress.stage("waiting for other backups")
+    server = server.answering_within(plan.options.timeout_seconds)
+    details = {"tier": str(slot.tier), "partition": slot.partition, "source": slot.source}
+    with (
+        audited(repository, "backup", clock, details=details) as entry,
+        exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock,
+    ):
+        found = renew_rescue(repository, lambda: load_catalog(repository))
+        if changed := [f"{each.name}: {each.problem}" for each in found if each.damage]:
+            entry.details["rescue_files_replaced"] = changed
+        note_configuration(repository, clock())
+        with server.connect(repository.database) as connection:
+            sweep(repository, read_system_identifier(connection), clock())
+        flags = flags_in_force(repository)
+        if flags.is_on(PARALLEL_STREAMS):
+            jobs = max(plan.options.jobs, min(os.cpu_count() or 1, _PARALLEL_JOBS))
+            plan = replace(plan, options=replace(plan.options, jobs=jobs))
+        run = _Run(
+            server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry, flags
+        )
+        with _judging(run, tries_again):
+            yield run
+
+
+@contextmanager
+def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterator[None]:
+    """Tell the flags that the run made use of how it ended; one that failed too often goes off, and the log says so.
+
+    A run counts once, however often it tried: by its last attempt.
+    """
+    try:
+        yield
+    except Refused:
+        raise  # a rule said no: that is nobody's failure
+    except Exception as error:
+        if tries_again(error):
+            raise
+        reason = error.message if isinstance(error, BackupError) else type(error).__name__
+        try:
+            for name in judge_run(run.repository, run.used, reason, run.clock()):
+                error.add_note(f"the flag {name} switched itself off")
+        except BackupError as unwritten:
+            error.add_note(f"the flags could not be written: {unwritten.message}")
+        raise
+    try:
+        judge_run(run.repository, run.used, "", run.clock())
+    except BackupError as unwritten:
+        # The backup is there and labelled: an experiment's bookkeeping must not have it taken a second time.
+        run.entry.details["flags_not_written"] = unwritten.message
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One partition's backup, under the lock. Each method answers None when its way is not open.
+
+    ``used`` collects the features that are on and that it came to.
+    """
+
+    server: Server
+    repository: Repository
+    slot: Slot
+    plan: BackupPlan
+    catalog: Catalog
+    clock: Clock
+    progress: Progress
+    lock: HeldLock
+    entry: Entry
+    flags: Flags
+    used: set[Feature] = field(default_factory=set)
+
+    def told(self, done: BackedUp) -> BackedUp:
+        """The same, noted for the audit log."""
+        self.entry.backup_id = done.backup.backup_id
+        self.entry.outcome = "done" if done.fresh else "labelled"
+        return done
+
+    @property
+    def is_over(self) -> bool:
+        return self.clock() >= self.plan.calendar.window(self.slot.tier, self.slot.partition).end_at
+
+    def after_its_day(self) -> _Run:
+        """The same run once the day it promotes is backed up, if that day is today.
+
+        In the spring night whose 02:00 does not exist, the daily and the weekly tick are the same instant.
+        """
+        calendar = self.plan.calendar
+        day = calendar.preferred_day(self.slot.tier, self.slot.partition).isoformat()
+        holder = self.catalog.labelled(Tier.DAILY, day)
+        if day != calendar.partition_of(Tier.DAILY, self.clock()) or (holder is not None and holder.good):
+            return self
+        taken = replace(self, slot=replace(self.slot, tier=Tier.DAILY, partition=day)).fresh()
+        self.entry.details["dumped_for_the_day"] = taken.backup.backup_id
+        return replace(self, catalog=load_catalog(self.repository))
+
+    def already_done(self) -> BackedUp | None:
+        """What a scheduled run finds done since it was due; somebody who asks by hand gets a new dump."""
+        kept = self.kept() if self.slot.source == "scheduled" else None
+        due_at = self.plan.calendar.scheduled_for(self.slot.tier, self.slot.partition)
+        return kept if kept is not None and kept.backup.as_of >= due_at else None
+
+    def promoted(self) -> BackedUp | None:
+        prefer_proven = self._uses(PROMOTE_PROVEN)
+        promotion = choose_promotion(
+            self.catalog,
+            self.plan.calendar,
+            self.slot.tier,
+            self.slot.partition,
+            prefer_proven=prefer_proven,
+        )
+        if promotion is None:
+            self.used.discard(PROMOTE_PROVEN)
+            if self.is_over:
+                raise Refused(
+                    f"no good backup lies in the {self.slot.tier.value} partition {self.slot.partition}, which is over",
+                    "a dump of today would not be of that time; back up the current partition instead",
+                )
+            return None
+        return self.label(
+            promotion.backup, promoted_from=promotion.promoted_from, reason=promotion.reason, fresh=False
+        )
+
+    def kept(self) -> BackedUp | None:
+        label = self.catalog.labels.get((self.slot.tier, self.slot.partition))
+        holder = self.catalog.labelled(self.slot.tier, self.slot.partition)
+        if label is None or holder is None or not holder.good:
+            return None
+        return BackedUp(holder, label, fresh=False)
+
+    def reused(self, since: datetime | None) -> BackedUp | None:
+        if self.plan.missed_day == "refuse":
+            raise Refused(
+                f"{self.slot.partition} is over, and a dump taken now is not of that day",
+                "set BACKUP_MISSED_DAY=late to label a dump of today for it",
+            )
+        earliest = since or self.clock() - timedelta(seconds=REUSE_SECONDS)
+        newest = self.catalog.until(self.clock()).newest_good()
+        if newest is None or newest.as_of < earliest:
+            return None
+        return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)
+
+    def require_space(self) -> None:
+        """Refuse early what would fill the storage: a full disk also stops whatever else writes to it."""
+        free_bytes = self.repository.store.free_bytes()
+        newest = self.catalog.newest_good()
+        if free_bytes is None or newest is None:
+            return
+        needed_bytes = int(newest.manifest.stored_bytes * GROWTH)
+        if free_bytes < needed_bytes:
+            raise Refused(
+                f"the storage has {human_bytes(free_bytes)} left and the backup needs about "
+                f"{human_bytes(needed_bytes)}",
+                "free some space, or keep fewer backups (RETENTION_DAILY, RETENTION_WEEKLY, RETENTION_MONTHLY)",
+            )
+
+    def _uses(self, feature: Feature) -> bool:
+        """Whether the feature is on; from here on the run is one with it."""
+        if self.flags.is_on(feature):
+            self.used.add(feature)
+        return feature in self.used
+
+    def fresh(self) -> BackedUp:
+        self.require_space()
+        self._uses(PARALLEL_STREAMS)
+        manifest = take(
+            self.server,
+            self.repository,
+            self.slot,
+            self.plan.calendar,
+            self.plan.options,
+            clock=self.clock,
+            progress=self.progress,
+            still_alone=self.lock.require,
+        )
+        verification = verify(
+            self.repository,
+            # As the storage gives it back: what was stored wrong must not be found out in the night it is needed.
+            load_catalog(self.repository).find(manifest.backup_id),
+            "parsed",
+            self.plan.options.installations,
+            clock=self.clock,
+            timeout_seconds=self.plan.options.timeout_seconds,
+            progress=self.progress,
+        )
+        if verification.error is not None:
+            if isinstance(verification.error, DamagedData):
+                raise DamagedData(
+                    f"the backup {manifest.backup_id} was stored but does not verify: {verification.error.message}",
+                    "it keeps no partition; check the storage and take another",
+                )
+            raise verification.error
+        backup = load_catalog(self.repository).find(manifest.backup_id)
+        reason = "the day was missed" if manifest.late else ""
+        return self.label(backup, reason=reason, fresh=True)
+
+    def label(
+        self, backup: Backup, *, reason: str, fresh: bool, promoted_from: str | None = None
+    ) -> BackedUp:
+        tier, partition = self.slot.tier, self.slot.partition
+        late = self.plan.calendar.is_late(tier, partition, backup.as_of)
+        present, holder = self.catalog.labels.get((tier, partition)), self.catalog.labelled(tier, partition)
+        if present is not None and holder is not None and holder.backup_id == backup.backup_id:
+            return BackedUp(backup, present, fresh)
+        if present is not None and holder is not None and not takes_over(present, holder, late, backup):
+            return BackedUp(holder, present, fresh=False)
+        label = Label(tier, partition, backup.backup_id, self.clock(), late, promoted_from, reason)
+        record_label(self.repository, label, backup.manifest)
+        return BackedUp(backup, label, fresh)

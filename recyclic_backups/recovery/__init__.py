@@ -1,1 +1,0 @@
-"""Bring data back: beside what exists, compared, and only then under its name (invariant 6)."""

@@ -1,0 +1,378 @@
+"""What a restore lends, looks at too early or makes from a text: a hostile owner gets nobody's rights by it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from recyclic_backups.errors import Refused
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.restore.loaders import loaders
+from recyclic_backups.restore.restore import RestoreReport
+from recyclic_backups_tests.restore.test_foreign_code import TRAP, _hers, _put_back, _superusers
+from recyclic_backups_tests.strange.conftest import Servers
+from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
+
+MAJORS = [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))]
+
+# Makes in a restore what ``{}`` says, once, and does not fail.
+PLANTED = """
+    CREATE FUNCTION m.plant() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+      IF current_database() <> 'hers' THEN {} END IF; RETURN 1;
+    EXCEPTION WHEN OTHERS THEN RETURN 1; END $f$;
+    CREATE FUNCTION m.planting(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM m.plant(); RETURN 1; END';
+"""
+
+
+def _sql(cluster: ScratchCluster, user: str, text: str) -> None:
+    with psycopg.connect(
+        host=cluster.server.host,
+        port=cluster.server.port,
+        user=user,
+        password=cluster.server.password if user == "postgres" else user,
+        dbname="hers",
+    ) as connection:
+        connection.execute(text.encode())
+
+
+@contextmanager
+def _restored(cluster: ScratchCluster) -> Iterator[RestoreReport | None]:
+    """The report of a restore, None if it was refused; the restored database is dropped, whatever its name."""
+    try:
+        try:
+            yield _put_back(cluster, "hers")
+        except Refused:
+            yield None
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            query = "SELECT datname FROM pg_database WHERE datname ~ '^hers_again'"
+            for (name,) in connection.execute(query).fetchall():
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_an_owner_refers_to_no_table_of_a_superuser_by_what_a_restore_lends(
+    servers: Servers, major: int
+) -> None:
+    """Attack: while foreign keys are made she refers to his table by a type whose cast is her function.
+
+    The row is looked up with the rights of the table that is referred to, and so is the cast called.
+    """
+    cluster = servers[major]
+    planted = "CREATE TABLE m.x (a m.e REFERENCES public.his); INSERT INTO m.x VALUES ('1'); DROP TABLE m.x;"
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE TABLE public.his (k int PRIMARY KEY); INSERT INTO public.his VALUES (1);"
+            "CREATE SCHEMA s; CREATE TABLE s.his (k int PRIMARY KEY); INSERT INTO s.his VALUES (1)",
+        )
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + PLANTED.format(planted)
+            + """
+            CREATE TYPE m.e AS ENUM ('1', '2');
+            CREATE FUNCTION m.cast(m.e) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                AS 'BEGIN PERFORM m.act(); RETURN $1::text::int; END';
+            CREATE CAST (m.e AS int) WITH FUNCTION m.cast(m.e) AS IMPLICIT;
+            CREATE TABLE m.parent (k int PRIMARY KEY); INSERT INTO m.parent VALUES (1);
+            CREATE TABLE m.t (a int REFERENCES m.parent); INSERT INTO m.t VALUES (1);
+            CREATE INDEX ON m.t ((a + m.planting(7)))""",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+            assert _superusers(cluster) == ["postgres"]
+
+
+def test_a_foreign_key_to_the_table_of_another_owner_comes_back(servers: Servers) -> None:
+    """Loss prevented: an owner has no right to refer to a superuser's table, and did not make the key herself."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m; CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1)",
+        )
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s; CREATE TABLE s.his (k int PRIMARY KEY); INSERT INTO s.his VALUES (1);"
+            "ALTER TABLE m.t ADD FOREIGN KEY (a) REFERENCES s.his",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+
+
+def test_what_is_tried_again_before_the_rows_is_judged_anew(servers: Servers) -> None:
+    """Attack: she has a superuser's partition fail at first, and gives its parent an index before it is tried again."""
+    cluster = servers[15]
+    planted = """
+        IF NOT EXISTS (SELECT FROM pg_class WHERE relname = 'z') THEN
+          ALTER TABLE m.t ADD CONSTRAINT stop CHECK (a < 1000);
+        ELSE
+          ALTER TABLE m.t DROP CONSTRAINT stop; CREATE INDEX arm ON m.t ((a + m.one(7)));
+        END IF;"""
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + PLANTED.format(planted)
+            + """
+            CREATE TABLE m.t (a int) PARTITION BY LIST (a); CREATE TABLE m.t1 PARTITION OF m.t FOR VALUES IN (1);
+            CREATE TABLE m.u (a int, b int GENERATED ALWAYS AS (a + m.planting(7)) STORED);
+            CREATE TABLE m.w (a int) PARTITION BY LIST ((a + m.planting(7)));
+            CREATE TABLE m.w1 PARTITION OF m.w FOR VALUES IN (1); CREATE TABLE m.z (a int)""",
+        )
+        _sql(cluster, "postgres", "ALTER TABLE m.t1 OWNER TO postgres")
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is None or report.comparison.equal is False
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_session_that_has_itself_kept_waiting_is_not_there_while_the_superuser_works(
+    servers: Servers, major: int
+) -> None:
+    """Attack: he logs in as his loader with ``post_auth_delay``: until that is over no list of sessions has him."""
+    server = servers[major].server
+    with _hers(servers[major], "hers"), loaders(server, "hers", seconds=60) as made:
+        login = made.of("mallory")
+        found: list[object] = []
+
+        def enter() -> None:
+            try:
+                with psycopg.connect(
+                    host=login.host,
+                    port=login.port,
+                    user=login.user,
+                    password=login.password,
+                    dbname="hers",
+                    options="-c post_auth_delay=3",
+                ) as connection:
+                    found.append(connection.execute("SELECT session_user").fetchone())
+            except psycopg.OperationalError as refused:
+                found.append(refused)
+
+        entering = threading.Thread(target=enter)
+        entering.start()
+        time.sleep(1)
+        with made.absent():
+            entering.join()
+            assert isinstance(found[0], psycopg.OperationalError)
+        with login.connect("hers") as connection:
+            assert connection.execute("SELECT session_user").fetchone() == (login.user,)
+
+
+def test_members_of_a_loader_are_not_there_while_the_superuser_works(servers: Servers) -> None:
+    """Attack: before PostgreSQL 15 a loader may make others its members, who enter as themselves."""
+    server = servers[15].server
+    with _hers(servers[15], "hers"):
+        with server.connect("hers") as connection:
+            connection.execute("ALTER DATABASE hers OWNER TO postgres")  # as while a restore lasts
+            connection.execute("REVOKE ALL ON DATABASE hers FROM PUBLIC")
+            connection.execute("CREATE ROLE victim LOGIN PASSWORD 'victim'")
+        with loaders(server, "hers", seconds=60) as made:
+            role = made.of("mallory").user
+            with server.connect("hers") as connection:
+                connection.execute(f"GRANT {role} TO victim".encode())
+            other = psycopg.connect(
+                host=server.host, port=server.port, user="victim", password="victim", dbname="hers"
+            )
+            with other, made.absent():
+                with pytest.raises(psycopg.OperationalError):
+                    other.execute("SELECT 1")
+                with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                    psycopg.connect(
+                        host=server.host, port=server.port, user="victim", password="victim", dbname="hers"
+                    )
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_superusers_materialized_view_does_not_read_a_strangers_view(servers: Servers, major: int) -> None:
+    """Attack: behind a superuser's materialized view she changes her view to what runs a text and is no function."""
+    cluster = servers[major]
+    with _hers(cluster, "hers"):
+        _sql(cluster, "mallory", TRAP + "CREATE VIEW m.v AS SELECT 'a'::tsquery AS a")
+        _sql(cluster, "postgres", "CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.mv AS SELECT a FROM m.v")
+        runs = "SELECT ''a''::tsquery, ''b''::tsquery WHERE m.act() > 5"
+        _sql(
+            cluster,
+            "mallory",
+            f"CREATE OR REPLACE VIEW m.v AS SELECT ts_rewrite('a'::tsquery, '{runs}') AS a",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
+
+
+def test_code_of_a_materialized_view_that_changes_a_definition_is_seen(servers: Servers) -> None:
+    """Attack: what her materialized view calls changes her view, in the database too that hers is compared with."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m; CREATE TABLE m.t (a int, secret boolean); INSERT INTO m.t VALUES (1, true);"
+            "CREATE VIEW m.v AS SELECT a FROM m.t WHERE NOT secret;"
+            + PLANTED.format("CREATE OR REPLACE VIEW m.v AS SELECT a FROM m.t;")
+            + "CREATE MATERIALIZED VIEW m.mv AS SELECT m.planting(1) AS a",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ("VIEW m.v differs in its definition",)
+
+
+KEY = """
+    CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO mallory; CREATE TABLE s.orders (a text);
+    INSERT INTO s.orders VALUES ('A');
+    CREATE FUNCTION {0}.key_of({1}) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text)';
+    CREATE INDEX ON s.orders ({0}.key_of(a));
+"""
+HERS = """
+    CREATE FUNCTION {}.key_of(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+        AS 'BEGIN PERFORM m.act(); RETURN lower($1); END';
+"""
+
+
+@pytest.mark.parametrize("others", ["anyelement", "text, int DEFAULT 1"])
+def test_a_function_that_fits_better_is_not_called_for_a_superusers_index(
+    servers: Servers, others: str
+) -> None:
+    """Attack: she owns the schema of a function, and makes one of its name: a dump's text means hers from then on."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(cluster, "postgres", KEY.format("public", others))
+        _sql(cluster, "mallory", TRAP + HERS.format("public"))
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is None
+
+
+def test_a_function_that_fits_better_is_not_called_for_a_neighbours_index(servers: Servers) -> None:
+    """Attack: a neighbour's index calls a superuser's function; hers of the same name would run with his rights."""
+    cluster = servers[15]
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE victim LOGIN PASSWORD 'victim'")
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE FUNCTION public.key_of(anyelement) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text)';"
+            "CREATE SCHEMA v AUTHORIZATION victim",
+        )
+        _sql(
+            cluster,
+            "victim",
+            "CREATE TABLE v.t (a text); INSERT INTO v.t VALUES ('A'); CREATE INDEX ON v.t (public.key_of(a))",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE FUNCTION public.key_of(text) RETURNS text LANGUAGE plpgsql IMMUTABLE"
+            " AS $$BEGIN EXECUTE 'ALTER ROLE CURRENT_USER SET application_name = hers'; RETURN lower($1); END$$",
+        )
+        with _restored(cluster) as report:
+            assert report is None
+        with cluster.server.connect("postgres") as connection:
+            assert connection.execute("SELECT count(*) FROM pg_db_role_setting").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("others", ["anyelement", "text"])
+def test_a_function_made_while_a_restore_lends_its_schema_is_not_called_for_a_superusers_index(
+    servers: Servers, others: str
+) -> None:
+    """Attack: something of hers lies in a superuser's schema, and while it is made so is a function of her choice."""
+    cluster = servers[15]
+    made = HERS.format("s").replace("$1", "$x1").replace("'", "''")
+    with _hers(cluster, "hers"):
+        _sql(cluster, "postgres", KEY.format("s", others))
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + PLANTED.format(f"EXECUTE '{made}';").replace("$x1", "$1")
+            + "CREATE DOMAIN m.d AS int CHECK (m.planting(value) > 0);"
+            "CREATE FUNCTION m.a(a m.d[] DEFAULT '{1}') RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';",
+        )
+        _sql(cluster, "postgres", "ALTER FUNCTION m.a SET SCHEMA s")
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is None
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_function_that_only_grants_keep_from_an_owner_is_kept_from_her_in_a_restore(
+    servers: Servers, major: int
+) -> None:
+    """Attack: a superuser's function that acts as himself was taken from PUBLIC; a dump says so at its very end."""
+    cluster = servers[major]
+    planted = 'PERFORM public."Run"($$ALTER ROLE mallory SUPERUSER$$);'
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            'CREATE FUNCTION public."Run"(IN cmd text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER'
+            " AS 'BEGIN EXECUTE $1; END';"
+            'REVOKE ALL ON FUNCTION public."Run"(text) FROM PUBLIC',
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m;"
+            + PLANTED.format(planted)
+            + "CREATE TABLE m.t (a int, b int GENERATED ALWAYS AS (a + m.planting(7)) STORED)",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert report.comparison.differences == ()
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT"])
+def test_rows_that_only_a_policy_keeps_from_an_owner_are_kept_from_her_in_a_restore(
+    servers: Servers, right: str
+) -> None:
+    """Attack: she may read a table but for rows of others; policies come after the rows, grants before."""
+    cluster = servers[15]
+    planted = """
+        IF EXISTS (SELECT v FROM s."My secrets") THEN
+          EXECUTE format('ALTER ROLE mallory SET application_name = %L',
+            (SELECT string_agg(v, ',') FROM s."My secrets"));
+        END IF;"""
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            'CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO mallory; CREATE TABLE s."My secrets" (who name, v text);'
+            'INSERT INTO s."My secrets" VALUES ($$postgres$$, $$secret$$);'
+            'GRANT SELECT (v) ON s."My secrets" TO mallory;'
+            f'GRANT {right} ON s."My secrets" TO mallory; ALTER TABLE s."My secrets" ENABLE ROW LEVEL SECURITY;'
+            'CREATE POLICY p ON s."My secrets" USING (who = current_user)',
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m;"
+            + PLANTED.format(planted)
+            + "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t ((a + m.planting(7)))",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+        with cluster.server.connect("postgres") as connection:
+            query = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'mallory'::regrole"
+            assert connection.execute(query).fetchall() == []
