@@ -17,7 +17,7 @@ from typing import ClassVar
 from recyclic_backups.own_command import as_called
 
 
-def spelled(name: str) -> str:
+def printable(name: str) -> str:
     r"""A name as text that can be written anywhere: a byte of it that is no UTF-8 becomes ``\xe9``.
 
     Python gives such a byte of a file's name as a lone surrogate (PEP 383). It opens the file, and neither JSON, a
@@ -42,7 +42,7 @@ class BackupError(Exception):
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
         # Here, once for all: any message may hold the name of a file that somebody else made, any hint a command.
-        self.message, self.hint = as_called(spelled(message)), as_called(spelled(hint))
+        self.message, self.hint = as_called(printable(message)), as_called(printable(hint))
         super().__init__(self.message)
         self.retryable = retryable
 
@@ -93,7 +93,7 @@ class ProgramFailed(DatabaseError):
         toc_entry: int | None = None,
     ) -> None:
         super().__init__(message, hint, retryable=retryable)
-        self.complaint, self.toc_entry = spelled(complaint) or self.message, toc_entry
+        self.complaint, self.toc_entry = printable(complaint) or self.message, toc_entry
         self.claimed_entries: frozenset[int] = frozenset() if toc_entry is None else frozenset({toc_entry})
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from recyclic_backups import wiring
 from recyclic_backups.adopt.file import Adoption, AdoptOptions, Outcome, readable
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.cli import render
@@ -34,7 +35,7 @@ def run(call: Invocation) -> int:
     if not dry_run:
         call.warn_of_plaintext()
     adopt_options = AdoptOptions(
-        installations=settings.installations(),
+        installations=wiring.installations(settings),
         calendar=settings.calendar,
         compression=settings.compression,
         timeout_seconds=settings.timeout_seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.strangers import tell_strangers
@@ -12,10 +13,10 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.dump.back_up import BackedUp, back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.own_command import own_command
-from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_bytes, human_seconds
 
 
@@ -29,7 +30,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command."""
     settings = call.settings
-    plan = settings.backup_plan()
+    plan = wiring.backup_plan(settings)
     tier = Tier(call.options.tier)
     first = plan.calendar.first_to_come(tier, render.now())
     if call.options.partition is None and first is not None:
@@ -41,8 +42,8 @@ def run(call: Invocation) -> int:
     plan.calendar.check_key(tier, partition, render.now())
     source: Source = "manual" if tier is Tier.DAILY or call.options.partition is None else "backfill"
     call.warn_of_plaintext()
-    be_polite()
-    url = settings.heartbeat_for(tier, partition, render.now())
+    lower_priority()
+    url = wiring.heartbeat_for(settings, tier, partition, render.now())
     with heartbeat(url, render.warn):
         repository = call.new_repository
         tell_strangers(repository.store, render.warn)
@@ -50,7 +51,7 @@ def run(call: Invocation) -> int:
             done = back_up(
                 settings.server,
                 repository,
-                Slot(tier, partition, source),
+                BackupRequest(tier, partition, source),
                 plan,
                 clock=render.now,
                 progress=progress,

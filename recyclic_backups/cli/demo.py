@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.restore_report import print_report
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.drill.run import drill
@@ -77,14 +78,14 @@ def run(call: Invocation) -> int:
 
 def _restore(stage: Stage) -> RestoreReport:
     settings = stage.settings
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     backup = load_catalog(repository).find("latest")
     return restore(
         repository,
         backup,
         settings.server,
         f"{DATABASE}_restored",
-        settings.restore_options(),
+        wiring.restore_options(settings),
         clock=render.now,
     )
 
@@ -101,7 +102,10 @@ def _rehearse(stage: Stage) -> int:
     for scenario, what in lost.items():
         with _step(f"rehearse that {what} (drill {scenario})"):
             report = drill(
-                scenario, settings.open_repository(create=False), settings.drill_plan(), clock=render.now
+                scenario,
+                wiring.open_repository(settings, create=False),
+                wiring.drill_plan(settings),
+                clock=render.now,
             )
         objective = human_seconds(report.objective.restore_seconds)
         verdict = "passed" if report.passed else f"FAILED: {'; '.join(report.reasons)}"
@@ -113,7 +117,9 @@ def _rehearse(stage: Stage) -> int:
 
 
 def _report(stage: Stage, report: RestoreReport) -> int:
-    manifest = load_catalog(stage.settings.open_repository(create=False)).find(report.backup_id).manifest
+    manifest = (
+        load_catalog(wiring.open_repository(stage.settings, create=False)).find(report.backup_id).manifest
+    )
     render.line()
     render.line(
         f"backed up in {human_seconds(manifest.duration_seconds)}: {human_bytes(manifest.plain_bytes)} dumped, "
@@ -130,8 +136,8 @@ def _write_page(stage: Stage) -> str:
     Returns its address.
     """
     settings = stage.settings
-    repository = settings.open_repository(create=False)
-    found = survey(repository, settings.survey_terms(), clock=render.now)
+    repository = wiring.open_repository(settings, create=False)
+    found = survey(repository, wiring.survey_terms(settings), clock=render.now)
     return keep_in_storage(repository, page([found], incidents=open_incidents(repository)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json
 from recyclic_backups.cli.invocation import Invocation
@@ -11,7 +12,7 @@ from recyclic_backups.cli.restore_report import print_comparison
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_seconds
 
 
@@ -30,12 +31,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command."""
     backup_id = call.options.backup if call.options.at is None else call.find().backup_id
-    be_polite()
+    lower_priority()
     with render.progress() as progress:
         report = drill(
             Scenario(call.options.scenario),
             call.repository,
-            call.settings.drill_plan(),
+            wiring.drill_plan(call.settings),
             clock=render.now,
             backup_id=backup_id,
             progress=progress,

@@ -13,7 +13,7 @@ from recyclic_backups.languages import Bytes, Locale, Pair, listed, sentence, ti
 from recyclic_backups.retention.expire import (
     ExpiryReport,
     expire,
-    expire_alone,
+    expire_under_lock,
     freed_by,
     plan_expiry,
     plan_unsigned,
@@ -118,7 +118,7 @@ def _expire(call: Invocation) -> ExpiryReport:
                 unsigned=unsigned,
                 progress=progress,
             )
-        return expire_alone(
+        return expire_under_lock(
             settings.server.answering_within(settings.timeout_seconds),
             call.repository,
             settings.retention,

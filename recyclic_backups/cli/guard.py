@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.manifest import Checkpoint
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import output_file
@@ -50,7 +51,7 @@ def run(call: Invocation) -> int:
         options.argv,
         call.new_repository,
         call.settings.server,
-        call.settings.guard_plan(),
+        wiring.guard_plan(call.settings),
         Checkpoint(options.version, options.revision),
         auto_restore=options.auto_restore,
         clock=render.now,

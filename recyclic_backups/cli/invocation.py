@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.catalog import LATEST, Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import moment_of
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import ConfigurationError, UsageError
-from recyclic_backups.settings import Settings
 
 
 class Invocation:
@@ -58,12 +59,12 @@ class Invocation:
     @cached_property
     def repository(self) -> Repository:
         """The storage that is there. Raises StorageError where there is none."""
-        return self.settings.open_repository(create=False)
+        return wiring.open_repository(self.settings, create=False)
 
     @cached_property
     def new_repository(self) -> Repository:
         """The storage for what writes backups, which makes its directory where it is not there. Raises StorageError."""
-        return self.settings.open_repository()
+        return wiring.open_repository(self.settings)
 
     @cached_property
     def catalog(self) -> Catalog:

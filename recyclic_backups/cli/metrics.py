@@ -6,6 +6,7 @@ import argparse
 
 from prometheus_client import generate_latest
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import output_file
 from recyclic_backups.cli.invocation import Invocation
@@ -66,7 +67,11 @@ def run(call: Invocation) -> int:
 
 def _look(call: Invocation) -> Survey:
     # Anew each time: a storage that is not there now may be there when somebody asks again.
-    return survey(call.settings.open_repository(create=False), call.settings.survey_terms(), clock=render.now)
+    return survey(
+        wiring.open_repository(call.settings, create=False),
+        wiring.survey_terms(call.settings),
+        clock=render.now,
+    )
 
 
 def _put(call: Invocation, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
@@ -22,14 +23,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(call: Invocation) -> int:
     """Run the command. Raises ConfigurationError when nobody would be told of anything."""
-    if not call.settings.channels:
+    if not wiring.channels(call.settings):
         raise ConfigurationError(
             "no channel is configured: nobody would be told of a problem",
             "set NOTIFICATION_EMAIL, NOTIFICATION_TELEGRAM_TOKEN or NOTIFICATION_URLS; see docs/alerts.md",
         )
-    frame = call.settings.message_frame()
+    frame = wiring.message_frame(call.settings)
     reasons: dict[str, str] = {}
-    for channel in call.settings.channels:
+    for channel in wiring.channels(call.settings):
         reason = send(channel, trial_message(channel.minimum, frame, render.now()))
         reasons[channel.name] = reason or ""
         if not call.json:  # each when it is known: a channel may take its time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import output_file
 from recyclic_backups.cli.invocation import Invocation
@@ -33,7 +34,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
     locale, output = call.settings.locale, call.options.output
-    found = survey(call.repository, call.settings.survey_terms(), clock=render.now)
+    found = survey(call.repository, wiring.survey_terms(call.settings), clock=render.now)
     incidents = open_incidents(call.repository)
     publish(output, page([found], incidents=incidents))
     status = overall([found], incidents)

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json, positive
@@ -14,7 +15,7 @@ from recyclic_backups.cli.restore_plan import say_plan
 from recyclic_backups.cli.restore_report import print_merge, print_report, print_what_next, way_back
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused, UsageError, VerdictNegative
-from recyclic_backups.merge.merge import put_back
+from recyclic_backups.merge.merge import merge_backup
 from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.plan import plan_restore
@@ -120,7 +121,8 @@ def _restore(call: Invocation, backup: Backup) -> int:
     if plan.touches_what_exists and not options.yes:
         raise Refused("nothing was done", "add --yes to do it")
     repository = call.repository
-    restore_options = settings.restore_options(
+    restore_options = wiring.restore_options(
+        settings,
         jobs=options.jobs,
         no_owner=options.no_owner,
         trust_owners=options.trust_owners,
@@ -129,7 +131,7 @@ def _restore(call: Invocation, backup: Backup) -> int:
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
         if options.merge_into:
-            put = put_back(
+            put = merge_backup(
                 repository,
                 backup,
                 server,

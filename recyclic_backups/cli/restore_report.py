@@ -6,11 +6,12 @@ import shlex
 import shutil
 from collections.abc import Callable, Collection, Sequence
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.fingerprint.compare import Comparison
-from recyclic_backups.merge.merge import PutBackReport
-from recyclic_backups.merge.transaction import MergeReport
+from recyclic_backups.merge.merge import MergeReport
+from recyclic_backups.merge.transaction import MergedTables
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import human_seconds
 from recyclic_backups.restore import subscriptions
@@ -105,7 +106,7 @@ def print_what_next(call: Invocation, server: Server, report: RestoreReport, bac
     _print_missing(report, accepted=call.options.accept_missing)
 
 
-def print_merge(call: Invocation, server: Server, put: PutBackReport, merged: MergeReport) -> None:
+def print_merge(call: Invocation, server: Server, put: MergeReport, merged: MergedTables) -> None:
     """What putting tables back changed, and how to look at the rows that it took out; or why it changed nothing."""
     if not merged.clean:
         for broken in merged.broken:
@@ -139,7 +140,7 @@ def print_merge(call: Invocation, server: Server, put: PutBackReport, merged: Me
     render.line("equal")
 
 
-def _print_what_it_met(merged: MergeReport) -> None:
+def _print_what_it_met(merged: MergedTables) -> None:
     """Rows of the live tables that the backup does not know, by their keys, and keys that were written otherwise."""
     for table in merged.tables:
         if table.newer_keys:
@@ -179,7 +180,7 @@ def _psql(call: Invocation) -> str:
     """The psql that this machine has."""
     if shutil.which("psql") is not None:
         return "psql"
-    found = [each.path("psql") for each in call.settings.installations() if "psql" in each.programs]
+    found = [each.path("psql") for each in wiring.installations(call.settings) if "psql" in each.programs]
     return found[0] if found else "psql"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.catalog import LATEST, Backup, Damage
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import tell_strangers
@@ -47,7 +48,7 @@ def run(call: Invocation) -> int:
         verdicts.append(
             {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
         )
-    installations = call.settings.installations()
+    installations = wiring.installations(call.settings)
     for backup in backups:
         with render.progress() as progress:
             verdict = verify(

@@ -14,9 +14,11 @@ from datetime import datetime
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.rollback_look import look_for_rollback
@@ -39,7 +41,6 @@ from recyclic_backups.notify.reasons import UNSENT
 from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.settings import Settings
 
 SENSOR = "alerts"
 INTERVAL_SECONDS = 60
@@ -75,7 +76,7 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     seen += _doubts(context, copy, own, before, now)
     lost_ground, mark = _rollback(context, settings, shelf, catalog, before, now)
     seen += lost_ground
-    memory, news, lost = take_note(before, seen, recovery, settings.channels, now, mark=mark)
+    memory, news, lost = take_note(before, seen, recovery, wiring.channels(settings), now, mark=mark)
     for each in news:
         context.log.warning(_lines(each, settings))
     for letter, delivery in lost:
@@ -87,8 +88,8 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
         shelf.keep(memory)
     memory = deliver(
         memory,
-        settings.channels,
-        settings.message_frame(),
+        wiring.channels(settings),
+        wiring.message_frame(settings),
         clock=environment.now,
         keep=shelf.keep,
         say=context.log.error,
@@ -111,14 +112,14 @@ class Shelf:
     def look_up(self) -> Copy:
         """What lies there, and whether it is believed. That the storage cannot be read is said by :meth:`open`."""
         try:
-            return look_up(self.settings.open_repository(create=False))
+            return look_up(wiring.open_repository(self.settings, create=False))
         except BackupError:
             return Copy()
 
     def open(self, *, create: bool) -> Catalog | None:
         """The catalog; None, and ``problem`` says why, if it cannot be read."""
         try:
-            self.repository = self.settings.open_repository(create=create)
+            self.repository = wiring.open_repository(self.settings, create=create)
             catalog = load_catalog(self.repository)
         except BackupError as error:
             self.problem = error
@@ -155,8 +156,8 @@ def _observe(
             problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, {"reason": reason})
             return Observation((problem,), unseen=SOURCES)
         given = Circumstances(
-            settings.alerts.age_warning_seconds,
-            settings.alerts.age_critical_seconds,
+            settings.age_warning_seconds,
+            settings.age_critical_seconds,
             settings.retention,
             working=backup_is_working(instance, settings, now),
             began_at=before.begun(now),
@@ -278,13 +279,13 @@ def _lines(news: News, settings: Settings) -> str:
     ]
     if len(news.incidents) > LISTED:
         lines.append(label("more", settings.locale, count=len(news.incidents) - LISTED))
-    return redact("\n".join(lines), settings.message_frame().secrets)
+    return redact("\n".join(lines), wiring.message_frame(settings).secrets)
 
 
 def _summary(memory: Memory, settings: Settings) -> str:
     incidents, waiting = len(memory.state.incidents), memory.outbox
     said = [f"{incidents} open incidents." if incidents else "Nothing is wrong."]
-    if not settings.channels:
+    if not wiring.channels(settings):
         said.append("Nobody is told: no channel is configured (docs/alerts.md).")
     reasons = {each.channel: each.reason for letter in waiting for each in letter.deliveries if each.reason}
     if waiting:

@@ -18,6 +18,7 @@ from dagster._core.storage.asset_check_execution_record import (
 
 from recyclic_backups import errors
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drills import VERDICT, drill_key
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
@@ -27,7 +28,6 @@ from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.notify.incidents import Incident, Observation, Problem
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
-from recyclic_backups.settings import Settings
 
 TOLD_ELSEWHERE = frozenset({"age"})
 """Checks of the tiers that say what is said of the catalog: with other thresholds, and once for all tiers."""

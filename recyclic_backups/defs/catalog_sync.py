@@ -21,6 +21,7 @@ import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.changes import Gone, checks_since, gone, new_labels
@@ -28,6 +29,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.catalog.why import why
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
 from recyclic_backups.defs.missed_backups import require_backups
@@ -42,7 +44,6 @@ from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.health.answers import ATTEMPTS, Answer, said
 from recyclic_backups.languages import Phrase, Untranslated
-from recyclic_backups.settings import Settings
 
 SENSOR = "catalog_sync"
 INTERVAL_SECONDS = 60
@@ -118,7 +119,7 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
     history = History(context.instance, settings)
     remembered = history.data_versions()
     known = any(not version.startswith(_GONE) for version in remembered.values())
-    catalog = load_catalog(settings.open_repository(create=False))
+    catalog = load_catalog(wiring.open_repository(settings, create=False))
     require_backups(len(catalog), known, settings)
 
     news = News(catalog, history, settings, remembered, memory.told_until, environment.now())

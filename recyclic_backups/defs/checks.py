@@ -13,10 +13,12 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
@@ -27,7 +29,6 @@ from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
 from recyclic_backups.health.objectives import Severity, Verdict
 from recyclic_backups.languages import Locale
-from recyclic_backups.settings import Settings
 
 _SEVERITIES = {Severity.WARNING: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
@@ -52,7 +53,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            repository = now_settings.open_repository(create=False)
+            repository = wiring.open_repository(now_settings, create=False)
             partition = (
                 context.partition_key
                 if context.has_partition_key
@@ -130,7 +131,7 @@ def _metadata(verdict: Verdict, answered_at: datetime, locale: Locale) -> dict[s
 def demands_of(settings: Settings) -> Demands:
     """What the settings ask of backups."""
     return Demands(
-        thresholds=settings.survey_terms().thresholds,
-        installations=settings.installations(),
+        thresholds=wiring.survey_terms(settings).thresholds,
+        installations=wiring.installations(settings),
         timeout_seconds=settings.timeout_seconds,
     )

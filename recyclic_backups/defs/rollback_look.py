@@ -9,12 +9,12 @@ from recyclic_backups.audit.log import accepted_heads, is_there, read_end
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import from_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.envelope.key_file import storage_name
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.rollback import Mark, keys_gone, mark_of, problems_of, went_back
-from recyclic_backups.settings import Settings
 
 
 def look_for_rollback(

@@ -12,11 +12,11 @@ from dagster._core.storage.dagster_run import RunRecord
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.runs import PARTITION_TAG
 from recyclic_backups.drill.scenarios import Scenario
-from recyclic_backups.settings import Settings
 
 PAGE_RUNS_LISTED = 100
 LAPSES_AFTER = timedelta(days=14)

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backfill_look import Failure, home_of, look_at_backfills, members_of, one_problem
 from recyclic_backups.defs.run_history import (
     BACKFILL_TAG,
@@ -30,7 +31,6 @@ from recyclic_backups.notify.incidents import Incident, Observation, Problem
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
-from recyclic_backups.settings import Settings
 
 QUEUED_IN_A_BACKFILL_FOR = timedelta(hours=24)
 OVERTIME = timedelta(minutes=10)

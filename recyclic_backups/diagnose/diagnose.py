@@ -19,7 +19,7 @@ from recyclic_backups.diagnose.constraints import Violation
 from recyclic_backups.diagnose.indexes import look_at_indexes
 from recyclic_backups.diagnose.inspection import Inspection, inspection
 from recyclic_backups.diagnose.live_counts import LiveReading, read_live
-from recyclic_backups.diagnose.losses import Dated, Loss, judge
+from recyclic_backups.diagnose.losses import Dated, Loss, find_losses
 from recyclic_backups.diagnose.report import Diagnosis, Finding, Remedy, family
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.fingerprint.listing import read_listing
@@ -97,7 +97,7 @@ def diagnose(
             # One standby is no further ahead of itself, or of what it has become.
             ahead = base.backup.manifest.server.is_standby and not _is_standby(session)
             dated = Dated(base.backup.as_of, base.fingerprint, sequences_ahead=ahead)
-            judgement = judge(dated, live.figures, history, now)
+            judgement = find_losses(dated, live.figures, history, now)
             losses = judgement.losses
             notes += judgement.notes
             notes += _vanished(base.fingerprint, listing, live)

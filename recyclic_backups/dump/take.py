@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class BackupRequest:
     """What a dump is taken for: a tier's partition, and who asked; of a checkpoint, before what."""
 
     tier: Tier
@@ -49,17 +49,17 @@ class Slot:
 def take(
     server: Server,
     repository: Repository,
-    slot: Slot,
+    request: BackupRequest,
     calendar: Calendar,
     options: DumpOptions,
     *,
     clock: Clock,
     progress: Progress = SILENT,
-    still_alone: Callable[[], None] = lambda: None,
+    check_lock: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
 
-    ``still_alone`` is called before the manifest is written and raises if the lock of this run was lost: another
+    ``check_lock`` is called before the manifest is written and raises if the lock of this run was lost: another
     run may have swept our objects then.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
@@ -106,18 +106,18 @@ def take(
             manifest = Manifest(
                 backup_id=backup_id,
                 database=database,
-                tier=slot.tier,
-                partition=slot.partition,
-                source=slot.source,
+                tier=request.tier,
+                partition=request.partition,
+                source=request.source,
                 # A checkpoint is due when somebody asks for it.
-                scheduled_for=calendar.scheduled_for(slot.tier, slot.partition)
-                if slot.tier.has_calendar
+                scheduled_for=calendar.scheduled_for(request.tier, request.partition)
+                if request.tier.has_calendar
                 else started_at,
                 as_of=as_of,
                 taken_at=finished_at,
                 # The machine's clock may have been set back meanwhile.
                 duration_seconds=max(0.0, round((finished_at - started_at).total_seconds(), 3)),
-                late=calendar.is_late(slot.tier, slot.partition, as_of),
+                late=calendar.is_late(request.tier, request.partition, as_of),
                 server=facts,
                 programs={"pg_dump": installation.version, "pg_restore": installation.version},
                 objects=(*data, roles),
@@ -126,11 +126,11 @@ def take(
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=(*notes, *_left_out(held), *([readable] if readable else [])),
                 audit_head=None if (head := read_head(repository)) is None else head.to_json(),
-                checkpoint=slot.checkpoint,
+                checkpoint=request.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )
-            still_alone()
+            check_lock()
             return record_manifest(repository, manifest)
 
 

@@ -93,7 +93,7 @@ class TableMerge:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeReport:
+class MergedTables:
     """What was put back, or why nothing was: ``broken`` lists rows whose parent would be missing."""
 
     database: str
@@ -109,7 +109,7 @@ class MergeReport:
         return not self.broken
 
 
-def merge(
+def merge_tables(
     server: Server,
     restored: str,
     live: str,
@@ -119,7 +119,7 @@ def merge(
     seconds: float = 3600,
     lock_seconds: float = 60,
     trust: Trust = NO_TRUST,
-) -> MergeReport:
+) -> MergedTables:
     """Make ``tables`` of the database ``live`` equal to those of ``restored``, a database beside it.
 
     ``before_commit`` is told what was done just before it counts. Rows that go are kept in ``restored``, in a schema
@@ -161,11 +161,11 @@ def merge(
                 done = _put(opened, plan, found, foreign_keys)
         if broken:
             target.rollback()
-            return MergeReport(live, (), broken, restored, opened.written_by)
+            return MergedTables(live, (), broken, restored, opened.written_by)
         catch_up(opened.reader, target, keys)
         before_commit(done)
         target.commit()
-    return MergeReport(live, tuple(done), (), restored, opened.written_by)
+    return MergedTables(live, tuple(done), (), restored, opened.written_by)
 
 
 def _put(

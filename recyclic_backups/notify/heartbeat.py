@@ -34,12 +34,12 @@ def heartbeat(
     url: str,
     say: Callable[[str], None],
     *,
-    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+    will_retry: Callable[[BaseException], bool] = lambda _error: False,
 ) -> Iterator[None]:
     """Tell the service of the work inside the ``with`` block; without a URL do nothing.
 
     ``say`` gets a sentence, without the URL, when a ping does not get through. An exception after which somebody
-    ``tries_again`` by himself is no failure yet.
+    ``will_retry`` by himself is no failure yet.
     """
     if not url:
         yield
@@ -48,7 +48,7 @@ def heartbeat(
     try:
         yield
     except BaseException as error:
-        if not tries_again(error):
+        if not will_retry(error):
             _tell(url, "fail", say)
         raise
     _tell(url, "success", say)

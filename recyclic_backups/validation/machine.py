@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from recyclic_backups.configuration import secrets_for_everybody
+from recyclic_backups import wiring
+from recyclic_backups.config.env_file import secrets_for_everybody
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.notify.send import why_unusable
 from recyclic_backups.postgres.account import MAKE_USER, USERS, Account
 from recyclic_backups.postgres.confinement import lacking
 from recyclic_backups.postgres.startup import is_of_libpq
-from recyclic_backups.settings import Settings
 from recyclic_backups.validation.finding import Finding
 
 
@@ -66,7 +67,7 @@ def check_drills(settings: Settings) -> Iterator[Finding]:
 
 def check_alerts(settings: Settings) -> Iterator[Finding]:
     """Somebody is told of problems, and somebody notices silence."""
-    problems = {each.name: why_unusable(each) for each in settings.channels}
+    problems = {each.name: why_unusable(each) for each in wiring.channels(settings)}
     told = [name for name, problem in problems.items() if problem is None]
     if told:
         yield Finding("alerts", "ok", f"told: {', '.join(told)}")
@@ -78,7 +79,7 @@ def check_alerts(settings: Settings) -> Iterator[Finding]:
                 f"{problem}: nobody is told there",
                 "correct it (docs/alerts.md), then send a test: recyclic-backups notify-test",
             )
-    if not settings.channels:
+    if not wiring.channels(settings):
         yield Finding(
             "alerts",
             "warning",

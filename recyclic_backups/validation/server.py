@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 
+from recyclic_backups import wiring
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.relations import list_tables, require_readable
 from recyclic_backups.fingerprint.session import cannot_refuse_views
@@ -16,7 +18,6 @@ from recyclic_backups.postgres.standby import PREVENTION
 from recyclic_backups.postgres.startup import VERIFIED_MODES
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, is_this_machine, plaintext
 from recyclic_backups.quantities import human_bytes
-from recyclic_backups.settings import Settings
 from recyclic_backups.validation.finding import Finding
 
 # Milliseconds that a standby waits for us before it ends our queries; NULL where it does not, or is a primary.
@@ -88,7 +89,7 @@ _SESSIONS_BESIDE_STREAMS = 3
 
 def check_connections(settings: Settings) -> Iterator[Finding]:
     """As many sessions as a backup needs are left to our role and to the database."""
-    needed = settings.backup_plan().options.jobs + _SESSIONS_BESIDE_STREAMS
+    needed = wiring.backup_plan(settings).options.jobs + _SESSIONS_BESIDE_STREAMS
     with settings.server.connect(settings.database) as connection:
         limits = connection.execute(_LIMITS).fetchall()
     for whose, limit, taken in limits:
@@ -108,7 +109,9 @@ def check_programs(settings: Settings) -> Iterator[Finding]:
     server = settings.server
     with server.connect(settings.database) as connection:
         needed = {"pg_dump", "pg_restore"}
-        chosen = choose_for(server, settings.installations(), connection.info.server_version // 10000, needed)
+        chosen = choose_for(
+            server, wiring.installations(settings), connection.info.server_version // 10000, needed
+        )
         readable = plaintext(connection, server, chosen)
         encrypted = connection.pgconn.ssl_in_use
         near = is_this_machine(connection.info.hostaddr)

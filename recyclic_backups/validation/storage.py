@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from recyclic_backups import wiring
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.postgres.names import some
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.rescue import SCRIPT, shipped_sha256
-from recyclic_backups.settings import Settings
 from recyclic_backups.storage.descent import REMOVE_IT
 from recyclic_backups.validation.finding import Finding
 
 
 def check_storage(settings: Settings) -> Iterator[Finding]:
     """It is there, has room, is ours alone, and holds nothing strange."""
-    store = settings.open_store()
+    store = wiring.open_store(settings)
     free_bytes = store.free_bytes()
     free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
-    if free_bytes is not None and free_bytes < settings.alerts.disk_critical_bytes:
+    if free_bytes is not None and free_bytes < settings.disk_critical_bytes:
         yield Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield Finding("storage", "ok", f"{store.url}{free}")
@@ -43,7 +44,7 @@ def check_storage(settings: Settings) -> Iterator[Finding]:
 
 def check_rescue(settings: Settings) -> Iterator[Finding]:
     """The script and the instructions that people follow when this software is gone."""
-    repository = settings.open_repository()
+    repository = wiring.open_repository(settings)
     findings = inspect_rescue(repository, lambda: load_catalog(repository))
     for each in findings:
         yield Finding(
@@ -65,9 +66,9 @@ def check_encryption(settings: Settings, now: datetime) -> Iterator[Finding]:
             "BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)",
             "set BACKUP_ENCRYPTION=true and BACKUP_ENCRYPTION_KEY (recyclic-backups keys generate)",
         )
-        settings.open_repository().key_for_backups(now)  # refused where the storage has keys
+        wiring.open_repository(settings).key_for_backups(now)  # refused where the storage has keys
         return
-    repository = settings.open_repository()
+    repository = wiring.open_repository(settings)
     existing = any(True for _ in repository.store.list("keys/"))
     if existing:
         data_key = repository.keyring.writer()
@@ -85,7 +86,7 @@ def check_encryption(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 def check_manifests(settings: Settings) -> Iterator[Finding]:
     """Encrypted backups of older releases, whose manifests everybody can read."""
-    catalog = load_catalog(settings.open_repository())
+    catalog = load_catalog(wiring.open_repository(settings))
     readable = [backup.backup_id for backup in catalog if is_readable_by_all(backup.manifest)]
     if readable:
         yield Finding(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import BackupError
-from recyclic_backups.settings import Settings
 from recyclic_backups.validation import machine, server, storage
 from recyclic_backups.validation.finding import Finding
 

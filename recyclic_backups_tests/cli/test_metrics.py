@@ -41,7 +41,7 @@ def test_a_fresh_backup_is_healthy_and_ends_with_0(operator: Operator, plenty: N
 
 
 def _drop(operator: Operator, name: str) -> None:
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     server = load_settings(operator.variables).server
     with server.connect("postgres") as connection:
