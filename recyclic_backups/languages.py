@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.foreign_text import in_a_sentence, visible
+from recyclic_backups.own_command import as_called
 from recyclic_backups.quantities import human_bytes, human_seconds
 
 Locale = Literal["en", "fr"]
@@ -55,7 +57,8 @@ def tier_name(tier: Tier, locale: Locale) -> str:
 
 def sentence(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
     """The sentence in a language, with its values: texts, numbers, tiers, what says itself, and tuples of these."""
-    return words[column(locale)].format(**{name: _worded(value, locale) for name, value in values.items()})
+    said = {name: _worded(value, locale) for name, value in values.items()}
+    return as_called(words[column(locale)].format(**said))
 
 
 def listed(texts: Iterable[str], locale: Locale) -> str:
@@ -125,6 +128,17 @@ class Seconds:
             if english.endswith(f" {unit}{rest}"):
                 english = english.removesuffix(rest)
         return _comma(english).replace("days", "jours") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment in a sentence, to the minute, in UTC: the sentence says so."""
+
+    at: datetime
+
+    def text(self, _locale: Locale = "en") -> str:
+        """``2026-11-22 02:00``."""
+        return f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,41 @@
-"""Ask the questions of one tier's partition: read what there is, let the objectives judge it."""
+"""Look at the storage, and let the one judge say how the backups are, or answer the checks of one partition."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import verify
-from recyclic_backups.health import objectives
-from recyclic_backups.health.objectives import Verdict
+from recyclic_backups.health.finding import CheckAnswer, Code, answer_of, critical
+from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.questions import QUESTIONS, age, answer
+from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.languages import Untranslated
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
 
-QUESTIONS = {
-    "integrity": "Can every stored byte be read again, opened with the key and parsed by pg_restore?",
-    "age": "How old is the newest verified backup of the database, whichever partition it is in?",
-    "encrypted": "Is the backup unreadable to whoever finds it?",
-    "size": "Is the dump about as large as the ones before it?",
-    "compression": "Is what is stored more than 70 % smaller than what was dumped, or as this database usually is?",
-    "duration": "Did the dump take less than 30 minutes?",
-    "timeliness": "Is what the backup holds of the partition's own time, or was it taken late?",
-    "proven": "Has a restore been proven within seven days, and did the last one succeed?",
-}
-"""Name of each check, and the question it answers."""
+
+def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
+    """Look at the storage. Nothing is changed. No key is needed; without one nothing is checked, and that is told.
+
+    Raises StorageError.
+    """
+    found = survey_of(read_facts(repository), terms, clock())
+    return replace(found, audit_head=read_head(repository))
+
+
+def read_facts(repository: Repository) -> Facts:
+    """What is judged. Raises StorageError."""
+    catalog = load_catalog(repository)
+    changed = changed_rescue_files(repository, lambda: catalog)
+    return Facts(catalog, repository.store.free_bytes(), tuple(changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,71 +56,43 @@ def assess(
     *,
     clock: Callable[[], datetime],
     progress: Progress = SILENT,
-) -> dict[str, Verdict]:
-    """The verdict on each wanted question (names of :data:`QUESTIONS`), in their order.
+) -> dict[str, CheckAnswer]:
+    """The answer to each wanted question (names of :data:`QUESTIONS`), in their order.
+
     ``integrity`` reads the whole backup again and records what it found beside it; the others read the catalog.
     Raises StorageError when the catalog cannot be read.
     """
     catalog = load_catalog(repository)
-    verdicts: dict[str, Verdict] = {}
     backup = catalog.labelled(tier, partition)
+    error = None
     if "integrity" in wanted and backup is not None:
-        verdicts["integrity"] = _read_again(repository, backup, demands, clock, progress)
+        error = verify(
+            repository,
+            backup,
+            "parsed",
+            demands.installations,
+            clock=clock,
+            timeout_seconds=demands.timeout_seconds,
+            progress=progress,
+        ).error
         catalog = load_catalog(repository)  # which knows that verdict now
         backup = catalog.labelled(tier, partition)
     label = catalog.labels.get((tier, partition))
+    answers: dict[str, CheckAnswer] = {}
     for name in QUESTIONS:
-        if name not in wanted or name in verdicts:
+        if name not in wanted:
             continue
         if name == "age":
-            verdicts[name] = objectives.age(
-                catalog,
-                clock(),
-                warning_seconds=demands.thresholds.age_warning_seconds,
-                critical_seconds=demands.thresholds.age_critical_seconds,
+            found = tuple(age(catalog, demands.thresholds, clock()))
+        elif label is None or backup is None:
+            found = (critical(Code.ABSENT, f"{tier.value}/{partition}", tier=tier, partition=partition),)
+        elif name == "integrity" and error is not None and not backup.known_damaged:
+            # Not of the bytes, or not recorded: no key, a storage that does not answer, pg_restore that was killed.
+            problem = Untranslated(error.message)
+            found = (
+                critical(Code.UNREADABLE, backup.backup_id, backup_id=backup.backup_id, problem=problem),
             )
-        elif backup is None or label is None:
-            verdicts[name] = objectives.absent(tier, partition)
         else:
-            verdicts[name] = _judge(name, backup, label, catalog, demands, clock())
-    return {name: verdicts[name] for name in QUESTIONS if name in verdicts}
-
-
-def _judge(
-    name: str, backup: Backup, label: Label, catalog: Catalog, demands: Demands, now: datetime
-) -> Verdict:
-    """The questions about one backup that the catalog alone answers."""
-    manifest = backup.manifest
-    match name:
-        case "encrypted":
-            return objectives.encrypted(manifest, required=demands.thresholds.encryption)
-        case "size":
-            return objectives.size(manifest, objectives.sizes_before(catalog, label.tier, backup))
-        case "compression":
-            return objectives.compression(manifest, objectives.compression_objective(catalog, backup))
-        case "duration":
-            return objectives.duration(manifest)
-        case "timeliness":
-            return objectives.timeliness(label, backup)
-        case "proven":
-            return objectives.proven(backup, catalog, now)
-    raise ValueError(f"there is no question {name!r}")
-
-
-def _read_again(
-    repository: Repository,
-    backup: Backup,
-    demands: Demands,
-    clock: Callable[[], datetime],
-    progress: Progress,
-) -> Verdict:
-    verification = verify(
-        repository,
-        backup,
-        "parsed",
-        demands.installations,
-        clock=clock,
-        timeout_seconds=demands.timeout_seconds,
-        progress=progress,
-    )
-    return objectives.integrity(backup, verification.error, verification.duration_seconds)
+            found = (answer(name, label, backup, catalog, demands.thresholds, clock()),)
+        answers[name] = answer_of(found)
+    return answers

@@ -7,19 +7,18 @@ given as the moment it counts from, so that it goes on growing when nobody measu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.recovery_point import last_proof, unproven_since
 from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.foreign_text import visible
-from recyclic_backups.health.issues import Level, Status
-from recyclic_backups.health.metrics import Metrics
-from recyclic_backups.health.objectives import (
-    DURATION_SECONDS,
-    PROOF_SECONDS,
-    last_proof,
-    unproven_seconds,
-)
+from recyclic_backups.health.drill_records import DrillRecord
+from recyclic_backups.health.finding import Level, Status
+from recyclic_backups.health.survey import Survey
+from recyclic_backups.health.thresholds import DURATION_SECONDS, PROOF_SECONDS
+from recyclic_backups.texts.metrics import HELP
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -27,72 +26,29 @@ if TYPE_CHECKING:
 
 PREFIX = "recyclic_backups_"
 
-HELP: Mapping[str, str] = {
-    "up": "1 when the storage answered and was measured, 0 when it did not or is not there.",
-    "measured_timestamp_seconds": "When this was measured.",
-    "total_backups": "Backups in the catalog.",
-    "total_size_bytes": "What all backups take in the storage.",
-    "available_space_bytes": "Free space where the backups are.",
-    "space_warning_bytes": "Free space below which health warns (ALERT_DISK_SPACE_WARNING).",
-    "space_critical_bytes": "Free space below which health is critical (ALERT_DISK_SPACE_CRITICAL).",
-    "latest_backup_info": "The newest verified backup, in the label backup_id.",
-    "latest_backup_timestamp_seconds": "The moment that the newest verified backup is of.",
-    "backup_age_seconds": "Age of the newest verified backup when this was measured.",
-    "age_warning_seconds": "Age above which health warns (ALERT_BACKUP_AGE_WARNING).",
-    "age_critical_seconds": "Age above which health is critical (ALERT_BACKUP_AGE_CRITICAL).",
-    "backup_size_bytes": "What the newest verified backup takes in the storage.",
-    "backup_dumped_bytes": "What pg_dump wrote for it, before compression.",
-    "backup_compression_ratio": "How much smaller it is than what pg_dump wrote, 0 to 1.",
-    "backup_duration_seconds": "How long taking it took.",
-    "backup_duration_objective_seconds": "How long it may take.",
-    "proven_backup_timestamp_seconds": "The moment that the newest backup proven by a restore is of.",
-    "proven_timestamp_seconds": "When a restore was last proven.",
-    "unproven_since_timestamp_seconds": "When a restore was last proven; before the first proof, the moment that the "
-    "oldest backup is of.",
-    "proof_warning_seconds": "Time without a proven restore after which health warns.",
-    "daily_backups_last_24h": "Verified daily backups of the last 24 hours.",
-    "weekly_backups_last_7d": "Verified weekly backups of the last 7 days.",
-    "monthly_backups_last_30d": "Verified monthly backups of the last 30 days.",
-    "old_backups_to_clean": "Backups that the expiry plan lets go.",
-    "held_backups": "Backups that somebody holds back from expiring.",
-    "missing_partitions": "Partitions of the last 7 days without a good backup.",
-    "availability_ratio": "Share of the last 30 days with a verified backup younger than the critical age.",
-    "health_status": "1 for the state that health is in, 0 for the others.",
-    "health_issues_count": "Warnings and critical issues together.",
-    "health_issues": "Issues by severity; notes are not counted in health_issues_count.",
-    "anomalies": "Things unlike the recent history, by severity.",
-    "drill_passed": "1 when the last drill of the scenario passed.",
-    "drill_compared": "1 when it passed and was compared; 0 where the backup says nothing to compare with.",
-    "drill_timestamp_seconds": "When the last drill of the scenario ended.",
-    "drill_restore_seconds": "How long bringing the database back took in it.",
-    "drill_restore_objective_seconds": "How long that may take.",
-    "drill_data_loss_seconds": "How much work would have been missing.",
-}
-"""Every metric without its prefix, and what it means."""
 
-
-def to_prometheus(metrics: Metrics) -> str:
+def to_prometheus(found: Survey) -> str:
     """The text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    return _text_of(lambda: metrics)
+    return _text_of(lambda: found)
 
 
 def unanswered() -> str:
     """The same text of a storage that is not there or does not answer: ``recyclic_backups_up 0`` and nothing else."""
 
-    def measure() -> Metrics:
+    def measure() -> Survey:
         raise StorageError("the storage does not answer")
 
     return _text_of(measure)
 
 
-def _text_of(measure: Callable[[], Metrics]) -> str:
+def _text_of(measure: Callable[[], Survey]) -> str:
     from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
 
     return generate_latest(registry_of(measure)).decode()
 
 
 def registry_of(
-    measure: Callable[[], Metrics], *, complain: Callable[[BackupError], None] = lambda _error: None
+    measure: Callable[[], Survey], *, complain: Callable[[BackupError], None] = lambda _error: None
 ) -> CollectorRegistry:
     """A registry that measures anew whenever it is read.
 
@@ -105,11 +61,11 @@ def registry_of(
     class Measuring(Collector):
         def collect(self) -> Iterable[Metric]:
             try:
-                metrics = measure()
+                found = measure()
             except BackupError as error:
                 complain(error)
                 return _families({"up": [({}, 0.0)]})
-            return _families(_samples(metrics))
+            return _families(_samples(found))
 
         def describe(self) -> Iterable[Metric]:
             return ()
@@ -136,32 +92,30 @@ def _families(samples: Mapping[str, Samples]) -> Iterator[Metric]:
         yield family
 
 
-def _samples(metrics: Metrics) -> dict[str, Samples]:
-    of = {"database": metrics.database}
-    newest = metrics.newest
-    proven = metrics.newest_proven
-    proven_at = last_proof(metrics.catalog, metrics.measured_at)
+def _samples(found: Survey) -> dict[str, Samples]:
+    of = {"database": found.terms.database}
+    newest, point, thresholds = found.newest, found.recovery_point, found.terms.thresholds
     plain: dict[str, float | None] = {
-        "measured_timestamp_seconds": metrics.measured_at.timestamp(),
-        "total_backups": len(metrics.catalog),
-        "total_size_bytes": metrics.total_size_bytes,
-        "available_space_bytes": metrics.free_bytes,
-        "space_warning_bytes": metrics.thresholds.disk_warning_bytes,
-        "space_critical_bytes": metrics.thresholds.disk_critical_bytes,
-        "backup_age_seconds": metrics.age_seconds,
-        "age_warning_seconds": metrics.thresholds.age_warning_seconds,
-        "age_critical_seconds": metrics.thresholds.age_critical_seconds,
+        "measured_timestamp_seconds": found.measured_at.timestamp(),
+        "total_backups": len(found.catalog),
+        "total_size_bytes": found.total_size_bytes,
+        "available_space_bytes": found.free_bytes,
+        "space_warning_bytes": thresholds.disk_warning_bytes,
+        "space_critical_bytes": thresholds.disk_critical_bytes,
+        "backup_age_seconds": found.age_seconds,
+        "age_warning_seconds": thresholds.age_warning_seconds,
+        "age_critical_seconds": thresholds.age_critical_seconds,
         "backup_duration_objective_seconds": DURATION_SECONDS,
-        "proven_backup_timestamp_seconds": None if proven is None else proven.as_of.timestamp(),
-        "proven_timestamp_seconds": None if proven_at is None else proven_at.timestamp(),
+        "proven_backup_timestamp_seconds": _timestamp(point.proven_as_of),
+        "proven_timestamp_seconds": _timestamp(last_proof(found.catalog, found.measured_at)),
         "proof_warning_seconds": PROOF_SECONDS,
-        "daily_backups_last_24h": metrics.good_within(Tier.DAILY, 24),
-        "weekly_backups_last_7d": metrics.good_within(Tier.WEEKLY, 7 * 24),
-        "monthly_backups_last_30d": metrics.good_within(Tier.MONTHLY, 30 * 24),
-        "old_backups_to_clean": metrics.expiring,
-        "held_backups": sum(each.is_held(metrics.measured_at) for each in metrics.catalog),
-        "availability_ratio": None if metrics.availability is None else metrics.availability.share,
-        "health_issues_count": len(metrics.counted_issues),
+        "daily_backups_last_24h": found.good_within(Tier.DAILY, 24),
+        "weekly_backups_last_7d": found.good_within(Tier.WEEKLY, 7 * 24),
+        "monthly_backups_last_30d": found.good_within(Tier.MONTHLY, 30 * 24),
+        "old_backups_to_clean": len(found.plan.expiring),
+        "held_backups": sum(each.is_held(found.measured_at) for each in found.catalog),
+        "availability_ratio": None if found.availability is None else found.availability.share,
+        "health_issues_count": len(found.counted_findings),
     }
     samples: dict[str, Samples] = {"up": [({}, 1.0)]}
     if newest is not None:
@@ -169,8 +123,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         plain |= {
             "latest_backup_timestamp_seconds": newest.as_of.timestamp(),
             # Also before the first proof: a rule that has nothing to count from never fires.
-            "unproven_since_timestamp_seconds": metrics.measured_at.timestamp()
-            - unproven_seconds(metrics.catalog, metrics.measured_at),
+            "unproven_since_timestamp_seconds": unproven_since(found.catalog, found.measured_at).timestamp(),
             "backup_size_bytes": manifest.stored_bytes,
             "backup_dumped_bytes": manifest.plain_bytes,
             "backup_compression_ratio": manifest.compression_percent / 100,
@@ -179,33 +132,38 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         samples["latest_backup_info"] = [({**of, "backup_id": newest.backup_id}, 1.0)]
     samples |= {name: [(of, float(value))] for name, value in plain.items() if value is not None}
     samples["missing_partitions"] = [
-        ({**of, "tier": tier.value}, float(sum(gap.tier is tier for gap in metrics.gaps)))
+        (
+            {**of, "tier": tier.value},
+            float(sum(each.startswith(f"{tier.value}/") for each in found.missing_partitions)),
+        )
         for tier in Tier
         if tier.has_calendar
     ]
     samples["health_status"] = [
-        ({**of, "status": status.value}, float(metrics.status is status)) for status in Status
+        ({**of, "status": status.value}, float(found.status is status)) for status in Status
     ]
-    for name, issues in (("health_issues", metrics.issues), ("anomalies", metrics.anomalies)):
+    for name, findings in (("health_issues", found.findings), ("anomalies", found.anomalies)):
         samples[name] = [
-            ({**of, "severity": level.value}, float(sum(issue.level is level for issue in issues)))
+            ({**of, "severity": level.value}, float(sum(each.level is level for each in findings)))
             for level in Level
+            if level is not Level.FINE
         ]
-    drills = sorted(metrics.drills.items())
-    samples["drill_passed"] = [({**of, "scenario": name}, float(each.passed)) for name, each in drills]
-    samples["drill_compared"] = [({**of, "scenario": name}, float(each.compared)) for name, each in drills]
-    samples["drill_timestamp_seconds"] = [
-        ({**of, "scenario": name}, each.checked_at.timestamp()) for name, each in drills
-    ]
-    samples["drill_restore_seconds"] = [
-        ({**of, "scenario": name}, each.restore_seconds) for name, each in drills
-    ]
-    samples["drill_restore_objective_seconds"] = [
-        ({**of, "scenario": name}, each.restore_objective_seconds)
-        for name, each in drills
-        if each.restore_objective_seconds is not None
-    ]
-    samples["drill_data_loss_seconds"] = [
-        ({**of, "scenario": name}, each.data_loss_seconds) for name, each in drills
-    ]
+    figures: dict[str, Callable[[DrillRecord], float | None]] = {
+        "drill_passed": lambda drill: drill.passed,
+        "drill_compared": lambda drill: drill.compared,
+        "drill_timestamp_seconds": lambda drill: drill.checked_at.timestamp(),
+        "drill_restore_seconds": lambda drill: drill.restore_seconds,
+        "drill_restore_objective_seconds": lambda drill: drill.restore_objective_seconds,
+        "drill_data_loss_seconds": lambda drill: drill.data_loss_seconds,
+    }
+    for name, figure in figures.items():
+        samples[name] = [
+            ({**of, "scenario": scenario}, float(value))
+            for scenario, drill in sorted(found.drills.items())
+            if (value := figure(drill)) is not None
+        ]
     return samples
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

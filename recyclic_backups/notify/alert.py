@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import News, Observation, Problem, advance
 from recyclic_backups.notify.keeping import recall
@@ -16,7 +17,6 @@ from recyclic_backups.notify.outbox import (
     Delivery,
     Letter,
     Outbox,
-    Recovery,
     attempted,
     cleared,
     delivered,
@@ -40,7 +40,7 @@ take as long as ``send.DEADLINE_SECONDS`` and a little grace."""
 def take_note(
     memory: Memory,
     seen: Observation,
-    recovery: Recovery,
+    recovery: RecoveryPoint,
     channels: Sequence[Channel],
     now: datetime,
     *,

@@ -17,7 +17,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.finding import Code, Finding, Level
 from recyclic_backups.languages import Locale, Pair, Phrase
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.incidents import Incident
@@ -156,13 +156,7 @@ class _Told:
         return what(problem.kind, problem.facts, locale)
 
 
-_NOT_SHOWN: Pair = (
-    "What people were told is not shown: {why}",
-    "Ce qui a été signalé n’est pas montré : {why}",
-)
-
-
-def open_incidents(repository: Repository) -> list[Issue]:
+def open_incidents(repository: Repository) -> list[Finding]:
     """What people were told of and is not over, the worst and oldest first, for the page. Raises StorageError.
 
     Of a copy that is not believed nothing is shown but that, and why.
@@ -170,10 +164,13 @@ def open_incidents(repository: Repository) -> list[Issue]:
     copy = look_up(repository)
     if copy.doubt is not None:
         level = Level.NOTE if copy.doubt.words == UNCHECKED else Level.WARNING
-        return [Issue("alert_memory", level, Phrase(_NOT_SHOWN, {"why": copy.doubt}))]
+        return [Finding(Code.ALERT_MEMORY, "", level, {"why": copy.doubt})]
     memory = copy.memory or copy.shown
     incidents = [] if memory is None else [*memory.state.incidents.values()]
     still = [each for each in incidents if each.gone_since is None]
     still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
     levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}
-    return [Issue("incident", levels[each.severity], _Told(each), each.key) for each in still]
+    return [
+        Finding(Code.INCIDENT, each.key, levels[each.severity], {"what": _Told(each)}, each.opened_at)
+        for each in still
+    ]

@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from recyclic_backups.audit.event import Head
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.notify.incidents import Change, Incident, Problem, State
-from recyclic_backups.notify.outbox import Delivery, Letter, Outbox, Recovery
+from recyclic_backups.notify.outbox import Delivery, Letter, Outbox
 from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
@@ -227,7 +228,7 @@ def _letter_from(document: Mapping[str, Any]) -> Letter:
         incidents=tuple(_incident_from(each) for each in document["incidents"]),
         criticals=_whole(document["criticals"]),
         warnings=_whole(document["warnings"]),
-        recovery=Recovery(
+        recovery=RecoveryPoint(
             verified_id=str(recovery["verified_id"]),
             verified_as_of=_moment_from(recovery["verified_as_of"]),
             proven_id=str(recovery["proven_id"]),

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.harmless import harmless
 from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.labels import label
-from recyclic_backups.notify.outbox import Letter, Recovery
+from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
+from recyclic_backups.own_command import as_called
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
 _LONGEST_SUBJECT = 150
@@ -60,7 +62,7 @@ def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> M
     worst = Severity.CRITICAL if letter.criticals else Severity.WARNING
     return Message(
         subject=_subject(letter.change, worst, incidents, count, frame, is_late=is_late),
-        body=redact("\n\n".join(paragraphs) + "\n", frame.secrets),
+        body=redact(as_called("\n\n".join(paragraphs) + "\n"), frame.secrets),
         severity=worst,
         message_id=letter.letter_id,
         written_at=letter.written_at,
@@ -72,7 +74,11 @@ def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
     body = label("test_body", frame.locale, database=harmless(frame.database), minimum=minimum.value)
     subject = f"{_prefix(frame)} {label('test', frame.locale)}"
     return Message(
-        _one_line(subject), redact(body + "\n", frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
+        _one_line(subject),
+        redact(as_called(body + "\n"), frame.secrets),
+        minimum,
+        f"{now:%Y%m%dT%H%M%S.%fZ}-test",
+        now,
     )
 
 
@@ -148,7 +154,7 @@ def _said(heading: str, text: str, locale: Locale) -> str:
     return label("line", locale, heading=heading, text=text)
 
 
-def _recovery(recovery: Recovery, frame: Frame) -> str:
+def _recovery(recovery: RecoveryPoint, frame: Frame) -> str:
     """What could be recovered, the line that a person woken at night looks for."""
     locale = frame.locale
     if not recovery.known:

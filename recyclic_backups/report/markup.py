@@ -1,22 +1,18 @@
-"""Markup: texts, issues and tables as HTML that breaks no value over two lines. Pure.
+"""Markup: texts and findings as HTML that breaks no value over two lines. Pure.
 
-Every text of the page becomes HTML here: :func:`plain` and :func:`prose` are the only callers of ``html.escape``.
+Every text of the page becomes HTML here: the template hands each value to :func:`plain` or :func:`prose`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from html import escape
+
+from markupsafe import Markup, escape
 
 from recyclic_backups.foreign_text import visible
-from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.health.wording import Code, Statement
-from recyclic_backups.languages import NO_LINE_ENDS, Locale
-from recyclic_backups.report.words import say
-
-_SIGNS = {Level.CRITICAL: "✕", Level.WARNING: "▲", Level.NOTE: "i"}
+from recyclic_backups.health.finding import Finding
+from recyclic_backups.languages import NO_LINE_ENDS, Locale, Untranslated
 
 _UNIT = r"(?:s|min|h|days?|jours?|%|B|kB|MB|GB|TB|o|ko|Mo|Go|To)"
 # A number with its unit, or several (19 h 43 min); a date, or what begins with one; a backup's id.
@@ -25,28 +21,22 @@ _VALUE = re.compile(
     r"|\d{4}-\d\d(?:-\d\d)?(?![\w-])|\d{8}T\d{6}Z-\w+)"
 )
 
-# What a check once wrote down, in English whatever the page's language: it is shown as the quotation that it is.
-_QUOTED: Mapping[Code, str] = {
-    Code.DAMAGED_BACKUP: "why",
-    Code.DAMAGED_DOCUMENT: "problem",
-    Code.RESTORE_FAILED: "why",
-}
 # Characters of Unicode's private use mark it until the text is HTML; only pairs of them become an element.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _QUOTATION = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 
 
-def plain(value: object) -> str:
+def plain(value: object) -> Markup:
     """A text as HTML, also in an attribute. What would turn the direction of writing is shown instead."""
-    return escape(visible(str(value)))
+    return value if isinstance(value, Markup) else escape(visible(str(value)))
 
 
-def prose(text: str) -> str:
+def prose(text: str) -> Markup:
     """A text as HTML in which no date, no number with its unit and no backup's id is broken over two lines."""
     kept = _VALUE.sub(
         lambda found: f'<span class="line">{found[0]}</span>', NO_LINE_ENDS.sub("\u00a0", plain(text))
     )
-    return _QUOTATION.sub(r'<q lang="en">\1</q>', kept)
+    return Markup(_QUOTATION.sub(r'<q lang="en">\1</q>', kept))  # noqa: S704 - `plain` has escaped it
 
 
 def quoted(text: object) -> str:
@@ -55,43 +45,13 @@ def quoted(text: object) -> str:
     return f"{_OPEN}{inner}{_CLOSE}"
 
 
-def issue_list(issues: Sequence[Issue], locale: Locale, *, shown: int) -> str:
-    """The first so many as a list, and how many there are besides."""
-    lines = [
-        f'<li><span class="tag {issue.level.value}">{_SIGNS[issue.level]} '
-        f"{plain(say(issue.level.value, locale))}</span>"
-        f"<span>{prose(_sentence(issue, locale))}"
-        + (f' <span class="odd">({plain(say("anomaly", locale))})</span>' if issue.anomaly else "")
-        + "</span></li>"
-        for issue in issues[:shown]
-    ]
-    left = len(issues) - shown
-    more = (
-        f'<li><span></span><span class="quiet">{plain(say("more", locale, count=left))}</span></li>'
-        if left > 0
-        else ""
-    )
-    return f'<ul class="issues">{"".join(lines)}{more}</ul>'
+def sentence(finding: Finding, locale: Locale) -> Markup:
+    """What a finding says.
 
-
-def _sentence(issue: Issue, locale: Locale) -> str:
-    said = issue.sentence
-    if isinstance(said, Statement) and (name := _QUOTED.get(said.code)):
-        words = said.values.get(name)
-        if isinstance(words, str) and words != "-":
-            said = replace(said, values={**said.values, name: quoted(words)})
-    return said.text(locale)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; on a phone each row becomes a list, with the heads beside. Heads and cells are HTML."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-head="{name}"><span>{cell}</span></td>' for name, cell in zip(heads, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<table class="plain stack"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    What somebody else said is in English whatever the page's language: it is shown as the quotation that it is.
+    """
+    values = {
+        name: quoted(value.english) if isinstance(value, Untranslated) else value
+        for name, value in finding.values.items()
+    }
+    return prose(replace(finding, values=values).sentence.text(locale))

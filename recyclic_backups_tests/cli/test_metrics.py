@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recyclic_backups.health.metrics import Metrics
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.health.test_metrics import KEYS
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
@@ -101,7 +101,7 @@ def test_a_storage_that_is_not_there_is_told_to_prometheus(operator: Operator, t
     (family,) = text_string_to_metric_families(printed.out)
     assert [(each.name, each.value) for each in family.samples] == [("recyclic_backups_up", 0.0)]
     figures = operator.run("metrics", BACKUP_STORAGE=f"file://{storage}")
-    assert (figures.code, figures.out) == (30, "")
+    assert (figures.code, figures.document["error"]["kind"]) == (30, "storage")
 
 
 def test_the_report_is_one_file_in_the_language_of_the_house(operator: Operator, plenty: None) -> None:
@@ -184,10 +184,10 @@ def test_a_port_that_is_taken_is_refused_in_one_sentence(operator: Operator) -> 
 
 def test_measuring_needs_no_library_that_list_does_not_need() -> None:
     """Loss prevented: a command line that takes a second to show its help."""
-    code = "import recyclic_backups.cli.main as m, sys; m.parser(); print('prometheus_client' in sys.modules)"
+    code = "import recyclic_backups.cli.commands as m, sys; m.parser(); print('prometheus_client' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "False"
-    assert Metrics.__doc__
+    assert Survey.__doc__
 
 
 def test_the_page_is_where_it_was_asked_for_absolute_or_not(operator: Operator, tmp_path: Path) -> None:
