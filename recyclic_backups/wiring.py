@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
-    from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.message import Frame
     from recyclic_backups.postgres.programs import Installation
@@ -154,28 +153,22 @@ def guard_plan(settings: Settings) -> GuardPlan:
     return GuardPlan(backup_plan(settings), restore_options(settings), settings.drill_probes)
 
 
-def thresholds(settings: Settings) -> Thresholds:
-    """From where on health warns, and from where on it is critical."""
-    from recyclic_backups.health.thresholds import Thresholds
-
-    return Thresholds(
-        age_warning_seconds=settings.age_warning_seconds,
-        age_critical_seconds=settings.age_critical_seconds,
-        disk_warning_bytes=settings.disk_warning_bytes,
-        disk_critical_bytes=settings.disk_critical_bytes,
-        encryption=settings.encryption,
-    )
-
-
 def survey_terms(settings: Settings) -> SurveyTerms:
     """What is looked at for metrics and the report, and how it is judged."""
+    from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.report.survey import SurveyTerms
 
     return SurveyTerms(
         database=settings.database,
         calendar=with_first_day(settings).calendar,
         retention=settings.retention,
-        thresholds=thresholds(settings),
+        thresholds=Thresholds(
+            age_warning_seconds=settings.age_warning_seconds,
+            age_critical_seconds=settings.age_critical_seconds,
+            disk_warning_bytes=settings.disk_warning_bytes,
+            disk_critical_bytes=settings.disk_critical_bytes,
+            encryption=settings.encryption,
+        ),
         locale=settings.locale,
         environment=settings.environment,
     )

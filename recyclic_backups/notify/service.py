@@ -19,8 +19,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recyclic_backups.postgres.process import keep_to_ourselves
+
 _LOUD_LOGGERS = ("apprise", "urllib3", "requests")
 _VERDICT = b"verdict "
+_OF_OURS = re.compile("(BACKUP|DAGSTER|DRILL|HEARTBEAT|NOTIFICATION|POSTGRES|SMTP)_")
+"""Variables with keys and passwords among them: others of our user read what a process was given."""
 
 MOST_MEMORY_BYTES = 512 << 20
 """Of the process: libraries read an answer to its end, and somebody's may have none. A plugin needs a tenth of it."""
@@ -67,11 +71,12 @@ def understands(url: str, patience: Patience) -> Verdict:
 
 
 def _asked(letter: Mapping[str, object], patience: Patience) -> Verdict:
+    given = {name: value for name, value in os.environ.items() if not _OF_OURS.match(name)}
     try:
         done = subprocess.run(
             # The modules of this process and no others: not what lies in the working directory (-P).
             [sys.executable, "-P", "-m", __name__],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+            env={**given, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
             input=json.dumps({**letter, "seconds": patience.piece_seconds}).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -88,6 +93,7 @@ def _asked(letter: Mapping[str, object], patience: Patience) -> Verdict:
 
 def main() -> None:
     """Do what standard input says."""
+    keep_to_ourselves()
     letter = json.load(sys.stdin)
     with contextlib.suppress(OSError, ValueError):  # a lower limit is there, or the system knows none
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
