@@ -18,8 +18,7 @@ from recyclic_backups.errors import DamagedData, Refused, UsageError, VerdictNeg
 from recyclic_backups.merge.merge import merge_backup
 from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.restore.own_server import require_own_server
-from recyclic_backups.restore.plan import plan_restore
+from recyclic_backups.restore.plan import plan_restore, require_its_server
 from recyclic_backups.restore.restore import restore
 from recyclic_backups.restore.selection import Request
 
@@ -107,7 +106,7 @@ def _restore(call: Invocation, backup: Backup) -> int:
         )
     server = _other_server(call, options.to_server) if options.to_server else settings.server
     if not options.to_server:
-        require_own_server(call.catalog, backup, server)
+        require_its_server(call.catalog, backup, server)
     into = options.into or settings.database
     plan = plan_restore(
         call.catalog,
