@@ -101,7 +101,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
             with heartbeat(
                 now_settings.heartbeat_for(tier, context.partition_key, environment.now()),
                 context.log.warning,
-                tries_again=again,
+                will_retry=again,
             ):
                 repository = now_settings.open_repository()
                 tell_strangers(repository.store, context.log.warning)

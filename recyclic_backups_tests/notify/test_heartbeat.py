@@ -43,7 +43,7 @@ def test_what_is_tried_again_has_not_failed_yet(web: Web) -> None:
     """Loss prevented: a false alarm for every hiccup of the network."""
     with (
         pytest.raises(StorageError),
-        heartbeat(f"{web.url}/a", print, tries_again=lambda error: isinstance(error, StorageError)),
+        heartbeat(f"{web.url}/a", print, will_retry=lambda error: isinstance(error, StorageError)),
     ):
         raise StorageError("a hiccup")
     assert web.paths == ["/a/start"]
@@ -117,9 +117,6 @@ def test_an_interrupted_ping_leaves_nothing_behind() -> None:
             raise AssertionError("the ping came to an end")
     finally:
         signal.signal(signal.SIGALRM, before)
-    for each in threading.enumerate():
-        if each.name == "line":
-            each.join()
 
 
 def test_without_a_url_nothing_happens() -> None:
