@@ -2,7 +2,7 @@
 
 Each document of an older copy of a storage is authentic. That newer ones were there shows only in what somebody else
 remembers: the audit log's newest event (its number and hash), the backups and what was said of the newest of them,
-and when each key was last wrapped. Dagster's cursor carries it. Where that is lost too, nobody can tell
+and when each key was last wrapped. The alerts' state carries it. Where that is lost, nobody can tell
 (docs/format/threat-model.md).
 """
 
@@ -16,9 +16,9 @@ from recyclic_backups.audit.event import Head
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.languages import Pair, Phrase
-from recyclic_backups.notify.incidents import Problem
+from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import Kind
 
 _LISTED = 5
 
@@ -71,6 +71,20 @@ class Mark:
     checks: int = 0
     labels: tuple[str, ...] = ()
     keys: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What is older than at the last look: ``lost``, by kind of document; ``head`` was the audit log's newest event.
+
+    ``mark`` is what to remember from now on, None to keep what is remembered. It ``is_whole`` unless something could
+    not be compared.
+    """
+
+    lost: Mapping[str, Phrase] = field(default_factory=dict)
+    head: Head | None = None
+    mark: Mark | None = None
+    is_whole: bool = True
 
 
 def mark_of(
@@ -143,18 +157,20 @@ def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Phrase]:
     return {"keys": Phrase(KEYS_BACK, {"names": _listed(gone)})} if gone else {}
 
 
-def problems_of(lost: Mapping[str, Phrase], head: Head, now: datetime) -> tuple[Problem, ...]:
-    """What is told of it. ``head`` is what whoever put the older state back on purpose has to name."""
-    return tuple(
+def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
+    """What is told of it; the message names the head, which whoever put the older state back on purpose has to name."""
+    problems = tuple(
         Problem(
             f"rollback/{part}",
             Kind.ROLLBACK,
             Severity.CRITICAL,
             now,
-            {"reason": phrase.text("en"), "reason_fr": phrase.text("fr"), "head": str(head)},
+            in_both(reason=phrase, head=found.head),
         )
-        for part, phrase in lost.items()
+        for part, phrase in (found.lost.items() if found is not None else ())
     )
+    is_seen = found is not None and found.is_whole
+    return Observation(problems, unseen=frozenset() if is_seen else frozenset({"rollback"}))
 
 
 def _lost_backups(before: Mark, catalog: Catalog) -> list[str]:

@@ -1,0 +1,1 @@
+"""Sentences for people, English and French side by side."""
