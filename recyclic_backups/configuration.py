@@ -195,6 +195,7 @@ class _Reading:
             "lock_timeout_seconds": self.read("BACKUP_LOCK_TIMEOUT", "60", read_as.seconds("s", 1)),
             "timeout_seconds": self.read("BACKUP_TIMEOUT", "3600", read_as.seconds("s", 1)),
             "lock_wait_seconds": self.read("BACKUP_LOCK_WAIT", "600", read_as.seconds("s", 0)),
+            "verify_interval_seconds": self.read("BACKUP_VERIFY_INTERVAL", "20h", read_as.seconds("h", 0)),
             "storage_url": self.read("BACKUP_STORAGE", "file://./backups", read_as.storage_url),
             "scratch": self.read("BACKUP_SCRATCH", "", read_as.directory),
             "calendar": self.calendar(),
@@ -250,6 +251,7 @@ class _Reading:
                 "everybody: set BACKUP_ENCRYPTION=true, or, only to read older backups, put the key into "
                 "BACKUP_ENCRYPTION_OLD_KEYS"
             )
+        values["cache"] = values["scratch"] or self.home_of_dagster()
         misspelt = self.misspelt()
         for sentence in misspelt:
             _tell_once(sentence)
@@ -281,6 +283,11 @@ class _Reading:
                 self.problems.append("BACKUP_TIME has a minute and BACKUP_MINUTE says another: keep one")
             minute = minute_of_time
         return Calendar(timezone=timezone, start=start, hour=hour, minute=minute)
+
+    def home_of_dagster(self) -> Path | None:
+        """Where Dagster keeps what is its own, if it is configured in this environment."""
+        home = self.given.get("DAGSTER_HOME", "").strip()
+        return Path(home) if os.path.isabs(home) else None
 
     def channels(self) -> tuple[Channel, ...]:
         """Everybody who is told of problems; none after noting what is wrong."""

@@ -62,8 +62,11 @@ class Settings:
     lock_timeout_seconds: int
     timeout_seconds: int
     lock_wait_seconds: int
+    verify_interval_seconds: int
     storage_url: str
     scratch: Path | None
+    cache: Path | None
+    """Where this machine remembers documents of the storage: below BACKUP_SCRATCH, or Dagster's home."""
     calendar: Calendar
     missed_day: Literal["late", "refuse"]
     compression: Compression
@@ -129,7 +132,9 @@ class Settings:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
         store = self.open_store(create=create)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
-        return Repository(store, self.database, keyring, self.encryption, self.actor, self.public)
+        return Repository(
+            store, self.database, keyring, self.encryption, self.actor, self.public, self.cache
+        )
 
     def coming_through(self, door: str) -> Settings:
         """The same settings for somebody who does not come through the command line: the audit log says so."""

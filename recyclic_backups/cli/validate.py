@@ -275,7 +275,7 @@ def _kept_as_md5(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 
 def _storage(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.catalog.layout import Layout
-    from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
+    from recyclic_backups.catalog.strangers import HINT, find_strangers, objects_and_damage
     from recyclic_backups.quantities import human_bytes
     from recyclic_backups.storage.descent import REMOVE_IT
 
@@ -295,7 +295,7 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
         )
     for sentence in find_strangers(store):
         yield _Finding("storage", "warning", sentence, HINT)
-    _, damage = names_and_damage(store, Layout(settings.database))
+    _, damage = objects_and_damage(store, Layout(settings.database))
     for each in damage:
         yield _Finding("storage", "warning", f"{each.name} is damaged: {each.problem}", REMOVE_IT)
 

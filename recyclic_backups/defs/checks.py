@@ -22,6 +22,7 @@ from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of, report_evaluation
+from recyclic_backups.defs.schedules import VERIFIED_TAG
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import QUESTIONS, Demands, assess
@@ -66,7 +67,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
                 tier,
                 partition,
                 wanted,
-                demands_of(now_settings),
+                demands_of(now_settings, context.run),
                 clock=environment.now,
                 progress=LoggedProgress(context.log),
             )
@@ -127,10 +128,12 @@ def _metadata(verdict: Verdict, answered_at: datetime, locale: Locale) -> dict[s
     return {**verdict.figures, ANSWERED_AT: to_text(answered_at), **told}
 
 
-def demands_of(settings: Settings) -> Demands:
-    """What the settings ask of backups."""
+def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:
+    """What the settings ask of backups, in a run that may ask for a younger verification (:data:`VERIFIED_TAG`)."""
+    within = float(run.tags.get(VERIFIED_TAG, settings.verify_interval_seconds))
     return Demands(
         thresholds=settings.survey_terms().thresholds,
         installations=settings.installations(),
         timeout_seconds=settings.timeout_seconds,
+        verify_interval_seconds=min(within, settings.verify_interval_seconds),
     )

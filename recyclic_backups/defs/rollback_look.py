@@ -36,15 +36,15 @@ def look_for_rollback(
         gone = {} if before is None else keys_gone(before, keys)
         told = problems_of(gone, before.head, now) if before is not None and before.head is not None else ()
         return Observation(told, unseen=frozenset({"rollback"})), None
-    mark = mark_of(catalog, settings.storage_url, repository.storage_id() or "", read_end(repository), keys)
+    mark = mark_of(catalog, settings.storage_url, repository.storage_id() or "", read_end(repository, now), keys)
     if before is None or before.storage_url != mark.storage_url or before.head is None:
         return Observation(), mark
     lost = went_back(
-        before, mark, catalog, settings.calendar, head_is_there=is_there(repository, before.head)
+        before, mark, catalog, settings.calendar, head_is_there=is_there(repository, before.head, now)
     )
     if not lost:
         return Observation(), mark
-    accepted = accepted_heads(repository).get(str(before.head))
+    accepted = accepted_heads(repository, now).get(str(before.head))
     if accepted is not None:
         say(f"{accepted.actor.user} has said that the storage was put back on purpose: it counts from here")
         return Observation(), mark

@@ -130,7 +130,7 @@ def take(
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=(*notes, *_left_out(held), *([readable] if readable else [])),
-                audit_head=None if (head := read_head(repository)) is None else head.to_json(),
+                audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=slot.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),

@@ -11,7 +11,7 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.dump.verify import verify
+from recyclic_backups.dump.verify import recent_verification, verify
 from recyclic_backups.health import objectives
 from recyclic_backups.health.objectives import Verdict
 from recyclic_backups.health.thresholds import Thresholds
@@ -33,11 +33,15 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the settings ask of backups, and what reads one again within ``timeout_seconds``."""
+    """What the settings ask of backups, and what reads one again within ``timeout_seconds``.
+
+    A verification younger than ``verify_interval_seconds`` answers ``integrity``.
+    """
 
     thresholds: Thresholds
     installations: Sequence[Installation]
     timeout_seconds: float
+    verify_interval_seconds: float = 0
 
 
 def assess(
@@ -51,14 +55,15 @@ def assess(
     progress: Progress = SILENT,
 ) -> dict[str, Verdict]:
     """The verdict on each wanted question (names of :data:`QUESTIONS`), in their order.
-    ``integrity`` reads the whole backup again and records what it found beside it; the others read the catalog.
+    ``integrity`` reads the whole backup again and records what it found beside it, unless a recent verification answers
+    it; the others read the catalog.
     Raises StorageError when the catalog cannot be read.
     """
     catalog = load_catalog(repository)
     verdicts: dict[str, Verdict] = {}
     backup = catalog.labelled(tier, partition)
     if "integrity" in wanted and backup is not None:
-        verdicts["integrity"] = _read_again(repository, backup, demands, clock, progress)
+        verdicts["integrity"] = _integrity(repository, backup, demands, clock, progress)
         catalog = load_catalog(repository)  # which knows that verdict now
         backup = catalog.labelled(tier, partition)
     label = catalog.labels.get((tier, partition))
@@ -100,13 +105,18 @@ def _judge(
     raise ValueError(f"there is no question {name!r}")
 
 
-def _read_again(
+def _integrity(
     repository: Repository,
     backup: Backup,
     demands: Demands,
     clock: Callable[[], datetime],
     progress: Progress,
 ) -> Verdict:
+    within = demands.verify_interval_seconds
+    recent = recent_verification(repository, backup, "parsed", clock(), within_seconds=within)
+    if recent is not None:
+        age_seconds = (clock() - recent.checked_at).total_seconds()
+        return objectives.integrity(backup, None, recent.duration_seconds, verified_seconds_ago=age_seconds)
     verification = verify(
         repository,
         backup,

@@ -80,7 +80,9 @@ def absent(tier: Tier, partition: str) -> Verdict:
     return _error(said(Answer.ABSENT, tier=tier, partition=partition))
 
 
-def integrity(backup: Backup, error: BackupError | None, duration_seconds: float) -> Verdict:
+def integrity(
+    backup: Backup, error: BackupError | None, duration_seconds: float, *, verified_seconds_ago: float = 0
+) -> Verdict:
     """Whether the stored bytes were read again to the last one; ``error`` is what was found instead."""
     if error is not None:
         problem = said(Answer.UNREADABLE, backup_id=backup.backup_id, problem=Untranslated(error.message))
@@ -88,6 +90,7 @@ def integrity(backup: Backup, error: BackupError | None, duration_seconds: float
     return _passed(
         said(Answer.READABLE, backup_id=backup.backup_id),
         verify_s=round(duration_seconds, 2),
+        verified_s_ago=round(verified_seconds_ago),
         objects=len(backup.manifest.objects),
     )
 

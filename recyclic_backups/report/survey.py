@@ -91,7 +91,7 @@ def survey(repository: Repository, terms: SurveyTerms, *, clock: Callable[[], da
     catalog = load_catalog(repository)
     changed = changed_rescue_files(repository, lambda: catalog)
     found = judge(catalog, repository.store.free_bytes(), terms, clock(), changed_rescue_files=changed)
-    return replace(found, audit_head=read_head(repository))
+    return replace(found, audit_head=read_head(repository, clock()))
 
 
 def judge(

@@ -13,7 +13,7 @@ from recyclic_backups import configuration
 from recyclic_backups.configuration import SECRETS, load_settings
 from recyclic_backups_tests.docs.pages import PROJECT, files, read, rows
 
-OF_THE_SYSTEM = {"PATH", "SSH_CONNECTION", "SUDO_USER"}
+OF_THE_SYSTEM = {"PATH", "SSH_CONNECTION", "SUDO_USER", "DAGSTER_HOME"}
 
 
 class Recorder(Mapping[str, str]):
