@@ -36,6 +36,9 @@ _TAIL_DAYS = (4, 64)
 _CONFIGURATION_SEEN = 100
 """How far back the settings are looked for: they are recorded again where more has happened since."""
 
+_FAILURES_SEEN = 50
+"""How far back failures are looked for: alerts ask each minute, or a few times an hour."""
+
 _ATTEMPTS = 50
 
 
@@ -144,6 +147,22 @@ def accepted_heads(repository: Repository, now: datetime | None = None) -> Mappi
         if stored.event is not None and "mac" in stored.document
         if (head := head_given_up(stored.event))
     }
+
+
+def recent_failures(repository: Repository, now: datetime) -> list[Event]:
+    """Backups and drills of the command line that failed, oldest first, as far as the newest events tell.
+
+    Without those that somebody stopped at the keyboard. What Dagster started it tells itself: it may still try again.
+    Raises StorageError.
+    """
+    return [
+        stored.event
+        for stored in _newest(repository, now, _FAILURES_SEEN).believed
+        if stored.event is not None
+        and (stored.event.action, stored.event.outcome) in {("backup", "failed"), ("drill", "failed")}
+        and not stored.event.actor.via.startswith("dagster")
+        and stored.event.details.get("error") != KeyboardInterrupt.__name__
+    ]
 
 
 def head_given_up(event: Event) -> str:

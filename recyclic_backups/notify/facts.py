@@ -110,7 +110,7 @@ class DagsterFacts:
 class StorageFacts:
     """What the storage says. ``catalog`` is None where it cannot be read, and ``problem`` says why.
 
-    ``failures`` are the failed backups and drills of the audit log since the last look. ``doubt`` is why what lies there
+    ``failures`` are backups and drills of the command line that failed, as the audit log's newest events tell. ``doubt`` is why what lies there
     of the alerts' memory is not used, where that is worth telling. ``flags`` and ``rollback`` are None where nobody can
     know; ``is_signed`` says whether documents carry MACs.
     """

@@ -77,7 +77,10 @@ def failed_runs(
                 last[target] = run
             if run.status == "succeeded":
                 succeeded[target.job] = run
-    newest_at = None if facts.dagster is None else facts.dagster.newest_created_at
+    created = [run.created_at for run in ended]
+    if facts.dagster is not None and facts.dagster.newest_created_at is not None:
+        created.append(facts.dagster.newest_created_at)
+    newest_at = max(created, default=now)
     asked = {target for run in ended if run.status == "failed" for target in run.targets} | {*members}
     asked |= {target for key, each in known.items() if (target := _target_of(key, each)) is not None}
     found: dict[str, list[Failure]] = {}
@@ -92,9 +95,7 @@ def failed_runs(
         is_in_catalog = target.job in DRILL_JOBS or (target.job in BACKUP_JOBS and target.partition)
         if is_in_catalog and catalog is None:
             unseen |= {key} if is_known else set()
-        elif run is None or (
-            target.partition and newest_at is not None and newest_at - run.created_at > LAPSES_AFTER
-        ):
+        elif run is None or (target.partition and newest_at - run.created_at > LAPSES_AFTER):
             if is_known:
                 lapsed.setdefault(key, []).append(target)
         else:

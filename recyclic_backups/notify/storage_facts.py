@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from recyclic_backups.audit.log import accepted_heads, failures_since, is_there, read_end
+from recyclic_backups.audit.log import accepted_heads, recent_failures, is_there, read_end
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
@@ -27,6 +27,7 @@ def read_storage(
     open_repository: Callable[[], Repository],
     calendar: Calendar,
     before: AlertState,
+    now: datetime,
     say: Callable[[str], None],
 ) -> tuple[Repository | None, StorageFacts]:
     """Everything the storage says, as far as it can be read; ``before`` is what was known at the last look."""
@@ -34,7 +35,7 @@ def read_storage(
         repository = open_repository()
         catalog = load_catalog(repository)
         free_bytes = repository.store.free_bytes()
-        failures = failures_since(repository, None if before.mark is None else before.mark.head)
+        failures = recent_failures(repository, now)
         changed = changed_rescue_files(repository, lambda: catalog)
     except BackupError as error:
         return None, StorageFacts(problem=error)
@@ -46,7 +47,7 @@ def read_storage(
         flags=_flags(repository, say),
         rollback=None
         if before.had_backups and is_bare(catalog)
-        else _rollback(repository, calendar, catalog, before.mark, say),
+        else _rollback(repository, calendar, catalog, before.mark, now, say),
         is_signed=repository.asks_for_macs,
     )
 
@@ -66,6 +67,7 @@ def _rollback(
     calendar: Calendar,
     catalog: Catalog,
     before: Mark | None,
+    now: datetime,
     say: Callable[[str], None],
 ) -> Rollback | None:
     """What went back since ``before``; None where that cannot be read.
@@ -81,12 +83,12 @@ def _rollback(
             gone = {} if before is None or head is None else keys_gone(before, keys)
             return Rollback(gone, head, is_whole=False)
         mark = mark_of(
-            catalog, repository.store.url, repository.storage_id() or "", read_end(repository), keys
+            catalog, repository.store.url, repository.storage_id() or "", read_end(repository, now), keys
         )
         if before is None or head is None or before.storage_url != mark.storage_url:
             return Rollback(mark=mark)
-        lost = went_back(before, mark, catalog, calendar, head_is_there=is_there(repository, head))
-        if lost and (accepted := accepted_heads(repository).get(str(head))) is not None:
+        lost = went_back(before, mark, catalog, calendar, head_is_there=is_there(repository, head, now))
+        if lost and (accepted := accepted_heads(repository, now).get(str(head))) is not None:
             say(f"{accepted.actor.user} has said that the storage was put back on purpose: it counts from here")
             lost = {}
         return Rollback(lost, head, None if lost else mark)

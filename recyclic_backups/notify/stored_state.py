@@ -1,94 +1,217 @@
-"""The copy of what alerts remember that lies in the storage: written, read, and believed or not.
+"""Where what alerts remember lies: in the storage, on this machine, and where whoever looks keeps it (Dagster's cursor).
 
-Whoever can write to the storage can write this file. Where the storage asks for MACs, one without a valid MAC is used
-for nothing: neither what people were told, nor the letters in it, nor its serial. Where nothing asks for MACs nobody
-can tell who wrote it: it is shown on the page, and it says whether there ever were backups, since that can only raise
-an alarm. What people were told and what is sent to them comes from the other copy alone, Dagster's cursor.
+Each copy is enough, and the youngest that is believed counts. Whoever can write to the storage can write the one there.
+Where the storage asks for MACs, one without a valid MAC is used for nothing: neither what people were told, nor the
+letters in it, nor its serial. Where nothing asks for MACs nobody can tell who wrote it: it is shown on the page, and it
+says whether there ever were backups, since that can only raise an alarm. What people were told comes from the others.
+
+Two lookers must not send the same. On one machine the file there is locked while one of them looks. On two, each reads
+the signed copy in the storage again before it writes: who comes second finds it younger, and stops.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
-from dataclasses import dataclass
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
-from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.health.issues import Issue, Level
 from recyclic_backups.languages import Locale, Pair, Phrase
-from recyclic_backups.notify import memory as remembered
+from recyclic_backups.machine_users import lets_others_write, trusted_users
 from recyclic_backups.notify.incidents import Incident
-from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify.message import what
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import what
+from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
+from recyclic_backups.texts.alerts import FOREIGN, FORGED, NOT_SHOWN, UNCHECKED, UNREADABLE, UNSIGNED
 
-UNSIGNED: Pair = (
-    "{name} carries no MAC: an older version wrote it, or somebody without the key",
-    "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
-)
-FORGED: Pair = (
-    "{name} was edited, damaged or moved: its MAC is wrong",
-    "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
-)
-UNCHECKED: Pair = (
-    "{name} cannot be checked: no configured passphrase opens its key",
-    "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
-)
-UNREADABLE: Pair = (
-    "{name} is damaged: it is not what alerts write",
-    "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
-)
-FOREIGN: Pair = (
-    "{name} is of another storage: it is signed with a key that is none of this one's",
-    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
-)
+LOCK_WAIT_SECONDS = 20.0
+"""How long a look waits for another one on this machine: as long as that may send."""
+
 _DOUBTS = {Standing.UNSIGNED: UNSIGNED, Standing.FOREIGN: FOREIGN, Standing.NOT_CHECKED: UNCHECKED}
+
+_MOST_BYTES = 10_000_000
+
+
+class LookedMeanwhile(Exception):
+    """Another look, on another machine, changed the state after this one had read it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class StoredCopy:
     """What lies in the storage.
 
-    ``memory`` is what may be gone on with; ``shown`` what may be shown besides, where nothing asks for MACs. ``doubt``
+    ``state`` is what may be gone on with; ``shown`` what may be shown besides, where nothing asks for MACs. ``doubt``
     is why it is not used, None if it is or if nothing lies there; ``serial`` is what it claims.
     """
 
-    memory: Memory | None = None
-    shown: Memory | None = None
+    state: AlertState | None = None
+    shown: AlertState | None = None
     doubt: Phrase | None = None
     serial: int = 0
 
     @property
-    def is_old_fashioned(self) -> bool:
-        """Whether it looks like what older versions wrote: whole, and without a MAC."""
-        return self.doubt is not None and self.doubt.words == UNSIGNED
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Whether it is what a disk may have made of it."""
-        return self.doubt is not None and self.doubt.words == UNREADABLE
-
-    @property
     def had_backups(self) -> bool:
         """Whether there ever were verified backups, as anybody may claim who can write to the storage."""
-        claimed = self.memory or self.shown
+        claimed = self.state or self.shown
         return claimed is not None and claimed.had_backups
 
 
+class LocalCopy:
+    """The copy on this machine, in a directory of our own, and the lock of whoever looks. Never raises: it is a copy."""
+
+    def __init__(self, directory: Path, storage_url: str, database: str) -> None:
+        whose = hashlib.sha256(f"{storage_url}\n{database}".encode()).hexdigest()[:16]
+        self._directory = directory / "recyclic-backups"
+        self._path = self._directory / f"alerts-{whose}.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """False where another look goes on for too long; True also where this machine cannot keep anything."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            yield True
+            return
+        try:
+            yield _locks(lock)
+        finally:
+            os.close(lock)
+
+    def read(self) -> AlertState | None:
+        """What lies there, if nobody else can have written it."""
+        with suppress(OSError), open(self._path, "rb", opener=_opened_without_following) as file:
+            found = os.fstat(file.fileno())
+            if (
+                stat.S_ISREG(found.st_mode)
+                and found.st_uid in trusted_users(behind_sudo=False)
+                and not lets_others_write(found)
+            ):
+                return read(file.read(_MOST_BYTES))
+        return None
+
+    def write(self, state: AlertState) -> None:
+        """Put it there, whole or not at all."""
+        new = self._path.with_suffix(".new")
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(to_cursor(state))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+
+
+def _locks(lock: int) -> bool:
+    until = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.2)
+
+
+def _opened_without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+class StoredAlertState:
+    """The state of one look: read once from all copies, kept in all of them whenever it changes.
+
+    ``repository`` is None where the storage cannot be opened. ``say`` gets a sentence when it cannot be kept there.
+    """
+
+    def __init__(
+        self,
+        repository: Repository | None,
+        local: LocalCopy | None,
+        cursor: str | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._repository, self._local, self._say = repository, local, say
+        self.is_storage = False
+        """Whether the storage has backups: where there are none it may be the directory where it is mounted."""
+        self.copy = self._copy()
+        self._ours = youngest(read(cursor), None if local is None else local.read())
+        self.state = youngest(self._ours, self.copy.state) or AlertState(had_backups=self.copy.had_backups)
+
+    def doubt(self) -> Phrase | None:
+        """Why what lies in the storage is not used, where somebody should hear of it.
+
+        What older versions wrote without a MAC is no news where the other copies know as much; nor is what a disk
+        spoilt: it is made anew.
+        """
+        doubt = self.copy.doubt
+        is_known = self._ours is not None and self.copy.serial <= self._ours.serial
+        if doubt is None or doubt.words == UNREADABLE or (doubt.words == UNSIGNED and is_known):
+            return None
+        return doubt
+
+    def begin(self, state: AlertState) -> None:
+        """Keep what a look made of what it had read. Raises LookedMeanwhile, unless that is still the youngest."""
+        if self.copy.state != (found := self._copy()).state and youngest(self.state, found.state) != self.state:
+            raise LookedMeanwhile
+        self.state = state
+        # Also where nothing changed but the copy is gone or damaged: the next lost cursor would be everything.
+        stored = found.state or found.shown
+        if stored is None or stored.serial != state.serial:
+            self._keep()
+
+    def update(self, change: Callable[[AlertState], AlertState]) -> AlertState:
+        """Change the youngest one, and keep it; the new one."""
+        newest = youngest(self.state, self._copy().state) or self.state
+        after = change(newest)
+        if after == newest:
+            self.state = newest
+        else:
+            self.state = replace(after, serial=newest.serial + 1)
+            self._keep()
+        return self.state
+
+    def _copy(self) -> StoredCopy:
+        try:
+            return StoredCopy() if self._repository is None else look_up(self._repository)
+        except BackupError:
+            return StoredCopy()  # that the storage cannot be read is told by whoever reads the catalog
+
+    def _keep(self) -> None:
+        if self._local is not None:
+            self._local.write(self.state)
+        if self._repository is None or not self.is_storage:
+            return
+        try:
+            store(self._repository, self.state)
+        except BackupError as error:
+            self._say(f"what alerts remember cannot be kept in the storage: {error.message}")
+
+
 def name_in_storage(database: str) -> str:
-    """Where the memory lies."""
+    """Where the state lies."""
     return f"{Layout(database).root}/alerts/state.json"
 
 
-def recall(repository: Repository) -> Memory | None:
+def recall(repository: Repository) -> AlertState | None:
     """What was stored and may be gone on with; None if nothing there can be believed. Raises StorageError."""
-    return look_up(repository).memory
+    return look_up(repository).state
 
 
-def look_up(repository: Repository) -> Copy:
+def look_up(repository: Repository) -> StoredCopy:
     """What lies in the storage, and whether it is believed. Raises StorageError.
 
     Keys are derived at most once in the life of a process (:func:`recyclic_backups.envelope.passphrase.wrapping_key`),
@@ -98,10 +221,10 @@ def look_up(repository: Repository) -> Copy:
     try:
         document = decode(repository.store.get(name), name)
     except ObjectMissing:
-        return Copy()
+        return StoredCopy()
     except DamagedData:
-        return Copy(doubt=Phrase(UNREADABLE, {"name": name}))
-    found = remembered.read(json.dumps(document))
+        return StoredCopy(doubt=Phrase(UNREADABLE, {"name": name}))
+    found = read(json.dumps(document))
     serial = 0 if found is None else found.serial
     if not repository.asks_for_macs:
         try:
@@ -110,14 +233,14 @@ def look_up(repository: Repository) -> Copy:
         except DamagedData:
             found = None
         doubt = Phrase(UNREADABLE, {"name": name}) if found is None else None
-        return Copy(shown=found, doubt=doubt, serial=serial)
+        return StoredCopy(shown=found, doubt=doubt, serial=serial)
     words = _doubt(repository, document, name)
     if words is None and found is None:
         # Ours, of another version: what it says is not understood, and it accuses nobody.
-        return Copy()
+        return StoredCopy()
     if words is not None:
-        return Copy(doubt=Phrase(words, {"name": name}), serial=serial)
-    return Copy(memory=found, serial=serial)
+        return StoredCopy(doubt=Phrase(words, {"name": name}), serial=serial)
+    return StoredCopy(state=found, serial=serial)
 
 
 def _doubt(repository: Repository, document: dict[str, object], name: str) -> Pair | None:
@@ -130,14 +253,14 @@ def _doubt(repository: Repository, document: dict[str, object], name: str) -> Pa
     return _DOUBTS.get(standing)
 
 
-def store(repository: Repository, memory: Memory) -> None:
+def store(repository: Repository, state: AlertState) -> None:
     """Keep it in the storage: with a MAC where it asks for MACs, else with a SHA-256.
 
     Nothing is written before there is a key to sign with: making the storage's key is what its first backup does.
     Raises NoUsableKey, DamagedData, ConfigurationError where there is none that may be written with, StorageError.
     """
     name = name_in_storage(repository.database)
-    document = json.loads(remembered.to_document(memory))
+    document = json.loads(to_document(state))
     if not repository.asks_for_macs:
         repository.store.replace(name, encode(summed(document, name)))
     elif repository.keyring.has_keys():
@@ -156,12 +279,6 @@ class _Told:
         return what(problem.kind, problem.facts, locale)
 
 
-_NOT_SHOWN: Pair = (
-    "What people were told is not shown: {why}",
-    "Ce qui a été signalé n’est pas montré : {why}",
-)
-
-
 def open_incidents(repository: Repository) -> list[Issue]:
     """What people were told of and is not over, the worst and oldest first, for the page. Raises StorageError.
 
@@ -170,9 +287,9 @@ def open_incidents(repository: Repository) -> list[Issue]:
     copy = look_up(repository)
     if copy.doubt is not None:
         level = Level.NOTE if copy.doubt.words == UNCHECKED else Level.WARNING
-        return [Issue("alert_memory", level, Phrase(_NOT_SHOWN, {"why": copy.doubt}))]
-    memory = copy.memory or copy.shown
-    incidents = [] if memory is None else [*memory.state.incidents.values()]
+        return [Issue("alert_memory", level, Phrase(NOT_SHOWN, {"why": copy.doubt}))]
+    state = copy.state or copy.shown
+    incidents = [] if state is None else [*state.open.incidents.values()]
     still = [each for each in incidents if each.gone_since is None]
     still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
     levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}

@@ -464,3 +464,28 @@ SCHEDULERS: Mapping[str, Pair] = {
     "sensor": ("sensor", "capteur"),
     "schedule": ("schedule", "planification"),
 }
+
+UNSIGNED: Pair = (
+    "{name} carries no MAC: an older version wrote it, or somebody without the key",
+    "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
+)
+FORGED: Pair = (
+    "{name} was edited, damaged or moved: its MAC is wrong",
+    "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
+)
+UNCHECKED: Pair = (
+    "{name} cannot be checked: no configured passphrase opens its key",
+    "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
+)
+UNREADABLE: Pair = (
+    "{name} is damaged: it is not what alerts write",
+    "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
+)
+FOREIGN: Pair = (
+    "{name} is of another storage: it is signed with a key that is none of this one's",
+    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
+)
+NOT_SHOWN: Pair = (
+    "What people were told is not shown: {why}",
+    "Ce qui a été signalé n’est pas montré : {why}",
+)
