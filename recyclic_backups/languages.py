@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from recyclic_backups.backup_calendar import Tier
@@ -125,6 +126,17 @@ class Seconds:
             if english.endswith(f" {unit}{rest}"):
                 english = english.removesuffix(rest)
         return _comma(english).replace("days", "jours") if locale == "fr" else english
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment in a sentence, to the minute, in UTC: the sentence says so."""
+
+    at: datetime
+
+    def text(self, _locale: Locale = "en") -> str:
+        """``2026-11-22 02:00``."""
+        return f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 @dataclass(frozen=True, slots=True)

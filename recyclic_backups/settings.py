@@ -30,8 +30,8 @@ from recyclic_backups.storage.location import open_store, parse_storage_url
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
+    from recyclic_backups.health.judge import HealthTerms
     from recyclic_backups.notify.message import Frame
-    from recyclic_backups.report.survey import SurveyTerms
 
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
@@ -201,13 +201,13 @@ class Settings:
             secrets=tuple(secret for secret in secrets if secret),
         )
 
-    def survey_terms(self) -> SurveyTerms:
+    def survey_terms(self) -> HealthTerms:
         """What is looked at for metrics and the report, and how it is judged."""
         # Only where it is asked for: a list of backups needs none of it.
+        from recyclic_backups.health.judge import HealthTerms  # noqa: PLC0415
         from recyclic_backups.health.thresholds import Thresholds  # noqa: PLC0415
-        from recyclic_backups.report.survey import SurveyTerms  # noqa: PLC0415
 
-        return SurveyTerms(
+        return HealthTerms(
             database=self.database,
             calendar=self.calendar,
             retention=self.retention,

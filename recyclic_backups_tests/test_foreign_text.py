@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from recyclic_backups.health.wording import Code, Statement
 
 from recyclic_backups.cli import render
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
-from recyclic_backups.health.wording import Code, Statement
 from recyclic_backups.languages import Locale, Phrase, Sayable, Untranslated
 from recyclic_backups.report.markup import plain, prose
 from recyclic_backups_tests.foreign import MOVING, NASTY

@@ -178,6 +178,11 @@ class Manifest(PartlySealed):
         return round(100 * (1 - self.stored_bytes / self.plain_bytes), 1) if self.plain_bytes else 0.0
 
     @property
+    def is_our_dump(self) -> bool:
+        """Whether this software took it, so that its figures can be compared with those of other nights."""
+        return self.kind == "dump" and self.source != "adopted"
+
+    @property
     def archive_major(self) -> int:
         """Major version of the pg_dump that wrote the archive: an older pg_restore could not read it."""
         version = self.programs.get("pg_dump", self.server.version)

@@ -139,10 +139,10 @@ def _write_page(stage: Stage) -> str:
 
     Returns its address.
     """
+    from recyclic_backups.health.survey import survey
     from recyclic_backups.notify.keeping import open_incidents
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import keep_in_storage
-    from recyclic_backups.report.survey import survey
 
     settings = stage.settings
     repository = settings.open_repository(create=False)

@@ -10,8 +10,7 @@ from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from recyclic_backups.errors import BackupError
-    from recyclic_backups.health.metrics import Metrics
-    from recyclic_backups.report.survey import Survey
+    from recyclic_backups.health.survey import Survey
     from recyclic_backups.settings import Settings
 
 
@@ -62,29 +61,29 @@ def run(options: argparse.Namespace) -> int:
             _put(unanswered(), options.output)
             raise
     _put(_text(found, options.format), options.output)
-    return exit_code(found.metrics)
+    return exit_code(found)
 
 
 def look(settings: Settings) -> Survey:
     """The survey of the configured storage. Raises StorageError where there is none, BackupError."""
-    from recyclic_backups.report.survey import survey
+    from recyclic_backups.health.survey import survey
 
     return survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
 
 
-def exit_code(metrics: Metrics) -> int:
+def exit_code(found: Survey) -> int:
     """80 when health is unhealthy."""
     from recyclic_backups.errors import VerdictNegative
-    from recyclic_backups.health.issues import Status
+    from recyclic_backups.health.finding import Status
 
-    return VerdictNegative.exit_code if metrics.status is Status.UNHEALTHY else 0
+    return VerdictNegative.exit_code if found.status is Status.UNHEALTHY else 0
 
 
 def _text(found: Survey, wanted: str) -> str:
     if wanted == "prometheus":
         from recyclic_backups.health.exposition import to_prometheus
 
-        return to_prometheus(found.metrics)
+        return to_prometheus(found)
     return render.as_json(found.to_json())
 
 
@@ -115,11 +114,11 @@ def _serve(settings: Settings, host: str, port: int) -> int:
             told = error.message
             render.say(f"error: {told}")
 
-    def measured() -> Metrics:
+    def measured() -> Survey:
         nonlocal told
-        metrics = look(settings).metrics
+        found = look(settings)
         told = ""
-        return metrics
+        return found
 
     registry = registry_of(measured, complain=complain)
 

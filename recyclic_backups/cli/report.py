@@ -10,7 +10,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.metrics import look, output_file
 
 if TYPE_CHECKING:
-    from recyclic_backups.health.issues import Status
+    from recyclic_backups.health.finding import Status
     from recyclic_backups.languages import Locale
 
 

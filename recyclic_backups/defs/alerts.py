@@ -16,6 +16,7 @@ import dagster as dg
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.recovery_point import RecoveryPoint, recovery_point
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.answer_look import look_at_checks, look_at_ticks
 from recyclic_backups.defs.resources import Environment, sensor_that
@@ -24,17 +25,18 @@ from recyclic_backups.defs.run_look import backup_is_working, look_at_runs
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.errors import BackupError, NoUsableKey
 from recyclic_backups.flags.store import load_flags
+from recyclic_backups.health.judge import Facts, findings
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import wording
 from recyclic_backups.notify.alert import deliver, take_note
-from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog, recovery_of
+from recyclic_backups.notify.catalog_look import SOURCES, Circumstances, is_bare, look_at_catalog
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import News, Observation, Problem
 from recyclic_backups.notify.keeping import Copy, look_up, store
 from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import redact
-from recyclic_backups.notify.outbox import LISTED, Recovery
+from recyclic_backups.notify.outbox import LISTED
 from recyclic_backups.notify.reasons import UNSENT
 from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.severity import Severity
@@ -144,7 +146,7 @@ def _observe(
     shelf: Shelf,
     catalog: Catalog | None,
     before: Memory,
-) -> tuple[Observation, Recovery]:
+) -> tuple[Observation, RecoveryPoint]:
     instance, known, now = context.instance, before.state.incidents, environment.now()
     # One that held backups and holds none is not the storage that knows what is missing or was made up for.
     knowing = None if catalog is not None and before.had_backups and is_bare(catalog) else catalog
@@ -155,17 +157,14 @@ def _observe(
             problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, {"reason": reason})
             return Observation((problem,), unseen=SOURCES)
         given = Circumstances(
-            settings.alerts.age_warning_seconds,
-            settings.alerts.age_critical_seconds,
-            settings.retention,
             working=backup_is_working(instance, settings, now),
             began_at=before.begun(now),
             had_backups=before.had_backups,
-            changed_rescue_files=()
-            if shelf.repository is None
-            else changed_rescue_files(shelf.repository, lambda: catalog),
         )
-        found = look_at_catalog(catalog, settings.calendar, given, known, now)
+        changed = () if shelf.repository is None else changed_rescue_files(shelf.repository, lambda: catalog)
+        terms = settings.survey_terms()
+        judged = findings(Facts(catalog, changed_rescue_files=tuple(changed)), terms, now)
+        found = look_at_catalog(judged, catalog, terms, given, known, now)
         return found if knowing is not None else found + Observation(unseen=SOURCES)
 
     looks: list[tuple[frozenset[str], Callable[[], Observation]]] = [
@@ -193,7 +192,7 @@ def _observe(
             reason = f"alerts cannot look at {names}: unexpected error, {type(error).__name__}"
             broken = Problem(f"look/{min(sources)}", Kind.OTHER, Severity.WARNING, now, {"reason": reason})
             seen += Observation((broken,), unseen=sources)
-    return seen, Recovery(known=False) if catalog is None else recovery_of(catalog, now)
+    return seen, RecoveryPoint(known=False) if catalog is None else recovery_point(catalog, now)
 
 
 def _doubts(

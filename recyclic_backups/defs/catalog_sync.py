@@ -40,9 +40,9 @@ from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.health.answers import ATTEMPTS, Answer, said
 from recyclic_backups.languages import Phrase, Untranslated
 from recyclic_backups.settings import Settings
+from recyclic_backups.texts.findings import ATTEMPTS, BECAUSE, CHECK_FAILED, CHECK_PASSED
 
 SENSOR = "catalog_sync"
 INTERVAL_SECONDS = 60
@@ -282,11 +282,11 @@ class News:
 
     def _evaluation(self, tier: Tier, partition: str, question: str, check: Check) -> Event:
         kind = Phrase(ATTEMPTS[check.kind], {})
-        outcome = Answer.CHECK_PASSED if check.passed else Answer.CHECK_FAILED
-        sentence = said(outcome, kind=kind, backup_id=check.backup_id)
+        outcome = CHECK_PASSED if check.passed else CHECK_FAILED
+        sentence = Phrase(outcome, {"kind": kind, "backup_id": check.backup_id})
         if reason := why(check):
             because = Untranslated(reason) if isinstance(reason, str) else reason
-            sentence = said(Answer.BECAUSE, fact=sentence, why=because)
+            sentence = Phrase(BECAUSE, {"fact": sentence, "why": because})
         told = {} if check.passed else told_in(self.settings.locale, sentence)
         return dg.AssetCheckEvaluation(
             asset_key=self.history.keys[tier],

@@ -19,18 +19,16 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
-from recyclic_backups.defs.presentation import ANSWERED_AT
+from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of, report_evaluation
 from recyclic_backups.defs.schedules import VERIFIED_TAG
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import RecoveryError
-from recyclic_backups.health.assess import QUESTIONS, Demands, assess
-from recyclic_backups.health.objectives import Severity, Verdict
+from recyclic_backups.health.assess import CheckAnswer, Demands, assess
+from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.languages import Locale
 from recyclic_backups.settings import Settings
-
-_SEVERITIES = {Severity.WARNING: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
 
 def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
@@ -62,7 +60,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
             if partition is None:
                 context.log.info(f"There is no {tier.value} backup yet: nothing to ask about.")
                 return
-            verdicts = assess(
+            answers = assess(
                 repository,
                 tier,
                 partition,
@@ -72,11 +70,11 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
                 progress=LoggedProgress(context.log),
             )
             answered_at = environment.now()
-        for name, verdict in verdicts.items():
+        for name, answer in answers.items():
             if context.has_partition_key:
-                yield result_of(key, name, verdict, answered_at, now_settings.locale)
+                yield result_of(key, name, answer, answered_at, now_settings.locale)
             else:
-                evaluation = evaluation_of(key, name, partition, verdict, answered_at, now_settings.locale)
+                evaluation = evaluation_of(key, name, partition, answer, answered_at, now_settings.locale)
                 report_evaluation(context.instance, evaluation, context.run)
 
     return checks
@@ -95,37 +93,37 @@ def newest_partition(repository: Repository, tier: Tier, calendar: Calendar, now
 
 
 def result_of(
-    key: dg.AssetKey, name: str, verdict: Verdict, answered_at: datetime, locale: Locale
+    key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime, locale: Locale
 ) -> dg.AssetCheckResult:
-    """A verdict as the result of a check in a run of the partition."""
+    """An answer as the result of a check in a run of the partition."""
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=key,
-        passed=verdict.passed,
-        severity=_SEVERITIES[verdict.severity],
-        description=verdict.text(),
-        metadata=_metadata(verdict, answered_at, locale),
+        passed=answer.passed,
+        severity=SEVERITIES[answer.level],
+        description=answer.text(),
+        metadata=_metadata(answer, answered_at, locale),
     )
 
 
 def evaluation_of(
-    key: dg.AssetKey, name: str, partition: str, verdict: Verdict, answered_at: datetime, locale: Locale
+    key: dg.AssetKey, name: str, partition: str, answer: CheckAnswer, answered_at: datetime, locale: Locale
 ) -> dg.AssetCheckEvaluation:
     """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
     return dg.AssetCheckEvaluation(
         check_name=name,
         asset_key=key,
         partition=partition,
-        passed=verdict.passed,
-        severity=_SEVERITIES[verdict.severity],
-        description=verdict.text(),
-        metadata=_metadata(verdict, answered_at, locale),
+        passed=answer.passed,
+        severity=SEVERITIES[answer.level],
+        description=answer.text(),
+        metadata=_metadata(answer, answered_at, locale),
     )
 
 
-def _metadata(verdict: Verdict, answered_at: datetime, locale: Locale) -> dict[str, Any]:
-    told = {} if verdict.passed else told_in(locale, verdict.sentence)
-    return {**verdict.figures, ANSWERED_AT: to_text(answered_at), **told}
+def _metadata(answer: CheckAnswer, answered_at: datetime, locale: Locale) -> dict[str, Any]:
+    told = {} if answer.passed else told_in(locale, *(each.sentence for each in answer.findings))
+    return {**answer.figures, ANSWERED_AT: to_text(answered_at), **told}
 
 
 def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:

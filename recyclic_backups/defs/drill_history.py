@@ -16,7 +16,7 @@ from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown
-from recyclic_backups.health.rehearsals import tells_of_a_drill
+from recyclic_backups.health.drill_records import tells_of_a_drill
 from recyclic_backups.settings import Settings
 
 _DATA_VERSION_TAG = "dagster/data_version"

@@ -14,21 +14,22 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
-from recyclic_backups.defs.presentation import ANSWERED_AT
+from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
-from recyclic_backups.health.answers import Answer, Listed, said
-from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.languages import Locale, Sayable
+from recyclic_backups.health.finding import Code, Finding, Level
+from recyclic_backups.health.survey import Survey, survey
+from recyclic_backups.languages import Locale, Phrase, Sayable
 from recyclic_backups.notify.keeping import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
-from recyclic_backups.report.survey import Survey, survey
+from recyclic_backups.report.space import savings
 from recyclic_backups.report.words import say
 from recyclic_backups.settings import Settings
+from recyclic_backups.texts.findings import FREEABLE, NOTHING_FREEABLE
 
 GROUP = "health"
 
@@ -39,12 +40,7 @@ CHECKS = {
 }
 """What is asked of all backups together. Of a single one the checks of its tier ask."""
 
-_NAMES = {"disk_space": {"space"}, "availability": {"availability"}}
-_SEVERITIES = {
-    Level.NOTE: dg.AssetCheckSeverity.WARN,
-    Level.WARNING: dg.AssetCheckSeverity.WARN,
-    Level.CRITICAL: dg.AssetCheckSeverity.ERROR,
-}
+_CODES = {"disk_space": Code.SPACE, "availability": Code.AVAILABILITY}
 
 _DESCRIPTION = """How healthy the backups are: age of the newest verified one, space, availability, drills, anomalies.
 
@@ -89,8 +85,8 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
             now_settings = environment.settings_of(settings.database)
             repository = now_settings.open_repository(create=False)
             found = survey(repository, now_settings.survey_terms(), clock=environment.now)
-        for issue in found.metrics.counted_issues:
-            context.log.warning(f"{issue.level.value}: {issue.sentence.text(now_settings.locale)}")
+        for each in found.counted_findings:
+            context.log.warning(f"{each.level.value}: {each.sentence.text(now_settings.locale)}")
         return dg.MaterializeResult(
             metadata={
                 "health": health_note(found),
@@ -105,24 +101,23 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
 
 def metadata_of(found: Survey) -> dict[str, Any]:
     """The figures, with their unit in the key, so that the plots read well. What there is none of is left out."""
-    metrics = found.metrics
-    newest, available = metrics.newest, metrics.availability
+    newest, available = found.newest, found.availability
     figures: dict[str, float | int | None] = {
-        "backups": len(metrics.catalog),
-        "age_h": None if metrics.age_seconds is None else round(metrics.age_seconds / 3600, 2),
-        "stored_mb": round(metrics.total_size_bytes / 1e6, 3),
-        "free_mb": None if metrics.free_bytes is None else round(metrics.free_bytes / 1e6, 1),
+        "backups": len(found.catalog),
+        "age_h": None if found.age_seconds is None else round(found.age_seconds / 3600, 2),
+        "stored_mb": round(found.total_size_bytes / 1e6, 3),
+        "free_mb": None if found.free_bytes is None else round(found.free_bytes / 1e6, 1),
         "newest_mb": None if newest is None else round(newest.manifest.stored_bytes / 1e6, 3),
         "compression_pct": None if newest is None else newest.manifest.compression_percent,
         "duration_s": None if newest is None else round(newest.manifest.duration_seconds, 2),
         "availability_pct": None if available is None else round(100 * available.share, 3),
-        "to_expire": metrics.expiring,
-        "issues": len(metrics.counted_issues),
-        "anomalies": len(metrics.anomalies),
-        **{f"drill_{name}_restore_s": each.restore_seconds for name, each in sorted(metrics.drills.items())},
+        "to_expire": len(found.plan.expiring),
+        "issues": len(found.counted_findings),
+        "anomalies": len(found.anomalies),
+        **{f"drill_{name}_restore_s": each.restore_seconds for name, each in sorted(found.drills.items())},
     }
     return {
-        "health_status": metrics.status.value,
+        "health_status": found.status.value,
         **{name: value for name, value in figures.items() if value is not None},
         "metrics": dg.MetadataValue.json(found.to_json()),
     }
@@ -130,11 +125,11 @@ def metadata_of(found: Survey) -> dict[str, Any]:
 
 def health_note(found: Survey) -> dg.MarkdownMetadataValue:
     """What is wrong, the worst first; on a disk that is nearly full, what could be freed."""
-    metrics, locale = found.metrics, found.terms.locale
-    lines = [f"**{say(metrics.status.value, locale)}**", ""]
+    locale = found.terms.locale
+    lines = [f"**{say(found.status.value, locale)}**", ""]
     lines += [
-        f"- {say(issue.level.value, locale)}: {markdown(issue.sentence.text(locale))}"
-        for issue in metrics.issues
+        f"- {say(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
+        for each in found.findings
     ]
     if found.space_is_critical:
         lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]
@@ -148,7 +143,7 @@ def space_lines(found: Survey, locale: Locale) -> list[str]:
 
 def space_texts(found: Survey, locale: Locale) -> list[str]:
     """The same, a sentence each."""
-    return [each.text(locale) for each in found.savings()] or [say("no saving", locale)]
+    return [each.text(locale) for each in savings(found)] or [say("no saving", locale)]
 
 
 def _publish(
@@ -165,26 +160,25 @@ def _publish(
 
 
 def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
-    metrics = found.metrics
     for name in CHECKS:
-        wrong = [issue for issue in metrics.issues if _concerns(name, issue)]
-        worst = wrong[0].level if wrong else Level.WARNING  # the worst is the first
+        wrong = [each for each in found.findings if _concerns(name, each)]
+        worst = wrong[0].level if wrong else Level.FINE  # the worst is the first
         figures: dict[str, Any] = {"found": len(wrong)}
-        if name == "disk_space" and metrics.free_bytes is not None:
-            figures["free_mb"] = round(metrics.free_bytes / 1e6, 1)
-        if name == "availability" and metrics.availability is not None:
-            figures["availability_pct"] = round(100 * metrics.availability.share, 3)
-        sentences: list[Sayable] = [issue.sentence for issue in wrong]
+        if name == "disk_space" and found.free_bytes is not None:
+            figures["free_mb"] = round(found.free_bytes / 1e6, 1)
+        if name == "availability" and found.availability is not None:
+            figures["availability_pct"] = round(100 * found.availability.share, 3)
+        sentences: list[Sayable] = [each.sentence for each in wrong]
         if name == "disk_space" and wrong:
             sentences.append(_freeable(found))
         yield dg.AssetCheckResult(
             check_name=name,
             passed=not wrong,
-            severity=_SEVERITIES[worst],
+            severity=SEVERITIES[worst],
             description="; ".join(each.text() for each in sentences) or "nothing is wrong",
             metadata={
                 **figures,
-                ANSWERED_AT: to_text(metrics.measured_at),
+                ANSWERED_AT: to_text(found.measured_at),
                 **told_in(found.terms.locale, *sentences),
             },
         )
@@ -192,12 +186,12 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
 
 def _freeable(found: Survey) -> Sayable:
     """The largest of what could go."""
-    savings = tuple(found.savings()[:_NAMED_SAVINGS])
-    return said(Answer.FREEABLE, what=Listed(savings)) if savings else said(Answer.NOTHING_FREEABLE)
+    largest = tuple(savings(found)[:_NAMED_SAVINGS])
+    return Phrase(FREEABLE, {"what": largest}) if largest else Phrase(NOTHING_FREEABLE, {})
 
 
-def _concerns(check: str, issue: Issue) -> bool:
-    return issue.anomaly if check == "anomalies" else issue.name in _NAMES[check]
+def _concerns(check: str, finding: Finding) -> bool:
+    return finding.is_anomaly if check == "anomalies" else finding.code == _CODES[check]
 
 
 def disk_space_sensor(

@@ -11,10 +11,19 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.foreign_text import markdown, markdown_code
+from recyclic_backups.health.finding import Level
 from recyclic_backups.settings import Settings
 
 ANSWERED_AT = "answered_at"
 """Metadata of every answer to a check: ISO 8601 in UTC, not before any verdict in the storage that it knows of."""
+
+SEVERITIES = {
+    Level.FINE: dg.AssetCheckSeverity.WARN,  # Dagster asks for one of a check that passed, and shows it nowhere
+    Level.NOTE: dg.AssetCheckSeverity.WARN,
+    Level.WARNING: dg.AssetCheckSeverity.WARN,
+    Level.CRITICAL: dg.AssetCheckSeverity.ERROR,
+}
+"""How Dagster calls the level of a finding."""
 
 _SHOWN_TABLES = 200
 """A database with thousands of tables would fill Dagster's event log: the manifest has them all."""

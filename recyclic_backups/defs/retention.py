@@ -15,8 +15,9 @@ from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
 from recyclic_backups.defs.telling import told_in
 from recyclic_backups.foreign_text import markdown
+from recyclic_backups.health.judge import Facts
+from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.languages import Bytes, listed
-from recyclic_backups.report.survey import Survey, judge
 from recyclic_backups.report.words import say
 from recyclic_backups.retention.expire import ExpiryReport, expire_alone
 from recyclic_backups.retention.review import review
@@ -87,7 +88,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
             )
             free_bytes = repository.store.free_bytes()
             left: Catalog = load_catalog(repository)
-            found = judge(left, free_bytes, now_settings.survey_terms(), environment.now())
+            found = survey_of(Facts(left, free_bytes), now_settings.survey_terms(), environment.now())
         if found.space_is_critical:
             for text in space_texts(found, now_settings.locale):
                 context.log.warning(f"free space is still critical; {text}")
@@ -101,7 +102,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
 def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
     """What left and what is left; on a disk that is still nearly full, what else could be freed."""
     locale = found.terms.locale
-    free_bytes = found.metrics.free_bytes
+    free_bytes = found.free_bytes
     lines = [
         say(
             "run expired",
@@ -109,7 +110,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
             gone=len(report.removed),
             freed=Bytes(report.freed_bytes).text(locale),
             kept=len(found.catalog),
-            size=Bytes(found.metrics.total_size_bytes).text(locale),
+            size=Bytes(found.total_size_bytes).text(locale),
         ),
         "",
         *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
@@ -121,7 +122,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         "expired": len(report.removed),
         "freed_mb": round(report.freed_bytes / 1e6, 3),
         "kept": len(found.catalog),
-        "kept_mb": round(found.metrics.total_size_bytes / 1e6, 3),
+        "kept_mb": round(found.total_size_bytes / 1e6, 3),
         "swept": len(report.swept),
         **({} if free_bytes is None else {"free_mb": round(free_bytes / 1e6, 1)}),
         "summary": dg.MetadataValue.md("\n".join(lines)),

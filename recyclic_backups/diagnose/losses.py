@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
-from recyclic_backups.fingerprint.sketch import new_name, overlap
+from recyclic_backups.fingerprint.sketch import REWRITTEN_SHARE, new_name, overlap
 from recyclic_backups.postgres.names import some
 
 LossKind: TypeAlias = Literal["table", "rows", "rewritten", "column", "values", "sequence", "large_objects"]
@@ -23,9 +23,6 @@ Series: TypeAlias = Sequence[tuple[datetime, int]]
 _DAY = timedelta(days=1)
 NOTABLE_SHARE = 0.05
 """By how much of all rows a column may lack more values than ever before without a remark."""
-
-REWRITTEN_SHARE = 0.5
-"""Of the rows that usually stay, fewer than this must have: the estimate itself is a tenth or two off."""
 
 STANDBY_STEPS = 32
 """How many values of a sequence are logged, and so replayed, before they are given (SEQ_LOG_VALS in sequence.c)."""

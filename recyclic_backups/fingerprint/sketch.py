@@ -35,6 +35,9 @@ _SKETCH = re.compile(rf"(?:[0-9a-f]{{2}}|{re.escape(_EMPTY)}){{{BUCKETS}}}")
 MOST_SHARE = 2 / 3
 """Of a table's rows: so many common ones make it the same table still, whatever the estimate is off."""
 
+REWRITTEN_SHARE = 1 / 3
+"""Fewer common ones make its rows others: far enough from most that no estimate takes one for the other."""
+
 _COMPARABLE_SIZES = 2  # times as many rows: with more, too few buckets agree to tell anything
 
 

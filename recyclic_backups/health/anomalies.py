@@ -12,7 +12,7 @@ docs/health.md for what that finds and what it does not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
@@ -21,46 +21,43 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import new_name
-from recyclic_backups.health.history import HISTORY_COUNT, NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
-from recyclic_backups.health.issues import Issue, Level, name_of, warning
-from recyclic_backups.health.outliers import (
+from recyclic_backups.health.drill_records import drill_records, scenario_name
+from recyclic_backups.health.finding import Code, Finding, alarm, critical, warning
+from recyclic_backups.health.history import Night
+from recyclic_backups.health.outliers import is_outlier
+from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
+from recyclic_backups.health.thresholds import (
     ALARMING_SHARE,
     ALLOWED_SHARE,
+    DRILL_PAUSE_FACTOR,
+    DRILL_PAUSE_SECONDS,
+    HISTORY_COUNT,
     HISTORY_MINIMUM,
-    Usual,
-    is_outlier,
+    NEWS_COUNT,
+    NULLS_CRITICAL,
+    NULLS_ROWS,
+    NULLS_WARNING,
+    OTHER_ROWS_SHARE,
+    SLOWER_COUNT,
+    SLOWER_FACTOR,
+    SLOWER_SECONDS,
+    SMALL_TABLE_ROWS,
+    STORED_CRITICAL,
+    STORED_WARNING,
+    UNVERIFIED_SECONDS,
 )
-from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
-from recyclic_backups.health.wording import Code, ScenarioName
-from recyclic_backups.languages import Bytes as Size
 from recyclic_backups.languages import Seconds, Share
 
-# What is stored of what was dumped hardly moves from night to night: a twentieth more of it is a lot.
-_COLLAPSE_WARNING = 1.05
-_COLLAPSE_CRITICAL = 1.3
+# By these nothing is lost.
+_MORE_THAN_BEFORE = frozenset({Code.TABLE_GREW, Code.VALUES_APPEARED})
 
-_OTHERS_SHARE = 0.1  # of all rows that were there: so many may be others while new tables explain the rest
+# A fingerprint of counts cannot see these.
+_OTHER_ROWS = frozenset({Code.TABLE_REWRITTEN, Code.TABLE_CONVERTED, Code.TABLES_REWRITTEN})
 
-_NULLS_CHANGED = 0.25  # of a table's rows, in one column
-_NULLS_ALARMING = 0.9
-_NULLS_MINIMUM_ROWS = 20
-
-_DRIFT_FACTOR = 1.5
-_DRIFT_COUNT = 3
-_DRIFT_SECONDS = 60.0
-
-# Anomalies by which nothing is lost.
-_MORE_THAN_BEFORE = frozenset(map(name_of, (Code.TABLE_GREW, Code.VALUES_APPEARED)))
-
-# What a fingerprint of counts cannot see.
-_OTHER_ROWS = frozenset(map(name_of, (Code.TABLE_REWRITTEN, Code.TABLE_CONVERTED, Code.TABLES_REWRITTEN)))
-
-_STOPPED_FACTOR = 2.5
 _LEVELS = ("off", "counts", "content")
 
 
-def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
+def anomalies(catalog: Catalog, now: datetime) -> tuple[Finding, ...]:
     """Everything in which the newest good backup, or what was asked of backups lately, is unlike the recent history.
 
     Nothing while there are too few backups to compare with, but for emptied tables, which need only one.
@@ -74,17 +71,14 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Issue, ...]:
             found.append(warning(Code.CONTENT_SEALED, count=len(closed)))
         for night in nights:
             if night.unreadable:
-                found.append(
-                    anomaly(Code.FINGERPRINT_UNREADABLE, Level.WARNING, backup_id=night.backup.backup_id)
-                )
-        found += _sizes(nights)
+                found.append(warning(Code.FINGERPRINT_UNREADABLE, backup_id=night.backup.backup_id))
         found += _compression(nights)
         found += _durations(nights)
         found += _contents(nights)
     return tuple(found)
 
 
-def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None:
+def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Finding, ...]] | None:
     """The newest good backup that lacks nothing its predecessors had, and what the next one lacked.
 
     None if the newest of all is such a one, or none is. A backup whose fingerprint cannot tell whether it lacks
@@ -92,10 +86,10 @@ def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None
     """
     good = [each for each in _dumps(catalog) if each.good][: NEWS_COUNT + HISTORY_COUNT + 1]
     nights = [Night.of(each) for each in good]
-    lacking: tuple[Issue, ...] = ()
+    lacking: tuple[Finding, ...] = ()
     for number in range(min(NEWS_COUNT + 1, len(nights))):
         issues = _contents(nights[number : number + HISTORY_COUNT + 1])
-        found = tuple(each for each in issues if each.name not in _MORE_THAN_BEFORE)
+        found = tuple(each for each in issues if each.code not in _MORE_THAN_BEFORE)
         if found:
             lacking = found
         elif _would_tell(nights[number], lacking):
@@ -103,35 +97,18 @@ def newest_ordinary(catalog: Catalog) -> tuple[Backup, tuple[Issue, ...]] | None
     return None
 
 
-def _would_tell(night: Night, lacking: Sequence[Issue]) -> bool:
+def _would_tell(night: Night, lacking: Sequence[Finding]) -> bool:
     """Whether its fingerprint would show what the next one lacks, if it lacked that too."""
     return night.knows_rows or (
-        night.tables is not None and not any(each.name in _OTHER_ROWS for each in lacking)
+        night.tables is not None and not any(each.code in _OTHER_ROWS for each in lacking)
     )
 
 
 def _dumps(catalog: Catalog) -> list[Backup]:
-    return [each for each in catalog if each.manifest.kind == "dump" and each.manifest.source != "adopted"]
+    return [each for each in catalog if each.manifest.is_our_dump]
 
 
-def _sizes(nights: Sequence[Night]) -> Iterator[Issue]:
-    now, *before = [night.backup.manifest.plain_bytes for night in nights]
-    known = Usual.of(before)
-    if known is None or not known.is_far(now):
-        return
-    usual = known.median
-    code = Code.DUMP_SHRANK if now < usual else Code.DUMP_GREW
-    alarming = now < ALARMING_SHARE * usual
-    yield anomaly(
-        code,
-        Level.CRITICAL if alarming else Level.WARNING,
-        now=Size(now),
-        usual=Size(usual),
-        count=len(before),
-    )
-
-
-def _compression(nights: Sequence[Night]) -> Iterator[Issue]:
+def _compression(nights: Sequence[Night]) -> Iterator[Finding]:
     """Of the whole, and of each large table that was dumped by itself, where one table is the whole.
 
     Against backups that were compressed in the same way: another setting is no anomaly.
@@ -158,17 +135,17 @@ def _compression(nights: Sequence[Night]) -> Iterator[Issue]:
         yield from _collapse(relation, sizes, relation)
 
 
-def _collapse(subject: str, sizes: Sequence[tuple[int, int]], suspects: str) -> Iterator[Issue]:
+def _collapse(subject: str, sizes: Sequence[tuple[int, int]], suspects: str) -> Iterator[Finding]:
     """Whether what is stored became more of what was dumped; sizes (stored, plain) in bytes, the newest first."""
     shares = [stored / plain for stored, plain in sizes if plain]
     if not sizes or not sizes[0][1] or len(shares) <= HISTORY_MINIMUM:
         return
     now, before = shares[0], shares[1:]
     usual = median(before)
-    if now > _COLLAPSE_WARNING * usual and is_outlier(now, before, allowed_share=_COLLAPSE_WARNING - 1):
-        yield anomaly(
+    if now > STORED_WARNING * usual and is_outlier(now, before, allowed_share=STORED_WARNING - 1):
+        yield alarm(
+            now > STORED_CRITICAL * usual,
             Code.COMPRESSION_COLLAPSED,
-            Level.CRITICAL if now > _COLLAPSE_CRITICAL * usual else Level.WARNING,
             subject,
             now=Share(now),
             usual=Share(usual),
@@ -202,25 +179,23 @@ def _comes_of_new_tables(nights: Sequence[Night], sizes: Sequence[tuple[int, int
     others = sum(there.get(name, 0) for name in changed_lately([newest, before]))
     usual = median(stored / plain for stored, plain in sizes[1:] if plain)
     dumped = before.backup.manifest.plain_bytes
-    more_stored = newest.backup.manifest.stored_bytes - _COLLAPSE_WARNING * usual * dumped
+    more_stored = newest.backup.manifest.stored_bytes - STORED_WARNING * usual * dumped
     grown = newest.backup.manifest.plain_bytes - dumped
-    return more_stored <= grown and lost + others <= _OTHERS_SHARE * sum(there.values())
+    return more_stored <= grown and lost + others <= OTHER_ROWS_SHARE * sum(there.values())
 
 
-def _durations(nights: Sequence[Night]) -> Iterator[Issue]:
+def _durations(nights: Sequence[Night]) -> Iterator[Finding]:
     """Drift, not one slow night: that one the objective judges."""
     seconds = [night.backup.manifest.duration_seconds for night in nights]
-    recent, before = seconds[:_DRIFT_COUNT], seconds[_DRIFT_COUNT:]
+    recent, before = seconds[:SLOWER_COUNT], seconds[SLOWER_COUNT:]
     if len(before) < HISTORY_MINIMUM:
         return
     now, usual = median(recent), median(before)
-    if now > _DRIFT_FACTOR * usual and now - usual > _DRIFT_SECONDS and is_outlier(now, before):
-        yield anomaly(
-            Code.SLOWER, Level.WARNING, count=len(recent), now=Seconds(now), usual=Seconds(round(usual))
-        )
+    if now > SLOWER_FACTOR * usual and now - usual > SLOWER_SECONDS and is_outlier(now, before):
+        yield warning(Code.SLOWER, count=len(recent), now=Seconds(now), usual=Seconds(round(usual)))
 
 
-def _contents(nights: Sequence[Night]) -> Iterator[Issue]:
+def _contents(nights: Sequence[Night]) -> Iterator[Finding]:
     newest = nights[0].tables
     if newest is None:
         return
@@ -232,7 +207,9 @@ def _contents(nights: Sequence[Night]) -> Iterator[Issue]:
     yield from rewritten(names, [night for night in known if night.knows_rows])
 
 
-def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequence[Night]) -> Iterator[Issue]:
+def _table(
+    name: str, series: Sequence[TableFingerprint | None], nights: Sequence[Night]
+) -> Iterator[Finding]:
     """One table over the nights, newest first; None where it was not there."""
     rows = [None if table is None else table.rows for table in series]
     if not rows[0]:
@@ -247,9 +224,9 @@ def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequenc
         alarming = shrank and rows[0] < ALARMING_SHARE * usual and usual >= SMALL_TABLE_ROWS
         # A table that doubled from three rows to six is nobody's news.
         if abs(rows[0] - usual) >= max(5, ALLOWED_SHARE * usual):
-            yield anomaly(
+            yield alarm(
+                alarming,
                 Code.TABLE_SHRANK if shrank else Code.TABLE_GREW,
-                Level.CRITICAL if alarming else Level.WARNING,
                 name,
                 table=name,
                 now=rows[0],
@@ -260,7 +237,7 @@ def _table(name: str, series: Sequence[TableFingerprint | None], nights: Sequenc
     yield from _nulls(name, newest, earlier)
 
 
-def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Iterator[Issue]:
+def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Iterator[Finding]:
     """A table that is empty or gone now and never was before.
 
     One that is emptied now and then is left alone, and one that only has another name.
@@ -275,34 +252,35 @@ def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Ite
     usual = round(median(earlier))
     # One night of history is enough to say it, not to raise the alarm.
     sure = len(earlier) >= HISTORY_MINIMUM and (not gone or usual >= SMALL_TABLE_ROWS)
-    yield anomaly(
+    yield alarm(
+        sure,
         Code.TABLE_GONE if gone else Code.TABLE_EMPTIED,
-        Level.CRITICAL if sure else Level.WARNING,
         name,
+        nights[since - 1].backup.as_of,
         table=name,
         usual=usual,
-        since=nights[since - 1].day,
+        day=nights[since - 1].day,
     )
 
 
-def _nulls(name: str, newest: TableFingerprint, before: Sequence[TableFingerprint]) -> Iterator[Issue]:
+def _nulls(name: str, newest: TableFingerprint, before: Sequence[TableFingerprint]) -> Iterator[Finding]:
     """Columns whose values vanished, or appeared where there was none."""
-    if newest.rows < _NULLS_MINIMUM_ROWS:
+    if newest.rows < NULLS_ROWS:
         return
     for column, filled in newest.non_null.items():
         empty = 1 - filled / newest.rows
         earlier = [
             1 - table.non_null[column] / table.rows
             for table in before
-            if table.rows >= _NULLS_MINIMUM_ROWS and column in table.non_null
+            if table.rows >= NULLS_ROWS and column in table.non_null
         ]
-        if not is_outlier(empty, earlier, allowed_share=0.0) or abs(empty - median(earlier)) < _NULLS_CHANGED:
+        if not is_outlier(empty, earlier, allowed_share=0.0) or abs(empty - median(earlier)) < NULLS_WARNING:
             continue
         usual = median(earlier)
         vanished = empty > usual
-        yield anomaly(
+        yield alarm(
+            vanished and abs(empty - usual) >= NULLS_CRITICAL,
             Code.VALUES_VANISHED if vanished else Code.VALUES_APPEARED,
-            Level.CRITICAL if vanished and abs(empty - usual) >= _NULLS_ALARMING else Level.WARNING,
             f"{name}.{column}",
             table=name,
             column=column,
@@ -311,26 +289,26 @@ def _nulls(name: str, newest: TableFingerprint, before: Sequence[TableFingerprin
         )
 
 
-def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) -> Iterator[Issue]:
+def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) -> Iterator[Finding]:
     """Drills that used to come and do not any more; verifications and fingerprints that the newest backup lacks."""
     times: dict[str, list[datetime]] = {}
-    for each in rehearsed(catalog):
+    for each in drill_records(catalog):
         if not is_of_the_future(each.checked_at, now):  # the last one must not be of the future
             times.setdefault(each.scenario, []).append(each.checked_at)
     for scenario, at in sorted(times.items()):
         pauses = [(after - before).total_seconds() for before, after in pairwise(at)]
         # Drills of one evening, somebody trying things out, are no rhythm.
-        regular = [pause for pause in pauses if pause >= timedelta(hours=12).total_seconds()]
+        regular = [pause for pause in pauses if pause >= DRILL_PAUSE_SECONDS]
         if len(regular) < 2:
             continue
         usual = median(regular)
-        if (now - at[-1]).total_seconds() > _STOPPED_FACTOR * usual:
-            yield anomaly(
+        if (now - at[-1]).total_seconds() > DRILL_PAUSE_FACTOR * usual:
+            yield warning(
                 Code.DRILL_STOPPED,
-                Level.WARNING,
                 scenario,
-                scenario=ScenarioName(scenario),
-                since=at[-1].date().isoformat(),
+                at[-1],
+                scenario=scenario_name(scenario),
+                day=at[-1].date().isoformat(),
                 usual=Seconds(usual),
             )
     if len(dumps) < 2:
@@ -338,16 +316,19 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
     newest, *before = dumps[: HISTORY_COUNT + 1]
     # One that is just being verified is not yet known to be good.
     waited = now - newest.manifest.taken_at
-    if not newest.checks and all(each.checks for each in before) and waited > timedelta(hours=6):
-        yield anomaly(Code.VERIFYING_STOPPED, Level.CRITICAL, backup_id=newest.backup_id)
+    if (
+        not newest.checks
+        and all(each.checks for each in before)
+        and waited.total_seconds() > UNVERIFIED_SECONDS
+    ):
+        yield critical(Code.VERIFYING_STOPPED, backup_id=newest.backup_id)
     if not _tells(newest.manifest):
         return  # whether it has a fingerprint is not known
     levels = [_level(each) for each in before[:NEWS_COUNT] if _tells(each.manifest)]
     usual_level = max(levels, key=_LEVELS.index, default="off")
     if _LEVELS.index(_level(newest)) < _LEVELS.index(usual_level):
-        yield anomaly(
+        yield warning(
             Code.FINGERPRINT_STOPPED,
-            Level.WARNING,
             backup_id=newest.backup_id,
             now=_level(newest),
             usual=usual_level,

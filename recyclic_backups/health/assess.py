@@ -1,4 +1,4 @@
-"""Ask the questions of one tier's partition: read what there is, let the objectives judge it."""
+"""Ask the questions of one tier's partition: read what there is, let the one judge answer."""
 
 from __future__ import annotations
 
@@ -7,41 +7,68 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.health import objectives
-from recyclic_backups.health.objectives import Verdict
+from recyclic_backups.health.finding import Code, Finding, Level, critical, worst_first
+from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.languages import Bytes, Locale, Seconds, Share, Untranslated, listed
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
 
-QUESTIONS = {
-    "integrity": "Can every stored byte be read again, opened with the key and parsed by pg_restore?",
-    "age": "How old is the newest verified backup of the database, whichever partition it is in?",
-    "encrypted": "Is the backup unreadable to whoever finds it?",
-    "size": "Is the dump about as large as the ones before it?",
-    "compression": "Is what is stored more than 70 % smaller than what was dumped, or as this database usually is?",
-    "duration": "Did the dump take less than 30 minutes?",
-    "timeliness": "Is what the backup holds of the partition's own time, or was it taken late?",
-    "proven": "Has a restore been proven within seven days, and did the last one succeed?",
-}
-"""Name of each check, and the question it answers."""
+
+@dataclass(frozen=True, slots=True)
+class CheckAnswer:
+    """Findings as the answer of one check, the worst first; none, or fine ones, if it passed."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.level is Level.FINE
+
+    @property
+    def level(self) -> Level:
+        """The worst."""
+        return self.findings[0].level if self.findings else Level.FINE
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The numbers behind it, with their unit in the name, so that Dagster's plots read well."""
+        found: dict[str, float] = {}
+        for each in self.findings:
+            for name, value in each.values.items():
+                match value:
+                    case Seconds():
+                        found[f"{name}_s"] = round(value.seconds, 2)
+                    case Bytes():
+                        found[f"{name}_mb"] = round(value.size_bytes / 1e6, 3)
+                    case Share():
+                        found[f"{name}_pct"] = round(100 * value.of_one, 2)
+                    case int():
+                        found[name] = value
+        return found
+
+    def text(self, locale: Locale = "en") -> str:
+        """Why, in a language."""
+        return listed((each.sentence.text(locale) for each in self.findings), locale)
+
+
+def answer_of(findings: Collection[Finding]) -> CheckAnswer:
+    """What a check says that shows these findings."""
+    return CheckAnswer(worst_first(findings))
 
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the settings ask of backups, and what reads one again within ``timeout_seconds``.
-
-    A verification younger than ``verify_interval_seconds`` answers ``integrity``.
-    """
+    """What the settings ask of backups, and what reads one again within ``timeout_seconds``."""
 
     thresholds: Thresholds
     installations: Sequence[Installation]
     timeout_seconds: float
-    verify_interval_seconds: float = 0
+    verify_interval_seconds: float = 0.0
 
 
 def assess(
@@ -53,77 +80,46 @@ def assess(
     *,
     clock: Callable[[], datetime],
     progress: Progress = SILENT,
-) -> dict[str, Verdict]:
-    """The verdict on each wanted question (names of :data:`QUESTIONS`), in their order.
+) -> dict[str, CheckAnswer]:
+    """The answer to each wanted question (names of :data:`QUESTIONS`), in their order.
+
     ``integrity`` reads the whole backup again and records what it found beside it, unless a recent verification answers
     it; the others read the catalog.
     Raises StorageError when the catalog cannot be read.
     """
     catalog = load_catalog(repository)
-    verdicts: dict[str, Verdict] = {}
     backup = catalog.labelled(tier, partition)
+    error = None
     if "integrity" in wanted and backup is not None:
-        verdicts["integrity"] = _integrity(repository, backup, demands, clock, progress)
+        within = demands.verify_interval_seconds
+        if recent_verification(repository, backup, "parsed", clock(), within_seconds=within) is None:
+            error = verify(
+                repository,
+                backup,
+                "parsed",
+                demands.installations,
+                clock=clock,
+                timeout_seconds=demands.timeout_seconds,
+                progress=progress,
+            ).error
         catalog = load_catalog(repository)  # which knows that verdict now
         backup = catalog.labelled(tier, partition)
     label = catalog.labels.get((tier, partition))
+    answers: dict[str, CheckAnswer] = {}
     for name in QUESTIONS:
-        if name not in wanted or name in verdicts:
+        if name not in wanted:
             continue
         if name == "age":
-            verdicts[name] = objectives.age(
-                catalog,
-                clock(),
-                warning_seconds=demands.thresholds.age_warning_seconds,
-                critical_seconds=demands.thresholds.age_critical_seconds,
+            found = tuple(age(catalog, demands.thresholds, clock()))
+        elif label is None or backup is None:
+            found = (critical(Code.ABSENT, f"{tier.value}/{partition}", tier=tier, partition=partition),)
+        elif name == "integrity" and error is not None and not backup.known_damaged:
+            # Not of the bytes, or not recorded: no key, a storage that does not answer, pg_restore that was killed.
+            problem = Untranslated(error.message)
+            found = (
+                critical(Code.UNREADABLE, backup.backup_id, backup_id=backup.backup_id, problem=problem),
             )
-        elif backup is None or label is None:
-            verdicts[name] = objectives.absent(tier, partition)
         else:
-            verdicts[name] = _judge(name, backup, label, catalog, demands, clock())
-    return {name: verdicts[name] for name in QUESTIONS if name in verdicts}
-
-
-def _judge(
-    name: str, backup: Backup, label: Label, catalog: Catalog, demands: Demands, now: datetime
-) -> Verdict:
-    """The questions about one backup that the catalog alone answers."""
-    manifest = backup.manifest
-    match name:
-        case "encrypted":
-            return objectives.encrypted(manifest, required=demands.thresholds.encryption)
-        case "size":
-            return objectives.size(manifest, objectives.sizes_before(catalog, label.tier, backup))
-        case "compression":
-            return objectives.compression(manifest, objectives.compression_objective(catalog, backup))
-        case "duration":
-            return objectives.duration(manifest)
-        case "timeliness":
-            return objectives.timeliness(label, backup)
-        case "proven":
-            return objectives.proven(backup, catalog, now)
-    raise ValueError(f"there is no question {name!r}")
-
-
-def _integrity(
-    repository: Repository,
-    backup: Backup,
-    demands: Demands,
-    clock: Callable[[], datetime],
-    progress: Progress,
-) -> Verdict:
-    within = demands.verify_interval_seconds
-    recent = recent_verification(repository, backup, "parsed", clock(), within_seconds=within)
-    if recent is not None:
-        age_seconds = (clock() - recent.checked_at).total_seconds()
-        return objectives.integrity(backup, None, recent.duration_seconds, verified_seconds_ago=age_seconds)
-    verification = verify(
-        repository,
-        backup,
-        "parsed",
-        demands.installations,
-        clock=clock,
-        timeout_seconds=demands.timeout_seconds,
-        progress=progress,
-    )
-    return objectives.integrity(backup, verification.error, verification.duration_seconds)
+            found = (answer(name, label, backup, catalog, demands.thresholds, clock()),)
+        answers[name] = answer_of(found)
+    return answers

@@ -8,12 +8,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.backup_calendar import Window
 from recyclic_backups.catalog.catalog import Catalog
-
-OBJECTIVE = 0.999
-"""Of the time, at least."""
-
-WINDOW = timedelta(days=30)
-"""How far back is looked."""
+from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, AVAILABILITY_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +33,11 @@ class Availability:
     @property
     def met(self) -> bool:
         """Whether it is enough."""
-        return self.share >= OBJECTIVE
+        return self.share >= AVAILABILITY_OBJECTIVE
 
 
 def availability(catalog: Catalog, now: datetime, *, critical_seconds: float) -> Availability | None:
-    """Of :data:`WINDOW`, or since the first backup if that is younger. None while there never was a good one.
+    """Of the last 30 days, or since the first backup if that is younger. None while there never was a good one.
 
     A backup counts from when it was there until its content is older than the critical age. Expired ones count as
     they did while they were there if they had a label, which only verified backups get; when exactly they were done
@@ -62,7 +57,7 @@ def availability(catalog: Catalog, now: datetime, *, critical_seconds: float) ->
     covered = [each for each in covered if each.start_at <= now]
     if not covered:
         return None
-    since = max(now - WINDOW, min(each.start_at for each in covered))
+    since = max(now - AVAILABILITY_WINDOW, min(each.start_at for each in covered))
     return Availability(since, now, tuple(_gaps(covered, since, now)))
 
 

@@ -7,19 +7,15 @@ given as the moment it counts from, so that it goes on growing when nobody measu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.foreign_text import visible
-from recyclic_backups.health.issues import Level, Status
-from recyclic_backups.health.metrics import Metrics
-from recyclic_backups.health.objectives import (
-    DURATION_SECONDS,
-    PROOF_SECONDS,
-    last_proof,
-    unproven_seconds,
-)
+from recyclic_backups.health.finding import Level, Status
+from recyclic_backups.health.survey import Survey
+from recyclic_backups.health.thresholds import DURATION_SECONDS, PROOF_SECONDS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -55,11 +51,11 @@ HELP: Mapping[str, str] = {
     "monthly_backups_last_30d": "Verified monthly backups of the last 30 days.",
     "old_backups_to_clean": "Backups that the expiry plan lets go.",
     "held_backups": "Backups that somebody holds back from expiring.",
-    "missing_partitions": "Partitions of the last 7 days without a good backup.",
+    "missing_partitions": "Partitions without a good backup that can still be filled.",
     "availability_ratio": "Share of the last 30 days with a verified backup younger than the critical age.",
     "health_status": "1 for the state that health is in, 0 for the others.",
     "health_issues_count": "Warnings and critical issues together.",
-    "health_issues": "Issues by severity; notes are not counted in health_issues_count.",
+    "health_issues": "Findings by severity; notes are not counted in health_issues_count.",
     "anomalies": "Things unlike the recent history, by severity.",
     "drill_passed": "1 when the last drill of the scenario passed.",
     "drill_compared": "1 when it passed and was compared; 0 where the backup says nothing to compare with.",
@@ -71,28 +67,28 @@ HELP: Mapping[str, str] = {
 """Every metric without its prefix, and what it means."""
 
 
-def to_prometheus(metrics: Metrics) -> str:
+def to_prometheus(found: Survey) -> str:
     """The text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
-    return _text_of(lambda: metrics)
+    return _text_of(lambda: found)
 
 
 def unanswered() -> str:
     """The same text of a storage that is not there or does not answer: ``recyclic_backups_up 0`` and nothing else."""
 
-    def measure() -> Metrics:
+    def measure() -> Survey:
         raise StorageError("the storage does not answer")
 
     return _text_of(measure)
 
 
-def _text_of(measure: Callable[[], Metrics]) -> str:
+def _text_of(measure: Callable[[], Survey]) -> str:
     from prometheus_client import generate_latest  # noqa: PLC0415 - only where it is asked for
 
     return generate_latest(registry_of(measure)).decode()
 
 
 def registry_of(
-    measure: Callable[[], Metrics], *, complain: Callable[[BackupError], None] = lambda _error: None
+    measure: Callable[[], Survey], *, complain: Callable[[BackupError], None] = lambda _error: None
 ) -> CollectorRegistry:
     """A registry that measures anew whenever it is read.
 
@@ -105,11 +101,11 @@ def registry_of(
     class Measuring(Collector):
         def collect(self) -> Iterable[Metric]:
             try:
-                metrics = measure()
+                found = measure()
             except BackupError as error:
                 complain(error)
                 return _families({"up": [({}, 0.0)]})
-            return _families(_samples(metrics))
+            return _families(_samples(found))
 
         def describe(self) -> Iterable[Metric]:
             return ()
@@ -136,32 +132,30 @@ def _families(samples: Mapping[str, Samples]) -> Iterator[Metric]:
         yield family
 
 
-def _samples(metrics: Metrics) -> dict[str, Samples]:
-    of = {"database": metrics.database}
-    newest = metrics.newest
-    proven = metrics.newest_proven
-    proven_at = last_proof(metrics.catalog, metrics.measured_at)
+def _samples(found: Survey) -> dict[str, Samples]:
+    of = {"database": found.terms.database}
+    newest, point, thresholds = found.newest, found.recovery_point, found.terms.thresholds
     plain: dict[str, float | None] = {
-        "measured_timestamp_seconds": metrics.measured_at.timestamp(),
-        "total_backups": len(metrics.catalog),
-        "total_size_bytes": metrics.total_size_bytes,
-        "available_space_bytes": metrics.free_bytes,
-        "space_warning_bytes": metrics.thresholds.disk_warning_bytes,
-        "space_critical_bytes": metrics.thresholds.disk_critical_bytes,
-        "backup_age_seconds": metrics.age_seconds,
-        "age_warning_seconds": metrics.thresholds.age_warning_seconds,
-        "age_critical_seconds": metrics.thresholds.age_critical_seconds,
+        "measured_timestamp_seconds": found.measured_at.timestamp(),
+        "total_backups": len(found.catalog),
+        "total_size_bytes": found.total_size_bytes,
+        "available_space_bytes": found.free_bytes,
+        "space_warning_bytes": thresholds.disk_warning_bytes,
+        "space_critical_bytes": thresholds.disk_critical_bytes,
+        "backup_age_seconds": found.age_seconds,
+        "age_warning_seconds": thresholds.age_warning_seconds,
+        "age_critical_seconds": thresholds.age_critical_seconds,
         "backup_duration_objective_seconds": DURATION_SECONDS,
-        "proven_backup_timestamp_seconds": None if proven is None else proven.as_of.timestamp(),
-        "proven_timestamp_seconds": None if proven_at is None else proven_at.timestamp(),
+        "proven_backup_timestamp_seconds": _timestamp(point.proven_as_of),
+        "proven_timestamp_seconds": _timestamp(found.last_proof),
         "proof_warning_seconds": PROOF_SECONDS,
-        "daily_backups_last_24h": metrics.good_within(Tier.DAILY, 24),
-        "weekly_backups_last_7d": metrics.good_within(Tier.WEEKLY, 7 * 24),
-        "monthly_backups_last_30d": metrics.good_within(Tier.MONTHLY, 30 * 24),
-        "old_backups_to_clean": metrics.expiring,
-        "held_backups": sum(each.is_held(metrics.measured_at) for each in metrics.catalog),
-        "availability_ratio": None if metrics.availability is None else metrics.availability.share,
-        "health_issues_count": len(metrics.counted_issues),
+        "daily_backups_last_24h": found.good_within(Tier.DAILY, 24),
+        "weekly_backups_last_7d": found.good_within(Tier.WEEKLY, 7 * 24),
+        "monthly_backups_last_30d": found.good_within(Tier.MONTHLY, 30 * 24),
+        "old_backups_to_clean": len(found.plan.expiring),
+        "held_backups": sum(each.is_held(found.measured_at) for each in found.catalog),
+        "availability_ratio": None if found.availability is None else found.availability.share,
+        "health_issues_count": len(found.counted_findings),
     }
     samples: dict[str, Samples] = {"up": [({}, 1.0)]}
     if newest is not None:
@@ -169,8 +163,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         plain |= {
             "latest_backup_timestamp_seconds": newest.as_of.timestamp(),
             # Also before the first proof: a rule that has nothing to count from never fires.
-            "unproven_since_timestamp_seconds": metrics.measured_at.timestamp()
-            - unproven_seconds(metrics.catalog, metrics.measured_at),
+            "unproven_since_timestamp_seconds": found.unproven_since.timestamp(),
             "backup_size_bytes": manifest.stored_bytes,
             "backup_dumped_bytes": manifest.plain_bytes,
             "backup_compression_ratio": manifest.compression_percent / 100,
@@ -179,19 +172,23 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         samples["latest_backup_info"] = [({**of, "backup_id": newest.backup_id}, 1.0)]
     samples |= {name: [(of, float(value))] for name, value in plain.items() if value is not None}
     samples["missing_partitions"] = [
-        ({**of, "tier": tier.value}, float(sum(gap.tier is tier for gap in metrics.gaps)))
+        (
+            {**of, "tier": tier.value},
+            float(sum(each.startswith(f"{tier.value}/") for each in found.missing_partitions)),
+        )
         for tier in Tier
         if tier.has_calendar
     ]
     samples["health_status"] = [
-        ({**of, "status": status.value}, float(metrics.status is status)) for status in Status
+        ({**of, "status": status.value}, float(found.status is status)) for status in Status
     ]
-    for name, issues in (("health_issues", metrics.issues), ("anomalies", metrics.anomalies)):
+    for name, findings in (("health_issues", found.findings), ("anomalies", found.anomalies)):
         samples[name] = [
-            ({**of, "severity": level.value}, float(sum(issue.level is level for issue in issues)))
+            ({**of, "severity": level.value}, float(sum(each.level is level for each in findings)))
             for level in Level
+            if level is not Level.FINE
         ]
-    drills = sorted(metrics.drills.items())
+    drills = sorted(found.drills.items())
     samples["drill_passed"] = [({**of, "scenario": name}, float(each.passed)) for name, each in drills]
     samples["drill_compared"] = [({**of, "scenario": name}, float(each.compared)) for name, each in drills]
     samples["drill_timestamp_seconds"] = [
@@ -209,3 +206,7 @@ def _samples(metrics: Metrics) -> dict[str, Samples]:
         ({**of, "scenario": name}, each.data_loss_seconds) for name, each in drills
     ]
     return samples
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

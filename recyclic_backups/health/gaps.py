@@ -15,6 +15,7 @@ from itertools import pairwise
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.promotion import choose_promotion
+from recyclic_backups.retention.policy import Retention
 
 GRACE = timedelta(minutes=10)
 """How long after its time a backup is left to whoever starts it regularly."""
@@ -73,9 +74,22 @@ def missing_partitions(catalog: Catalog, calendar: Calendar, now: datetime) -> l
     for tier in _TIERS:
         for partition in calendar.partitions(tier, now):
             over = calendar.window(tier, partition).end_at <= now
-            if over and not _is_filled(catalog, tier, partition):
+            if over and not is_filled(catalog, tier, partition):
                 gaps.append(Gap(tier, partition, _remedy(catalog, calendar, tier, partition)))
     return gaps
+
+
+def gaps_that_matter(catalog: Catalog, calendar: Calendar, retention: Retention, now: datetime) -> list[Gap]:
+    """The gaps since a tier began whose backup would still be kept: what is older is history."""
+    _, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
+    kept = {
+        Tier.DAILY: retention.daily,
+        Tier.WEEKLY: retention.weekly,
+        Tier.MONTHLY: retention.monthly,
+    }
+    # One more than are kept: the running one has not ended.
+    recent = {tier: calendar.partitions(tier, now)[-count - 1 :] for tier, count in kept.items()}
+    return [gap for gap in since if gap.partition in recent[gap.tier]]
 
 
 def before_the_first(
@@ -142,7 +156,7 @@ def due(catalog: Catalog, calendar: Calendar, now: datetime) -> list[Start]:
     starts = []
     for tier in _TIERS:
         partition = _due_last(calendar, tier, now - GRACE)
-        if not calendar.is_valid_key(tier, partition) or _is_filled(catalog, tier, partition):
+        if not calendar.is_valid_key(tier, partition) or is_filled(catalog, tier, partition):
             continue
         running = calendar.contains(tier, partition, now)
         if running or _remedy(catalog, calendar, tier, partition) is Remedy.PROMOTE:
@@ -163,7 +177,8 @@ def _due_last(calendar: Calendar, tier: Tier, now: datetime) -> str:
     return partition
 
 
-def _is_filled(catalog: Catalog, tier: Tier, partition: str) -> bool:
+def is_filled(catalog: Catalog, tier: Tier, partition: str) -> bool:
+    """Whether a partition has a good backup, or had one that has expired."""
     label = catalog.labels.get((tier, partition))
     if label is None:
         return False

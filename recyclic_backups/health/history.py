@@ -9,17 +9,6 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.document import a_map
 from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.health.issues import Issue, Level, name_of
-from recyclic_backups.health.wording import Code, Statement
-
-HISTORY_COUNT = 14
-"""With how many earlier backups the newest is compared: a change is news for about half as many nights."""
-
-NEWS_COUNT = 7
-"""For so many backups a table that was emptied or rewritten is news; then it is how it is."""
-
-SMALL_TABLE_ROWS = 100
-"""Below, rows come and go by hand: worth a warning, no alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +46,3 @@ class Night:
     def day(self) -> str:
         """The day of its content, as its backup id says it (UTC)."""
         return self.backup.as_of.date().isoformat()
-
-
-def anomaly(code: Code, level: Level, subject: str = "", **values: object) -> Issue:
-    """An issue of this kind."""
-    return Issue(name_of(code), level, Statement(code, values), subject, anomaly=True)

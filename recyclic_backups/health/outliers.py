@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
-HISTORY_MINIMUM = 5
-"""With fewer there is no history to compare with."""
+from recyclic_backups.health.thresholds import ALLOWED_SHARE, DEVIATIONS, HISTORY_MINIMUM
 
-ALLOWED_SHARE = 0.1
-"""So much of the median is never far: nights that are all alike have no deviation at all."""
-
-ALARMING_SHARE = 0.5
-"""What is left of a database or table that did not just drift: half of it does not go by itself."""
-
-# The modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle Outliers", ASQC, 1993): 1.4826 makes
-# the median absolute deviation comparable with a standard deviation, and 3.5 of those mark an outlier.
-_DEVIATIONS = 3.5 * 1.4826
+# 1.4826 makes the median absolute deviation comparable with a standard deviation.
+_DEVIATIONS = DEVIATIONS * 1.4826
 # That is meant for large samples. Of five nights the deviation is often far too small: rows between 10 and 50 at random
 # would be an alarm every eighth night; with this it is one in a hundred over a week, one in a thousand over two.
 _SHORT_HISTORY = 8

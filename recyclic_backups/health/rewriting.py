@@ -10,25 +10,25 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from recyclic_backups.fingerprint.model import TableFingerprint
-from recyclic_backups.fingerprint.sketch import MOST_SHARE, overlap
-from recyclic_backups.health.history import NEWS_COUNT, SMALL_TABLE_ROWS, Night, anomaly
-from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.health.outliers import HISTORY_MINIMUM
-from recyclic_backups.health.wording import Code
+from recyclic_backups.fingerprint.sketch import MOST_SHARE, REWRITTEN_SHARE, overlap
+from recyclic_backups.health.finding import Code, Finding, alarm
+from recyclic_backups.health.history import Night
+from recyclic_backups.health.thresholds import (
+    HISTORY_MINIMUM,
+    NEWS_COUNT,
+    REWRITTEN_ROWS,
+    REWRITTEN_TABLES,
+    SMALL_TABLE_ROWS,
+)
 from recyclic_backups.languages import Share
 
-# Far enough from most that an estimate from 32 buckets does not take one for the other.
-_REWRITTEN_SHARE = 1 / 3
-
-_TOGETHER = 3  # tables that kept their rows and lost them together: one or two may have been edited
-_MINIMUM_ROWS = 20  # fewer may all have been edited by hand
 _NAMED = 5
 
 
-def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
+def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Finding]:
     """Tables that kept their rows from night to night, until one in which most became others; nights newest first.
 
-    One issue if most of such tables did in the same night, otherwise one for each; a warning where a migration gave
+    One finding if most of such tables did in the same night, otherwise one for each; a warning where a migration gave
     their columns other types. A table that did so before within these nights is left alone: something rewrites it now
     and then. So is one that has its rows back.
     """
@@ -45,30 +45,31 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Issue]:
         ]
         converted = [name for name in changed if _is_converted(name, before, after)]
         if _together(changed, steady):
-            alarming = _together([name for name in changed if name not in converted], steady)
-            yield anomaly(
+            yield alarm(
+                _together([name for name in changed if name not in converted], steady),
                 Code.TABLES_REWRITTEN,
-                Level.CRITICAL if alarming else Level.WARNING,
+                "",
+                after.backup.as_of,
                 changed=len(changed),
                 steady=len(steady),
-                since=after.day,
+                day=after.day,
                 tables=listed(changed),
             )
             return
         for name in changed:
             share, rows = kept[name][number], (after.tables or {})[name].rows
-            if share is None or rows < _MINIMUM_ROWS or name in said:
+            if share is None or rows < REWRITTEN_ROWS or name in said:
                 continue
             said.add(name)
-            alarming = rows >= SMALL_TABLE_ROWS and name not in converted
-            yield anomaly(
+            yield alarm(
+                rows >= SMALL_TABLE_ROWS and name not in converted,
                 Code.TABLE_CONVERTED if name in converted else Code.TABLE_REWRITTEN,
-                Level.CRITICAL if alarming else Level.WARNING,
                 name,
+                after.backup.as_of,
                 table=name,
                 now=Share(1 - share),
                 usual=Share(1 - min(each for each in kept[name][number + 1 :] if each is not None)),
-                since=after.day,
+                day=after.day,
             )
 
 
@@ -99,7 +100,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _together(changed: Sequence[str], steady: Sequence[str]) -> bool:
-    return len(changed) >= _TOGETHER and 2 * len(changed) > len(steady)
+    return len(changed) >= REWRITTEN_TABLES and 2 * len(changed) > len(steady)
 
 
 def _kept(name: str, before: Night, after: Night) -> float | None:
@@ -115,7 +116,7 @@ def _is_steady(shares: Sequence[float | None]) -> bool:
 
 def _is_rewritten(name: str, share: float | None, after: Night, before: Night) -> bool:
     # Without sketches (backups of older versions) it is not known how many rows changed, only that some did.
-    return _is_changed(name, after, before) if share is None else share < _REWRITTEN_SHARE
+    return _is_changed(name, after, before) if share is None else share < REWRITTEN_SHARE
 
 
 def _is_converted(name: str, before: Night, after: Night) -> bool:

@@ -1,16 +1,194 @@
-"""Thresholds: from where on health warns, and from where on it is critical. Pure."""
+"""Thresholds: from where on something is wrong. Every limit and window of health stands here, once. Pure.
+
+docs/health.md shows :func:`table`; Prometheus gets those that its rules need as metrics. Stretches of time are compared
+strictly: in the night of 25 hours a backup that is exactly 25 hours old raises no alarm.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+
+from recyclic_backups.catalog.catalog import CLOCK_SKEW
+from recyclic_backups.fingerprint.sketch import MOST_SHARE, REWRITTEN_SHARE
+from recyclic_backups.languages import Bytes, Seconds, Share
+
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What the settings ask: ages in seconds, free space in bytes, and whether backups have to be encrypted."""
+    """Those that settings move: ages in seconds, free space in bytes, and whether backups have to be encrypted."""
 
-    age_warning_seconds: float = 6 * 3600.0
-    age_critical_seconds: float = 25 * 3600.0
+    age_warning_seconds: float = 6 * _HOUR
+    age_critical_seconds: float = 25 * _HOUR
     disk_warning_bytes: int = 5 * 10**9
     disk_critical_bytes: int = 10**9
     encryption: bool = True
+
+
+PROOF_SECONDS = 8 * 24 * _HOUR
+"""A restore has to be proven at least so often: a drill a week, and a day for the one that is late."""
+
+DURATION_SECONDS = 0.5 * _HOUR
+"""A backup takes no longer."""
+
+NIGHT_SECONDS = 24 * _HOUR
+"""From one nightly dump to the next: so much a disaster just before it would lose."""
+
+AVAILABILITY_OBJECTIVE = 0.999
+"""In so much of the time a verified backup younger than the critical age was there."""
+
+AVAILABILITY_WINDOW = timedelta(days=30)
+"""How far back is looked for it."""
+
+COMPRESSION_PERCENT = 70.0
+"""A backup is at least so much smaller than what pg_dump wrote: until its own history says that its data do not."""
+
+STORED_WARNING, STORED_CRITICAL = 1.05, 1.3
+"""What is stored of what was dumped hardly moves from night to night: a twentieth more of it is a lot."""
+
+HISTORY_MINIMUM = 5
+"""With fewer earlier backups there is no history to compare with."""
+
+HISTORY_COUNT = 14
+"""With how many earlier backups one is compared at most: a change is news for about half as many nights."""
+
+NEWS_COUNT = 7
+"""For so many backups a table that was emptied or rewritten is news; then it is how it is."""
+
+DEVIATIONS = 3.5
+"""So many deviations from the median are far: the modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle
+Outliers", ASQC, 1993)."""
+
+ALLOWED_SHARE = 0.1
+"""So much of the median is never far: nights that are all alike have no deviation at all."""
+
+ALARMING_SHARE = 0.5
+"""A database or table of which less is left did not just drift: half of it does not go by itself."""
+
+SMALL_TABLE_ROWS = 100
+"""Below, rows come and go by hand: worth a warning, no alarm."""
+
+REWRITTEN_ROWS = 20
+"""Fewer rows than this may all have been edited by hand."""
+
+REWRITTEN_TABLES = 3
+"""So many tables that kept their rows and lost them together: one or two may have been edited."""
+
+OTHER_ROWS_SHARE = 0.1
+"""Of all rows that were there, so many may be others while new tables explain worse compression."""
+
+NULLS_WARNING, NULLS_CRITICAL = 0.25, 0.9
+"""Of a table's rows, in one column: so many values vanished or appeared."""
+
+NULLS_ROWS = 20
+"""In a table with fewer rows that says nothing."""
+
+SLOWER_FACTOR, SLOWER_SECONDS, SLOWER_COUNT = 1.5, 60.0, 3
+"""The last so many backups together took so many times as long as those before, and so much longer."""
+
+DRILL_PAUSE_FACTOR = 2.5
+"""A drill that used to come and stays away for so many of its pauses has stopped."""
+
+DRILL_PAUSE_SECONDS = 12 * _HOUR
+"""Drills closer to each other are somebody trying things out, and no rhythm."""
+
+UNVERIFIED_SECONDS = 6 * _HOUR
+"""For so long a new backup may still be in the middle of being verified."""
+
+OVERDUE_AFTER = timedelta(hours=1)
+"""A backup that is due now is being taken: for so long nobody misses it."""
+
+
+def table(thresholds: Thresholds) -> list[tuple[str, str, str]]:
+    """Every limit as docs/health.md shows it: what is judged, from where on it is wrong, the setting that moves it."""
+
+    def time(seconds: float) -> str:
+        return Seconds(seconds).text().removesuffix(" 0 h")
+
+    def size(count: int) -> str:
+        return Bytes(count).text().replace(".0 ", " ")
+
+    def part(share: float) -> str:
+        return Share(share).text()
+
+    stored = (part(STORED_WARNING - 1), part(STORED_CRITICAL - 1))
+    return [
+        (
+            "age of the newest verified backup",
+            f"over {time(thresholds.age_warning_seconds)}, critical over {time(thresholds.age_critical_seconds)}",
+            "`ALERT_BACKUP_AGE_WARNING`, `ALERT_BACKUP_AGE_CRITICAL`",
+        ),
+        (
+            "free space",
+            f"under {size(thresholds.disk_warning_bytes)}, critical under {size(thresholds.disk_critical_bytes)}",
+            "`ALERT_DISK_SPACE_WARNING`, `ALERT_DISK_SPACE_CRITICAL`",
+        ),
+        ("a date in the future", f"more than {time(CLOCK_SKEW.total_seconds())} ahead", ""),
+        ("time without a proven restore", f"over {time(PROOF_SECONDS)}", ""),
+        (
+            "a drill that used to come",
+            f"away for {DRILL_PAUSE_FACTOR} times its usual pause, which is {time(DRILL_PAUSE_SECONDS)} or more",
+            "",
+        ),
+        (
+            "a day, week or month without a good backup",
+            "ended within as many days, weeks or months as are kept",
+            "`RETENTION_DAILY`, `RETENTION_WEEKLY`, `RETENTION_MONTHLY`",
+        ),
+        (
+            "availability",
+            f"under {part(AVAILABILITY_OBJECTIVE)} of the last {AVAILABILITY_WINDOW.days} days",
+            "",
+        ),
+        ("duration of a backup", f"{time(DURATION_SECONDS)} or more", ""),
+        (
+            "duration that drifts",
+            f"the last {SLOWER_COUNT} took {SLOWER_FACTOR} times as long as those before, and "
+            f"{time(SLOWER_SECONDS)} more",
+            "",
+        ),
+        (
+            "compression",
+            f"not above {COMPRESSION_PERCENT:.0f} %, or, from {HISTORY_MINIMUM} earlier good backups of the same "
+            f"compression on, {stored[0]} more stored than their median where that is less",
+            "",
+        ),
+        (
+            "compression that collapses",
+            f"{stored[0]} more stored of what was dumped than usual, critical from {stored[1]}; nothing is said where "
+            f"new tables hold the difference and {part(1 - OTHER_ROWS_SHARE)} of the rows that were there still are",
+            "",
+        ),
+        (
+            "history",
+            f"{HISTORY_MINIMUM} to {HISTORY_COUNT} backups before; a change is news for {NEWS_COUNT} backups",
+            "",
+        ),
+        (
+            "size of the dump, rows of a table",
+            f"over {DEVIATIONS} deviations from the median (more in a short history) and {part(ALLOWED_SHARE)} of it; "
+            f"critical when less than {part(ALARMING_SHARE)} is left",
+            "",
+        ),
+        ("a small table", f"under {SMALL_TABLE_ROWS} rows: a warning at most", ""),
+        (
+            "a table that was rewritten",
+            f"under {part(REWRITTEN_SHARE)} of its rows are those of the night before, where it kept "
+            f"{part(MOST_SHARE)} of them each night; nothing is said under {REWRITTEN_ROWS} rows",
+            "",
+        ),
+        (
+            "tables rewritten together",
+            f"{REWRITTEN_TABLES} or more, and over half of those that keep their rows",
+            "",
+        ),
+        (
+            "values that vanish or appear",
+            f"in {part(NULLS_WARNING)} of the rows, critical where they vanish from {part(NULLS_CRITICAL)}; nothing "
+            f"is said under {NULLS_ROWS} rows",
+            "",
+        ),
+        ("a newest backup that nobody verified", f"over {time(UNVERIFIED_SECONDS)}", ""),
+    ]

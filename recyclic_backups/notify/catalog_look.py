@@ -1,63 +1,85 @@
-"""Problems that the catalog tells of: what is missing, too old, never rehearsed or damaged. Pure."""
+"""Problems that the catalog tells of: the findings of the one judge, as alerts tell them. Pure.
+
+Nothing is judged here. A finding becomes a problem with a key that stays what it is over years, since what people were
+told is remembered by it. What is told when is decided here: not before somebody can do something about it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
-from recyclic_backups.catalog.why import why_text
-from recyclic_backups.health.gaps import Gap, Remedy, before_the_first, missing_partitions
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.recovery_point import newest_verified
+from recyclic_backups.health.finding import Code, Finding, Level
+from recyclic_backups.health.gaps import is_filled
+from recyclic_backups.health.judge import HealthTerms
+from recyclic_backups.languages import Moment, Phrase, Seconds, Untranslated
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem
-from recyclic_backups.notify.outbox import Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.quantities import human_seconds
-from recyclic_backups.retention.policy import Retention
-
-DRILL_EVERY = timedelta(days=8)
-"""A drill a week, and a day for the one that is late."""
 
 MOST_TOLD = 100
-"""So many damaged documents are told one by one."""
+"""So many damaged documents, and so many damaged backups, are told one by one."""
 
 SOURCES = frozenset({"missed", "backups", "age", "clock", "drills", "damage", "rescue"})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
+_KINDS = {
+    Code.MISSING: Kind.MISSED_DAY,
+    Code.MISSING_LABEL: Kind.MISSED_PERIOD,
+    Code.LOST_PARTITION: Kind.MISSED_FOR_EVER,
+    Code.FUTURE: Kind.CLOCK,
+    Code.UNPROVEN: Kind.DRILL_STALE,
+    Code.NEVER_PROVEN: Kind.DRILL_NEVER,
+    Code.RESCUE_CHANGED: Kind.RESCUE,
+}
+_KEYS = {Code.FUTURE: "clock", Code.UNPROVEN: "drills", Code.NEVER_PROVEN: "drills"}
+_DAMAGED = {
+    Code.DAMAGED_DOCUMENT: ("damage/", "problem"),
+    Code.UNKNOWN_DOCUMENT: ("damage/", "problem"),
+    Code.DAMAGED_BACKUP: ("damage/backup/", "why"),
+}
+"""Beginnings of the keys of damage, and the value of the finding that says what is damaged."""
+
+_TOLD_ONCE = frozenset({Code.MISSING, Code.MISSING_LABEL, Code.LOST_PARTITION, Code.FUTURE})
+"""Nobody is reminded of these: nobody can dump the past, and while clocks are wrong the age is what reminds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the catalog does not know. Ages in seconds.
+    """What the storage does not know.
 
     ``working`` is true while a backup runs inside its time limit; ``began_at`` is the first look of all, and
     ``had_backups`` whether an earlier one saw a verified backup. ``wal_archived`` is true once the archive of WAL
-    makes an age of hours something that can be helped. ``changed_rescue_files`` are those that somebody changed.
+    makes an age of hours something that can be helped.
     """
 
-    age_warning_seconds: float
-    age_critical_seconds: float
-    retention: Retention
     working: bool
     began_at: datetime
     had_backups: bool
     wal_archived: bool = False
-    changed_rescue_files: tuple[str, ...] = ()
 
 
 def look_at_catalog(
-    catalog: Catalog, calendar: Calendar, given: Circumstances, known: Collection[str], now: datetime
+    findings: Sequence[Finding],
+    catalog: Catalog,
+    terms: HealthTerms,
+    given: Circumstances,
+    known: Collection[str],
+    now: datetime,
 ) -> Observation:
-    """Every problem of the catalog; ``known`` are the keys of open incidents."""
+    """What alerts say of these findings about this catalog; ``known`` are the keys of open incidents."""
+    problems = [_problem(each, terms.calendar, now) for each in findings if each.code in _KINDS]
     return (
-        _missed(catalog, calendar, given, known, now)
-        + _age(catalog, calendar, given, now)
-        + _clock(catalog, calendar, now)
-        + _drills(catalog, calendar, given, now)
-        + _damage(catalog, known, now)
-        + _rescue(given, now)
+        Observation(tuple(problems), lapsed=_lapsed(catalog, problems, known))
+        + _age(findings, catalog, terms, given, now)
+        + _damage(findings, known, now)
+        + _unseen(catalog, now)
     )
 
 
@@ -66,174 +88,110 @@ def is_bare(catalog: Catalog) -> bool:
     return len(catalog) == 0 and not catalog.damage
 
 
-def recovery_of(catalog: Catalog, now: datetime) -> Recovery:
-    """What could be recovered now. Not by what is dated in the future: its moment would be no news of today."""
-    catalog = catalog.until(now)
-    verified = catalog.newest_good()
-    proven = max(
-        (
-            each
-            for each in catalog
-            if each.proven_at is not None and not is_of_the_future(each.proven_at, now)
-        ),
-        key=lambda each: each.as_of,
-        default=None,
-    )
-    return Recovery(
-        verified_id="" if verified is None else verified.backup_id,
-        verified_as_of=None if verified is None else verified.as_of,
-        proven_id="" if proven is None else proven.backup_id,
-        proven_as_of=None if proven is None else proven.as_of,
-        proven_at=None if proven is None else proven.proven_at,
+def _problem(finding: Finding, calendar: Calendar, now: datetime) -> Problem:
+    code, values = Code(finding.code), finding.values
+    key = _KEYS.get(code) or f"{'rescue' if code is Code.RESCUE_CHANGED else 'missed'}/{finding.subject}"
+    facts: dict[str, str] = {}
+    since = now if finding.since is None else finding.since
+    match code:
+        case Code.RESCUE_CHANGED:
+            facts = {"name": finding.subject}
+        case Code.FUTURE:
+            facts = {"name": str(values["backup_id"]), "as_of": _minute(values["as_of"], calendar)}
+        case Code.UNPROVEN | Code.NEVER_PROVEN:
+            facts = dict.fromkeys(("last", "first"), _minute(values["last"], calendar))
+        case _:
+            tier, partition = finding.subject.split("/")
+            facts = {"tier": tier, "tier_name": tier, "partition": partition}
+    return Problem(key, _KINDS[code], _severity(finding), since, facts, nags=code not in _TOLD_ONCE)
+
+
+def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
+    """Keys of partitions that have no backup still, and whose time is too long ago to matter."""
+    told = {each.key for each in problems}
+    missed = [key.split("/") for key in known if key.startswith("missed/") and key not in told]
+    return frozenset(
+        "/".join(parts)
+        for parts in missed
+        if len(parts) == 3 and parts[1] in set(Tier) and not is_filled(catalog, Tier(parts[1]), parts[2])
     )
 
 
-def _missed(
-    catalog: Catalog, calendar: Calendar, given: Circumstances, known: Collection[str], now: datetime
+def _age(
+    findings: Sequence[Finding],
+    catalog: Catalog,
+    terms: HealthTerms,
+    given: Circumstances,
+    now: datetime,
 ) -> Observation:
-    """Partitions that are over without a backup, as far back as one would still be kept."""
-    _, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
-    reach = {
-        Tier.DAILY: given.retention.daily,
-        Tier.WEEKLY: given.retention.weekly,
-        Tier.MONTHLY: given.retention.monthly,
-    }
-    # One more than are kept: the running one has not ended.
-    recent = {tier: calendar.partitions(tier, now)[-count - 1 :] for tier, count in reach.items()}
-    matters = [gap for gap in since if gap.partition in recent[gap.tier]]
-    names = {_key(gap) for gap in since} - {_key(gap) for gap in matters}
-    return Observation(
-        tuple(_gap(gap, calendar) for gap in matters), lapsed=frozenset(names.intersection(known))
-    )
-
-
-def _key(gap: Gap) -> str:
-    return f"missed/{gap.tier.value}/{gap.partition}"
-
-
-def _gap(gap: Gap, calendar: Calendar) -> Problem:
-    kind = {
-        Remedy.LATE_DUMP: Kind.MISSED_DAY,
-        Remedy.PROMOTE: Kind.MISSED_PERIOD,
-        Remedy.NOTHING: Kind.MISSED_FOR_EVER,
-    }[gap.remedy]
-    return Problem(
-        key=_key(gap),
-        kind=kind,
-        severity=Severity.WARNING,
-        since=calendar.window(gap.tier, gap.partition).end_at,
-        facts={"tier": gap.tier.value, "tier_name": gap.tier.value, "partition": gap.partition},
-        # Nobody can dump the past. That backups do not come is reminded of by their age.
-        nags=False,
-    )
-
-
-def _age(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
-    """How old the newest of the backups up to ``now`` is: one of the future would silence this until its date."""
-    newest = catalog.until(now).newest_good()
-    if newest is None:
-        if given.had_backups:
-            return _none(Kind.BACKUPS_GONE if is_bare(catalog) else Kind.NO_BACKUP, now)
-        if now - given.began_at <= timedelta(seconds=given.age_critical_seconds):
-            return Observation()
-        if given.working:
-            return Observation(unseen=frozenset({"backups", "age"}))
-        return _none(Kind.NO_BACKUP, now)
-    age = now - newest.as_of
-    limit_seconds, severity = given.age_critical_seconds, Severity.CRITICAL
-    if given.wal_archived and age <= timedelta(seconds=limit_seconds):
-        limit_seconds, severity = given.age_warning_seconds, Severity.WARNING
-    limit = timedelta(seconds=limit_seconds)
-    if age <= limit:
+    """The age of the recovery point, and that there is none. The first backup, and one that runs, are waited for."""
+    found = next((each for each in findings if each.code in (Code.NO_VERIFIED, Code.OLD)), None)
+    if found is None:
+        return Observation()
+    if found.code == Code.NO_VERIFIED:
+        # Worse than any age, and news to whoever was told of one; that is not over as long as there is nothing.
+        gone = Kind.BACKUPS_GONE if given.had_backups and is_bare(catalog) else Kind.NO_BACKUP
+        problem = Problem("backups", gone, Severity.CRITICAL, now)
+        patience = timedelta(seconds=terms.thresholds.age_critical_seconds)
+        if given.had_backups or (now - given.began_at > patience and not given.working):
+            return Observation((problem,), unseen=frozenset({"age"}))
+        waited = now - given.began_at > patience
+        return Observation(unseen=frozenset({"backups", "age"})) if waited else Observation()
+    if found.level is not Level.CRITICAL and not given.wal_archived:
         return Observation()
     if given.working:
         # The one that runs may end well at any moment; if it does not, its time limit ends this patience.
         return Observation(unseen=frozenset({"age"}))
-    facts = {"as_of": _moment(newest.as_of, calendar), "limit": human_seconds(limit_seconds)}
-    return Observation((Problem("age", Kind.TOO_OLD, severity, newest.as_of + limit, facts),))
+    limit = found.values["limit"]
+    assert isinstance(limit, Seconds)
+    facts = {"as_of": _minute(found.values["as_of"], terms.calendar), "limit": human_seconds(limit.seconds)}
+    problem = Problem("age", Kind.TOO_OLD, _severity(found), found.since or now, facts)
+    return Observation((problem,))
 
 
-def _none(kind: Kind, now: datetime) -> Observation:
-    """Worse than any age, and news to whoever was told of one; that is not over as long as there is nothing."""
-    return Observation((Problem("backups", kind, Severity.CRITICAL, now),), unseen=frozenset({"age"}))
+def _damage(findings: Sequence[Finding], known: Collection[str], now: datetime) -> Observation:
+    """Every damaged backup, and the first of the damaged documents, one by one, and that there are more.
 
-
-def _clock(catalog: Catalog, calendar: Calendar, now: datetime) -> Observation:
-    """A backup of the future, told once: while clocks stay wrong the age is what reminds, where it does not count."""
-    ahead = catalog.newest_of_the_future(now)
-    if ahead is None:
-        return Observation()
-    facts = {"name": ahead.backup_id, "as_of": _moment(ahead.as_of, calendar)}
-    return Observation((Problem("clock", Kind.CLOCK, Severity.WARNING, now, facts, nags=False),))
-
-
-def _drills(catalog: Catalog, calendar: Calendar, given: Circumstances, now: datetime) -> Observation:
-    """Whether anybody rehearses restoring. A failed drill is a drill: that it failed is told elsewhere."""
-    present = catalog.until(now)
-    if present.newest_good() is None:
-        # Nothing to rehearse with: what was told of drills is neither new nor over.
-        return Observation(unseen=frozenset({"drills"}))
-    # One that a wrong clock dated ahead would silence this until its date.
-    drills = [
-        check.checked_at
-        for backup in catalog
-        for check in backup.checks
-        if check.kind == "drill" and not is_of_the_future(check.checked_at, now)
-    ]
-    first = min(backup.as_of for backup in present)
-    # Adopted backups may be years old on the first day.
-    last = max(drills) if drills else max(first, given.began_at)
-    if now - last <= DRILL_EVERY:
-        return Observation()
-    kind = Kind.DRILL_STALE if drills else Kind.DRILL_NEVER
-    facts = {"last": _moment(last, calendar), "first": _moment(first, calendar)}
-    return Observation((Problem("drills", kind, Severity.WARNING, last + DRILL_EVERY, facts),))
-
-
-def _damage(catalog: Catalog, known: Collection[str], now: datetime) -> Observation:
-    """The first of the damaged documents, one by one, and that there are more.
-
-    Whoever can write to the storage can put a million there. What people were told is kept in Dagster's cursor, with
-    what tells that the storage went back to an older state: were it too long to be read again, all of that was lost.
+    Somebody who can write to the storage can put a million there. What people were told is kept in Dagster's cursor,
+    with what tells that the storage went back to an older state: one too long to be read again would lose all of that.
     """
-    told = [(f"damage/{each.name}", each.name, each.problem) for each in catalog.damage[:MOST_TOLD]]
-    if len(catalog.damage) > MOST_TOLD:
-        reason = (
-            f"it and more documents than the {MOST_TOLD} that are told one by one; verify --all names them"
-        )
-        told.append(("damage/more", catalog.damage[MOST_TOLD].name, reason))
-    # Also those that no tier's checks speak of. Once a newer one is whole, what they held before is what is lost.
-    for backup in catalog.passed_over[:MOST_TOLD]:
-        last = max(
-            (each for each in backup.checks if each.kind == "verify"), key=lambda each: each.checked_at
-        )
-        told.append((f"damage/backup/{backup.backup_id}", backup.backup_id, why_text(last)))
-    # One that was told before others came in front of it is not over.
-    hidden = {f"damage/{each.name}" for each in catalog.damage[MOST_TOLD:]}.intersection(known)
-    return Observation(
-        tuple(
-            Problem(
-                key=key,
-                kind=Kind.DAMAGE,
-                severity=Severity.CRITICAL,
-                since=now,
-                facts={"name": shortened(name), "reason": shortened(reason)},
-            )
-            for key, name, reason in told
-        ),
-        unseen=frozenset(hidden),
+    problems: list[Problem] = []
+    unseen: set[str] = set()
+    for codes in ((Code.DAMAGED_DOCUMENT, Code.UNKNOWN_DOCUMENT), (Code.DAMAGED_BACKUP,)):
+        found = [each for each in findings if each.code in codes]
+        problems += [_damaged(each, now) for each in found[:MOST_TOLD]]
+        hidden = [_damaged(each, now) for each in found[MOST_TOLD:]]
+        # One that was told before others came in front of it is not over.
+        unseen |= {each.key for each in hidden}.intersection(known)
+        if hidden:
+            reason = f"it and more than the {MOST_TOLD} that are told one by one; verify --all names them"
+            facts = {"name": hidden[0].facts["name"], "reason": reason}
+            more = Problem("damage/more", Kind.DAMAGE, Severity.CRITICAL, now, facts)
+            problems.append(more)
+    return Observation(tuple(problems), unseen=frozenset(unseen))
+
+
+def _damaged(finding: Finding, now: datetime) -> Problem:
+    beginning, name = _DAMAGED[Code(finding.code)]
+    said = finding.values[name]
+    reason = said.english if isinstance(said, Untranslated) else str(said)
+    facts = {"name": shortened(finding.subject), "reason": shortened(reason)}
+    if isinstance(said, Phrase):
+        facts = {**facts, "reason": said.text(), "reason_fr": said.text("fr")}
+    return Problem(
+        f"{beginning}{finding.subject}", Kind.DAMAGE, _severity(finding), finding.since or now, facts
     )
 
 
-def _rescue(given: Circumstances, now: datetime) -> Observation:
-    """What is run with the key at hand on the day on which this software is gone, and was changed."""
-    return Observation(
-        tuple(
-            Problem(f"rescue/{name}", Kind.RESCUE, Severity.CRITICAL, now, {"name": name})
-            for name in given.changed_rescue_files
-        )
-    )
+def _unseen(catalog: Catalog, now: datetime) -> Observation:
+    """Without a verified backup there is nothing to rehearse with: what was told of drills is neither new nor over."""
+    return Observation(unseen=frozenset({"drills"} if newest_verified(catalog, now) is None else ()))
 
 
-def _moment(moment: datetime, calendar: Calendar) -> str:
-    return f"{moment.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
+def _severity(finding: Finding) -> Severity:
+    return Severity.CRITICAL if finding.level is Level.CRITICAL else Severity.WARNING
+
+
+def _minute(moment: object, calendar: Calendar) -> str:
+    assert isinstance(moment, Moment)
+    return f"{moment.at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import News, Observation, Problem, advance, in_both
@@ -16,7 +17,6 @@ from recyclic_backups.notify.outbox import (
     Delivery,
     Letter,
     Outbox,
-    Recovery,
     attempted,
     cleared,
     delivered,
@@ -50,7 +50,7 @@ class Remembered(Protocol):
 def update_state(
     state: AlertState,
     seen: Observation,
-    recovery: Recovery,
+    recovery: RecoveryPoint,
     channels: Sequence[Channel],
     now: datetime,
     *,

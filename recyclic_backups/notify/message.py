@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.languages import Locale, Untranslated, column, squeezed, typeset
 from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.incidents import Change, Incident
-from recyclic_backups.notify.outbox import Letter, Recovery
+from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.texts.alerts import LABELS, WORDS, Kind
 
@@ -189,7 +190,7 @@ def _said(heading: str, text: str, locale: Locale) -> str:
     return label("line", locale, heading=heading, text=text)
 
 
-def _recovery(recovery: Recovery, frame: Frame) -> str:
+def _recovery(recovery: RecoveryPoint, frame: Frame) -> str:
     """What could be recovered, the line that a person woken at night looks for."""
     locale = frame.locale
     if not recovery.known:

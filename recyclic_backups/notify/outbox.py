@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.notify.incidents import Change, Incident, News
 from recyclic_backups.notify.severity import Severity
 
@@ -34,21 +35,6 @@ last letter of a channel is kept: as long as it is not taken nobody can say that
 
 MOST_LETTERS = 200
 """More than these can only be a channel that takes nothing: the oldest go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What could be recovered when a letter was written: moments of content, and when it was proven. None: nothing.
-
-    ``known`` is false when the storage could not be read.
-    """
-
-    verified_id: str = ""
-    verified_as_of: datetime | None = None
-    proven_id: str = ""
-    proven_as_of: datetime | None = None
-    proven_at: datetime | None = None
-    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +66,7 @@ class Letter:
     incidents: tuple[Incident, ...]
     criticals: int
     warnings: int
-    recovery: Recovery
+    recovery: RecoveryPoint
     deliveries: tuple[Delivery, ...]
 
     def count(self, minimum: Severity) -> int:
@@ -96,7 +82,9 @@ class Letter:
 Outbox = tuple[Letter, ...]
 
 
-def write(news: News, recovery: Recovery, channels: Sequence[tuple[str, Severity]], now: datetime) -> Letter:
+def write(
+    news: News, recovery: RecoveryPoint, channels: Sequence[tuple[str, Severity]], now: datetime
+) -> Letter:
     """The letter with these news, to every channel whose minimum severity any of the incidents reaches."""
     criticals = sum(each.severity is Severity.CRITICAL for each in news.incidents)
     letter = Letter(

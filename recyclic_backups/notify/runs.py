@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.why import why
-from recyclic_backups.health.rehearsals import tells_of_a_drill
+from recyclic_backups.health.drill_records import tells_of_a_drill
 from recyclic_backups.languages import Phrase, Sayable, Seconds, Untranslated
 from recyclic_backups.notify.facts import BACKUP_JOBS, DRILL_JOBS, BackfillFact, Facts, RunFact, Target
 from recyclic_backups.notify.harmless import shortened

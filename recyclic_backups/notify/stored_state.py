@@ -28,14 +28,14 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.finding import Code, Finding, Level
 from recyclic_backups.languages import Locale, Pair, Phrase
 from recyclic_backups.machine_users import lets_others_write, trusted_users
 from recyclic_backups.notify.incidents import Incident
 from recyclic_backups.notify.message import what
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
-from recyclic_backups.texts.alerts import FOREIGN, FORGED, NOT_SHOWN, UNCHECKED, UNREADABLE, UNSIGNED
+from recyclic_backups.texts.alerts import FOREIGN, FORGED, UNCHECKED, UNREADABLE, UNSIGNED
 
 LOCK_WAIT_SECONDS = 20.0
 """How long a look waits for another one on this machine: as long as that may send."""
@@ -279,7 +279,7 @@ class _Told:
         return what(problem.kind, problem.facts, locale)
 
 
-def open_incidents(repository: Repository) -> list[Issue]:
+def open_incidents(repository: Repository) -> list[Finding]:
     """What people were told of and is not over, the worst and oldest first, for the page. Raises StorageError.
 
     Of a copy that is not believed nothing is shown but that, and why.
@@ -287,10 +287,13 @@ def open_incidents(repository: Repository) -> list[Issue]:
     copy = look_up(repository)
     if copy.doubt is not None:
         level = Level.NOTE if copy.doubt.words == UNCHECKED else Level.WARNING
-        return [Issue("alert_memory", level, Phrase(NOT_SHOWN, {"why": copy.doubt}))]
+        return [Finding(Code.ALERT_MEMORY, "", level, {"why": copy.doubt})]
     state = copy.state or copy.shown
     incidents = [] if state is None else [*state.open.incidents.values()]
     still = [each for each in incidents if each.gone_since is None]
     still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
     levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}
-    return [Issue("incident", levels[each.severity], _Told(each), each.key) for each in still]
+    return [
+        Finding(Code.INCIDENT, each.key, levels[each.severity], {"what": _Told(each)}, each.opened_at)
+        for each in still
+    ]

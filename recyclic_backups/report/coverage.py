@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.health.gaps import Gap, starts_of_tiers
+from recyclic_backups.health.gaps import starts_of_tiers
+from recyclic_backups.health.thresholds import OVERDUE_AFTER
 
 TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
 
@@ -22,11 +23,11 @@ class State(StrEnum):
     COMING = "coming"
     """Its backup is not due yet, or only just."""
     MISSED = "missed"
-    """It ended without a backup, too long ago to be among the issues: history, which nothing brings back."""
+    """It ended without a backup, longer ago than its backup would be kept: history, which nothing brings back."""
     OVERDUE = "overdue"
     """It still runs and its backup was due: one can still be made."""
     MISSING = "missing"
-    """It ended without a backup, and is among the issues."""
+    """It ended without a backup, and a finding names it."""
     DAMAGED = "damaged"
     EXPIRED = "expired"
     """It had one, which retention let go."""
@@ -57,15 +58,10 @@ class Coverage:
     rows: tuple[tuple[Tier, tuple[Cell, ...]], ...]
 
 
-# A backup that is due now is being taken: this is how long nobody misses it.
-_GRACE = timedelta(hours=1)
-
-
 def coverage(
-    catalog: Catalog, calendar: Calendar, now: datetime, *, gaps: Collection[Gap], days: int = 42
+    catalog: Catalog, calendar: Calendar, now: datetime, *, gaps: Collection[str], days: int = 42
 ) -> Coverage:
-    """The last ``days`` days, today's included. ``gaps`` are those that the issues count, and no others are missing."""
-    named = {(gap.tier, gap.partition) for gap in gaps}
+    """The last ``days`` days, today's included. Missing are ``gaps`` (``tier/partition``), which findings name."""
     today = date.fromisoformat(calendar.partition_of(Tier.DAILY, now))
     shown = tuple(today - timedelta(days=number) for number in reversed(range(days)))
     starts = starts_of_tiers(catalog, calendar)
@@ -78,7 +74,7 @@ def coverage(
                 cells[-1] = _wider(cells[-1])
             else:
                 cell = _cell(catalog, calendar, now, starts[tier], tier, key)
-                if cell.state is State.MISSED and (tier, key) in named:
+                if cell.state is State.MISSED and f"{tier.value}/{key}" in gaps:
                     cell = replace(cell, state=State.MISSING)
                 cells.append(cell)
         rows.append((tier, tuple(cells)))
@@ -109,7 +105,7 @@ def _cell(
     due_at = calendar.scheduled_for(tier, key)
     runs = now < window.end_at
     # A week that still runs and was due before anybody took a backup was never anybody's failure.
-    if now < due_at + _GRACE or (runs and due_at < _first_taken_at(catalog, now)):
+    if now < due_at + OVERDUE_AFTER or (runs and due_at < _first_taken_at(catalog, now)):
         return Cell(tier, key, 1, State.COMING)
     return Cell(tier, key, 1, State.OVERDUE if runs else State.MISSED)
 

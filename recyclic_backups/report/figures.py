@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recyclic_backups.health.availability import OBJECTIVE as AVAILABILITY_OBJECTIVE
-from recyclic_backups.health.objectives import DURATION_SECONDS
+from recyclic_backups.health.finding import Code, Level
+from recyclic_backups.health.survey import Survey
+from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, DURATION_SECONDS
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.markup import plain
-from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.words import say, say_moment
 
 _ENOUGH_SECONDS = 86400.0
@@ -62,61 +62,61 @@ def _html(tile: _Tile, locale: Locale) -> str:
 
 
 def _tiles(survey: Survey) -> Iterator[_Tile]:
-    metrics, thresholds, locale = survey.metrics, survey.terms.thresholds, survey.terms.locale
+    thresholds, locale = survey.terms.thresholds, survey.terms.locale
 
     def shown(value: Bytes | Seconds | Share) -> str:
         return quantity(value, locale)
 
-    age = metrics.age_seconds
+    age, too_old = survey.age_seconds, survey.find(Code.OLD, Code.NO_VERIFIED)
     yield _Tile(
         "age",
         "–" if age is None else shown(Seconds(age)),
         say("alarm over", locale, limit=shown(Seconds(thresholds.age_critical_seconds))),
-        age is not None and age <= thresholds.age_critical_seconds,
+        too_old is None or too_old.level is not Level.CRITICAL,
         passes=True,
     )
-    free, limit = metrics.free_bytes, shown(Bytes(thresholds.disk_critical_bytes))
+    free, limit = survey.free_bytes, shown(Bytes(thresholds.disk_critical_bytes))
     if free is None:
         yield _Tile("free", say("not told", locale))
     else:
         alarm = say("alarm under", locale, limit=limit)
         # As the age: the tick answers what stands beside it. That it is near is among the issues.
         yield _Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
-    yield _Tile("stored", shown(Bytes(metrics.total_size_bytes)), _count(survey))
-    if metrics.newest is not None:
-        newest = metrics.newest.manifest
+    yield _Tile("stored", shown(Bytes(survey.total_size_bytes)), _count(survey))
+    if survey.newest is not None:
+        newest = survey.newest.manifest
         share = newest.compression_percent / 100
         dumped = say("of dumped", locale, size=shown(Bytes(newest.plain_bytes)))
         yield _Tile("size", shown(Bytes(newest.stored_bytes)), dumped)
         yield _Tile(
             "smaller",
             shown(Share(share)),
-            say("objective over", locale, limit=shown(Share(metrics.compression_objective_percent / 100))),
-            100 * share > metrics.compression_objective_percent,
+            say("objective over", locale, limit=shown(Share(survey.compression_objective_percent / 100))),
+            survey.find(Code.COMPRESSION, Code.NOT_COMPRESSED) is None,
         )
         yield _Tile(
             "duration",
             shown(Seconds(newest.duration_seconds)),
             say("objective under", locale, limit=shown(Seconds(DURATION_SECONDS))),
-            newest.duration_seconds < DURATION_SECONDS,
+            survey.find(Code.DURATION) is None,
         )
     yield from _availability(survey)
     leaving = sum(
         each.backup.manifest.stored_bytes for each in survey.plan.expiring if each.backup is not None
     )
-    yield _Tile("expiring", str(metrics.expiring), shown(Bytes(leaving)))
+    yield _Tile("expiring", str(len(survey.plan.expiring)), shown(Bytes(leaving)))
 
 
 def _count(survey: Survey) -> str:
-    metrics, locale = survey.metrics, survey.terms.locale
-    number = len(metrics.catalog)
-    held = sum(each.is_held(metrics.measured_at) for each in metrics.catalog)
+    locale = survey.terms.locale
+    number = len(survey.catalog)
+    held = sum(each.is_held(survey.measured_at) for each in survey.catalog)
     count = say("one backup", locale) if number == 1 else say("backups", locale, count=number)
     return f"{count}, {say('held count', locale, count=held)}" if held else count
 
 
 def _availability(survey: Survey) -> Iterator[_Tile]:
-    available, locale = survey.metrics.availability, survey.terms.locale
+    available, locale = survey.availability, survey.terms.locale
     if available is None:
         return
     if available.total_seconds < _ENOUGH_SECONDS:
@@ -126,5 +126,8 @@ def _availability(survey: Survey) -> Iterator[_Tile]:
     objective = say("objective over", locale, limit=quantity(Share(AVAILABILITY_OBJECTIVE), locale))
     window = say("days window", locale, window=quantity(Seconds(available.total_seconds), locale))
     yield _Tile(
-        "availability", quantity(Share(available.share), locale), f"{objective}, {window}", available.met
+        "availability",
+        quantity(Share(available.share), locale),
+        f"{objective}, {window}",
+        survey.find(Code.AVAILABILITY) is None,
     )

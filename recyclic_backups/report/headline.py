@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recyclic_backups.health.issues import Issue, Level, Status, status_of
+from recyclic_backups.health.finding import Finding, Level, Status, status_of
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Seconds
 from recyclic_backups.report.markup import plain, prose
-from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.words import say, say_moment
 
 _MARKS = {
@@ -27,30 +27,30 @@ _UNKNOWN_MARK = (
 _ORDER = [Status.HEALTHY, Status.DEGRADED, Status.UNHEALTHY]
 
 
-def overall(surveys: Sequence[Survey], incidents: Sequence[Issue]) -> Status:
+def overall(surveys: Sequence[Survey], incidents: Sequence[Finding]) -> Status:
     """The worst of every survey's health and of what is open."""
-    return max([*(each.metrics.status for each in surveys), status_of(incidents)], key=_ORDER.index)
+    return max([*(each.status for each in surveys), status_of(incidents)], key=_ORDER.index)
 
 
-def headline(survey: Survey, incidents: Sequence[Issue]) -> str:
+def headline(survey: Survey, incidents: Sequence[Finding]) -> str:
     """The card that comes first. ``incidents`` are the open ones of this database."""
     locale, timezone = survey.terms.locale, survey.terms.calendar.timezone
-    metrics, newest, proven = survey.metrics, survey.metrics.newest, survey.metrics.newest_proven
+    recoverable, age_seconds = survey.recovery_point, survey.age_seconds
     status = overall([survey], incidents)
     measured = say_moment(survey.measured_at, timezone, locale)
 
     word = say(status.value, locale)
-    if newest is None or metrics.age_seconds is None:
+    if recoverable.verified_as_of is None or age_seconds is None:
         point = then = say("no recovery point", locale)
     else:
-        moment = say_moment(newest.as_of, timezone, locale)
-        age = Seconds(metrics.age_seconds).text(locale)
+        moment = say_moment(recoverable.verified_as_of, timezone, locale)
+        age = Seconds(age_seconds).text(locale)
         point = say("recovery point", locale, moment=moment, age=age)
         then = say("newest then", locale, moment=moment)
     proof = (
         say("nothing proven", locale)
-        if proven is None
-        else say("proven point", locale, moment=say_moment(proven.as_of, timezone, locale))
+        if recoverable.proven_as_of is None
+        else say("proven point", locale, moment=say_moment(recoverable.proven_as_of, timezone, locale))
     )
     return (
         f'<section class="card status {status.value}">'
@@ -64,7 +64,7 @@ def headline(survey: Survey, incidents: Sequence[Issue]) -> str:
     )
 
 
-def _open(survey: Survey, incidents: Sequence[Issue]) -> str:
+def _open(survey: Survey, incidents: Sequence[Finding]) -> str:
     """How many incidents are open; nothing when none is."""
     if not incidents:
         return ""

@@ -1,4 +1,4 @@
-"""Markup: texts, issues and tables as HTML that breaks no value over two lines. Pure.
+"""Markup: texts, findings and tables as HTML that breaks no value over two lines. Pure.
 
 Every text of the page becomes HTML here: :func:`plain` and :func:`prose` are the only callers of ``html.escape``.
 """
@@ -6,14 +6,13 @@ Every text of the page becomes HTML here: :func:`plain` and :func:`prose` are th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
 from recyclic_backups.foreign_text import visible
-from recyclic_backups.health.issues import Issue, Level
-from recyclic_backups.health.wording import Code, Statement
-from recyclic_backups.languages import NO_LINE_ENDS, Locale
+from recyclic_backups.health.finding import Finding, Level
+from recyclic_backups.languages import NO_LINE_ENDS, Locale, Untranslated
 from recyclic_backups.report.words import say
 
 _SIGNS = {Level.CRITICAL: "✕", Level.WARNING: "▲", Level.NOTE: "i"}
@@ -25,12 +24,6 @@ _VALUE = re.compile(
     r"|\d{4}-\d\d(?:-\d\d)?(?![\w-])|\d{8}T\d{6}Z-\w+)"
 )
 
-# What a check once wrote down, in English whatever the page's language: it is shown as the quotation that it is.
-_QUOTED: Mapping[Code, str] = {
-    Code.DAMAGED_BACKUP: "why",
-    Code.DAMAGED_DOCUMENT: "problem",
-    Code.RESTORE_FAILED: "why",
-}
 # Characters of Unicode's private use mark it until the text is HTML; only pairs of them become an element.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _QUOTATION = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
@@ -55,17 +48,17 @@ def quoted(text: object) -> str:
     return f"{_OPEN}{inner}{_CLOSE}"
 
 
-def issue_list(issues: Sequence[Issue], locale: Locale, *, shown: int) -> str:
+def finding_list(findings: Sequence[Finding], locale: Locale, *, shown: int) -> str:
     """The first so many as a list, and how many there are besides."""
     lines = [
-        f'<li><span class="tag {issue.level.value}">{_SIGNS[issue.level]} '
-        f"{plain(say(issue.level.value, locale))}</span>"
-        f"<span>{prose(_sentence(issue, locale))}"
-        + (f' <span class="odd">({plain(say("anomaly", locale))})</span>' if issue.anomaly else "")
+        f'<li><span class="tag {finding.level.value}">{_SIGNS[finding.level]} '
+        f"{plain(say(finding.level.value, locale))}</span>"
+        f"<span>{prose(_sentence(finding, locale))}"
+        + (f' <span class="odd">({plain(say("anomaly", locale))})</span>' if finding.is_anomaly else "")
         + "</span></li>"
-        for issue in issues[:shown]
+        for finding in findings[:shown]
     ]
-    left = len(issues) - shown
+    left = len(findings) - shown
     more = (
         f'<li><span></span><span class="quiet">{plain(say("more", locale, count=left))}</span></li>'
         if left > 0
@@ -74,13 +67,13 @@ def issue_list(issues: Sequence[Issue], locale: Locale, *, shown: int) -> str:
     return f'<ul class="issues">{"".join(lines)}{more}</ul>'
 
 
-def _sentence(issue: Issue, locale: Locale) -> str:
-    said = issue.sentence
-    if isinstance(said, Statement) and (name := _QUOTED.get(said.code)):
-        words = said.values.get(name)
-        if isinstance(words, str) and words != "-":
-            said = replace(said, values={**said.values, name: quoted(words)})
-    return said.text(locale)
+def _sentence(finding: Finding, locale: Locale) -> str:
+    """What somebody else said is in English whatever the page's language: it is shown as the quotation that it is."""
+    values = {
+        name: quoted(value.english) if isinstance(value, Untranslated) else value
+        for name, value in finding.values.items()
+    }
+    return replace(finding, values=values).sentence.text(locale)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -14,18 +14,20 @@ from importlib import resources
 
 from recyclic_backups import __version__
 from recyclic_backups.drill.scenarios import OBJECTIVES
-from recyclic_backups.health.issues import Issue, worst_first
+from recyclic_backups.health.finding import Finding, worst_first
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import Chart, svg
 from recyclic_backups.report.coverage import coverage
 from recyclic_backups.report.figures import figures, quantity, verdict
 from recyclic_backups.report.grid import grid
 from recyclic_backups.report.headline import headline, overall
-from recyclic_backups.report.markup import issue_list, plain, prose, table
-from recyclic_backups.report.survey import Survey
+from recyclic_backups.report.markup import finding_list, plain, prose, table
+from recyclic_backups.report.space import savings
 from recyclic_backups.report.trends import trends
 from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.report.words import say, say_moment
+from recyclic_backups.retention.forecast import departures
 
 _STALE_HOURS = 2
 _SHOWN_DEPARTURES = 6
@@ -62,7 +64,7 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def page(surveys: Sequence[Survey], *, incidents: Iterable[Issue] = ()) -> str:
+def page(surveys: Sequence[Survey], *, incidents: Iterable[Finding] = ()) -> str:
     """The whole file, in the language of the first survey.
 
     ``incidents`` are the open ones of the first survey's database, the oldest first, as
@@ -116,9 +118,9 @@ data-text="{plain(say("stale", locale, age="AGE"))}"></p>
 class _Section:
     """One database. The one that leads is what links of the page lead to."""
 
-    def __init__(self, survey: Survey, incidents: Sequence[Issue], *, leads: bool, named: bool) -> None:
-        self.survey, self.incidents, self.leads, self.named = survey, incidents, leads, named
-        self.metrics = survey.metrics
+    def __init__(self, survey: Survey, incidents: Sequence[Finding], *, leads: bool, named: bool) -> None:
+        self.incidents, self.leads, self.named = incidents, leads, named
+        self.survey = survey
         self.locale: Locale = survey.terms.locale
         self.timezone = survey.terms.calendar.timezone
 
@@ -127,10 +129,10 @@ class _Section:
         name = f"<h1>{plain(self.survey.terms.database)}</h1>" if self.named else ""
         cards = [headline(self.survey, self.incidents), figures(self.survey)]
         if self.incidents:
-            still = issue_list(self.incidents, self.locale, shown=_SHOWN_INCIDENTS)
+            still = finding_list(self.incidents, self.locale, shown=_SHOWN_INCIDENTS)
             cards.append(self.card("incidents", still))
         cards.append(self.card("issues", self.issues()))
-        if self.is_short_of_space():
+        if self.survey.space_is_low:
             cards.append(self.card("space", self.space()))
         cards += [
             self.card("coverage", self.coverage()),
@@ -159,25 +161,23 @@ class _Section:
 
     def issues(self) -> str:
         """The worst first."""
-        if not self.metrics.issues:
+        if not self.survey.findings:
             nothing = "nothing besides" if self.incidents else "all well"
             return f'<p class="quiet">{self.say(nothing)}</p>'
-        return issue_list(self.metrics.issues, self.locale, shown=_SHOWN_ISSUES)
-
-    def is_short_of_space(self) -> bool:
-        """Whether what could be freed is of interest."""
-        free = self.metrics.free_bytes
-        return free is not None and free < self.survey.terms.thresholds.disk_warning_bytes
+        return finding_list(self.survey.findings, self.locale, shown=_SHOWN_ISSUES)
 
     def space(self) -> str:
         """What could be freed."""
-        lines = [f"<li>{prose(each.text(self.locale))}</li>" for each in self.survey.savings()[:8]]
+        lines = [f"<li>{prose(each.text(self.locale))}</li>" for each in savings(self.survey)[:8]]
         return f"<ul>{''.join(lines)}</ul>" if lines else f"<p>{self.say('no saving')}</p>"
 
     def coverage(self) -> str:
         """What each day, week and month has."""
         calendar, now = self.survey.terms.calendar, self.survey.measured_at
-        return grid(coverage(self.survey.catalog, calendar, now, gaps=self.metrics.gaps), self.locale)
+        return grid(
+            coverage(self.survey.catalog, calendar, now, gaps=[each.subject for each in self.survey.gaps]),
+            self.locale,
+        )
 
     def trends(self) -> str:
         """A chart for each figure that has values."""
@@ -201,7 +201,7 @@ class _Section:
         """What drills have measured beside what was asked of them."""
         rows = []
         for scenario, objective in OBJECTIVES.items():
-            drill = self.metrics.drills.get(scenario.value)
+            drill = self.survey.drills.get(scenario.value)
             if drill is None:
                 asked = (objective.restore_seconds, objective.data_loss_seconds)
                 limits = [self.quantity(Seconds(each)) for each in asked]
@@ -238,7 +238,13 @@ class _Section:
 
     def departures(self) -> str:
         """What leaves, the next first."""
-        coming = self.survey.departures(days=_FORECAST_DAYS)
+        coming = departures(
+            self.survey.catalog,
+            self.survey.terms.retention,
+            self.survey.terms.calendar,
+            self.survey.measured_at,
+            days=_FORECAST_DAYS,
+        )
         if not coming:
             return f'<p class="quiet">{self.say("none leaves", days=_FORECAST_DAYS)}</p>'
         groups = leaving(coming, self.locale)

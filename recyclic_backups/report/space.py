@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Bytes, Locale
 from recyclic_backups.report.words import say
 from recyclic_backups.retention.policy import Retention, plan
@@ -28,12 +27,14 @@ class Saving:
         )
 
 
-def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> list[Saving]:
+def savings(survey: Survey) -> list[Saving]:
     """What expiry would free now, and what shorter retention or letting go of holds would free beyond that.
 
     The policy is asked each time, so what it protects is never among it. Of a setting half of what it is, or a half of
     that, until it frees anything. The largest first, nothing that frees nothing.
     """
+
+    retention, calendar, now = survey.terms.retention, survey.terms.calendar, survey.measured_at
 
     def leaving(catalog: Catalog, retention: Retention) -> int:
         return sum(
@@ -42,7 +43,7 @@ def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: dat
             if decision.backup is not None
         )
 
-    anyway = leaving(catalog, retention)
+    anyway = leaving(survey.catalog, retention)
     found = [Saving("saving expiry", "expire", "", anyway)]
     for name, count, least in (
         ("RETENTION_DAILY", retention.daily, retention.minimum),
@@ -54,16 +55,17 @@ def savings(catalog: Catalog, retention: Retention, calendar: Calendar, now: dat
         while fewer > least:
             fewer = max(fewer // 2, least)
             shorter = replace(retention, **{name.removeprefix("RETENTION_").lower(): fewer})
-            freed = leaving(catalog, shorter) - anyway
+            freed = leaving(survey.catalog, shorter) - anyway
             if freed > 0:
                 found.append(Saving("saving setting", name, str(fewer), freed))
                 break
-    for backup in catalog:
+    for backup in survey.catalog:
         if backup.is_held(now):
             let_go = tuple(
-                replace(each, hold=None) if each.backup_id == backup.backup_id else each for each in catalog
+                replace(each, hold=None) if each.backup_id == backup.backup_id else each
+                for each in survey.catalog
             )
-            freed = leaving(replace(catalog, backups=let_go), retention) - anyway
+            freed = leaving(replace(survey.catalog, backups=let_go), retention) - anyway
             found.append(Saving("saving hold", backup.backup_id, "", freed))
     return sorted(
         (each for each in found if each.freed_bytes > 0), key=lambda each: each.freed_bytes, reverse=True

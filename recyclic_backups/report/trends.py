@@ -8,12 +8,11 @@ from datetime import datetime
 from recyclic_backups.drill.scenarios import OBJECTIVES
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.health.objectives import DURATION_SECONDS
-from recyclic_backups.health.rehearsals import rehearsed
-from recyclic_backups.health.wording import ScenarioName
+from recyclic_backups.health.drill_records import drill_records, scenario_name
+from recyclic_backups.health.survey import Survey
+from recyclic_backups.health.thresholds import DURATION_SECONDS
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import Chart, Point
-from recyclic_backups.report.survey import Survey
 from recyclic_backups.report.words import say, say_day
 
 _SHOWN_BACKUPS = 60
@@ -62,10 +61,10 @@ class _Trends:
                 "trend compression",
                 self.of_backups(lambda each: each.compression_percent, percent),
                 percent,
-                limit=self.survey.metrics.compression_objective_percent,
+                limit=self.survey.compression_objective_percent,
             ),
         ]
-        drills = rehearsed(self.survey.catalog)
+        drills = drill_records(self.survey.catalog)
         for scenario, objective in OBJECTIVES.items():
             points = [
                 Point(
@@ -84,7 +83,7 @@ class _Trends:
                     points[-_SHOWN_DRILLS:],
                     time,
                     limit=objective.restore_seconds,
-                    scenario=ScenarioName(scenario.value).text(self.locale),
+                    scenario=scenario_name(scenario.value).text(self.locale),
                 )
             )
         return [chart for chart in found if chart is not None]

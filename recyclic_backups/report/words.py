@@ -79,7 +79,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "manquante, nommée dans ce qui demande quelqu'un",
     ),
     "overdue": ("overdue, can still be made", "en retard, peut encore être faite"),
-    "missed": ("missed over 7 days ago: history", "manquée il y a plus de 7 jours : passé"),
+    "missed": ("missed too long ago to be kept: history", "manquée, trop ancienne pour être gardée : passé"),
     "damaged": ("damaged", "endommagée"),
     "expired": ("expired by retention", "expirée par la conservation"),
     "present": ("present, not verified", "présente, non vérifiée"),

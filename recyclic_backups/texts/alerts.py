@@ -485,7 +485,3 @@ FOREIGN: Pair = (
     "{name} is of another storage: it is signed with a key that is none of this one's",
     "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
 )
-NOT_SHOWN: Pair = (
-    "What people were told is not shown: {why}",
-    "Ce qui a été signalé n’est pas montré : {why}",
-)

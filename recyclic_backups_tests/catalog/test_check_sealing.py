@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from recyclic_backups.health.rehearsals import rehearsed
 
 from recyclic_backups.catalog import sealed_part
 from recyclic_backups.catalog.catalog import Backup
@@ -18,7 +19,6 @@ from recyclic_backups.envelope.document import decode, encode, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.health import objectives
-from recyclic_backups.health.rehearsals import rehearsed
 from recyclic_backups_tests.house import House
 
 IN_CLEAR = {

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify.incidents import Change, Incident, State
 from recyclic_backups.notify.keeping import name_in_storage
 from recyclic_backups.notify.memory import Memory
-from recyclic_backups.notify.outbox import Delivery, Letter, Recovery
+from recyclic_backups.notify.outbox import Delivery, Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups_tests.defs.conftest import elsewhere
@@ -35,7 +36,14 @@ def forge(looks: Looks, serial: int) -> Path:
     lie = replace(problem("storage", kind=Kind.STORAGE), facts={"reason": TEXT}, since=now)
     incidents = {each.key: Incident(each, Severity.CRITICAL, now, now) for each in (told, lie)}
     letter = Letter(
-        "x", Change.OPENED, now, (incidents["storage"],), 1, 0, Recovery(), (Delivery("telegram", 0, now),)
+        "x",
+        Change.OPENED,
+        now,
+        (incidents["storage"],),
+        1,
+        0,
+        RecoveryPoint(),
+        (Delivery("telegram", 0, now),),
     )
     memory = Memory(serial, now, True, State(incidents, now), (letter,))
     name = name_in_storage(settings.database)

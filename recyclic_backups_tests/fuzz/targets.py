@@ -17,6 +17,7 @@ from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.catalog.sealing import unseal
 from recyclic_backups.compression import Compression, Compressor, Decompressor
 from recyclic_backups.envelope import key_file
@@ -33,7 +34,6 @@ from recyclic_backups.notify import memory
 from recyclic_backups.notify.alert import take_note
 from recyclic_backups.notify.channels import Service
 from recyclic_backups.notify.incidents import Observation, Problem
-from recyclic_backups.notify.outbox import Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 
@@ -163,7 +163,7 @@ def _memory(data: bytes) -> None:
 def _remembered(moment: datetime) -> bytes:
     problem = Problem("age", Kind.STORAGE, Severity.CRITICAL, moment, {"reason": "none"})
     noted, *_ = take_note(
-        memory.Memory(), Observation((problem,)), Recovery(), (Service("json://localhost", 1),), moment
+        memory.Memory(), Observation((problem,)), RecoveryPoint(), (Service("json://localhost", 1),), moment
     )
     return memory.to_document(noted).encode()
 

@@ -11,6 +11,7 @@ from statistics import median
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recyclic_backups.health.issues import Level
 
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
@@ -18,7 +19,6 @@ from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import anomalies, newest_ordinary
 from recyclic_backups.health.history import NEWS_COUNT
-from recyclic_backups.health.issues import Level
 from recyclic_backups.health.outliers import is_outlier
 from recyclic_backups_tests.health.nights import NOW, after, catalog, found_in, night, ordinary, same
 

@@ -1,4 +1,4 @@
-"""Metrics: the figures of section 9, on the right side of every threshold, in JSON and as Prometheus reads them."""
+"""Survey: the figures of section 9, on the right side of every threshold, in JSON and as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from recyclic_backups.health.drill_records import DrillRecord, drill_records
+from recyclic_backups.health.finding import Level, Status
+from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.survey import Survey, survey_of
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import StorageError
-from recyclic_backups.health import objectives
 from recyclic_backups.health.exposition import HELP, PREFIX, registry_of, to_prometheus
-from recyclic_backups.health.issues import Level, Status
-from recyclic_backups.health.metrics import Metrics, measure
-from recyclic_backups.health.objectives import Severity
-from recyclic_backups.health.rehearsals import Rehearsed, rehearsed
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.retention.policy import Retention
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 from recyclic_backups_tests.health.test_objectives import backup, catalog, check
 
@@ -44,13 +44,11 @@ KEYS = {
 }
 
 
-def measured(found: Catalog, now: datetime = NOW, **more: Any) -> Metrics:
-    """The metrics of a catalog, with plenty of space and default thresholds."""
+def measured(found: Catalog, now: datetime = NOW, **more: Any) -> Survey:
+    """The survey of a catalog, with plenty of space and default thresholds."""
     free_bytes = more.pop("free_bytes", PLENTY)
-    thresholds = more.pop("thresholds", Thresholds())
-    return measure(
-        found, calendar("2026-11-01"), thresholds, now, database="recyclic", free_bytes=free_bytes, **more
-    )
+    terms = HealthTerms("recyclic", calendar("2026-11-01"), Retention(), **{"thresholds": Thresholds(), **more})
+    return survey_of(Facts(found, free_bytes), terms, now)
 
 
 def proven(found: Catalog, at: datetime = NOW - 2 * HOUR) -> Catalog:
@@ -67,12 +65,12 @@ def month() -> Catalog:
     )
 
 
-def issues(metrics: Metrics, level: Level | None = None) -> set[str]:
+def issues(metrics: Survey, level: Level | None = None) -> set[str]:
     """Names of the issues."""
-    return {each.name for each in metrics.issues if level is None or each.level is level}
+    return {str(each.code) for each in metrics.findings if level is None or each.level is level}
 
 
-def old(hours: float, **more: Any) -> Metrics:
+def old(hours: float, **more: Any) -> Survey:
     """The metrics with a newest backup that old."""
     return measured(catalog(backup(NOW - hours * HOUR, check("verify", NOW), check("restore", NOW))), **more)
 
@@ -265,7 +263,7 @@ def test_a_drill_dated_ahead_hides_no_failed_one_of_today() -> None:
     (*others, drill) = found.checks
     failed = replace(drill, passed=False, proves=False, reasons=("differs",))
 
-    def shown(*drills: Check) -> Rehearsed:
+    def shown(*drills: Check) -> DrillRecord:
         return measured(catalog(replace(found, checks=(*others, *drills)))).drills["simple"]
 
     ahead = NOW + 900 * 24 * HOUR
@@ -282,7 +280,7 @@ def test_health_and_dagster_know_the_same_drills(leading: dict[str, bool], count
     kept = {name: value for name, value in drill.details.items() if name != "leading"}
     told = replace(drill, details={**kept, **leading, "started_at": "2026-11-22T04:00:00Z"})
     whole = catalog(replace(found, checks=(*others, told)))
-    assert len(rehearsed(whole)) == counts
+    assert len(drill_records(whole)) == counts
     assert len(drills_of(whole, Scenario.SIMPLE)) == counts
 
 
@@ -360,7 +358,7 @@ def test_a_storage_that_does_not_answer_is_zero_and_said() -> None:
 
     told: list[str] = []
 
-    def fail() -> Metrics:
+    def fail() -> Survey:
         raise StorageError("the disk is gone")
 
     registry = registry_of(fail, complain=lambda error: told.append(error.message))

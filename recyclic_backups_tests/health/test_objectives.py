@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from recyclic_backups.health.answers import WORDS, Answer
+from recyclic_backups.health.objectives import Verdict
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
@@ -19,8 +21,6 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import BackupObject, Encryption, Manifest, ServerFacts
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.health import objectives
-from recyclic_backups.health.answers import WORDS, Answer
-from recyclic_backups.health.objectives import Verdict
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = 3600.0

@@ -13,11 +13,11 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recyclic_backups.health.finding import Finding, Level
 
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import anomalies, newest_ordinary
-from recyclic_backups.health.history import NEWS_COUNT
-from recyclic_backups.health.issues import Issue, Level
+from recyclic_backups.health.thresholds import NEWS_COUNT
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.fingerprint.rows import table_of
 from recyclic_backups_tests.health.nights import NOW, catalog, found_in, night
@@ -97,7 +97,7 @@ def test_a_migration_that_writes_the_same_values_otherwise_is_a_warning() -> Non
     """Loss prevented: an alarm in the night after each release; one whose words are no help."""
     before, after = table_of(lived(0)), table_of(encrypted(lived(0)))
 
-    def found(types: str) -> dict[str, Issue]:
+    def found(types: str) -> dict[str, Finding]:
         last = {MEMBERS: replace(after, types=types)}
         nights = [night(number, tables={MEMBERS: replace(before, types="int")}) for number in range(14)]
         return found_in(catalog([*nights, night(14, tables=last)]))
@@ -230,7 +230,7 @@ def test_a_real_table_is_seen_the_night_after_somebody_encrypted_it(
         house.now = NOW + timedelta(days=number)
         house.back_up()
         house.verify("readable")
-    found = {f"{each.name} {each.subject}".strip() for each in anomalies(house.catalog, house.now)}
+    found = {f"{each.code} {each.subject}".strip() for each in anomalies(house.catalog, house.now)}
     assert found == ({"table_rewritten public.members"} if attack != "nothing" else set())
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.notify import alert
@@ -21,7 +22,6 @@ from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.keeping import name_in_storage, recall, store
 from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import Frame, Message
-from recyclic_backups.notify.outbox import Recovery
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.storage.memory import MemoryStore
@@ -85,7 +85,7 @@ class World:
         self.now += timedelta(minutes=minutes)
         seen = Observation(tuple(problem(kind.value, kind=kind) for kind in kinds))
         before = younger(remembered.read(self.cursor), recall(self.repository)) or Memory()
-        memory, _, lost = take_note(before, seen, Recovery(), CHANNELS, self.now)
+        memory, _, lost = take_note(before, seen, RecoveryPoint(), CHANNELS, self.now)
         self.lost += [(delivery.channel, letter.letter_id) for letter, delivery in lost]
         if memory != before:
             store(self.repository, memory)
@@ -325,7 +325,7 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
     for count in range(1, 31):
         at[0] = max(at[0], NOW + timedelta(minutes=count))
         seen = Observation(tuple(problem(f"run/{number}") for number in range(count)))
-        memory, *_ = take_note(memory, seen, Recovery(), channels, at[0])
+        memory, *_ = take_note(memory, seen, RecoveryPoint(), channels, at[0])
         memory = deliver(
             memory, channels, FRAME, clock=lambda: at[0], keep=lambda _each: None, say=lambda _line: None
         )
@@ -337,7 +337,7 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
 
 def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
     """Loss prevented: a year of messages to whoever is configured at last."""
-    memory, news, _ = take_note(Memory(), Observation((problem(),)), Recovery(), (), NOW)
+    memory, news, _ = take_note(Memory(), Observation((problem(),)), RecoveryPoint(), (), NOW)
     assert (len(news), memory.outbox, len(memory.state.incidents)) == (1, (), 1)
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.notify.incidents import Observation, State, advance
 from recyclic_backups.notify.memory import Memory, read, to_cursor, to_document, younger
-from recyclic_backups.notify.outbox import Recovery, write
+from recyclic_backups.notify.outbox import write
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, observations, problem
@@ -21,7 +22,7 @@ from recyclic_backups_tests.notify.test_outbox import CHANNELS
 def memory_of(observation: Observation) -> Memory:
     """A memory after one look."""
     state, news = advance(State(), observation, NOW)
-    recovery = Recovery("20261121T010000Z-AAAAAA", NOW, "20261120T010000Z-AAAAAA", NOW, NOW)
+    recovery = RecoveryPoint("20261121T010000Z-AAAAAA", NOW, "20261120T010000Z-AAAAAA", NOW, NOW)
     return Memory(7, NOW, True, state, tuple(write(each, recovery, CHANNELS, NOW) for each in news))
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.cli.main import parser
 from recyclic_backups.languages import Locale
 from recyclic_backups.notify import wording
@@ -24,7 +25,7 @@ from recyclic_backups.notify.message import (
     redact,
     trial_message,
 )
-from recyclic_backups.notify.outbox import Letter, Recovery, write
+from recyclic_backups.notify.outbox import Letter, write
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.wording import WORDS, Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
@@ -37,7 +38,7 @@ FRAME = Frame(
     "https://dagster.example.org/",
     ("hunter2hunter2",),
 )
-RECOVERY = Recovery("20261121T010003Z-K3X7QA", NOW - timedelta(days=1), "20261115T010003Z-AAAAAA",
+RECOVERY = RecoveryPoint("20261121T010003Z-K3X7QA", NOW - timedelta(days=1), "20261115T010003Z-AAAAAA",
                     NOW - timedelta(days=7), NOW - timedelta(days=6))  # fmt: skip
 ALL = [("telegram", Severity.WARNING)]
 
@@ -233,9 +234,9 @@ def test_what_is_delivered_late_says_when_it_was_written() -> None:
 
 def test_what_is_unknown_is_not_called_none() -> None:
     """Loss prevented: 'no recovery point' believed, while they are all there on a disk that is not mounted."""
-    found = replace(letter(Kind.STORAGE), recovery=Recovery(known=False))
+    found = replace(letter(Kind.STORAGE), recovery=RecoveryPoint(known=False))
     assert "Newest proven recovery point: unknown" in compose(found, Severity.WARNING, FRAME, NOW).body
-    none = replace(letter(Kind.STORAGE), recovery=Recovery())
+    none = replace(letter(Kind.STORAGE), recovery=RecoveryPoint())
     assert "Newest proven recovery point: none" in compose(none, Severity.WARNING, FRAME, NOW).body
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
 from recyclic_backups.notify.outbox import (
     GIVE_UP_AFTER,
@@ -16,7 +17,6 @@ from recyclic_backups.notify.outbox import (
     MOST_LETTERS,
     Letter,
     Outbox,
-    Recovery,
     attempted,
     cleared,
     delivered,
@@ -34,7 +34,7 @@ def letter(count: int = 1, severity: Severity = Severity.CRITICAL) -> Letter:
     """A letter about new problems."""
     found = tuple(problem(f"run/{number}", severity) for number in range(count))
     _, (news,) = advance(State(), Observation(found), NOW)
-    return write(news, Recovery(), CHANNELS, NOW)
+    return write(news, RecoveryPoint(), CHANNELS, NOW)
 
 
 def test_each_channel_gets_what_reaches_its_severity() -> None:
@@ -131,7 +131,7 @@ def test_a_clock_that_was_ahead_puts_nothing_off() -> None:
 def test_a_letter_is_delivered_once_if_its_channel_ever_works(steps: list[tuple[str, int]]) -> None:
     """Loss prevented: a message lost, or repeated, by failures in any order."""
     news = News(Change.OPENED, letter().incidents)
-    outbox: Outbox = (write(news, Recovery(), CHANNELS[1:], NOW),)
+    outbox: Outbox = (write(news, RecoveryPoint(), CHANNELS[1:], NOW),)
     now, taken = NOW, 0
     for outcome, minutes in [*steps, ("works", 61), ("works", 61)]:
         now += timedelta(minutes=minutes)

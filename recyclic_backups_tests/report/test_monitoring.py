@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
+from recyclic_backups.health.metrics import Metrics
 
 from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.availability import OBJECTIVE
 from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus, unanswered
-from recyclic_backups.health.metrics import Metrics
 from recyclic_backups_tests.docs.pages import PROJECT, read
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.health.test_metrics import NOW, issues, measured

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 from string import Formatter
 
 import pytest
+from recyclic_backups.health.issues import Issue, Level, Status
+from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Statement
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
-from recyclic_backups.health.issues import Issue, Level, Status
-from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Statement
 from recyclic_backups.languages import Locale
 from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State

@@ -7,11 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from recyclic_backups.health.issues import Level
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.errors import StorageError
-from recyclic_backups.health.issues import Level
 from recyclic_backups.report.publish import publish
 from recyclic_backups.report.trends import trends
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed

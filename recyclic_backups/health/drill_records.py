@@ -1,18 +1,20 @@
-"""Rehearsals: what drills have measured, as it is recorded beside the backups. Pure."""
+"""Drill records: what drills have measured, as it is written beside the backups. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.languages import Phrase
+from recyclic_backups.texts.findings import SCENARIOS
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class DrillRecord:
     """One drill. Times in seconds; an objective is None where the drill did not write down what it was held against."""
 
     scenario: str
@@ -38,19 +40,12 @@ class Rehearsed:
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
-        return {
-            "backup_id": self.backup_id,
-            "checked_at": self.checked_at.isoformat(),
-            "passed": self.passed,
-            "compared": self.compared,
-            "restore_seconds": self.restore_seconds,
-            "data_loss_seconds": self.data_loss_seconds,
-            "restore_objective_seconds": self.restore_objective_seconds,
-            "data_loss_objective_seconds": self.data_loss_objective_seconds,
-        }
+        document = asdict(self) | {"checked_at": self.checked_at.isoformat()}
+        del document["scenario"]  # it is the name under which this stands
+        return document
 
 
-def rehearsed(catalog: Catalog) -> list[Rehearsed]:
+def drill_records(catalog: Catalog) -> list[DrillRecord]:
     """Every drill that is recorded, oldest first. One that restored several backups is one: that of the newest."""
     found = [_read(check) for backup in catalog for check in backup.checks if tells_of_a_drill(check)]
     return sorted(found, key=lambda each: each.checked_at)
@@ -69,17 +64,28 @@ def tells_of_a_drill(check: Check) -> bool:
     )
 
 
-def last_of_each(drills: list[Rehearsed], now: datetime) -> dict[str, Rehearsed]:
+def last_drills(catalog: Catalog, now: datetime) -> dict[str, DrillRecord]:
     """The newest drill of each scenario; one of the future only if it failed, as it must hide no failure of today."""
-    counted = (each for each in drills if not each.passed or not is_of_the_future(each.checked_at, now))
+    counted: Iterable[DrillRecord] = (
+        each
+        for each in drill_records(catalog)
+        if not each.passed or not is_of_the_future(each.checked_at, now)
+    )
     return {each.scenario: each for each in counted}
 
 
-def _read(check: Check) -> Rehearsed:
+def scenario_name(scenario: str) -> Phrase:
+    """What a scenario is called; one that is not known keeps its own name."""
+    return (
+        Phrase(SCENARIOS[scenario], {}) if scenario in SCENARIOS else Phrase(("{it}",) * 2, {"it": scenario})
+    )
+
+
+def _read(check: Check) -> DrillRecord:
     details = check.figures
     objective = details.get("objective")
     allowed: Mapping[str, Any] = objective if isinstance(objective, Mapping) else {}
-    return Rehearsed(
+    return DrillRecord(
         scenario=str(details.get("scenario")),
         backup_id=check.backup_id,
         checked_at=check.checked_at,

@@ -1,0 +1,209 @@
+"""Findings: what is wrong with the backups or worth to know, how bad it is, and what that makes of health. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from recyclic_backups.languages import Locale, Pair, Phrase
+from recyclic_backups.retention import wording as retention
+from recyclic_backups.texts import findings as texts
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    FINE = "fine"
+    """Nothing is wrong: the answer of a check that passed. Health never lists it."""
+    NOTE = "note"
+    """Nobody can act on it tonight; it counts nowhere."""
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Status(StrEnum):
+    """Health as a whole: the worst of its findings."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+class Code(StrEnum):
+    """What a finding says. Programs know it by this name; its sentence is in :mod:`recyclic_backups.texts.findings`."""
+
+    NO_VERIFIED = "no_verified_backup"
+    OLD = "old"
+    AGE = "age"
+    FUTURE = "future"
+    SPACE = "space"
+    NOT_CHECKED = "not_checked"
+    DAMAGED_DOCUMENT = "damaged_document"
+    UNKNOWN_DOCUMENT = "unknown_document"
+    RESCUE_CHANGED = "rescue_changed"
+    MISSING = "missing"
+    MISSING_LABEL = "missing_label"
+    LOST_PARTITION = "lost_partition"
+    AVAILABILITY = "availability"
+    RESTORE_SLOW = "restore_slow"
+    DATA_LOSS = "data_loss"
+
+    # About one backup: each question of a tier's checks, and its answers.
+    ABSENT = "absent"
+    READABLE = "readable"
+    NOT_READ = "not_read"
+    UNREADABLE = "unreadable"
+    DAMAGED_BACKUP = "damaged_backup"
+    ENCRYPTED = "encrypted"
+    NOT_ENCRYPTED = "not_encrypted"
+    NO_HISTORY = "no_history"
+    SIZE = "size"
+    DUMP_SHRANK = "dump_shrank"
+    DUMP_GREW = "dump_grew"
+    COMPRESSED = "compressed"
+    COMPRESSION = "compression"
+    NOT_COMPRESSED = "not_compressed"
+    TOOK = "took"
+    DURATION = "duration"
+    IN_TIME = "in_time"
+    LATE = "late"
+    RESTORE_FAILED = "restore_failed"
+    PROVEN = "proven"
+    ANOTHER_PROVEN = "another_proven"
+    PROOF_NOT_DUE = "proof_not_due"
+    UNPROVEN = "unproven"
+    NEVER_PROVEN = "never_proven"
+
+    # Unlike the nights before.
+    COMPRESSION_COLLAPSED = "compression_collapsed"
+    TABLE_EMPTIED = "table_emptied"
+    TABLE_GONE = "table_gone"
+    TABLE_SHRANK = "table_shrank"
+    TABLE_GREW = "table_grew"
+    TABLE_REWRITTEN = "table_rewritten"
+    TABLE_CONVERTED = "table_converted"
+    TABLES_REWRITTEN = "tables_rewritten"
+    VALUES_VANISHED = "values_vanished"
+    VALUES_APPEARED = "values_appeared"
+    SLOWER = "slower"
+    DRILL_STOPPED = "drill_stopped"
+    VERIFYING_STOPPED = "verifying_stopped"
+    FINGERPRINT_STOPPED = "fingerprint_stopped"
+    FINGERPRINT_UNREADABLE = "fingerprint_unreadable"
+    CONTENT_SEALED = "content_sealed"
+
+    # What alerts remember, on the page.
+    INCIDENT = "incident"
+    ALERT_MEMORY = "alert_memory"
+
+
+ANOMALIES = frozenset(
+    {
+        Code.DUMP_SHRANK,
+        Code.DUMP_GREW,
+        Code.COMPRESSION_COLLAPSED,
+        Code.TABLE_EMPTIED,
+        Code.TABLE_GONE,
+        Code.TABLE_SHRANK,
+        Code.TABLE_GREW,
+        Code.TABLE_REWRITTEN,
+        Code.TABLE_CONVERTED,
+        Code.TABLES_REWRITTEN,
+        Code.VALUES_VANISHED,
+        Code.VALUES_APPEARED,
+        Code.SLOWER,
+        Code.DRILL_STOPPED,
+        Code.VERIFYING_STOPPED,
+        Code.FINGERPRINT_STOPPED,
+        Code.FINGERPRINT_UNREADABLE,
+        Code.CONTENT_SEALED,
+    }
+)
+"""Findings that compare the newest backup with the nights before it, or say that this cannot be done."""
+
+RETENTION = "retention_"
+"""The beginning of the names of what retention warns of; its words are those of retention."""
+
+WORDS: Mapping[str, Pair] = {
+    **texts.WORDS,
+    **{f"{RETENTION}{code.value.replace(' ', '_')}": words for code, words in retention.WORDS.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is so. ``code`` is stable for programs and does not change with the figures in the sentence.
+
+    ``subject`` tells findings of one code apart: a table, a scenario, a partition, a backup. ``values`` are what the
+    sentence is made of. ``since`` is the moment since when it is so, None where nobody knows it.
+    """
+
+    code: str
+    subject: str
+    level: Level
+    values: Mapping[str, object] = field(default_factory=dict)
+    since: datetime | None = None
+
+    @property
+    def sentence(self) -> Phrase:
+        """Its one sentence, in every language."""
+        return Phrase(WORDS[self.code], self.values)
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether it says that the newest backup is unlike those before."""
+        return self.code in ANOMALIES
+
+    def to_json(self, locale: Locale = "en") -> dict[str, Any]:
+        """For reports."""
+        return {
+            "name": str(self.code),
+            "severity": self.level.value,
+            "subject": self.subject,
+            "message": self.sentence.text(locale),
+            "anomaly": self.is_anomaly,
+        }
+
+
+def fine(code: Code, subject: str = "", /, **values: object) -> Finding:
+    """Nothing is wrong."""
+    return Finding(code, subject, Level.FINE, values)
+
+
+def note(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+    """Something to know."""
+    return Finding(code, subject, Level.NOTE, values, since)
+
+
+def warning(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+    """Something to see to."""
+    return Finding(code, subject, Level.WARNING, values, since)
+
+
+def critical(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+    """Something to see to at once."""
+    return Finding(code, subject, Level.CRITICAL, values, since)
+
+
+def alarm(
+    is_critical: bool, code: Code, subject: str = "", since: datetime | None = None, /, **values: object
+) -> Finding:
+    """Critical, or a warning."""
+    return Finding(code, subject, Level.CRITICAL if is_critical else Level.WARNING, values, since)
+
+
+def status_of(findings: Iterable[Finding]) -> Status:
+    """What the findings make of health."""
+    levels = {finding.level for finding in findings}
+    if Level.CRITICAL in levels:
+        return Status.UNHEALTHY
+    return Status.DEGRADED if Level.WARNING in levels else Status.HEALTHY
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Critical ones, warnings, notes; else as they came."""
+    order = [Level.CRITICAL, Level.WARNING, Level.NOTE, Level.FINE]
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))

@@ -1,0 +1,169 @@
+"""The one judge: everything that is wrong with the backups, or worth to know, at one moment. Pure.
+
+Metrics, page, checks, ``status``, Prometheus and alerts show what it finds; none of them judges anything itself. The
+questions about one backup are in :mod:`recyclic_backups.health.questions`, every limit is in
+:mod:`recyclic_backups.health.thresholds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.recovery_point import newest_verified
+from recyclic_backups.health import questions
+from recyclic_backups.health.anomalies import anomalies
+from recyclic_backups.health.availability import availability
+from recyclic_backups.health.drill_records import last_drills, scenario_name
+from recyclic_backups.health.finding import (
+    RETENTION,
+    Code,
+    Finding,
+    Level,
+    alarm,
+    critical,
+    note,
+    warning,
+    worst_first,
+)
+from recyclic_backups.health.gaps import Gap, Remedy, gaps_that_matter
+from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, NIGHT_SECONDS, Thresholds
+from recyclic_backups.languages import Bytes, Locale, Seconds, Share, Untranslated
+from recyclic_backups.retention.authenticity import set_aside
+from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
+from recyclic_backups.retention.wording import Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found in the storage. ``free_bytes`` is None where it does not tell.
+
+    ``changed_rescue_files`` are names of files that help without this software, and that somebody changed.
+    """
+
+    catalog: Catalog
+    free_bytes: int | None = None
+    changed_rescue_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthTerms:
+    """What the settings say about one database: what is looked at, and how it is judged."""
+
+    database: str
+    calendar: Calendar
+    retention: Retention
+    thresholds: Thresholds
+    locale: Locale = "en"
+    environment: Literal["production", "staging", "development"] = "production"
+
+
+def findings(facts: Facts, terms: HealthTerms, now: datetime) -> tuple[Finding, ...]:
+    """Everything that is wrong or worth to know at ``now`` (aware), the worst first."""
+    now = now.astimezone(UTC)
+    found = _everything(facts, terms, now)
+    return worst_first(each for each in found if each.level is not Level.FINE)
+
+
+def expiry_plan(catalog: Catalog, terms: HealthTerms, now: datetime) -> ExpiryPlan:
+    """What retention would do now, by what can be believed."""
+    return plan(set_aside(catalog)[0], terms.retention, terms.calendar, now)
+
+
+def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Finding]:
+    catalog, thresholds = facts.catalog, terms.thresholds
+    newest = newest_verified(catalog, now)
+    yield from questions.age(catalog, thresholds, now)
+    yield from _space(facts.free_bytes, thresholds)
+    yield from _damage(catalog, newest)
+    if newest is not None:
+        yield questions.encrypted(newest.manifest, required=thresholds.encryption)
+        yield questions.compression(newest.manifest, questions.compression_objective(catalog, newest))
+        yield questions.duration(newest.manifest)
+        yield questions.size(newest, catalog)
+        yield questions.proven(newest, catalog, now)
+    yield from _timeliness(catalog, terms.calendar, now)
+    for scenario, drill in sorted(last_drills(catalog, now).items()):
+        if not drill.in_time and drill.restore_objective_seconds is not None:
+            took, limit = Seconds(drill.restore_seconds), Seconds(drill.restore_objective_seconds)
+            named = scenario_name(scenario)
+            yield warning(
+                Code.RESTORE_SLOW, scenario, drill.checked_at, scenario=named, took=took, limit=limit
+            )
+    for gap in gaps_that_matter(catalog, terms.calendar, terms.retention, now):
+        yield _gap(gap, terms.calendar)
+    yield from _availability(catalog, thresholds, now)
+    yield note(Code.DATA_LOSS, interval=Seconds(NIGHT_SECONDS))
+    decided = expiry_plan(catalog, terms, now)
+    for sentence in decided.incidents:
+        yield _retention(sentence, Level.CRITICAL)
+    for sentence in decided.warnings:
+        yield _retention(sentence, Level.WARNING)
+    for name in facts.changed_rescue_files:
+        yield critical(Code.RESCUE_CHANGED, name, name=name)
+    yield from anomalies(catalog.until(now), now)
+
+
+def _space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Finding]:
+    for is_critical, limit in (
+        (True, thresholds.disk_critical_bytes),
+        (False, thresholds.disk_warning_bytes),
+    ):
+        if free_bytes is not None and free_bytes < limit:
+            yield alarm(is_critical, Code.SPACE, free=Bytes(free_bytes), limit=Bytes(limit))
+            return
+
+
+def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Finding]:
+    """Documents that are not what was written, and every backup whose last verification failed."""
+    if not catalog.is_checked:
+        yield warning(Code.NOT_CHECKED)
+    for damage in catalog.damage:
+        code = Code.UNKNOWN_DOCUMENT if damage.lacks_key else Code.DAMAGED_DOCUMENT
+        yield critical(code, damage.name, name=damage.name, problem=Untranslated(damage.problem))
+    for backup in catalog:
+        if backup.known_damaged:
+            yield questions.integrity(backup, newest)
+
+
+def _timeliness(catalog: Catalog, calendar: Calendar, now: datetime) -> Iterator[Finding]:
+    """Of the newest partition of each tier."""
+    for tier in Tier:
+        partition = catalog.newest_partition(tier, calendar, now) if tier.has_calendar else None
+        backup = None if partition is None else catalog.labelled(tier, partition)
+        if partition is not None and backup is not None:
+            yield questions.timeliness(catalog.labels[tier, partition], backup)
+
+
+def _gap(gap: Gap, calendar: Calendar) -> Finding:
+    """A partition without a good backup; one that nothing fills any more is a note."""
+    codes = {
+        Remedy.LATE_DUMP: Code.MISSING,
+        Remedy.PROMOTE: Code.MISSING_LABEL,
+        Remedy.NOTHING: Code.LOST_PARTITION,
+    }
+    level = Level.NOTE if gap.remedy is Remedy.NOTHING else Level.WARNING
+    values = {"tier": gap.tier, "partition": gap.partition}
+    since = calendar.window(gap.tier, gap.partition).end_at
+    return Finding(codes[gap.remedy], f"{gap.tier.value}/{gap.partition}", level, values, since)
+
+
+def _availability(catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Finding]:
+    found = availability(catalog, now, critical_seconds=thresholds.age_critical_seconds)
+    if found is not None and not found.met:
+        yield warning(
+            Code.AVAILABILITY,
+            limit=Seconds(thresholds.age_critical_seconds),
+            percent=Share(found.share),
+            window=Seconds(found.total_seconds),
+            objective=Share(AVAILABILITY_OBJECTIVE),
+        )
+
+
+def _retention(sentence: Sentence, level: Level) -> Finding:
+    name = f"{RETENTION}{sentence.code.value.replace(' ', '_')}"
+    return Finding(name, str(sentence.values.get("backup_id", "")), level, sentence.values)

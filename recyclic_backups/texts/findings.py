@@ -1,0 +1,267 @@
+"""The sentences of findings: what is wrong with the backups or worth to know, in English and French. Pure.
+
+The names are those of :class:`recyclic_backups.health.finding.Code`; values stand in braces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recyclic_backups.languages import Pair
+
+WORDS: Mapping[str, Pair] = {
+    "no_verified_backup": ("there is no verified backup", "il n'y a aucune sauvegarde vérifiée"),
+    "age": (
+        "the newest verified backup, {backup_id}, is {age} old",
+        "la sauvegarde vérifiée la plus récente, {backup_id}, date de {age}",
+    ),
+    "old": (
+        "the newest verified backup, {backup_id}, is {age} old: more than {limit}",
+        "la sauvegarde vérifiée la plus récente, {backup_id}, date de {age} : plus de {limit}",
+    ),
+    "future": (
+        "{backup_id} is from the future ({as_of} UTC): a clock is wrong",
+        "{backup_id} est datée du futur ({as_of} UTC) : une horloge est fausse",
+    ),
+    "missing": (
+        "{tier} {partition} has no good backup; one taken now fills its place, marked late",
+        "{tier} {partition} n'a aucune sauvegarde valide ; une sauvegarde faite maintenant prend sa place, marquée "
+        "en retard",
+    ),
+    "missing_label": (
+        "{tier} {partition} has no good backup; one of that time exists and only needs the label",
+        "{tier} {partition} n'a aucune sauvegarde valide ; il en existe une de cette période, à laquelle ne manque que "
+        "l'étiquette",
+    ),
+    "lost_partition": (
+        "{tier} {partition} has no good backup, and nothing can fill its place any more",
+        "{tier} {partition} n'a aucune sauvegarde valide, et plus rien ne peut prendre sa place",
+    ),
+    "absent": (
+        "the {tier} partition {partition} has no backup",
+        "la période {tier} {partition} n'a aucune sauvegarde",
+    ),
+    "readable": (
+        "{backup_id} was read again from the storage, opened and parsed to its end",
+        "{backup_id} a été relue dans le stockage, ouverte et analysée jusqu'au bout",
+    ),
+    "not_read": ("{backup_id} was not read again yet", "{backup_id} n'a pas encore été relue"),
+    "unreadable": ("{backup_id}: {problem}", "{backup_id} : {problem}"),
+    "damaged_backup": (
+        "{backup_id} was found damaged on {date}: {why}",
+        "{backup_id} a été trouvée endommagée le {date} : {why}",
+    ),
+    "encrypted": (
+        "{backup_id} is sealed with the data key {key_id}",
+        "{backup_id} est scellée avec la clé de données {key_id}",
+    ),
+    "not_encrypted": (
+        "{backup_id} is not encrypted: whoever finds it reads members' data (GDPR, article 32)",
+        "{backup_id} n'est pas chiffrée : qui la trouve lit les données des membres (RGPD, article 32)",
+    ),
+    "no_history": (
+        "{dumped} dumped; with {count} earlier backups there is no history yet ({minimum} needed)",
+        "{dumped} extraits ; avec {count} sauvegardes antérieures l'historique manque encore ({minimum} requises)",
+    ),
+    "size": (
+        "{dumped} dumped; the median of the {count} before is {usual}",
+        "{dumped} extraits ; la médiane des {count} précédentes est {usual}",
+    ),
+    "dump_shrank": (
+        "the dump shrank to {dumped}; the median of the {count} before is {usual}",
+        "l'extraction a rétréci à {dumped} ; la médiane des {count} précédentes est {usual}",
+    ),
+    "dump_grew": (
+        "the dump grew to {dumped}; the median of the {count} before is {usual}",
+        "l'extraction a grossi à {dumped} ; la médiane des {count} précédentes est {usual}",
+    ),
+    "compressed": (
+        "{backup_id} is {compression} smaller than what was dumped",
+        "{backup_id} est {compression} plus petite que ce qui a été extrait",
+    ),
+    "compression": (
+        "{backup_id} is only {compression} smaller than what was dumped; the objective is {objective}",
+        "{backup_id} n'est que {compression} plus petite que ce qui a été extrait ; l'objectif est {objective}",
+    ),
+    "not_compressed": (
+        "{backup_id} is not compressed (BACKUP_COMPRESSION)",
+        "{backup_id} n'est pas compressée (BACKUP_COMPRESSION)",
+    ),
+    "took": ("{backup_id} took {duration}", "{backup_id} a pris {duration}"),
+    "duration": (
+        "{backup_id} took {duration}; the objective is under {limit}",
+        "{backup_id} a pris {duration} ; l'objectif est moins de {limit}",
+    ),
+    "in_time": (
+        "{backup_id} holds the moment {as_of} UTC, inside its own partition",
+        "{backup_id} contient le moment {as_of} UTC, dans sa propre période",
+    ),
+    "late": (
+        "{tier} {partition} is late: {backup_id} holds the moment {as_of} UTC, outside it",
+        "{tier} {partition} est en retard : {backup_id} contient le moment {as_of} UTC, hors de cette période",
+    ),
+    "restore_failed": (
+        "the last {kind} of {backup_id} failed: {why}",
+        "la dernière fois, {kind} de {backup_id} a échoué : {why}",
+    ),
+    "proven": (
+        "{backup_id} was restored and found equal on {at} UTC",
+        "{backup_id} a été restaurée et trouvée identique le {at} UTC",
+    ),
+    "another_proven": (
+        "{backup_id} was not restored itself; another was, {unproven} ago",
+        "{backup_id} n'a pas été restaurée elle-même ; une autre l'a été il y a {unproven}",
+    ),
+    "proof_not_due": (
+        "no backup was restored yet; the first proof is due {limit} after the first backup",
+        "aucune sauvegarde n'a encore été restaurée ; la première preuve est due {limit} après la première sauvegarde",
+    ),
+    "unproven": (
+        "it is {unproven} since the last restore was proven",
+        "la dernière restauration prouvée remonte à {unproven}",
+    ),
+    "never_proven": (
+        "it is {unproven} since the first backup was taken, and none was ever restored",
+        "la première sauvegarde remonte à {unproven}, et aucune n'a jamais été restaurée",
+    ),
+    "space": (
+        "{free} are free where the backups are: less than {limit}",
+        "il reste {free} là où sont les sauvegardes : moins de {limit}",
+    ),
+    "availability": (
+        "a verified backup younger than {limit} was there {percent} of the last {window}; the objective is {objective}",
+        "une sauvegarde vérifiée de moins de {limit} était là {percent} des derniers {window} ; "
+        "l'objectif est {objective}",
+    ),
+    "restore_slow": (
+        "the last {scenario} drill took {took}; the objective is {limit}",
+        "le dernier exercice {scenario} a pris {took} ; l'objectif est {limit}",
+    ),
+    "damaged_document": ("{name} is damaged: {problem}", "{name} est endommagé : {problem}"),
+    "unknown_document": (
+        "whether {name} was edited is not known, so it is not believed: {problem}",
+        "on ne sait pas si {name} a été modifié, il n'est donc pas cru : {problem}",
+    ),
+    "rescue_changed": (
+        "{name} in the storage is not what this software put there: do not run or follow it; the next backup "
+        "replaces it",
+        "{name}, dans le stockage, n'est pas ce que ce logiciel y a mis : ne pas l'exécuter ni le suivre ; la "
+        "prochaine sauvegarde le remplace",
+    ),
+    "not_checked": (
+        "no key of the storage is at hand: nothing here was checked, proofs included; whoever can write to the storage "
+        "decides what is said (BACKUP_ENCRYPTION_KEY)",
+        "aucune clé du stockage n'est disponible : rien ici n'a été vérifié, preuves comprises ; qui peut écrire dans "
+        "le stockage décide de ce qui est dit (BACKUP_ENCRYPTION_KEY)",
+    ),
+    "data_loss": (
+        "a nightly dump alone loses up to {interval} of work; one hour at most needs WAL archiving, which is not on",
+        "une extraction par nuit perd jusqu'à {interval} de travail ; une heure au plus demande l'archivage WAL, "
+        "qui n'est pas actif",
+    ),
+    "compression_collapsed": (
+        "what is stored became {now} of what was dumped, usually {usual}: data may have been encrypted by somebody "
+        "else. Tables whose rows became others: {suspects}",
+        "ce qui est stocké fait {now} de l'extraction, d'habitude {usual} : des données ont pu être chiffrées par "
+        "quelqu'un d'autre. Tables dont les lignes sont devenues d'autres : {suspects}",
+    ),
+    "table_emptied": (
+        "{table} is empty since {day}; it had {usual} rows",
+        "{table} est vide depuis le {day} ; elle avait {usual} lignes",
+    ),
+    "table_gone": (
+        "{table} is gone since {day}; it had {usual} rows",
+        "{table} a disparu depuis le {day} ; elle avait {usual} lignes",
+    ),
+    "table_shrank": (
+        "{table} shrank to {now} rows; the median of the {count} before is {usual}",
+        "{table} est tombée à {now} lignes ; la médiane des {count} précédentes est {usual}",
+    ),
+    "table_grew": (
+        "{table} grew to {now} rows; the median of the {count} before is {usual}",
+        "{table} est montée à {now} lignes ; la médiane des {count} précédentes est {usual}",
+    ),
+    "table_rewritten": (
+        "{now} of the rows of {table} became others on {day}; before, at most {usual} did from one backup to the "
+        "next: an UPDATE without its WHERE, or somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {day} ; avant, {usual} au plus d'une "
+        "sauvegarde à l'autre : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
+    ),
+    "table_converted": (
+        "{now} of the rows of {table} became others on {day}, and its columns have other types: a migration, or "
+        "somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {day}, et ses colonnes ont d'autres types : "
+        "une migration, ou quelqu'un les a chiffrées",
+    ),
+    "tables_rewritten": (
+        "{changed} of the {steady} tables that keep their rows from one backup to the next lost most of them together "
+        "on {day}: somebody may have encrypted them ({tables})",
+        "{changed} des {steady} tables qui gardent leurs lignes d'une sauvegarde à l'autre en ont perdu la plupart "
+        "ensemble le {day} : quelqu'un les a peut-être chiffrées ({tables})",
+    ),
+    "values_vanished": (
+        "{table}.{column} is {now} empty (null), usually {usual}",
+        "{table}.{column} est vide (null) à {now}, d'habitude {usual}",
+    ),
+    "values_appeared": (
+        "{table}.{column} is only {now} empty (null), usually {usual}",
+        "{table}.{column} n'est plus vide (null) qu'à {now}, d'habitude {usual}",
+    ),
+    "slower": (
+        "the last {count} backups took about {now}; before, {usual}",
+        "les {count} dernières sauvegardes ont pris environ {now} ; avant, {usual}",
+    ),
+    "drill_stopped": (
+        "no {scenario} drill since {day}; there was one about every {usual}",
+        "aucun exercice {scenario} depuis le {day} ; il y en avait un tous les {usual} environ",
+    ),
+    "verifying_stopped": (
+        "the newest backup, {backup_id}, was never verified, though those before were",
+        "la sauvegarde la plus récente, {backup_id}, n'a jamais été vérifiée, contrairement aux précédentes",
+    ),
+    "fingerprint_stopped": (
+        "{backup_id} has a fingerprint of level {now}, those before of level {usual}: a restore of it proves less",
+        "{backup_id} a une empreinte de niveau {now}, les précédentes de niveau {usual} : "
+        "sa restauration prouve moins",
+    ),
+    "fingerprint_unreadable": (
+        "the fingerprint of {backup_id} cannot be read",
+        "l'empreinte de {backup_id} est illisible",
+    ),
+    "content_sealed": (
+        "what {count} backups contain is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY): "
+        "their tables are not compared",
+        "le contenu de {count} sauvegardes est scellé, et aucune clé disponible ne l'ouvre (BACKUP_ENCRYPTION_KEY) : "
+        "leurs tables ne sont pas comparées",
+    ),
+    "incident": ("{what}", "{what}"),
+    "alert_memory": (
+        "What people were told is not shown: {why}",
+        "Ce qui a été signalé n’est pas montré : {why}",
+    ),
+}
+"""Each sentence in English and French."""
+
+ATTEMPTS: Mapping[str, Pair] = {
+    "verify": ("verification", "la vérification"),
+    "restore": ("restore", "la restauration"),
+    "drill": ("drill", "l'exercice"),
+}
+"""What the kinds of checks beside a backup are called; in French with the article that each needs."""
+
+NO_REASON: Pair = ("no reason given", "aucune raison n'est donnée")
+"""Where a check that failed does not say why."""
+
+CHECK_PASSED: Pair = ("the {kind} of {backup_id} passed", "{kind} de {backup_id} a réussi")
+CHECK_FAILED: Pair = ("the {kind} of {backup_id} failed", "{kind} de {backup_id} a échoué")
+BECAUSE: Pair = ("{fact}: {why}", "{fact} : {why}")
+
+FREEABLE: Pair = ("could be freed: {what}", "pourraient être libérées : {what}")
+NOTHING_FREEABLE: Pair = ("could be freed: no backup", "pourraient être libérées : aucune sauvegarde")
+
+SCENARIOS: Mapping[str, Pair] = {
+    "simple": ("simple", "simple"),
+    "partial": ("partial", "partiel"),
+    "full": ("full", "complet"),
+}
+"""What a drill's scenario is called."""
