@@ -252,6 +252,7 @@ class _Reading:
                 "BACKUP_ENCRYPTION_OLD_KEYS"
             )
         values["cache"] = values["scratch"] or self.home_of_dagster()
+        values["state"] = self.state_directory()
         misspelt = self.misspelt()
         for sentence in misspelt:
             _tell_once(sentence)
@@ -288,6 +289,14 @@ class _Reading:
         """Where Dagster keeps what is its own, if it is configured in this environment."""
         home = self.given.get("DAGSTER_HOME", "").strip()
         return Path(home) if os.path.isabs(home) else None
+
+    def state_directory(self) -> Path | None:
+        """Where this unit of systemd keeps what it remembers, or this user (XDG Base Directory Specification)."""
+        for name, below in (("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", ""), ("HOME", ".local/state")):
+            found = self.given.get(name, "").strip()
+            if os.path.isabs(found):
+                return Path(found) / below
+        return None
 
     def channels(self) -> tuple[Channel, ...]:
         """Everybody who is told of problems; none after noting what is wrong."""

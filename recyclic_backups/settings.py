@@ -31,7 +31,9 @@ from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
     from recyclic_backups.health.judge import HealthTerms
+    from recyclic_backups.notify.facts import AlertTerms
     from recyclic_backups.notify.message import Frame
+    from recyclic_backups.notify.stored_state import LocalCopy
 
 _RESTORE_JOBS = 4
 """Indexes built at once unless ``--jobs`` says otherwise, and where there are as many cores."""
@@ -67,6 +69,8 @@ class Settings:
     scratch: Path | None
     cache: Path | None
     """Where this machine remembers documents of the storage: below BACKUP_SCRATCH, or Dagster's home."""
+    state: Path | None
+    """Where this machine keeps what must survive a restart: STATE_DIRECTORY of systemd, or the user's own."""
     calendar: Calendar
     missed_day: Literal["late", "refuse"]
     compression: Compression
@@ -132,9 +136,7 @@ class Settings:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
         store = self.open_store(create=create)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
-        return Repository(
-            store, self.database, keyring, self.encryption, self.actor, self.public, self.cache
-        )
+        return Repository(store, self.database, keyring, self.encryption, self.actor, self.public, self.cache)
 
     def coming_through(self, door: str) -> Settings:
         """The same settings for somebody who does not come through the command line: the audit log says so."""
@@ -200,6 +202,23 @@ class Settings:
             dagster_url=self.dagster_url,
             secrets=tuple(secret for secret in secrets if secret),
         )
+
+    @property
+    def run_limit_seconds(self) -> int:
+        """After which a run is taken for hung: the wait for the lock, the dump, and reading it twice again."""
+        return self.lock_wait_seconds + 3 * self.timeout_seconds
+
+    def alert_terms(self) -> AlertTerms:
+        """What alerts look at, how that is judged, and who is told."""
+        from recyclic_backups.notify.facts import AlertTerms  # noqa: PLC0415 - as message_frame
+
+        return AlertTerms(self.survey_terms(), self.run_limit_seconds, self.channels, self.message_frame())
+
+    def local_alert_state(self) -> LocalCopy | None:
+        """Where this machine remembers what alerts told; None where it has no place for that."""
+        from recyclic_backups.notify.stored_state import LocalCopy  # noqa: PLC0415 - as message_frame
+
+        return None if self.state is None else LocalCopy(self.state, self.storage_url, self.database)
 
     def survey_terms(self) -> HealthTerms:
         """What is looked at for metrics and the report, and how it is judged."""

@@ -109,9 +109,7 @@ def read_head(repository: Repository, now: datetime | None = None) -> Head | Non
     return read_end(repository, now)[0]
 
 
-def read_end(
-    repository: Repository, now: datetime | None = None
-) -> tuple[Head | None, datetime | None]:
+def read_end(repository: Repository, now: datetime | None = None) -> tuple[Head | None, datetime | None]:
     """The head, and when that event happened by the clock of whoever wrote it. Raises StorageError."""
     believed = _newest(repository, now, 1).believed
     if not believed or believed[-1].event is None:

@@ -140,7 +140,7 @@ def _write_page(stage: Stage) -> str:
     Returns its address.
     """
     from recyclic_backups.health.survey import survey
-    from recyclic_backups.notify.keeping import open_incidents
+    from recyclic_backups.notify.stored_state import open_incidents
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import keep_in_storage
 

@@ -11,6 +11,7 @@ from types import FrameType
 from recyclic_backups import __version__
 from recyclic_backups.cli import (
     adopt,
+    alerts,
     audit,
     backup,
     catalog,
@@ -52,6 +53,7 @@ _COMMANDS = (
     audit,
     flags,
     notify_test,
+    alerts,
 )
 
 _EPILOG = """\

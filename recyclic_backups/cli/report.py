@@ -35,7 +35,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
     from recyclic_backups.configuration import load_settings
-    from recyclic_backups.notify.keeping import open_incidents
+    from recyclic_backups.notify.stored_state import open_incidents
     from recyclic_backups.report.headline import overall
     from recyclic_backups.report.page import page
     from recyclic_backups.report.publish import publish

@@ -9,7 +9,7 @@ import dagster as dg
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.defs.backups import asset_key, run_tags
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
-from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG
+from recyclic_backups.defs.runs import MAX_RUNTIME_TAG
 from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.settings import Settings
 
@@ -143,7 +143,7 @@ def max_runtime_seconds(settings: Settings) -> int:
     Dumping and each reading are bounded by BACKUP_TIMEOUT themselves. Dagster ends the run only where its run
     monitoring is on, as in our ``dagster.yaml``.
     """
-    return settings.lock_wait_seconds + 3 * settings.timeout_seconds
+    return settings.run_limit_seconds
 
 
 def backup_schedule(

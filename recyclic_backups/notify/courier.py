@@ -118,7 +118,9 @@ def _mail(request: Mapping[str, Any]) -> str:
         return f"{where} ended the conversation ({type(error).__name__})"
     except OSError as error:
         return f"{where} cannot be reached: {_os_reason(error, request)}"
-    except ValueError as error:  # an address or a password that is not ASCII, for a server that takes no other
+    except (
+        ValueError
+    ) as error:  # an address or a password that is not ASCII, for a server that takes no other
         return f"{where} cannot be given this mail ({type(error).__name__})"
     return ""
 

@@ -1,4 +1,4 @@
-"""Tell people what a look found: incidents become letters, letters are delivered, each remembered before the next step."""
+"""Tell people what a look found: incidents become letters, letters are delivered, each step is remembered."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _claim(remembered: Remembered, letter: Letter, delivery: Delivery, now: date
 
 
 def _is_there(outbox: Iterable[Letter], letter: Letter, delivery: Delivery) -> bool:
-    """Whether that delivery is still to be made: others tried no more often, though it may have been overtaken since."""
+    """Whether that delivery is still to be made, as often tried as before; it may have been overtaken since."""
     return any(
         (each.channel, each.attempts) == (delivery.channel, delivery.attempts)
         for one in outbox

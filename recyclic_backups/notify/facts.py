@@ -8,15 +8,17 @@ from datetime import datetime
 from typing import Literal
 
 from recyclic_backups.audit.event import Event
-from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import BackupError
 from recyclic_backups.flags.flags import Flags
-from recyclic_backups.languages import Sayable
+from recyclic_backups.health.judge import Facts as HealthFacts
+from recyclic_backups.health.judge import HealthTerms
+from recyclic_backups.languages import Phrase, Sayable
 from recyclic_backups.notify.channels import Channel
+from recyclic_backups.notify.message import Frame
 from recyclic_backups.notify.rollback import Rollback
-from recyclic_backups.retention.policy import Retention
 
 BACKUP_JOBS = {f"{tier.value}_backup_job": tier for tier in (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)}
 DRILL_JOBS = {f"drill_{scenario}_job": scenario for scenario in Scenario}
@@ -43,7 +45,7 @@ class RunFact:
     """A run. Moments are aware UTC; ``updated_at`` is when it ended, if it did.
 
     ``order`` tells which of two that ended at once was started later. ``page`` is a path below DAGSTER_URL, empty for
-    work that Dagster did not start; ``reason`` is why that failed. Of a run in Dagster the reason is read when asked for.
+    work that Dagster did not start; ``reason`` is why that failed. Of a run in Dagster it is read when asked for.
     """
 
     targets: tuple[Target, ...]
@@ -108,34 +110,35 @@ class DagsterFacts:
 
 @dataclass(frozen=True, slots=True)
 class StorageFacts:
-    """What the storage says. ``catalog`` is None where it cannot be read, and ``problem`` says why.
+    """What the storage says. ``health`` is what the judge asks for, None where the storage cannot be read.
 
-    ``failures`` are backups and drills of the command line that failed, as the audit log's newest events tell. ``doubt`` is why what lies there
-    of the alerts' memory is not used, where that is worth telling. ``flags`` and ``rollback`` are None where nobody can
-    know; ``is_signed`` says whether documents carry MACs.
+    ``problem`` says why. ``failures`` are backups and drills of the command line that failed, as the audit log's newest
+    events tell. ``flags`` and ``rollback`` are None where nobody can know. ``is_signed`` says whether documents carry
+    MACs. ``doubt`` is why what lies there of the alerts' state is not used, where that is worth telling.
     """
 
-    catalog: Catalog | None = None
+    health: HealthFacts | None = None
     problem: BackupError | None = None
-    free_bytes: int | None = None
-    changed_rescue_files: tuple[str, ...] = ()
     failures: tuple[Event, ...] = ()
     flags: Flags | None = None
     rollback: Rollback | None = None
     is_signed: bool = False
-    doubt: Sayable | None = None
+    doubt: Phrase | None = None
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """What the storage holds; None where it cannot be read."""
+        return None if self.health is None else self.health.catalog
 
 
 @dataclass(frozen=True, slots=True)
 class AlertTerms:
-    """What the settings say about alerts. Times in seconds; ``run_limit_seconds`` is how long a run may work."""
+    """What the settings say about alerts: how health is judged, how long a run may work (seconds), who is told."""
 
-    calendar: Calendar
-    retention: Retention
-    age_warning_seconds: float
-    age_critical_seconds: float
+    health: HealthTerms
     run_limit_seconds: float
     channels: tuple[Channel, ...]
+    frame: Frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,8 @@ def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Phrase]:
 
 def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
     """What is told of it; the message names the head, which whoever put the older state back on purpose has to name."""
+    if found is None:
+        return Observation(unseen=frozenset({"rollback"}))
     problems = tuple(
         Problem(
             f"rollback/{part}",
@@ -167,10 +169,9 @@ def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
             now,
             in_both(reason=phrase, head=found.head),
         )
-        for part, phrase in (found.lost.items() if found is not None else ())
+        for part, phrase in found.lost.items()
     )
-    is_seen = found is not None and found.is_whole
-    return Observation(problems, unseen=frozenset() if is_seen else frozenset({"rollback"}))
+    return Observation(problems, unseen=frozenset(() if found.is_whole else {"rollback"}))
 
 
 def _lost_backups(before: Mark, catalog: Catalog) -> list[str]:

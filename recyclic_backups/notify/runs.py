@@ -82,27 +82,27 @@ def failed_runs(
         created.append(facts.dagster.newest_created_at)
     newest_at = max(created, default=now)
     asked = {target for run in ended if run.status == "failed" for target in run.targets} | {*members}
-    asked |= {target for key, each in known.items() if (target := _target_of(key, each)) is not None}
+    asked |= {told for key, each in known.items() if (told := _target_of(key, each)) is not None}
     found: dict[str, list[Failure]] = {}
     lapsed: dict[str, list[Target]] = {}
     unseen = set()
     for target in sorted(asked, key=lambda each: (each.job, each.partition or "")):
-        run = last.get(target)
-        if run is not None and run.status == "succeeded":
+        newest = last.get(target)
+        if newest is not None and newest.status == "succeeded":
             continue
         is_known = target.key in known or target in members
-        key = incident_key(target, run, known, members)
+        key = incident_key(target, newest, known, members)
         is_in_catalog = target.job in DRILL_JOBS or (target.job in BACKUP_JOBS and target.partition)
         if is_in_catalog and catalog is None:
             unseen |= {key} if is_known else set()
-        elif run is None or (target.partition and newest_at - run.created_at > LAPSES_AFTER):
+        elif newest is None or (target.partition and is_history(newest, newest_at)):
             if is_known:
                 lapsed.setdefault(key, []).append(target)
         else:
             # Once another partition succeeded, what is left of this one is a gap: it needs no reminder.
             later = succeeded.get(target.job)
-            remind = not target.partition or later is None or later.place <= run.place
-            found.setdefault(key, []).append(Failure(target, run, remind))
+            remind = not target.partition or later is None or later.place <= newest.place
+            found.setdefault(key, []).append(Failure(target, newest, remind))
     problems = []
     for key, each in found.items():
         if key == each[0].target.key:
@@ -110,6 +110,11 @@ def failed_runs(
         else:
             problems.append(_backfill_failure(facts, key, each, lapsed.get(key, ()), known.get(key)))
     return Observation(tuple(problems), frozenset(unseen), frozenset(lapsed.keys() - unseen - found.keys()))
+
+
+def is_history(run: RunFact, newest_at: datetime) -> bool:
+    """Whether a partition's run is so much older than the newest run of all that its failure is told of no more."""
+    return newest_at - run.created_at > LAPSES_AFTER
 
 
 def unfinished_runs(facts: Facts, now: datetime) -> Observation:
@@ -237,8 +242,9 @@ def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
                 reason = Untranslated(shortened(said)) if isinstance(said, str) else said
                 target = Target(f"drill_{scenario}_job")
                 if target.job in DRILL_JOBS:
-                    status = "succeeded" if check.passed else "failed"
-                    yield RunFact((target,), status, at, at, reason=reason)
+                    yield RunFact(
+                        (target,), "succeeded" if check.passed else "failed", at, at, reason=reason
+                    )
 
 
 def _target_of(key: str, incident: Incident) -> Target | None:
@@ -259,7 +265,12 @@ def _reason(facts: Facts, run: RunFact, incident: Incident | None) -> Mapping[st
     if run.reason is None and same and "reason" in told:
         return {name: told[name] for name in ("reason", "reason_fr") if name in told}
     reason: Sayable = run.reason or Phrase(NOTHING_LOGGED, {})
-    if run.reason is None and run.run_id and facts.dagster is not None and facts.dagster.reason_of is not None:
+    if (
+        run.reason is None
+        and run.run_id
+        and facts.dagster is not None
+        and facts.dagster.reason_of is not None
+    ):
         reason = facts.dagster.reason_of(run.run_id)
     return in_both(reason=reason)
 

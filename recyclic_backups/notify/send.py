@@ -30,7 +30,9 @@ def send(channel: Channel, message: Message) -> str | None:
     """
     match channel:
         case Email():
-            return _delivered(channel, f"{channel.server.host}:{channel.server.port}", _mail(channel, message))
+            return _delivered(
+                channel, f"{channel.server.host}:{channel.server.port}", _mail(channel, message)
+            )
         case Telegram():
             return _delivered(channel, "Telegram", _chat(channel, message))
         case Service():

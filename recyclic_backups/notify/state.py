@@ -95,8 +95,8 @@ def _plain_state(state: AlertState) -> dict[str, Any]:
 def _built_state(document: Mapping[str, Any]) -> AlertState:
     incidents = [_renamed(_built(Incident, each)) for each in document["incidents"]]
     reminded_at = _built(datetime | None, document["reminded_at"])
-    opened = {"incidents": {}, "reminded_at": None}
-    state: AlertState = _built(AlertState, {**document, "open": opened})
+    nothing = _plain(OpenIncidents())
+    state: AlertState = _built(AlertState, {**document, "open": nothing})
     return replace(state, open=OpenIncidents({each.key: each for each in incidents}, reminded_at))
 
 

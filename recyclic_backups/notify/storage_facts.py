@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from recyclic_backups.audit.log import accepted_heads, recent_failures, is_there, read_end
+from recyclic_backups.audit.log import accepted_heads, is_there, read_end, recent_failures
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
@@ -17,8 +17,9 @@ from recyclic_backups.envelope.key_file import storage_name
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.flags.flags import Flags
 from recyclic_backups.flags.store import load_flags
-from recyclic_backups.notify.catalog_look import is_bare
+from recyclic_backups.health.judge import Facts as HealthFacts
 from recyclic_backups.notify.facts import StorageFacts
+from recyclic_backups.notify.findings import is_bare
 from recyclic_backups.notify.rollback import Mark, Rollback, keys_gone, mark_of, went_back
 from recyclic_backups.notify.state import AlertState
 
@@ -40,9 +41,7 @@ def read_storage(
     except BackupError as error:
         return None, StorageFacts(problem=error)
     return repository, StorageFacts(
-        catalog=catalog,
-        free_bytes=free_bytes,
-        changed_rescue_files=tuple(changed),
+        health=HealthFacts(catalog, free_bytes, tuple(changed)),
         failures=tuple(failures),
         flags=_flags(repository, say),
         rollback=None
@@ -89,7 +88,9 @@ def _rollback(
             return Rollback(mark=mark)
         lost = went_back(before, mark, catalog, calendar, head_is_there=is_there(repository, head, now))
         if lost and (accepted := accepted_heads(repository, now).get(str(head))) is not None:
-            say(f"{accepted.actor.user} has said that the storage was put back on purpose: it counts from here")
+            say(
+                f"{accepted.actor.user} has said that the storage was put back on purpose: it counts from here"
+            )
             lost = {}
         return Rollback(lost, head, None if lost else mark)
     except BackupError as error:

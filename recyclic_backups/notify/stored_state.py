@@ -1,4 +1,4 @@
-"""Where what alerts remember lies: in the storage, on this machine, and where whoever looks keeps it (Dagster's cursor).
+"""Where what alerts remember lies: in the storage, on this machine, and in the cursor that Dagster keeps.
 
 Each copy is enough, and the youngest that is believed counts. Whoever can write to the storage can write the one there.
 Where the storage asks for MACs, one without a valid MAC is used for nothing: neither what people were told, nor the
@@ -70,7 +70,7 @@ class StoredCopy:
 
 
 class LocalCopy:
-    """The copy on this machine, in a directory of our own, and the lock of whoever looks. Never raises: it is a copy."""
+    """The copy on this machine, in a directory of our own, and the lock of a look. Never raises: it is a copy."""
 
     def __init__(self, directory: Path, storage_url: str, database: str) -> None:
         whose = hashlib.sha256(f"{storage_url}\n{database}".encode()).hexdigest()[:16]
@@ -108,7 +108,9 @@ class LocalCopy:
         new = self._path.with_suffix(".new")
         with suppress(OSError):
             new.unlink(missing_ok=True)
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            with open(
+                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
                 file.write(to_cursor(state))
                 file.flush()
                 os.fsync(file.fileno())
@@ -145,11 +147,16 @@ class StoredAlertState:
         say: Callable[[str], None],
     ) -> None:
         self._repository, self._local, self._say = repository, local, say
-        self.is_storage = False
-        """Whether the storage has backups: where there are none it may be the directory where it is mounted."""
-        self.copy = self._copy()
+        self._copy = self._look_up()
         self._ours = youngest(read(cursor), None if local is None else local.read())
-        self.state = youngest(self._ours, self.copy.state) or AlertState(had_backups=self.copy.had_backups)
+        self.state = youngest(self._ours, self._copy.state) or AlertState(had_backups=self._copy.had_backups)
+
+    def store_in(self, repository: Repository | None) -> None:
+        """Where it is kept from now on. None: nowhere, as long as there are no backups.
+
+        Where there are none there may be no storage either, but the directory where it is mounted.
+        """
+        self._repository = repository
 
     def doubt(self) -> Phrase | None:
         """Why what lies in the storage is not used, where somebody should hear of it.
@@ -157,25 +164,27 @@ class StoredAlertState:
         What older versions wrote without a MAC is no news where the other copies know as much; nor is what a disk
         spoilt: it is made anew.
         """
-        doubt = self.copy.doubt
-        is_known = self._ours is not None and self.copy.serial <= self._ours.serial
+        doubt = self._copy.doubt
+        is_known = self._ours is not None and self._copy.serial <= self._ours.serial
         if doubt is None or doubt.words == UNREADABLE or (doubt.words == UNSIGNED and is_known):
             return None
         return doubt
 
     def begin(self, state: AlertState) -> None:
-        """Keep what a look made of what it had read. Raises LookedMeanwhile, unless that is still the youngest."""
-        if self.copy.state != (found := self._copy()).state and youngest(self.state, found.state) != self.state:
-            raise LookedMeanwhile
+        """Keep what a look made of the state. Raises LookedMeanwhile if what it had read was not the youngest."""
+        if state != self.state:
+            self._copy = self._look_up()
+            if self._copy.state is not None and self._copy.serial > self.state.serial:
+                raise LookedMeanwhile
         self.state = state
         # Also where nothing changed but the copy is gone or damaged: the next lost cursor would be everything.
-        stored = found.state or found.shown
+        stored = self._copy.state or self._copy.shown
         if stored is None or stored.serial != state.serial:
             self._keep()
 
     def update(self, change: Callable[[AlertState], AlertState]) -> AlertState:
         """Change the youngest one, and keep it; the new one."""
-        newest = youngest(self.state, self._copy().state) or self.state
+        newest = youngest(self.state, self._look_up().state) or self.state
         after = change(newest)
         if after == newest:
             self.state = newest
@@ -184,7 +193,7 @@ class StoredAlertState:
             self._keep()
         return self.state
 
-    def _copy(self) -> StoredCopy:
+    def _look_up(self) -> StoredCopy:
         try:
             return StoredCopy() if self._repository is None else look_up(self._repository)
         except BackupError:
@@ -193,7 +202,7 @@ class StoredAlertState:
     def _keep(self) -> None:
         if self._local is not None:
             self._local.write(self.state)
-        if self._repository is None or not self.is_storage:
+        if self._repository is None:
             return
         try:
             store(self._repository, self.state)

@@ -1,4 +1,4 @@
-"""What alerts say: of each kind of problem what happened, what it means, what to do; and the words around that. Pure."""
+"""What alerts say: of each kind of problem what happened, what it means and what to do; the words around that. Pure."""
 
 from __future__ import annotations
 

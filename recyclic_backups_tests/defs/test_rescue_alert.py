@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from recyclic_backups import rescue
-from recyclic_backups.notify.wording import Kind, what
+from recyclic_backups.texts.alerts import Kind, what
 from recyclic_backups_tests.defs.test_alerts import Looks, looks
 from recyclic_backups_tests.notify.receivers import Web, bot
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
+from recyclic_backups.defs.telling import FRENCH, reason_in, told_in
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.defs.telling import FRENCH, reason_in, told_in
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.languages import Untranslated
 from recyclic_backups_tests.defs.conftest import BEGINNING, House, elsewhere, spoil

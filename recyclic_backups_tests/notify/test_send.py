@@ -309,7 +309,6 @@ def test_an_answer_that_has_no_end_fills_no_memory(channel: str, monkeypatch: py
     """Attack: a hostile receiver's answer, which libraries read to its end: gigabytes, beside the database."""
     monkeypatch.setattr(sending, "DEADLINE_SECONDS", 60)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-
         greeting = b"220-" if channel == "mail" else b"HTTP/1.1 200 OK\r\n\r\n"
         more = (b"x" * 1000 + b"\r\n220-") * 1000 if channel == "mail" else bytes(1 << 20)
 
