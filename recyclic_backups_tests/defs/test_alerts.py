@@ -396,7 +396,7 @@ def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) 
     failed_run(looks.house, "daily_backup_job", "2026-11-01")
     bot.status = 502
     said = looks.look()
-    assert "1 messages wait to be delivered" in said
+    assert "1 message waits to be delivered" in said
     assert "telegram: Telegram answered 502: not today" in said
     for _ in range(9):
         looks.look()
