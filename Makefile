@@ -1,5 +1,5 @@
 # Everything sets itself up: a machine with Python 3.11 and make is enough.
-.PHONY: help install demo test test-all test-browser compose-test check bench fuzz format lock clean
+.PHONY: help install demo test test-all test-browser compose-test check settings bench fuzz format lock clean
 .DEFAULT_GOAL := help
 
 # Three workers for two processors, for servers and programs make each wait; with worksteal each keeps to a stretch of
@@ -34,6 +34,9 @@ check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/pytest -m "not typed and not browser" recyclic_backups_tests/docs
+
+settings: install ## write docs/settings.md and .env.example anew, from the table in recyclic_backups/config/settings.py
+	@.venv/bin/python -m recyclic_backups.config.pages
 
 bench: install ## speed and memory beside pg_dump and the old script, as ratios (ARGS="--scale 20 --json FILE")
 	@.venv/bin/python -m recyclic_backups_tests.bench $(ARGS)

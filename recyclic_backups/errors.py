@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-def spelled(name: str) -> str:
+def printable(name: str) -> str:
     r"""A name as text that can be written anywhere: a byte of it that is no UTF-8 becomes ``\xe9``.
 
     Python gives such a byte of a file's name as a lone surrogate (PEP 383). It opens the file, and neither JSON, a
@@ -37,7 +37,7 @@ class BackupError(Exception):
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
         # Here, once for all: the name of a file that somebody else made may stand in any message.
-        self.message, self.hint = spelled(message), spelled(hint)
+        self.message, self.hint = printable(message), printable(hint)
         super().__init__(self.message)
         self.retryable = retryable
 
@@ -85,7 +85,7 @@ class ProgramFailed(DatabaseError):
         toc_entry: int | None = None,
     ) -> None:
         super().__init__(message, hint, retryable=retryable)
-        self.complaint, self.toc_entry = spelled(complaint) or self.message, toc_entry
+        self.complaint, self.toc_entry = printable(complaint) or self.message, toc_entry
         self.claimed_entries: frozenset[int] = frozenset() if toc_entry is None else frozenset({toc_entry})
 
 

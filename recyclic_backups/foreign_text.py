@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from recyclic_backups.errors import spelled
+from recyclic_backups.errors import printable
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What moves a cursor, ends a line or turns the direction of writing: C0, C1, Unicode's line ends and bidirectional
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"^(\d{1,9})(?=[.)](?:\s|$))")
 
 def visible(text: str) -> str:
     r"""Text on one line that does nothing to a terminal or a log: a line end becomes ``\n``, an escape ``\x1b``."""
-    return CONTROL.sub(lambda found: escape_sequence(found[0]), spelled(text))
+    return CONTROL.sub(lambda found: escape_sequence(found[0]), printable(text))
 
 
 def in_a_sentence(text: str) -> str:

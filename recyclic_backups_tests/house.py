@@ -16,7 +16,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.dump.back_up import BackedUp, BackupPlan, back_up
 from recyclic_backups.dump.streams import DumpOptions
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import Verification, VerifyLevel, verify
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.discovery import find_installations
@@ -82,7 +82,7 @@ class House:
         return back_up(
             self.server,
             self.repository,
-            Slot(tier, key, source),
+            BackupRequest(tier, key, source),
             self.plan,
             clock=self.clock,
             reuse_since=reuse_since,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from recyclic_backups.health.wording import Code, Statement
 
 from recyclic_backups.cli import render
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
+from recyclic_backups.health.finding import Code, Finding, Level
 from recyclic_backups.languages import Locale, Phrase, Sayable, Untranslated
 from recyclic_backups.report.markup import plain, prose
 from recyclic_backups_tests.foreign import MOVING, NASTY
@@ -97,7 +97,7 @@ def test_a_nasty_name_is_text_in_html(text: str) -> None:
 def test_a_nasty_name_stays_a_value_of_its_sentence(text: str) -> None:
     """Attack prevented: a database's name that is a format of its own, or forges a line of a mail."""
     sentences: list[Sayable] = [
-        Statement(Code.DAMAGED_DOCUMENT, {"name": text, "problem": text}),
+        Finding(Code.DAMAGED_DOCUMENT, "", Level.CRITICAL, {"name": text, "problem": text}).sentence,
         Phrase(("it is {what}", "c'est {what}"), {"what": text}),
         Phrase(("why: {why}", "pourquoi : {why}"), {"why": Untranslated(text)}),
     ]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.configuration import SECRETS, load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import SECRETS
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.quantities import human_bytes, human_seconds, parse_bytes, parse_seconds
 
@@ -24,9 +25,9 @@ def test_defaults_are_the_documented_ones() -> None:
     assert str(settings.calendar.timezone) == "Europe/Paris"
     assert settings.storage_url == "file://./backups"
     assert settings.encryption is False
-    assert settings.alerts.age_warning_seconds == 6 * 3600
-    assert settings.alerts.age_critical_seconds == 25 * 3600
-    assert settings.alerts.disk_warning_bytes == 5 * 10**9
+    assert settings.age_warning_seconds == 6 * 3600
+    assert settings.age_critical_seconds == 25 * 3600
+    assert settings.disk_warning_bytes == 5 * 10**9
     assert (settings.retention.daily, settings.retention.weekly, settings.retention.monthly) == (7, 4, 12)
     assert settings.lock_wait_seconds == 600
     assert settings.timeout_seconds == 3600
@@ -93,9 +94,22 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(misspelt: str, m
     assert f"{meant} was probably meant" in sentence
 
 
+@pytest.mark.parametrize(
+    ("unknown", "nearest"),
+    [("RETENTION_KEEP", "RETENTION_WEEKLY"), ("BACKUP_FORMAT", "BACKUP_"), ("WAL_ARCHIVE", "")],
+)
+def test_any_unknown_name_with_a_prefix_of_ours_is_told(unknown: str, nearest: str) -> None:
+    """Loss prevented: a setting of a newer release, or of another software, that somebody relies upon."""
+    (sentence,) = load_settings({unknown: "x", "SOMETHING_ELSE": "x", "PGDATA": "x"}).misspelt
+    assert sentence.startswith(f"{unknown} is no setting and does nothing; the nearest setting is {nearest}")
+
+
 def test_names_of_other_programs_are_no_misspelt_settings() -> None:
     """Loss prevented: warnings every night about what Compose and PostgreSQL's image read, until nobody reads any."""
-    compose = re.findall(r"\$\{([A-Z][A-Z0-9_]*)", (PROJECT / "docker" / "compose.yaml").read_text())
+    compose = re.findall(
+        r"\$\{([A-Z][A-Z0-9_]*)",
+        "".join(each.read_text() for each in (PROJECT / "docker").glob("compose*.yaml")),
+    )
     image = ("POSTGRES_INITDB_ARGS", "POSTGRES_HOST_AUTH_METHOD", "POSTGRES_INITDB_WALDIR", "BACKUP_UID")
     known = load_settings({}).public
     assert load_settings({name: "" for name in (*compose, *image) if name not in known}).misspelt == ()
@@ -248,7 +262,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 FREE = {
     *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "SMTP_USER", "SMTP_PASSWORD"),
-    "BACKUP_ENCRYPTION_OLD_KEYS",
+    *("BACKUP_ENCRYPTION_OLD_KEYS", "PG_BIN"),
 }
 """Settings that any text is right for."""
 

@@ -11,7 +11,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.standing import Standing
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, spelled
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, printable
 
 LATEST = "latest"
 
@@ -28,7 +28,7 @@ def is_of_the_future(moment: datetime, now: datetime) -> bool:
 class Damage:
     """A stored document that is not what was written: where it lies and what is wrong with it.
 
-    ``name`` is for people: bytes of it that are no UTF-8 are spelled out (:func:`spelled`), so it may open no file.
+    ``name`` is for people: bytes of it that are no UTF-8 are spelled out (:func:`printable`), so it may open no file.
     ``lacks_key`` is set where the document may be whole, and the key that would tell is not at hand.
     """
 
@@ -38,8 +38,8 @@ class Damage:
 
     def __post_init__(self) -> None:
         # Once, where damage is noted: pages, mails, JSON and Dagster's metadata take no such name.
-        object.__setattr__(self, "name", spelled(self.name))
-        object.__setattr__(self, "problem", spelled(self.problem))
+        object.__setattr__(self, "name", printable(self.name))
+        object.__setattr__(self, "problem", printable(self.problem))
 
     @property
     def error(self) -> BackupError:

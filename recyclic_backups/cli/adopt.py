@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit code is that of the most serious problem among the files."""
     from recyclic_backups.adopt.file import Adoption, AdoptOptions
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     settings = load_settings()
     if not settings.encryption and not options.dry_run:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
     adopt_options = AdoptOptions(
-        installations=settings.installations(),
+        installations=wiring.installations(settings),
         calendar=settings.calendar,
         compression=settings.compression,
         timeout_seconds=settings.timeout_seconds,
@@ -74,7 +75,7 @@ def _repository(settings: Any, *, dry_run: bool) -> Any:
     from recyclic_backups.storage.memory import MemoryStore
 
     try:
-        return settings.open_repository(create=not dry_run)
+        return wiring.open_repository(settings, create=not dry_run)
     except StorageMissing:
         store = MemoryStore()  # stands for the storage that is not there yet; nothing is written to it
         return Repository(store, settings.database, Keyring(store, ""), encrypt=False)

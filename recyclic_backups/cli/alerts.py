@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    from recyclic_backups.notify.facts import AlertTerms
     from recyclic_backups.notify.tick import Look
-    from recyclic_backups.settings import Settings
 
 INTERVAL_SECONDS = 60
 
@@ -32,35 +32,35 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Raises ConfigurationError, also when nobody would be told of anything."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups import wiring
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import ConfigurationError
     from recyclic_backups.notify.tick import look
 
     settings = load_settings()
-    if not settings.channels:
+    if not wiring.channels(settings):
         raise ConfigurationError(
             "no channel is configured: nobody would be told of a problem",
             "set NOTIFICATION_EMAIL, NOTIFICATION_TELEGRAM_TOKEN or NOTIFICATION_URLS; see docs/alerts.md",
         )
-    terms, local = settings.alert_terms(), settings.local_alert_state()
+    terms, local = wiring.alert_terms(settings), wiring.local_alert_state(settings)
     while True:
         done = look(
             terms,
-            lambda create: settings.open_repository(create=create),
+            lambda create: wiring.open_repository(settings, create=create),
             clock=render.now,
             say=render.say,
             local=local,
         )
-        _print(done, settings, as_json=options.json)
+        _print(done, terms, as_json=options.json)
         if options.once:
             return 0
         time.sleep(INTERVAL_SECONDS)
 
 
-def _print(done: Look, settings: Settings, *, as_json: bool) -> None:
+def _print(done: Look, terms: AlertTerms, *, as_json: bool) -> None:
     from recyclic_backups.notify.tick import summary, to_json
 
-    terms = settings.alert_terms()
     if as_json:
         render.print_json(to_json(done, terms))
     elif done.is_done:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
     from recyclic_backups.audit.event import Event, Head
     from recyclic_backups.audit.log import Stored
     from recyclic_backups.backup_calendar import Calendar
-    from recyclic_backups.settings import Settings
+    from recyclic_backups.config.settings import Settings
 
 
 def add_to(commands: Any) -> None:
@@ -72,7 +73,7 @@ def run_show(options: argparse.Namespace) -> int:
     from recyclic_backups.audit.belief import Belief, Judge
     from recyclic_backups.audit.event import ACTIONS, OUTCOMES
     from recyclic_backups.audit.log import read_log
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import UsageError
 
     if options.since and options.until and options.since > options.until:
@@ -80,7 +81,7 @@ def run_show(options: argparse.Namespace) -> int:
             f"no day is both from {options.since} on and up to {options.until}", "--since is the earlier one"
         )
     settings = load_settings()
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     log = read_log(repository)
     for stored in log:
         if stored.event is None:
@@ -133,11 +134,11 @@ def run_verify(options: argparse.Namespace) -> int:
     from recyclic_backups.audit.event import Head
     from recyclic_backups.audit.examine import examine
     from recyclic_backups.audit.log import read_head, read_log
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import DamagedData
 
     settings = load_settings()
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     heads = {
         f"the manifest of {backup.backup_id}": head
         for backup in catalog.load(settings)
@@ -170,11 +171,11 @@ def run_accept(options: argparse.Namespace) -> int:
     Where nothing asks for MACs anybody could have written the event: there it would prove nothing, and is refused.
     """
     from recyclic_backups.audit.log import append
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import Refused
 
     head = _head(options.head)
-    repository = load_settings().open_repository(create=False)
+    repository = wiring.open_repository(load_settings(), create=False)
     if not repository.asks_for_macs:
         raise Refused(
             "nothing in this storage is signed: anybody could have said that",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ def run(options: argparse.Namespace) -> int:
     from recyclic_backups.backup_calendar import Tier
     from recyclic_backups.catalog.manifest import Source
     from recyclic_backups.catalog.strangers import tell_strangers
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.dump.back_up import back_up
-    from recyclic_backups.dump.take import Slot
+    from recyclic_backups.dump.take import BackupRequest
     from recyclic_backups.notify.heartbeat import heartbeat
-    from recyclic_backups.postgres.process import be_polite
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
-    plan = settings.backup_plan()
+    plan = wiring.backup_plan(settings)
     tier = Tier(options.tier)
     first = plan.calendar.first_to_come(tier, render.now())
     if options.partition is None and first is not None:
@@ -46,16 +47,16 @@ def run(options: argparse.Namespace) -> int:
     source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
     if not settings.encryption:
         render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
-    be_polite()
-    url = settings.heartbeat_for(tier, partition, render.now())
+    lower_priority()
+    url = wiring.heartbeat_for(settings, tier, partition, render.now())
     with heartbeat(url, render.say):
-        repository = settings.open_repository()
+        repository = wiring.open_repository(settings)
         tell_strangers(repository.store, render.say)
         with render.progress() as progress:
             done = back_up(
                 settings.server,
                 repository,
-                Slot(tier, partition, source),
+                BackupRequest(tier, partition, source),
                 plan,
                 clock=render.now,
                 progress=progress,

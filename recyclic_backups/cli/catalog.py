@@ -6,6 +6,7 @@ import argparse
 import gc
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from recyclic_backups.catalog.documents import Check
     from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.catalog.repository import Repository
-    from recyclic_backups.settings import Settings
+    from recyclic_backups.config.settings import Settings
 
 _SEALED = "sealed: no key at hand opens what the backup contains (BACKUP_ENCRYPTION_KEY)"
 _SEALED_CHECK = "sealed: no key at hand opens its reasons and what it found (BACKUP_ENCRYPTION_KEY)"
@@ -42,7 +43,7 @@ def load(settings: Settings, repository: Repository | None = None) -> Catalog:
     # Thousands of documents make a million objects, none of them garbage: looking for some takes a third of the time.
     gc.disable()
     try:
-        catalog = load_catalog(repository or settings.open_repository(create=False))
+        catalog = load_catalog(repository or wiring.open_repository(settings, create=False))
     finally:
         gc.enable()
     for damage in catalog.damage:
@@ -73,7 +74,7 @@ def pick(found: Catalog, reference: str, *, unvouched: bool = False) -> Backup:
 def run_list(options: argparse.Namespace) -> int:
     """Run ``list``."""
     from recyclic_backups.backup_calendar import Tier
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.quantities import human_bytes
 
     settings = load_settings()
@@ -116,7 +117,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_show(options: argparse.Namespace) -> int:
     """Run ``show``."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     settings = load_settings()
     backup = pick(load(settings), options.backup, unvouched=True)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.backup_calendar import Tier
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.demo.dagster_process import run_job
     from recyclic_backups.demo.stage import open_stage
 
@@ -78,14 +79,14 @@ def _restore(stage: Stage) -> RestoreReport:
     from recyclic_backups.restore.restore import restore
 
     settings = stage.settings
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     backup = load_catalog(repository).find("latest")
     return restore(
         repository,
         backup,
         settings.server,
         f"{DATABASE}_restored",
-        settings.restore_options(),
+        wiring.restore_options(settings),
         clock=render.now,
     )
 
@@ -106,7 +107,10 @@ def _rehearse(stage: Stage) -> int:
     for scenario, what in lost.items():
         with _step(f"rehearse that {what} (drill {scenario})"):
             report = drill(
-                scenario, settings.open_repository(create=False), settings.drill_plan(), clock=render.now
+                scenario,
+                wiring.open_repository(settings, create=False),
+                wiring.drill_plan(settings),
+                clock=render.now,
             )
         objective = human_seconds(report.objective.restore_seconds)
         verdict = "passed" if report.passed else f"FAILED: {'; '.join(report.reasons)}"
@@ -123,7 +127,9 @@ def _report(stage: Stage, report: RestoreReport) -> int:
     from recyclic_backups.errors import VerdictNegative
     from recyclic_backups.quantities import human_bytes, human_seconds
 
-    manifest = load_catalog(stage.settings.open_repository(create=False)).find(report.backup_id).manifest
+    manifest = (
+        load_catalog(wiring.open_repository(stage.settings, create=False)).find(report.backup_id).manifest
+    )
     render.line()
     render.line(
         f"backed up in {human_seconds(manifest.duration_seconds)}: {human_bytes(manifest.plain_bytes)} dumped, "
@@ -145,8 +151,8 @@ def _write_page(stage: Stage) -> str:
     from recyclic_backups.report.publish import keep_in_storage
 
     settings = stage.settings
-    repository = settings.open_repository(create=False)
-    found = survey(repository, settings.survey_terms(), clock=render.now)
+    repository = wiring.open_repository(settings, create=False)
+    found = survey(repository, wiring.health_terms(settings), clock=render.now)
     return keep_in_storage(repository, page([found], incidents=open_incidents(repository)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
@@ -28,18 +29,18 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.drill.run import drill
     from recyclic_backups.drill.scenarios import Scenario
-    from recyclic_backups.postgres.process import be_polite
+    from recyclic_backups.postgres.process import lower_priority
 
     settings = load_settings()
-    be_polite()
+    lower_priority()
     with render.progress() as progress:
         report = drill(
             Scenario(options.scenario),
-            settings.open_repository(create=False),
-            settings.drill_plan(),
+            wiring.open_repository(settings, create=False),
+            wiring.drill_plan(settings),
             clock=render.now,
             backup_id=options.backup,
             progress=progress,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from recyclic_backups.catalog.repository import Repository
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.languages import Bytes, Locale, Pair
     from recyclic_backups.retention.expire import ExpiryReport
     from recyclic_backups.retention.policy import Decision, ExpiryPlan
-    from recyclic_backups.settings import Settings
 
 _WORDS: Mapping[str, Pair] = {
     "plan": (
@@ -82,7 +83,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import UsageError
     from recyclic_backups.retention.expire import plan_expiry, plan_unsigned
 
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
             "--without-database is for --yes: the plan alone asks no database", "add --yes, or leave it out"
         )
     settings = load_settings()
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     if options.yes:
         report = _expire(
             settings, repository, without_database=options.without_database, unsigned=options.unsigned
@@ -117,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
 def _expire(
     settings: Settings, repository: Repository, *, without_database: bool, unsigned: bool
 ) -> ExpiryReport:
-    from recyclic_backups.retention.expire import expire, expire_alone
+    from recyclic_backups.retention.expire import expire, expire_under_lock
 
     with render.progress() as progress:
         if without_database:
@@ -129,7 +130,7 @@ def _expire(
                 unsigned=unsigned,
                 progress=progress,
             )
-        return expire_alone(
+        return expire_under_lock(
             settings.server.answering_within(settings.timeout_seconds),
             repository,
             settings.retention,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def add_to(commands: Any) -> None:
 
 def run_list(options: argparse.Namespace) -> int:
     """Run ``flags list``. Flags that cannot be read are as their defaults: raises, after the list, why they are."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import DamagedData, NoUsableKey
     from recyclic_backups.flags.flags import Flags
     from recyclic_backups.flags.store import load_flags
@@ -38,7 +39,7 @@ def run_list(options: argparse.Namespace) -> int:
     flags = Flags()
     problem: BackupError | None = None
     try:
-        flags = load_flags(load_settings().open_repository(create=False))
+        flags = load_flags(wiring.open_repository(load_settings(), create=False))
     except NoUsableKey as unreadable:
         problem = unreadable
     _print(flags, as_json=options.json)
@@ -98,11 +99,11 @@ def run_unset(options: argparse.Namespace) -> int:
 
 
 def _switch(name: str, *, on: bool | None) -> int:
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.flags.flags import known
     from recyclic_backups.flags.store import switch
 
     feature = known(name)
-    flags = switch(load_settings().open_repository(create=False), name, on, render.now())
+    flags = switch(wiring.open_repository(load_settings(), create=False), name, on, render.now())
     render.line(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
     return 0

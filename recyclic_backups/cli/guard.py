@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.metrics import output_file
 
@@ -45,7 +46,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.manifest import Checkpoint
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.guard.run import guard
 
     settings = load_settings()
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
     # No bar: the terminal is the command's.
     report = guard(
         options.argv,
-        settings.open_repository(),
+        wiring.open_repository(settings),
         settings.server,
-        settings.guard_plan(),
+        wiring.guard_plan(settings),
         Checkpoint(options.version, options.revision),
         auto_restore=options.auto_restore,
         clock=render.now,

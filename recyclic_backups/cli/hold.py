@@ -6,6 +6,7 @@ import argparse
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ def add_to(commands: Any) -> None:
 
 def run_hold(options: argparse.Namespace) -> int:
     """Run ``hold``."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.retention.holds import hold
 
     settings = load_settings()
     until = _end_of(options.until, settings.calendar)
     backup = catalog.pick(catalog.load(settings), options.backup)
-    hold(settings.open_repository(create=False), backup, options.reason, until, render.now())
+    hold(wiring.open_repository(settings, create=False), backup, options.reason, until, render.now())
     render.line(f"{backup.backup_id} is held until {options.until} inclusive")
     return 0
 
@@ -69,13 +70,13 @@ def _end_of(text: str, calendar: Calendar) -> datetime:
 
 def run_release(options: argparse.Namespace) -> int:
     """Run ``release``."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.retention.holds import release
 
     settings = load_settings()
     # Also one that nobody vouches for: its hold keeps it from `expire --unsigned`.
     backup = catalog.pick(catalog.load(settings), options.backup, unvouched=True)
-    if release(settings.open_repository(create=False), backup, render.now()):
+    if release(wiring.open_repository(settings, create=False), backup, render.now()):
         render.line(
             f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire"
         )

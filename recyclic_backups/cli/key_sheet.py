@@ -10,11 +10,12 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.languages import Locale, Pair
-    from recyclic_backups.settings import Settings
 
 _TITLE: Pair = ("KEY SHEET, printed on {date}", "FEUILLE DE CLÉ, imprimée le {date}")
 _PASSPHRASE: Pair = (
@@ -61,7 +62,7 @@ def add_to(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run ``keys sheet``."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     settings = load_settings()
     sheet = _sheet(settings)
@@ -77,7 +78,7 @@ def _sheet(settings: Settings) -> dict[str, Any]:
     from recyclic_backups.catalog.timestamps import to_text
     from recyclic_backups.storage.local import LocalStore
 
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     store = repository.store
     return {
         "format": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import key_sheet, render
 
 
@@ -60,9 +61,9 @@ def run_generate(_options: argparse.Namespace) -> int:
 def run_list(options: argparse.Namespace) -> int:
     """Run ``keys list``."""
     from recyclic_backups.catalog.timestamps import to_text
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
-    repository = load_settings().open_repository(create=False)
+    repository = wiring.open_repository(load_settings(), create=False)
     for strange in repository.store.strange("keys"):
         render.say(f"damaged: {strange.name}: {strange.problem}")
     found, storage_id = repository.keyring.inventory(), repository.storage_id()
@@ -107,13 +108,13 @@ def run_list(options: argparse.Namespace) -> int:
 def run_rotate(options: argparse.Namespace) -> int:
     """Run ``keys rotate``."""
     from recyclic_backups.audit.log import audited
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import ConfigurationError
 
     settings = load_settings()
     if not settings.encryption_key:
         raise ConfigurationError("BACKUP_ENCRYPTION_KEY is not set", "set it to the new passphrase")
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     with audited(repository, "rotate keys", render.now) as entry:
         key_ids = repository.keyring.rotate(settings.encryption_key, render.now(), options.adopt)
         entry.details["key_ids"] = key_ids
@@ -130,7 +131,7 @@ def run_rotate(options: argparse.Namespace) -> int:
 
 def run_seal_manifests(options: argparse.Namespace) -> int:
     """Run ``keys seal-manifests``."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.dump.reseal import seal_older_manifests
     from recyclic_backups.errors import DamagedData
 
@@ -138,7 +139,7 @@ def run_seal_manifests(options: argparse.Namespace) -> int:
     with render.progress() as progress:
         done = seal_older_manifests(
             settings.server,
-            settings.open_repository(create=False),
+            wiring.open_repository(settings, create=False),
             clock=render.now,
             lock_wait_seconds=settings.lock_wait_seconds,
             progress=progress,

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.errors import BackupError
     from recyclic_backups.health.survey import Survey
-    from recyclic_backups.settings import Settings
 
 
 def add_to(commands: Any) -> None:
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import BackupError, UsageError
 
     settings = load_settings()
@@ -68,7 +69,9 @@ def look(settings: Settings) -> Survey:
     """The survey of the configured storage. Raises StorageError where there is none, BackupError."""
     from recyclic_backups.health.survey import survey
 
-    return survey(settings.open_repository(create=False), settings.survey_terms(), clock=render.now)
+    return survey(
+        wiring.open_repository(settings, create=False), wiring.health_terms(settings), clock=render.now
+    )
 
 
 def exit_code(found: Survey) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 
@@ -21,20 +22,20 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Raises ConfigurationError when nobody would be told of anything."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import ConfigurationError, VerdictNegative
     from recyclic_backups.notify.message import trial_message
     from recyclic_backups.notify.send import send
 
     settings = load_settings()
-    if not settings.channels:
+    if not wiring.channels(settings):
         raise ConfigurationError(
             "no channel is configured: nobody would be told of a problem",
             "set NOTIFICATION_EMAIL, NOTIFICATION_TELEGRAM_TOKEN or NOTIFICATION_URLS; see docs/alerts.md",
         )
-    frame = settings.message_frame()
+    frame = wiring.message_frame(settings)
     reasons: dict[str, str | None] = {}
-    for channel in settings.channels:
+    for channel in wiring.channels(settings):
         reasons[channel.name] = send(channel, trial_message(channel.minimum, frame, render.now()))
         if not options.json:
             reason = reasons[channel.name]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.errors import StorageError, spelled
+from recyclic_backups.errors import StorageError, printable
 from recyclic_backups.foreign_text import CONTROL, escape_sequence, visible
 from recyclic_backups.progress import SILENT, Progress
 
@@ -60,7 +60,7 @@ def command(text: str, before: str = "  ") -> None:
     POSIX.1-2024, section 2.2.4 (``\\u0085`` is not); bash, ksh and zsh read them, an older ``sh`` may not.
     """
     pasted = _UNPASTED.sub(lambda found: f"'$'{_bytes(found[0])}''", text)
-    print_text(f"{before}{spelled(pasted)}\n")
+    print_text(f"{before}{printable(pasted)}\n")
 
 
 _UNPASTED = re.compile(f"{CONTROL.pattern}|[\udc80-\udcff]")

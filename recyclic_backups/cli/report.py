@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.metrics import look, output_file
 
@@ -34,7 +35,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. What is wrong is on the page: the command itself did what it was asked for."""
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.notify.stored_state import open_incidents
     from recyclic_backups.report.headline import overall
     from recyclic_backups.report.page import page
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     found = look(settings)
-    incidents = open_incidents(settings.open_repository(create=False))
+    incidents = open_incidents(wiring.open_repository(settings, create=False))
     publish(options.output, page([found], incidents=incidents))
     render.say(_last_line(overall([found], incidents), options.output, settings.locale))
     return 0

@@ -6,17 +6,18 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import catalog, render, restore_plan
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.fingerprint.compare import Comparison
-    from recyclic_backups.merge.merge import PutBackReport
-    from recyclic_backups.merge.transaction import MergeReport
+    from recyclic_backups.merge.merge import MergeReport
+    from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.restore.commands import GoBack
     from recyclic_backups.restore.restore import RestoreReport
-    from recyclic_backups.settings import Settings
 
 
 def add_to(commands: Any) -> None:
@@ -81,7 +82,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.cli.restore_instead import offer_another
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     _require_sense(options)
     settings = load_settings()
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int:
     from recyclic_backups.errors import Refused
-    from recyclic_backups.merge.merge import put_back
+    from recyclic_backups.merge.merge import merge_backup
     from recyclic_backups.restore.restore import restore
     from recyclic_backups.restore.selection import Request
 
@@ -108,8 +109,9 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
     if not _confirmed(options, settings, found, backup, server, into):
         render.say("nothing was done: add --yes to do it")
         return Refused.exit_code
-    repository = settings.open_repository(create=False)
-    restore_options = settings.restore_options(
+    repository = wiring.open_repository(settings, create=False)
+    restore_options = wiring.restore_options(
+        settings,
         jobs=options.jobs,
         no_owner=options.no_owner,
         trust_owners=options.trust_owners,
@@ -118,7 +120,7 @@ def _run(options: argparse.Namespace, settings: Settings, found: Catalog) -> int
     request = Request(tuple(options.table), tuple(options.schema))
     with render.progress() as progress:
         if options.merge_into:
-            put = put_back(
+            put = merge_backup(
                 repository,
                 backup,
                 server,
@@ -306,7 +308,7 @@ def print_verdict(comparison: Comparison) -> None:
             render.line(f"differs: {difference}")
 
 
-def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, server: Server) -> None:
+def _print_merge(put: MergeReport, merged: MergedTables, settings: Settings, server: Server) -> None:
     if not merged.clean:
         for broken in merged.broken:
             render.line(f"would break: {broken}")
@@ -332,7 +334,7 @@ def _print_merge(put: PutBackReport, merged: MergeReport, settings: Settings, se
     render.line("equal")
 
 
-def _exit_code(report: RestoreReport, put: PutBackReport | None) -> int:
+def _exit_code(report: RestoreReport, put: MergeReport | None) -> int:
     from recyclic_backups.errors import Refused, VerdictNegative
 
     if report.comparison.equal is False:

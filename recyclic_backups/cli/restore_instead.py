@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
-    from recyclic_backups.settings import Settings
+    from recyclic_backups.config.settings import Settings
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def offer_another(options: argparse.Namespace, settings: Settings, found: Catalo
 def _whole_instead_of(damaged_id: str, settings: Settings, found: Catalog) -> Backup | None:
     from recyclic_backups.dump.verify import verify
 
-    repository = settings.open_repository(create=False)
+    repository = wiring.open_repository(settings, create=False)
     for candidate in found.instead_of(damaged_id):
         with render.progress() as progress:
             verdict = verify(

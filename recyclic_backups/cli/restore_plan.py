@@ -7,15 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.catalog import Backup, Catalog
-    from recyclic_backups.merge.transaction import MergeReport
+    from recyclic_backups.config.settings import Settings
+    from recyclic_backups.merge.transaction import MergedTables
     from recyclic_backups.postgres.server import Server
     from recyclic_backups.restore.commands import GoBack
     from recyclic_backups.restore.restore import RestoreReport
-    from recyclic_backups.settings import Settings
 
 
 def say_plan(
@@ -165,7 +166,7 @@ def _psql(settings: Settings) -> str:
 
     if shutil.which("psql") is not None:
         return "psql"
-    found = [each.path("psql") for each in settings.installations() if "psql" in each.programs]
+    found = [each.path("psql") for each in wiring.installations(settings) if "psql" in each.programs]
     return found[0] if found else "psql"
 
 
@@ -188,7 +189,7 @@ def print_look(settings: Settings, server: Server, database: str) -> None:
     _print_drop(settings, server, database)
 
 
-def print_what_it_met(merged: MergeReport) -> None:
+def print_what_it_met(merged: MergedTables) -> None:
     """Rows of the live tables that the backup does not know, by their keys, and keys that were written otherwise."""
     for table in merged.tables:
         if table.newer_keys:
@@ -204,7 +205,7 @@ def print_what_it_met(merged: MergeReport) -> None:
             )
 
 
-def print_kept_rows(settings: Settings, server: Server, merged: MergeReport) -> None:
+def print_kept_rows(settings: Settings, server: Server, merged: MergedTables) -> None:
     """How to look at the rows that a merge took out or overwrote, and how to be rid of them."""
     from recyclic_backups.restore.commands import look_command
 

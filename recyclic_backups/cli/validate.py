@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import render
 
 if TYPE_CHECKING:
     import psycopg
 
+    from recyclic_backups.config.settings import Settings
     from recyclic_backups.postgres.programs import Installation
-    from recyclic_backups.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _findings() -> Iterator[_Finding]:
-    from recyclic_backups.configuration import load_settings, secrets_for_everybody
+    from recyclic_backups.config.env_file import secrets_for_everybody
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.errors import BackupError
     from recyclic_backups.postgres.startup import is_of_libpq
 
@@ -178,7 +180,7 @@ _SESSIONS_BESIDE_STREAMS = 3
 def _connections(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.errors import DatabaseError
 
-    needed = settings.backup_plan().options.jobs + _SESSIONS_BESIDE_STREAMS
+    needed = wiring.backup_plan(settings).options.jobs + _SESSIONS_BESIDE_STREAMS
     with settings.server.connect(settings.database) as connection:
         limits = connection.execute(_LIMITS).fetchall()
     for whose, limit, taken in limits:
@@ -201,7 +203,7 @@ def _programs(settings: Settings) -> Iterator[_Finding]:
     server = settings.server
     with server.connect(settings.database) as connection:
         needed = {"pg_dump", "pg_restore"}
-        chosen = choose_for(server, settings.installations(), _major(connection), needed)
+        chosen = choose_for(server, wiring.installations(settings), _major(connection), needed)
         readable = plaintext(connection, server, chosen)
         encrypted = connection.pgconn.ssl_in_use
         near = is_this_machine(connection.info.hostaddr)
@@ -279,10 +281,10 @@ def _storage(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.quantities import human_bytes
     from recyclic_backups.storage.descent import REMOVE_IT
 
-    store = settings.open_store()
+    store = wiring.open_store(settings)
     free_bytes = store.free_bytes()
     free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
-    if free_bytes is not None and free_bytes < settings.alerts.disk_critical_bytes:
+    if free_bytes is not None and free_bytes < settings.disk_critical_bytes:
         yield _Finding("storage", "warning", f"{store.url}{free}", "make room, or move the storage")
     else:
         yield _Finding("storage", "ok", f"{store.url}{free}")
@@ -306,7 +308,7 @@ def _rescue(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.dump.rescue_files import inspect_rescue
     from recyclic_backups.rescue import SCRIPT, shipped_sha256
 
-    repository = settings.open_repository()
+    repository = wiring.open_repository(settings)
     findings = inspect_rescue(repository, lambda: load_catalog(repository))
     for each in findings:
         yield _Finding(
@@ -355,9 +357,9 @@ def _encryption(settings: Settings) -> Iterator[_Finding]:
             "BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)",
             "set BACKUP_ENCRYPTION=true and BACKUP_ENCRYPTION_KEY (recyclic-backups keys generate)",
         )
-        settings.open_repository().key_for_backups(render.now())  # refused where the storage has keys
+        wiring.open_repository(settings).key_for_backups(render.now())  # refused where the storage has keys
         return
-    repository = settings.open_repository()
+    repository = wiring.open_repository(settings)
     existing = any(True for _ in repository.store.list("keys/"))
     if existing:
         data_key = repository.keyring.writer()
@@ -379,7 +381,7 @@ def _manifests(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
     from recyclic_backups.postgres.names import some
 
-    catalog = load_catalog(settings.open_repository())
+    catalog = load_catalog(wiring.open_repository(settings))
     readable = [backup.backup_id for backup in catalog if is_readable_by_all(backup.manifest)]
     if readable:
         yield _Finding(
@@ -393,7 +395,7 @@ def _manifests(settings: Settings) -> Iterator[_Finding]:
 def _alerts(settings: Settings) -> Iterator[_Finding]:
     from recyclic_backups.notify.send import why_unusable
 
-    problems = {each.name: why_unusable(each) for each in settings.channels}
+    problems = {each.name: why_unusable(each) for each in wiring.channels(settings)}
     told = [name for name, problem in problems.items() if problem is None]
     if told:
         yield _Finding("alerts", "ok", f"told: {', '.join(told)}")
@@ -405,7 +407,7 @@ def _alerts(settings: Settings) -> Iterator[_Finding]:
                 f"{problem}: nobody is told there",
                 "correct it (docs/alerts.md), then send a test: recyclic-backups notify-test",
             )
-    if not settings.channels:
+    if not wiring.channels(settings):
         yield _Finding(
             "alerts",
             "warning",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups import wiring
 from recyclic_backups.cli import catalog, render
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from recyclic_backups.catalog.catalog import Damage
     from recyclic_backups.catalog.strangers import tell_strangers
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
     from recyclic_backups.dump.rescue_files import inspect_rescue
     from recyclic_backups.dump.verify import verify
     from recyclic_backups.errors import BackupError, DamagedData, UsageError
@@ -48,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
     backups = list(found) if options.all else [catalog.pick(found, wanted)]
     if not backups and not found.damage:
         found.find("latest")  # says that there is none
-    repository = settings.open_repository(create=False)
-    installations = settings.installations()
+    repository = wiring.open_repository(settings, create=False)
+    installations = wiring.installations(settings)
     verdicts: list[dict[str, Any]] = []
     errors: list[BackupError] = []
     if options.all:

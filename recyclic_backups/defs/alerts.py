@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dagster as dg
 
+from recyclic_backups import wiring
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.facts import read_dagster
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.notify.state import to_cursor
 from recyclic_backups.notify.tick import look, summary
-from recyclic_backups.settings import Settings
 
 SENSOR = "alerts"
 INTERVAL_SECONDS = 60
@@ -38,15 +39,15 @@ def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefi
 def evaluate(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
     """One evaluation. Raises ConfigurationError when the settings are of another database."""
     settings = environment.settings_of(database)
-    terms = settings.alert_terms()
+    terms = wiring.alert_terms(settings)
     done = look(
         terms,
-        lambda create: settings.open_repository(create=create),
+        lambda create: wiring.open_repository(settings, create=create),
         clock=environment.now,
         say=context.log.warning,
         read_dagster=lambda before: read_dagster(context.instance, database, SENSOR, before),
         cursor=context.cursor,
-        local=settings.local_alert_state(),
+        local=wiring.local_alert_state(settings),
     )
     said = summary(done.state, terms) if done.is_done else "Another look is under way: it tells people."
     return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=to_cursor(done.state))

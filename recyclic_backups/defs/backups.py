@@ -8,19 +8,20 @@ from functools import partial
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.strangers import tell_strangers
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, tries_again
+from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, will_retry
 from recyclic_backups.defs.runs import BACKFILL_TAG, door_of
 from recyclic_backups.dump.back_up import back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.notify.heartbeat import heartbeat
-from recyclic_backups.postgres.process import be_polite
-from recyclic_backups.settings import Settings
+from recyclic_backups.postgres.process import lower_priority
 
 GROUP = "backups"
 OWNERS = ("team:backups",)
@@ -94,25 +95,25 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            be_polite()
-            again = partial(tries_again, context)
+            lower_priority()
+            again = partial(will_retry, context)
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             with heartbeat(
-                now_settings.heartbeat_for(tier, context.partition_key, environment.now()),
+                wiring.heartbeat_for(now_settings, tier, context.partition_key, environment.now()),
                 context.log.warning,
                 will_retry=again,
             ):
-                repository = now_settings.open_repository()
+                repository = wiring.open_repository(now_settings)
                 tell_strangers(repository.store, context.log.warning)
                 done = back_up(
                     now_settings.server,
                     repository,
-                    Slot(tier, context.partition_key, source_of(context.run)),
-                    now_settings.backup_plan(),
+                    BackupRequest(tier, context.partition_key, source_of(context.run)),
+                    wiring.backup_plan(now_settings),
                     clock=environment.now,
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
-                    tries_again=again,
+                    will_retry=again,
                 )
             tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(

@@ -19,6 +19,7 @@ from itertools import chain
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.changes import Gone, checks_since, gone, new_labels
@@ -26,6 +27,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.catalog.why import why
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
 from recyclic_backups.defs.facts import newest_answer
@@ -39,7 +41,6 @@ from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.languages import Phrase, Untranslated
-from recyclic_backups.settings import Settings
 from recyclic_backups.texts.findings import ATTEMPTS, BECAUSE, CHECK_FAILED, CHECK_PASSED
 
 SENSOR = "catalog_sync"
@@ -116,7 +117,7 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
     history = History(context.instance, settings)
     remembered = history.data_versions()
     known = any(not version.startswith(_GONE) for version in remembered.values())
-    catalog = load_catalog(settings.open_repository(create=False))
+    catalog = load_catalog(wiring.open_repository(settings, create=False))
     require_backups(len(catalog), known, settings)
 
     news = News(catalog, history, settings, remembered, memory.told_until, environment.now())

@@ -13,10 +13,12 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
@@ -26,7 +28,6 @@ from recyclic_backups.defs.schedules import VERIFIED_TAG
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import CheckAnswer, Demands, assess
 from recyclic_backups.health.questions import QUESTIONS
-from recyclic_backups.settings import Settings
 
 
 def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
@@ -49,7 +50,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            repository = now_settings.open_repository(create=False)
+            repository = wiring.open_repository(now_settings, create=False)
             partition = (
                 context.partition_key
                 if context.has_partition_key
@@ -125,8 +126,8 @@ def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:
     """What the settings ask of backups, in a run that may ask for a younger verification (:data:`VERIFIED_TAG`)."""
     within = float(run.tags.get(VERIFIED_TAG, settings.verify_interval_seconds))
     return Demands(
-        thresholds=settings.survey_terms().thresholds,
-        installations=settings.installations(),
+        thresholds=wiring.health_terms(settings).thresholds,
+        installations=wiring.installations(settings),
         timeout_seconds=settings.timeout_seconds,
         verify_interval_seconds=min(within, settings.verify_interval_seconds),
     )

@@ -12,12 +12,12 @@ import dagster as dg
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.why import why_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown
 from recyclic_backups.health.drill_records import tells_of_a_drill
-from recyclic_backups.settings import Settings
 
 _DATA_VERSION_TAG = "dagster/data_version"
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import key_of, newest_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import MAX_RUNTIME_TAG, door_of
@@ -17,9 +19,8 @@ from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
-from recyclic_backups.postgres.process import be_polite
+from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_seconds
-from recyclic_backups.settings import Settings
 
 GROUP = "drills"
 POOL = "drills"
@@ -93,11 +94,11 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
-            be_polite()
+            lower_priority()
             report = drill(
                 scenario,
-                now_settings.open_repository(create=False),
-                now_settings.drill_plan(),
+                wiring.open_repository(now_settings, create=False),
+                wiring.drill_plan(now_settings),
                 clock=environment.now,
                 progress=LoggedProgress(context.log),
             )

@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import from_text, to_text
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
@@ -27,7 +29,6 @@ from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.space import savings
 from recyclic_backups.report.words import say
-from recyclic_backups.settings import Settings
 from recyclic_backups.texts.findings import FREEABLE, NOTHING_FREEABLE
 
 GROUP = "health"
@@ -82,8 +83,8 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
-            repository = now_settings.open_repository(create=False)
-            found = survey(repository, now_settings.survey_terms(), clock=environment.now)
+            repository = wiring.open_repository(now_settings, create=False)
+            found = survey(repository, wiring.health_terms(now_settings), clock=environment.now)
         for each in found.counted_findings:
             context.log.warning(f"{each.level.value}: {each.sentence.text(now_settings.locale)}")
         return dg.MaterializeResult(
@@ -211,11 +212,11 @@ def look_at_space(
     """One evaluation. Raises ConfigurationError or StorageError when there is no knowing."""
     settings = environment.settings_of(database)
     try:
-        free_bytes = settings.open_store(create=False).free_bytes()
+        free_bytes = wiring.open_store(settings, create=False).free_bytes()
     except StorageMissing as error:
         # The sensors alerts and missed_backups make it where there was none, and tell that it is gone where one was.
         return dg.SensorResult(skip_reason=dg.SkipReason(f"{error.message}: {error.hint}."), cursor="{}")
-    limit = settings.alerts.disk_critical_bytes
+    limit = settings.disk_critical_bytes
     if free_bytes is None:
         return dg.SensorResult(
             skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"

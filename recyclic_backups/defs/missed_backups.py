@@ -13,8 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work
@@ -31,7 +33,6 @@ from recyclic_backups.health.gaps import (
     missing_partitions,
     stretches,
 )
-from recyclic_backups.settings import Settings
 
 INTERVAL_SECONDS = 60
 
@@ -102,7 +103,7 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     memory = Memory.from_cursor(context.cursor)
     known = memory.storage == settings.storage_url and memory.had_backups
     # A storage that has never held anything is made here, as the backup itself would make it.
-    catalog = load_catalog(settings.open_repository(create=not known))
+    catalog = load_catalog(wiring.open_repository(settings, create=not known))
     require_backups(len(catalog), known, settings)
 
     now, calendar = environment.now(), settings.calendar
@@ -117,7 +118,7 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
     if found.missing != memory.missing and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
-    filling = flags_in_force(settings.open_repository(create=not known)).is_on(FILL_GAPS)
+    filling = flags_in_force(wiring.open_repository(settings, create=not known)).is_on(FILL_GAPS)
     requests = [
         request
         for start in (due(catalog, calendar, now) if filling else ())

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.foreign_text import markdown, markdown_code
 from recyclic_backups.health.finding import Level
-from recyclic_backups.settings import Settings
 
 ANSWERED_AT = "answered_at"
 """Metadata of every answer to a check: ISO 8601 in UTC, not before any verdict in the storage that it knows of."""

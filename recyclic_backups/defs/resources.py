@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
 from recyclic_backups.errors import BackupError, ConfigurationError
 from recyclic_backups.foreign_text import in_a_sentence, visible
-from recyclic_backups.settings import Settings
 
 MAXIMUM_RETRIES = 3
 """How often a run tries again after an error that may pass by itself."""
@@ -60,7 +60,7 @@ def sentence(error: BackupError) -> str:
     return f"{message}\nHint: {hint}" if hint else message
 
 
-def tries_again(
+def will_retry(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, error: BaseException
 ) -> bool:
     """Whether a run that meets this error tries again by itself."""
@@ -79,7 +79,7 @@ def dagster_errors(
     try:
         yield
     except BackupError as error:
-        if tries_again(context, error):
+        if will_retry(context, error):
             seconds = environment.retry_seconds(context.op_execution_context.retry_number)
             context.log.warning(f"{sentence(error)}\nTrying again in {seconds:.0f} s.")
             raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=seconds) from None

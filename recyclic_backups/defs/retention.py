@@ -6,9 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
 from recyclic_backups.defs.metrics import space_lines, space_texts
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
@@ -19,9 +21,8 @@ from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.languages import Bytes, listed
 from recyclic_backups.report.words import say
-from recyclic_backups.retention.expire import ExpiryReport, expire_alone
+from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
-from recyclic_backups.settings import Settings
 
 GROUP = "retention"
 PROMISES = "promises"
@@ -76,8 +77,8 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
-            repository = now_settings.open_repository(create=False)
-            report = expire_alone(
+            repository = wiring.open_repository(now_settings, create=False)
+            report = expire_under_lock(
                 now_settings.server.answering_within(now_settings.timeout_seconds),
                 repository,
                 now_settings.retention,
@@ -88,7 +89,7 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
             )
             free_bytes = repository.store.free_bytes()
             left: Catalog = load_catalog(repository)
-            found = survey_of(Facts(left, free_bytes), now_settings.survey_terms(), environment.now())
+            found = survey_of(Facts(left, free_bytes), wiring.health_terms(now_settings), environment.now())
         if found.space_is_critical:
             for text in space_texts(found, now_settings.locale):
                 context.log.warning(f"free space is still critical; {text}")
@@ -176,7 +177,7 @@ def review_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
-            catalog = load_catalog(now_settings.open_repository(create=False))
+            catalog = load_catalog(wiring.open_repository(now_settings, create=False))
             text = review(
                 catalog,
                 now_settings.retention,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import dagster as dg
 
 from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key, run_tags
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.runs import MAX_RUNTIME_TAG
 from recyclic_backups.health.questions import QUESTIONS
-from recyclic_backups.settings import Settings
 
 _PRIORITY_TAG = "dagster/priority"
 

@@ -15,10 +15,10 @@ from typing import NoReturn
 
 import click
 
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.facts import port_of_code_server
 from recyclic_backups.defs.resources import sentence
 from recyclic_backups.errors import BackupError, Refused
-from recyclic_backups.settings import Settings
 
 _SERVER = "grpc"
 """The command ``dagster api grpc``: Dagster's own programs start it too, always on a Unix socket."""

@@ -14,7 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.demo.dataset import fill
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.errors import StorageError
@@ -23,7 +24,6 @@ from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.database import maintenance
-from recyclic_backups.settings import Settings
 
 DATABASE = "recyclic"
 DAYS_BEFORE_TODAY = 13

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from psycopg import sql
 
 from recyclic_backups.diagnose.inspection import Failed, Inspection
 from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_joins, run_by_planning
@@ -19,9 +21,6 @@ from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.progress import Progress
-
-if TYPE_CHECKING:
-    from psycopg import sql
 
 ViolationKind: TypeAlias = Literal["foreign_key", "check", "not_null", "unique"]
 
@@ -183,8 +182,6 @@ def checks(inspection: Inspection, skipped: Collection[str], progress: Progress)
 
 def domains(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """Columns with a value that their domain forbids: the server ends at the first one, so they are not counted."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     for schema, name, column, base, domain, types, oid in inspection.rows(_DOMAINS):
         table = qualified_name(schema, name)
         if not inspection.waited_for(f"domain {domain} of {table}.{column}", _own_rows(schema, name, "r")):
@@ -227,8 +224,6 @@ def nulls(inspection: Inspection, tables: Mapping[str, TableFingerprint]) -> Ite
 
 def duplicates(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """Keys that more than one row has although a unique index forbids it: what a damaged index lets through."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     not_looked_at: list[str] = []
     for schema, name, index, plain, nulls_equal, columns, oid in inspection.rows(_UNIQUE):
         table = qualified_name(schema, name)
@@ -294,8 +289,6 @@ class _ForeignKey:
 
     def query(self) -> sql.Composed:
         """Rows whose parent is missing, and (MATCH FULL) rows with a part of the key null and a part not."""
-        from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
         matches = []
         for child, parent, schema, operator, collation in self.pairs:
             matches.append(
@@ -343,8 +336,6 @@ class _ForeignKey:
 
 def _own_rows(schema: str, name: str, kind: str) -> sql.Composed:
     """A table as its foreign keys see it: with its partitions, without tables that inherit from it."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     return sql.SQL("{} {}").format(sql.SQL("" if kind == "p" else "ONLY"), sql.Identifier(schema, name))
 
 
@@ -366,8 +357,6 @@ def _checked(
 
 def _checking(schema: str, name: str, constraints: Sequence[tuple[Any, ...]]) -> sql.Composed:
     """One count for each constraint. The table has no alias: a check may name the table for its whole row."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     counts = [
         sql.SQL("count(*) FILTER (WHERE ({}) IS FALSE)").format(sql.SQL(each[3])) for each in constraints
     ]

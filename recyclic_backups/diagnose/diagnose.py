@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import psycopg
+from psycopg import sql
+
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.diagnose import constraints
 from recyclic_backups.diagnose.constraints import Violation
 from recyclic_backups.diagnose.indexes import look_at_indexes
 from recyclic_backups.diagnose.inspection import Inspection, inspection
 from recyclic_backups.diagnose.live_counts import LiveReading, read_live
-from recyclic_backups.diagnose.losses import Dated, Loss, judge
+from recyclic_backups.diagnose.losses import Dated, Loss, find_losses
 from recyclic_backups.diagnose.report import Diagnosis, Finding, Remedy, family
 from recyclic_backups.errors import DamagedData, NoUsableKey
 from recyclic_backups.fingerprint.listing import read_listing
@@ -94,7 +97,7 @@ def diagnose(
             # One standby is no further ahead of itself, or of what it has become.
             ahead = base.backup.manifest.server.is_standby and not _is_standby(session)
             dated = Dated(base.backup.as_of, base.fingerprint, sequences_ahead=ahead)
-            judgement = judge(dated, live.figures, history, now)
+            judgement = find_losses(dated, live.figures, history, now)
             losses = judgement.losses
             notes += judgement.notes
             notes += _vanished(base.fingerprint, listing, live)
@@ -238,8 +241,6 @@ def _listing(session: Inspection) -> Mapping[str, str] | None:
 
     With the catalog's indexes: without them it is read from end to end for each column of each table.
     """
-    import psycopg  # noqa: PLC0415 - see Server.connect
-
     connection = session.beside
     try:
         with connection.transaction():
@@ -291,8 +292,6 @@ def _of_loss(session: Inspection, then: Fingerprint, live: LiveReading, loss: Lo
 
 def _setval(session: Inspection, then: Fingerprint, loss: Loss) -> str:
     """Move a sequence on to where the backup had it, or to where the rows are by now."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     reading = then.sequences[loss.name].after or then.sequences[loss.name].before
     assert reading is not None, "a sequence is only judged by a reading"
     sequence = sql.Identifier(*split_qualified_name(loss.name)).as_string(session.connection)

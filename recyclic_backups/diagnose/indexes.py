@@ -6,15 +6,14 @@ https://www.postgresql.org/docs/15/amcheck.html; the extension is used where it 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import sql
 
 from recyclic_backups.diagnose.inspection import Failed, Inspection
 from recyclic_backups.diagnose.report import Finding
 from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.progress import Progress
-
-if TYPE_CHECKING:
-    from psycopg import sql
 
 HEAP_CHECK_MAX_BYTES = 1 << 30
 """Tables up to this size are read beside their index, to find rows that it does not have."""
@@ -71,8 +70,6 @@ def look_at_indexes(
 def _damaged_btrees(
     inspection: Inspection, unreadable: Collection[str], notes: list[str], progress: Progress
 ) -> Iterator[Finding]:
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     amcheck = inspection.rows(_AMCHECK)
     if not amcheck:
         notes.append(
@@ -117,15 +114,11 @@ def _damaged_btrees(
 
 
 def _checking(check: sql.Identifier, oid: int, *, heap_too: bool) -> sql.Composed:
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     return sql.SQL("SELECT {}({}::oid::regclass, {})").format(check, sql.Literal(oid), sql.Literal(heap_too))
 
 
 def _read(inspection: Inspection, system_table: str) -> list[tuple[Any, ...]] | Failed | None:
     """Read a system table, which nobody has done before: is it the table, or the index?"""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     query = sql.SQL("SELECT count(CAST(t AS text)) FROM {} t").format(
         sql.Identifier("pg_catalog", system_table)
     )

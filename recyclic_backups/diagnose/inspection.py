@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+from psycopg import sql
 
 from recyclic_backups.fingerprint.session import SETTINGS, refuse_views
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, first_line, translated
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _WITHOUT_INDEXES = {
     # What an index says is what is in doubt (runtime-config-query.html).
@@ -76,8 +74,6 @@ class Inspection:
 
         What planning a question would run is looked at after that, and the question then waits for nobody.
         """
-        from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
         # Sent at once, which makes them one transaction (protocol-flow.html, multiple statements in a simple query).
         lock = sql.SQL("SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE").format(
             sql.Literal(f"{round(self.lock_timeout_seconds * 1000)}ms"), sql.SQL(", ").join(relations)
@@ -93,8 +89,6 @@ class Inspection:
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]
     ) -> list[tuple[Any, ...]] | Failed | None:
         """As :meth:`ask`, for an answer that takes more than one question."""
-        import psycopg  # noqa: PLC0415 - see Server.connect
-
         try:
             return asking()
         except psycopg.errors.InsufficientPrivilege as error:
@@ -121,8 +115,6 @@ class Inspection:
 
     def copies(self, subject: str, query: sql.Composed) -> bool:
         """Whether a COPY to us runs to its end. Unlike a query it is not planned, so that it opens no index."""
-        import psycopg  # noqa: PLC0415 - see Server.connect
-
         try:
             with self.connection.cursor().copy(query) as copying:
                 for _ in copying:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from recyclic_backups.diagnose.inspection import Failed, Inspection
 from recyclic_backups.diagnose.losses import LiveFigures
 from recyclic_backups.diagnose.report import Finding
@@ -114,8 +117,6 @@ class _Counting:
 
     def _is_sound(self, table: Table) -> bool:
         """Whether the rows themselves can be read, and it is an index that stops every query from being planned."""
-        from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
         if table.kind != "r":
             return False
         return self.inspection.copies(
@@ -172,8 +173,6 @@ def read_live(inspection: Inspection, progress: Progress) -> LiveReading:
 
 
 def _materialized_views(inspection: Inspection, counting: _Counting, progress: Progress) -> None:
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
         if owners := run_by_planning(inspection.beside, oid).get(oid):
@@ -196,9 +195,6 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 
 def _sequences(inspection: Inspection, counting: _Counting) -> dict[str, SequenceReading]:
     """All sequences at once; where one cannot be read, which ones those are."""
-    import psycopg  # noqa: PLC0415 - see Server.connect
-    from psycopg import sql  # noqa: PLC0415
-
     try:
         return read_sequences(inspection.connection)
     except (DatabaseError, psycopg.Error):

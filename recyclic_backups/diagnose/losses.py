@@ -80,20 +80,22 @@ class Judgement:
     notes: tuple[str, ...] = ()
 
 
-def judge(base: Dated, live: LiveFigures, history: Sequence[Dated], now: datetime) -> Judgement:
+def find_losses(base: Dated, live: LiveFigures, history: Sequence[Dated], now: datetime) -> Judgement:
     """Compare the live figures with a backup's; ``history`` are earlier backups, in any order.
 
     A table or column that never shrank in history has no allowance, one without history neither. The same
     backup may be in ``history``: it counts once.
     """
     past = sorted({each.as_of: each for each in (*history, base)}.values(), key=lambda each: each.as_of)
-    court = _Court(base.fingerprint, live, [each for each in past if each.as_of <= base.as_of], base, now)
+    comparison = LossComparison(
+        base.fingerprint, live, [each for each in past if each.as_of <= base.as_of], base, now
+    )
     losses: list[Loss] = []
     for name in sorted(base.fingerprint.tables):
-        losses += court.table(name)
-    losses += court.large_objects()
-    losses += court.sequences({loss.name for loss in losses if loss.kind == "table"})
-    return Judgement(tuple(losses), (*court.said_once(), *court.notes))
+        losses += comparison.table(name)
+    losses += comparison.large_objects()
+    losses += comparison.sequences({loss.name for loss in losses if loss.kind == "table"})
+    return Judgement(tuple(losses), (*comparison.said_once(), *comparison.notes))
 
 
 def usual_loss(series: Series) -> float:
@@ -120,7 +122,7 @@ def least_expected(count: int, usual: float, elapsed: timedelta) -> int:
     return math.floor(count * (1 - usual) ** days)
 
 
-class _Court:
+class LossComparison:
     """The evidence, and a verdict on each table."""
 
     def __init__(

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
+
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.drill import without_this_software
 from recyclic_backups.drill.plan import DrillPlacement, StorageAccess
@@ -180,8 +182,6 @@ def _be_the_application(
                     "no role but superusers may log in and read tables: nothing was asked as the application"
                 )
             return probe(context, database, backup)
-        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
         # Its password is known to nobody here, only its hash; another one opens the same door.
         password = secrets.token_urlsafe(24)
         connection.execute(

@@ -10,17 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
 
 from recyclic_backups.merge.disabled_triggers import user_triggers_off
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 T = TypeVar("T")
 
@@ -335,8 +333,6 @@ def _move_child(
 
 
 def _assignment(table: str, column: str, value: Any, where: Any, *, once: bool = False) -> tuple[Any, ...]:
-    from psycopg import sql  # noqa: PLC0415
-
     relation, name = quoting.relation(table), quoting.name(column)
     found = (relation, name, sql.Literal(where)) if once else (name, sql.Literal(where))
     return (relation, name, sql.Literal(value), *found)
@@ -347,8 +343,6 @@ def _tried(connection: Connection, tables: Sequence[str], act: Callable[[], T]) 
 
     Foreign keys stay as they are. Any error is a refusal: a check or trigger of somebody raises what it likes.
     """
-    import psycopg  # noqa: PLC0415 - the command line starts without it
-
     try:
         with connection.transaction(), user_triggers_off(connection, tables):
             return act()

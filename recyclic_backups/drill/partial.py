@@ -21,7 +21,7 @@ from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
-from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.restore.selection import Request
@@ -161,8 +161,8 @@ class _Accident:
                 self.reasons.append(f"diagnose did not find that {each.table} was damaged: {each.what}")
         return found
 
-    def _put_back(self, tables: Collection[str]) -> PutBackReport:
-        put = put_back(
+    def _put_back(self, tables: Collection[str]) -> MergeReport:
+        put = merge_backup(
             self.context.repository,
             self.backup,
             self.context.place.server,

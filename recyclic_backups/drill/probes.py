@@ -22,17 +22,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.quantities import human_seconds
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _HEADER = re.compile(r"^--\s*(probe|needs|expect)\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _NEED = re.compile(r"\s*([^(),]+?)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
@@ -256,6 +254,4 @@ def _shown(row: tuple[Any, ...]) -> str:
 
 
 def _is_of_the_database(error: Exception) -> bool:
-    import psycopg  # noqa: PLC0415 - the command line starts without it
-
     return isinstance(error, psycopg.Error | DatabaseError)

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from psycopg import errors, sql
+
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.drill.memory import memory_of_machine, settings_for
 from recyclic_backups.drill.plan import DrillPlacement
@@ -143,8 +145,6 @@ def _staging(
 
 def _drop_roles(server: Server, names: Sequence[str]) -> None:
     """Roles that drills had to create: without their databases nothing refers to them, unless somebody else's does."""
-    from psycopg import errors, sql  # noqa: PLC0415 - the command line starts without it
-
     with databases.maintenance(server) as connection:
         for name in dict.fromkeys(names):
             with suppress(errors.DependentObjectsStillExist):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.repository import Repository
@@ -17,16 +16,12 @@ from recyclic_backups.drill.report import ScenarioResult
 from recyclic_backups.drill.server import DrillServer
 from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.missing_roles import create_named_roles
 from recyclic_backups.restore.restore import restore
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _PROBE_SETTINGS = {"statement_timeout": "300s", "row_security": "on"}
 

@@ -26,7 +26,7 @@ from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.rescue_files import renew_rescue
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.sweep import sweep
-from recyclic_backups.dump.take import Clock, Slot, take
+from recyclic_backups.dump.take import BackupRequest, Clock, take
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import BackupError, DamagedData, Refused
 from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Feature, Flags
@@ -68,30 +68,30 @@ class BackedUp:
 def back_up(
     server: Server,
     repository: Repository,
-    slot: Slot,
+    request: BackupRequest,
     plan: BackupPlan,
     *,
     clock: Clock,
     progress: Progress = SILENT,
     reuse_since: datetime | None = None,
-    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+    will_retry: Callable[[BaseException], bool] = lambda _error: False,
 ) -> BackedUp:
-    """Make the slot's partition point at a verified backup.
+    """Make the request's partition point at a verified backup.
 
     A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
     with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept. An error after which
-    the caller ``tries_again`` by himself is not yet how the run ended: no flag is judged by it.
+    the caller ``will_retry`` by himself is not yet how the run ended: no flag is judged by it.
 
     Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
     nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
     """
-    plan.calendar.check_key(slot.tier, slot.partition, clock())
-    with _alone(server, repository, slot, plan, clock, progress, tries_again) as run:
+    plan.calendar.check_key(request.tier, request.partition, clock())
+    with _locked_run(server, repository, request, plan, clock, progress, will_retry) as run:
         return run.told(_fill(run, reuse_since))
 
 
 def _fill(run: _Run, reuse_since: datetime | None) -> BackedUp:
-    if run.slot.tier in (Tier.WEEKLY, Tier.MONTHLY):
+    if run.request.tier in (Tier.WEEKLY, Tier.MONTHLY):
         later = run.after_its_day()
         return later.promoted() or later.fresh()
     if run.is_over:
@@ -113,29 +113,29 @@ def take_checkpoint(
     Raises Refused when the lock is busy or there is no space, DamagedData when what was stored does not verify, and
     whatever taking a dump raises.
     """
-    slot = Slot(Tier.CHECKPOINT, compact(clock()), "checkpoint", checkpoint)
-    with _alone(server, repository, slot, plan, clock, progress) as run:
+    request = BackupRequest(Tier.CHECKPOINT, compact(clock()), "checkpoint", checkpoint)
+    with _locked_run(server, repository, request, plan, clock, progress) as run:
         # Named after its second; somebody who waited for the lock, or set the clock back, gets the next free one.
         moment = clock()
         while (Tier.CHECKPOINT, compact(moment)) in run.catalog.labels:
             moment += timedelta(seconds=1)
-        return run.told(replace(run, slot=replace(slot, partition=compact(moment))).fresh())
+        return run.told(replace(run, request=replace(request, partition=compact(moment))).fresh())
 
 
 @contextmanager
-def _alone(
+def _locked_run(
     server: Server,
     repository: Repository,
-    slot: Slot,
+    request: BackupRequest,
     plan: BackupPlan,
     clock: Clock,
     progress: Progress,
-    tries_again: Callable[[BaseException], bool] = lambda _error: False,
+    will_retry: Callable[[BaseException], bool] = lambda _error: False,
 ) -> Iterator[_Run]:
     """A run that holds the lock, after what killed ones have left is tidied up."""
     progress.stage("waiting for other backups")
     server = server.answering_within(plan.options.timeout_seconds)
-    details = {"tier": str(slot.tier), "partition": slot.partition, "source": slot.source}
+    details = {"tier": str(request.tier), "partition": request.partition, "source": request.source}
     with (
         audited(repository, "backup", clock, details=details) as entry,
         exclusive(server, repository.database, "backup", wait_seconds=plan.lock_wait_seconds) as lock,
@@ -151,14 +151,14 @@ def _alone(
             jobs = max(plan.options.jobs, min(os.cpu_count() or 1, _PARALLEL_JOBS))
             plan = replace(plan, options=replace(plan.options, jobs=jobs))
         run = _Run(
-            server, repository, slot, plan, load_catalog(repository), clock, progress, lock, entry, flags
+            server, repository, request, plan, load_catalog(repository), clock, progress, lock, entry, flags
         )
-        with _judging(run, tries_again):
+        with _judging(run, will_retry):
             yield run
 
 
 @contextmanager
-def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterator[None]:
+def _judging(run: _Run, will_retry: Callable[[BaseException], bool]) -> Iterator[None]:
     """Tell the flags that the run made use of how it ended; one that failed too often goes off, and the log says so.
 
     A run counts once, however often it tried: by its last attempt.
@@ -168,7 +168,7 @@ def _judging(run: _Run, tries_again: Callable[[BaseException], bool]) -> Iterato
     except Refused:
         raise  # a rule said no: that is nobody's failure
     except Exception as error:
-        if tries_again(error):
+        if will_retry(error):
             raise
         reason = error.message if isinstance(error, BackupError) else type(error).__name__
         try:
@@ -193,7 +193,7 @@ class _Run:
 
     server: Server
     repository: Repository
-    slot: Slot
+    request: BackupRequest
     plan: BackupPlan
     catalog: Catalog
     clock: Clock
@@ -211,7 +211,7 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        return self.clock() >= self.plan.calendar.window(self.slot.tier, self.slot.partition).end_at
+        return self.clock() >= self.plan.calendar.window(self.request.tier, self.request.partition).end_at
 
     def after_its_day(self) -> _Run:
         """The same run once the day it promotes is backed up, if that day is today.
@@ -219,18 +219,18 @@ class _Run:
         In the spring night whose 02:00 does not exist, the daily and the weekly tick are the same instant.
         """
         calendar = self.plan.calendar
-        day = calendar.preferred_day(self.slot.tier, self.slot.partition).isoformat()
+        day = calendar.preferred_day(self.request.tier, self.request.partition).isoformat()
         holder = self.catalog.labelled(Tier.DAILY, day)
         if day != calendar.partition_of(Tier.DAILY, self.clock()) or (holder is not None and holder.good):
             return self
-        taken = replace(self, slot=replace(self.slot, tier=Tier.DAILY, partition=day)).fresh()
+        taken = replace(self, request=replace(self.request, tier=Tier.DAILY, partition=day)).fresh()
         self.entry.details["dumped_for_the_day"] = taken.backup.backup_id
         return replace(self, catalog=load_catalog(self.repository))
 
     def already_done(self) -> BackedUp | None:
         """What a scheduled run finds done since it was due; somebody who asks by hand gets a new dump."""
-        kept = self.kept() if self.slot.source == "scheduled" else None
-        due_at = self.plan.calendar.scheduled_for(self.slot.tier, self.slot.partition)
+        kept = self.kept() if self.request.source == "scheduled" else None
+        due_at = self.plan.calendar.scheduled_for(self.request.tier, self.request.partition)
         return kept if kept is not None and kept.backup.as_of >= due_at else None
 
     def promoted(self) -> BackedUp | None:
@@ -238,15 +238,16 @@ class _Run:
         promotion = choose_promotion(
             self.catalog,
             self.plan.calendar,
-            self.slot.tier,
-            self.slot.partition,
+            self.request.tier,
+            self.request.partition,
             prefer_proven=prefer_proven,
         )
         if promotion is None:
             self.used.discard(PROMOTE_PROVEN)
             if self.is_over:
                 raise Refused(
-                    f"no good backup lies in the {self.slot.tier.value} partition {self.slot.partition}, which is over",
+                    f"no good backup lies in the {self.request.tier.value} partition {self.request.partition},"
+                    " which is over",
                     "a dump of today would not be of that time; back up the current partition instead",
                 )
             return None
@@ -255,8 +256,8 @@ class _Run:
         )
 
     def kept(self) -> BackedUp | None:
-        label = self.catalog.labels.get((self.slot.tier, self.slot.partition))
-        holder = self.catalog.labelled(self.slot.tier, self.slot.partition)
+        label = self.catalog.labels.get((self.request.tier, self.request.partition))
+        holder = self.catalog.labelled(self.request.tier, self.request.partition)
         if label is None or holder is None or not holder.good:
             return None
         return BackedUp(holder, label, fresh=False)
@@ -264,7 +265,7 @@ class _Run:
     def reused(self, since: datetime | None) -> BackedUp | None:
         if self.plan.missed_day == "refuse":
             raise Refused(
-                f"{self.slot.partition} is over, and a dump taken now is not of that day",
+                f"{self.request.partition} is over, and a dump taken now is not of that day",
                 "set BACKUP_MISSED_DAY=late to label a dump of today for it",
             )
         earliest = since or self.clock() - timedelta(seconds=REUSE_SECONDS)
@@ -299,12 +300,12 @@ class _Run:
         manifest = take(
             self.server,
             self.repository,
-            self.slot,
+            self.request,
             self.plan.calendar,
             self.plan.options,
             clock=self.clock,
             progress=self.progress,
-            still_alone=self.lock.require,
+            check_lock=self.lock.require,
         )
         verification = verify(
             self.repository,
@@ -330,7 +331,7 @@ class _Run:
     def label(
         self, backup: Backup, *, reason: str, fresh: bool, promoted_from: str | None = None
     ) -> BackedUp:
-        tier, partition = self.slot.tier, self.slot.partition
+        tier, partition = self.request.tier, self.request.partition
         late = self.plan.calendar.is_late(tier, partition, backup.as_of)
         present, holder = self.catalog.labels.get((tier, partition)), self.catalog.labelled(tier, partition)
         if present is not None and holder is not None and holder.backup_id == backup.backup_id:

@@ -7,13 +7,12 @@ name first, so both are read here and written again by the restore.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.postgres.server import as_meant
-
-if TYPE_CHECKING:
-    import psycopg
 
 # datlocprovider: c = libc, i = icu, b = builtin (17+); datlocale was daticulocale before 17.
 _DATABASE = """

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.dump.setting_lists import quoted_text, setting_value
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.server import as_meant
-
-if TYPE_CHECKING:
-    import psycopg
 
 CREATED_ROLES = "recyclic_created_roles"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
@@ -26,15 +25,11 @@ from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 Clock = Callable[[], datetime]
 
@@ -42,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class BackupRequest:
     """What a dump is taken for: a tier's partition, and who asked; of a checkpoint, before what."""
 
     tier: Tier
@@ -54,17 +49,17 @@ class Slot:
 def take(
     server: Server,
     repository: Repository,
-    slot: Slot,
+    request: BackupRequest,
     calendar: Calendar,
     options: DumpOptions,
     *,
     clock: Clock,
     progress: Progress = SILENT,
-    still_alone: Callable[[], None] = lambda: None,
+    check_lock: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
 
-    ``still_alone`` is called before the manifest is written and raises if the lock of this run was lost: another
+    ``check_lock`` is called before the manifest is written and raises if the lock of this run was lost: another
     run may have swept our objects then.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
@@ -111,18 +106,18 @@ def take(
             manifest = Manifest(
                 backup_id=backup_id,
                 database=database,
-                tier=slot.tier,
-                partition=slot.partition,
-                source=slot.source,
+                tier=request.tier,
+                partition=request.partition,
+                source=request.source,
                 # A checkpoint is due when somebody asks for it.
-                scheduled_for=calendar.scheduled_for(slot.tier, slot.partition)
-                if slot.tier.has_calendar
+                scheduled_for=calendar.scheduled_for(request.tier, request.partition)
+                if request.tier.has_calendar
                 else started_at,
                 as_of=as_of,
                 taken_at=finished_at,
                 # The machine's clock may have been set back meanwhile.
                 duration_seconds=max(0.0, round((finished_at - started_at).total_seconds(), 3)),
-                late=calendar.is_late(slot.tier, slot.partition, as_of),
+                late=calendar.is_late(request.tier, request.partition, as_of),
                 server=facts,
                 programs={"pg_dump": installation.version, "pg_restore": installation.version},
                 objects=(*data, roles),
@@ -131,11 +126,11 @@ def take(
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=(*notes, *_left_out(held), *([readable] if readable else [])),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
-                checkpoint=slot.checkpoint,
+                checkpoint=request.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )
-            still_alone()
+            check_lock()
             return record_manifest(repository, manifest)
 
 

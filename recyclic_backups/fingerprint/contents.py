@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import sql
 
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
@@ -33,12 +35,8 @@ from recyclic_backups.fingerprint.relations import (
 from recyclic_backups.fingerprint.session import reading, without_waiting
 from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT, sketch_of
 from recyclic_backups.fingerprint.unplanned import read_unplanned
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    from psycopg import sql
-
-    from recyclic_backups.fingerprint.session import Connection
 
 _MATERIALIZED_VIEWS = f"""
 SELECT c.oid, n.nspname, c.relname, c.relispopulated
@@ -89,8 +87,6 @@ def table_query(table: Table, columns: Collection[str], level: Level) -> sql.Com
     ONLY leaves the rows of partitions and children to them. A configuration table of an extension has its
     condition put in as it is, just as pg_dump does. A table without replicated rows is not touched: it is empty.
     """
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     names = [sql.Identifier("t", column) for column in columns]
     if table.unreplicated:
         none = sql.SQL(", ").join(
@@ -151,8 +147,6 @@ def table_fingerprint(
 
 def _column(number: int) -> sql.Identifier:
     """A name of ours for a column: that of the table could be one of those beside it."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     return sql.Identifier(f"c{number}")
 
 
@@ -164,8 +158,6 @@ def read_materialized_views(
     One that is being refreshed is not waited for: its rows are only information, and pg_dump does not lock
     it either. The connection is inside a transaction.
     """
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     found: dict[str, MaterializedViewFingerprint] = {}
     for oid, schema, name, populated in connection.execute(_MATERIALIZED_VIEWS).fetchall():
         rows: int | None = None

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
+from recyclic_backups.postgres.connection import Connection
 
 # Code of a superuser, or our own, could do the same without us.
 _TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = session_user)"

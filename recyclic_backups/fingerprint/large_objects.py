@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from recyclic_backups.fingerprint.model import LargeObjectsFingerprint, Level
 from recyclic_backups.fingerprint.session import reading
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
+from recyclic_backups.postgres.connection import Connection
 
 OBJECTS_PER_QUERY = 1000
 PIECE_BYTES = 1024 * 1024

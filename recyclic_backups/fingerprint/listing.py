@@ -7,15 +7,13 @@ be had. It is what a backup of PostgreSQL 15 is compared by after it was restore
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recyclic_backups.fingerprint.listing_queries import QUERIES, TEXTS_OF_VIEWS
 from recyclic_backups.fingerprint.schema_text import canonical_expression, entry_value
 from recyclic_backups.fingerprint.session import without_waiting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
 
 
 def read_listing(connection: Connection) -> dict[str, str]:

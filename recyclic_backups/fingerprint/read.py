@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.contents import read_materialized_views, read_tables
@@ -21,10 +22,8 @@ from recyclic_backups.fingerprint.schema_text import schema_entries
 from recyclic_backups.fingerprint.sequences import list_sequences, read_sequences
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.fingerprint.snapshot import Snapshot, lock_tables, snapshot
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
 
 __all__ = ["Snapshot", "read_fingerprint", "read_sequences", "reading_session", "snapshot"]
 
@@ -97,8 +96,6 @@ def _connection(
     if held is not None:
         yield held.connection
         return
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     with reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if snapshot_identifier is not None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.session import BYPASS_HINT, READ_HINT
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name, some
-
-if TYPE_CHECKING:
-    from psycopg import sql
-
-    from recyclic_backups.fingerprint.session import Connection
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
@@ -82,8 +79,6 @@ class Table:
     @property
     def identifier(self) -> sql.Identifier:
         """Its name in a statement."""
-        from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
         return sql.Identifier(self.schema, self.name)
 
 

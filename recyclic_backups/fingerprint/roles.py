@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from recyclic_backups.fingerprint.model import RoleFingerprint
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
+from recyclic_backups.postgres.connection import Connection
 
 # pg_shdepend knows owners, grants and policies, but not those of the bootstrap superuser, who is "pinned"
 # (https://www.postgresql.org/docs/15/catalog-pg-shdepend.html): hence the owners beside it.

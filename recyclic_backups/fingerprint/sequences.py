@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.fingerprint.session import reading
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
 
 Row: TypeAlias = tuple[Any, ...]
 """What :data:`_SEQUENCES` says of one."""
@@ -56,8 +57,6 @@ def read_sequences(
     The sequences themselves are asked: the view pg_sequences shows no ``last_value`` while ``is_called`` is
     false, which is where ``setval(..., false)`` and a restore leave one. Raises DatabaseError.
     """
-    import psycopg  # noqa: PLC0415 - see Server.connect
-
     for _ in range(_ATTEMPTS):
         try:
             return _read(connection, owned_by)
@@ -83,8 +82,6 @@ def _read(connection: Connection, owned_by: Collection[str] | None) -> dict[str,
 
 
 def _positions(connection: Connection, listed: Sequence[Row]) -> Iterator[tuple[Row, int, bool]]:
-    from psycopg import sql  # noqa: PLC0415
-
     for first in range(0, len(listed), SEQUENCES_PER_QUERY):
         batch = listed[first : first + SEQUENCES_PER_QUERY]
         query = sql.SQL(" UNION ALL ").join(

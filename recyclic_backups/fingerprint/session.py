@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+
+import psycopg
 
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, first_line
 from recyclic_backups.postgres.startup import SEARCH_PATH
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 # The text of a value depends on these, and hashes are made of texts. They are pg_dump's own, where it has
 # one; `row_security` off turns "you see only some rows" into an error.
@@ -80,8 +77,6 @@ def refuse_views(connection: Connection) -> None:
 @contextmanager
 def without_waiting(connection: Connection) -> Iterator[None]:
     """Inside a transaction, do what is mere information: given up when a lock is not had soon."""
-    import psycopg  # noqa: PLC0415 - see Server.connect
-
     connection.execute("SAVEPOINT without_waiting")
     connection.execute(f"SET LOCAL lock_timeout = {PATIENCE_MILLISECONDS}")
     with suppress(psycopg.errors.LockNotAvailable):
@@ -94,8 +89,6 @@ def without_waiting(connection: Connection) -> Iterator[None]:
 @contextmanager
 def reading(subject: str) -> Iterator[None]:
     """Name what was being read (a table, a sequence) when the server refuses it. Raises DatabaseError."""
-    import psycopg  # noqa: PLC0415 - see Server.connect
-
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:

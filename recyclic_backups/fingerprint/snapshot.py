@@ -16,16 +16,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.relations import Table, list_tables, require_readable
 from recyclic_backups.fingerprint.session import reading_session
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some
 from recyclic_backups.postgres.server import Server, encoding_of
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
 
 ATTEMPTS = 5
 TABLES_PER_LOCK = 200  # one round trip for each, and a statement that still reads well in the server's log
@@ -85,9 +85,6 @@ def lock_tables(connection: Connection, tables: Sequence[Table]) -> bool:
 
     Raises DatabaseError when a lock is not had in time; the message names the table and who holds it.
     """
-    import psycopg  # noqa: PLC0415 - see Server.connect
-    from psycopg import sql  # noqa: PLC0415
-
     for first in range(0, len(tables), TABLES_PER_LOCK):
         batch = tables[first : first + TABLES_PER_LOCK]
         names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.identifier) for table in batch)

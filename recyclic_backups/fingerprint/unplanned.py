@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import sql
 
 from recyclic_backups.fingerprint.model import Level
 from recyclic_backups.fingerprint.relations import Table
 from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT
-
-if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
+from recyclic_backups.postgres.connection import Connection
 
 _BATCH_CHARACTERS = 4 << 20
 _BATCH_ROWS = 20_000
@@ -96,8 +96,6 @@ def _field(value: str) -> str:
 
 
 def _copied(connection: Connection, table: Table, columns: Collection[str]) -> Iterator[list[str | None]]:
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     listed = sql.SQL("({})").format(names) if columns else sql.SQL("")
     query = sql.SQL("COPY {} {} TO STDOUT").format(table.identifier, listed)

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.postgres.server import APPLICATION_NAME, Server
-
-if TYPE_CHECKING:
-    import psycopg
 
 
 @dataclass(slots=True)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.drill.probes import Answer, Columns, Probe, ask, columns_of
 from recyclic_backups.drill.simple import role_of_application
 from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_planning
 from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import Server, translated
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on", "row_security": "on"}
 _TABLES = """

@@ -8,18 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.guard.counted import Tally
 from recyclic_backups.guard.session_count import Account, Count, Names, Session, note
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.restore import database as databases
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 LOOK_EVERY_SECONDS = 0.02
 """Shorter sessions may be missed: then the counter tells that there was one, and nobody goes back by himself."""

@@ -1,17 +1,17 @@
 """Thresholds: from where on something is wrong. Every limit and window of health stands here, once. Pure.
 
-docs/health.md shows :func:`table`; Prometheus gets those that its rules need as metrics. Stretches of time are compared
-strictly: in the night of 25 hours a backup that is exactly 25 hours old raises no alarm.
+docs/health.md shows them, and a test holds the page to these; Prometheus gets those that its rules need.
+Others ask for three more, which stand with them: which rows make a table another one
+(:mod:`recyclic_backups.fingerprint.sketch`), how far clocks may differ
+(:mod:`recyclic_backups.catalog.catalog`), and how long a missing partition matters: as long as retention would keep its
+backup. Stretches of time are compared strictly: in the night of 25 hours a backup that is exactly 25 hours old raises no
+alarm.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-
-from recyclic_backups.catalog.catalog import CLOCK_SKEW
-from recyclic_backups.fingerprint.sketch import MOST_SHARE, REWRITTEN_SHARE
-from recyclic_backups.languages import Bytes, Seconds, Share
 
 _HOUR = 3600.0
 
@@ -99,96 +99,3 @@ UNVERIFIED_SECONDS = 6 * _HOUR
 
 OVERDUE_AFTER = timedelta(hours=1)
 """A backup that is due now is being taken: for so long nobody misses it."""
-
-
-def table(thresholds: Thresholds) -> list[tuple[str, str, str]]:
-    """Every limit as docs/health.md shows it: what is judged, from where on it is wrong, the setting that moves it."""
-
-    def time(seconds: float) -> str:
-        return Seconds(seconds).text().removesuffix(" 0 h")
-
-    def size(count: int) -> str:
-        return Bytes(count).text().replace(".0 ", " ")
-
-    def part(share: float) -> str:
-        return Share(share).text()
-
-    stored = (part(STORED_WARNING - 1), part(STORED_CRITICAL - 1))
-    return [
-        (
-            "age of the newest verified backup",
-            f"over {time(thresholds.age_warning_seconds)}, critical over {time(thresholds.age_critical_seconds)}",
-            "`ALERT_BACKUP_AGE_WARNING`, `ALERT_BACKUP_AGE_CRITICAL`",
-        ),
-        (
-            "free space",
-            f"under {size(thresholds.disk_warning_bytes)}, critical under {size(thresholds.disk_critical_bytes)}",
-            "`ALERT_DISK_SPACE_WARNING`, `ALERT_DISK_SPACE_CRITICAL`",
-        ),
-        ("a date in the future", f"more than {time(CLOCK_SKEW.total_seconds())} ahead", ""),
-        ("time without a proven restore", f"over {time(PROOF_SECONDS)}", ""),
-        (
-            "a drill that used to come",
-            f"away for {DRILL_PAUSE_FACTOR} times its usual pause, which is {time(DRILL_PAUSE_SECONDS)} or more",
-            "",
-        ),
-        (
-            "a day, week or month without a good backup",
-            "ended within as many days, weeks or months as are kept",
-            "`RETENTION_DAILY`, `RETENTION_WEEKLY`, `RETENTION_MONTHLY`",
-        ),
-        (
-            "availability",
-            f"under {part(AVAILABILITY_OBJECTIVE)} of the last {AVAILABILITY_WINDOW.days} days",
-            "",
-        ),
-        ("duration of a backup", f"{time(DURATION_SECONDS)} or more", ""),
-        (
-            "duration that drifts",
-            f"the last {SLOWER_COUNT} took {SLOWER_FACTOR} times as long as those before, and "
-            f"{time(SLOWER_SECONDS)} more",
-            "",
-        ),
-        (
-            "compression",
-            f"not above {COMPRESSION_PERCENT:.0f} %, or, from {HISTORY_MINIMUM} earlier good backups of the same "
-            f"compression on, {stored[0]} more stored than their median where that is less",
-            "",
-        ),
-        (
-            "compression that collapses",
-            f"{stored[0]} more stored of what was dumped than usual, critical from {stored[1]}; nothing is said where "
-            f"new tables hold the difference and {part(1 - OTHER_ROWS_SHARE)} of the rows that were there still are",
-            "",
-        ),
-        (
-            "history",
-            f"{HISTORY_MINIMUM} to {HISTORY_COUNT} backups before; a change is news for {NEWS_COUNT} backups",
-            "",
-        ),
-        (
-            "size of the dump, rows of a table",
-            f"over {DEVIATIONS} deviations from the median (more in a short history) and {part(ALLOWED_SHARE)} of it; "
-            f"critical when less than {part(ALARMING_SHARE)} is left",
-            "",
-        ),
-        ("a small table", f"under {SMALL_TABLE_ROWS} rows: a warning at most", ""),
-        (
-            "a table that was rewritten",
-            f"under {part(REWRITTEN_SHARE)} of its rows are those of the night before, where it kept "
-            f"{part(MOST_SHARE)} of them each night; nothing is said under {REWRITTEN_ROWS} rows",
-            "",
-        ),
-        (
-            "tables rewritten together",
-            f"{REWRITTEN_TABLES} or more, and over half of those that keep their rows",
-            "",
-        ),
-        (
-            "values that vanish or appear",
-            f"in {part(NULLS_WARNING)} of the rows, critical where they vanish from {part(NULLS_CRITICAL)}; nothing "
-            f"is said under {NULLS_ROWS} rows",
-            "",
-        ),
-        ("a newest backup that nobody verified", f"over {time(UNVERIFIED_SECONDS)}", ""),
-    ]

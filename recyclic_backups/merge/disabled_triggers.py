@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # Of a table and its partitions, those that are on, and how (tgenabled in catalog-pg-trigger.html, ev_enabled in
 # catalog-pg-rewrite.html).

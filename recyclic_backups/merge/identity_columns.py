@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from recyclic_backups.fingerprint.sequences import read_sequences
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import split_qualified_name
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _ALWAYS = """
     SELECT attname FROM pg_catalog.pg_attribute
@@ -27,8 +24,6 @@ def identities_settable(target: Connection, keys: Mapping[str, Collection[str]])
     ``keys`` are the columns of each table by which its rows are told apart: those are inserted, never updated.
     Only where there are others, because readers have to wait for it (sql-altertable.html).
     """
-    from psycopg import sql  # noqa: PLC0415
-
     columns = []
     for table, key in keys.items():
         relation = sql.Identifier(*split_qualified_name(table))
@@ -52,8 +47,6 @@ def catch_up(reader: Callable[[str], Connection], target: Connection, tables: Co
     (https://www.postgresql.org/docs/15/functions-sequence.html), and does no harm. ``reader`` gives the session that
     reads a table in the restored database.
     """
-    from psycopg import sql  # noqa: PLC0415
-
     live = read_sequences(target, owned_by=tables)
     for table in tables:
         for name, then in read_sequences(reader(table), owned_by=(table,)).items():

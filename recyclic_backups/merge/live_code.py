@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.foreign_code import ACTS_FOR_ITS_AUTHOR, CALLED, FIRST_MADE_BY_PEOPLE
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _ATTEMPTS = 5
 

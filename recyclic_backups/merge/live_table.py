@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from recyclic_backups.errors import Refused
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _COLUMNS = """
     SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attgenerated::text

@@ -11,17 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+from psycopg import errors
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.foreign_text import in_a_sentence
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import Server
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _INTERVAL_SECONDS = 0.2
 _NAMED = 3
@@ -70,8 +69,6 @@ class Waiting:
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Within the block a wait that was ended is a DatabaseError that says who was waited for."""
-        from psycopg import errors  # noqa: PLC0415 - the command line starts without it
-
         try:
             yield
         except (errors.LockNotAvailable, errors.QueryCanceled) as error:
@@ -81,8 +78,6 @@ class Waiting:
 
     def run(self) -> None:
         """Look until it is over. A look that fails is the last one: the server still ends each wait."""
-        import psycopg  # noqa: PLC0415
-
         looked_at = time.monotonic()
         while not self._over.wait(_INTERVAL_SECONDS):
             try:

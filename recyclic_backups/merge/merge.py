@@ -13,7 +13,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError, Refused
 from recyclic_backups.merge.sessions import Trust
-from recyclic_backups.merge.transaction import MergeReport, TableMerge, merge
+from recyclic_backups.merge.transaction import MergedTables, TableMerge, merge_tables
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.restore import database as databases
@@ -25,11 +25,11 @@ from recyclic_backups.restore.selection import Request
 
 
 @dataclass(frozen=True, slots=True)
-class PutBackReport:
+class MergeReport:
     """The restore beside and, if it compared equal, the merge into the live database."""
 
     restored: RestoreReport
-    merged: MergeReport | None
+    merged: MergedTables | None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class PutBackReport:
         return document
 
 
-def put_back(
+def merge_backup(
     repository: Repository,
     backup: Backup,
     server: Server,
@@ -60,7 +60,7 @@ def put_back(
     unsigned: bool = False,
     throwaway: bool = False,
     progress: Progress = SILENT,
-) -> PutBackReport:
+) -> MergeReport:
     """Restore ``request``'s tables beside and make those of ``live`` equal to them, all in one transaction.
 
     Only the tables asked for are put back; those they refer to are restored beside so that keys hold there, and
@@ -88,7 +88,7 @@ def put_back(
             progress=progress,
         )
         if restored.comparison.equal is False or restored.selection is None:
-            return PutBackReport(restored, None)
+            return MergeReport(restored, None)
         progress.stage("merging")
         server = server.answering_within(options.timeout_seconds)
         keep = False
@@ -109,7 +109,7 @@ def put_back(
             with audited(
                 repository, "merge", clock, backup_id=backup.backup_id, details=details, required=False
             ) as entry:
-                merged = merge(
+                merged = merge_tables(
                     server,
                     beside,
                     live,
@@ -128,7 +128,7 @@ def put_back(
                     error.add_note(note)
             raise
         notes = [] if keep else _dropped(server, beside)
-    return PutBackReport(restored, merged, tuple(notes))
+    return MergeReport(restored, merged, tuple(notes))
 
 
 def _dropped(server: Server, beside: str) -> list[str]:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from recyclic_backups.merge.live_table import ForeignKey, LiveTable
 from recyclic_backups.postgres import quoting
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+from recyclic_backups.postgres.connection import Connection
 
 _FIRST_KEYS = 5
 
@@ -105,8 +101,6 @@ def count_steps(target: Connection, table: LiveTable) -> None:
 
 
 def _filled(query: str, table: LiveTable) -> sql.Composed:
-    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
     a_stored = quoting.columns_of("a", table.stored)
     return sql.SQL(query).format(
         steps=table.steps,
@@ -186,8 +180,6 @@ def what_would_be_taken_along(
 
 
 def _other_values(key: ForeignKey, table: LiveTable) -> sql.Composed:
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.SQL(_OTHER_VALUES).format(
         staged=table.staged,
         t_columns=quoting.columns_of("t", key.parent_columns),
@@ -202,8 +194,6 @@ def referred_to(
     also: sql.Composable | None = None,
 ) -> sql.Composed:
     """Of a step ``x``: that a row of the key's child, as it will be, refers to the live row."""
-    from psycopg import sql  # noqa: PLC0415
-
     child = tables.get(key.child)
     return sql.SQL(_REFERRED_TO).format(
         live=table.relation,

@@ -12,20 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import errors, sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.merge.live_table import ForeignKey, LiveTable
 from recyclic_backups.merge.row_changes import OF_STEP, Changes, count_steps, find_updates, referred_to
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.server import first_line
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # Columns on which those unique indexes and exclusion constraints of a table depend that cannot wait for the end of a
 # statement, by way of generated columns too, unless foreign keys refer to them; and how they must have a value: since
@@ -89,8 +86,6 @@ def apply(
     foreign_keys: Sequence[ForeignKey],
 ) -> None:
     """Do what was found. Raises DatabaseError where the server does not take it; then the transaction is of no use."""
-    from psycopg import errors  # noqa: PLC0415
-
     statement = _statement(plan, found)
     try:
         if not _refusal(target, statement):
@@ -116,8 +111,6 @@ def apply(
 
 def _refusal(target: Connection, statement: sql.Composed, *, emptied: Sequence[LiveTable] = ()) -> str:
     """Write, into tables ``emptied`` meanwhile. What the server says to values that moved, if it takes none of it."""
-    from psycopg import errors  # noqa: PLC0415
-
     refusals: tuple[type[psycopg.Error], ...] = (errors.UniqueViolation, errors.ExclusionViolation)
     if emptied:
         refusals = (errors.IntegrityError, errors.InvalidTableDefinition)

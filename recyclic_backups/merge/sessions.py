@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.fingerprint.session import SETTINGS
@@ -21,15 +22,10 @@ from recyclic_backups.merge import live_code
 from recyclic_backups.merge.live_code import Surroundings
 from recyclic_backups.merge.lock_waits import Waiting, bounded
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some, split_qualified_name
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.loaders import DATABASE_OWNER, NOBODY, TRUST_HINT, Loaders, loaders
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _ONE_BY_ONE = "put the tables of each owner back with a command of their own"
 _IS_SUPERUSER = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.merge import row_changes, row_writing
@@ -22,15 +24,10 @@ from recyclic_backups.merge.live_table import ForeignKey, LiveTable, describe, f
 from recyclic_backups.merge.row_changes import Changes
 from recyclic_backups.merge.sessions import NO_TRUST, Sessions, Trust, sessions
 from recyclic_backups.postgres import quoting
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.restore.database import MAX_NAME_BYTES
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg import sql
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 TAKEN_OUT, OVERWRITTEN = "taken out", "overwritten"
 """Why a row is kept beside: the backup does not have it, or has it otherwise."""
@@ -96,7 +93,7 @@ class TableMerge:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeReport:
+class MergedTables:
     """What was put back, or why nothing was: ``broken`` lists rows whose parent would be missing."""
 
     database: str
@@ -112,7 +109,7 @@ class MergeReport:
         return not self.broken
 
 
-def merge(
+def merge_tables(
     server: Server,
     restored: str,
     live: str,
@@ -122,7 +119,7 @@ def merge(
     seconds: float = 3600,
     lock_seconds: float = 60,
     trust: Trust = NO_TRUST,
-) -> MergeReport:
+) -> MergedTables:
     """Make ``tables`` of the database ``live`` equal to those of ``restored``, a database beside it.
 
     ``before_commit`` is told what was done just before it counts. Rows that go are kept in ``restored``, in a schema
@@ -164,11 +161,11 @@ def merge(
                 done = _put(opened, plan, found, foreign_keys)
         if broken:
             target.rollback()
-            return MergeReport(live, (), broken, restored, opened.written_by)
+            return MergedTables(live, (), broken, restored, opened.written_by)
         catch_up(opened.reader, target, keys)
         before_commit(done)
         target.commit()
-    return MergeReport(live, tuple(done), (), restored, opened.written_by)
+    return MergedTables(live, tuple(done), (), restored, opened.written_by)
 
 
 def _put(
@@ -274,8 +271,6 @@ def _as_they_will_be(
 
 
 def _partition_tree(table: LiveTable) -> sql.Composable:
-    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
     return sql.SQL("pg_catalog.pg_partition_tree({})").format(sql.Literal(table.relation.as_string(None)))
 
 

@@ -103,6 +103,8 @@ def told_findings(
         problem for each in findings if (problem := _problem(each, terms, given, catalog, now)) is not None
     ]
     unseen = _OF_ONE_BACKUP if newest_verified(catalog, now) is None else frozenset()
+    if any(each.code == Code.RESTORE_FAILED for each in findings):
+        unseen |= {"drills"}  # whether restores are rehearsed is neither new nor over while the last one failed
     kept, hidden = _bounded(problems, known, now)
     return Observation(tuple(kept), unseen | hidden, _lapsed(catalog, kept, known)) + _waited_for(
         findings, terms, given, now

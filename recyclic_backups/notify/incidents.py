@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.errors import spelled
+from recyclic_backups.errors import printable
 from recyclic_backups.languages import TIER_NAMES, Sayable
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
@@ -62,8 +62,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         # All that is ever told passes here, and one text that cannot be written would silence everything else.
-        object.__setattr__(self, "key", spelled(self.key))
-        facts = {name: spelled(fact) for name, fact in self.facts.items()}
+        object.__setattr__(self, "key", printable(self.key))
+        facts = {name: printable(fact) for name, fact in self.facts.items()}
         object.__setattr__(self, "facts", facts)
 
 

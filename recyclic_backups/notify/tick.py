@@ -31,6 +31,7 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.storage_facts import read_storage
 from recyclic_backups.notify.stored_state import LocalCopy, LookedMeanwhile, StoredAlertState
+from recyclic_backups.own_command import as_called
 from recyclic_backups.texts.alerts import BROKEN_LOOK, UNSENT, Kind
 
 DAGSTER_GONE_AFTER = timedelta(days=3)
@@ -171,7 +172,8 @@ def summary(state: AlertState, terms: AlertTerms) -> str:
     if not terms.channels:
         said.append("Nobody is told: no channel is configured (docs/alerts.md).")
     if state.outbox:
-        said.append(f"messages that wait to be delivered: {len(state.outbox)}")
+        waiting = len(state.outbox)
+        said.append(f"{waiting} message{' waits' if waiting == 1 else 's wait'} to be delivered.")
     reasons = {
         each.channel: each.reason for letter in state.outbox for each in letter.deliveries if each.reason
     }
@@ -194,7 +196,7 @@ def to_json(done: Look, terms: AlertTerms) -> dict[str, Any]:
                 "message": redact(
                     what(each.problem.kind, each.problem.facts, terms.frame.locale), terms.frame.secrets
                 ),
-                "next": command(each.problem.kind, each.problem.facts),
+                "next": as_called(command(each.problem.kind, each.problem.facts)),
             }
             for each in worst_first(opened)
         ],

@@ -21,6 +21,9 @@ from typing import Any, Literal
 import psycopg
 from psycopg.abc import RV, PQGen
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+"""A session whose rows are tuples."""
+
 _LONGEST_NAP_SECONDS = 0.25
 MOST_ANSWER_BYTES = 5 << 28
 # tcpi_bytes_received in Linux's struct tcp_info (tcp(7)), which only ever becomes longer at its end.

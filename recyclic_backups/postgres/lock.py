@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.server import Server, translated
-
-if TYPE_CHECKING:
-    import psycopg
 
 _LONGEST_PAUSE_SECONDS = 1.0
 

@@ -446,7 +446,7 @@ def keep_to_ourselves() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def be_polite() -> None:
+def lower_priority() -> None:
     """Give way to everybody else on this machine: low priority, and the disk only when nobody wants it.
 
     Compressing takes more CPU than pg_dump does, and is ours: children inherit both. Measured beside a busy

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from psycopg import sql
 
 from recyclic_backups.postgres.names import split_qualified_name
-
-if TYPE_CHECKING:
-    from psycopg import sql
 
 
 def statement(template: str, *parts: sql.Composable) -> sql.Composed:
     """A statement: names and lists of names in the place of its ``{}``."""
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.SQL(template).format(*parts)
 
 
 def name(text: str) -> sql.Identifier:
     """One identifier, always quoted."""
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.Identifier(text)
 
 
@@ -37,8 +31,6 @@ def columns_of(alias: str, columns: Sequence[str]) -> sql.Composed:
 
 def relation(qualified: str) -> sql.Identifier:
     """A table by its qualified name."""
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.Identifier(*split_qualified_name(qualified))
 
 
@@ -49,15 +41,11 @@ def own_rows(qualified: str, *, partitioned: bool) -> sql.Composed:
 
 def temporary(text: str) -> sql.Identifier:
     """A temporary table of this session, by its name."""
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.Identifier("pg_temp", text)
 
 
 def operator(found: tuple[str, str]) -> sql.Composed:
     """``OPERATOR(schema.=)``: an operator by its schema and name, and no other one whatever the search path."""
-    from psycopg import sql  # noqa: PLC0415
-
     schema, symbol = found
     # Symbols hold none of the characters that would need quotes (sql-createoperator.html).
     return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(symbol))
@@ -65,6 +53,4 @@ def operator(found: tuple[str, str]) -> sql.Composed:
 
 def joined(separator: str, parts: Sequence[sql.Composable]) -> sql.Composed:
     """Pieces of SQL with something between them."""
-    from psycopg import sql  # noqa: PLC0415
-
     return sql.SQL(separator).join(parts)

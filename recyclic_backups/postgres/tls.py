@@ -10,16 +10,15 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from recyclic_backups.errors import ProgramMissing
 from recyclic_backups.postgres.discovery import ask
 from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.startup import TLS_MODES
-
-if TYPE_CHECKING:
-    import psycopg
 
 TLS_HINT = "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT"
 

@@ -32,26 +32,36 @@ def overall(surveys: Sequence[Survey], incidents: Sequence[Finding]) -> Status:
     return max([*(each.status for each in surveys), status_of(incidents)], key=_ORDER.index)
 
 
+def recoverable_sentence(survey: Survey) -> str:
+    """From when the database comes back, and what would be missing."""
+    terms, as_of, age_seconds = survey.terms, survey.recovery_point.verified_as_of, survey.age_seconds
+    if as_of is None or age_seconds is None:
+        return say("no recovery point", terms.locale)
+    moment = say_moment(as_of, terms.calendar.timezone, terms.locale)
+    return say("recovery point", terms.locale, moment=moment, age=Seconds(age_seconds).text(terms.locale))
+
+
+def proven_sentence(survey: Survey) -> str:
+    """Which backup was proven by a restore, and when."""
+    terms, point = survey.terms, survey.recovery_point
+    if point.proven_as_of is None or point.proven_at is None:
+        return say("nothing proven", terms.locale)
+    moment, at = (
+        say_moment(each, terms.calendar.timezone, terms.locale)
+        for each in (point.proven_as_of, point.proven_at)
+    )
+    return say("proven point", terms.locale, moment=moment, at=at)
+
+
 def headline(survey: Survey, incidents: Sequence[Finding]) -> str:
     """The card that comes first. ``incidents`` are the open ones of this database."""
     locale, timezone = survey.terms.locale, survey.terms.calendar.timezone
-    recoverable, age_seconds = survey.recovery_point, survey.age_seconds
     status = overall([survey], incidents)
     measured = say_moment(survey.measured_at, timezone, locale)
-
     word = say(status.value, locale)
-    if recoverable.verified_as_of is None or age_seconds is None:
-        point = then = say("no recovery point", locale)
-    else:
-        moment = say_moment(recoverable.verified_as_of, timezone, locale)
-        age = Seconds(age_seconds).text(locale)
-        point = say("recovery point", locale, moment=moment, age=age)
-        then = say("newest then", locale, moment=moment)
-    proof = (
-        say("nothing proven", locale)
-        if recoverable.proven_as_of is None
-        else say("proven point", locale, moment=say_moment(recoverable.proven_as_of, timezone, locale))
-    )
+    point, proof = recoverable_sentence(survey), proven_sentence(survey)
+    as_of = survey.recovery_point.verified_as_of
+    then = point if as_of is None else say("newest then", locale, moment=say_moment(as_of, timezone, locale))
     return (
         f'<section class="card status {status.value}">'
         f'<svg class="mark fresh" viewBox="0 0 32 32" aria-hidden="true">{_MARKS[status]}</svg>'

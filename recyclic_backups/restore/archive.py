@@ -13,22 +13,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, PlainReader, read_object
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.contents import Entry, entries_of
 from recyclic_backups.restore.list_file import list_file_of
 from recyclic_backups.restore.script import needs_psql, play
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SETTINGS = {"synchronous_commit": "off"}
 

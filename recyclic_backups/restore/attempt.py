@@ -21,6 +21,7 @@ from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.schema_text import schema_entries
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server, encoding_of, translated
 from recyclic_backups.progress import Progress
@@ -355,7 +356,7 @@ class Attempt:
     ) -> str | None:
         """Give the restored database its name; returns the name under which a replaced one is kept."""
 
-        def finish(connection: databases.Connection) -> None:
+        def finish(connection: Connection) -> None:
             databases.comment_on(connection, self.into, comment)
             if limits and not self.options.no_owner:
                 databases.give_limits(connection, self.into, self.manifest.server)

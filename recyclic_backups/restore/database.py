@@ -8,19 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+
+from psycopg import Error, errors, sql
 
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.dump.globals import CREATED_ROLES
 from recyclic_backups.dump.setting_lists import repaired, setting_value
 from recyclic_backups.errors import DatabaseError, Refused, UsageError
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore import subscriptions
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAINTENANCE_DATABASES = ("postgres", "template1")
 # Names of databases and roles are the whole server's: the same bytes also from a maintenance database in SQL_ASCII.
@@ -82,8 +79,6 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
     Nobody but its owner and superusers may enter until :func:`give_ownership` or :func:`let_everybody_in`.
     Raises DatabaseError if the server lacks the locale.
     """
-    from psycopg import Error, sql  # noqa: PLC0415 - the rest of the command line starts without psycopg
-
     locale = facts.locale
     options: list[sql.Composable] = [sql.SQL("TEMPLATE template0")]
     given = (
@@ -117,8 +112,6 @@ def create_database(connection: Connection, name: str, facts: ServerFacts) -> No
 
 def let_everybody_in(connection: Connection, name: str) -> None:
     """Give a database the rights of a new one, which :func:`create_database` has taken from everybody."""
-    from psycopg import sql  # noqa: PLC0415
-
     connection.execute(
         sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(sql.Identifier(name))
     )
@@ -135,8 +128,6 @@ def drop_database(server: Server, name: str, *, force: bool = True) -> None:
 
     With ``force`` also if somebody is still connected to it. Raises DatabaseError.
     """
-    from psycopg import sql  # noqa: PLC0415
-
     with maintenance(server) as connection:
         template = connection.execute(
             "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s",
@@ -152,8 +143,6 @@ def drop_database(server: Server, name: str, *, force: bool = True) -> None:
 
 def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> None:
     """Owner and grants, as the source had them where that is known. Needs the roles to exist."""
-    from psycopg import sql  # noqa: PLC0415
-
     if facts.acl is None or not facts.owner:
         let_everybody_in(connection, name)
     if not facts.owner:
@@ -177,8 +166,6 @@ def give_ownership(connection: Connection, name: str, facts: ServerFacts) -> Non
 
 def give_limits(connection: Connection, name: str, facts: ServerFacts) -> None:
     """The limit of connections and whether it is a template, as the source had them: last, when it is complete."""
-    from psycopg import sql  # noqa: PLC0415
-
     database = sql.Identifier(name)
     if facts.connection_limit != -1:
         connection.execute(
@@ -195,8 +182,6 @@ def give_settings(connection: Connection, name: str, facts: ServerFacts, *, role
 
     Returns notes about settings that this role may not make, or that the server does not know.
     """
-    from psycopg import errors, sql  # noqa: PLC0415
-
     database = sql.Identifier(name)
     notes = []
     for setting in facts.settings:
@@ -235,8 +220,6 @@ def analyze(connection: Connection) -> None:
     Analyzing a table with foreign partitions samples those too (https://www.postgresql.org/docs/15/sql-analyze.html):
     it fails where the other server is out of reach, and a drill must not reach it at all.
     """
-    from psycopg import sql  # noqa: PLC0415
-
     above = connection.execute(f"{_ABOVE_FOREIGN_TABLES} SELECT count(*) FROM above").fetchone()
     if above is None or not above[0]:
         connection.execute("ANALYZE")
@@ -247,8 +230,6 @@ def analyze(connection: Connection) -> None:
 
 def create_role_without_rights(connection: Connection, name: str) -> bool:
     """A role that may do nothing and not log in; False where there is one already, or the name cannot be one."""
-    from psycopg import Error, sql  # noqa: PLC0415
-
     try:
         connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
     except (Error, UnicodeError):  # it is there, is reserved (pg_…), or is no text
@@ -272,8 +253,6 @@ def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: 
 
     ``disarmed`` (staging) leaves the new ones without login and password. Returns the names created.
     """
-    from psycopg import sql  # noqa: PLC0415
-
     with connection.transaction():
         connection.execute(repaired(globals_sql).encode())
         rows = connection.execute(f"SELECT rolname FROM {CREATED_ROLES} ORDER BY rolname").fetchall()
@@ -286,8 +265,6 @@ def create_missing_roles(connection: Connection, globals_sql: str, *, disarmed: 
 
 def rename(connection: Connection, old: str, new: str) -> None:
     """Give a database nobody is connected to another name."""
-    from psycopg import sql  # noqa: PLC0415
-
     connection.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     )
@@ -295,8 +272,6 @@ def rename(connection: Connection, old: str, new: str) -> None:
 
 def comment_on(connection: Connection, name: str, text: str | None) -> None:
     """Give a database its comment, or none."""
-    from psycopg import sql  # noqa: PLC0415
-
     connection.execute(
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(text))
     )
@@ -312,8 +287,6 @@ def swap_names(
     server waits for the database to be free it lets nobody new in; sessions there are ended from beside. Raises
     Refused when sessions keep the database busy.
     """
-    from psycopg import errors  # noqa: PLC0415
-
     give_up_at = time.monotonic() + _SWAP_PATIENCE_SECONDS
     done = threading.Event()
     with maintenance(server, apart_from=live) as connection, ThreadPoolExecutor(1, "swap") as beside:

@@ -15,16 +15,13 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from recyclic_backups.errors import BackupError, DatabaseError, Refused
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.quoting import joined, name, statement
 from recyclic_backups.postgres.server import Server, translated
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 TRUST_HINT = (
     "if you trust whoever owns objects in this database as you trust a superuser: --trust-owners, which lets their "
@@ -228,8 +225,6 @@ class Loaders:
     def _role(self, owner: str, *, login: bool) -> str:
         """A new role that is a member of the owner."""
         role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
-        from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
         with self.server.connect(self.database, autocommit=False) as connection:
             connection.execute(
                 sql.SQL(
@@ -313,8 +308,6 @@ class Loaders:
 
 def _let_log_in(connection: Connection, role: str, password: str) -> None:
     """The password leaves us as a verifier: nobody finds it in the server's log."""
-    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     connection.execute(
         sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(

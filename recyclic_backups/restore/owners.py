@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups.fingerprint.foreign_code import (
     ACTS_FOR_ITS_AUTHOR,
@@ -13,14 +12,10 @@ from recyclic_backups.fingerprint.foreign_code import (
     run_by_generated_columns,
     run_by_planning,
 )
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.programs import in_encoding
 from recyclic_backups.restore.contents import Entry, one_line
 from recyclic_backups.restore.loaders import DATABASE_OWNER, NOBODY
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _ROLES = "SELECT rolname, rolsuper FROM pg_catalog.pg_roles"
 

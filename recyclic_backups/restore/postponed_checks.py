@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.quoting import name, statement
 from recyclic_backups.postgres.server import Server, translated
@@ -73,8 +75,6 @@ def put_back(check: TakenOut, owner: Server, database: str) -> str:
         "ALTER TABLE {}.{} ADD CONSTRAINT {} ",
         *(name(each) for each in (*check.table.names, check.constraint)),
     )
-    from psycopg import sql  # noqa: PLC0415 - the command line starts without it
-
     clause = sql.SQL(check.clause)  # as the server itself writes it
     try:
         with owner.connect(database) as connection, translated(check.name):

@@ -8,16 +8,11 @@ is refused as long as the subscription is there (https://www.postgresql.org/docs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.quoting import name as quoted
 from recyclic_backups.postgres.quoting import statement
 from recyclic_backups.postgres.server import Server
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 _OF = """
     SELECT s.subname, s.subslotname FROM pg_catalog.pg_subscription s

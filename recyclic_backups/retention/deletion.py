@@ -39,13 +39,13 @@ class Deletions:
 
     repository: Repository
     now: datetime
-    still_alone: Callable[[], None]
+    check_lock: Callable[[], None]
     removed: list[Removal]
     spared: list[str]
 
     def remove(self, backup: Backup, reasons: tuple[Sentence, ...]) -> None:
         """Announce and delete one backup, unless somebody holds it meanwhile."""
-        self.still_alone()
+        self.check_lock()
         if self.is_held(backup.backup_id):
             self.spared.append(backup.backup_id)
             return
@@ -98,13 +98,13 @@ class Deletions:
         labels = tombstone.labels if tombstone is not None else ()
         left = {item.name for item in store.list(f"{layout.backup(backup_id)}/")}
         if layout.manifest(backup_id) in left and self.is_held(backup_id):
-            self.still_alone()
+            self.check_lock()
             store.delete(
                 layout.tombstone(backup_id)
             )  # stopped right after it, while somebody held the backup
             self.spared.append(backup_id)
         elif left or self.is_held(backup_id) or any(self.is_there(label) for label in labels):
-            self.still_alone()
+            self.check_lock()
             self.delete(backup_id, labels, (say(Code.DELETION_RESUMED),))
 
     def delete(self, backup_id: str, labels: tuple[Label, ...], reasons: tuple[Sentence, ...]) -> None:
@@ -173,7 +173,7 @@ class Deletions:
                 self.is_there(label) for label in pointing
             )
             if not is_needed:
-                self.still_alone()
+                self.check_lock()
                 store.delete(name)
                 yield name
 

@@ -120,7 +120,7 @@ def _expire_unsigned(repository: Repository, work: Deletions, progress: Progress
     return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), ())
 
 
-def expire_alone(
+def expire_under_lock(
     server: Server,
     repository: Repository,
     retention: Retention,
@@ -157,7 +157,7 @@ def expire_alone(
             now=clock(),
             system_identifier=system_identifier,
             unsigned=unsigned,
-            still_alone=lock.require,
+            check_lock=lock.require,
             progress=progress,
         )
 
@@ -170,12 +170,12 @@ def expire(
     now: datetime,
     system_identifier: str | None = None,
     unsigned: bool = False,
-    still_alone: Callable[[], None] = lambda: None,
+    check_lock: Callable[[], None] = lambda: None,
     progress: Progress = SILENT,
 ) -> ExpiryReport:
     """Finish deletions that had begun, sweep orphans, then delete what the plan of this moment lets go.
 
-    The caller sees to it that no backup runs meanwhile (:func:`expire_alone`); ``still_alone`` raises once that is
+    The caller sees to it that no backup runs meanwhile (:func:`expire_under_lock`); ``check_lock`` raises once that is
     not true any more. ``system_identifier`` is the locked server's, None without one.
 
     Raises DamagedData (40) or NoUsableKey (41) before anything is deleted when documents cannot be believed;
@@ -184,15 +184,15 @@ def expire(
     With ``unsigned`` what :func:`plan_unsigned` says is done, and nothing else.
     """
     if unsigned:
-        return _expire_unsigned(repository, Deletions(repository, now, still_alone, [], []), progress)
+        return _expire_unsigned(repository, Deletions(repository, now, check_lock, [], []), progress)
     catalog = trusted(load_catalog(repository))
     decided = plan(catalog, retention, calendar, now)
-    work = Deletions(repository, now, still_alone, [], [])
+    work = Deletions(repository, now, check_lock, [], [])
     progress.stage("finishing deletions")
     for backup_id in work.unfinished(catalog):
         work.finish(backup_id, catalog)
     progress.stage("sweeping")
-    still_alone()
+    check_lock()
     # First what is no backup, and needs no announcement.
     swept = list(sweep(repository, system_identifier, now))
     if decided.steady:

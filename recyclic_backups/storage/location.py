@@ -9,9 +9,6 @@ from typing import Literal
 from urllib.parse import unquote
 
 from recyclic_backups.errors import ConfigurationError
-from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.storage.store import Store
 
 _HINT = "write file:///absolute/path, or file://./path for one below the working directory"
 
@@ -47,19 +44,6 @@ def parse_storage_url(url: str, *, for_tests: bool = False) -> StorageLocation:
             f"this version keeps backups in file:// storages only, and {scheme}: was asked for", _HINT
         )
     return StorageLocation("file", _path_of(rest))
-
-
-def open_store(location: StorageLocation | str, *, create: bool = True, for_tests: bool = False) -> Store:
-    """The store at a location, checked as :meth:`LocalStore.open` does.
-
-    ``create`` when it is going to be written, False to read what is there, be it on a read-only disk.
-    Raises ConfigurationError for a bad URL, ObjectMissing or StorageError for a directory that will not do.
-    """
-    if isinstance(location, str):
-        location = parse_storage_url(location, for_tests=for_tests)
-    if location.scheme == "memory":
-        return MemoryStore()
-    return LocalStore.open(location.path, create)
 
 
 def _path_of(rest: str) -> Path:

@@ -15,16 +15,17 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.dump.back_up import back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 
 PARIS = ZoneInfo("Europe/Paris")
 SCALE = 0.1
@@ -44,7 +45,7 @@ class Quarter:
     @property
     def catalog(self) -> Catalog:
         """What the storage holds now."""
-        return load_catalog(self.stage.settings.open_repository(create=False))
+        return load_catalog(wiring.open_repository(self.stage.settings, create=False))
 
 
 @dataclass
@@ -89,12 +90,12 @@ def _live(stage: Stage, nights: list[str], late: str) -> None:
     """Take the backup of each night when it was due, that of the ``late`` day two days after; promote them."""
     settings, clock = stage.settings, SetClock(datetime.now(UTC))
     calendar = settings.calendar
-    repository = settings.open_repository()
+    repository = wiring.open_repository(settings)
 
     def take(tier: Tier, partition: str, at: datetime) -> None:
         clock.set(at)
-        slot = Slot(tier, partition, "scheduled")
-        back_up(settings.server, repository, slot, settings.backup_plan(), clock=clock)
+        slot = BackupRequest(tier, partition, "scheduled")
+        back_up(settings.server, repository, slot, wiring.backup_plan(settings), clock=clock)
 
     for night in nights:
         _work_a_day(stage, night)

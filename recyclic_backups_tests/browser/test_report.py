@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.health.issues import critical
-from recyclic_backups.health.wording import Code
+from recyclic_backups.health.finding import Code, critical
 from recyclic_backups.languages import Locale
 from recyclic_backups.report.page import page as html_of
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed

@@ -24,8 +24,9 @@ from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring, generate_passphrase
 from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError, Refused
+from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.survey import survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.report.survey import SurveyTerms, judge
 from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.expire import expire, plan_expiry, plan_unsigned
 from recyclic_backups.retention.policy import Retention
@@ -76,8 +77,8 @@ def forged_backup(store: MemoryStore, as_of: str = "2026-11-22T11:00", **changes
 
 def survey(catalog: Catalog) -> Mapping[str, Any]:
     """The figures of that catalog."""
-    terms = SurveyTerms("recyclic", CALENDAR, FEW, Thresholds(6 * 3600, 25 * 3600, 0, 0, encryption=True))
-    return judge(catalog, None, terms, NOW).to_json()
+    terms = HealthTerms("recyclic", CALENDAR, FEW, Thresholds(6 * 3600, 25 * 3600, 0, 0, encryption=True))
+    return survey_of(Facts(catalog), terms, NOW).to_json()
 
 
 def told(catalog: Catalog) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recyclic_backups.health.rehearsals import rehearsed
 
 from recyclic_backups.catalog import sealed_part
 from recyclic_backups.catalog.catalog import Backup
@@ -18,7 +17,9 @@ from recyclic_backups.catalog.why import why_text
 from recyclic_backups.envelope.document import decode, encode, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey
-from recyclic_backups.health import objectives
+from recyclic_backups.health.drill_records import drill_records
+from recyclic_backups.health.finding import Level
+from recyclic_backups.health.questions import proven
 from recyclic_backups_tests.house import House
 
 IN_CLEAR = {
@@ -122,15 +123,15 @@ def test_without_the_key_nobody_takes_sealed_for_no_reasons(house: House, drille
 def test_figures_and_verdicts_need_no_key(house: House, drilled: Check) -> None:
     """Loss prevented: metrics, retention and the proof of a backup that vanish where no key is."""
     closed, opened = load_catalog(_without_key(house)), house.catalog
-    assert rehearsed(closed) == rehearsed(opened)
-    assert rehearsed(closed)[0].restore_objective_seconds == 1800.0
+    assert drill_records(closed) == drill_records(opened)
+    assert drill_records(closed)[0].restore_objective_seconds == 1800.0
     assert closed.backups[0].verified_at == opened.backups[0].verified_at is not None
     assert closed.backups[0].proven_at is None
-    verdict = objectives.proven(closed.backups[0], closed, house.now)
-    assert not verdict.passed
-    assert "is sealed" in verdict.text("en")
-    assert "scellée" in verdict.text("fr")
-    assert drilled.reasons[0] in objectives.proven(opened.backups[0], opened, house.now).text("en")
+    found = proven(closed.backups[0], closed, house.now)
+    assert found.level is Level.CRITICAL
+    assert "is sealed" in found.sentence.text("en")
+    assert "scellée" in found.sentence.text("fr")
+    assert drilled.reasons[0] in proven(opened.backups[0], opened, house.now).sentence.text()
 
 
 def test_what_cannot_even_be_unpacked_stops_nobody_without_a_key(house: House, drilled: Check) -> None:
@@ -141,7 +142,7 @@ def test_what_cannot_even_be_unpacked_stops_nobody_without_a_key(house: House, d
     closed = load_catalog(_without_key(house))
     check = closed.backups[0].checks[-1]
     assert check.is_closed
-    assert not objectives.proven(closed.backups[0], closed, house.now).passed
+    assert proven(closed.backups[0], closed, house.now).level is Level.CRITICAL
     assert any(each.name == name for each in house.catalog.damage)
 
 
@@ -202,4 +203,4 @@ def test_reading_the_catalog_opens_no_check(
     (backup,) = house.catalog.backups
     assert backup.good
     assert backup.proven_at is None
-    assert rehearsed(house.catalog)
+    assert drill_records(house.catalog)

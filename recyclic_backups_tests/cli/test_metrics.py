@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recyclic_backups.health.metrics import Metrics
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.health.test_metrics import KEYS
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
@@ -41,7 +41,7 @@ def test_a_fresh_backup_is_healthy_and_ends_with_0(operator: Operator, plenty: N
 
 
 def _drop(operator: Operator, name: str) -> None:
-    from recyclic_backups.configuration import load_settings
+    from recyclic_backups.config.load import load_settings
 
     server = load_settings(operator.variables).server
     with server.connect("postgres") as connection:
@@ -187,7 +187,7 @@ def test_measuring_needs_no_library_that_list_does_not_need() -> None:
     code = "import recyclic_backups.cli.main as m, sys; m.parser(); print('prometheus_client' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "False"
-    assert Metrics.__doc__
+    assert Survey.__doc__
 
 
 def test_the_page_is_where_it_was_asked_for_absolute_or_not(operator: Operator, tmp_path: Path) -> None:

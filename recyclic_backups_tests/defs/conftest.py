@@ -12,18 +12,19 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Source
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.dump.back_up import BackedUp, back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups.settings import Settings
 
 BEGINNING = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 """Sunday 1 November 2026, 02:00 in Paris."""
@@ -96,7 +97,7 @@ class House:
     @property
     def catalog(self) -> Catalog:
         """What the storage holds."""
-        return load_catalog(self.settings().open_repository())
+        return load_catalog(wiring.open_repository(self.settings()))
 
     def traces_of(self, secret: str) -> list[str]:
         """Files of Dagster's own storage (events, runs, captured output) that hold the text."""
@@ -112,9 +113,9 @@ def elsewhere(house: House, tier: Tier, partition: str, source: Source = "manual
     settings = house.settings()
     return back_up(
         settings.server,
-        settings.open_repository(),
-        Slot(tier, partition, source),
-        settings.backup_plan(),
+        wiring.open_repository(settings),
+        BackupRequest(tier, partition, source),
+        wiring.backup_plan(settings),
         clock=house.clock,
     )
 
@@ -126,7 +127,7 @@ def spoil(house: House, backup: Backup) -> None:
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
     dump.write_bytes(content)
-    repository, installations = settings.open_repository(), settings.installations()
+    repository, installations = wiring.open_repository(settings), wiring.installations(settings)
     verify(repository, backup, "parsed", installations, clock=house.clock, timeout_seconds=60)
 
 

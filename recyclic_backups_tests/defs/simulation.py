@@ -19,6 +19,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Tombstone
@@ -159,7 +160,7 @@ class Simulation:
     def _killed(self, tier: str, partition: str) -> None:
         """What SIGKILL leaves: half a backup in the storage, a run that seems to go on, until it is monitored."""
         settings = self.house.settings()
-        repository = settings.open_repository()
+        repository = wiring.open_repository(settings)
         with settings.server.connect(settings.database) as connection:
             owner = read_system_identifier(connection)
         backup_id = f"{self.house.clock.at.astimezone(ZoneInfo('UTC')):%Y%m%dT%H%M%SZ}-KKKKKK"
@@ -212,7 +213,7 @@ class Simulation:
     def damage(self, day: str) -> None:
         """A bit of that day's backup rots, and somebody verifies it."""
         settings = self.house.settings()
-        repository = settings.open_repository()
+        repository = wiring.open_repository(settings)
         backup = self.catalog.labelled(Tier.DAILY, day)
         assert backup is not None
         root = Path(settings.storage_url.removeprefix("file://"))
@@ -221,7 +222,12 @@ class Simulation:
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
         found = verify(
-            repository, backup, "parsed", settings.installations(), clock=self.house.clock, timeout_seconds=60
+            repository,
+            backup,
+            "parsed",
+            wiring.installations(settings),
+            clock=self.house.clock,
+            timeout_seconds=60,
         )
         assert not found.passed
 
@@ -250,7 +256,7 @@ class Simulation:
 
     def expire(self, before: str) -> None:
         """Daily backups older than that go, the way invariant 1 says: tombstone, manifest, objects."""
-        repository = self.house.settings().open_repository()
+        repository = wiring.open_repository(self.house.settings())
         layout, store = repository.layout, repository.store
         for backup in self.catalog:
             if backup.as_of >= paris(f"{before}T00:00") or backup.tiers != (Tier.DAILY,):
@@ -263,11 +269,11 @@ class Simulation:
     @property
     def catalog(self) -> Catalog:
         """What the storage holds."""
-        return load_catalog(self.house.settings().open_repository())
+        return load_catalog(wiring.open_repository(self.house.settings()))
 
     def orphans(self) -> list[str]:
         """Objects that no manifest promises, and attempts."""
-        repository = self.house.settings().open_repository()
+        repository = wiring.open_repository(self.house.settings())
         layout = repository.layout
         names = [item.name for item in repository.store.list(f"{layout.root}/")]
         known = tuple(f"{layout.backup(backup.backup_id)}/" for backup in self.catalog)

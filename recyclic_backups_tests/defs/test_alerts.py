@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import Layout
@@ -217,7 +218,7 @@ def test_what_is_dated_in_the_future_makes_up_for_nothing(
     if partition is None:
         details = {"scenario": "simple", "started_at": to_text(house.clock.at)}
         passed = Check("drill", done.backup.backup_id, house.clock.at, passed=True, details=details)
-        record_check(house.settings().open_repository(), passed, done.backup.manifest)
+        record_check(wiring.open_repository(house.settings()), passed, done.backup.manifest)
     house.clock.at = now
     looks.look()
     kind = Kind.BACKUP_FAILED if partition else Kind.DRILL_FAILED
@@ -657,7 +658,7 @@ def test_a_flag_that_switched_itself_off_is_told(signed_looks: Looks, bot: Web) 
     looks = signed_looks
     house = looks.house
     elsewhere(house, Tier.DAILY, "2026-11-01")
-    repository = house.settings().open_repository()
+    repository = wiring.open_repository(house.settings())
     switch(repository, PARALLEL_STREAMS.name, True, house.clock())
     for _ in range(2):
         judge_run(repository, [PARALLEL_STREAMS], "pg_dump crashed", house.clock())

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.resources import MAXIMUM_RETRIES, Environment
@@ -221,7 +222,7 @@ def test_what_no_attempt_can_cure_counts_at_once(house: House, tmp_path: Path) -
 def parallel(house: House) -> Repository:
     """The storage, with the flag of parallel streams on; a locked table is given up after a second."""
     house.variables["BACKUP_LOCK_TIMEOUT"] = "1"
-    repository = house.settings().open_repository()
+    repository = wiring.open_repository(house.settings())
     set_flag(repository, PARALLEL_STREAMS.name, True, house.clock())
     return repository
 
@@ -241,7 +242,7 @@ def test_damage_after_the_backup_turns_the_integrity_check_red(house: House) -> 
     """Bits rot after the night: the check reads what is stored now, not what was stored then."""
     assert house.run("daily", "2026-11-01").success
     (backup,) = house.catalog
-    repository = house.settings().open_repository()
+    repository = wiring.open_repository(house.settings())
     name = repository.layout.object(backup.backup_id, backup.manifest.main.name)
     path = house.folder.parent / "storage" / name
     content = bytearray(path.read_bytes())
@@ -280,7 +281,7 @@ def look(house: House, *names: str) -> tuple[Any, dict[str, tuple[bool, str | No
 
 def test_checks_can_be_run_alone_and_without_a_partition(house: House) -> None:
     """The age is asked every hour: that must not read every backup again, nor need to know today's partition."""
-    house.settings().open_store()
+    wiring.open_store(house.settings())
     result, _ = look(house, "age")
     assert "there is no daily backup yet" in failure_of(result)
     assert house.run("daily", "2026-11-01").success

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check, Tombstone
@@ -25,7 +26,7 @@ from recyclic_backups_tests.defs.test_backups import look
 
 def repository_of(house: House) -> Repository:
     """The storage."""
-    return house.settings().open_repository()
+    return wiring.open_repository(house.settings())
 
 
 def verify_elsewhere(house: House, backup: Backup) -> None:
@@ -35,7 +36,7 @@ def verify_elsewhere(house: House, backup: Backup) -> None:
         repository_of(house),
         backup,
         "parsed",
-        settings.installations(),
+        wiring.installations(settings),
         clock=house.clock,
         timeout_seconds=60,
     )

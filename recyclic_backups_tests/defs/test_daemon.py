@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
@@ -92,7 +93,7 @@ class Installation:
     @property
     def catalog(self) -> Catalog:
         """What the storage holds."""
-        return load_catalog(self.stage.settings.open_repository())
+        return load_catalog(wiring.open_repository(self.stage.settings))
 
 
 def wait_until(met: Callable[[], bool], what: str) -> None:

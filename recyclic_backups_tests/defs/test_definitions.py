@@ -13,13 +13,13 @@ import pytest
 
 import recyclic_backups
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.backups import pool_of
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS, partitions_of
 from recyclic_backups.defs.resources import Environment
 from recyclic_backups.errors import ConfigurationError
-from recyclic_backups.settings import Settings
 
 TIERS = ("daily", "weekly", "monthly")
 SCENARIOS = ("simple", "partial", "full")

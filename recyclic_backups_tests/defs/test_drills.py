@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario
@@ -34,7 +35,7 @@ def reports(house: House, scenario: str = "simple") -> list[dg.AssetMaterializat
 def drill_elsewhere(house: House) -> None:
     """What ``recyclic-backups drill simple`` does."""
     settings = house.settings()
-    drill(Scenario.SIMPLE, settings.open_repository(), settings.drill_plan(), clock=house.clock)
+    drill(Scenario.SIMPLE, wiring.open_repository(settings), wiring.drill_plan(settings), clock=house.clock)
 
 
 def test_a_drill_that_passes_shows_what_it_restored_and_how_fast(house: House) -> None:
@@ -76,7 +77,7 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
 
 def test_a_drill_that_cannot_run_fails_and_reports_nothing(house: House) -> None:
     """A drill without any backup must not look like one that passed, or like one that found damage."""
-    house.settings().open_repository()
+    wiring.open_repository(house.settings())
     result = run(house, "simple")
     assert not result.success
     assert not reports(house)

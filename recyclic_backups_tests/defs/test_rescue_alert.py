@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from recyclic_backups import rescue
-from recyclic_backups.texts.alerts import Kind, what
+from recyclic_backups import rescue, wiring
+from recyclic_backups.notify.message import what
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.test_alerts import Looks, looks
 from recyclic_backups_tests.notify.receivers import Web, bot
 
@@ -18,7 +19,7 @@ def test_a_changed_script_is_told_once_and_resolved_by_the_next_backup(looks: Lo
     assert house.run("daily", "2026-11-01").success
     looks.look()
     bot.texts.clear()
-    store = house.settings().open_store()
+    store = wiring.open_store(house.settings())
     store.replace(rescue.SCRIPT, b"import os\n")
     for _ in range(2):
         looks.look()

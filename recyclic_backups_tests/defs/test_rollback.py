@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.audit.event import Event, hash_of
 from recyclic_backups.audit.log import read_head, read_log
 from recyclic_backups.backup_calendar import Tier
@@ -77,13 +78,13 @@ def test_a_whole_storage_put_back_is_told_once_until_somebody_accepts_it(
     """
     looks, house = grown, grown.house
     house.variables["BACKUP_LOCALE"] = locale
-    head = read_head(house.settings().open_repository())
+    head = read_head(wiring.open_repository(house.settings()))
     assert head is not None
     put_back(looks, tmp_path / "old", "")
     bot.texts.clear()
     for _ in range(15):
         looks.look()
-    now = read_head(house.settings().open_repository())
+    now = read_head(wiring.open_repository(house.settings()))
     assert now is not None
     assert now.number < head.number
     assert lost(looks)["audit"].startswith(
@@ -151,7 +152,7 @@ def turn_label(looks: Looks, _old: Path) -> None:
 
 def unrotate(looks: Looks, _old: Path) -> None:
     """A key file from before the passphrase was changed: the former one opens it."""
-    repository = looks.house.settings().open_repository()
+    repository = wiring.open_repository(looks.house.settings())
     (file,) = (storage_of(looks) / "keys").iterdir()
     before = file.read_bytes()
     looks.house.clock.at += timedelta(hours=1)
@@ -201,7 +202,7 @@ def test_a_log_that_grew_past_the_lost_events_is_told_all_the_same(grown: Looks,
 
 def test_a_word_that_nobody_signed_accepts_nothing(grown: Looks, tmp_path: Path) -> None:
     """Attack: the storage is put back, with an event that says it was done on purpose."""
-    repository: Repository = grown.house.settings().open_repository()
+    repository: Repository = wiring.open_repository(grown.house.settings())
     head = read_head(repository)
     put_back(grown, tmp_path / "old", "")
     last = read_log(repository)[-1]
@@ -233,7 +234,7 @@ def test_an_expiry_and_a_new_storage_of_the_settings_are_no_rollback(grown: Look
         elsewhere(house, Tier.DAILY, partition)
     grown.look()
     settings = house.settings()
-    expire(settings.open_repository(), settings.retention, settings.calendar, now=house.clock())
+    expire(wiring.open_repository(settings), settings.retention, settings.calendar, now=house.clock())
     grown.look()
     assert lost(grown) == {}
     shutil.copytree(tmp_path / "old", tmp_path / "other")

@@ -10,10 +10,10 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
 from recyclic_backups.defs.resources import Environment
-from recyclic_backups.settings import Settings
 
 PARIS = ZoneInfo("Europe/Paris")
 TIERS = ("daily", "weekly", "monthly")

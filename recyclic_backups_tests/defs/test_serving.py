@@ -17,11 +17,11 @@ from dagster._cli.api import grpc_command
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._grpc.client import DagsterGrpcClient
 
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs import serving
 from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.errors import ConfigurationError
-from recyclic_backups.settings import Settings
 from recyclic_backups_tests.ports import free_port
 
 MODULE = ["--module-name", "recyclic_backups.definitions", "--location-name", "recyclic_backups"]

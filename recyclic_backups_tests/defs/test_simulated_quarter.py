@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from recyclic_backups import wiring
 from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import read_log
@@ -77,7 +78,9 @@ class Operation(Simulation):
     @property
     def events(self) -> list[Event]:
         """The audit log."""
-        return [stored.event for stored in read_log(self.house.settings().open_repository()) if stored.event]
+        return [
+            stored.event for stored in read_log(wiring.open_repository(self.house.settings())) if stored.event
+        ]
 
     def audit_problems(self) -> list[str]:
         """What an examination of the log finds, with the heads that manifests carry."""
@@ -86,7 +89,7 @@ class Operation(Simulation):
             for backup in self.catalog
             if (head := Head.from_json(backup.manifest.audit_head)) is not None
         }
-        return examine(self.house.settings().open_repository(), heads)[0]
+        return examine(wiring.open_repository(self.house.settings()), heads)[0]
 
 
 @pytest.fixture

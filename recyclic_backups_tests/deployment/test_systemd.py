@@ -1,4 +1,4 @@
-"""docker/systemd: units that systemd understands, that say what the README says, at the hours of the schedules."""
+"""docker/systemd: units that systemd understands, that are on their page, at the hours of the schedules."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.cli.main import parser
-from recyclic_backups.configuration import load_settings
-from recyclic_backups_tests.docs.pages import PROJECT, blocks, read
+from recyclic_backups.config.load import load_settings
+from recyclic_backups_tests.docs.pages import PROJECT, read
 
 HOME = PROJECT / "docker" / "systemd"
 UNITS = sorted(path for path in HOME.iterdir() if path.suffix in (".service", ".timer"))
@@ -29,14 +29,6 @@ def _unit(name: str) -> configparser.ConfigParser:
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(read(f"docker/systemd/{name}"))
     return unit
-
-
-def test_the_units_of_the_readme_are_those_of_the_files() -> None:
-    """Loss prevented: two ways to start the daemon, of which one is out of date."""
-    written = [each.text for each in blocks(read("README.md")) if each.mark == "systemd"]
-    daemon, pages = (read(f"docker/systemd/recyclic-backups-{name}.service") for name in ("daemon", "pages"))
-    for text, file in zip(written, (daemon, pages), strict=True):
-        assert set(filter(None, text.splitlines())) <= set(file.splitlines())
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)

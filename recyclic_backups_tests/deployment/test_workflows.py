@@ -1,4 +1,4 @@
-""".github/workflows and docs/ci.md: read as GitHub reads them, every command of ours understood by our parser."""
+""".github/workflows, and the gates of docs/application.md: read as GitHub reads them, every command understood."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_commands_of_the_applications_workflows_are_understood(path: Path) -> No
 
 def test_the_gates_are_in_the_order_that_the_page_says() -> None:
     """Loss prevented: a migration that begins although nobody has seen a backup restored."""
-    page = read("docs/ci.md")
+    page = read("docs/application.md")
     (example,) = [yaml.safe_load(each.text) for each in blocks(page) if each.language == "yaml"]
     order = ["backup-validation", "migrate", "deploy", "backup-after-deploy"]
     jobs = example["jobs"]

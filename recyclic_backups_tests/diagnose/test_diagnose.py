@@ -14,7 +14,7 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups.diagnose.report import NO_DAMAGE, Diagnosis
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.merge.merge import put_back
+from recyclic_backups.merge.merge import merge_backup
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
@@ -70,7 +70,7 @@ def _merge(house: House, *tables: str) -> str:
 
 def _put_right(house: House, diagnosis: Diagnosis) -> None:
     """Bring back the tables that the diagnosis names."""
-    merged = put_back(
+    merged = merge_backup(
         house.repository,
         house.catalog.find("latest"),
         house.server,

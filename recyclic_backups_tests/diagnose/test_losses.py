@@ -14,7 +14,7 @@ from recyclic_backups.diagnose.losses import (
     Judgement,
     LiveFigures,
     Loss,
-    judge,
+    find_losses,
     least_expected,
     usual_loss,
 )
@@ -47,7 +47,7 @@ def _nights(rows: Sequence[int]) -> list[Dated]:
 
 def _judged(nights: Sequence[Dated], live: TableFingerprint | int, hours: float = 10) -> Judgement:
     now = live if isinstance(live, TableFingerprint) else _table(live)
-    return judge(nights[-1], LiveFigures({"public.sale": now}), nights, NIGHT + timedelta(hours=hours))
+    return find_losses(nights[-1], LiveFigures({"public.sale": now}), nights, NIGHT + timedelta(hours=hours))
 
 
 def _kinds(judgement: Judgement) -> list[str]:
@@ -147,7 +147,7 @@ def test_that_some_tables_have_no_history_is_said_once_and_which() -> None:
         _at(0, {"public.old": _table(100), "public.new": _table(100, phone=100)}),
     ]
     live = LiveFigures({"public.old": _table(90), "public.new": _table(90, phone=1)})
-    judgement = judge(nights[-1], live, nights, NIGHT + timedelta(hours=1))
+    judgement = find_losses(nights[-1], live, nights, NIGHT + timedelta(hours=1))
     assert [("earlier backup" in loss.sentence) for loss in judgement.losses] == [False, False, True]
     assert judgement.notes == (
         "there is no earlier backup with public.new to tell whether such losses are usual",
@@ -188,7 +188,7 @@ def test_missing_tables_and_columns_are_told_unread_ones_are_not() -> None:
     """Loss prevented: a DROP TABLE found by a customer, and a table without a GRANT taken for a dropped one."""
     base = _at(0, {"public.gone": _table(3), "public.secret": _table(4), "public.sale": _table(5, a=5, b=2)})
     live = LiveFigures({"public.sale": _table(5, a=5)}, unread=frozenset({"public.secret"}))
-    losses = judge(base, live, [], NIGHT + DAY).losses
+    losses = find_losses(base, live, [], NIGHT + DAY).losses
     assert [(loss.kind, loss.name, loss.column) for loss in losses] == [
         ("table", "public.gone", None),
         ("column", "public.sale", "b"),
@@ -201,10 +201,10 @@ def test_a_table_that_only_has_another_name_is_told_with_that_name() -> None:
     base = _at(0, {"public.member": table_of(rows)})
     others = table_of({f"other {number}" for number in range(50)})
     renamed = LiveFigures({"public.person": table_of(rows | {"a new one"}), "public.other": others})
-    (loss,) = judge(base, renamed, [], NIGHT + DAY).losses
+    (loss,) = find_losses(base, renamed, [], NIGHT + DAY).losses
     assert (loss.kind, loss.name) == ("table", "public.member")
     assert "public.person now: it may only have another name" in loss.sentence
-    (loss,) = judge(base, LiveFigures({"public.other": others}), [], NIGHT + DAY).losses
+    (loss,) = find_losses(base, LiveFigures({"public.other": others}), [], NIGHT + DAY).losses
     assert "another name" not in loss.sentence
 
 
@@ -214,7 +214,7 @@ def test_a_copy_of_half_a_table_that_is_gone_is_not_its_new_name() -> None:
     base = _at(0, {"public.member": table_of(rows)})
     for there, renamed in ((520, False), (900, True)):
         live = LiveFigures({"public.sample": table_of(rows[:there])})
-        (loss,) = judge(base, live, [], NIGHT + DAY).losses
+        (loss,) = find_losses(base, live, [], NIGHT + DAY).losses
         assert ("another name" in loss.sentence) is renamed
 
 
@@ -228,8 +228,8 @@ def test_partitions_that_go_every_month_are_no_loss() -> None:
 
     nights = [night(-60, range(1, 4)), night(-30, range(2, 5)), night(0, range(3, 6))]
     live = LiveFigures(night(0, range(4, 7)).fingerprint.tables)
-    assert judge(nights[-1], live, nights, NIGHT + DAY).losses == ()
-    assert [loss.name for loss in judge(nights[0], live, nights[:1], NIGHT + DAY).losses] == [
+    assert find_losses(nights[-1], live, nights, NIGHT + DAY).losses == ()
+    assert [loss.name for loss in find_losses(nights[0], live, nights[:1], NIGHT + DAY).losses] == [
         "public.sale_1",
         "public.sale_2",
         "public.sale_3",
@@ -259,14 +259,14 @@ def test_a_sequence_that_went_back_is_a_loss(
 ) -> None:
     """Loss prevented: receipts numbered twice."""
     base = _at(0, {}, sequences={"public.n": SequenceFingerprint(then, then)})
-    losses = judge(base, LiveFigures({}, {"public.n": now} if now else {}), [], NIGHT).losses
+    losses = find_losses(base, LiveFigures({}, {"public.n": now} if now else {}), [], NIGHT).losses
     assert [(loss.expected, loss.found) for loss in losses] == ([expected] if expected else [])
 
 
 def test_large_objects_are_counted() -> None:
     """Loss prevented: scanned documents deleted, with every table intact."""
     base = _at(0, {}, large_objects=LargeObjectsFingerprint(count=5))
-    losses = judge(base, LiveFigures({}, large_objects=4), [], NIGHT).losses
+    losses = find_losses(base, LiveFigures({}, large_objects=4), [], NIGHT).losses
     assert losses == (Loss("large_objects", "large objects", losses[0].sentence, 5, 4),)
 
 
@@ -286,7 +286,7 @@ def _lived(nights: int, *, edited: int = 2) -> list[Dated]:
 def _after(nights: Sequence[Dated], change: Callable[[int], str], hours: float = 10) -> Judgement:
     rows = nights[-1].fingerprint.tables["public.member"].rows
     live = LiveFigures(_members([change(n) for n in range(rows)]))
-    return judge(nights[-1], live, nights, NIGHT + timedelta(hours=hours))
+    return find_losses(nights[-1], live, nights, NIGHT + timedelta(hours=hours))
 
 
 def test_rows_that_all_became_others_are_a_loss_though_none_is_missing() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from recyclic_backups_tests.docs.pages import PROJECT, block, read
 from recyclic_backups_tests.skipping import objection
 
-README = read("README.md")
+PAGES = read("README.md") + read("docs/production.md")
 PORT = 18443
 PASSWORD = 'not $a "secret"'
 """What people put into a .env: quotes and a dollar sign."""
@@ -77,8 +77,8 @@ class Stack:
         return str(done.stdout)
 
     def types(self, name: str, where: Path) -> str:
-        """The commands of the README that are marked so, to the letter; what they print."""
-        return self.run("sh", "-eu", "-c", block(README, f"compose-test={name}"), cwd=where)
+        """The commands of the README and of docs/production.md that are marked so, to the letter; what they print."""
+        return self.run("sh", "-eu", "-c", block(PAGES, f"compose-test={name}"), cwd=where)
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """``docker compose`` with the files of this stack."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
@@ -137,7 +138,7 @@ def test_a_backup_ends_well_though_its_container_is_told_to_end(stage: Stage, tm
         assert container.process.wait(PATIENCE_SECONDS) == 0
         assert container.status(backup) is dg.DagsterRunStatus.SUCCESS, container.said(backup)
         assert container.status(meanwhile) is dg.DagsterRunStatus.SUCCESS, container.said(meanwhile)
-    assert load_catalog(stage.settings.open_repository()).labelled(Tier.DAILY, today)
+    assert load_catalog(wiring.open_repository(stage.settings)).labelled(Tier.DAILY, today)
 
 
 def test_a_container_without_a_run_ends_at_once(stage: Stage, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from recyclic_backups.configuration import SECRETS, load_settings
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.config.settings import SECRETS
 from recyclic_backups_tests.docker import compose_run
 from recyclic_backups_tests.docker.stack import not_shown
 from recyclic_backups_tests.skipping import EXCEPT, SWITCH

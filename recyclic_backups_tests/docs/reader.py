@@ -1,6 +1,6 @@
-"""A reader of the README: a directory as a new checkout is, a shell, and the patience to type everything.
+"""A reader of the pages: a directory as a new checkout is, a shell, and the patience to type everything.
 
-Only what the README tells them to fill in is filled in: where the database is, and names that commands print.
+Only what a page tells them to fill in is filled in: where the database is, and names that commands print.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reader:
     """Variables of the reader's own shell: the password that psql would ask for."""
 
     def check_out(self) -> None:
-        """The files that commands of the README use, and an installation that is up to date."""
+        """The files that commands of the pages use, and an installation that is up to date."""
         for name in OF_A_CHECKOUT:
             source, target = PROJECT / name, self.directory / name
             shutil.copytree(source, target) if source.is_dir() else shutil.copy2(source, target)
@@ -58,7 +58,7 @@ class Reader:
         (self.directory / ".venv" / ".installed").touch()
 
     def write(self, name: str, text: str, values: Mapping[str, str]) -> None:
-        """Write a file as the README shows it, with values of our own in lines that it has."""
+        """Write a file as the page shows it, with values of our own in lines that it has."""
         lines = text.splitlines()
         for setting, value in values.items():
             (number,) = [each for each, line in enumerate(lines) if line.startswith(f"{setting}=")]
@@ -68,7 +68,7 @@ class Reader:
     def setting(self, name: str) -> str:
         """The value that the reader's own .env has by now."""
         value = dotenv_values(self.directory / ".env", interpolate=False).get(name)
-        assert value, f"the README did not lead to a {name} in .env"
+        assert value, f"the pages did not lead to a {name} in .env"
         return value
 
     def types(self, text: str, *, ends: int = 0) -> Printed:

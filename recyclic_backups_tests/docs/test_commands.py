@@ -13,7 +13,7 @@ from recyclic_backups import errors
 from recyclic_backups.cli.main import parser
 from recyclic_backups_tests.docs.pages import code, pages, read, rows
 
-README = read("README.md")
+PAGE = read("docs/commands.md")
 
 
 def _commands(
@@ -27,7 +27,7 @@ def _commands(
 
 
 def _usage(name: str, command: argparse.ArgumentParser) -> str:
-    """The command and its arguments, as the README's table writes them."""
+    """The command and its arguments, as the table writes them."""
     arguments = [action for action in command._actions if not action.option_strings]
     written = [f"[{each.metavar}]" if each.nargs == "?" else f"{each.metavar}" for each in arguments]
     return " ".join([name, *written])
@@ -50,9 +50,9 @@ def _options(command: argparse.ArgumentParser) -> list[str]:
 
 def test_the_table_of_commands_is_that_of_the_program() -> None:
     """Loss prevented: an option that a person needs at night and does not know of."""
-    table = {cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[2]) for cells in rows(README, "Command")}
+    table = {cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[2]) for cells in rows(PAGE, "Command")}
     actual = {_usage(name, command): _options(command) for name, command in _commands(parser())}
-    # A key is a date, and the README says of which form.
+    # A key is a date, and the page says of which form.
     written = {
         usage: [option.replace("--partition YYYY-MM-DD", "--partition KEY") for option in options]
         for usage, options in table.items()
@@ -81,6 +81,6 @@ def test_the_table_of_exit_codes_is_that_of_the_error_tree() -> None:
         for each in vars(errors).values()
         if isinstance(each, type) and issubclass(each, errors.BackupError)
     ]
-    table = [cells[0] for cells in rows(README, "Exit code")]
+    table = [cells[0] for cells in rows(PAGE, "Exit code")]
     assert table == sorted(table, key=int)
     assert {int(code) for code in table} == {0, *(each.exit_code for each in classes)}

@@ -81,3 +81,14 @@ def test_the_house_of_the_design_is_the_one_that_stands() -> None:
     standing = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").is_file()}
     standing |= {path.name for path in package.glob("*.py")} - {"__init__.py"}
     assert drawn == standing
+
+
+def test_every_file_of_ours_that_a_page_names_is_there() -> None:
+    """Loss prevented: a newcomer who follows the map of a run, and looks for files that were renamed a year ago."""
+    there = [f"/{path.relative_to(PROJECT).as_posix()}" for path in files()]
+    for page in pages():
+        if page.name == "CHANGELOG.md":
+            continue  # says what there was
+        named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", page.read_text(encoding="utf-8"))
+        gone = {name for name in named if not any(path.endswith(f"/{name}") for path in there)}
+        assert not gone, f"{page.relative_to(PROJECT)} names {', '.join(sorted(gone))}"

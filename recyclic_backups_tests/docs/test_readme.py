@@ -1,9 +1,8 @@
-"""The README, typed by somebody who believes every word of it."""
+"""The README and the pages that it leads to, typed by somebody who believes every word of them."""
 
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 import shlex
 import subprocess
@@ -16,46 +15,43 @@ import pytest
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli.main import parser
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.docs.pages import PROJECT, Block, block, blocks, code, pages, read
+from recyclic_backups_tests.docs.pages import PROJECT, Block, block, blocks, code, links, pages, read
 from recyclic_backups_tests.docs.reader import Reader, databases_of_the_reader, keeps_promise
 
 README = read("README.md")
-BLOCKS = blocks(README)
-HOME_OF_THE_README = "/opt/recyclic_backups"
+STORY = ("docs/install.md", "docs/cron.md", "docs/restore.md", "docs/keys.md")
+"""The pages that one reader types, in this order: each needs what the one before it made."""
+
+TYPED = ("README.md", "docs/production.md", *STORY, "docs/dagster.md")
+BLOCKS = {page: blocks(read(page)) for page in TYPED}
+HOME_OF_THE_PAGES = "/opt/recyclic_backups"
+LONGEST_README_BYTES = 8192
+UNITS = PROJECT / "docker" / "systemd"
 
 NOT_RUN = {
     "make demo": "takes Dagster a while; tested by itself, and its printed steps are compared below",
-    "make test": "would run this test again",
-    "make check": "would run this test again",
     'export DAGSTER_HOME="$PWD/.dagster"': "for the next two lines",
     'mkdir -p "$DAGSTER_HOME" && cp dagster.yaml "$DAGSTER_HOME/"': "for the next line; the file is there, see below",
     ".venv/bin/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000": "runs until it is stopped; its options are tried",
-    "sudo systemctl enable --now recyclic-backups-daemon recyclic-backups-pages": "no systemd where tests run; "
-    "the units' programs and options are tried",
 }
-"""Commands of the README that no test runs, and why."""
+"""Commands of these pages that no test runs, and why."""
+
+ON_A_HOST = ("docs/production.md",)
+"""Pages whose other commands are for a host with Docker: ``make compose-test`` types those that are marked."""
 
 
-def _lines_sold(cluster: ScratchCluster, change: str = "") -> int:
-    with cluster.server.connect("recyclic") as connection:
-        if change:
-            connection.execute(change.encode())
-        row = connection.execute("SELECT count(*) FROM sale_items").fetchone()
-    return int(row[0]) if row else -1
-
-
-def _promised(name: str) -> str | None:
-    """The output that the README shows after a block of commands."""
-    position = next(number for number, each in enumerate(BLOCKS) if each.name == name)
-    following = BLOCKS[position + 1 : position + 2]
+def _promised(blocks_of_page: list[Block], name: str) -> str | None:
+    """The output that a page shows after a block of commands."""
+    position = next(number for number, each in enumerate(blocks_of_page) if each.name == name)
+    following = blocks_of_page[position + 1 : position + 2]
     return following[0].text if following and following[0].mark == "prints" else None
 
 
 @pytest.mark.typed
-def test_what_the_readme_says_to_type_does_what_it_says(
+def test_what_the_pages_say_to_type_does_what_they_say(
     cluster: ScratchCluster, recyclic_template: str, scratch_directory: Path, tmp_path: Path
 ) -> None:
     """Loss prevented: a volunteer who follows the page to the letter, and gets nothing back in the end."""
@@ -71,41 +67,27 @@ def test_what_the_readme_says_to_type_does_what_it_says(
         "POSTGRES_PASSWORD": server.password,
     }
     with databases_of_the_reader(cluster, recyclic_template):
-        sold = _lines_sold(cluster)
-        assert sold > 0
-        for each in BLOCKS:
-            if each.mark == "file=.env":
-                reader.write(".env", each.text, connection)
-            elif each.name:
-                _type(reader, each, cluster, sold, scratch_directory)
-            elif each.language == "crontab":
-                _try_as_cron(reader, each.text)
+        for page in STORY:
+            for each in BLOCKS[page]:
+                if each.mark == "file=.env":
+                    reader.write(".env", each.text, connection)
+                elif each.name == "elsewhere":
+                    _type_for_another_server(reader, each, cluster, scratch_directory)
+                elif each.name:
+                    _type(reader, each, _promised(BLOCKS[page], each.name))
+                elif each.language == "crontab":
+                    _try_as_cron(reader, each.text)
 
 
-def _type(reader: Reader, each: Block, cluster: ScratchCluster, sold: int, scratch_directory: Path) -> None:
-    """One block of commands: prepare what the README assumes, run it, look at what came of it."""
-    if each.name == "elsewhere":
-        _type_for_another_server(reader, each, cluster, scratch_directory)
-        return
-    if each.name == "replace":
-        assert _lines_sold(cluster, "DELETE FROM sale_items") == 0
-    if each.name == "rescue":
-        reader.fills_in["the key"] = reader.setting("BACKUP_ENCRYPTION_KEY")
+def _type(reader: Reader, each: Block, promised: str | None) -> None:
+    """One block of commands: prepare what the page assumes, run it, look at what came of it."""
     if each.name == "rotate":
         former, new = reader.setting("BACKUP_ENCRYPTION_KEY"), generate_passphrase()
         dotenv = (reader.directory / ".env").read_text().replace(former, new)
         (reader.directory / ".env").write_text(f"{dotenv}BACKUP_ENCRYPTION_OLD_KEYS={former}\n")
     printed = reader.types(each.text)
-    promised = _promised(each.name)
     if promised is not None:
         assert keeps_promise(promised, printed.out), f"{each.name} printed something else:\n{printed.out}"
-    if each.name in ("replace", "merge"):
-        assert _lines_sold(cluster) == sold, f"{each.name} did not bring the lines back"
-    if each.name == "replace":
-        back = re.search(r"^  (psql .* RENAME TO .*)$", printed.out, re.MULTILINE)
-        assert back
-        reader.types(f"export PGPASSWORD='{cluster.server.password}'; {back[1]}")
-        assert _lines_sold(cluster) == 0, "going back did not bring the replaced database back"
     if each.name == "key":
         assert (reader.directory / ".env").stat().st_mode & 0o077 == 0
 
@@ -137,28 +119,47 @@ def _try_as_cron(reader: Reader, text: str) -> None:
         assert " ".join(when) == calendar.cron(tier), f"Dagster's schedule is at {calendar.cron(tier)}"
         assert "%" not in rest, "cron makes a % a new line"
         assert f"recyclic-backups {command} " in rest
-        printed = reader.leaves_to_cron(rest.replace(HOME_OF_THE_README, str(reader.directory)))
+        printed = reader.leaves_to_cron(rest.replace(HOME_OF_THE_PAGES, str(reader.directory)))
         assert printed.out + printed.err == "", f"cron would mail: {printed.err}"
 
 
-def test_every_block_of_the_readme_is_run_or_says_why_not() -> None:
+def test_every_block_is_run_or_says_why_not() -> None:
     """Loss prevented: a command that worked when the page was written."""
-    marks = re.compile(r"test=\w+|compose-test=\w+|not-run|prints|demo|systemd|file=\.env|")
-    for each in BLOCKS:
-        assert marks.fullmatch(each.mark), f"unknown mark: {each.mark!r}"
-        assert each.mark or each.language in ("text", "crontab"), f"not marked: {each.text}"
-    not_run = {line for each in BLOCKS if each.mark == "not-run" for line in each.text.splitlines()}
+    marks = re.compile(r"test=\w+|compose-test=\w+|not-run|prints|demo|file=\.env|")
+    for page, found in BLOCKS.items():
+        for each in found:
+            assert marks.fullmatch(each.mark), f"unknown mark: {each.mark!r}"
+            unmarked = each.language in ("text", "crontab") or page in ON_A_HOST
+            assert each.mark or unmarked, f"not marked: {each.text}"
+            assert not each.mark.startswith("test=") or page in STORY, f"nobody types this: {each.text}"
+    not_run = {
+        line
+        for found in BLOCKS.values()
+        for each in found
+        if each.mark == "not-run"
+        for line in each.text.splitlines()
+    }
     assert not_run == set(NOT_RUN)
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    """Loss prevented: a first page that nobody reads to its end, and pages that nobody finds."""
+    assert len(README.encode()) <= LONGEST_README_BYTES
+    there = {
+        str(path.relative_to(PROJECT))
+        for folder in ("docs", "docs/runbooks")
+        for path in (PROJECT / folder).glob("*.md")
+    }
+    assert there <= set(links(README)), f"not in the README: {sorted(there - set(links(README)))}"
 
 
 def test_the_containers_commands_are_those_that_the_compose_test_types() -> None:
     """Loss prevented: a page that was right until the scripts changed, on the evening when somebody needs it."""
-    shown = {
-        each.mark.removeprefix("compose-test=") for each in BLOCKS if each.mark.startswith("compose-test=")
-    }
+    marks = [each.mark for found in BLOCKS.values() for each in found]
+    shown = {mark.removeprefix("compose-test=") for mark in marks if mark.startswith("compose-test=")}
     sources = "".join(path.read_text() for path in (PROJECT / "recyclic_backups_tests/docker").glob("*.py"))
     assert shown == set(re.findall(r'stack\.types\("(\w+)"', sources))
-    production = README.partition("## Put it in production tonight")[2].partition("### Without containers")[0]
+    production = README.partition("## In production")[2].partition("## Where to read on")[0]
     assert all(each.mark.startswith("compose-test=") for each in blocks(production))
 
 
@@ -195,32 +196,25 @@ def _pattern(text: ast.expr) -> str:
     return re.escape(str(text.value)) if isinstance(text, ast.Constant) else ".+"
 
 
-def test_dagsters_programs_have_the_options_that_the_readme_gives_them() -> None:
+def test_dagsters_programs_have_the_options_that_units_and_pages_give_them() -> None:
     """Loss prevented: services that never start, and a schedule that nobody runs."""
-    units = [each.text for each in BLOCKS if each.mark == "systemd"]
+    units = [(UNITS / f"recyclic-backups-{name}.service").read_text() for name in ("daemon", "pages")]
     lines = [match for text in units for match in re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)]
     assert [Path(line.split()[0]).name for line in lines] == ["dagster-daemon", "dagster-webserver"]
-    tried = [
-        line
-        for each in BLOCKS
-        if each.mark == "not-run"
-        for line in each.text.splitlines()
-        if "dagster dev" in line
-    ]
+    assert all(
+        f"Environment=DAGSTER_HOME={HOME_OF_THE_PAGES}/.dagster" in text.splitlines() for text in units
+    )
+    tried = [line for line in NOT_RUN if "dagster dev" in line]
     with ThreadPoolExecutor() as pool:
         list(pool.map(_try_options, [*lines, *tried]))
     for name in ("dagster.yaml", "workspace.yaml"):
         assert (PROJECT / name).is_file()
-    (listening,) = [line for line in lines if "webserver" in line]
-    assert "-h 127.0.0.1" in listening, (
-        "Dagster's pages have no login: they must not be reachable from outside"
-    )
 
 
 def _try_options(command: str) -> None:
-    """Ask the program for help after its subcommand, and look for each option that the README gives."""
+    """Ask the program for help after its subcommand, and look for each option that is written."""
     program, *arguments = shlex.split(command)
-    assert program.removeprefix(f"{HOME_OF_THE_README}/").startswith(".venv/bin/")
+    assert program.removeprefix(f"{HOME_OF_THE_PAGES}/").startswith(".venv/bin/")
     subcommands = [argument for argument in arguments[:1] if not argument.startswith("-")]
     asked = [str(Path(sys.prefix) / "bin" / Path(program).name), *subcommands, "--help"]
     finished = subprocess.run(asked, capture_output=True, text=True, check=True)
@@ -228,19 +222,10 @@ def _try_options(command: str) -> None:
         assert re.search(rf"(^|[\s,]){option}\b", finished.stdout), f"{' '.join(asked)} knows no {option}"
 
 
-def test_the_services_run_where_the_settings_are() -> None:
-    """Loss prevented: a daemon that backs up nothing because it started elsewhere than where .env lies."""
-    unit = configparser.ConfigParser()
-    unit.read_string(next(each.text for each in BLOCKS if each.mark == "systemd"))
-    assert unit["Service"]["WorkingDirectory"] == HOME_OF_THE_README
-    assert unit["Service"]["Environment"] == f"DAGSTER_HOME={HOME_OF_THE_README}/.dagster"
-    assert unit["Service"]["ExecStart"].startswith(f"{HOME_OF_THE_README}/.venv/bin/")
-
-
 @pytest.mark.parametrize("tier", [Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY])
-def test_cron_times_of_the_readme_are_those_of_a_plain_calendar(tier: Tier) -> None:
+def test_cron_times_of_the_page_are_those_of_a_plain_calendar(tier: Tier) -> None:
     """Loss prevented: weekly labels looked for before the Sunday's backup is there."""
     calendar = Calendar(
         timezone=ZoneInfo("Europe/Paris"), start=load_settings({}).calendar.start, hour=2, minute=0
     )
-    assert f"\n{calendar.cron(tier)} cd " in README
+    assert f"\n{calendar.cron(tier)} cd " in read("docs/cron.md")

@@ -9,7 +9,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.dump.back_up import back_up
-from recyclic_backups.dump.take import Slot
+from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.faults.selection import some
@@ -44,7 +44,7 @@ def test_a_clock_that_is_set_in_the_middle_of_a_backup(house: House, reading: in
     back_up(
         house.server,
         house.repository,
-        Slot(Tier.DAILY, partition, "manual"),
+        BackupRequest(Tier.DAILY, partition, "manual"),
         house.plan,
         clock=_set_at(house, reading, timedelta(days=days)),
     )

@@ -19,7 +19,7 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 
 if TYPE_CHECKING:
-    from recyclic_backups.fingerprint.session import Connection
+    from recyclic_backups.postgres.connection import Connection
 
 
 def _execute(server: Server, database: str, statements: str) -> None:

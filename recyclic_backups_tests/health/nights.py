@@ -7,15 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recyclic_backups.health.finding import Finding
-
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import anomalies
-from recyclic_backups_tests.health.test_objectives import manifest
+from recyclic_backups.health.finding import Finding
+from recyclic_backups_tests.health.catalogs import manifest
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 Tables = Mapping[str, TableFingerprint]

@@ -13,8 +13,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Label, Tombstone
 from recyclic_backups.health.availability import availability
-from recyclic_backups_tests.health.catalogs import days, nights, paris
-from recyclic_backups_tests.health.test_objectives import backup, catalog, check
+from recyclic_backups_tests.health.catalogs import backup, catalog, check, days, nights, paris
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CRITICAL = 25 * 3600.0

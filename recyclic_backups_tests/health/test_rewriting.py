@@ -13,10 +13,10 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recyclic_backups.health.finding import Finding, Level
 
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import anomalies, newest_ordinary
+from recyclic_backups.health.finding import Finding, Level
 from recyclic_backups.health.thresholds import NEWS_COUNT
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.fingerprint.rows import table_of

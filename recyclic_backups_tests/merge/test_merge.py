@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from recyclic_backups.errors import BackupError, Refused
-from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
@@ -37,8 +37,8 @@ def live(house: House, cluster: ScratchCluster) -> Iterator[House]:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _put_back(house: House, *tables: str) -> PutBackReport:
-    return put_back(
+def _put_back(house: House, *tables: str) -> MergeReport:
+    return merge_backup(
         house.repository,
         house.catalog.find("latest"),
         house.server,
@@ -187,7 +187,7 @@ def test_a_row_the_server_refuses_undoes_everything(live: House) -> None:
 def test_a_live_database_that_is_missing_is_refused(live: House) -> None:
     """Loss prevented: an hour of restoring into nothing."""
     with pytest.raises(Refused):
-        put_back(
+        merge_backup(
             live.repository,
             live.catalog.find("latest"),
             live.server,
@@ -299,7 +299,7 @@ def test_a_table_that_inherits_does_not_stand_in_for_rows_that_a_key_needs(live:
     live.now += timedelta(hours=1)
     live.back_up()
     _do(live, "DELETE FROM visit; DELETE FROM ONLY member WHERE id = 9001; UPDATE sale SET total = 1")
-    merged = put_back(
+    merged = merge_backup(
         live.repository,
         live.catalog.find("latest"),
         live.server,

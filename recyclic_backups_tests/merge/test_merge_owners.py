@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from recyclic_backups.errors import Refused
-from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore import left_behind
@@ -84,10 +84,10 @@ class Hers:
             cursor = connection.execute(statements.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def put_back(self, *tables: str, throwaway: bool = False, **changes: object) -> PutBackReport:
+    def put_back(self, *tables: str, throwaway: bool = False, **changes: object) -> MergeReport:
         """``restore latest --merge-into hers --yes``, by the superuser."""
         installations = self.house.plan.options.installations
-        return put_back(
+        return merge_backup(
             self.house.repository,
             self.house.catalog.find("latest"),
             self.cluster.server,
@@ -130,7 +130,7 @@ def _hers(cluster: ScratchCluster) -> Iterator[Hers]:
             connection.execute("DROP ROLE IF EXISTS mallory, victim")
 
 
-def _clean(report: PutBackReport, by: str) -> None:
+def _clean(report: MergeReport, by: str) -> None:
     assert report.merged is not None, report.restored.comparison.differences
     assert report.merged.broken == ()
     assert report.merged.written_by == by

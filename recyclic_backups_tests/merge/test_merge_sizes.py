@@ -13,7 +13,7 @@ from recyclic_backups.fingerprint.session import SETTINGS
 from recyclic_backups.merge import row_writing
 from recyclic_backups.merge import transaction as merging
 from recyclic_backups.merge.live_table import describe
-from recyclic_backups.merge.transaction import TableMerge, merge
+from recyclic_backups.merge.transaction import TableMerge, merge_tables
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 
@@ -46,7 +46,7 @@ def _do(cluster: ScratchCluster, database: str, statements: str) -> list[tuple[o
 
 
 def _put_back(cluster: ScratchCluster, beside: str, live: str) -> TableMerge:
-    report = merge(cluster.server, beside, live, ["public.t"], seconds=60, lock_seconds=5)
+    report = merge_tables(cluster.server, beside, live, ["public.t"], seconds=60, lock_seconds=5)
     assert report.broken == ()
     rows = "SELECT t::text FROM t ORDER BY 1"
     assert _do(cluster, live, rows) == _do(cluster, beside, rows)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.merge.merge import put_back
-from recyclic_backups.merge.transaction import MergeReport, TableMerge
+from recyclic_backups.merge.merge import merge_backup
+from recyclic_backups.merge.transaction import MergedTables, TableMerge
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.attempt import RestoreOptions
@@ -43,9 +43,9 @@ class Shop:
         self.do(statements)
         self.house.back_up()
 
-    def put_back(self, *tables: str) -> MergeReport:
+    def put_back(self, *tables: str) -> MergedTables:
         """``restore latest --table … --merge-into … --yes``."""
-        put = put_back(
+        put = merge_backup(
             self.house.repository,
             self.house.catalog.find("latest"),
             self.house.server,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
@@ -59,8 +59,8 @@ def shop(waiting_cluster: ScratchCluster) -> Iterator[House]:
         connection.execute("DROP ROLE shopkeeper")
 
 
-def _put_back(house: House, *tables: str, seconds: float = 1, trust_owners: bool = False) -> PutBackReport:
-    return put_back(
+def _put_back(house: House, *tables: str, seconds: float = 1, trust_owners: bool = False) -> MergeReport:
+    return merge_backup(
         house.repository,
         house.catalog.find("latest"),
         house.server,

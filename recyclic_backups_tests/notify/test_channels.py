@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recyclic_backups.configuration import load_settings
+from recyclic_backups import wiring
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.notify.channels import Email, Service, Telegram
 from recyclic_backups.notify.severity import Severity
@@ -26,7 +27,7 @@ def test_every_channel_from_its_settings() -> None:
             "NOTIFICATION_URLS": "slack://one/two,critical=mailto://u:p@example.org?to=x@y.z,w@y.z\nntfy://topic",
         }
     )
-    first, second, telegram, *services = settings.channels
+    first, second, telegram, *services = wiring.channels(settings)
     assert isinstance(first, Email)
     assert isinstance(second, Email)
     assert [first.recipient, second.recipient] == ["a@example.org", "b@example.org"]
@@ -39,10 +40,10 @@ def test_every_channel_from_its_settings() -> None:
         ("mailto 2", "critical", "mailto://u:p@example.org?to=x@y.z,w@y.z"),
         ("ntfy 3", "warning", "ntfy://topic"),
     ]
-    shown = repr(settings) + repr(settings.channels) + repr(settings.message_frame())
+    shown = repr(settings) + repr(wiring.channels(settings)) + repr(wiring.message_frame(settings))
     for secret in (TOKEN, "a-password-for-mail", "one/two"):
         assert secret not in shown
-    assert {TOKEN, "a-password-for-mail"} <= set(settings.message_frame().secrets)
+    assert {TOKEN, "a-password-for-mail"} <= set(wiring.message_frame(settings).secrets)
 
 
 def test_secrets_are_tokens_and_not_hosts() -> None:
@@ -53,7 +54,7 @@ def test_secrets_are_tokens_and_not_hosts() -> None:
 
 def test_nothing_configured_is_nobody() -> None:
     """Loss prevented: a sensor that raises where nobody wants mail."""
-    assert load_settings({}).channels == ()
+    assert wiring.channels(load_settings({})) == ()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_nothing_configured_is_nobody() -> None:
 )
 def test_who_sends(given: dict[str, str], sender: str) -> None:
     """Loss prevented: mail that the server refuses because it is of a stranger."""
-    (first, _) = load_settings({**MAIL, **given}).channels
+    (first, _) = wiring.channels(load_settings({**MAIL, **given}))
     assert isinstance(first, Email)
     assert first.sender == sender
 
@@ -143,4 +144,4 @@ def test_a_server_on_this_machine_needs_no_tls() -> None:
         "SMTP_PASSWORD": "p",
         "SMTP_STARTTLS": "false",
     }
-    assert len(load_settings(relay).channels) == 2
+    assert len(wiring.channels(load_settings(relay))) == 2

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.recovery_point import recovery_point as recovery_of
 from recyclic_backups.health.judge import Facts, HealthTerms, findings
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.notify.findings import MOST_TOLD, Circumstances, told_findings
@@ -19,12 +18,12 @@ from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 
 TERMS = HealthTerms(
-    "recyclic", calendar("2026-11-01"), Retention(daily=7, weekly=4, monthly=12), Thresholds(encryption=False)
+    "recyclic", calendar("2026-11-01"), Retention(daily=7, weekly=4, monthly=12), Thresholds()
 )
 GIVEN = Circumstances(working=False, began_at=paris("2026-11-01T02:00"), had_backups=True)
-OF_ANOTHER_TEST = (Kind.CHECK_FAILED, Kind.ANOMALY, Kind.AVAILABILITY, Kind.PROMISE)
-"""What else is found in catalogs that are made up."""
 EMPTY = Catalog((), {})
+OF_ANOTHER_TEST = (Kind.CHECK_FAILED, Kind.ANOMALY, Kind.AVAILABILITY, Kind.PROMISE, Kind.NOT_PROVEN)
+"""What else is found in catalogs that are made up."""
 
 
 def look(
@@ -111,7 +110,7 @@ def test_a_stale_drill_is_told_a_week_after_the_last_or_the_first_backup() -> No
     assert Kind.DRILL_NEVER not in kinds(look(catalog, paris("2026-11-09T01:00")))
     assert Kind.DRILL_NEVER in kinds(look(catalog, paris("2026-11-09T03:00")))
     newest = catalog.backups[0]
-    drill = Check("drill", newest.backup_id, paris("2026-11-12T05:00"), passed=False)
+    drill = Check("drill", newest.backup_id, paris("2026-11-12T05:00"), passed=True, proves=True)
     drilled = replace(
         catalog, backups=(replace(newest, checks=(*newest.checks, drill)), *catalog.backups[1:])
     )
@@ -119,8 +118,12 @@ def test_a_stale_drill_is_told_a_week_after_the_last_or_the_first_backup() -> No
     assert Kind.DRILL_STALE in kinds(look(drilled, paris("2026-11-20T06:00")))
     assert kinds(look(EMPTY, paris("2026-12-20T06:00"))) == [Kind.BACKUPS_GONE]
     # Backups adopted today may be of years ago.
-    fresh = replace(GIVEN, began_at=paris("2026-11-20T02:00"))
-    assert Kind.DRILL_NEVER not in kinds(look(catalog, paris("2026-11-20T03:00"), fresh))
+    old = nights("2020-01-01").backups[0]
+    adopted = replace(
+        old, manifest=replace(old.manifest, source="adopted", taken_at=paris("2026-11-20T02:00"))
+    )
+    assert Kind.DRILL_NEVER not in kinds(look(Catalog((adopted,), {}), paris("2026-11-20T03:00")))
+    assert Kind.DRILL_NEVER in kinds(look(Catalog((adopted,), {}), paris("2026-11-29T03:00")))
 
 
 def test_drills_are_not_taken_up_again_because_every_backup_turned_bad() -> None:
@@ -164,23 +167,6 @@ def test_thousands_of_damaged_documents_do_not_make_alerts_forget_what_they_knew
     assert read(to_cursor(remembered)) == remembered
 
 
-def test_recovery_points() -> None:
-    """Loss prevented: a promise in a message that a restore does not keep."""
-    now = paris("2026-11-03T12:00")
-    catalog = nights(*days("2026-11-01", "2026-11-03"), damaged=["2026-11-03"])
-    assert recovery_of(catalog, now).verified_as_of == paris("2026-11-02T02:00")
-    assert recovery_of(catalog, now).proven_as_of is None
-    oldest = catalog.backups[-1]
-    proof = Check("drill", oldest.backup_id, paris("2026-11-01T05:00"), passed=True, proves=True)
-    proven = replace(
-        catalog, backups=(*catalog.backups[:-1], replace(oldest, checks=(*oldest.checks, proof)))
-    )
-    assert recovery_of(proven, now).proven_as_of == paris("2026-11-01T02:00")
-    assert recovery_of(proven, paris("2026-11-01T04:00")).proven_as_of is None  # by a clock that was ahead
-    assert recovery_of(EMPTY, now).verified_as_of is None
-    assert recovery_of(catalog, paris("2026-11-01T12:00")).verified_as_of == paris("2026-11-01T02:00")
-
-
 def test_a_backup_of_the_future_is_told_and_silences_nothing() -> None:
     """Loss prevented: one night with a wrong clock, and backups that may stop for months without an alarm."""
     catalog, now = nights("2026-11-01", "2027-02-01"), paris("2026-11-02T04:00")
@@ -197,8 +183,11 @@ def test_a_backup_of_the_future_is_told_and_silences_nothing() -> None:
     assert Kind.CLOCK not in kinds(look(catalog, paris("2027-02-01T02:00")))
 
 
-def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
-    """The attack, and the loss: the newest night damaged, and "latest" silently another; a checkpoint has no check."""
+def test_every_damaged_backup_is_told_and_is_critical_until_a_newer_one_is_whole() -> None:
+    """The attack, and the loss: the newest night damaged, and "latest" silently another; a checkpoint has no check.
+
+    Or a month found rotten by verify --all, that only the metrics told of.
+    """
     now = paris("2026-11-03T03:00")
 
     def with_damaged(*damaged: str) -> Catalog:
@@ -216,4 +205,5 @@ def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
     assert {each.key for each in told} == {f"damage/backup/{each.backup_id}" for each in (newest, second)}
     assert {each.facts["reason"] for each in told} == {"cut"}
     assert all(each.severity is Severity.CRITICAL for each in told)
-    assert Kind.DAMAGE not in kinds(look(with_damaged("02"), now))
+    (older,) = [each for each in look(with_damaged("02"), now).problems if each.kind is Kind.DAMAGE]
+    assert (older.key, older.severity) == (f"damage/backup/{second.backup_id}", Severity.WARNING)

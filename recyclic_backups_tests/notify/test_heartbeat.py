@@ -7,13 +7,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.configuration import load_settings
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.errors import StorageError
 from recyclic_backups.notify import heartbeat as beating
 from recyclic_backups.notify.heartbeat import ATTEMPTS, address, heartbeat
@@ -137,9 +137,11 @@ def test_what_follows_the_question_mark_stays_behind_the_path() -> None:
 def test_only_the_running_days_backup_beats() -> None:
     """Loss prevented: a backfill of last month that tells the service that tonight went well."""
     settings = load_settings({"HEARTBEAT_URL": "https://hc.example.org/a-uuid"})
-    assert settings.heartbeat_for(Tier.DAILY, "2026-11-01", BEGINNING) == "https://hc.example.org/a-uuid"
-    assert settings.heartbeat_for(Tier.DAILY, "2026-10-31", BEGINNING) == ""
-    assert settings.heartbeat_for(Tier.DAILY, "2026-11-01", BEGINNING + timedelta(days=1)) == ""
-    assert settings.heartbeat_for(Tier.WEEKLY, "2026-10-26", BEGINNING) == ""
-    assert replace(settings, heartbeat_url="").heartbeat_for(Tier.DAILY, "2026-11-01", BEGINNING) == ""
+    assert (
+        wiring.heartbeat_for(settings, Tier.DAILY, "2026-11-01", BEGINNING) == "https://hc.example.org/a-uuid"
+    )
+    assert wiring.heartbeat_for(settings, Tier.DAILY, "2026-10-31", BEGINNING) == ""
+    assert wiring.heartbeat_for(settings, Tier.DAILY, "2026-11-01", BEGINNING + timedelta(days=1)) == ""
+    assert wiring.heartbeat_for(settings, Tier.WEEKLY, "2026-10-26", BEGINNING) == ""
+    assert wiring.heartbeat_for(load_settings({}), Tier.DAILY, "2026-11-01", BEGINNING) == ""
     assert "a-uuid" not in repr(settings)

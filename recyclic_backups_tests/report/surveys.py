@@ -13,12 +13,12 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import BackupObject, Encryption
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
+from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.languages import Locale
-from recyclic_backups.report.survey import Survey, SurveyTerms, judge
 from recyclic_backups.retention.policy import Retention, plan
-from recyclic_backups_tests.health.catalogs import PARIS
-from recyclic_backups_tests.health.test_objectives import manifest
+from recyclic_backups_tests.health.catalogs import PARIS, manifest
 
 CALENDAR = Calendar(PARIS, date(2026, 9, 1), 2, 0)
 TODAY = date(2026, 11, 22)
@@ -167,4 +167,5 @@ def surveyed(
     database: str = "recyclic",
 ) -> Survey:
     """The survey of a catalog with default settings."""
-    return judge(catalog, free_bytes, SurveyTerms(database, CALENDAR, Retention(), Thresholds(), locale), now)
+    terms = HealthTerms(database, CALENDAR, Retention(), Thresholds(), locale)
+    return survey_of(Facts(catalog, free_bytes), terms, now)

@@ -11,13 +11,11 @@ from html.parser import HTMLParser
 from string import Formatter
 
 import pytest
-from recyclic_backups.health.issues import Issue, Level, Status
-from recyclic_backups.health.wording import SCENARIO_WORDS, WORDS, Code, Statement
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
+from recyclic_backups.health.finding import WORDS, Code, Finding, Level, Status
 from recyclic_backups.languages import Locale
-from recyclic_backups.report import words
 from recyclic_backups.report.coverage import State
 from recyclic_backups.report.grid import SIGNS
 from recyclic_backups.report.markup import prose, quoted
@@ -26,6 +24,8 @@ from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.retention.wording import Code as WhyCode
 from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.texts import report
+from recyclic_backups.texts.findings import SCENARIOS
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
@@ -105,10 +105,9 @@ def test_what_an_operator_asks_first_is_on_it() -> None:
         assert expected in text, expected
 
 
-def told(number: int, *, level: Level = Level.CRITICAL) -> Issue:
+def told(number: int, *, level: Level = Level.CRITICAL) -> Finding:
     """An open incident with a number by which it is told apart."""
-    statement = Statement(Code.DAMAGED_DOCUMENT, {"name": f"incident-{number:03}", "problem": "-"})
-    return Issue("incident", level, statement, str(number))
+    return Finding(Code.INCIDENT, str(number), level, {"what": f"incident-{number:03}"})
 
 
 GOOD = quarter(missing=(), damaged=(), late=(), held=())
@@ -117,7 +116,7 @@ GOOD = quarter(missing=(), damaged=(), late=(), held=())
 def test_the_headline_comes_first_and_counts_what_is_open() -> None:
     """Loss prevented: amber over a hundred critical incidents, and that below the fold."""
     survey = surveyed(GOOD)
-    assert survey.metrics.status is not Status.UNHEALTHY
+    assert survey.status is not Status.UNHEALTHY
     text = page([survey], incidents=[told(number) for number in range(107)])
     assert text.index('class="card status unhealthy"') < text.index("<h2>Open incidents")
     assert "<title>Unhealthy" in text
@@ -138,8 +137,8 @@ def test_few_incidents_are_listed_the_worst_first_then_the_newest_and_the_others
 
 def test_nothing_is_well_while_an_incident_is_open() -> None:
     """Loss prevented: "Sleep well" under a critical incident."""
-    metrics = replace(surveyed(GOOD).metrics, issues=())
-    survey = replace(surveyed(GOOD), metrics=metrics)
+    survey = surveyed(GOOD)
+    vars(survey)["findings"] = ()
     assert "Sleep well" in page([survey])
     assert "Sleep well" not in page([survey], incidents=[told(1)])
 
@@ -329,9 +328,9 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_values() -> Non
     def fields(text: str) -> set[str]:
         return {name for _, name, _, _ in Formatter().parse(text) if name}
 
-    for table in (words._WORDS, WORDS, SCENARIO_WORDS):
+    for table in (WORDS, report.WORDS, SCENARIOS):
         for name, (english, french) in table.items():
             assert english
             assert french
             assert fields(english) == fields(french), name
-    assert set(WORDS) == set(Code)
+    assert set(Code) <= set(WORDS)

@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from recyclic_backups.health.issues import Level
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.errors import StorageError
+from recyclic_backups.health.finding import Level
 from recyclic_backups.report.publish import publish
+from recyclic_backups.report.space import savings
 from recyclic_backups.report.trends import trends
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed
 
@@ -20,21 +21,21 @@ from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed
 def test_what_retention_could_not_promise_is_critical() -> None:
     """Loss prevented: backups that stopped a year ago, and health that looks at space only."""
     found = surveyed(quarter(), now=NOW + timedelta(days=500))
-    names = {each.name for each in found.metrics.issues if each.level is Level.CRITICAL}
+    names = {str(each.code) for each in found.findings if each.level is Level.CRITICAL}
     assert any(name.startswith("retention_") for name in names)
 
 
 def test_savings_are_what_the_policy_would_free_and_never_what_it_protects() -> None:
     """Loss prevented: advice on a full disk that gives the last good backup away."""
     found = surveyed(quarter())
-    savings = found.savings()
-    assert savings
-    assert [each.freed_bytes for each in savings] == sorted(
-        (each.freed_bytes for each in savings), reverse=True
+    freeable = savings(found)
+    assert freeable
+    assert [each.freed_bytes for each in freeable] == sorted(
+        (each.freed_bytes for each in freeable), reverse=True
     )
     protected = sum(each.manifest.stored_bytes for each in [b for b in found.catalog if b.good][:3])
-    for each in savings:
-        assert 0 < each.freed_bytes <= found.metrics.total_size_bytes - protected
+    for each in freeable:
+        assert 0 < each.freed_bytes <= found.total_size_bytes - protected
         assert each.text("en") != each.text("fr")
 
 
@@ -43,7 +44,7 @@ def test_where_a_tier_is_not_yet_full_a_setting_small_enough_is_named() -> None:
     found = surveyed(quarter())
     months = sum(Tier.MONTHLY in each.tiers for each in found.catalog)
     assert months < found.terms.retention.monthly // 2
-    named = {each.name: int(each.value) for each in found.savings() if each.kind == "saving setting"}
+    named = {each.name: int(each.value) for each in savings(found) if each.kind == "saving setting"}
     assert named["RETENTION_MONTHLY"] < months
 
 
@@ -51,14 +52,13 @@ def test_a_hold_that_keeps_an_old_backup_is_named() -> None:
     """Loss prevented: a forgotten hold that fills the disk."""
     catalog = quarter(held=["2026-09-20"], missing=())
     (held,) = [each for each in catalog if each.hold is not None]
-    assert any(held.backup_id in each.text() for each in surveyed(catalog).savings())
+    assert any(held.backup_id in each.text() for each in savings(surveyed(catalog)))
 
 
 def test_without_backups_there_is_nothing_to_free_and_nothing_to_draw() -> None:
     """Loss prevented: a report that cannot be made on the first day."""
     found = surveyed(Catalog((), {}))
-    assert found.savings() == []
-    assert found.departures() == []
+    assert savings(found) == []
     assert trends(found) == []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.merge.merge import PutBackReport, put_back
+from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import RestoreOptions
@@ -70,8 +70,8 @@ def _restore(house: House, into: str, *, replace: bool = False) -> RestoreReport
     return report
 
 
-def _put_back(house: House) -> PutBackReport:
-    return put_back(
+def _put_back(house: House) -> MergeReport:
+    return merge_backup(
         house.repository,
         house.catalog.find("latest"),
         house.server,

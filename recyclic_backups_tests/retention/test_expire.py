@@ -24,7 +24,7 @@ from recyclic_backups.errors import DamagedData, DatabaseError, NoUsableKey, Ref
 from recyclic_backups.health.gaps import missing_partitions
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.retention.expire import ExpiryReport, expire, expire_alone, plan_expiry
+from recyclic_backups.retention.expire import ExpiryReport, expire, expire_under_lock, plan_expiry
 from recyclic_backups.retention.holds import hold, release
 from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.storage.local import LocalStore
@@ -434,7 +434,7 @@ def test_a_run_that_ends_midway_on_a_full_disk_puts_the_rescue_script_back(tmp_p
 
     with _full_disk(tmp_path / "disk", _nights()) as store:
         with pytest.raises(Refused):
-            expire(open_repository(store), FEW, CALENDAR, now=NOW, still_alone=alone_at_first)
+            expire(open_repository(store), FEW, CALENDAR, now=NOW, check_lock=alone_at_first)
         assert {item.name for item in store.list("")} >= set(rescue.NAMES)
 
 
@@ -517,7 +517,7 @@ def test_while_the_server_is_away_nothing_expires(house: House) -> None:
 
 
 def _expire_alone(house: House, server: Server) -> ExpiryReport:
-    return expire_alone(
+    return expire_under_lock(
         server, house.repository, DEFAULTS, CALENDAR, clock=house.clock, lock_wait_seconds=0.1
     )
 
@@ -531,7 +531,7 @@ def test_a_lost_lock_stops_it_before_anything_is_deleted() -> None:
         raise DatabaseError("the lock was lost")
 
     with pytest.raises(DatabaseError):
-        expire(open_repository(store), FEW, CALENDAR, now=NOW, still_alone=lost)
+        expire(open_repository(store), FEW, CALENDAR, now=NOW, check_lock=lost)
     assert names(store) == before
 
 

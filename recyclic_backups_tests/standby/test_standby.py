@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.dump.take import Slot, take
+from recyclic_backups.dump.take import BackupRequest, take
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.process import failure
 from recyclic_backups.postgres.standby import CONFLICT_HINT
@@ -169,7 +169,7 @@ def test_a_recovery_conflict_is_tried_again_and_says_what_to_set(shop: Pair, lev
         take(
             shop.standby,
             house.repository,
-            Slot(Tier.DAILY, "2026-11-22", "manual"),
+            BackupRequest(Tier.DAILY, "2026-11-22", "manual"),
             house.plan.calendar,
             house.plan.options,
             clock=house.clock,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from recyclic_backups.errors import ConfigurationError, StorageMissing
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.location import StorageLocation, open_store, parse_storage_url
+from recyclic_backups.storage.location import StorageLocation, parse_storage_url
 from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups.storage.opening import open_store
 
 
 @pytest.mark.parametrize(

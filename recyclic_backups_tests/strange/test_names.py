@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recyclic_backups.merge.merge import put_back
+from recyclic_backups.merge.merge import merge_backup
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
@@ -118,7 +118,7 @@ def test_any_name_comes_back(named: House, servers: Servers) -> None:
         connection.execute(f"DELETE FROM {quoted(name)}.{quoted(name)} WHERE {quoted(name)} > 9".encode())
         connection.execute(f"UPDATE {quoted(name)}.{quoted(name)} SET other = 'y'".encode())
     options = RestoreOptions(named.plan.options.installations, timeout_seconds=60)
-    merged = put_back(
+    merged = merge_backup(
         named.repository,
         named.catalog.find("latest"),
         named.server,

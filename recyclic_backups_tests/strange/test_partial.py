@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from recyclic_backups.merge.merge import put_back
-from recyclic_backups.merge.transaction import MergeReport
+from recyclic_backups.merge.merge import merge_backup
+from recyclic_backups.merge.transaction import MergedTables
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
 from recyclic_backups_tests.house import House
@@ -49,8 +49,8 @@ def live(servers: Servers, request: pytest.FixtureRequest) -> House:
     return back_up(servers[15], database)
 
 
-def _put_back(house: House, tables: Sequence[str]) -> MergeReport:
-    merged = put_back(
+def _put_back(house: House, tables: Sequence[str]) -> MergedTables:
+    merged = merge_backup(
         house.repository,
         house.catalog.find("latest"),
         house.server,

@@ -1,4 +1,4 @@
-"""What the values of settings look like: one function for each kind of value, from its text to what it means. Pure
+"""How a setting is parsed: one function for each kind of value, from its text to what it means. Pure
 but for asking whether a file is there.
 
 Each raises ValueError with the end of a sentence that begins with the setting's name.
@@ -14,7 +14,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.envelope.keyring import MINIMUM_PASSPHRASE_LENGTH
+from recyclic_backups.envelope.passphrase import MINIMUM_PASSPHRASE_LENGTH
+from recyclic_backups.notify.severity import Severity
+from recyclic_backups.postgres.server import Server
 from recyclic_backups.quantities import parse_bytes, parse_seconds
 from recyclic_backups.storage.location import parse_storage_url
 
@@ -61,8 +63,10 @@ def seconds(unit: Literal["s", "h"], at_least: int) -> Callable[[str], int]:
     return parse
 
 
-def rate(text: str) -> int:
-    """Bytes a second, from ``20MB/s``."""
+def rate(text: str) -> int | None:
+    """Bytes a second, from ``20MB/s``; or nothing."""
+    if not text:
+        return None
     rate = parse_bytes(text.strip().removesuffix("/s"))
     if rate < 64 * 1024:
         raise ValueError(f"must be 64KiB/s or more, or a backup would never finish, not {text!r}")
@@ -78,6 +82,25 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         return text.strip().lower()
 
     return parse
+
+
+def severity(text: str) -> Severity:
+    """How bad a problem has to be for somebody to be told."""
+    return Severity(one_of(*Severity)(text))
+
+
+sslmode = one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""How libpq uses TLS."""
+
+
+def server(text: str) -> Server | None:
+    """A server by its URL, or nothing. Raises ConfigurationError."""
+    return Server.from_url(text)[0] if text else None
+
+
+def program_directory(text: str) -> str | None:
+    """A directory of programs, or nothing; whether it holds any is asked when one is needed."""
+    return text.strip() or None
 
 
 def name(text: str) -> str:

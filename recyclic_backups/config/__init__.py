@@ -1,0 +1,1 @@
+"""The settings: declared once (``settings``), read from the environment (``load``), described (``pages``)."""
