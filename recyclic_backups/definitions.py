@@ -6,6 +6,8 @@ with them is then said in the one sentence that the command line says.
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 
 from recyclic_backups.defs.alerts import alerts_sensor
@@ -36,6 +38,7 @@ from recyclic_backups.defs.schedules import (
 from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.own_command import name_program
 from recyclic_backups.postgres.process import keep_to_ourselves
 
 
@@ -85,6 +88,7 @@ def defs() -> dg.Definitions:
     Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
     """
     keep_to_ourselves()
+    name_program((), os.environ)
     environment = Environment()
     guard_the_server(environment.settings)
     try:

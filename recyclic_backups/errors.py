@@ -11,7 +11,10 @@ contain a secret.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+from recyclic_backups.own_command import as_called
 
 
 def printable(name: str) -> str:
@@ -34,10 +37,12 @@ class BackupError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "unexpected"
+    """What scripts know it by, beside the exit code: docs/json.md."""
 
     def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
-        # Here, once for all: the name of a file that somebody else made may stand in any message.
-        self.message, self.hint = printable(message), printable(hint)
+        # Here, once for all: any message may hold the name of a file that somebody else made, any hint a command.
+        self.message, self.hint = as_called(printable(message)), as_called(printable(hint))
         super().__init__(self.message)
         self.retryable = retryable
 
@@ -49,18 +54,21 @@ class UsageError(BackupError):
     """The command line or an argument makes no sense."""
 
     exit_code = 2
+    kind = "usage"
 
 
 class ConfigurationError(BackupError):
     """One or more settings are wrong; the message names every one of them."""
 
     exit_code = 10
+    kind = "configuration"
 
 
 class DatabaseError(BackupError):
     """The database, or a PostgreSQL program, refused or failed."""
 
     exit_code = 20
+    kind = "database"
 
 
 class ProgramMissing(DatabaseError):
@@ -93,6 +101,7 @@ class StorageError(BackupError):
     """The storage cannot be reached, read or written."""
 
     exit_code = 30
+    kind = "storage"
 
 
 class StorageMissing(StorageError):
@@ -111,33 +120,49 @@ class DamagedData(BackupError):
     """Stored bytes are not the ones that were written."""
 
     exit_code = 40
+    kind = "damaged_data"
 
 
 class NoUsableKey(BackupError):
     """No configured key opens the data, which themselves are whole."""
 
     exit_code = 41
+    kind = "no_usable_key"
 
 
 class ArchiveError(BackupError):
     """The WAL archive has a gap, or cannot be written."""
 
     exit_code = 50
+    kind = "archive"
 
 
 class RecoveryError(BackupError):
     """What was asked for cannot be recovered: no such backup, nothing there yet, target out of reach."""
 
     exit_code = 60
+    kind = "recovery"
 
 
 class Refused(BackupError):
     """A safety rule forbids it: the target exists, there is no space, the lock is busy, nobody confirmed."""
 
     exit_code = 70
+    kind = "refused"
 
 
 class VerdictNegative(BackupError):
     """Everything ran, and the answer is no: a comparison, a drill or a health check failed."""
 
     exit_code = 80
+    kind = "verdict"
+
+
+def most_serious(errors: Iterable[BackupError]) -> int:
+    """The exit code of a report on several things: damage first, which no second try puts right, then keys, storage.
+
+    0 without any error; what a person may simply have named wrongly is the least.
+    """
+    codes = {error.exit_code for error in errors}
+    order = (40, 41, 30, 20, 10, 70, 60, 2)
+    return next((code for code in order if code in codes), min(codes, default=0))

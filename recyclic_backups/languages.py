@@ -14,6 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.foreign_text import in_a_sentence, visible
+from recyclic_backups.own_command import as_called
 from recyclic_backups.quantities import human_bytes, human_seconds
 
 Locale = Literal["en", "fr"]
@@ -56,7 +57,8 @@ def tier_name(tier: Tier, locale: Locale) -> str:
 
 def sentence(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
     """The sentence in a language, with its values: texts, numbers, tiers, what says itself, and tuples of these."""
-    return words[column(locale)].format(**{name: _worded(value, locale) for name, value in values.items()})
+    said = {name: _worded(value, locale) for name, value in values.items()}
+    return as_called(words[column(locale)].format(**said))
 
 
 def listed(texts: Iterable[str], locale: Locale) -> str:

@@ -46,6 +46,8 @@ settings.register_profile(
 settings.register_profile("search", settings.get_profile("landing"), derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "landing"))
 
+ENCRYPTED = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": PASSPHRASE}
+
 PREFERRED_MAJORS = (15, 16, 18)
 
 
@@ -215,12 +217,8 @@ def operator(
     cluster: ScratchCluster, recyclic_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Operator:
     """The command line beside a copy of the demonstration's database, encryption on, an empty storage."""
-    variables = {
-        **variables_of(cluster.server, recyclic_database),
-        "BACKUP_ENCRYPTION": "true",
-        "BACKUP_ENCRYPTION_KEY": PASSPHRASE,
-    }
-    return Operator(tmp_path, capsys, variables)
+    variables = variables_of(cluster.server, recyclic_database)
+    return Operator(tmp_path, capsys, {**variables, **ENCRYPTED})
 
 
 @pytest.fixture
@@ -234,6 +232,15 @@ def small_database(cluster: ScratchCluster, database: str) -> str:
             "INSERT INTO sale SELECT n, n, n * 1.5 FROM generate_series(1, 500) n"
         )
     return database
+
+
+@pytest.fixture
+def small_operator(
+    cluster: ScratchCluster, small_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Operator:
+    """The command line beside two small tables."""
+    variables = variables_of(cluster.server, small_database)
+    return Operator(tmp_path, capsys, {**variables, **ENCRYPTED})
 
 
 @pytest.fixture

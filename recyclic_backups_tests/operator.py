@@ -20,6 +20,20 @@ from recyclic_backups.postgres.server import Server
 PASSPHRASE = "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZSwgMzI="
 
 
+ENTRIES = {
+    ("validate",): "checks",
+    ("list",): "backups",
+    ("verify",): "verifications",
+    ("expire",): "plan",
+    ("adopt",): "files",
+    ("keys", "list"): "keys",
+    ("audit", "show"): "events",
+    ("flags", "list"): "flags",
+    ("notify-test",): "channels",
+}
+"""Under which name a command's report has the things that it lists."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Exit code and what was printed."""
@@ -27,11 +41,18 @@ class Outcome:
     code: int
     out: str
     err: str
+    entries: str = ""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole report."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
 
     @property
     def json(self) -> Any:
-        """The report."""
-        return json.loads(self.out)
+        """The report; of a command that lists things, those."""
+        return self.document.get(self.entries, self.document)
 
 
 @dataclass
@@ -60,7 +81,8 @@ class Operator:
             except SystemExit as error:
                 code = error.code if isinstance(error.code, int) else 1
         printed = self.capture.readouterr()
-        return Outcome(code, printed.out, printed.err)
+        entries = next((name for words, name in ENTRIES.items() if arguments[: len(words)] == words), "")
+        return Outcome(code, printed.out, printed.err, entries)
 
     def must(self, *arguments: str, **overrides: str | None) -> Outcome:
         """Run a command that has to succeed."""

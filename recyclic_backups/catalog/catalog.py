@@ -11,6 +11,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, printable
 
 LATEST = "latest"
@@ -119,6 +120,11 @@ class Backup:
         return self.hold is not None and self.hold.holds(now)
 
     @property
+    def is_late(self) -> bool:
+        """Late for every label it has, or for the slot it was taken for when it has none."""
+        return all(label.late for label in self.labels) if self.labels else self.manifest.late
+
+    @property
     def known_damaged(self) -> bool:
         """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
         return not self.good and any(check.kind == "verify" for check in self.checks)
@@ -157,10 +163,11 @@ class Catalog:
         return len(self.backups)
 
     def find(self, reference: str) -> Backup:
-        """A backup by id, by a beginning of it that only one has, or ``latest``: the newest not known to be damaged.
+        """A backup by id, by a beginning of it that only one has, by a label (``daily/2026-11-20``), or ``latest``.
 
-        Raises RecoveryError (60) when there is none, DamagedData (40) when its manifest is there and is broken or not
-        believed, NoUsableKey (41) when it is not known to be for want of its key.
+        ``latest`` is the newest that is not known to be damaged. Raises RecoveryError (60) when there is none,
+        DamagedData (40) when its manifest is there and is broken or not believed, NoUsableKey (41) when it is not known
+        to be for want of its key.
         """
         if not reference:
             raise RecoveryError("the id of the backup is empty", "name one, or latest: recyclic-backups list")
@@ -188,12 +195,39 @@ class Catalog:
             if not self.sound:
                 raise RecoveryError("every backup failed its last check", "see: recyclic-backups list")
             return self.sound[0]
+        if "/" in reference:
+            return self._of_label(reference)
         found = [backup for backup in self.backups if backup.backup_id.startswith(wanted)]
         if len(found) == 1:
             return found[0]
         if len(found) > 1:
             raise RecoveryError(f"{len(found)} backups begin with {reference}", "write more of the id")
         raise RecoveryError(f"there is no backup {reference}", "see: recyclic-backups list")
+
+    def _of_label(self, reference: str) -> Backup:
+        """The backup of ``tier/partition``. Raises as :meth:`find`."""
+        for damage in self.damage:
+            if f"/tiers/{reference}." in damage.name:
+                raise damage.error
+        tier, _, partition = reference.partition("/")
+        backup = self.labelled(Tier(tier), partition) if tier in set(Tier) else None
+        if backup is None:
+            raise RecoveryError(f"no backup has the label {reference}", "see: recyclic-backups list")
+        return backup
+
+    def not_after(self, moment: datetime) -> Catalog:
+        """Without backups of later than that moment: its ``latest`` is what ``--at`` means.
+
+        Raises RecoveryError (60) where there are backups, and none is left.
+        """
+        left = tuple(backup for backup in self.backups if backup.as_of <= moment)
+        if self.backups and not left:
+            oldest = self.backups[-1]
+            raise RecoveryError(
+                f"every backup is of later than {to_text(moment)}",
+                f"the oldest is {oldest.backup_id}, of {to_text(oldest.as_of)}",
+            )
+        return replace(self, backups=left)
 
     def find_any(self, reference: str) -> Backup:
         """As :meth:`find`, and where no believed backup is meant, one that nobody vouches for: see its ``standing``.

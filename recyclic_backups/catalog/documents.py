@@ -290,7 +290,7 @@ def require_known_format(document: Mapping[str, Any], newest: int = FORMAT) -> N
     version = document.get("format")
     if isinstance(version, int) and version > newest:
         raise DamagedData(
-            f"the document has format {version}, this version reads up to {newest}: a newer recyclic-backups wrote it",
+            f"the document has format {version}, this version reads up to {newest}: a newer release wrote it",
             "use a newer recyclic-backups",
         )
 

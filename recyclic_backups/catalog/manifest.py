@@ -282,7 +282,7 @@ class Manifest(PartlySealed):
         if isinstance(version, int) and version > SEALED_FORMAT:
             raise DamagedData(
                 f"the manifest has format {version}, this version reads up to {SEALED_FORMAT}: "
-                "a newer recyclic-backups wrote it",
+                "a newer release wrote it",
                 "use a newer recyclic-backups",
             )
         if version == FORMAT:

@@ -3,55 +3,50 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.manifest import Source
+from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.dump.back_up import BackedUp, back_up
+from recyclic_backups.dump.take import BackupRequest
+from recyclic_backups.notify.heartbeat import heartbeat
+from recyclic_backups.own_command import own_command
+from recyclic_backups.postgres.process import lower_priority
+from recyclic_backups.quantities import human_bytes, human_seconds
 
-if TYPE_CHECKING:
-    from recyclic_backups.dump.back_up import BackedUp
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser("backup", help="take a backup, verify it and label it")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
     command.add_argument("--tier", choices=("daily", "weekly", "monthly"), default="daily")
     command.add_argument("--partition", metavar="KEY", help="YYYY-MM-DD (default: the current one)")
-    command.add_argument("--json", action="store_true", help="the manifest's summary as JSON")
-    command.set_defaults(run=run)
+    add_json(command)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.backup_calendar import Tier
-    from recyclic_backups.catalog.manifest import Source
-    from recyclic_backups.catalog.strangers import tell_strangers
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.dump.back_up import back_up
-    from recyclic_backups.dump.take import BackupRequest
-    from recyclic_backups.notify.heartbeat import heartbeat
-    from recyclic_backups.postgres.process import lower_priority
-
-    settings = load_settings()
+    settings = call.settings
     plan = wiring.backup_plan(settings)
-    tier = Tier(options.tier)
+    tier = Tier(call.options.tier)
     first = plan.calendar.first_to_come(tier, render.now())
-    if options.partition is None and first is not None:
+    if call.options.partition is None and first is not None:
         # A line of cron that came too early: the first week or month of all is no failure.
         render.say(f"nothing to do: the first {tier} partition since BACKUP_START_DATE is {first}")
-        if options.json:
-            render.print_json(None)
+        call.report({"backup_id": None, "tier": tier.value, "partition": first}, lambda: None)
         return 0
-    partition = options.partition or plan.calendar.partition_of(tier, render.now())
+    partition = call.options.partition or plan.calendar.partition_of(tier, render.now())
     plan.calendar.check_key(tier, partition, render.now())
-    source: Source = "manual" if tier is Tier.DAILY or options.partition is None else "backfill"
-    if not settings.encryption:
-        render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
+    source: Source = "manual" if tier is Tier.DAILY or call.options.partition is None else "backfill"
+    call.warn_of_plaintext()
     lower_priority()
     url = wiring.heartbeat_for(settings, tier, partition, render.now())
-    with heartbeat(url, render.say):
-        repository = wiring.open_repository(settings)
-        tell_strangers(repository.store, render.say)
+    with heartbeat(url, render.warn):
+        repository = call.new_repository
+        tell_strangers(repository.store, render.warn)
         with render.progress() as progress:
             done = back_up(
                 settings.server,
@@ -61,10 +56,7 @@ def run(options: argparse.Namespace) -> int:
                 clock=render.now,
                 progress=progress,
             )
-    if options.json:
-        render.print_json(summary(done))
-    else:
-        _print(done, settings.calendar.timezone)
+    call.report(summary(done), lambda: _print(call, done))
     return 0
 
 
@@ -87,22 +79,18 @@ def summary(done: BackedUp) -> dict[str, Any]:
     }
 
 
-def _print(done: BackedUp, timezone: Any) -> None:
-    from recyclic_backups.quantities import human_bytes, human_seconds
-
-    manifest, label = done.backup.manifest, done.label
-    render.line(f"backup      {manifest.backup_id}")
-    render.line(f"label       {label.tier.value} {label.partition}{' (late)' if label.late else ''}")
+def _print(call: Invocation, done: BackedUp) -> None:
+    manifest, label, line = done.backup.manifest, done.label, render.entry
+    line("backup", manifest.backup_id)
+    line("label", f"{label.tier.value} {label.partition}{' (late)' if label.late else ''}")
     if label.reason:
-        render.line(f"because     {label.reason}")
-    render.line(f"content of  {render.local_time(manifest.as_of, timezone)}")
+        line("because", label.reason)
+    line("content of", call.local_time(manifest.as_of))
     if done.fresh:
-        render.line(f"took        {human_seconds(manifest.duration_seconds)}")
-    render.line(
-        f"size        {human_bytes(manifest.stored_bytes)} stored, {human_bytes(manifest.plain_bytes)} dumped "
-        f"({manifest.compression_percent:.0f} % smaller)"
-    )
-    render.line(f"encrypted   {'yes' if manifest.encryption else 'no'}")
+        line("took", human_seconds(manifest.duration_seconds))
+    stored, dumped = human_bytes(manifest.stored_bytes), human_bytes(manifest.plain_bytes)
+    line("size", f"{stored} stored, {dumped} dumped ({manifest.compression_percent:.0f} % smaller)")
+    line("encrypted", "yes" if manifest.encryption else "no")
     for note in manifest.notes:
-        render.line(f"note        {note}")
-    render.line(f"restore it  recyclic-backups restore {manifest.backup_id} --into {'NAME'}")
+        line("note", note)
+    line("restore it", own_command("restore", manifest.backup_id, "--into", "NAME"))

@@ -8,24 +8,33 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups import wiring
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.cli import render
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.restore_report import print_report
+from recyclic_backups.config.load import load_settings
+from recyclic_backups.demo.dagster_process import run_job, ui
+from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
+from recyclic_backups.drill.run import drill
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.errors import VerdictNegative
+from recyclic_backups.health.survey import survey
+from recyclic_backups.notify.stored_state import open_incidents
+from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.report.page import page
+from recyclic_backups.report.publish import keep_in_storage
+from recyclic_backups.restore.restore import RestoreReport, restore
 
-if TYPE_CHECKING:
-    from recyclic_backups.demo.stage import Stage
-    from recyclic_backups.restore.restore import RestoreReport
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "demo",
-        help="see it work: a database of its own, backed up by Dagster, restored and compared",
-        description="Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.description = (
+        "Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
         "restores the backup, compares, rehearses three recoveries, and leaves Dagster's UI running until Ctrl-C. "
-        "Reads no settings and no .env.",
+        "Reads no settings and no .env."
     )
     command.add_argument("--no-ui", action="store_true", help="end after the comparison")
     command.add_argument(
@@ -34,26 +43,20 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep backups, key and logs in this new directory"
     )
-    command.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.backup_calendar import Tier
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.demo.dagster_process import run_job
-    from recyclic_backups.demo.stage import open_stage
-
     calendar = load_settings({}).calendar
     today = render.now().astimezone(calendar.timezone).date()
     with ExitStack() as stack:
         with _step("start a PostgreSQL server of its own"):
-            stage = stack.enter_context(open_stage(today, options.keep))
+            stage = stack.enter_context(open_stage(today, call.options.keep))
         render.say(
             f"PostgreSQL {stage.installation.version} on {stage.server.label}, everything in {stage.directory}"
         )
-        with _step(f"fill it with a re-use centre's data (scale {options.scale:g})"):
-            stage.fill(options.scale, today)
+        with _step(f"fill it with a re-use centre's data (scale {call.options.scale:g})"):
+            stage.fill(call.options.scale, today)
         render.say(f"the encryption key is kept in {stage.key_file}")
         partition = calendar.partition_of(Tier.DAILY, render.now())
         with _step(f"back up {partition} as a Dagster run, with its checks"):
@@ -64,20 +67,16 @@ def run(options: argparse.Namespace) -> int:
             report = _restore(stage)
         failed = _rehearse(stage)
         code = _report(stage, report) or failed
-        if options.keep or not options.no_ui:
+        if call.options.keep or not call.options.no_ui:
             render.say(f"the page about it, for a browser: {_write_page(stage)}")
-        if not options.no_ui and code == 0:
+        if not call.options.no_ui and code == 0:
             _serve(stage)
-        if options.keep:
+        if call.options.keep:
             render.say(f"kept: backups, key and logs in {stage.directory}")
     return code
 
 
 def _restore(stage: Stage) -> RestoreReport:
-    from recyclic_backups.catalog.load import load_catalog
-    from recyclic_backups.demo.stage import DATABASE
-    from recyclic_backups.restore.restore import restore
-
     settings = stage.settings
     repository = wiring.open_repository(settings, create=False)
     backup = load_catalog(repository).find("latest")
@@ -93,10 +92,6 @@ def _restore(stage: Stage) -> RestoreReport:
 
 def _rehearse(stage: Stage) -> int:
     """The three drills; the exit code of the worst one."""
-    from recyclic_backups.drill.run import drill
-    from recyclic_backups.drill.scenarios import Scenario
-    from recyclic_backups.quantities import human_seconds
-
     settings = stage.settings
     lost = {
         Scenario.SIMPLE: "the database is lost",
@@ -122,11 +117,6 @@ def _rehearse(stage: Stage) -> int:
 
 
 def _report(stage: Stage, report: RestoreReport) -> int:
-    from recyclic_backups.catalog.load import load_catalog
-    from recyclic_backups.cli.restore import print_report
-    from recyclic_backups.errors import VerdictNegative
-    from recyclic_backups.quantities import human_bytes, human_seconds
-
     manifest = (
         load_catalog(wiring.open_repository(stage.settings, create=False)).find(report.backup_id).manifest
     )
@@ -145,11 +135,6 @@ def _write_page(stage: Stage) -> str:
 
     Returns its address.
     """
-    from recyclic_backups.health.survey import survey
-    from recyclic_backups.notify.stored_state import open_incidents
-    from recyclic_backups.report.page import page
-    from recyclic_backups.report.publish import keep_in_storage
-
     settings = stage.settings
     repository = wiring.open_repository(settings, create=False)
     found = survey(repository, wiring.health_terms(settings), clock=render.now)
@@ -158,8 +143,6 @@ def _write_page(stage: Stage) -> str:
 
 def _serve(stage: Stage) -> None:
     """Dagster's UI until Ctrl-C or a polite end."""
-    from recyclic_backups.demo.dagster_process import ui
-
     with ExitStack() as stack:
         with _step("start Dagster's UI and daemon"):
             address = stack.enter_context(ui(stage))

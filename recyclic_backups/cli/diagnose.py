@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
 
-from recyclic_backups.cli import catalog, render
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_backup, add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.diagnose.diagnose import diagnose
+from recyclic_backups.diagnose.report import Diagnosis, Finding, database_beside
+from recyclic_backups.errors import VerdictNegative
+from recyclic_backups.health.anomalies import newest_ordinary
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.restore.commands import move_command
 
-if TYPE_CHECKING:
-    from datetime import datetime
 
-    from recyclic_backups.catalog.catalog import Catalog
-    from recyclic_backups.diagnose.report import Diagnosis, Finding
-    from recyclic_backups.postgres.server import Server
-
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "diagnose",
-        help="what is damaged or lost in a live database, and the command that puts it right",
-        description="Reads the whole database, changes nothing, and compares it with a good backup. "
-        "Exit code 80 when something was found.",
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.description = (
+        "Reads the whole database, changes nothing, and compares it with a good backup. "
+        "Exit code 80 when something was found."
     )
     command.add_argument("database", metavar="DB", nargs="?", help="the database (default: POSTGRES_DB)")
-    command.add_argument(
-        "--backup",
-        metavar="ID",
-        help="the backup to compare with: a backup id, its beginning, or latest (default: the newest that lacks "
-        "nothing which those before it had)",
-    )
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=run)
+    add_backup(command, option=True, default="the newest that lacks nothing which those before it had")
+    add_json(command)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.diagnose.diagnose import diagnose
-    from recyclic_backups.errors import VerdictNegative
-
-    settings = load_settings()
-    found = catalog.load(settings)
+    settings, options, now = call.settings, call.options, render.now()
+    found = call.catalog
     database = options.database or settings.database
     if database != settings.database:
         render.say(f"compared with backups of {settings.database!r}")
-    now = render.now()
-    given = None if options.backup is None else catalog.pick(found, options.backup)
+    given = call.find() if options.backup is not None or options.at is not None else None
     compared, why = (found, []) if given else _before_the_change(found, now)
     with render.progress() as progress:
         diagnosis = diagnose(
@@ -61,11 +50,8 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     diagnosis = replace(diagnosis, notes=(*why, *diagnosis.notes))
-    if options.json:
-        render.print_json(diagnosis.to_json())
-    else:
-        moment = render.local_time(diagnosis.as_of, settings.calendar.timezone)
-        _print(diagnosis, moment, settings.server)
+    moment = call.local_time(diagnosis.as_of)
+    call.report(diagnosis.to_json(), lambda: _print(diagnosis, moment, settings.server))
     return 0 if diagnosis.clean else VerdictNegative.exit_code
 
 
@@ -75,8 +61,6 @@ def _before_the_change(catalog: Catalog, now: datetime) -> tuple[Catalog, list[s
     The morning after an accident the newest backup is one of the accident; one of the future is not judged
     (:meth:`~recyclic_backups.catalog.catalog.Catalog.until`), so nothing is compared with it either.
     """
-    from recyclic_backups.health.anomalies import newest_ordinary
-
     present = catalog.until(now)
     why = []
     if ahead := catalog.newest_of_the_future(now):
@@ -123,9 +107,6 @@ def _print(diagnosis: Diagnosis, moment: str, server: Server) -> None:
 
 def _print_moving(diagnosis: Diagnosis, server: Server) -> None:
     """How tables that are gone get from the database beside into the live one."""
-    from recyclic_backups.diagnose.report import database_beside
-    from recyclic_backups.restore.commands import move_command
-
     gone = [each.name for each in diagnosis.findings if each.kind == "table"]
     if gone:
         beside = database_beside(diagnosis.database)

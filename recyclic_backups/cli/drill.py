@@ -3,60 +3,50 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from recyclic_backups import wiring
 from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_backup, add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.restore_report import print_comparison
+from recyclic_backups.drill.report import DrillReport
+from recyclic_backups.drill.run import drill
+from recyclic_backups.drill.scenarios import Scenario
+from recyclic_backups.postgres.process import lower_priority
+from recyclic_backups.quantities import human_seconds
 
-if TYPE_CHECKING:
-    from recyclic_backups.drill.report import DrillReport
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "drill",
-        help="rehearse a recovery on a throwaway server, compare, and measure it",
-        description="simple: the newest backup of each tier into a new database. partial: damage is done to a copy, "
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.description = (
+        "simple: the newest backup of each tier into a new database. partial: damage is done to a copy, "
         "found by diagnose, and put right. full: everything but storage and key is gone. Never touches production; "
-        "the verdict is kept beside the backup.",
+        "the verdict is kept beside the backup."
     )
     command.add_argument("scenario", metavar="SCENARIO", choices=("simple", "partial", "full"))
-    command.add_argument("--backup", metavar="ID", help="this backup instead of the newest")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=run)
+    add_backup(command, option=True, default="the newest")
+    add_json(command)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.drill.run import drill
-    from recyclic_backups.drill.scenarios import Scenario
-    from recyclic_backups.postgres.process import lower_priority
-
-    settings = load_settings()
+    backup_id = call.options.backup if call.options.at is None else call.find().backup_id
     lower_priority()
     with render.progress() as progress:
         report = drill(
-            Scenario(options.scenario),
-            wiring.open_repository(settings, create=False),
-            wiring.drill_plan(settings),
+            Scenario(call.options.scenario),
+            call.repository,
+            wiring.drill_plan(call.settings),
             clock=render.now,
-            backup_id=options.backup,
+            backup_id=backup_id,
             progress=progress,
         )
-    if options.json:
-        render.print_json(report.to_json())
-    else:
-        print_report(report)
+    call.report(report.to_json(), lambda: print_report(report))
     return report.exit_code
 
 
 def print_report(report: DrillReport) -> None:
     """A drill for people: what was compared, what was found, how long it took, and the verdict as the last line."""
-    from recyclic_backups.cli.restore import print_comparison
-    from recyclic_backups.quantities import human_seconds
-
     newest = report.newest
     render.line(f"drill {report.scenario} of {newest.backup_id} on {report.ground}")
     render.line()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-from recyclic_backups import wiring
 from recyclic_backups.cli import render
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from recyclic_backups.catalog.repository import Repository
-    from recyclic_backups.config.settings import Settings
-    from recyclic_backups.languages import Bytes, Locale, Pair
-    from recyclic_backups.retention.expire import ExpiryReport
-    from recyclic_backups.retention.policy import Decision, ExpiryPlan
+from recyclic_backups.cli.arguments import add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.errors import UsageError
+from recyclic_backups.languages import Bytes, Locale, Pair, listed, sentence, tier_name
+from recyclic_backups.retention.expire import (
+    ExpiryReport,
+    expire,
+    expire_under_lock,
+    freed_by,
+    plan_expiry,
+    plan_unsigned,
+)
+from recyclic_backups.retention.policy import Decision, ExpiryPlan
 
 _WORDS: Mapping[str, Pair] = {
     "plan": (
@@ -56,13 +59,11 @@ _WORDS: Mapping[str, Pair] = {
 """What is said around the sentences of :mod:`recyclic_backups.retention.wording`, in English and French."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "expire",
-        help="which backups stay, which leave, and why; with --yes, let them go",
-        description="Shows the plan. With --yes, deletes what the plan lets go, under the same lock as backups, and "
-        "lists the storage afterwards to see that it is gone.",
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.description = (
+        "Shows the plan. With --yes, deletes what the plan lets go, under the same lock as backups, and "
+        "lists the storage afterwards to see that it is gone."
     )
     command.add_argument(
         "--yes", action="store_true", help="delete, instead of showing what would be deleted"
@@ -77,53 +78,40 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="the backups that nobody signed, and no others: taken before encryption was turned on, or put there",
     )
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=run)
+    add_json(command)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.errors import UsageError
-    from recyclic_backups.retention.expire import plan_expiry, plan_unsigned
-
+    options = call.options
     if options.without_database and not options.yes:
         raise UsageError(
             "--without-database is for --yes: the plan alone asks no database", "add --yes, or leave it out"
         )
-    settings = load_settings()
-    repository = wiring.open_repository(settings, create=False)
+    settings, repository = call.settings, call.repository
     if options.yes:
-        report = _expire(
-            settings, repository, without_database=options.without_database, unsigned=options.unsigned
-        )
+        report = _expire(call)
         _say_what_matters(report.plan, settings.locale)
-        if options.json:
-            render.print_json(report.to_json())
-        else:
-            _print_report(report, settings.locale)
+        document = {"plan": report.to_json(), "freed_bytes": report.freed_bytes, "done": True}
+        call.report(document, lambda: _print_report(report, settings.locale))
         return 0
     if options.unsigned:
         found = plan_unsigned(repository, render.now())
     else:
         found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
     _say_what_matters(found, settings.locale)
-    if options.json:
-        render.print_json(found.to_json())
-    else:
-        _print_plan(found, settings, _freed_by(repository, found))
+    freed_bytes = freed_by(repository, found)
+    document = {"plan": found.to_json(), "freed_bytes": freed_bytes, "done": False}
+    call.report(document, lambda: _print_plan(call, found, freed_bytes))
     return 0
 
 
-def _expire(
-    settings: Settings, repository: Repository, *, without_database: bool, unsigned: bool
-) -> ExpiryReport:
-    from recyclic_backups.retention.expire import expire, expire_under_lock
-
+def _expire(call: Invocation) -> ExpiryReport:
+    settings, unsigned = call.settings, call.options.unsigned
     with render.progress() as progress:
-        if without_database:
+        if call.options.without_database:
             return expire(
-                repository,
+                call.repository,
                 settings.retention,
                 settings.calendar,
                 now=render.now(),
@@ -132,7 +120,7 @@ def _expire(
             )
         return expire_under_lock(
             settings.server.answering_within(settings.timeout_seconds),
-            repository,
+            call.repository,
             settings.retention,
             settings.calendar,
             clock=render.now,
@@ -145,28 +133,17 @@ def _expire(
 def _say_what_matters(found: ExpiryPlan, locale: Locale) -> None:
     """Incidents and warnings, on standard error."""
     for each in found.what_matters:
-        render.say(each.text(locale))
+        render.warn(each.text(locale))
 
 
-def _freed_by(repository: Repository, found: ExpiryPlan) -> int:
-    """What carrying the plan out would free: all that lies there, as a deletion counts it. Raises StorageError.
-
-    Of a small backup the documents (manifest, checks) are a good part, and no manifest knows their sizes.
-    """
-    folders = (repository.layout.backup(each.backup_id) for each in found.expiring)
-    return sum(item.size_bytes for folder in folders for item in repository.store.list(f"{folder}/"))
-
-
-def _print_plan(found: ExpiryPlan, settings: Settings, freed_bytes: int) -> None:
-    from recyclic_backups.languages import Bytes
-
-    locale, leaving = settings.locale, found.expiring
+def _print_plan(call: Invocation, found: ExpiryPlan, freed_bytes: int) -> None:
+    locale, leaving = call.settings.locale, found.expiring
     if not found.decisions:
         render.line(_text("empty", locale))
         return
     render.print_table(
         _text("plan", locale).split("|"),
-        [_row(decision, settings.calendar.timezone, locale) for decision in found.decisions],
+        [_row(call, decision) for decision in found.decisions],
         right=(3,),
     )
     render.line()
@@ -186,17 +163,15 @@ def _print_plan(found: ExpiryPlan, settings: Settings, freed_bytes: int) -> None
         render.line(_text("would not", locale))
 
 
-def _row(decision: Decision, timezone: Any, locale: Locale) -> tuple[str, ...]:
-    from recyclic_backups.languages import Bytes, listed, tier_name
-
-    backup = decision.backup
+def _row(call: Invocation, decision: Decision) -> tuple[str, ...]:
+    backup, locale = decision.backup, call.settings.locale
     # With commas where a tier may have several words: "point de contrôle".
     tiers = (", " if locale == "fr" else " ").join(
         tier_name(tier, locale) for tier in (backup.tiers if backup is not None else ())
     )
     return (
         decision.backup_id,
-        "-" if backup is None else render.local_time(backup.as_of, timezone),
+        "-" if backup is None else call.local_time(backup.as_of),
         tiers or "-",
         "-" if backup is None else Bytes(backup.manifest.stored_bytes).text(locale),
         _text(decision.action.value, locale),
@@ -205,14 +180,10 @@ def _row(decision: Decision, timezone: Any, locale: Locale) -> tuple[str, ...]:
 
 
 def _stored(decisions: list[Decision]) -> Bytes:
-    from recyclic_backups.languages import Bytes
-
     return Bytes(sum(each.backup.manifest.stored_bytes for each in decisions if each.backup is not None))
 
 
 def _print_report(report: ExpiryReport, locale: Locale) -> None:
-    from recyclic_backups.languages import Bytes, listed
-
     if report.removed:
         render.print_table(
             _text("report", locale).split("|"),
@@ -249,6 +220,4 @@ def _backups(count: int, locale: Locale) -> str:
 
 
 def _text(name: str, locale: Locale, **values: object) -> str:
-    from recyclic_backups.languages import sentence
-
     return sentence(_WORDS[name], values, locale)

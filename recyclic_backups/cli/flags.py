@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from recyclic_backups import wiring
 from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
+from recyclic_backups.flags.flags import FEATURES, Flags, known
+from recyclic_backups.flags.store import load_flags, switch
 
-if TYPE_CHECKING:
-    from recyclic_backups.errors import BackupError
-    from recyclic_backups.flags.flags import Flags
 
-
-def add_to(commands: Any) -> None:
-    """Add the commands to the command line."""
-    group = commands.add_parser("flags", help="switch new behaviours on and off, from the next run on")
-    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="what can be switched, and what is on")
-    listing.add_argument("--json", action="store_true")
+    add_json(listing)
     listing.set_defaults(run=run_list)
     setting = actions.add_parser("set", help="switch a flag on or off")
     setting.add_argument("flag", metavar="FLAG")
     setting.add_argument("value", metavar="VALUE", choices=("on", "off"))
-    setting.set_defaults(run=run_set)
+    setting.set_defaults(run=lambda call: _switch(call, on=call.options.value == "on"))
     unset = actions.add_parser("unset", help="give a flag back its default")
     unset.add_argument("flag", metavar="FLAG")
-    unset.set_defaults(run=run_unset)
+    unset.set_defaults(run=lambda call: _switch(call, on=None))
 
 
-def run_list(options: argparse.Namespace) -> int:
+def run_list(call: Invocation) -> int:
     """Run ``flags list``. Flags that cannot be read are as their defaults: raises, after the list, why they are."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.errors import DamagedData, NoUsableKey
-    from recyclic_backups.flags.flags import Flags
-    from recyclic_backups.flags.store import load_flags
-
     flags = Flags()
     problem: BackupError | None = None
     try:
-        flags = load_flags(wiring.open_repository(load_settings(), create=False))
+        flags = load_flags(call.repository)
     except NoUsableKey as unreadable:
         problem = unreadable
-    _print(flags, as_json=options.json)
+    documents = [_document(flags, name) for name in FEATURES]
+    call.report({"flags": documents}, lambda: _print(flags, documents))
     if flags.damaged:
         problem = DamagedData(
             "; ".join(flags.damaged.values()),
@@ -54,56 +50,35 @@ def run_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(flags: Flags, *, as_json: bool) -> None:
-    from recyclic_backups.flags.flags import FEATURES
-
-    documents = [
-        {
-            "flag": feature.name,
-            "on": flags.is_on(feature),
-            "default": feature.default,
-            "set": feature.name in flags.switches,
-            "failures": flags.switches[feature.name].failures if feature.name in flags.switches else 0,
-            "switched_off_because": flags.switches[feature.name].tripped
-            if feature.name in flags.switches
-            else "",
-            "description": feature.description,
-        }
-        for feature in FEATURES.values()
-    ]
-    if as_json:
-        render.print_json(documents)
-        return
-    rows = [
-        (
-            str(each["flag"]),
-            "on" if each["on"] else "off",
-            "on" if each["default"] else "off",
-            str(each["description"]),
-        )
-        for each in documents
-    ]
-    render.print_table(("FLAG", "NOW", "DEFAULT", ""), rows)
-    for name, switch in flags.tripped.items():
-        render.line(f"{name} switched itself off: {switch.tripped}")
+def _document(flags: Flags, name: str) -> dict[str, Any]:
+    feature, switched = FEATURES[name], flags.switches.get(name)
+    return {
+        "flag": name,
+        "on": flags.is_on(feature),
+        "default": feature.default,
+        "set": switched is not None,
+        "failures": 0 if switched is None else switched.failures,
+        "switched_off_because": "" if switched is None else switched.tripped,
+        "description": feature.description,
+    }
 
 
-def run_set(options: argparse.Namespace) -> int:
-    """Run ``flags set``."""
-    return _switch(options.flag, on=options.value == "on")
+def _print(flags: Flags, documents: Sequence[dict[str, Any]]) -> None:
+    words = {True: "on", False: "off"}
+    render.print_table(
+        ("FLAG", "NOW", "DEFAULT", ""),
+        [
+            (each["flag"], words[each["on"]], words[each["default"]], each["description"])
+            for each in documents
+        ],
+    )
+    for name, switched in flags.tripped.items():
+        render.line(f"{name} switched itself off: {switched.tripped}")
 
 
-def run_unset(options: argparse.Namespace) -> int:
-    """Run ``flags unset``."""
-    return _switch(options.flag, on=None)
-
-
-def _switch(name: str, *, on: bool | None) -> int:
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.flags.flags import known
-    from recyclic_backups.flags.store import switch
-
+def _switch(call: Invocation, *, on: bool | None) -> int:
+    name: str = call.options.flag
     feature = known(name)
-    flags = switch(wiring.open_repository(load_settings(), create=False), name, on, render.now())
+    flags = switch(call.repository, name, on, render.now())
     render.line(f"{name} is {'on' if flags.is_on(feature) else 'off'} from the next run on")
     return 0

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 from recyclic_backups import wiring
+from recyclic_backups.catalog.manifest import Checkpoint
 from recyclic_backups.cli import render
-from recyclic_backups.cli.metrics import output_file
+from recyclic_backups.cli.arguments import output_file
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.errors import StorageError, UsageError
+from recyclic_backups.guard.report import HEALS_NOTHING, GuardReport
+from recyclic_backups.guard.run import guard
+from recyclic_backups.report.publish import objection, publish
 
-if TYPE_CHECKING:
-    from pathlib import Path
-    from zoneinfo import ZoneInfo
 
-    from recyclic_backups.guard.report import GuardReport
-
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "guard",
-        help="run a migration between a checkpoint and the probes; say, or go, the way back",
-        usage="recyclic-backups guard [options] -- COMMAND [ARGUMENT ...]",
-        description="Takes a backup of its own tier, verifies it, runs the command (its input and output are the "
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.usage = "recyclic-backups guard [options] -- COMMAND [ARGUMENT ...]"
+    command.description = (
+        "Takes a backup of its own tier, verifies it, runs the command (its input and output are the "
         "command's), then asks the probes of the live database. Ends with the command's own exit code if that fails, "
-        "with 80 if a probe does.",
+        "with 80 if a probe does."
     )
     command.add_argument("argv", metavar="COMMAND", nargs="+", help="after --, the command and its arguments")
     command.add_argument("--version", metavar="TEXT", default="", help="what is about to be installed")
@@ -40,26 +38,20 @@ def add_to(commands: Any) -> None:
         type=output_file,
         help="write a report as JSON into this file (a new one only you can read)",
     )
-    command.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.catalog.manifest import Checkpoint
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.guard.run import guard
-
-    settings = load_settings()
-    if not settings.encryption:
-        render.say("warning: BACKUP_ENCRYPTION is off: members' data are stored readable (GDPR, article 32)")
+    options = call.options
+    call.warn_of_plaintext()
     if options.report:
         _require_place(options.report)
     # No bar: the terminal is the command's.
     report = guard(
         options.argv,
-        wiring.open_repository(settings),
-        settings.server,
-        wiring.guard_plan(settings),
+        call.new_repository,
+        call.settings.server,
+        wiring.guard_plan(call.settings),
         Checkpoint(options.version, options.revision),
         auto_restore=options.auto_restore,
         clock=render.now,
@@ -67,39 +59,30 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.report:
         _write(options.report, report)
-    _say_outcome(report, settings.calendar.timezone)
+    _say_outcome(call, report)
     return report.exit_code
 
 
 def _require_place(path: Path) -> None:
     """Raises UsageError where no report can be written: after the command would be too late to find out."""
-    from recyclic_backups.errors import UsageError
-    from recyclic_backups.report.publish import objection
-
     if why := objection(path):
         raise UsageError(f"the report cannot be written: {str(path)!r}: {why}")
 
 
 def _write(path: Path, report: GuardReport) -> None:
     """A new file is for nobody else: what a probe or the server said may quote members' data."""
-    import json
-
-    from recyclic_backups.errors import StorageError
-    from recyclic_backups.report.publish import publish
-
     try:
-        publish(path, json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", mode=0o600)
+        publish(path, render.as_json({"format": render.FORMAT, **report.to_json()}), mode=0o600)
     except StorageError as error:
         # What became of the database is what matters, and follows.
-        render.say(f"guard: no report: {error.message}")
+        render.warn(f"guard: no report: {error.message}")
 
 
-def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
+def _say_outcome(call: Invocation, report: GuardReport) -> None:
     """All on standard error: standard output is the command's."""
-    from recyclic_backups.guard.report import HEALS_NOTHING
 
     def say(sentence: str) -> None:
-        render.say(f"guard: {sentence}")
+        render.warn(f"guard: {sentence}")
 
     if not report.failed:
         asked = [] if report.after is None else [each for each in report.after.answers if each.passed]
@@ -124,5 +107,5 @@ def _say_outcome(report: GuardReport, timezone: ZoneInfo) -> None:
     if report.failed_before and returned is None:
         say(HEALS_NOTHING)
     if report.go_back is not None:
-        say(f"to go back to {render.local_time(report.as_of, timezone)}, before the command:")
-        render.say(f"  {report.go_back}")
+        say(f"to go back to {call.local_time(report.as_of)}, before the command:")
+        render.warn(f"  {report.go_back}")

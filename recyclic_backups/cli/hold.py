@@ -1,55 +1,40 @@
-"""``hold`` and ``release``: keep a backup from expiring, and let go of it."""
+"""``hold``: keep a backup from expiring."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
 
-from recyclic_backups import wiring
-from recyclic_backups.cli import catalog, render
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from recyclic_backups.backup_calendar import Calendar
+from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_backup
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.errors import UsageError
+from recyclic_backups.retention.holds import hold
 
 
-def add_to(commands: Any) -> None:
-    """Add the commands to the command line."""
-    command = commands.add_parser("hold", help="keep a backup from expiring until a day")
-    command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    add_backup(command)
     command.add_argument(
         "--reason", metavar="TEXT", required=True, help="why; show and expire tell, list says held"
     )
     command.add_argument(
         "--until", metavar="DATE", required=True, help="the last day of the hold, YYYY-MM-DD"
     )
-    command.set_defaults(run=run_hold)
-
-    command = commands.add_parser("release", help="let a held backup expire again when its time comes")
-    command.add_argument("backup", metavar="ID", help="a backup id, its beginning, or latest")
-    command.set_defaults(run=run_release)
 
 
-def run_hold(options: argparse.Namespace) -> int:
-    """Run ``hold``."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.retention.holds import hold
-
-    settings = load_settings()
-    until = _end_of(options.until, settings.calendar)
-    backup = catalog.pick(catalog.load(settings), options.backup)
-    hold(wiring.open_repository(settings, create=False), backup, options.reason, until, render.now())
-    render.line(f"{backup.backup_id} is held until {options.until} inclusive")
+def run(call: Invocation) -> int:
+    """Run the command."""
+    until = _end_of(call.options.until, call.settings.calendar)
+    backup = call.find()
+    hold(call.repository, backup, call.options.reason, until, render.now())
+    render.line(f"{backup.backup_id} is held until {call.options.until} inclusive")
     return 0
 
 
 def _end_of(text: str, calendar: Calendar) -> datetime:
     """When that day ends where the backups are taken. Raises UsageError for what is no day of a hold."""
-    from recyclic_backups.backup_calendar import Tier
-    from recyclic_backups.errors import UsageError
-
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -66,20 +51,3 @@ def _end_of(text: str, calendar: Calendar) -> datetime:
             "9998-12-31 is the last day there is; holding again extends it",
         )
     return calendar.window(Tier.DAILY, text).end_at
-
-
-def run_release(options: argparse.Namespace) -> int:
-    """Run ``release``."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.retention.holds import release
-
-    settings = load_settings()
-    # Also one that nobody vouches for: its hold keeps it from `expire --unsigned`.
-    backup = catalog.pick(catalog.load(settings), options.backup, unvouched=True)
-    if release(wiring.open_repository(settings, create=False), backup, render.now()):
-        render.line(
-            f"{backup.backup_id} is not held any more; see what becomes of it: recyclic-backups expire"
-        )
-    else:
-        render.line(f"{backup.backup_id} was not held")
-    return 0

@@ -6,16 +6,15 @@ printed: their SHA-256, and the commands that check them before the key is given
 
 from __future__ import annotations
 
-import argparse
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from recyclic_backups import wiring
+from recyclic_backups import rescue
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
-
-if TYPE_CHECKING:
-    from recyclic_backups.config.settings import Settings
-    from recyclic_backups.languages import Locale, Pair
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.languages import Locale, Pair, sentence
+from recyclic_backups.storage.local import LocalStore
 
 _TITLE: Pair = ("KEY SHEET, printed on {date}", "FEUILLE DE CLÉ, imprimée le {date}")
 _PASSPHRASE: Pair = (
@@ -48,46 +47,22 @@ _AGAIN: Pair = (
 )
 
 
-def add_to(verbs: Any) -> None:
-    """Add the verb to ``keys``."""
-    sheet = verbs.add_parser(
-        "sheet",
-        help="what to keep on paper beside the passphrase: where the backups are, their keys, how to know recover.py",
-        description="Prints no secret. Keep it with the passphrase and away from the storage: whoever can change "
-        "recover.py in the storage cannot change its SHA-256 on your paper.",
-    )
-    sheet.add_argument("--json", action="store_true")
-    sheet.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run ``keys sheet``."""
-    from recyclic_backups.config.load import load_settings
-
-    settings = load_settings()
-    sheet = _sheet(settings)
-    if options.json:
-        render.print_json(sheet)
-    else:
-        _print(sheet, settings.locale)
+    sheet = _sheet(call)
+    call.report(sheet, lambda: _print(sheet, call.settings.locale))
     return 0
 
 
-def _sheet(settings: Settings) -> dict[str, Any]:
-    from recyclic_backups import rescue
-    from recyclic_backups.catalog.timestamps import to_text
-    from recyclic_backups.storage.local import LocalStore
-
-    repository = wiring.open_repository(settings, create=False)
-    store = repository.store
+def _sheet(call: Invocation) -> dict[str, Any]:
+    store = call.repository.store
     return {
-        "format": 1,
         "printed_on": render.now().date().isoformat(),
         "storage": str(store.root) if isinstance(store, LocalStore) else store.url,
-        "database": settings.database,
+        "database": call.settings.database,
         "keys": [
             {"key_id": key.key_id, "created_at": to_text(key.created_at)}
-            for key in repository.keyring.inventory()
+            for key in call.repository.keyring.inventory()
             if key.opens and key.belongs is not False and key.created_at is not None
         ],
         "recover_sha256": rescue.shipped_sha256(rescue.SCRIPT),
@@ -96,8 +71,6 @@ def _sheet(settings: Settings) -> dict[str, Any]:
 
 
 def _print(sheet: dict[str, Any], locale: Locale) -> None:
-    from recyclic_backups.languages import sentence
-
     def say(words: Pair) -> None:
         named = {"date": sheet["printed_on"], "database": sheet["database"]}
         render.line(sentence(words, named, locale))

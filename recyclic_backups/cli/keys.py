@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from recyclic_backups import wiring
+from recyclic_backups.audit.log import audited
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import key_sheet, render
+from recyclic_backups.cli.arguments import add_json
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.dump.reseal import seal_older_manifests
+from recyclic_backups.envelope.keyring import generate_passphrase
+from recyclic_backups.errors import ConfigurationError, DamagedData
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser("keys", help="encryption keys: make one, list them, change the passphrase")
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
     verbs = command.add_subparsers(dest="verb", metavar="VERB", required=True)
     generate = verbs.add_parser("generate", help="print a new value for BACKUP_ENCRYPTION_KEY")
     generate.set_defaults(run=run_generate)
     listing = verbs.add_parser(
         "list", help="the storage's data keys, and whether the configured passphrase opens them"
     )
-    listing.add_argument("--json", action="store_true")
+    add_json(listing)
     listing.set_defaults(run=run_list)
-    key_sheet.add_to(verbs)
+    sheet = verbs.add_parser(
+        "sheet",
+        help="what to keep on paper beside the passphrase: where the backups are, their keys, how to know recover.py",
+        description="Prints no secret. Keep it with the passphrase and away from the storage: whoever can change "
+        "recover.py in the storage cannot change its SHA-256 on your paper.",
+    )
+    add_json(sheet)
+    sheet.set_defaults(run=key_sheet.run)
     rotate = verbs.add_parser(
         "rotate",
         help="put every data key under BACKUP_ENCRYPTION_KEY alone, without rewriting any backup",
@@ -34,7 +45,7 @@ def add_to(commands: Any) -> None:
         default=[],
         help="take in a key that is yours and that keys list calls a stranger (repeatable)",
     )
-    rotate.add_argument("--json", action="store_true")
+    add_json(rotate)
     rotate.set_defaults(run=run_rotate)
     seal = verbs.add_parser(
         "seal-manifests",
@@ -43,14 +54,12 @@ def add_to(commands: Any) -> None:
         "were written before format 2. This replaces each of those by one that says the same, sealed and signed anew. "
         "Copies of the storage keep what they have: values that were secrets should be changed.",
     )
-    seal.add_argument("--json", action="store_true")
+    add_json(seal)
     seal.set_defaults(run=run_seal_manifests)
 
 
-def run_generate(_options: argparse.Namespace) -> int:
+def run_generate(_call: Invocation) -> int:
     """Run ``keys generate``."""
-    from recyclic_backups.envelope.keyring import generate_passphrase
-
     render.line(generate_passphrase())
     render.say(
         "keep it away from the storage; after the first backup print what goes with it: recyclic-backups keys sheet"
@@ -58,16 +67,13 @@ def run_generate(_options: argparse.Namespace) -> int:
     return 0
 
 
-def run_list(options: argparse.Namespace) -> int:
+def run_list(call: Invocation) -> int:
     """Run ``keys list``."""
-    from recyclic_backups.catalog.timestamps import to_text
-    from recyclic_backups.config.load import load_settings
-
-    repository = wiring.open_repository(load_settings(), create=False)
-    for strange in repository.store.strange("keys"):
-        render.say(f"damaged: {strange.name}: {strange.problem}")
+    repository = call.repository
+    problems = [(each.name, each.problem) for each in repository.store.strange("keys")]
     found, storage_id = repository.keyring.inventory(), repository.storage_id()
-    problems = repository.keyring.belonging().problems
+    for name, problem in (*problems, *repository.keyring.belonging().problems):
+        render.warn(f"damaged: {name}: {problem}")
     keys = [
         {
             "key_id": key.key_id,
@@ -80,13 +86,11 @@ def run_list(options: argparse.Namespace) -> int:
         }
         for key in found
     ]
-    for name, problem in problems:
-        render.say(f"damaged: {name}: {problem}")
-    if options.json:
-        render.print_json(keys)
-    elif not keys:
-        render.say("there is no key yet; the first encrypted backup makes one")
-    else:
+
+    def prose() -> None:
+        if not keys:
+            render.say("there is no key yet; the first encrypted backup makes one")
+            return
         rows = [
             (
                 key.key_id,
@@ -102,60 +106,50 @@ def run_list(options: argparse.Namespace) -> int:
         render.line(
             f"storage {storage_id or 'without an id yet; the next backup, or keys rotate, gives it one'}"
         )
+
+    call.report({"storage_id": storage_id, "keys": keys}, prose)
     return 0
 
 
-def run_rotate(options: argparse.Namespace) -> int:
+def run_rotate(call: Invocation) -> int:
     """Run ``keys rotate``."""
-    from recyclic_backups.audit.log import audited
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.errors import ConfigurationError
-
-    settings = load_settings()
-    if not settings.encryption_key:
+    if not call.settings.encryption_key:
         raise ConfigurationError("BACKUP_ENCRYPTION_KEY is not set", "set it to the new passphrase")
-    repository = wiring.open_repository(settings, create=False)
-    with audited(repository, "rotate keys", render.now) as entry:
-        key_ids = repository.keyring.rotate(settings.encryption_key, render.now(), options.adopt)
+    adopted = call.options.adopt
+    with audited(call.repository, "rotate keys", render.now) as entry:
+        key_ids = call.repository.keyring.rotate(call.settings.encryption_key, render.now(), adopted)
         entry.details["key_ids"] = key_ids
-        if options.adopt:
-            entry.details["adopted"] = list(options.adopt)
-    if options.json:
-        render.print_json({"rotated": key_ids})
-        return 0
-    for key_id in key_ids:
-        render.line(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
-    render.say("now remove the former passphrase from BACKUP_ENCRYPTION_OLD_KEYS")
+        if adopted:
+            entry.details["adopted"] = list(adopted)
+
+    def prose() -> None:
+        for key_id in key_ids:
+            render.line(f"{key_id} opens with BACKUP_ENCRYPTION_KEY alone")
+        render.say("now remove the former passphrase from BACKUP_ENCRYPTION_OLD_KEYS")
+
+    call.report({"rotated": key_ids}, prose)
     return 0
 
 
-def run_seal_manifests(options: argparse.Namespace) -> int:
+def run_seal_manifests(call: Invocation) -> int:
     """Run ``keys seal-manifests``."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.dump.reseal import seal_older_manifests
-    from recyclic_backups.errors import DamagedData
-
-    settings = load_settings()
     with render.progress() as progress:
         done = seal_older_manifests(
-            settings.server,
-            wiring.open_repository(settings, create=False),
+            call.settings.server,
+            call.repository,
             clock=render.now,
-            lock_wait_seconds=settings.lock_wait_seconds,
+            lock_wait_seconds=call.settings.lock_wait_seconds,
             progress=progress,
         )
-    if options.json:
-        render.print_json(
-            {
-                "sealed": list(done.sealed),
-                "refused": [{"document": each.name, "problem": each.problem} for each in done.refused],
-            }
-        )
-    elif not done.sealed and not done.refused:
-        render.say("every manifest of an encrypted backup is sealed")
-    else:
+    refused = [{"document": each.name, "problem": each.problem} for each in done.refused]
+
+    def prose() -> None:
         for backup_id in done.sealed:
             render.line(f"{backup_id}  sealed")
+        if not done.sealed and not refused:
+            render.say("every manifest of an encrypted backup is sealed")
+
+    call.report({"sealed": list(done.sealed), "refused": refused}, prose)
     for each in done.refused:
-        render.say(f"left as it is: {each.name}: {each.problem}")
-    return DamagedData.exit_code if done.refused else 0
+        render.warn(f"left as it is: {each.name}: {each.problem}")
+    return DamagedData.exit_code if refused else 0

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from prometheus_client import generate_latest
 
 from recyclic_backups import wiring
 from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import output_file
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.metrics_server import serve
+from recyclic_backups.errors import BackupError, Refused, UsageError, VerdictNegative
+from recyclic_backups.health.exposition import registry_of, to_prometheus, unanswered
+from recyclic_backups.health.finding import Status
+from recyclic_backups.health.survey import Survey, survey
+from recyclic_backups.report.publish import publish
 
-if TYPE_CHECKING:
-    from recyclic_backups.config.settings import Settings
-    from recyclic_backups.errors import BackupError
-    from recyclic_backups.health.survey import Survey
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the command line."""
-    command = commands.add_parser(
-        "metrics",
-        help="how healthy the backups are, in figures",
-        description="Reads the storage; no key and no database is needed. Ends with 80 when health is unhealthy. "
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    command.description = (
+        "Reads the storage; no key and no database is needed. Ends with 80 when health is unhealthy. "
         "For Prometheus a storage that is not there or does not answer is recyclic_backups_up 0. "
-        "With --serve it stays and measures anew whenever Prometheus asks.",
+        "With --serve it stays and measures anew whenever Prometheus asks."
     )
     command.add_argument("--format", choices=("json", "prometheus"), default="json")
     command.add_argument(
@@ -35,79 +36,53 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--host", metavar="ADDRESS", default=None, help="with --serve: listen there instead of on 127.0.0.1"
     )
-    command.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(call: Invocation) -> int:
     """Run the command."""
-    from recyclic_backups.config.load import load_settings
-    from recyclic_backups.errors import BackupError, UsageError
-
-    settings = load_settings()
+    options = call.options
+    options.json = options.format == "json" and options.output is None and options.serve is None
     if options.serve is not None:
         if options.output is not None:
             raise UsageError("--serve answers on a port and --output writes a file", "choose one")
-        return _serve(settings, options.host or "127.0.0.1", options.serve)
+        return _serve(call, options.host or "127.0.0.1", options.serve)
     if options.host is not None:
         raise UsageError("--host is for --serve", "add --serve PORT")
-    if options.format == "json":
-        found = look(settings)
-    else:
-        try:
-            found = look(settings)
-        except BackupError:
-            from recyclic_backups.health.exposition import unanswered
-
+    try:
+        found = _look(call)
+    except BackupError:
+        if options.format == "prometheus":
             # A file that keeps what was measured last, or none, is no alarm for hours.
-            _put(unanswered(), options.output)
-            raise
-    _put(_text(found, options.format), options.output)
-    return exit_code(found)
-
-
-def look(settings: Settings) -> Survey:
-    """The survey of the configured storage. Raises StorageError where there is none, BackupError."""
-    from recyclic_backups.health.survey import survey
-
-    return survey(
-        wiring.open_repository(settings, create=False), wiring.health_terms(settings), clock=render.now
-    )
-
-
-def exit_code(found: Survey) -> int:
-    """80 when health is unhealthy."""
-    from recyclic_backups.errors import VerdictNegative
-    from recyclic_backups.health.finding import Status
-
+            _put(call, unanswered())
+        raise
+    if options.format == "prometheus":
+        _put(call, to_prometheus(found))
+    elif options.output is not None:
+        _put(call, render.as_json({"format": render.FORMAT, **found.to_json()}))
+    else:
+        call.document |= found.to_json()
     return VerdictNegative.exit_code if found.status is Status.UNHEALTHY else 0
 
 
-def _text(found: Survey, wanted: str) -> str:
-    if wanted == "prometheus":
-        from recyclic_backups.health.exposition import to_prometheus
+def _look(call: Invocation) -> Survey:
+    # Anew each time: a storage that is not there now may be there when somebody asks again.
+    return survey(
+        wiring.open_repository(call.settings, create=False),
+        wiring.health_terms(call.settings),
+        clock=render.now,
+    )
 
-        return to_prometheus(found)
-    return render.as_json(found.to_json())
 
-
-def _put(text: str, output: Path | None) -> None:
+def _put(call: Invocation, text: str) -> None:
     """Print it, or replace the file. Raises StorageError."""
-    if output is None:
+    if call.options.output is None:
         render.print_text(text)
-        return
-    from recyclic_backups.report.publish import publish
-
-    publish(output, text)
+    else:
+        publish(call.options.output, text)
 
 
-def _serve(settings: Settings, host: str, port: int) -> int:
+def _serve(call: Invocation, host: str, port: int) -> int:
     """Answer until somebody ends it. A storage that does not answer is told, and is tried again when asked again."""
-    from prometheus_client import generate_latest
-
-    from recyclic_backups.cli.metrics_server import serve
-    from recyclic_backups.errors import Refused
-    from recyclic_backups.health.exposition import registry_of
-
     told = ""
 
     def complain(error: BackupError) -> None:
@@ -115,14 +90,15 @@ def _serve(settings: Settings, host: str, port: int) -> int:
         # Once for as long as it lasts: how often somebody asks is not what fills a log.
         if error.message != told:
             told = error.message
-            render.say(f"error: {told}")
+            render.warn(f"error: {told}")
 
     def measured() -> Survey:
         nonlocal told
-        found = look(settings)
+        found = _look(call)
         told = ""
         return found
 
+    call.settings  # noqa: B018 - wrong settings end the command, not the first answer
     registry = registry_of(measured, complain=complain)
 
     def ready(taken: int) -> None:
@@ -136,13 +112,6 @@ def _serve(settings: Settings, host: str, port: int) -> int:
             f"nothing can listen on {host}:{port}: {error.strerror or error}", "choose another --serve PORT"
         ) from None
     return 0
-
-
-def output_file(text: str) -> Path:
-    """The file that an option names. Raises ArgumentTypeError for an empty name: Path takes it for this folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name of the file is empty")
-    return Path(text)
 
 
 def _port(text: str) -> int:

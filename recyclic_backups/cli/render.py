@@ -8,15 +8,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from recyclic_backups.errors import StorageError, printable
+from recyclic_backups.errors import BackupError, StorageError, printable
 from recyclic_backups.foreign_text import CONTROL, escape_sequence, visible
+from recyclic_backups.own_command import as_called
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.quantities import human_bytes
 
 
 def now() -> datetime:
@@ -24,9 +28,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def print_json(document: Any) -> None:
-    """The report for machines. Raises StorageError."""
-    print_text(as_json(document))
+FORMAT = 1
+"""Of what ``--json`` prints: docs/json.md. Fields are added, and keep their meaning."""
+
+
+def print_report(document: Mapping[str, Any]) -> None:
+    """The report for machines, one object with a ``format``. Raises StorageError."""
+    print_text(as_json({"format": FORMAT, **document}))
 
 
 def print_text(text: str) -> None:
@@ -49,7 +57,12 @@ def print_text(text: str) -> None:
 
 def line(text: str = "") -> None:
     """One line of the report for people, whatever stands in it (:func:`visible`). Raises StorageError."""
-    print_text(f"{visible(text)}\n")
+    print_text(f"{visible(as_called(text))}\n")
+
+
+def entry(word: str, text: str) -> None:
+    """A line that begins with what it is about. Raises StorageError."""
+    line(f"{word:<11} {text}")
 
 
 def command(text: str, before: str = "  ") -> None:
@@ -109,9 +122,60 @@ def _printing() -> Iterator[None]:
         ) from None
 
 
+class _Loudness:
+    quiet = False
+    verbose = False
+
+
+def set_loudness(*, quiet: bool = False, verbose: bool = False) -> None:
+    """How much is said from now on: ``-q`` and ``-v``."""
+    _Loudness.quiet, _Loudness.verbose = quiet, verbose
+
+
+def is_verbose() -> bool:
+    """Whether ``-v`` was given."""
+    return _Loudness.verbose
+
+
 def say(text: str) -> None:
-    """A remark for people, on standard error, on one line (:func:`visible`)."""
-    print(visible(text), file=sys.stderr)
+    """A remark for people, on standard error, on one line (:func:`visible`); not with ``-q``."""
+    if not _Loudness.quiet:
+        warn(text)
+
+
+def step(text: str) -> None:
+    """A remark for whoever asked for each step, with ``-v``."""
+    if _Loudness.verbose:
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """What somebody has to know, on standard error, on one line: also with ``-q``.
+
+    ``error:`` and ``warning:`` stand out on a terminal that can colour (https://no-color.org).
+    """
+    shown = visible(as_called(text))
+    word, colon, rest = shown.partition(":")
+    colour = _COLOURS.get(word) if colon and _can_colour() else None
+    print(f"\x1b[{colour}m{word}:\x1b[0m{rest}" if colour else shown, file=sys.stderr)
+
+
+_COLOURS = {"error": "1;31", "warning": "1;33", "damaged": "1;31"}
+
+
+def _can_colour() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+
+
+def complain(error: BackupError) -> None:
+    """The error, its hint and its notes. What a program said may have several lines."""
+    for word, text in (
+        ("error", error.message),
+        *([("hint", error.hint)] if error.hint else []),
+        *(("note", note) for note in getattr(error, "__notes__", [])),
+    ):
+        for number, each in enumerate(text.split("\n")):
+            warn(each if number else f"{word}: {each}")
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
@@ -122,12 +186,50 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     numbers = set(right)
     lines = [tuple(visible(cell) for cell in row) for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in lines) for column in range(len(headers))]
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = _columns()
+    left = room - before_last
+    if before_last + widths[-1] > room and (left < _NARROWEST or len(headers) - 1 in numbers):
+        _print_blocks(lines, room)
+        return
     for row in lines:
         cells = [
             cell.rjust(widths[column]) if column in numbers else cell.ljust(widths[column])
-            for column, cell in enumerate(row)
+            for column, cell in enumerate(row[:-1])
         ]
-        line("  ".join(cells).rstrip())
+        last = row[-1].rjust(widths[-1]) if len(headers) - 1 in numbers else row[-1]
+        for number, part in enumerate(textwrap.wrap(last, left) if len(last) > left else [last]):
+            line(("  ".join([*cells, part]) if not number else f"{'':<{before_last}}{part}").rstrip())
+
+
+_NARROWEST = 20
+"""The fewest columns in which prose of a last column is readable."""
+
+
+def _print_blocks(lines: Sequence[Sequence[str]], room: int) -> None:
+    """A table too wide for the terminal: a block for each row, its first cell above what the headers say of it."""
+    headers, *rows = lines
+    width = max(len(header) for header in headers[1:])
+    for row in rows:
+        line(row[0])
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            if cell not in ("", "-"):
+                # A word that is longer than a line, as a SHA-256, stays whole: it is there to be copied.
+                parts = textwrap.wrap(
+                    cell, max(room - width - 4, _NARROWEST), break_long_words=False, break_on_hyphens=False
+                )
+                for number, part in enumerate(parts):
+                    line(f"  {'' if number else header:<{width}}  {part}".rstrip())
+
+
+def _columns() -> int:
+    """How wide a table may be: as the terminal, or as ``COLUMNS`` says; anything in a file or a pipe."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given) > 0:
+        return int(given)
+    if sys.stdout is not None and sys.stdout.isatty():
+        return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
+    return sys.maxsize
 
 
 def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
@@ -137,38 +239,27 @@ def local_time(moment: datetime | None, timezone: ZoneInfo) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar with an estimate on standard error if that is a terminal, else nothing."""
-    if not sys.stderr.isatty():
+    """A bar on standard error if that is a terminal, else nothing; with ``-v`` a line for each stage."""
+    if _Loudness.verbose:
+        yield _Steps()
+    elif _Loudness.quiet or not sys.stderr.isatty():
         yield SILENT
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    else:
+        from recyclic_backups.cli.progress_bar import bar  # noqa: PLC0415 - a tenth of a second, for a terminal alone
 
-    columns = (
-        # A table's name is text: [bold] in it is no markup, and [/] no error.
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Bar(bars)
+        with bar() as drawn:
+            yield drawn
 
 
-class _Bar:
-    """One bar for each stage; a finished one disappears."""
+class _Steps:
+    """A line for each stage, with the seconds since the first."""
 
-    def __init__(self, bars: Any) -> None:
-        self._bars = bars
-        self._task: Any = None
+    def __init__(self) -> None:
+        self._began = time.monotonic()
 
     def stage(self, name: str, total_bytes: int | None = None) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(visible(name), total=total_bytes)
+        about = "" if total_bytes is None else f", about {human_bytes(total_bytes)}"
+        warn(f"{time.monotonic() - self._began:7.1f} s  {name}{about}")
 
     def advance(self, done_bytes: int) -> None:
-        if self._task is not None:
-            self._bars.advance(self._task, done_bytes)
+        """Not said."""

@@ -13,6 +13,7 @@ from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.foreign_text import markdown, markdown_code
 from recyclic_backups.health.finding import Level
+from recyclic_backups.own_command import own_command
 
 ANSWERED_AT = "answered_at"
 """Metadata of every answer to a check: ISO 8601 in UTC, not before any verdict in the storage that it knows of."""
@@ -63,7 +64,8 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
 def restore_note(done: BackedUp, settings: Settings) -> str:
     """Markdown: the exact commands that bring this backup back."""
     backup_id, database = done.backup.backup_id, markdown_code(settings.database)
-    beside = f"recyclic-backups restore {backup_id} --into restored_{done.backup.as_of:%Y%m%d}"
+    beside = own_command("restore", backup_id, "--into", f"restored_{done.backup.as_of:%Y%m%d}")
+    instead = own_command("restore", backup_id, "--replace", "--yes")
     return f"""Beside the live database, which is not touched; compared with the fingerprint when it is done:
 
 ```
@@ -73,7 +75,7 @@ def restore_note(done: BackedUp, settings: Settings) -> str:
 In place of the live database {database}, which is kept under another name:
 
 ```
-recyclic-backups restore {backup_id} --replace --yes
+{instead}
 ```
 
 One table only: add `--table schema.name` to the first. Without this software: `RECOVERY.md` in the storage."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.diagnose.losses import LossKind
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
+from recyclic_backups.own_command import own_command
 
 Kind: TypeAlias = Literal["unreadable", "index", "foreign_key", "check", "not_null", "unique"] | LossKind
 
-PROGRAM = "recyclic-backups"
 NO_DAMAGE = "no damage found"
 _MAX_NAME_BYTES = 63
 
@@ -186,14 +185,13 @@ class Remedy:
 
     def _merge(self, tables: Sequence[str]) -> str:
         options = [word for name in tables for word in _option("--table", name)]
-        return shlex.join(
-            [PROGRAM, "restore", self.backup_id, *options, *_option("--merge-into", self.database), "--yes"]
-        )
+        into = _option("--merge-into", self.database)
+        return own_command("restore", self.backup_id, *options, *into, "--yes")
 
     def _beside(self, tables: Sequence[str]) -> str:
         options = [word for name in tables for word in _option("--table", name)]
         into = _option("--into", database_beside(self.database))
-        return shlex.join([PROGRAM, "restore", self.backup_id, *options, *into])
+        return own_command("restore", self.backup_id, *options, *into)
 
 
 def database_beside(database: str) -> str:

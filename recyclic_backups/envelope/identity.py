@@ -73,7 +73,7 @@ def parse(data: bytes) -> Identity:
     version = document.get("format")
     if type(version) is int and version > FORMAT:
         raise NewerIdentity(
-            f"{NAME} has format {version}, this version reads up to {FORMAT}: a newer recyclic-backups wrote it",
+            f"{NAME} has format {version}, this version reads up to {FORMAT}: a newer release wrote it",
             "use a newer recyclic-backups",
         )
     mac, keys, storage_id = document.get("mac"), document.get("keys"), document.get("storage_id")

@@ -102,7 +102,7 @@ def parse(data: bytes, key_id: str) -> KeyFile:
         if isinstance(version := document.get("format"), int) and version > FORMAT:
             raise DamagedData(
                 f"the key file {storage_name(key_id)} has format {version}, this version reads up to {FORMAT}: "
-                "a newer recyclic-backups wrote it",
+                "a newer release wrote it",
                 "use a newer recyclic-backups",
             )
         if document.get("format") != FORMAT:

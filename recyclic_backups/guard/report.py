@@ -9,6 +9,7 @@ from typing import Any, Literal
 from recyclic_backups.catalog.manifest import Checkpoint
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.guard.live import Findings
+from recyclic_backups.own_command import own_command
 from recyclic_backups.restore.restore import RestoreReport
 
 Failed = Literal["command", "probes"]
@@ -95,7 +96,7 @@ class GuardReport:
 
 def go_back(backup_id: str) -> str:
     """The command that goes back to a checkpoint."""
-    return f"recyclic-backups restore {backup_id} --replace --yes"
+    return own_command("restore", backup_id, "--replace", "--yes")
 
 
 def _answers(findings: Findings | None) -> list[dict[str, Any]]:

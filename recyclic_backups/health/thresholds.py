@@ -2,10 +2,9 @@
 
 docs/health.md shows them, and a test holds the page to these; Prometheus gets those that its rules need.
 Others ask for three more, which stand with them: which rows make a table another one
-(:mod:`recyclic_backups.fingerprint.sketch`), how far clocks may differ
-(:mod:`recyclic_backups.catalog.catalog`), and how long a missing partition matters: as long as retention would keep its
-backup. Stretches of time are compared strictly: in the night of 25 hours a backup that is exactly 25 hours old raises no
-alarm.
+(:mod:`recyclic_backups.fingerprint.sketch`), how far clocks may differ (:mod:`recyclic_backups.catalog.catalog`), and
+how long a missing partition matters: as long as retention would keep its backup. Stretches of time are compared
+strictly: in the night of 25 hours a backup that is exactly 25 hours old raises no alarm.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ TOLD: Mapping[str, Told] = {
     Code.DAMAGED_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
     Code.UNKNOWN_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
     Code.DAMAGED_BACKUP: Told(Kind.DAMAGE, "damage/backup", remind=True),
-    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "restore"),  # of a drill: told as that (runs.py)
+    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "restore"),
     Code.SPACE: Told(Kind.SPACE, "space"),
     Code.AVAILABILITY: Told(Kind.AVAILABILITY, "availability"),
     Code.NOT_ENCRYPTED: Told(Kind.CHECK_FAILED, "check/encrypted"),
@@ -116,14 +116,25 @@ def is_bare(catalog: Catalog) -> bool:
     return len(catalog) == 0 and not catalog.damage
 
 
+def told_as(finding: Finding) -> Told | None:
+    """How a finding is told; None if it is not."""
+    if finding.code.startswith(RETENTION):
+        return Told(Kind.PROMISE, f"promise/{finding.code.removeprefix(RETENTION)}")
+    if finding.code == Code.RESTORE_FAILED and finding.values.get("kind") == "drill":
+        return None  # told as the drill that failed (runs.py)
+    return TOLD.get(finding.code)
+
+
+def key_of(told: Told, finding: Finding) -> str:
+    """The key of its problem."""
+    return "/".join(each for each in (told.source, finding.subject) if each)
+
+
 def _problem(
     finding: Finding, terms: HealthTerms, given: Circumstances, catalog: Catalog, now: datetime
 ) -> Problem | None:
-    if finding.code.startswith(RETENTION):
-        told = Told(Kind.PROMISE, f"promise/{finding.code.removeprefix(RETENTION)}")
-    elif finding.code in TOLD:
-        told = TOLD[finding.code]
-    else:
+    told = told_as(finding)
+    if told is None:
         return None
     values, kind = finding.values, told.kind
     facts: Mapping[str, object] = {"reason": finding.sentence}
@@ -143,8 +154,6 @@ def _problem(
                 "name": shortened(finding.subject),
                 "reason": Untranslated(said) if isinstance(said, str) else said,
             }
-        case Code.RESTORE_FAILED if values.get("kind") == "drill":
-            return None
         case Code.NO_VERIFIED:
             if _is_waited_for(finding, terms, given, now):
                 return None
@@ -156,7 +165,7 @@ def _problem(
             facts = {"as_of": _minute(values["as_of"], terms), "limit": values["limit"]}
     is_critical = finding.level is Level.CRITICAL
     return Problem(
-        "/".join(each for each in (told.source, finding.subject) if each),
+        key_of(told, finding),
         kind,
         Severity.CRITICAL if is_critical else Severity.WARNING,
         finding.since or now,

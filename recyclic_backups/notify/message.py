@@ -14,6 +14,7 @@ from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
+from recyclic_backups.own_command import as_called
 from recyclic_backups.texts.alerts import LABELS, WORDS, Kind
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
@@ -102,7 +103,7 @@ def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> M
     worst = Severity.CRITICAL if letter.criticals else Severity.WARNING
     return Message(
         subject=_subject(letter.change, worst, incidents, count, frame, is_late=is_late),
-        body=redact("\n\n".join(paragraphs) + "\n", frame.secrets),
+        body=redact(as_called("\n\n".join(paragraphs) + "\n"), frame.secrets),
         severity=worst,
         message_id=letter.letter_id,
         written_at=letter.written_at,
@@ -114,7 +115,11 @@ def trial_message(minimum: Severity, frame: Frame, now: datetime) -> Message:
     body = label("test_body", frame.locale, database=harmless(frame.database), minimum=minimum.value)
     subject = f"{_prefix(frame)} {label('test', frame.locale)}"
     return Message(
-        _one_line(subject), redact(body + "\n", frame.secrets), minimum, f"{now:%Y%m%dT%H%M%S.%fZ}-test", now
+        _one_line(subject),
+        redact(as_called(body + "\n"), frame.secrets),
+        minimum,
+        f"{now:%Y%m%dT%H%M%S.%fZ}-test",
+        now,
     )
 
 

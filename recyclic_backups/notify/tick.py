@@ -182,10 +182,9 @@ def summary(state: AlertState, terms: AlertTerms) -> str:
 
 
 def to_json(done: Look, terms: AlertTerms) -> dict[str, Any]:
-    """What is open, the worst first, and what was sent, as ``recyclic-backups alerts --json`` prints it."""
+    """What is open, the worst first, and what was sent, as ``recyclic-backups alerts --json`` prints it after ``format``."""
     opened = [each for each in done.state.open.incidents.values() if each.gone_since is None]
     return {
-        "format": 1,
         "incidents": [
             {
                 "key": each.key,

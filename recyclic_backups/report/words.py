@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.languages import Locale, column
+from recyclic_backups.own_command import as_called
 from recyclic_backups.texts.report import MONTHS, TIERS, WEEKDAYS, WORDS
 
 
 def say(name: str, locale: Locale, /, **values: object) -> str:
     """One of the fixed texts."""
-    return WORDS[name][column(locale)].format(**values)
+    return as_called(WORDS[name][column(locale)].format(**values))
 
 
 def say_tier(tier: Tier, locale: Locale) -> str:

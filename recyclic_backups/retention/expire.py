@@ -83,6 +83,16 @@ def plan_expiry(
     return replace(decided, decisions=(*decided.decisions, *begun))
 
 
+def freed_by(repository: Repository, found: ExpiryPlan) -> int:
+    """The bytes that carrying the plan out would free: all that lies there, as a deletion counts it.
+
+    Of a small backup the documents (manifest, checks) are a good part, and no manifest knows their sizes. Raises
+    StorageError.
+    """
+    folders = (repository.layout.backup(each.backup_id) for each in found.expiring)
+    return sum(item.size_bytes for folder in folders for item in repository.store.list(f"{folder}/"))
+
+
 def plan_unsigned(repository: Repository, now: datetime) -> ExpiryPlan:
     """What ``expire`` with ``unsigned`` would do now: let the backups go that carry no MAC where one is asked for.
 

@@ -104,5 +104,5 @@ def test_a_newer_key_file_is_refused_in_a_sentence(operator: Operator) -> None:
     key.write_bytes(encode({**document, "sha256": hashlib.sha256(canonical(document)).hexdigest()}))
     outcome = operator.run("backup")
     assert outcome.code in (40, 41), outcome
-    assert "has format 2, this version reads up to 1: a newer recyclic-backups wrote it" in outcome.err
+    assert "has format 2, this version reads up to 1: a newer release wrote it" in outcome.err
     assert list((operator.storage / "keys").glob("*.json")) == [key]

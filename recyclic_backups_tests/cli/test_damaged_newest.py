@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.cli.main import parser
-from recyclic_backups.cli.restore_instead import command_for
+from recyclic_backups.cli.commands import parser
+from recyclic_backups.cli.restore import command_for
 from recyclic_backups_tests.operator import Operator
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.envelope.document import summed
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
@@ -254,7 +254,9 @@ def test_the_command_line_works_where_dagster_is_not_installed(
 
 def test_every_command_has_help_that_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     """Loss prevented: an operator who cannot find the command that brings the data back."""
-    actions = [action for action in parser()._actions if hasattr(action, "choices") and action.choices]
+    actions = [
+        action for action in parser(whole=True)._actions if hasattr(action, "choices") and action.choices
+    ]
     names = [name for action in actions for name in (action.choices or ())]
     assert {"demo", "validate", "backup", "list", "show", "verify", "restore"} <= set(names)
     for name in names:

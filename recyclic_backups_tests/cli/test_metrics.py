@@ -184,7 +184,7 @@ def test_a_port_that_is_taken_is_refused_in_one_sentence(operator: Operator) -> 
 
 def test_measuring_needs_no_library_that_list_does_not_need() -> None:
     """Loss prevented: a command line that takes a second to show its help."""
-    code = "import recyclic_backups.cli.main as m, sys; m.parser(); print('prometheus_client' in sys.modules)"
+    code = "import recyclic_backups.cli.commands as m, sys; m.parser(); print('prometheus_client' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "False"
     assert Survey.__doc__

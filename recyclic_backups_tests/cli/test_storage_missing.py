@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.storage import mounts
 from recyclic_backups_tests.operator import Operator
 
@@ -64,7 +64,7 @@ def test_every_command_is_asked_here() -> None:
     """Loss prevented: a new command that takes an unmounted disk for an empty one."""
     asked = {" ".join(part for part in each.split() if not part.startswith("-")) for each in COMMANDS}
     asked = {each.removesuffix(" prometheus") for each in asked}
-    known = set(commands_of(parser()))
+    known = set(commands_of(parser(whole=True)))
     assert known <= {*asked, *(each.split()[0] for each in asked), *WITHOUT_STORAGE}
 
 

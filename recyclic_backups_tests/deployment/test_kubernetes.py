@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from recyclic_backups import __version__
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups_tests.docs.pages import PROJECT, read

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.config.load import load_settings
 from recyclic_backups_tests.docs.pages import PROJECT, read
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups_tests.conftest import PREFERRED_MAJORS
 from recyclic_backups_tests.docs.pages import PROJECT, blocks, read
 

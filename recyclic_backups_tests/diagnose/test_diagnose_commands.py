@@ -7,7 +7,7 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.diagnose.report import Finding, Remedy
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.postgres.names import qualified_name

@@ -205,7 +205,7 @@ def the_night(stack: Stack, zone: str, day: str) -> None:
         said["integrity"] == said["encrypted"] == said["timeliness"] == "SUCCEEDED",
         said,
     )
-    backup = json.loads(stack.rescue("list", "--json"))[0]
+    backup = json.loads(stack.rescue("list", "--json"))["backups"][0]
     expect("the rescue image lists it, verified", backup["verified_at"] and backup["tiers"], backup)
     for scenario in ("simple", "full"):
         drill = stack.launch(f"drill_{scenario}_job")
@@ -214,4 +214,4 @@ def the_night(stack: Stack, zone: str, day: str) -> None:
             until(f"drill {scenario} ended", partial(stack.ended, drill)) == "SUCCESS",
             drill,
         )
-    expect("the backup is proven", json.loads(stack.rescue("list", "--json"))[0]["proven_at"])
+    expect("the backup is proven", json.loads(stack.rescue("list", "--json"))["backups"][0]["proven_at"])

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster

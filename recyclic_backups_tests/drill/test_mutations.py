@@ -29,13 +29,6 @@ MUTATIONS = {
 
 
 @pytest.fixture
-def small_operator(operator: Operator, small_database: str) -> Operator:
-    """The command line beside two small tables."""
-    operator.variables["POSTGRES_DB"] = small_database
-    return operator
-
-
-@pytest.fixture
 def mutating(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make every restore of this test change something in what it restored, before it compares."""
 

@@ -27,13 +27,6 @@ def staging(installation: Installation, scratch_directory: Path) -> Iterator[Scr
         yield running
 
 
-@pytest.fixture
-def small_operator(operator: Operator, small_database: str) -> Operator:
-    """The command line beside two small tables."""
-    operator.variables["POSTGRES_DB"] = small_database
-    return operator
-
-
 def _url(server: Server) -> str:
     return f"postgresql://{server.user}:{server.password}@{server.host}:{server.port}/"
 

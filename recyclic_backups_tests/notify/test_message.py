@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.cli.main import parser
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.languages import Locale, Phrase, Seconds, Untranslated
 from recyclic_backups.notify import message as wording
 from recyclic_backups.notify.incidents import Change, News, Observation, OpenIncidents, advance, in_both

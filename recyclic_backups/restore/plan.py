@@ -1,0 +1,122 @@
+"""What a restore would do, as a value: shown before it touches something that exists. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.catalog.why import why_text
+from recyclic_backups.fingerprint.model import Fingerprint
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.restore import database as databases
+from recyclic_backups.restore.code_warning import owned_code
+from recyclic_backups.restore.last_duration import Measured, last_failure, last_measured
+
+Action = Literal["beside", "replace", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What goes where, from when it is, what is lost by it, and what is known of the backup.
+
+    ``beside`` makes the new ``database``; ``replace`` swaps with it; ``merge`` puts rows of ``tables`` back into it.
+    ``exists`` is whether there is such a database now; nobody has looked where nothing that exists is touched.
+    ``newer`` is the newest backup, if it is newer and not known to be damaged. ``failure`` is the newest restore or
+    drill of this backup, if that failed; ``measured`` how long one took the last time. ``code`` are sentences on whose
+    code the backup brings; ``compared`` is the level of its fingerprint, ``off`` without one.
+    """
+
+    action: Action
+    backup: Backup
+    database: str
+    server: Server
+    exists: bool | None
+    tables: tuple[str, ...]
+    trust_owners: bool
+    lost_seconds: float
+    newer: Backup | None
+    failure: Measured | None
+    measured: Measured | None
+    code: tuple[str, ...]
+    compared: Literal["content", "counts", "off"]
+
+    @property
+    def touches_what_exists(self) -> bool:
+        """Whether somebody has to say yes to it."""
+        return self.action != "beside"
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        failed, measured = self.failure, self.measured
+        return {
+            "action": self.action,
+            "backup_id": self.backup.backup_id,
+            "as_of": to_text(self.backup.as_of),
+            "labels": [f"{label.tier.value}/{label.partition}" for label in self.backup.labels],
+            "stored_bytes": self.backup.manifest.stored_bytes,
+            "database": self.database,
+            "server": self.server.label,
+            "exists": self.exists,
+            "tables": list(self.tables),
+            "lost_seconds": round(self.lost_seconds, 3),
+            "newer": None if self.newer is None else self.newer.backup_id,
+            "proven_at": None if self.backup.proven_at is None else to_text(self.backup.proven_at),
+            "compared": self.compared,
+            "last_failure": None
+            if failed is None
+            else {
+                "what": failed.what,
+                "checked_at": to_text(failed.check.checked_at),
+                "reason": why_text(failed.check),
+            },
+            "last_time": None
+            if measured is None
+            else {
+                "what": measured.what,
+                "checked_at": to_text(measured.check.checked_at),
+                "backup_id": measured.check.backup_id,
+                "seconds": measured.check.duration_seconds,
+            },
+            "trust_owners": self.trust_owners,
+            "code": list(self.code),
+        }
+
+
+def plan_restore(
+    catalog: Catalog,
+    backup: Backup,
+    server: Server,
+    database: str,
+    *,
+    action: Action,
+    tables: Sequence[str] = (),
+    trust_owners: bool = False,
+    now: datetime,
+) -> RestorePlan:
+    """What would be done. Asks the server whether the database is there. Raises DatabaseError."""
+    exists = None
+    if action != "beside":
+        with databases.maintenance(server) as connection:
+            exists = databases.exists(connection, database)
+    written = backup.manifest.fingerprint
+    fingerprint = None if written is None else Fingerprint.from_json(written)
+    newer = (each for each in catalog if each.as_of > backup.as_of and not each.known_damaged)
+    return RestorePlan(
+        action=action,
+        backup=backup,
+        database=database,
+        server=server,
+        exists=exists,
+        tables=tuple(tables),
+        trust_owners=trust_owners,
+        lost_seconds=max(0.0, (now - backup.as_of).total_seconds()),
+        newer=next(newer, None),
+        failure=last_failure(backup),
+        measured=last_measured(backup, catalog, partial=action == "merge"),
+        code=tuple(owned_code(fingerprint, trusted=trust_owners)),
+        compared="off" if fingerprint is None else fingerprint.level,
+    )
