@@ -54,24 +54,27 @@ TOLD: Mapping[str, Told] = {
     Code.DAMAGED_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
     Code.UNKNOWN_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
     Code.DAMAGED_BACKUP: Told(Kind.DAMAGE, "damage/backup", remind=True),
-    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "restore"),
-    Code.SPACE: Told(Kind.SPACE, "space"),
-    Code.AVAILABILITY: Told(Kind.AVAILABILITY, "availability"),
-    Code.NOT_ENCRYPTED: Told(Kind.CHECK_FAILED, "check/encrypted"),
-    Code.COMPRESSION: Told(Kind.CHECK_FAILED, "check/compression"),
-    Code.NOT_COMPRESSED: Told(Kind.CHECK_FAILED, "check/compression"),
-    Code.DURATION: Told(Kind.CHECK_FAILED, "check/duration"),
-    **{code: Told(Kind.ANOMALY, f"anomaly/{code}") for code in ANOMALIES},
+    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "check/daily_backup/proven"),
+    Code.SPACE: Told(Kind.SPACE, "check/backup_metrics/disk_space"),
+    Code.AVAILABILITY: Told(Kind.AVAILABILITY, "check/backup_metrics/availability"),
+    Code.NOT_ENCRYPTED: Told(Kind.CHECK_FAILED, "check/daily_backup/encrypted"),
+    Code.COMPRESSION: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
+    Code.NOT_COMPRESSED: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
+    Code.DURATION: Told(Kind.CHECK_FAILED, "check/daily_backup/duration"),
+    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in ANOMALIES},
 }
 """By code; and all that begins with :data:`~recyclic_backups.health.finding.RETENTION`, as promises that are not kept.
 
 The others are shown only: notes, whose level says that nobody can act on them, and drills that were slow, which failed.
 """
 
-SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()} | {"promise"})
+SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
-_OF_ONE_BACKUP = frozenset({"drills", "check", "anomaly", "restore"})
+_CHECKS = frozenset(each.source for each in TOLD.values() if each.source.count("/") == 2)
+"""Keys that stand for the answer of a check."""
+
+_OF_ONE_BACKUP = frozenset({"drills", "check/daily_backup", "check/backup_metrics/anomalies"})
 """Of these nobody knows anything as long as there is no verified backup: what was told is neither new nor over."""
 
 
@@ -104,7 +107,9 @@ def told_findings(
     ]
     unseen = _OF_ONE_BACKUP if newest_verified(catalog, now) is None else frozenset()
     if any(each.code == Code.RESTORE_FAILED for each in findings):
-        unseen |= {"drills"}  # whether restores are rehearsed is neither new nor over while the last one failed
+        unseen |= {
+            "drills"
+        }  # whether restores are rehearsed is neither new nor over while the last one failed
     kept, hidden = _bounded(problems, known, now)
     return Observation(tuple(kept), unseen | hidden, _lapsed(catalog, kept, known)) + _waited_for(
         findings, terms, given, now
@@ -119,22 +124,24 @@ def is_bare(catalog: Catalog) -> bool:
 def told_as(finding: Finding) -> Told | None:
     """How a finding is told; None if it is not."""
     if finding.code.startswith(RETENTION):
-        return Told(Kind.PROMISE, f"promise/{finding.code.removeprefix(RETENTION)}")
-    if finding.code == Code.RESTORE_FAILED and finding.values.get("kind") == "drill":
-        return None  # told as the drill that failed (runs.py)
+        return Told(Kind.PROMISE, f"check/expired_backups/promises/{finding.code.removeprefix(RETENTION)}")
     return TOLD.get(finding.code)
 
 
-def key_of(told: Told, finding: Finding) -> str:
-    """The key of its problem."""
-    return "/".join(each for each in (told.source, finding.subject) if each)
+def key_of(finding: Finding) -> str | None:
+    """The key of its problem, None if it is not told. That of a check is the same whichever backup it is about."""
+    told = told_as(finding)
+    if told is None:
+        return None
+    parts = (told.source, "" if told.source in _CHECKS else finding.subject)
+    return "/".join(each for each in parts if each)
 
 
 def _problem(
     finding: Finding, terms: HealthTerms, given: Circumstances, catalog: Catalog, now: datetime
 ) -> Problem | None:
-    told = told_as(finding)
-    if told is None:
+    told, key = told_as(finding), key_of(finding)
+    if told is None or key is None:
         return None
     values, kind = finding.values, told.kind
     facts: Mapping[str, object] = {"reason": finding.sentence}
@@ -165,7 +172,7 @@ def _problem(
             facts = {"as_of": _minute(values["as_of"], terms), "limit": values["limit"]}
     is_critical = finding.level is Level.CRITICAL
     return Problem(
-        key_of(told, finding),
+        key,
         kind,
         Severity.CRITICAL if is_critical else Severity.WARNING,
         finding.since or now,
@@ -201,7 +208,7 @@ def _waited_for(
 def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
     """Keys of partitions that have no backup still, and whose time is too long ago to matter; those of older versions.
 
-    These had an incident for each answer of Dagster's checks (``check/<asset>/<check>``).
+    These had an incident for each check of each tier, and one for all anomalies and all promises.
     """
     told = {each.key for each in problems}
     parts = [key.split("/") for key in known if key not in told]
@@ -214,7 +221,7 @@ def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str
             and each[1] in set(Tier)
             and not is_filled(catalog, Tier(each[1]), each[2])
         )
-        or (len(each) == 3 and each[0] == "check")
+        or (len(each) == 3 and each[0] == "check" and "/".join(each) not in _CHECKS)
     )
 
 

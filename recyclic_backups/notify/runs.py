@@ -242,9 +242,7 @@ def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
                 reason = Untranslated(shortened(said)) if isinstance(said, str) else said
                 target = Target(f"drill_{scenario}_job")
                 if target.job in DRILL_JOBS:
-                    yield RunFact(
-                        (target,), "succeeded" if check.passed else "failed", at, at, reason=reason
-                    )
+                    yield RunFact((target,), "succeeded" if check.passed else "failed", at, at, reason=reason)
 
 
 def _target_of(key: str, incident: Incident) -> Target | None:

@@ -182,7 +182,7 @@ def summary(state: AlertState, terms: AlertTerms) -> str:
 
 
 def to_json(done: Look, terms: AlertTerms) -> dict[str, Any]:
-    """What is open, the worst first, and what was sent, as ``recyclic-backups alerts --json`` prints it after ``format``."""
+    """What is open, the worst first, and what was sent, as ``alerts --json`` prints it after ``format``."""
     opened = [each for each in done.state.open.incidents.values() if each.gone_since is None]
     return {
         "incidents": [
