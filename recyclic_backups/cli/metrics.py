@@ -12,9 +12,10 @@ from recyclic_backups.cli.arguments import output_file
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.metrics_server import serve
 from recyclic_backups.errors import BackupError, Refused, UsageError, VerdictNegative
+from recyclic_backups.health.assess import survey
 from recyclic_backups.health.exposition import registry_of, to_prometheus, unanswered
 from recyclic_backups.health.finding import Status
-from recyclic_backups.health.survey import Survey, survey
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.report.publish import publish
 
 

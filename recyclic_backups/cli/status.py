@@ -8,8 +8,8 @@ from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import VerdictNegative
+from recyclic_backups.health.assess import survey
 from recyclic_backups.health.finding import Status
-from recyclic_backups.health.survey import survey
 from recyclic_backups.report.status import status_document, status_lines
 
 

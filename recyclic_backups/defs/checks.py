@@ -26,7 +26,8 @@ from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster
 from recyclic_backups.defs.runs import door_of, report_evaluation
 from recyclic_backups.defs.schedules import VERIFIED_TAG
 from recyclic_backups.errors import RecoveryError
-from recyclic_backups.health.assess import CheckAnswer, Demands, assess
+from recyclic_backups.health.assess import Demands, assess
+from recyclic_backups.health.finding import CheckAnswer
 from recyclic_backups.health.questions import QUESTIONS
 
 

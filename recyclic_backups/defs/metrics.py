@@ -20,8 +20,9 @@ from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
 from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
+from recyclic_backups.health.assess import survey
 from recyclic_backups.health.finding import Code, Finding, Level
-from recyclic_backups.health.survey import Survey, survey
+from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Locale, Phrase, Sayable
 from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.quantities import human_bytes

@@ -1,64 +1,41 @@
-"""Ask the questions of one tier's partition: read what there is, let the one judge answer."""
+"""Look at the storage, and let the one judge say how the backups are, or answer the checks of one partition."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.health.finding import Code, Finding, Level, critical, worst_first
+from recyclic_backups.health.finding import CheckAnswer, Code, answer_of, critical
+from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
+from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.languages import Bytes, Locale, Seconds, Share, Untranslated, listed
+from recyclic_backups.languages import Untranslated
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
 
 
-@dataclass(frozen=True, slots=True)
-class CheckAnswer:
-    """Findings as the answer of one check, the worst first; none, or fine ones, if it passed."""
+def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
+    """Look at the storage. Nothing is changed. No key is needed; without one nothing is checked, and that is told.
 
-    findings: tuple[Finding, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.level is Level.FINE
-
-    @property
-    def level(self) -> Level:
-        """The worst."""
-        return self.findings[0].level if self.findings else Level.FINE
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """The numbers behind it, with their unit in the name, so that Dagster's plots read well."""
-        found: dict[str, float] = {}
-        for each in self.findings:
-            for name, value in each.values.items():
-                match value:
-                    case Seconds():
-                        found[f"{name}_s"] = round(value.seconds, 2)
-                    case Bytes():
-                        found[f"{name}_mb"] = round(value.size_bytes / 1e6, 3)
-                    case Share():
-                        found[f"{name}_pct"] = round(100 * value.of_one, 2)
-                    case int():
-                        found[name] = value
-        return found
-
-    def text(self, locale: Locale = "en") -> str:
-        """Why, in a language."""
-        return listed((each.sentence.text(locale) for each in self.findings), locale)
+    Raises StorageError.
+    """
+    found = survey_of(read_facts(repository), terms, clock())
+    return replace(found, audit_head=read_head(repository, clock()))
 
 
-def answer_of(findings: Collection[Finding]) -> CheckAnswer:
-    """What a check says that shows these findings."""
-    return CheckAnswer(worst_first(findings))
+def read_facts(repository: Repository) -> Facts:
+    """What is judged. Raises StorageError."""
+    catalog = load_catalog(repository)
+    changed = changed_rescue_files(repository, lambda: catalog)
+    return Facts(catalog, repository.store.free_bytes(), tuple(changed))
 
 
 @dataclass(frozen=True, slots=True)

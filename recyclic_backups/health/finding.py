@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from recyclic_backups.languages import Locale, Pair, Phrase
+from recyclic_backups.languages import Bytes, Locale, Pair, Phrase, Seconds, Share, listed
 from recyclic_backups.retention import wording as retention
 from recyclic_backups.texts import findings as texts
 
@@ -61,8 +61,6 @@ class Code(StrEnum):
     NOT_ENCRYPTED = "not_encrypted"
     NO_HISTORY = "no_history"
     SIZE = "size"
-    DUMP_SHRANK = "dump_shrank"
-    DUMP_GREW = "dump_grew"
     COMPRESSED = "compressed"
     COMPRESSION = "compression"
     NOT_COMPRESSED = "not_compressed"
@@ -77,7 +75,16 @@ class Code(StrEnum):
     UNPROVEN = "unproven"
     NEVER_PROVEN = "never_proven"
 
-    # Unlike the nights before.
+    # What alerts remember, on the page.
+    INCIDENT = "incident"
+    ALERT_MEMORY = "alert_memory"
+
+
+class Anomaly(StrEnum):
+    """The same where the newest backup is unlike the nights before it, or where that cannot be told."""
+
+    DUMP_SHRANK = "dump_shrank"
+    DUMP_GREW = "dump_grew"
     COMPRESSION_COLLAPSED = "compression_collapsed"
     TABLE_EMPTIED = "table_emptied"
     TABLE_GONE = "table_gone"
@@ -95,34 +102,6 @@ class Code(StrEnum):
     FINGERPRINT_UNREADABLE = "fingerprint_unreadable"
     CONTENT_SEALED = "content_sealed"
 
-    # What alerts remember, on the page.
-    INCIDENT = "incident"
-    ALERT_MEMORY = "alert_memory"
-
-
-ANOMALIES = frozenset(
-    {
-        Code.DUMP_SHRANK,
-        Code.DUMP_GREW,
-        Code.COMPRESSION_COLLAPSED,
-        Code.TABLE_EMPTIED,
-        Code.TABLE_GONE,
-        Code.TABLE_SHRANK,
-        Code.TABLE_GREW,
-        Code.TABLE_REWRITTEN,
-        Code.TABLE_CONVERTED,
-        Code.TABLES_REWRITTEN,
-        Code.VALUES_VANISHED,
-        Code.VALUES_APPEARED,
-        Code.SLOWER,
-        Code.DRILL_STOPPED,
-        Code.VERIFYING_STOPPED,
-        Code.FINGERPRINT_STOPPED,
-        Code.FINGERPRINT_UNREADABLE,
-        Code.CONTENT_SEALED,
-    }
-)
-"""Findings that compare the newest backup with the nights before it, or say that this cannot be done."""
 
 RETENTION = "retention_"
 """The beginning of the names of what retention warns of; its words are those of retention."""
@@ -155,7 +134,7 @@ class Finding:
     @property
     def is_anomaly(self) -> bool:
         """Whether it says that the newest backup is unlike those before."""
-        return self.code in ANOMALIES
+        return isinstance(self.code, Anomaly)
 
     def to_json(self, locale: Locale = "en") -> dict[str, Any]:
         """For reports."""
@@ -168,28 +147,39 @@ class Finding:
         }
 
 
-def fine(code: Code, subject: str = "", /, **values: object) -> Finding:
+def fine(code: Code | Anomaly, subject: str = "", /, **values: object) -> Finding:
     """Nothing is wrong."""
     return Finding(code, subject, Level.FINE, values)
 
 
-def note(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+def note(
+    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
+) -> Finding:
     """Something to know."""
     return Finding(code, subject, Level.NOTE, values, since)
 
 
-def warning(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+def warning(
+    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
+) -> Finding:
     """Something to see to."""
     return Finding(code, subject, Level.WARNING, values, since)
 
 
-def critical(code: Code, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
+def critical(
+    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
+) -> Finding:
     """Something to see to at once."""
     return Finding(code, subject, Level.CRITICAL, values, since)
 
 
 def alarm(
-    is_critical: bool, code: Code, subject: str = "", since: datetime | None = None, /, **values: object
+    is_critical: bool,
+    code: Code | Anomaly,
+    subject: str = "",
+    since: datetime | None = None,
+    /,
+    **values: object,
 ) -> Finding:
     """Critical, or a warning."""
     return Finding(code, subject, Level.CRITICAL if is_critical else Level.WARNING, values, since)
@@ -207,3 +197,46 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Critical ones, warnings, notes; else as they came."""
     order = [Level.CRITICAL, Level.WARNING, Level.NOTE, Level.FINE]
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAnswer:
+    """Findings as the answer of one check, the worst first; none, or fine ones, if it passed."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.level is Level.FINE
+
+    @property
+    def level(self) -> Level:
+        """The worst."""
+        return self.findings[0].level if self.findings else Level.FINE
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The numbers behind it, with their unit in the name, so that Dagster's plots read well."""
+        found: dict[str, float] = {}
+        for each in self.findings:
+            for name, value in each.values.items():
+                match value:
+                    case Seconds():
+                        found[f"{name}_s"] = round(value.seconds, 2)
+                    case Bytes():
+                        found[f"{name}_mb"] = round(value.size_bytes / 1e6, 3)
+                    case Share():
+                        found[f"{name}_pct"] = round(100 * value.of_one, 2)
+                    case int():
+                        found[name] = value
+        return found
+
+    def text(self, locale: Locale = "en") -> str:
+        """Why, in a language."""
+        return listed((each.sentence.text(locale) for each in self.findings), locale)
+
+
+def answer_of(findings: Collection[Finding]) -> CheckAnswer:
+    """What a check says that shows these findings."""
+    return CheckAnswer(worst_first(findings))

@@ -23,7 +23,7 @@ from recyclic_backups.catalog.recovery_point import (
     unproven_since,
 )
 from recyclic_backups.catalog.why import why
-from recyclic_backups.health.finding import Code, Finding, alarm, critical, fine, note, warning
+from recyclic_backups.health.finding import Anomaly, Code, Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.outliers import Usual
 from recyclic_backups.health.thresholds import (
     ALARMING_SHARE,
@@ -144,7 +144,7 @@ def size(backup: Backup, catalog: Catalog) -> Finding:
     values = {"dumped": Bytes(dumped), "count": len(earlier), "usual": Bytes(usual.median)}
     if not usual.is_far(dumped):
         return fine(Code.SIZE, **values)
-    code = Code.DUMP_SHRANK if dumped < usual.median else Code.DUMP_GREW
+    code = Anomaly.DUMP_SHRANK if dumped < usual.median else Anomaly.DUMP_GREW
     return alarm(dumped < ALARMING_SHARE * usual.median, code, "", backup.as_of, **values)
 
 

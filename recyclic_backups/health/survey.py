@@ -5,17 +5,14 @@ The command line, Dagster, Prometheus and the page all show one of these: they n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from recyclic_backups.audit.event import Head
-from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.recovery_point import (
     RecoveryPoint,
     last_proof,
@@ -23,9 +20,7 @@ from recyclic_backups.catalog.recovery_point import (
     recovery_point,
     unproven_since,
 )
-from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.health.availability import Availability, availability
 from recyclic_backups.health.drill_records import DrillRecord, last_drills
 from recyclic_backups.health.finding import Code, Finding, Level, Status, status_of
@@ -213,22 +208,6 @@ class Survey:
             "issues": [each.to_json(self.terms.locale) for each in self.findings],
             "audit_head": None if self.audit_head is None else self.audit_head.to_json(),
         }
-
-
-def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
-    """Look at the storage. Nothing is changed. No key is needed; without one nothing is checked, and that is told.
-
-    Raises StorageError.
-    """
-    found = survey_of(read_facts(repository), terms, clock())
-    return replace(found, audit_head=read_head(repository, clock()))
-
-
-def read_facts(repository: Repository) -> Facts:
-    """What is judged. Raises StorageError."""
-    catalog = load_catalog(repository)
-    changed = changed_rescue_files(repository, lambda: catalog)
-    return Facts(catalog, repository.store.free_bytes(), tuple(changed))
 
 
 def survey_of(facts: Facts, terms: HealthTerms, now: datetime) -> Survey:

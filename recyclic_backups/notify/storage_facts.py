@@ -8,16 +8,14 @@ from datetime import datetime
 from recyclic_backups.audit.log import accepted_heads, is_there, read_end, recent_failures
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import from_text
-from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.envelope.key_file import storage_name
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.flags.flags import Flags
 from recyclic_backups.flags.store import load_flags
-from recyclic_backups.health.judge import Facts as HealthFacts
+from recyclic_backups.health.assess import read_facts
 from recyclic_backups.notify.facts import StorageFacts
 from recyclic_backups.notify.findings import is_bare
 from recyclic_backups.notify.rollback import Mark, Rollback, keys_gone, mark_of, went_back
@@ -34,19 +32,17 @@ def read_storage(
     """Everything the storage says, as far as it can be read; ``before`` is what was known at the last look."""
     try:
         repository = open_repository()
-        catalog = load_catalog(repository)
-        free_bytes = repository.store.free_bytes()
+        health = read_facts(repository)
         failures = recent_failures(repository, now)
-        changed = changed_rescue_files(repository, lambda: catalog)
     except BackupError as error:
         return None, StorageFacts(problem=error)
     return repository, StorageFacts(
-        health=HealthFacts(catalog, free_bytes, tuple(changed)),
+        health=health,
         failures=tuple(failures),
         flags=_flags(repository, say),
         rollback=None
-        if before.had_backups and is_bare(catalog)
-        else _rollback(repository, calendar, catalog, before.mark, now, say),
+        if before.had_backups and is_bare(health.catalog)
+        else _rollback(repository, calendar, health.catalog, before.mark, now, say),
         is_signed=repository.asks_for_macs,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.health.assess import QUESTIONS
+from recyclic_backups.health.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -92,7 +92,7 @@ def test_health_without_the_key_says_that_tables_are_sealed(house: House) -> Non
     house.back_up()
     closed = load_catalog(_without_key(house))
     (issue,) = anomalies(closed, house.now)
-    assert issue.name == "content_sealed"
+    assert issue.code == "content_sealed"
     assert not anomalies(house.catalog, house.now)
     for locale in ("en", "fr"):
         assert "BACKUP_ENCRYPTION_KEY" in issue.sentence.text(locale)

@@ -12,7 +12,12 @@ import pytest
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.operator import Operator
 
-WITHOUT_DAGSTER = "import sys; sys.modules['dagster'] = None; from recyclic_backups.cli.main import main; sys.exit(main(['status']))"
+WITHOUT_DAGSTER = """
+import sys
+sys.modules["dagster"] = None
+from recyclic_backups.cli.main import main
+sys.exit(main(["status"]))
+"""
 
 
 def test_ten_lines_say_what_can_come_back_and_what_needs_somebody(
@@ -39,11 +44,16 @@ def test_ten_lines_say_what_can_come_back_and_what_needs_somebody(
     monkeypatch.setattr(LocalStore, "free_bytes", lambda _store: 10)
     full = operator.run("status", BACKUP_LOCALE="fr")
     assert full.code == 80
-    assert "  critique : il reste 10 o" in full.out.replace("\u00a0", " ") or "critique" in full.out
+    assert "critique: il reste 10" in full.out
     # On a machine without Dagster it says the same.
     environment = {**os.environ, **operator.variables}
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_DAGSTER], env=environment, cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", WITHOUT_DAGSTER],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
     assert "the database comes back as it was on" in done.stdout

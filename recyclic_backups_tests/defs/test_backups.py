@@ -18,7 +18,7 @@ from recyclic_backups.defs.resources import MAXIMUM_RETRIES, Environment
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, load_flags
 from recyclic_backups.flags.store import switch as set_flag
-from recyclic_backups.health.assess import QUESTIONS
+from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups_tests.defs.conftest import PASSPHRASE, House
 from recyclic_backups_tests.programs import exchange
 

@@ -16,12 +16,13 @@ from recyclic_backups.defs.drill_history import drills_of
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import StorageError
 from recyclic_backups.health.drill_records import DrillRecord, drill_records
-from recyclic_backups.health.exposition import HELP, PREFIX, registry_of, to_prometheus
+from recyclic_backups.health.exposition import PREFIX, registry_of, to_prometheus
 from recyclic_backups.health.finding import Level, Status
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.retention.policy import Retention
+from recyclic_backups.texts.metrics import HELP
 from recyclic_backups_tests.health.catalogs import backup, calendar, catalog, check, days, nights, paris
 
 NOW = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)

@@ -19,9 +19,8 @@ from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.diagnose.losses import Dated, LiveFigures, find_losses
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.health.assess import answer_of
 from recyclic_backups.health.exposition import PREFIX, to_prometheus
-from recyclic_backups.health.finding import ANOMALIES, Code, Finding, Level, Status
+from recyclic_backups.health.finding import Anomaly, Code, Finding, Level, Status, answer_of
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
@@ -65,7 +64,7 @@ def checks(draw: st.DrawFn, backup_id: str) -> tuple[Check, ...]:
             }
         proves = passed and kind != "verify" and draw(st.booleans())
         reasons = () if passed else ("members: 3 rows missing",)
-        found.append(Check(kind, backup_id, draw(_moments), passed, reasons, proves, 5.0, details))
+        found.append(Check(kind, backup_id, draw(_moments), passed, reasons, proves, 5.0, details))  # type: ignore[arg-type]
     return tuple(found)
 
 
@@ -144,7 +143,7 @@ def test_metrics_status_and_prometheus_say_the_same(found: Survey) -> None:
     for level in (Level.NOTE, Level.WARNING, Level.CRITICAL):
         assert gauges["health_issues"][level] == sum(each.level is level for each in found.findings)
         assert gauges["anomalies"][level] == sum(
-            each.level is level for each in found.findings if each.code in ANOMALIES
+            each.level is level for each in found.findings if each.is_anomaly
         )
     assert [state for state in Status if gauges["health_status"][state]] == [found.status]
     assert sum(gauges["missing_partitions"].values()) == len(metrics["missing_partitions"])
@@ -202,7 +201,7 @@ def test_the_checks_of_a_backup_say_what_health_says_of_it(found: Survey) -> Non
     codes = {
         "integrity": {Code.DAMAGED_BACKUP},
         "encrypted": {Code.NOT_ENCRYPTED},
-        "size": {Code.DUMP_SHRANK, Code.DUMP_GREW},
+        "size": {Anomaly.DUMP_SHRANK, Anomaly.DUMP_GREW},
         "compression": {Code.COMPRESSION, Code.NOT_COMPRESSED},
         "duration": {Code.DURATION},
         "timeliness": {Code.LATE},

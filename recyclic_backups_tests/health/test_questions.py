@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health import questions
-from recyclic_backups.health.assess import CheckAnswer, answer_of
-from recyclic_backups.health.finding import WORDS, Finding, Level
+from recyclic_backups.health.finding import WORDS, CheckAnswer, Finding, Level, answer_of
 from recyclic_backups.health.thresholds import COMPRESSION_PERCENT, HISTORY_COUNT, Thresholds
 from recyclic_backups.languages import Bytes, Seconds
 from recyclic_backups_tests.health.catalogs import NOON, backup, catalog, check, manifest

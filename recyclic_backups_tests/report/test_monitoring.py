@@ -16,9 +16,10 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from recyclic_backups.foreign_text import visible
-from recyclic_backups.health.exposition import HELP, PREFIX, to_prometheus, unanswered
+from recyclic_backups.health.exposition import PREFIX, to_prometheus, unanswered
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE
+from recyclic_backups.texts.metrics import HELP
 from recyclic_backups_tests.docs.pages import PROJECT, read
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.health.catalogs import backup, catalog, check
