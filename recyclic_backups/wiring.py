@@ -222,7 +222,9 @@ def local_alert_state(settings: Settings) -> LocalCopy | None:
     """Where this machine remembers what alerts told; None where it has no place for that."""
     from recyclic_backups.notify.stored_state import LocalCopy
 
-    return None if settings.state is None else LocalCopy(settings.state, settings.storage_url, settings.database)
+    return (
+        None if settings.state is None else LocalCopy(settings.state, settings.storage_url, settings.database)
+    )
 
 
 def heartbeat_for(settings: Settings, tier: Tier, partition: str, now: datetime) -> str:

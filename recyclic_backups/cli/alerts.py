@@ -43,6 +43,7 @@ def run(call: Invocation) -> int:
             lambda create: wiring.open_repository(call.settings, create=create),
             clock=render.now,
             say=render.say,
+            warn=render.warn,
             local=local,
         )
         said = summary(done.state, terms) if done.is_done else "another look is under way: it tells people"

@@ -45,6 +45,7 @@ def evaluate(context: dg.SensorEvaluationContext, environment: Environment, data
         lambda create: wiring.open_repository(settings, create=create),
         clock=environment.now,
         say=context.log.warning,
+        warn=context.log.error,
         read_dagster=lambda before: read_dagster(context.instance, database, SENSOR, before),
         cursor=context.cursor,
         local=wiring.local_alert_state(settings),

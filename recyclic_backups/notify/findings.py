@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.recovery_point import newest_verified
-from recyclic_backups.health.finding import ANOMALIES, RETENTION, Code, Finding, Level
+from recyclic_backups.health.finding import RETENTION, Anomaly, Code, Finding, Level
 from recyclic_backups.health.gaps import is_filled
 from recyclic_backups.health.judge import HealthTerms
 from recyclic_backups.languages import Moment, Phrase, Untranslated
@@ -61,7 +61,7 @@ TOLD: Mapping[str, Told] = {
     Code.COMPRESSION: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
     Code.NOT_COMPRESSED: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
     Code.DURATION: Told(Kind.CHECK_FAILED, "check/daily_backup/duration"),
-    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in ANOMALIES},
+    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in Anomaly},
 }
 """By code; and all that begins with :data:`~recyclic_backups.health.finding.RETENTION`, as promises that are not kept.
 

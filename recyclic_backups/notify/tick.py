@@ -108,21 +108,23 @@ def look(
     *,
     clock: Callable[[], datetime],
     say: Callable[[str], None],
+    warn: Callable[[str], None],
     read_dagster: Callable[[AlertState], DagsterFacts] | None = None,
     cursor: str | None = None,
     local: LocalCopy | None = None,
 ) -> Look:
     """Look at everything, tell what changed, each thing once, and remember what was told.
 
-    ``open_repository`` is called with whether a storage that is not there may be made; ``say`` gets lines for a log,
-    without secrets. ``cursor`` is the caller's own copy of the state: what comes back in :class:`Look`.
+    ``open_repository`` is called with whether a storage that is not there may be made. ``say`` gets what is told, and
+    ``warn`` what did not work: lines for a log, without secrets. ``cursor`` is the caller's own copy of the state: what
+    comes back in :class:`Look`.
     """
     if local is None:
-        return _look(terms, open_repository, clock, say, read_dagster, cursor, None)
+        return _look(terms, open_repository, clock, say, warn, read_dagster, cursor, None)
     with local.locked() as is_alone:
         if not is_alone:
-            return Look(StoredAlertState(None, local, cursor, say).state, is_done=False)
-        return _look(terms, open_repository, clock, say, read_dagster, cursor, local)
+            return Look(StoredAlertState(None, local, cursor, warn).state, is_done=False)
+        return _look(terms, open_repository, clock, say, warn, read_dagster, cursor, local)
 
 
 def _look(
@@ -130,6 +132,7 @@ def _look(
     open_repository: Callable[[bool], Repository],
     clock: Callable[[], datetime],
     say: Callable[[str], None],
+    warn: Callable[[str], None],
     read_dagster: Callable[[AlertState], DagsterFacts] | None,
     cursor: str | None,
     local: LocalCopy | None,
@@ -138,10 +141,10 @@ def _look(
         there = open_repository(False)
     except BackupError:
         there = None  # why is told once what may be made was tried to be made
-    remembered = StoredAlertState(there, local, cursor, say)
+    remembered = StoredAlertState(there, local, cursor, warn)
     before, now = remembered.state, clock()
     repository, storage = read_storage(
-        lambda: open_repository(not before.had_backups), terms.health.calendar, before, now, say
+        lambda: open_repository(not before.had_backups), terms.health.calendar, before, now, warn
     )
     remembered.store_in(repository if storage.catalog else None)
     facts = Facts(
@@ -154,12 +157,14 @@ def _look(
         remembered.begin(done.state)
     except LookedMeanwhile:
         return Look(before, is_done=False)
-    for line in (*done.broken, *(_lines(each, terms) for each in done.news)):
-        say(line)
+    for line in done.broken:
+        warn(line)
+    for each in done.news:
+        say(_lines(each, terms))
     for letter, delivery in done.lost:
         reason = delivery.reason or "not answered"
-        say(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
-    sent = deliver(remembered, terms.channels, terms.frame, clock=clock, say=say)
+        warn(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
+    sent = deliver(remembered, terms.channels, terms.frame, clock=clock, say=warn)
     return Look(remembered.state, tuple(sent))
 
 

@@ -14,6 +14,7 @@ from recyclic_backups import wiring
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.notify import incidents
 from recyclic_backups.notify.stored_state import LocalCopy
+from recyclic_backups_tests.docs.pages import read
 from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web
 from recyclic_backups_tests.operator import Operator
 
@@ -97,6 +98,25 @@ def test_it_needs_no_dagster(volunteer: Operator, mailbox: Mailbox) -> None:
     assert any("The daily backup of" in each for each in subjects(mailbox))
 
 
+def test_the_line_of_cron_on_the_page_tells_people_and_is_silent_itself(
+    volunteer: Operator, mailbox: Mailbox
+) -> None:
+    """Loss prevented: a line that fails under cron, or that has cron mail the same once more."""
+    volunteer.must("backup")
+    assert volunteer.run("backup", POSTGRES_PORT="1").code == 20
+    (line,) = [each for each in read("docs/cron.md").splitlines() if " alerts " in each]
+    *when, rest = line.split(" ", 5)
+    assert when == ["*/5", "*", "*", "*", "*"]
+    command = rest.replace("/opt/recyclic_backups", str(volunteer.directory)).replace(
+        ".venv/bin/recyclic-backups", f"{sys.executable} -m recyclic_backups"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=volunteer.variables, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert any("The daily backup of" in each for each in subjects(mailbox))
+
+
 def test_a_storage_that_is_gone_is_told_and_remembered_on_this_machine(
     volunteer: Operator, mailbox: Mailbox
 ) -> None:
@@ -138,7 +158,9 @@ def test_two_lookers_on_one_machine_do_not_look_at_once(volunteer: Operator, mai
     for each in two:
         each.communicate()
         assert each.returncode == 0
-    assert len([each for each in subjects(mailbox) if "The daily backup of" in each or "problems" in each]) == 1
+    assert (
+        len([each for each in subjects(mailbox) if "The daily backup of" in each or "problems" in each]) == 1
+    )
 
 
 def test_what_somebody_else_put_on_this_machine_is_not_believed(tmp_path: Path) -> None:
