@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -67,7 +67,9 @@ def read_hold(repository: Repository, backup_id: str) -> Hold | None:
     """The hold of a backup as it is at this moment; one that is not believed holds for ever. Raises StorageError."""
     name = repository.layout.hold(backup_id)
     reading = _Reading(repository)
-    reading.take(StoredObject(name, 0, datetime.min))  # of no known version: it is read now
+    reading.take(
+        StoredObject(name, 0, datetime.min.replace(tzinfo=UTC))
+    )  # of no known version: it is read now
     if backup_id in reading.holds:
         return _believed_hold(backup_id, reading.holds[backup_id])
     return _for_ever(backup_id) if reading.damage else None

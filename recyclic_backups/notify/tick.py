@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -119,53 +120,34 @@ def look(
     ``warn`` what did not work: lines for a log, without secrets. ``cursor`` is the caller's own copy of the state: what
     comes back in :class:`Look`.
     """
-    if local is None:
-        return _look(terms, open_repository, clock, say, warn, read_dagster, cursor, None)
-    with local.locked() as is_alone:
+    with nullcontext(True) if local is None else local.locked() as is_alone:
+        try:
+            there = open_repository(False)
+        except BackupError:
+            there = None  # why is told once what may be made was tried to be made
+        remembered = StoredAlertState(there, local, cursor, warn)
+        before, now = remembered.state, clock()
         if not is_alone:
-            return Look(StoredAlertState(None, local, cursor, warn).state, is_done=False)
-        return _look(terms, open_repository, clock, say, warn, read_dagster, cursor, local)
-
-
-def _look(
-    terms: AlertTerms,
-    open_repository: Callable[[bool], Repository],
-    clock: Callable[[], datetime],
-    say: Callable[[str], None],
-    warn: Callable[[str], None],
-    read_dagster: Callable[[AlertState], DagsterFacts] | None,
-    cursor: str | None,
-    local: LocalCopy | None,
-) -> Look:
-    try:
-        there = open_repository(False)
-    except BackupError:
-        there = None  # why is told once what may be made was tried to be made
-    remembered = StoredAlertState(there, local, cursor, warn)
-    before, now = remembered.state, clock()
-    repository, storage = read_storage(
-        lambda: open_repository(not before.had_backups), terms.health.calendar, before, now, warn
-    )
-    remembered.store_in(repository if storage.catalog else None)
-    facts = Facts(
-        terms,
-        replace(storage, doubt=remembered.doubt()),
-        None if read_dagster is None else read_dagster(before),
-    )
-    done = tick(facts, before, now)
-    try:
-        remembered.begin(done.state)
-    except LookedMeanwhile:
-        return Look(before, is_done=False)
-    for line in done.broken:
-        warn(line)
-    for each in done.news:
-        say(_lines(each, terms))
-    for letter, delivery in done.lost:
-        reason = delivery.reason or "not answered"
-        warn(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
-    sent = deliver(remembered, terms.channels, terms.frame, clock=clock, say=warn)
-    return Look(remembered.state, tuple(sent))
+            return Look(before, is_done=False)
+        repository, storage = read_storage(
+            lambda: open_repository(not before.had_backups), terms.health.calendar, before, now, warn
+        )
+        remembered.store_in(repository if storage.catalog else None)
+        dagster = None if read_dagster is None else read_dagster(before)
+        done = tick(Facts(terms, replace(storage, doubt=remembered.doubt()), dagster), before, now)
+        try:
+            remembered.begin(done.state)
+        except LookedMeanwhile:
+            return Look(before, is_done=False)
+        for line in done.broken:
+            warn(line)
+        for each in done.news:
+            say(_lines(each, terms))
+        for letter, delivery in done.lost:
+            reason = delivery.reason or "not answered"
+            warn(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
+        sent = deliver(remembered, terms.channels, terms.frame, clock=clock, say=warn)
+        return Look(remembered.state, tuple(sent))
 
 
 def summary(state: AlertState, terms: AlertTerms) -> str:

@@ -485,3 +485,33 @@ FOREIGN: Pair = (
     "{name} is of another storage: it is signed with a key that is none of this one's",
     "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
 )
+
+OTHER_STORAGE: Pair = (
+    "it says that it is the storage {now}; it was {before}",
+    "il dit être le stockage {now} ; c’était {before}",
+)
+LOG_SHORTER: Pair = (
+    "its audit log ended at event {number} of {at}, and ends at {now} now",
+    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
+)
+LOG_OTHER: Pair = (
+    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
+    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
+)
+BACKUPS_LOST: Pair = (
+    "backups are gone that no expiry deleted: {count} ({names})",
+    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
+)
+CHECKS_LOST: Pair = (
+    "the backup {backup_id} had {before} checks, and has {now} now",
+    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
+)
+LABELS_BACK: Pair = (
+    "labels point at an older backup than before: {names}",
+    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
+)
+KEYS_BACK: Pair = (
+    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
+    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
+    "{names}",
+)

@@ -88,9 +88,7 @@ def test_services_leave_no_core_dump_and_see_no_one_elses_processes(path: Path) 
 
 def test_the_backup_of_each_timer_is_a_command_that_is_understood() -> None:
     """Loss prevented: a timer that fails every night with a usage message."""
-    timers = [
-        path.name.partition("@")[2].removesuffix(".timer") for path in UNITS if path.match("*@*.timer")
-    ]
+    timers = [path.name.partition("@")[2].removesuffix(".timer") for path in UNITS if path.match("*@*.timer")]
     assert sorted(timers) == ["daily", "monthly", "weekly"]
     service = _unit("recyclic-backups-backup@.service")["Service"]
     for tier in timers:
