@@ -55,14 +55,14 @@ class Window:
 class Calendar:
     """When backups are due and which partition a moment is in.
 
-    ``start`` is the first day that counts; the first week and the first month are those that begin on or
-    after it. ``hour`` and ``minute`` are the daily backup's, on the clock of ``timezone``. Every method but
-    :meth:`is_late` and :meth:`is_valid_key` raises UsageError for the checkpoint tier, which has no
+    ``start`` is the first day that counts, None the first of the running month; the first week and the first month are
+    those that begin on or after it. ``hour`` and ``minute`` are the daily backup's, on the clock of ``timezone``. Every
+    method but :meth:`is_late` and :meth:`is_valid_key` raises UsageError for the checkpoint tier, which has no
     partitions, and for a key that is none.
     """
 
     timezone: ZoneInfo
-    start: date
+    start: date | None
     hour: int
     minute: int
 
@@ -103,16 +103,17 @@ class Calendar:
         return key if self._midnight(date.fromisoformat(key) + _DAY) == moment else None
 
     def is_valid_key(self, tier: Tier, key: str) -> bool:
-        """Whether the key is well formed and not before the first partition; it may be in the future."""
+        """Whether the key is well formed and not before ``start``, where there is one; it may be in the future."""
         try:
-            return _day_of_key(tier, key) >= self._first_partition(tier)
+            day = _day_of_key(tier, key)
+            return self.start is None or day >= _first_partition(tier, self.start)
         except UsageError:
             return False
 
     def check_key(self, tier: Tier, key: str, now: datetime) -> None:
         """Raises UsageError that says why the key is not one of :meth:`partitions`, and which would be."""
         day = _day_of_key(tier, key)
-        first = self._first_partition(tier)
+        first = _first_partition(tier, self.start_at(now))
         if day < first:
             raise UsageError(
                 f"{key} is before the first {tier} partition, {first}",
@@ -130,8 +131,13 @@ class Calendar:
         A calendar that starts on a Wednesday has no week until the next Monday, which is no mistake. None once
         there is a partition, and before ``start``: there, asking for a backup is one.
         """
-        first = self._first_partition(tier)
-        return first.isoformat() if self._midnight(self.start) <= now < self._midnight(first) else None
+        start = self.start_at(now)
+        first = _first_partition(tier, start)
+        return first.isoformat() if self._midnight(start) <= now < self._midnight(first) else None
+
+    def start_at(self, now: datetime) -> date:
+        """The first day that counts, as it is seen at that aware moment."""
+        return self.start or date.fromisoformat(self.partition_of(Tier.MONTHLY, now))
 
     def partitions(self, tier: Tier, now: datetime) -> list[str]:
         """Every key from the first partition to the one that contains ``now``, oldest first."""
@@ -139,7 +145,7 @@ class Calendar:
             raise _no_calendar()
         last = date.fromisoformat(self.partition_of(tier, now))
         keys = []
-        day = self._first_partition(tier)
+        day = _first_partition(tier, self.start_at(now))
         while day <= last:
             keys.append(day.isoformat())
             day = _next_first_day(tier, day)
@@ -188,10 +194,6 @@ class Calendar:
         days, minutes = divmod(self.hour * 60 + self.minute + _DELAY_MINUTES[tier], 24 * 60)
         return days, time(minutes // 60, minutes % 60)
 
-    def _first_partition(self, tier: Tier) -> date:
-        first = _first_day(tier, self.start)
-        return first if first == self.start else _next_first_day(tier, first)
-
     def _midnight(self, day: date) -> datetime:
         """When the day begins. A midnight that is skipped is read by the clock before the change."""
         return datetime.combine(day, time(), self.timezone).astimezone(UTC)
@@ -223,6 +225,12 @@ def _first_day(tier: Tier, day: date) -> date:
     if tier is Tier.MONTHLY:
         return day.replace(day=1)
     raise _no_calendar()
+
+
+def _first_partition(tier: Tier, start: date) -> date:
+    """First day of the tier's first partition that begins on or after that day."""
+    first = _first_day(tier, start)
+    return first if first == start else _next_first_day(tier, first)
 
 
 def _next_first_day(tier: Tier, first: date) -> date:

@@ -44,7 +44,7 @@ from recyclic_backups.postgres.process import keep_to_ourselves
 
 def definitions_in(environment: Environment) -> dg.Definitions:
     """All definitions, shaped by that environment's settings. Raises ConfigurationError."""
-    settings = environment.settings()
+    settings, environment = environment.settled()
     jobs = {tier: backup_job(settings, tier) for tier in SCHEDULED_TIERS}
     drills = {scenario: drill_job(settings, scenario) for scenario in Scenario}
     health = health_job(settings, metrics_key(settings))
@@ -52,13 +52,13 @@ def definitions_in(environment: Environment) -> dg.Definitions:
     retention, review = retention_job(settings), review_job(settings)
     return dg.Definitions(
         assets=[
-            *(backup_asset(settings, tier) for tier in SCHEDULED_TIERS),
-            *(drill_asset(settings, scenario) for scenario in Scenario),
-            expired_asset(settings),
-            review_asset(settings),
-            metrics_asset(settings),
+            *(backup_asset(settings, environment, tier) for tier in SCHEDULED_TIERS),
+            *(drill_asset(settings, environment, scenario) for scenario in Scenario),
+            expired_asset(settings, environment),
+            review_asset(settings, environment),
+            metrics_asset(settings, environment),
         ],
-        asset_checks=[backup_checks(settings, tier) for tier in SCHEDULED_TIERS],
+        asset_checks=[backup_checks(settings, environment, tier) for tier in SCHEDULED_TIERS],
         jobs=[*jobs.values(), *drills.values(), health, verification, retention, review],
         schedules=[
             *(backup_schedule(settings, tier, job) for tier, job in jobs.items()),
@@ -74,7 +74,6 @@ def definitions_in(environment: Environment) -> dg.Definitions:
             disk_space_sensor(settings, environment, retention),
             alerts_sensor(settings, environment),
         ],
-        resources={"environment": environment},
         # One process per run: a step is a whole dump, and starting a process per step would take longer than
         # the dump of a small database (docs/adr/0005).
         executor=dg.in_process_executor,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -63,6 +64,26 @@ def open_repository(settings: Settings, *, create: bool = True) -> Repository:
     )
 
 
+def with_first_day(settings: Settings) -> Settings:
+    """The same settings, and the first day that counts where BACKUP_START_DATE does not say it.
+
+    It is the first of the month of the first believed backup, expired or not. Settings stay as they are while there is
+    none, or while the storage does not answer: the first of the running month then counts (:class:`Calendar`).
+    """
+    from recyclic_backups.catalog.load import load_catalog
+
+    if settings.start_date is not None:
+        return settings
+    try:
+        began_at = load_catalog(open_repository(settings, create=False)).began_at
+    except StorageError:
+        return settings
+    if began_at is None:
+        return settings
+    month = settings.calendar.partition_of(Tier.MONTHLY, began_at)
+    return replace(settings, start_date=date.fromisoformat(month))
+
+
 def installations(settings: Settings) -> list[Installation]:
     """The PostgreSQL programs of this machine. Raises ConfigurationError when PG_BIN holds none."""
     from recyclic_backups.postgres.discovery import find_installations
@@ -84,7 +105,8 @@ def backup_plan(settings: Settings) -> BackupPlan:
         jobs=settings.jobs,
         rate_limit_bytes=settings.rate_limit_bytes,
     )
-    return BackupPlan(settings.calendar, options, settings.missed_day, settings.lock_wait_seconds)
+    calendar = with_first_day(settings).calendar
+    return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)
 
 
 def restore_options(
@@ -161,7 +183,7 @@ def health_terms(settings: Settings) -> HealthTerms:
 
     return HealthTerms(
         database=settings.database,
-        calendar=settings.calendar,
+        calendar=with_first_day(settings).calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
         locale=settings.locale,

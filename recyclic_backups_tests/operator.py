@@ -115,6 +115,7 @@ def variables_of(server: Server, database: str) -> dict[str, str]:
         "POSTGRES_USER": server.user,
         "POSTGRES_PASSWORD": server.password,
         "POSTGRES_DB": database,
+        "BACKUP_START_DATE": "2026-01-01",
         "BACKUP_LOCK_WAIT": "20",
     }
 

@@ -11,7 +11,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.standing import Standing
-from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.catalog.timestamps import from_compact, to_text
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, printable
 
 LATEST = "latest"
@@ -155,6 +155,12 @@ class Catalog:
     named: frozenset[str] = frozenset()
     is_checked: bool = True
     place: str = "the storage"
+
+    @property
+    def began_at(self) -> datetime | None:
+        """When the first backup was taken, be it expired or not, to the second; None where there was none yet."""
+        first = min((*(backup.backup_id for backup in self.backups), *self.tombstones), default=None)
+        return None if first is None else from_compact(first.partition("-")[0])
 
     def __iter__(self) -> Iterator[Backup]:
         return iter(self.backups)

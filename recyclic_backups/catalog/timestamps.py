@@ -10,6 +10,8 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(hours=14)
 """Beyond these a moment cannot be said in every time zone: Kiribati is 14 hours ahead, Manila was 16 behind once."""
 
+_COMPACT = "%Y%m%dT%H%M%SZ"
+
 
 def to_text(moment: datetime) -> str:
     """``2026-11-22T01:00:03.250000Z``. Raises ValueError on a naive datetime: it would be a bug."""
@@ -35,6 +37,11 @@ def from_text(text: object) -> datetime:
     return moment
 
 
+def from_compact(text: str) -> datetime:
+    """The reverse of :func:`compact`, aware UTC. Raises ValueError when the text is not one."""
+    return datetime.strptime(text, _COMPACT).replace(tzinfo=UTC)
+
+
 def compact(moment: datetime) -> str:
     """``20261122T010003Z``: for names, sortable as text."""
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return moment.astimezone(UTC).strftime(_COMPACT)

@@ -119,7 +119,7 @@ def _restore(call: Invocation, backup: Backup) -> int:
     say_plan(call, plan)
     call.document["plan"] = plan.to_json()
     if plan.touches_what_exists and not options.yes:
-        raise Refused("nothing was done", "add --yes to do it")
+        raise Refused("nothing was done: add --yes to do it")
     repository = call.repository
     restore_options = wiring.restore_options(
         settings,

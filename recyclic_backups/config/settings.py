@@ -116,10 +116,11 @@ class Settings:
     """its minute; weekly and monthly ones follow 30 and 35 minutes later"""
     timezone: ZoneInfo = _when("BACKUP_TIMEZONE", "Europe/Paris", values.time_zone)
     """whose midnight begins a day, and in which times are shown"""
-    start_date: date = _when("BACKUP_START_DATE", "2026-01-01", values.day)
-    """the first day that counts: Dagster shows days since then without a backup as missing. Weeks and months that
-    began before it have none; until the first of them, `backup --tier weekly` (or `monthly`) has nothing to do and
-    says so, with exit code 0. Best the first of the month in which you begin"""
+    start_date: date | None = _when("BACKUP_START_DATE", "", values.day, example="2026-01-01")
+    """the first day that counts: Dagster shows days since then without a backup as missing. Empty: the first of the
+    month of the first backup in the storage, or of the running month while there is none ([what this
+    means](#the-first-day)). Weeks and months that began before it have none; until the first of them, `backup --tier
+    weekly` (or `monthly`) has nothing to do and says so, with exit code 0"""
     missed_day: Literal["late", "refuse"] = _when(
         "BACKUP_MISSED_DAY", "late", values.one_of("late", "refuse")
     )

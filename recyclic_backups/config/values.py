@@ -183,10 +183,10 @@ def time_zone(text: str) -> ZoneInfo:
         raise ValueError(f"must be a time zone such as Europe/Paris, not {text!r}") from None
 
 
-def day(text: str) -> date:
-    """A date."""
+def day(text: str) -> date | None:
+    """A date, or nothing."""
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text) if text else None
     except ValueError:
         raise ValueError(f"must be a date such as 2026-01-01, not {text!r}") from None
 

@@ -71,7 +71,7 @@ def pool_of(settings: Settings) -> str:
     return "backup_" + re.sub(r"[^A-Za-z0-9_]", "_", f"{settings.host}_{settings.port}")
 
 
-def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
+def backup_asset(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetsDefinition:
     """The asset of one tier. The settings shape it; those of the run that makes a partition are read then."""
     deps = (
         []
@@ -90,9 +90,7 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         tags={"environment": settings.environment, "tier": tier.value},
         pool=pool_of(settings),
     )
-    def backup(
-        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> dg.MaterializeResult[None]:
+    def backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             lower_priority()

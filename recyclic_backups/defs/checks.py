@@ -31,7 +31,7 @@ from recyclic_backups.health.finding import CheckAnswer
 from recyclic_backups.health.questions import QUESTIONS
 
 
-def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
+def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetChecksDefinition:
     """The checks of one tier's asset, partitioned as it is."""
     key = asset_key(settings, tier)
     with warnings.catch_warnings():
@@ -45,9 +45,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         ]
 
     @dg.multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
-    def checks(
-        context: dg.AssetCheckExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> Iterator[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))

@@ -66,7 +66,7 @@ def drill_key(settings: Settings, scenario: Scenario) -> dg.AssetKey:
     return key_of(settings, f"drill_{scenario}")
 
 
-def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
+def drill_asset(settings: Settings, environment: Environment, scenario: Scenario) -> dg.AssetsDefinition:
     """The asset of one scenario: its newest materialization is the newest report."""
     key = drill_key(settings, scenario)
 
@@ -89,7 +89,6 @@ def drill_asset(settings: Settings, scenario: Scenario) -> dg.AssetsDefinition:
     )
     def drill_it(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):

@@ -62,7 +62,7 @@ def metrics_key(settings: Settings) -> dg.AssetKey:
     return key_of(settings, "backup_metrics")
 
 
-def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
+def metrics_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the state of health."""
     key = metrics_key(settings)
 
@@ -79,7 +79,6 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def backup_metrics(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):

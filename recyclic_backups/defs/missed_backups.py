@@ -185,8 +185,8 @@ def line_before_the_first(gaps: Sequence[Gap], calendar: Calendar) -> str:
     counts = {tier: sum(gap.tier is tier for gap in gaps) for tier in Tier}
     said = ", ".join(f"{count} {tier.value}" for tier, count in counts.items() if count)
     return (
-        f"{said}: between BACKUP_START_DATE ({calendar.start}) and the first backup; set it to the first of the "
-        "month in which backups begin, and these are no longer asked for"
+        f"{said}: between BACKUP_START_DATE ({calendar.start}) and the first backup; with a later date these are no "
+        "longer asked for"
     )
 
 

@@ -17,7 +17,8 @@ SCHEDULED_TIERS = (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)
 
 
 def partitions_of(calendar: Calendar, tier: Tier) -> dg.TimeWindowPartitionsDefinition:
-    """The tier's partitions: exactly ``calendar.partitions``."""
+    """The tier's partitions: exactly ``calendar.partitions``. The calendar says on which day they begin."""
+    assert calendar.start is not None, "the first day is settled before definitions are made"
     start, timezone = calendar.start.isoformat(), calendar.timezone.key
     if tier is Tier.WEEKLY:
         # From Monday, as ISO 8601 has it: the Sunday that is promoted is then the last day of its own week.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from recyclic_backups import wiring
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
@@ -38,10 +39,23 @@ class Environment:
     settings: Callable[[], Settings] = load_settings
     now: Callable[[], datetime] = utc_now
     first_retry_seconds: float = 15.0
+    start_date: date | None = None
+    """The first day that counts where the settings do not say it: that of the partitions that Dagster was given."""
+
+    def settled(self) -> tuple[Settings, Environment]:
+        """The settings that definitions are made from, and this environment for those definitions.
+
+        The first day that counts is read from the storage where the settings do not say it, once: partitions stay what
+        they are until the code location is loaded again. A storage that does not answer stops nobody from loading it.
+        """
+        settings = wiring.with_first_day(self.settings())
+        start_date = settings.calendar.start_at(self.now())
+        return replace(settings, start_date=start_date), replace(self, start_date=start_date)
 
     def settings_of(self, database: str, door: str = "dagster") -> Settings:
         """The settings of this run. Raises ConfigurationError if they name another database than was loaded."""
         settings = self.settings().coming_through(door)
+        settings = replace(settings, start_date=settings.start_date or self.start_date)
         if settings.database != database:
             raise ConfigurationError(
                 f"these definitions are of the database {database!r}, POSTGRES_DB names {settings.database!r} now",

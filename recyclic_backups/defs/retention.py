@@ -50,7 +50,7 @@ def review_key(settings: Settings) -> dg.AssetKey:
     return key_of(settings, "retention_review")
 
 
-def expired_asset(settings: Settings) -> dg.AssetsDefinition:
+def expired_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest run of retention."""
     key = expired_key(settings)
 
@@ -72,7 +72,6 @@ def expired_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def expired_backups(
         context: dg.AssetExecutionContext,
-        environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with dagster_errors(context, environment):
@@ -161,7 +160,7 @@ def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
     )
 
 
-def review_asset(settings: Settings) -> dg.AssetsDefinition:
+def review_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest review, to be read by a person."""
 
     @dg.asset(
@@ -172,9 +171,7 @@ def review_asset(settings: Settings) -> dg.AssetsDefinition:
         owners=OWNERS,
         tags={"environment": settings.environment},
     )
-    def retention_review(
-        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> dg.MaterializeResult[None]:
+    def retention_review(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database)
             catalog = load_catalog(wiring.open_repository(now_settings, create=False))

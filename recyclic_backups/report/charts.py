@@ -37,6 +37,11 @@ class Chart:
     limit: float | None = None
     limit_text: str = ""
 
+    @property
+    def newest(self) -> str:
+        """Its last value."""
+        return self.text(max(self.points, key=lambda point: point.at).value)
+
 
 def svg(chart: Chart) -> str:
     """The drawing, with its description for whoever does not see it. Its scale is labelled at zero and at both ends."""

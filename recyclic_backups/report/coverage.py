@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -37,6 +37,21 @@ class State(StrEnum):
     PROVEN = "proven"
 
 
+SIGNS: Mapping[State, str] = {
+    State.BEFORE: "",
+    State.COMING: "·",
+    State.MISSED: "○",
+    State.OVERDUE: "…",
+    State.MISSING: "✕",
+    State.DAMAGED: "!",
+    State.EXPIRED: "–",
+    State.PRESENT: "?",
+    State.VERIFIED: "✓",
+    State.PROVEN: "★",
+}
+"""How each is drawn: no state is told by colour alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A partition: over so many of the shown days, and what it has."""
@@ -48,6 +63,11 @@ class Cell:
     late: bool = False
     held: bool = False
     backup_id: str = ""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What else is to be known: ``late``, ``held``."""
+        return tuple(name for name, there in (("late", self.late), ("held", self.held)) if there)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from recyclic_backups.health.finding import Code, Level
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, DURATION_SECONDS
 from recyclic_backups.languages import Bytes, Locale, Seconds, Share
-from recyclic_backups.report.markup import plain
 from recyclic_backups.report.words import say, say_moment
 
 _ENOUGH_SECONDS = 86400.0
@@ -17,7 +16,7 @@ _ENOUGH_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
+class Tile:
     """One figure. ``met`` says whether what was asked is met, None where nothing was."""
 
     name: str
@@ -28,47 +27,20 @@ class _Tile:
     """Whether it is wrong as soon as the page is old."""
 
 
-def figures(survey: Survey) -> str:
-    """The card of the tiles."""
-    locale = survey.terms.locale
-    tiles = "".join(_html(tile, locale) for tile in _tiles(survey))
-    heading = f'<h2 class="hidden">{plain(say("figures", locale))}</h2>'
-    return f'<section class="card now">{heading}<dl class="figures">{tiles}</dl></section>'
-
-
 def quantity(value: Bytes | Seconds | Share, locale: Locale) -> str:
     """In the reader's language; a number stays with its unit."""
     return value.text(locale).replace(" ", "\u00a0")
 
 
-def verdict(met: bool, locale: Locale) -> str:
-    """A tick or a cross, with its word for whoever hears it."""
-    sign, look, word = ("✓", "good", "met") if met else ("✕", "bad-text", "not met")
-    return (
-        f'<span class="{look} fresh" aria-hidden="true">{sign}</span>'
-        f'<span class="hidden fresh">{plain(say(word, locale))}</span>'
-    )
-
-
-def _html(tile: _Tile, locale: Locale) -> str:
-    sign = "" if tile.met is None else f"{verdict(tile.met, locale)} "
-    value = plain(tile.value)
-    if tile.passes:
-        value = f'<span class="fresh">{value}</span><span class="gone">?</span>'
-    return (
-        f'<div><dt>{plain(say(tile.name, locale))}</dt><dd class="value">{value}</dd>'
-        f'<dd class="aside">{sign}{plain(tile.aside)}</dd></div>'
-    )
-
-
-def _tiles(survey: Survey) -> Iterator[_Tile]:
+def tiles(survey: Survey) -> Iterator[Tile]:
+    """The tiles, the most pressing first."""
     thresholds, locale = survey.terms.thresholds, survey.terms.locale
 
     def shown(value: Bytes | Seconds | Share) -> str:
         return quantity(value, locale)
 
     age, too_old = survey.age_seconds, survey.find(Code.OLD, Code.NO_VERIFIED)
-    yield _Tile(
+    yield Tile(
         "age",
         "–" if age is None else shown(Seconds(age)),
         say("alarm over", locale, limit=shown(Seconds(thresholds.age_critical_seconds))),
@@ -77,24 +49,24 @@ def _tiles(survey: Survey) -> Iterator[_Tile]:
     )
     free, limit = survey.free_bytes, shown(Bytes(thresholds.disk_critical_bytes))
     if free is None:
-        yield _Tile("free", say("not told", locale))
+        yield Tile("free", say("not told", locale))
     else:
         alarm = say("alarm under", locale, limit=limit)
         # As the age: the tick answers what stands beside it. That it is near is among the issues.
-        yield _Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
-    yield _Tile("stored", shown(Bytes(survey.total_size_bytes)), _count(survey))
+        yield Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
+    yield Tile("stored", shown(Bytes(survey.total_size_bytes)), _count(survey))
     if survey.newest is not None:
         newest = survey.newest.manifest
         share = newest.compression_percent / 100
         dumped = say("of dumped", locale, size=shown(Bytes(newest.plain_bytes)))
-        yield _Tile("size", shown(Bytes(newest.stored_bytes)), dumped)
-        yield _Tile(
+        yield Tile("size", shown(Bytes(newest.stored_bytes)), dumped)
+        yield Tile(
             "smaller",
             shown(Share(share)),
             say("objective over", locale, limit=shown(Share(survey.compression_objective_percent / 100))),
             survey.find(Code.COMPRESSION, Code.NOT_COMPRESSED) is None,
         )
-        yield _Tile(
+        yield Tile(
             "duration",
             shown(Seconds(newest.duration_seconds)),
             say("objective under", locale, limit=shown(Seconds(DURATION_SECONDS))),
@@ -104,7 +76,7 @@ def _tiles(survey: Survey) -> Iterator[_Tile]:
     leaving = sum(
         each.backup.manifest.stored_bytes for each in survey.plan.expiring if each.backup is not None
     )
-    yield _Tile("expiring", str(len(survey.plan.expiring)), shown(Bytes(leaving)))
+    yield Tile("expiring", str(len(survey.plan.expiring)), shown(Bytes(leaving)))
 
 
 def _count(survey: Survey) -> str:
@@ -115,17 +87,17 @@ def _count(survey: Survey) -> str:
     return f"{count}, {say('held count', locale, count=held)}" if held else count
 
 
-def _availability(survey: Survey) -> Iterator[_Tile]:
+def _availability(survey: Survey) -> Iterator[Tile]:
     available, locale = survey.availability, survey.terms.locale
     if available is None:
         return
     if available.total_seconds < _ENOUGH_SECONDS:
         since = say_moment(available.since, survey.terms.calendar.timezone, locale)
-        yield _Tile("availability", "–", say("too young", locale, moment=since))
+        yield Tile("availability", "–", say("too young", locale, moment=since))
         return
     objective = say("objective over", locale, limit=quantity(Share(AVAILABILITY_OBJECTIVE), locale))
     window = say("days window", locale, window=quantity(Seconds(available.total_seconds), locale))
-    yield _Tile(
+    yield Tile(
         "availability",
         quantity(Share(available.share), locale),
         f"{objective}, {window}",

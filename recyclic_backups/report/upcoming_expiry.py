@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.languages import Locale, listed, tier_name
-from recyclic_backups.report.markup import plain, prose, quoted
-from recyclic_backups.report.words import say, say_day
+from recyclic_backups.report.markup import quoted
+from recyclic_backups.report.words import say
 from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.retention.wording import Code, Sentence
 
@@ -19,20 +19,6 @@ class Leaving:
 
     reason: str
     departures: tuple[Departure, ...]
-
-    def cells(self, locale: Locale) -> list[str]:
-        """When, what and why, as HTML."""
-        first, last = self.departures[0], self.departures[-1]
-        days = [_line(say_day(first.day, locale))]
-        if last.day != first.day:
-            days.append(f"– {_line(say_day(last.day, locale))}")
-        names = [f"<code>{plain(first.backup_id)}</code>"]
-        if last is not first:
-            names.append(f'<span class="line">– <code>{plain(last.backup_id)}</code></span>')
-            count = f"{plain(say('backups leave', locale, count=len(self.departures)))}<br>"
-        else:
-            count = ""
-        return [" ".join(days), count + "<br>".join(names), prose(self.reason)]
 
 
 def leaving(departures: Sequence[Departure], locale: Locale) -> list[Leaving]:
@@ -55,7 +41,3 @@ def _shortened(reason: Sentence, locale: Locale) -> str:
     if reason.code is Code.DAMAGED and isinstance(values["problem"], str):
         return Sentence(reason.code, {**values, "problem": quoted(values["problem"])}).text(locale)
     return reason.text(locale)
-
-
-def _line(text: str) -> str:
-    return f'<span class="line">{plain(text)}</span>'

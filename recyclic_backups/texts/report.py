@@ -86,6 +86,8 @@ WORDS: Mapping[str, Pair] = {
     "proven": ("proven: restored and equal", "prouvée : restaurée et identique"),
     "late": ("late: of another time than its own", "tardive : d'un autre moment que le sien"),
     "held": ("held back from expiring", "retenue"),
+    "late letter": ("L", "T"),
+    "held letter": ("H", "R"),
     "figures": ("Now", "Maintenant"),
     "age": ("Age of the newest", "Âge de la plus récente"),
     "stored": ("Stored", "Stocké"),

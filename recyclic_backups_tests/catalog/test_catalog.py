@@ -158,6 +158,15 @@ def test_a_tombstone_makes_a_backup_unusable_at_once(house: House) -> None:
         house.catalog.find(backup_id)
 
 
+def test_an_expired_backup_still_says_when_backups_began(house: House) -> None:
+    """Loss prevented: gaps that are no longer shown because what came before them has expired."""
+    assert house.catalog.began_at is None
+    backup = house.back_up().backup
+    assert house.catalog.began_at == backup.as_of.replace(microsecond=0)
+    record_tombstone(house.repository, Tombstone(backup.backup_id, house.now), backup.manifest)
+    assert house.catalog.began_at == backup.as_of.replace(microsecond=0)
+
+
 def test_a_manifest_is_written_once(house: House) -> None:
     """Loss prevented: a second process that overwrites a backup's description."""
     manifest = house.back_up().backup.manifest

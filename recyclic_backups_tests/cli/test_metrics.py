@@ -101,7 +101,7 @@ def test_a_storage_that_is_not_there_is_told_to_prometheus(operator: Operator, t
     (family,) = text_string_to_metric_families(printed.out)
     assert [(each.name, each.value) for each in family.samples] == [("recyclic_backups_up", 0.0)]
     figures = operator.run("metrics", BACKUP_STORAGE=f"file://{storage}")
-    assert (figures.code, figures.out) == (30, "")
+    assert (figures.code, figures.document["error"]["kind"]) == (30, "storage")
 
 
 def test_the_report_is_one_file_in_the_language_of_the_house(operator: Operator, plenty: None) -> None:

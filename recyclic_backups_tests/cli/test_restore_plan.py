@@ -57,7 +57,7 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
         "the names swapped",
     ):
         assert any(each in first.err for each in ([said] if isinstance(said, str) else said)), said
-    assert first.err.splitlines()[-1] == "nothing was done: add --yes to do it"
+    assert first.err.splitlines()[-1] == "error: nothing was done: add --yes to do it"
 
     operator.must("drill", "simple")
     second = operator.run("restore", "latest", "--replace").err

@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "flags unset": ("fill_gaps",),
 }
 
-WITHOUT_STORAGE = {"demo", "keys generate", "notify-test"}
+WITHOUT_STORAGE = {"demo", "completion", "keys generate", "notify-test"}
 """Commands that read none."""
 
 

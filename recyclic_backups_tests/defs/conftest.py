@@ -134,7 +134,9 @@ def spoil(house: House, backup: Backup) -> None:
 @pytest.fixture
 def offline() -> Settings:
     """Settings that describe a server nobody has to reach: for what definitions look like."""
-    return load_settings({"POSTGRES_DB": "recyclic", "POSTGRES_HOST": "db.example.org"})
+    return load_settings(
+        {"POSTGRES_DB": "recyclic", "POSTGRES_HOST": "db.example.org", "BACKUP_START_DATE": "2026-01-01"}
+    )
 
 
 @pytest.fixture

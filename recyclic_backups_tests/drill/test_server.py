@@ -187,7 +187,7 @@ def test_a_drill_without_server_programs_is_an_error_and_no_verdict(
     """Prevents a machine with the client programs only from looking as if its backups were proven, or broken."""
     backup_id = small_operator.backup_id()
     clients = replace(installation, programs=frozenset({"pg_dump", "pg_restore", "psql"}))
-    monkeypatch.setattr("recyclic_backups.settings.find_installations", lambda *_: [clients])
+    monkeypatch.setattr("recyclic_backups.postgres.discovery.find_installations", lambda *_: [clients])
     outcome = small_operator.run("drill", "simple")
     assert outcome.code == 20
     assert "DRILL_SERVER_URL" in outcome.err
