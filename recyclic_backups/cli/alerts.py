@@ -37,6 +37,11 @@ def run(call: Invocation) -> int:
             "no channel is configured: nobody would be told of a problem",
             "set NOTIFICATION_EMAIL, NOTIFICATION_TELEGRAM_TOKEN or NOTIFICATION_URLS; see docs/alerts.md",
         )
+    if local is None:
+        raise ConfigurationError(
+            "there is no directory to remember what was told: it would be told again at each look",
+            "set HOME, or STATE_DIRECTORY to a directory of your own",
+        )
     while True:
         done = look(
             terms,

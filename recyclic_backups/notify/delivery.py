@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.languages import Untranslated
@@ -29,22 +28,12 @@ from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
+from recyclic_backups.notify.stored_state import StoredAlertState
 from recyclic_backups.texts.alerts import Kind
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
 take as long as ``send.DEADLINE_SECONDS``."""
-
-
-class Remembered(Protocol):
-    """A state that is kept as soon as it changes."""
-
-    @property
-    def state(self) -> AlertState:
-        """The youngest that is known."""
-
-    def update(self, change: Callable[[AlertState], AlertState]) -> AlertState:
-        """Change the youngest one, and keep it; the new one."""
 
 
 def update_state(
@@ -97,7 +86,7 @@ def unreachable_channels(state: AlertState) -> Observation:
 
 
 def deliver(
-    remembered: Remembered,
+    remembered: StoredAlertState,
     channels: Sequence[Channel],
     frame: Frame,
     *,
@@ -135,7 +124,7 @@ def deliver(
     return sent
 
 
-def _claim(remembered: Remembered, letter: Letter, delivery: Delivery, now: datetime) -> bool:
+def _claim(remembered: StoredAlertState, letter: Letter, delivery: Delivery, now: datetime) -> bool:
     """Note an attempt before it is made: if this process dies meanwhile, the next one waits before it tries again.
 
     False where another look is at it already, or has done it.
@@ -161,5 +150,5 @@ def _is_there(outbox: Iterable[Letter], letter: Letter, delivery: Delivery) -> b
     )
 
 
-def _change(remembered: Remembered, change: Callable[[Outbox], Outbox]) -> None:
+def _change(remembered: StoredAlertState, change: Callable[[Outbox], Outbox]) -> None:
     remembered.update(lambda state: replace(state, outbox=change(state.outbox)))

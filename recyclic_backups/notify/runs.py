@@ -61,6 +61,8 @@ def failed_runs(
     Without a ``catalog`` nobody knows whether the storage got since what failed here: it is neither new nor solved.
     A failure of which no fact is left (its run was deleted) leaves without a word, unless the storage has the work.
     """
+    if facts.dagster is not None and facts.dagster.runs is None:
+        return Observation(unseen=frozenset({"run", "drill"}))
     members = members_of(known)
     remembered = [*_remembered(facts, known)]
     ended = [run for run in _runs_of_dagster(facts) if run.status in ("succeeded", "failed")]
@@ -87,6 +89,8 @@ def failed_runs(
     lapsed: dict[str, list[Target]] = {}
     unseen = set()
     for target in sorted(asked, key=lambda each: (each.job, each.partition or "")):
+        if facts.dagster is None and target.job not in BACKUP_JOBS | DRILL_JOBS:
+            continue  # only Dagster knows
         newest = last.get(target)
         if newest is not None and newest.status == "succeeded":
             continue

@@ -70,7 +70,7 @@ class StoredCopy:
 
 
 class LocalCopy:
-    """The copy on this machine, in a directory of our own, and the lock of a look. Never raises: it is a copy."""
+    """The copy on this machine, in a directory of our own, and the lock of a look."""
 
     def __init__(self, directory: Path, storage_url: str, database: str) -> None:
         whose = hashlib.sha256(f"{storage_url}\n{database}".encode()).hexdigest()[:16]
@@ -104,17 +104,15 @@ class LocalCopy:
         return None
 
     def write(self, state: AlertState) -> None:
-        """Put it there, whole or not at all."""
+        """Put it there, whole or not at all. Raises OSError."""
         new = self._path.with_suffix(".new")
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-            with open(
-                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-            ) as file:
-                file.write(to_cursor(state))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+        new.unlink(missing_ok=True)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "w", encoding="utf-8") as opened:
+            opened.write(to_cursor(state))
+            opened.flush()
+            os.fsync(file)
+        new.replace(self._path)
 
 
 def _locks(lock: int) -> bool:
@@ -201,7 +199,10 @@ class StoredAlertState:
 
     def _keep(self) -> None:
         if self._local is not None:
-            self._local.write(self.state)
+            try:
+                self._local.write(self.state)
+            except OSError as error:
+                self._say(f"what alerts remember cannot be kept on this machine: {error.strerror}")
         if self._repository is None:
             return
         try:

@@ -131,8 +131,10 @@ def test_a_storage_that_is_gone_is_told_and_remembered_on_this_machine(
 
 
 def test_without_channels_it_is_a_question_of_configuration(operator: Operator) -> None:
-    """Loss prevented: a line of cron that ends well and tells nobody."""
+    """Loss prevented: a line of cron that ends well and tells nobody, or everybody everything each time."""
     assert operator.run("alerts", "--once").code == 10
+    nowhere = operator.run("alerts", "--once", NOTIFICATION_URLS="json://127.0.0.1:9/", HOME="")
+    assert (nowhere.code, "no directory to remember" in nowhere.err) == (10, True)
     assert operator.run("alerts", "--json").code == 2
 
 
