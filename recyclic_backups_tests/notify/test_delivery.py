@@ -21,7 +21,7 @@ from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, to_cursor
-from recyclic_backups.notify.stored_state import StoredAlertState, name_in_storage, recall
+from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, name_in_storage, recall
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.house import KEY
@@ -338,3 +338,20 @@ def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
     assert '"kind": "storage"' in content
     world.repository.store.replace(name_in_storage("recyclic"), b"\xff\xfe{")
     assert recall(world.repository) is None
+
+
+def test_of_two_machines_that_look_at_once_one_tells(world: World) -> None:
+    """Loss prevented: each message twice, from the line of cron here and from the sensor there."""
+    lookers = [StoredAlertState(world.repository, None, None, world.said.append) for _ in range(2)]
+    seen = Observation((problem(Kind.STORAGE.value, kind=Kind.STORAGE),))
+    after = [update_state(each.state, seen, RecoveryPoint(), CHANNELS, NOW)[0] for each in lookers]
+    lookers[0].begin(after[0])
+    with pytest.raises(LookedMeanwhile):
+        lookers[1].begin(after[1])
+    # Nor is a letter sent by two that both have it.
+    late = StoredAlertState(world.repository, None, None, world.said.append)
+    deliver(lookers[0], CHANNELS, FRAME, clock=lambda: NOW, say=world.said.append)
+    before = len(world.sent)
+    assert before == len(CHANNELS)
+    deliver(late, CHANNELS, FRAME, clock=lambda: NOW, say=world.said.append)
+    assert len(world.sent) == before
