@@ -22,6 +22,7 @@ from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
 from recyclic_backups.health.finding import Code, Finding, Level
+from recyclic_backups.health.judge import space
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Locale, Phrase, Sayable
 from recyclic_backups.notify.stored_state import open_incidents
@@ -222,7 +223,7 @@ def look_at_space(
             skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"
         )
     fact = f"{human_bytes(free_bytes)} free, critical below {human_bytes(limit)}"
-    if free_bytes >= limit:
+    if all(each.level is not Level.CRITICAL for each in space(free_bytes, wiring.thresholds(settings))):
         return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
     now = environment.now()
     asked_at = _asked_at(context.cursor)

@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.recovery_point import last_proof, unproven_since
 from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.foreign_text import visible
+from recyclic_backups.health.drill_records import DrillRecord
 from recyclic_backups.health.finding import Level, Status
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.health.thresholds import DURATION_SECONDS, PROOF_SECONDS
@@ -105,7 +107,7 @@ def _samples(found: Survey) -> dict[str, Samples]:
         "age_critical_seconds": thresholds.age_critical_seconds,
         "backup_duration_objective_seconds": DURATION_SECONDS,
         "proven_backup_timestamp_seconds": _timestamp(point.proven_as_of),
-        "proven_timestamp_seconds": _timestamp(found.last_proof),
+        "proven_timestamp_seconds": _timestamp(last_proof(found.catalog, found.measured_at)),
         "proof_warning_seconds": PROOF_SECONDS,
         "daily_backups_last_24h": found.good_within(Tier.DAILY, 24),
         "weekly_backups_last_7d": found.good_within(Tier.WEEKLY, 7 * 24),
@@ -121,7 +123,7 @@ def _samples(found: Survey) -> dict[str, Samples]:
         plain |= {
             "latest_backup_timestamp_seconds": newest.as_of.timestamp(),
             # Also before the first proof: a rule that has nothing to count from never fires.
-            "unproven_since_timestamp_seconds": found.unproven_since.timestamp(),
+            "unproven_since_timestamp_seconds": unproven_since(found.catalog, found.measured_at).timestamp(),
             "backup_size_bytes": manifest.stored_bytes,
             "backup_dumped_bytes": manifest.plain_bytes,
             "backup_compression_ratio": manifest.compression_percent / 100,
@@ -146,23 +148,20 @@ def _samples(found: Survey) -> dict[str, Samples]:
             for level in Level
             if level is not Level.FINE
         ]
-    drills = sorted(found.drills.items())
-    samples["drill_passed"] = [({**of, "scenario": name}, float(each.passed)) for name, each in drills]
-    samples["drill_compared"] = [({**of, "scenario": name}, float(each.compared)) for name, each in drills]
-    samples["drill_timestamp_seconds"] = [
-        ({**of, "scenario": name}, each.checked_at.timestamp()) for name, each in drills
-    ]
-    samples["drill_restore_seconds"] = [
-        ({**of, "scenario": name}, each.restore_seconds) for name, each in drills
-    ]
-    samples["drill_restore_objective_seconds"] = [
-        ({**of, "scenario": name}, each.restore_objective_seconds)
-        for name, each in drills
-        if each.restore_objective_seconds is not None
-    ]
-    samples["drill_data_loss_seconds"] = [
-        ({**of, "scenario": name}, each.data_loss_seconds) for name, each in drills
-    ]
+    figures: dict[str, Callable[[DrillRecord], float | None]] = {
+        "drill_passed": lambda drill: drill.passed,
+        "drill_compared": lambda drill: drill.compared,
+        "drill_timestamp_seconds": lambda drill: drill.checked_at.timestamp(),
+        "drill_restore_seconds": lambda drill: drill.restore_seconds,
+        "drill_restore_objective_seconds": lambda drill: drill.restore_objective_seconds,
+        "drill_data_loss_seconds": lambda drill: drill.data_loss_seconds,
+    }
+    for name, figure in figures.items():
+        samples[name] = [
+            ({**of, "scenario": scenario}, float(value))
+            for scenario, drill in sorted(found.drills.items())
+            if (value := figure(drill)) is not None
+        ]
     return samples
 
 

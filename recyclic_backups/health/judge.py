@@ -78,7 +78,7 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
     catalog, thresholds = facts.catalog, terms.thresholds
     newest = newest_verified(catalog, now)
     yield from questions.age(catalog, thresholds, now)
-    yield from _space(facts.free_bytes, thresholds)
+    yield from space(facts.free_bytes, thresholds)
     yield from _damage(catalog, newest)
     if newest is not None:
         yield questions.encrypted(newest.manifest, required=thresholds.encryption)
@@ -108,7 +108,8 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
     yield from anomalies(catalog.until(now), now)
 
 
-def _space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Finding]:
+def space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Finding]:
+    """Whether too little space is free; nothing where the storage does not tell."""
     for is_critical, limit in (
         (True, thresholds.disk_critical_bytes),
         (False, thresholds.disk_warning_bytes),

@@ -15,10 +15,8 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.recovery_point import (
     RecoveryPoint,
-    last_proof,
     newest_verified,
     recovery_point,
-    unproven_since,
 )
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.availability import Availability, availability
@@ -96,16 +94,6 @@ class Survey:
     def age_seconds(self) -> float | None:
         """How old the recovery point is."""
         return self.recovery_point.age_seconds(self.measured_at)
-
-    @property
-    def last_proof(self) -> datetime | None:
-        """When a restore was last proven, of whatever backup."""
-        return last_proof(self.catalog, self.measured_at)
-
-    @property
-    def unproven_since(self) -> datetime:
-        """The same; before the first proof, when the first backup was taken."""
-        return unproven_since(self.catalog, self.measured_at)
 
     @property
     def counted_findings(self) -> tuple[Finding, ...]:

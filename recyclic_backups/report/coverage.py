@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.recovery_point import proven_at
 from recyclic_backups.health.gaps import starts_of_tiers
 from recyclic_backups.health.thresholds import OVERDUE_AFTER
 
@@ -110,7 +111,7 @@ def _cell(
         state = State.PRESENT
         if backup.known_damaged:
             state = State.DAMAGED
-        elif backup.proven_at is not None:
+        elif proven_at(backup, now) is not None:
             state = State.PROVEN
         elif backup.good:
             state = State.VERIFIED

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from recyclic_backups.drill.scenarios import OBJECTIVES
@@ -48,105 +49,77 @@ class _Trends:
         def number(value: float) -> str:
             return f"{value:,.0f}".replace(",", "\u202f")
 
+        manifests = [(each.as_of, each.manifest) for each in self.backups]
+        durations = [(at, each.duration_seconds) for at, each in manifests]
+        shares = [(at, each.compression_percent) for at, each in manifests]
+        objective = self.survey.compression_objective_percent
         found = [
-            self.chart("trend stored", self.stored(size), size),
-            self.chart("trend rows", self.rows(number), number),
-            self.chart(
-                "trend duration",
-                self.of_backups(lambda each: each.duration_seconds, time),
-                time,
-                limit=DURATION_SECONDS,
-            ),
-            self.chart(
-                "trend compression",
-                self.of_backups(lambda each: each.compression_percent, percent),
-                percent,
-                limit=self.survey.compression_objective_percent,
-            ),
+            self.chart("trend stored", self.stored(), size),
+            self.chart("trend rows", self.rows(), number),
+            self.chart("trend duration", durations, time, limit=DURATION_SECONDS),
+            self.chart("trend compression", shares, percent, limit=objective),
         ]
-        drills = drill_records(self.survey.catalog)
-        for scenario, objective in OBJECTIVES.items():
-            points = [
-                Point(
-                    each.checked_at,
-                    each.restore_seconds,
-                    f"{self.day(each.checked_at)}: {time(each.restore_seconds)}"
-                    + ("" if each.passed else f", {say('failed', self.locale)}"),
-                    not each.passed,
-                )
-                for each in drills
-                if each.scenario == scenario
-            ]
-            found.append(
-                self.chart(
-                    "trend restore",
-                    points[-_SHOWN_DRILLS:],
-                    time,
-                    limit=objective.restore_seconds,
-                    scenario=scenario_name(scenario.value).text(self.locale),
-                )
-            )
+        for scenario, asked in OBJECTIVES.items():
+            named = scenario_name(scenario.value).text(self.locale)
+            drills = [each for each in drill_records(self.survey.catalog) if each.scenario == scenario]
+            times = [(each.checked_at, each.restore_seconds) for each in drills[-_SHOWN_DRILLS:]]
+            failed = {each.checked_at for each in drills if not each.passed}
+            limit = asked.restore_seconds
+            found.append(self.chart("trend restore", times, time, limit=limit, failed=failed, scenario=named))
         return [chart for chart in found if chart is not None]
 
-    def of_backups(self, figure: Callable[..., float], text: Callable[[float], str]) -> list[Point]:
-        """A figure of each manifest."""
-        return [
-            Point(each.as_of, figure(each.manifest), f"{self.day(each.as_of)}: {text(figure(each.manifest))}")
-            for each in self.backups
-        ]
-
-    def stored(self, text: Callable[[float], str]) -> list[Point]:
+    def stored(self) -> list[tuple[datetime, float]]:
         """What each backup takes, or took before it expired: its tombstone remembers."""
-        points = self.of_backups(lambda each: each.stored_bytes, text)
-        points += [
-            Point(each.as_of, each.stored_bytes, f"{self.day(each.as_of)}: {text(each.stored_bytes)}")
+        there = [(each.as_of, float(each.manifest.stored_bytes)) for each in self.backups]
+        gone = [
+            (each.as_of, float(each.stored_bytes))
             for each in self.survey.catalog.expired
             if each.as_of is not None and each.stored_bytes
         ]
-        return sorted(points, key=lambda point: point.at)[-_SHOWN_BACKUPS:]
+        return sorted([*there, *gone])[-_SHOWN_BACKUPS:]
 
-    def rows(self, text: Callable[[float], str]) -> list[Point]:
+    def rows(self) -> list[tuple[datetime, float]]:
         """Rows of all tables of those backups that have a fingerprint."""
-        points = []
+        found = []
         for each in self.backups[:_FINGERPRINTS]:
-            try:
+            with suppress(DamagedData):  # health says so
                 document = None if each.manifest.is_closed else each.manifest.fingerprint
-                if document is None or document.get("level") == "off":
-                    continue
-                rows = Fingerprint.from_json(document).rows
-            except DamagedData:
-                continue  # health says so
-            points.append(Point(each.as_of, rows, f"{self.day(each.as_of)}: {text(rows)}"))
-        return points
+                if document is not None and document.get("level") != "off":
+                    found.append((each.as_of, float(Fingerprint.from_json(document).rows)))
+        return found
 
     def chart(
         self,
         name: str,
-        points: Sequence[Point],
+        values: Sequence[tuple[datetime, float]],
         text: Callable[[float], str],
         *,
         limit: float | None = None,
-        **values: object,
+        failed: Collection[datetime] = (),
+        **named: object,
     ) -> Chart | None:
-        """A chart in words and points; None without any."""
-        if not points:
+        """A chart of values in words and points; None without any. ``failed`` are the moments of those to be marked."""
+        if not values:
             return None
-        title = say(name, self.locale, **values)
-        in_order = sorted(points, key=lambda point: point.at)
-        figures = [point.value for point in in_order]
+        title, mark = say(name, self.locale, **named), f", {say('failed', self.locale)}"
+        points = [
+            Point(at, value, f"{self.day(at)}: {text(value)}{mark if at in failed else ''}", at in failed)
+            for at, value in sorted(values)
+        ]
+        figures = [point.value for point in points]
         description = say(
             "described",
             self.locale,
             title=title,
-            count=len(figures),
-            first=self.day(in_order[0].at),
-            last=self.day(in_order[-1].at),
+            count=len(points),
+            first=self.day(points[0].at),
+            last=self.day(points[-1].at),
             lowest=text(min(figures)),
             highest=text(max(figures)),
             newest=text(figures[-1]),
         )
         limit_text = "" if limit is None else f"{say('objective', self.locale)} {text(limit)}"
-        return Chart(title, description, tuple(in_order), text, self.day, limit, limit_text)
+        return Chart(title, description, tuple(points), text, self.day, limit, limit_text)
 
     def day(self, moment: datetime) -> str:
         """On the operator's calendar."""

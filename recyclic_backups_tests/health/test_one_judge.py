@@ -198,7 +198,7 @@ def test_the_checks_of_a_backup_say_what_health_says_of_it(found: Survey) -> Non
     assert named(each for each in ages.findings if each.level is not Level.FINE) == named(
         only(found.findings, Code.OLD, Code.NO_VERIFIED, Code.FUTURE)
     )
-    codes = {
+    codes: dict[str, set[Any]] = {
         "integrity": {Code.DAMAGED_BACKUP},
         "encrypted": {Code.NOT_ENCRYPTED},
         "size": {Anomaly.DUMP_SHRANK, Anomaly.DUMP_GREW},

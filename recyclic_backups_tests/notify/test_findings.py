@@ -183,7 +183,7 @@ def test_a_backup_of_the_future_is_told_and_silences_nothing() -> None:
     assert Kind.CLOCK not in kinds(look(catalog, paris("2027-02-01T02:00")))
 
 
-def test_every_damaged_backup_is_told_and_is_critical_until_a_newer_one_is_whole() -> None:
+def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
     """The attack, and the loss: the newest night damaged, and "latest" silently another; a checkpoint has no check.
 
     Or a month found rotten by verify --all, that only the metrics told of.
