@@ -75,10 +75,13 @@ def test_who_looks_without_dagster_neither_resolves_nor_repeats_what_only_dagste
 def test_what_cannot_be_read_of_a_new_dagster_is_told_and_takes_nothing_back(part: str) -> None:
     """Loss prevented: silence about everything, or 'resolved', because a question cannot be asked any more."""
     told = tick(WITH_DAGSTER, AlertState(), NOW).state
-    unread = replace(DagsterFacts(broken={part: "KeyError"}), **{part: None})
-    assert WITH_DAGSTER.dagster is not None
-    other = {"runs": "automation", "automation": "runs"}[part]
-    unread = replace(unread, **{other: getattr(WITH_DAGSTER.dagster, other)})
+    dagster = WITH_DAGSTER.dagster
+    assert dagster is not None
+    unread = DagsterFacts(
+        runs=None if part == "runs" else dagster.runs,
+        automation=None if part == "automation" else dagster.automation,
+        broken={part: "KeyError"},
+    )
     after = tick(replace(FACTS, dagster=unread), told, NOW + timedelta(minutes=20))
     assert keys(after.state) == keys(told)
     assert [each.change for each in after.news] == ["opened"]
