@@ -207,7 +207,11 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     found = told_findings(
         findings(storage.health, health, now), catalog, health, given, state.open.incidents, now
     )
-    return found + Observation(unseen=SOURCES) if state.had_backups and is_bare(catalog) else found
+    if not (state.had_backups and is_bare(catalog)):
+        return found
+    # Another disk, it seems: that backups are gone is what is told, and nothing else of what is not there.
+    gone = tuple(each for each in found.problems if each.kind is Kind.BACKUPS_GONE)
+    return Observation(gone, unseen=SOURCES)
 
 
 def _flags(facts: Facts, now: datetime) -> Observation:
