@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from recyclic_backups.health.judge import HealthTerms
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
+    from recyclic_backups.notify.facts import AlertTerms
     from recyclic_backups.notify.message import Frame
+    from recyclic_backups.notify.stored_state import LocalCopy
     from recyclic_backups.postgres.programs import Installation
     from recyclic_backups.restore.attempt import RestoreOptions
 
@@ -51,7 +53,15 @@ def open_repository(settings: Settings, *, create: bool = True) -> Repository:
     """The database's part of the storage, with the keys that open it. No key is derived yet. Raises StorageError."""
     store = open_store(settings, create=create)
     keyring = Keyring(store, settings.encryption_key, settings.encryption_old_keys)
-    return Repository(store, settings.database, keyring, settings.encryption, settings.actor, settings.public)
+    return Repository(
+        store,
+        settings.database,
+        keyring,
+        settings.encryption,
+        settings.actor,
+        settings.public,
+        settings.cache,
+    )
 
 
 def with_first_day(settings: Settings) -> Settings:
@@ -218,6 +228,24 @@ def message_frame(settings: Settings) -> Frame:
         timezone=settings.timezone,
         dagster_url=settings.dagster_url,
         secrets=tuple(secret for secret in secrets if secret),
+    )
+
+
+def alert_terms(settings: Settings) -> AlertTerms:
+    """What alerts look at, how that is judged, and who is told."""
+    from recyclic_backups.notify.facts import AlertTerms
+
+    return AlertTerms(
+        health_terms(settings), settings.run_limit_seconds, channels(settings), message_frame(settings)
+    )
+
+
+def local_alert_state(settings: Settings) -> LocalCopy | None:
+    """Where this machine remembers what alerts told; None where it has no place for that."""
+    from recyclic_backups.notify.stored_state import LocalCopy
+
+    return (
+        None if settings.state is None else LocalCopy(settings.state, settings.storage_url, settings.database)
     )
 
 

@@ -208,6 +208,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "BACKUP_LOCK_TIMEOUT": ("0", "one minute"),
     "BACKUP_TIMEOUT": ("0", "1 hour 5", "inf"),
     "BACKUP_LOCK_WAIT": ("never", "-1"),
+    "BACKUP_VERIFY_INTERVAL": ("never", "-1"),
     "BACKUP_STORAGE": (
         "/srv/backups",
         "backups",

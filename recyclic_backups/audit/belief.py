@@ -47,6 +47,10 @@ class Judge:
         self.knows_keys = repository.keyring.belonging().is_known
         self.reasons: dict[str, str] = {}
 
+    def vouches_for(self, name: str, content: bytes) -> bool:
+        """Whether content carries a right MAC for the document of that name."""
+        return self._judge.vouches_for(name, content)
+
     def of(self, document: Mapping[str, Any], name: str) -> Belief:
         """What is known of the event stored under that name. Raises StorageError."""
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from recyclic_backups.audit.belief import Belief, Judge
@@ -21,6 +22,7 @@ from recyclic_backups.errors import (
     ObjectMissing,
     StorageError,
 )
+from recyclic_backups.storage.store import StoredObject
 
 KEPT_FOR = timedelta(days=3 * 366)
 """Three years, and what leap years add (docs/gdpr.md)."""
@@ -28,8 +30,14 @@ KEPT_FOR = timedelta(days=3 * 366)
 _SEEN = 8
 """How many of the newest events a writer looks at for ends of the chain: as many as may be written at once."""
 
+_TAIL_DAYS = (4, 64)
+"""So many days of the log are listed first, then more, before all of it is. The names of events are their times."""
+
 _CONFIGURATION_SEEN = 100
 """How far back the settings are looked for: they are recorded again where more has happened since."""
+
+_FAILURES_SEEN = 50
+"""How far back failures are looked for: alerts ask each minute, or a few times an hour."""
 
 _ATTEMPTS = 50
 
@@ -89,46 +97,70 @@ def append(
 
 def read_log(repository: Repository) -> list[Stored]:
     """Every event, oldest first. What cannot be read is there too, and says why. Raises StorageError."""
-    return [_read(repository, item.name) for item in repository.store.list(f"{repository.layout.audit}/")]
+    return list(_read_all(repository))
 
 
-def read_head(repository: Repository) -> Head | None:
+def read_head(repository: Repository, now: datetime | None = None) -> Head | None:
     """The newest event that is believed, for whoever carries it elsewhere.
 
     None while there is none, and where no key opens the MACs: a head that nobody can check would accuse the log of what
-    a forger wrote. Raises StorageError.
+    a forger wrote. ``now`` spares listing all of the log (:func:`_newest`). Raises StorageError.
     """
-    return read_end(repository)[0]
+    return read_end(repository, now)[0]
 
 
-def read_end(repository: Repository) -> tuple[Head | None, datetime | None]:
+def read_end(repository: Repository, now: datetime | None = None) -> tuple[Head | None, datetime | None]:
     """The head, and when that event happened by the clock of whoever wrote it. Raises StorageError."""
-    believed = _newest(repository, 1).believed
+    believed = _newest(repository, now, 1).believed
     if not believed or believed[-1].event is None:
         return None, None
     event = believed[-1].event
     return Head(event.number, believed[-1].sha256), event.happened_at
 
 
-def is_there(repository: Repository, head: Head) -> bool:
+def is_there(repository: Repository, head: Head, now: datetime | None = None) -> bool:
     """Whether the log still has that very event. Raises StorageError."""
+    if now is not None and any(stored.sha256 == head.sha256 for stored in _newest(repository, now).followed):
+        return True
     suffix = f"-{head.number:06d}.json"
+    return any(stored.sha256 == head.sha256 for stored in _read_all(repository, suffix))
+
+
+def _read_all(repository: Repository, suffix: str = "") -> Iterator[Stored]:
+    """Every event whose name ends so, as it lies in the storage now, oldest first. Raises StorageError."""
     names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
-    found = (_read(repository, name) for name in names if name.endswith(suffix))
-    return any(stored.sha256 == head.sha256 for stored in found)
+    for name in names:
+        if name.endswith(suffix):
+            yield _read(name, partial(repository.store.get, name))
 
 
-def accepted_heads(repository: Repository) -> Mapping[str, Event]:
+def accepted_heads(repository: Repository, now: datetime | None = None) -> Mapping[str, Event]:
     """Heads that somebody with the key has given up (``audit accept``), by ``str``, as far as the newest events tell.
 
     Where nothing asks for MACs anybody could have written that: then there are none. Raises StorageError.
     """
     return {
         head: stored.event
-        for stored in _newest(repository, _CONFIGURATION_SEEN).believed
+        for stored in _newest(repository, now, _CONFIGURATION_SEEN).believed
         if stored.event is not None and "mac" in stored.document
         if (head := head_given_up(stored.event))
     }
+
+
+def recent_failures(repository: Repository, now: datetime) -> list[Event]:
+    """Backups and drills of the command line that failed, oldest first, as far as the newest events tell.
+
+    Without those that somebody stopped at the keyboard. What Dagster started it tells itself: it may still try again.
+    Raises StorageError.
+    """
+    return [
+        stored.event
+        for stored in _newest(repository, now, _FAILURES_SEEN).believed
+        if stored.event is not None
+        and (stored.event.action, stored.event.outcome) in {("backup", "failed"), ("drill", "failed")}
+        and not stored.event.actor.via.startswith("dagster")
+        and stored.event.details.get("error") != KeyboardInterrupt.__name__
+    ]
 
 
 def head_given_up(event: Event) -> str:
@@ -192,7 +224,7 @@ def note_configuration(repository: Repository, now: datetime) -> None:
     if not repository.configuration:
         return
     digest = hash_of(canonical(repository.configuration))
-    for stored in reversed(_newest(repository, _CONFIGURATION_SEEN).followed):
+    for stored in reversed(_newest(repository, now, _CONFIGURATION_SEEN).followed):
         event = stored.event
         if (
             event is not None
@@ -219,7 +251,7 @@ def prune(repository: Repository, now: datetime) -> int:
     doubtful: list[Stored] = []  # of a clock that was ahead: as old as what follows
     # Only from the beginning: a gap in the middle would look like what it must show.
     for name in names:
-        stored = _read(repository, name)
+        stored = _read(name, partial(repository.store.get, name))
         if stored.event is None:
             continue  # told by `audit verify`; it must not keep the others here for ever
         is_old = stored.event.happened_at < now - KEPT_FOR
@@ -247,7 +279,7 @@ def prune(repository: Repository, now: datetime) -> int:
 
 def _ends(repository: Repository, now: datetime) -> tuple[list[Stored], list[Stored], datetime]:
     """The newest events that no other one follows, what lies beside them without a MAC, and the moment for the next."""
-    newest = _newest(repository)
+    newest = _newest(repository, now)
     followed = {sha256 for stored in newest.followed if stored.event for sha256 in stored.event.previous}
     ends = [stored for stored in newest.followed if stored.sha256 not in followed]
     last = max((stored.event.at for stored in newest.followed if stored.event), default=None)
@@ -269,22 +301,43 @@ class _Tail:
     beside: list[Stored]
 
 
-def _newest(repository: Repository, count: int = _SEEN) -> _Tail:
-    """The end of the log, up to so many believed events: what nobody vouches for, however much, hides none of them."""
-    judge = Judge(repository)
-    names = [item.name for item in repository.store.list(f"{repository.layout.audit}/")]
+def _newest(repository: Repository, now: datetime | None, count: int = _SEEN) -> _Tail:
+    """The end of the log, up to so many believed events: what nobody vouches for, however much, hides none of them.
+
+    Names sort by time, so a listing from any moment on that has enough believed events has the newest ones. The moment
+    is only a guess from ``now``: where too few are found, more is listed, and at last all. No document has to say where
+    the end is, and none can lie about it.
+    """
+    judge, folder = Judge(repository), f"{repository.layout.audit}/"
+    documents = repository.documents()
+
+    def read(item: StoredObject) -> Stored:
+        return _read(item.name, lambda: documents.read(item, partial(judge.vouches_for, item.name)))
+
+    # A day has two events or more: the backup, and its verification.
+    days = [] if now is None else [each for each in _TAIL_DAYS if count <= 2 * each]
+    beginnings = [f"{folder}{now - timedelta(days=each):%Y%m%dT%H%M%S}" for each in days if now is not None]
+    for after in (*beginnings, ""):
+        listed = list(repository.store.list(folder, after=after))
+        tail = _tail_of(map(read, reversed(listed)), judge, count)
+        if len(tail.believed) == count:
+            break
+    documents.save()
+    return tail
+
+
+def _tail_of(newest_first: Iterable[Stored], judge: Judge, count: int) -> _Tail:
     believed: list[Stored] = []
     unsigned: list[Stored] = []
     unchecked: list[Stored] = []
-    for name in reversed(names):
-        stored = _read(repository, name)
+    for stored in newest_first:
         if stored.event is None:
             continue
         kept = {
             Belief.BELIEVED: believed,
             Belief.UNSIGNED: unsigned,
             Belief.UNCHECKED: unchecked,
-        }.get(judge.of(stored.document, name))
+        }.get(judge.of(stored.document, stored.name))
         if kept is not None and len(kept) < count:
             kept.append(stored)
         if len(believed) == count:
@@ -297,9 +350,9 @@ def _newest(repository: Repository, count: int = _SEEN) -> _Tail:
     return _Tail([], others[-count:], [])
 
 
-def _read(repository: Repository, name: str) -> Stored:
+def _read(name: str, get: Callable[[], bytes]) -> Stored:
     try:
-        data = repository.store.get(name)
+        data = get()
     except ObjectMissing:
         return Stored(name, "", None, problem="it went away while it was being read")
     except DamagedData as damage:

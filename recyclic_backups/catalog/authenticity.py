@@ -11,8 +11,8 @@ from typing import Any
 
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
-from recyclic_backups.envelope.document import check_signature, check_sum, key_id_of_mac
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.envelope.document import check_signature, check_sum, decode, key_id_of_mac
+from recyclic_backups.errors import BackupError, DamagedData
 
 
 class Judge:
@@ -45,6 +45,13 @@ class Judge:
         storage_id = document.get("storage_id")
         is_ours = storage_id is None or storage_id == self._belonging.storage_id
         return Standing.SIGNED if is_ours else Standing.FOREIGN
+
+    def vouches_for(self, name: str, content: bytes) -> bool:
+        """Whether content carries a right MAC, by a key of the storage, for the document of that name."""
+        try:
+            return self.standing(decode(content, name), name) is Standing.SIGNED
+        except BackupError:
+            return False
 
     def _without_mac(self, document: Mapping[str, Any], name: str) -> Standing:
         if document.get("encryption") is not None:

@@ -143,6 +143,11 @@ class Layout:
         return f"{self.root}/audit"
 
     @property
+    def end_of_audit(self) -> str:
+        """What comes after the audit log, and before all folders of the catalog, in the order of names."""
+        return f"{self.root}/audit0"
+
+    @property
     def flags(self) -> str:
         """The folder of the feature flags that are set."""
         return f"{self.root}/flags"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -31,9 +31,10 @@ from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import manifest_of
 from recyclic_backups.catalog.standing import Standing
-from recyclic_backups.catalog.strangers import names_and_damage
+from recyclic_backups.catalog.strangers import objects_and_damage
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.storage.store import StoredObject
 
 T = TypeVar("T")
 
@@ -52,19 +53,23 @@ def load_catalog(repository: Repository) -> Catalog:
     Raises StorageError when the storage does not answer.
     """
     layout = repository.layout
-    names, strange = names_and_damage(repository.store, layout)
+    objects, strange = objects_and_damage(repository.store, layout)
     reading = _Reading(repository, damage=strange)
-    for name in names:
-        reading.take(name)
+    for item in objects:
+        reading.take(item)
+    reading.documents.save()
     # Something strange in the place of a hold keeps its backup as a hold that is not believed does.
-    return _Assembly(reading, frozenset(names) | {each.name for each in strange}).catalog()
+    names = frozenset(item.name for item in objects) | {each.name for each in strange}
+    return _Assembly(reading, names).catalog()
 
 
 def read_hold(repository: Repository, backup_id: str) -> Hold | None:
     """The hold of a backup as it is at this moment; one that is not believed holds for ever. Raises StorageError."""
     name = repository.layout.hold(backup_id)
     reading = _Reading(repository)
-    reading.take(name)
+    reading.take(
+        StoredObject(name, 0, datetime.min.replace(tzinfo=UTC))
+    )  # of no known version: it is read now
     if backup_id in reading.holds:
         return _believed_hold(backup_id, reading.holds[backup_id])
     return _for_ever(backup_id) if reading.damage else None
@@ -95,20 +100,22 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.repository)
+        self.documents = self.repository.documents()
         self.bytes_nobody_signed = 0
         self.root = f"{self.repository.layout.root}/"
 
-    def take(self, name: str) -> None:
-        """Read the document of that name, if it is one of the catalog's."""
+    def take(self, item: StoredObject) -> None:
+        """Read the document that was listed, if it is one of the catalog's."""
+        name = item.name
         match name[len(self.root) :].split("/"):
             case ("backups", backup_id, "manifest.json"):
-                self._manifest(name, backup_id)
+                self._manifest(item, backup_id)
             case ("backups", backup_id, "checks", _):
                 parse = partial(check_of, self.repository, name)
-                if check := self._document(name, parse, newest_format=SEALED_CHECK_FORMAT):
+                if check := self._document(item, parse, newest_format=SEALED_CHECK_FORMAT):
                     self.checks[backup_id].append(check if check.standing.is_believed else _bare(check))
             case ("tiers", tier, file):
-                label = self._document(name, Label.from_json)
+                label = self._document(item, Label.from_json)
                 if label is None:
                     return
                 if (label.value.tier.value, f"{label.value.partition}.json") != (tier, file):
@@ -116,16 +123,17 @@ class _Reading:
                 else:
                     self.labels.append(label)
             case ("holds", file) if held := _id_of(file):
-                if hold := self._document(name, Hold.from_json, filed_under=held):
+                if hold := self._document(item, Hold.from_json, filed_under=held):
                     self.holds[held] = hold
             case ("tombstones", file) if buried := _id_of(file):
-                if tombstone := self._document(name, Tombstone.from_json, filed_under=buried):
+                if tombstone := self._document(item, Tombstone.from_json, filed_under=buried):
                     self.tombstones[buried] = tombstone
             case _:
                 pass
 
-    def _manifest(self, name: str, backup_id: str) -> None:
-        found = self._document(name, partial(manifest_of, self.repository), newest_format=SEALED_FORMAT)
+    def _manifest(self, item: StoredObject, backup_id: str) -> None:
+        name = item.name
+        found = self._document(item, partial(manifest_of, self.repository), newest_format=SEALED_FORMAT)
         if found is None:
             return
         manifest = found.value
@@ -138,15 +146,16 @@ class _Reading:
 
     def _document(
         self,
-        name: str,
+        item: StoredObject,
         parse: Callable[[Mapping[str, Any]], T],
         *,
         filed_under: str = "",
         newest_format: int = FORMAT,
     ) -> _Read[T] | None:
         """Read, judge, parse; None, and damage, where that fails."""
+        name = item.name
         try:
-            content = self.repository.store.get(name)
+            content = self.documents.read(item, partial(self.judge.vouches_for, name))
             document = decode(content, name)
             # First: what a newer release wrote, it may also sign otherwise.
             require_known_format(document, newest_format)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.layout import Layout
+from recyclic_backups.catalog.read_once import Documents
 from recyclic_backups.envelope.keyring import DataKey, Keyring
 from recyclic_backups.errors import Refused
 from recyclic_backups.storage.store import Store
@@ -27,6 +29,8 @@ class Repository:
     encrypt: bool
     actor: Actor = field(default_factory=Actor)
     configuration: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cache: Path | None = None
+    """Where this machine remembers documents (:mod:`recyclic_backups.catalog.read_once`); None for nowhere."""
 
     @property
     def asks_for_macs(self) -> bool:
@@ -55,6 +59,10 @@ class Repository:
                 "set BACKUP_ENCRYPTION=true, or use another BACKUP_STORAGE for backups that are not encrypted",
             )
         return None
+
+    def documents(self) -> Documents:
+        """Its documents, each of which is read once."""
+        return Documents(self.store, self.cache)
 
     @property
     def layout(self) -> Layout:

@@ -32,22 +32,22 @@ HINT = "see what it is, then move it away: recover.py, run beside it, might load
 _SERVER = re.compile(r"server\..+")
 
 
-def names_and_damage(store: Store, layout: Layout) -> tuple[list[str], list[Damage]]:
-    """The names of one database's objects, and what stands where its documents, or keys, should be.
+def objects_and_damage(store: Store, layout: Layout) -> tuple[list[StoredObject], list[Damage]]:
+    """The catalog's objects of one database, and what stands where its documents, or keys, should be.
 
-    Raises StorageError.
+    The audit log is not listed: it is no part of the catalog, and grows for years. Raises StorageError.
     """
-    names: list[str] = []
+    objects: list[StoredObject] = []
     strange = list(islice(store.strange("keys"), MOST_TOLD + 1))
-    for item in store.everything(layout.root):
+    for item in store.everything(layout.root, after=layout.end_of_audit):
         if isinstance(item, StoredObject):
-            names.append(item.name)
+            objects.append(item)
         elif len(strange) <= MOST_TOLD:
             strange.append(item)
     damage = [Damage(each.name, each.problem) for each in strange[:MOST_TOLD]]
     if len(strange) > MOST_TOLD:
         damage.append(Damage(layout.root, f"more than {MOST_TOLD} of its entries were made by nobody of us"))
-    return names, damage
+    return objects, damage
 
 
 def find_strangers(store: Store) -> list[str]:

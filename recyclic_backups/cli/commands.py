@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "encryption keys: make one, list them, change the passphrase",
     "audit": "who did what to which backup, and when",
     "flags": "switch new behaviours on and off, from the next run on",
+    "alerts": "look for problems, and tell people of them; for cron and systemd",
     "notify-test": "send a test message through every configured channel",
     "completion": "have a shell complete commands and options",
 }

@@ -22,7 +22,7 @@ from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import VerdictNegative
 from recyclic_backups.health.assess import survey
-from recyclic_backups.notify.keeping import open_incidents
+from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.quantities import human_bytes, human_seconds
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage

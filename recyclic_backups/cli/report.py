@@ -9,7 +9,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import output_file
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.health.assess import survey
-from recyclic_backups.notify.keeping import open_incidents
+from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.report.headline import overall
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import publish

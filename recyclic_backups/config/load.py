@@ -73,6 +73,11 @@ class _Reading:
             misspelt=misspelt,
             public=self.said,
         )
+        settings = replace(
+            settings,
+            cache=settings.scratch or self.directory(("DAGSTER_HOME", "")),
+            state=self.directory(("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", ""), ("HOME", ".local/state")),
+        )
         if problems := [*self.wrong.values(), *self.contradictions(settings)]:
             raise ConfigurationError(
                 "; ".join((*problems, *misspelt)),
@@ -113,6 +118,14 @@ class _Reading:
             number = error.errno if isinstance(error, OSError) else None
             reason = os.strerror(number) if number else "not a text file"
             raise ValueError(f"{variable} cannot be read: {file!r}: {reason}") from None
+
+    def directory(self, *variables: tuple[str, str]) -> Path | None:
+        """The first of these variables that names a directory, and what is below it; none of them is a setting."""
+        for name, below in variables:
+            found = self.given.get(name, "").strip()
+            if os.path.isabs(found):
+                return Path(found) / below
+        return None
 
     def contradictions(self, settings: Settings) -> Iterator[str]:
         """What is wrong between settings that are right by themselves."""

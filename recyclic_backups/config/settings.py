@@ -97,6 +97,10 @@ class Settings:
     lock_wait_seconds: int = _database("BACKUP_LOCK_WAIT", "600", values.seconds("s", 0))
     """seconds to wait for another backup of the same database to end"""
 
+    verify_interval_seconds: int = _database("BACKUP_VERIFY_INTERVAL", "20h", values.seconds("h", 0))
+    """how long a verification answers the check `integrity`: a backup that was read whole so recently is not read
+    again; `0` reads it every time"""
+
     storage_url: str = _storage(
         "BACKUP_STORAGE", "file://./backups", values.storage_url, example="file:///srv/backups"
     )
@@ -255,6 +259,10 @@ class Settings:
     """A sentence for each variable that looks like a setting and is none."""
     public: Mapping[str, str]
     """Every setting as it was written, secrets only as given or not: the audit log compares them."""
+    cache: Path | None = None
+    """Where this machine remembers documents of the storage: below BACKUP_SCRATCH, or Dagster's home."""
+    state: Path | None = None
+    """Where this machine keeps what must survive a restart: STATE_DIRECTORY of systemd, or the user's own directory."""
     dotenv: Path | None = field(default=None, compare=False)
     """The ``.env`` that was read, if there was one."""
 
@@ -312,6 +320,11 @@ class Settings:
         if self.dotenv is not None:
             return f"read from the environment and {self.dotenv}"
         return f"read from the environment; there is no .env in {Path.cwd()}"
+
+    @property
+    def run_limit_seconds(self) -> int:
+        """After which a run is taken for hung: the wait for the lock, the dump, and reading it again."""
+        return self.lock_wait_seconds + 3 * self.timeout_seconds
 
     def coming_through(self, door: str) -> Settings:
         """The same settings for somebody who does not come through the command line: the audit log says so."""

@@ -17,7 +17,7 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
 from recyclic_backups.defs.presentation import metadata_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, will_retry
-from recyclic_backups.defs.runs import door_of
+from recyclic_backups.defs.runs import BACKFILL_TAG, door_of
 from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.notify.heartbeat import heartbeat
@@ -27,7 +27,6 @@ GROUP = "backups"
 OWNERS = ("team:backups",)
 """Whom Dagster's pages name: the people, whoever they are, that read ``NOTIFICATION_EMAIL``."""
 
-_BACKFILL_TAG = "dagster/backfill"
 _REGULAR_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
 _DESCRIPTIONS = {
@@ -134,7 +133,7 @@ def tag_run(context: dg.AssetExecutionContext, tags: dict[str, str]) -> None:
 
 def source_of(run: dg.DagsterRun) -> Source:
     """Who asked for the run, as the manifest remembers it. Whether a backup is late is never read from this."""
-    if _BACKFILL_TAG in run.tags:
+    if BACKFILL_TAG in run.tags:
         return "backfill"
     return "scheduled" if any(tag in run.tags for tag in _REGULAR_TAGS) else "manual"
 
@@ -144,6 +143,6 @@ def backfill_began_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datet
 
     Days missed for the same reason are as late with one dump as with seven: they share what was dumped since.
     """
-    backfill_id = run.tags.get(_BACKFILL_TAG)
+    backfill_id = run.tags.get(BACKFILL_TAG)
     backfill = instance.get_backfill(backfill_id) if backfill_id else None
     return datetime.fromtimestamp(backfill.backfill_timestamp, UTC) if backfill else None

@@ -14,12 +14,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 import dagster as dg
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
@@ -32,6 +30,7 @@ from recyclic_backups.catalog.why import why
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.drill_history import drills_elsewhere
+from recyclic_backups.defs.facts import newest_answer
 from recyclic_backups.defs.missed_backups import require_backups
 from recyclic_backups.defs.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
@@ -39,7 +38,6 @@ from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
 from recyclic_backups.defs.schedules import HEALTH_JOB
-from recyclic_backups.defs.telling import told_in
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.languages import Phrase, Untranslated
@@ -146,7 +144,7 @@ class History:
     """Dagster's view: what it believes each partition to have, and when a question was last answered."""
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
-        self.storage = instance.event_log_storage
+        self.instance, self.storage = instance, instance.event_log_storage
         self.keys = {tier: asset_key(settings, tier) for tier in SCHEDULED_TIERS}
         self.in_work = {tier: partitions_in_work(instance, key) for tier, key in self.keys.items()}
 
@@ -164,18 +162,13 @@ class History:
 
     def answered_at(self, tier: Tier, partition: str, question: str) -> datetime | None:
         """Up to when verdicts are part of the newest answer; None when the question was never answered."""
-        records = self.storage.get_asset_check_execution_history(
-            dg.AssetCheckKey(self.keys[tier], question),
-            limit=1,
-            status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
-            partition_filter=PartitionKeyFilter(key=partition),
-        )
-        if not records or records[0].event is None or records[0].event.dagster_event is None:
+        newest = newest_answer(self.instance, dg.AssetCheckKey(self.keys[tier], question), partition)
+        if newest is None:
             return None
-        metadata = records[0].event.dagster_event.asset_check_evaluation_data.metadata
-        said = metadata.get(ANSWERED_AT)
+        answered_at, evaluation = newest
+        said = evaluation.metadata.get(ANSWERED_AT)
         text = said.value if isinstance(said, dg.TextMetadataValue) else None
-        return from_text(text) if text else datetime.fromtimestamp(records[0].create_timestamp, UTC)
+        return from_text(text) if text else answered_at
 
 
 class Report:
@@ -288,7 +281,6 @@ class News:
         if reason := why(check):
             because = Untranslated(reason) if isinstance(reason, str) else reason
             sentence = Phrase(BECAUSE, {"fact": sentence, "why": because})
-        told = {} if check.passed else told_in(self.settings.locale, sentence)
         return dg.AssetCheckEvaluation(
             asset_key=self.history.keys[tier],
             check_name=question,
@@ -299,7 +291,6 @@ class News:
             metadata={
                 ANSWERED_AT: to_text(check.checked_at),
                 f"{check.kind}_s": check.duration_seconds,
-                **told,
             },
         )
 

@@ -24,12 +24,11 @@ from recyclic_backups.defs.partitions import partitions_of
 from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
 from recyclic_backups.defs.runs import door_of, report_evaluation
-from recyclic_backups.defs.telling import told_in
+from recyclic_backups.defs.schedules import VERIFIED_TAG
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import Demands, assess
 from recyclic_backups.health.finding import CheckAnswer
 from recyclic_backups.health.questions import QUESTIONS
-from recyclic_backups.languages import Locale
 
 
 def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetChecksDefinition:
@@ -64,16 +63,16 @@ def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> d
                 tier,
                 partition,
                 wanted,
-                demands_of(now_settings),
+                demands_of(now_settings, context.run),
                 clock=environment.now,
                 progress=LoggedProgress(context.log),
             )
             answered_at = environment.now()
         for name, answer in answers.items():
             if context.has_partition_key:
-                yield result_of(key, name, answer, answered_at, now_settings.locale)
+                yield result_of(key, name, answer, answered_at)
             else:
-                evaluation = evaluation_of(key, name, partition, answer, answered_at, now_settings.locale)
+                evaluation = evaluation_of(key, name, partition, answer, answered_at)
                 report_evaluation(context.instance, evaluation, context.run)
 
     return checks
@@ -91,9 +90,7 @@ def newest_partition(repository: Repository, tier: Tier, calendar: Calendar, now
     return catalog.newest_partition(tier, calendar, now)
 
 
-def result_of(
-    key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime, locale: Locale
-) -> dg.AssetCheckResult:
+def result_of(key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime) -> dg.AssetCheckResult:
     """An answer as the result of a check in a run of the partition."""
     return dg.AssetCheckResult(
         check_name=name,
@@ -101,12 +98,12 @@ def result_of(
         passed=answer.passed,
         severity=SEVERITIES[answer.level],
         description=answer.text(),
-        metadata=_metadata(answer, answered_at, locale),
+        metadata=_metadata(answer, answered_at),
     )
 
 
 def evaluation_of(
-    key: dg.AssetKey, name: str, partition: str, answer: CheckAnswer, answered_at: datetime, locale: Locale
+    key: dg.AssetKey, name: str, partition: str, answer: CheckAnswer, answered_at: datetime
 ) -> dg.AssetCheckEvaluation:
     """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
     return dg.AssetCheckEvaluation(
@@ -116,19 +113,20 @@ def evaluation_of(
         passed=answer.passed,
         severity=SEVERITIES[answer.level],
         description=answer.text(),
-        metadata=_metadata(answer, answered_at, locale),
+        metadata=_metadata(answer, answered_at),
     )
 
 
-def _metadata(answer: CheckAnswer, answered_at: datetime, locale: Locale) -> dict[str, Any]:
-    told = {} if answer.passed else told_in(locale, *(each.sentence for each in answer.findings))
-    return {**answer.figures, ANSWERED_AT: to_text(answered_at), **told}
+def _metadata(answer: CheckAnswer, answered_at: datetime) -> dict[str, Any]:
+    return {**answer.figures, ANSWERED_AT: to_text(answered_at)}
 
 
-def demands_of(settings: Settings) -> Demands:
-    """What the settings ask of backups."""
+def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:
+    """What the settings ask of backups, in a run that may ask for a younger verification (:data:`VERIFIED_TAG`)."""
+    within = float(run.tags.get(VERIFIED_TAG, settings.verify_interval_seconds))
     return Demands(
         thresholds=wiring.health_terms(settings).thresholds,
         installations=wiring.installations(settings),
         timeout_seconds=settings.timeout_seconds,
+        verify_interval_seconds=min(within, settings.verify_interval_seconds),
     )

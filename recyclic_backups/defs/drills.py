@@ -13,7 +13,7 @@ from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import key_of, newest_of
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.runs import door_of
+from recyclic_backups.defs.runs import MAX_RUNTIME_TAG, door_of
 from recyclic_backups.defs.schedules import schedule_of
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
@@ -127,7 +127,7 @@ def drill_job(settings: Settings, scenario: Scenario) -> "dg.UnresolvedAssetJobD
         f"drill_{scenario}_job",
         selection=dg.AssetSelection.assets(drill_key(settings, scenario)),
         description=f"Rehearse the recovery of {settings.database}: {scenario}. Objective: back within {objective}.",
-        tags={"dagster/max_runtime": str(max_runtime_seconds(settings)), "dagster/priority": "-2"},
+        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), "dagster/priority": "-2"},
     )
 
 

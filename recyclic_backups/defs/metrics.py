@@ -18,7 +18,6 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
 from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
-from recyclic_backups.defs.telling import told_in
 from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
@@ -26,7 +25,7 @@ from recyclic_backups.health.finding import Code, Finding, Level
 from recyclic_backups.health.judge import space
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.languages import Locale, Phrase, Sayable
-from recyclic_backups.notify.keeping import open_incidents
+from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
@@ -178,11 +177,7 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
             passed=not wrong,
             severity=SEVERITIES[worst],
             description="; ".join(each.text() for each in sentences) or "nothing is wrong",
-            metadata={
-                **figures,
-                ANSWERED_AT: to_text(found.measured_at),
-                **told_in(found.terms.locale, *sentences),
-            },
+            metadata={**figures, ANSWERED_AT: to_text(found.measured_at)},
         )
 
 

@@ -20,8 +20,6 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key
 from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work
-from recyclic_backups.defs.schedules import max_runtime_seconds
-from recyclic_backups.defs.slow_runs import runs_too_long
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import FILL_GAPS
 from recyclic_backups.flags.store import flags_in_force
@@ -94,8 +92,7 @@ def missed_backups_sensor(
         interval_seconds=INTERVAL_SECONDS,
         description=(
             "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
-            "without a backup are listed with what fills them: a dump taken now is not of those days. Runs that "
-            "have been queued or at work for too long are listed too."
+            "without a backup are listed with what fills them: a dump taken now is not of those days."
         ),
     )
 
@@ -131,7 +128,6 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
         return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
     idle = [] if filling else ["The flag fill_gaps is off: nothing is started by itself."]
     said = [*idle, "Nothing to start." if lines else "Nothing to start, and nothing is missing."]
-    said += runs_too_long(context.instance, now, max_runtime_seconds(settings))
     said += lines
     return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())
 

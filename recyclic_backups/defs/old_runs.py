@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from recyclic_backups.defs.facts import files_of_run
 
 KEPT_FOR = timedelta(days=14)
 
@@ -47,8 +48,5 @@ def delete_old_runs(instance: dg.DagsterInstance, job_names: tuple[str, ...], no
 def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
-    storage = instance.event_log_storage
-    if isinstance(storage, SqliteEventLogStorage):
-        # A database file for each run, which Dagster empties and leaves.
-        for suffix in ("", "-wal", "-shm"):
-            Path(storage.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
+    for file in files_of_run(instance, run_id):
+        Path(file).unlink(missing_ok=True)

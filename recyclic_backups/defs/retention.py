@@ -14,8 +14,8 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
 from recyclic_backups.defs.metrics import space_lines, space_texts
 from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
+from recyclic_backups.defs.runs import MAX_RUNTIME_TAG
 from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
-from recyclic_backups.defs.telling import told_in
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
@@ -156,7 +156,7 @@ def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
         passed=not incidents and not warnings,
         severity=dg.AssetCheckSeverity.ERROR if incidents else dg.AssetCheckSeverity.WARN,
         description="; ".join(each.text() for each in (*incidents, *warnings)) or "every promise is kept",
-        metadata={"expired": len(report.removed), **told_in(found.terms.locale, *incidents, *warnings)},
+        metadata={"expired": len(report.removed)},
     )
 
 
@@ -201,7 +201,7 @@ def retention_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
         "retention_job",
         selection=dg.AssetSelection.assets(expired_key(settings)),
         description=f"Let go what retention does not keep of {settings.database}, and prove that it is gone.",
-        tags={"dagster/max_runtime": str(max_runtime_seconds(settings)), "dagster/priority": "-1"},
+        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), "dagster/priority": "-1"},
     )
 
 
@@ -222,7 +222,7 @@ def review_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
         "retention_review_job",
         selection=dg.AssetSelection.assets(review_key(settings)),
         description=f"Write the monthly review of what is kept of {settings.database}, and why.",
-        tags={"dagster/max_runtime": str(_REVIEW_SECONDS), "dagster/priority": "-2"},
+        tags={MAX_RUNTIME_TAG: str(_REVIEW_SECONDS), "dagster/priority": "-2"},
     )
 
 

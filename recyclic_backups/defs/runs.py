@@ -5,6 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 PARTITION_TAG = "dagster/partition"
+BACKFILL_TAG = "dagster/backfill"
+MAX_RUNTIME_TAG = "dagster/max_runtime"
 
 # Not NOT_STARTED: what is launched here leaves it at once, and a run that was prepared elsewhere and never
 # launched would keep its partition for ever.

@@ -10,7 +10,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.backups import asset_key, run_tags
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
-from recyclic_backups.defs.slow_runs import MAX_RUNTIME_TAG
+from recyclic_backups.defs.runs import MAX_RUNTIME_TAG
 from recyclic_backups.health.questions import QUESTIONS
 
 _PRIORITY_TAG = "dagster/priority"
@@ -19,6 +19,9 @@ HEALTH_JOB = "health_job"
 
 HOURLY_QUESTIONS = ("age", "proven")
 """Checks whose answer changes though nothing happens."""
+
+VERIFIED_TAG = "recyclic_backups/verified_within_s"
+"""Of a job whose ``integrity`` asks for a younger verification than BACKUP_VERIFY_INTERVAL does."""
 
 _HEALTH_SECONDS = 600
 _VERIFICATION_AFTER_MINUTES = 6 * 60
@@ -58,12 +61,20 @@ def health_job(settings: Settings, *also: dg.AssetKey) -> dg.UnresolvedAssetJobD
 
 
 def verification_job(settings: Settings, *also: dg.AssetKey) -> dg.UnresolvedAssetJobDefinition:
-    """``metric_verification_job``: every question anew of the newest backup of each tier, which are read again."""
+    """``metric_verification_job``: every question anew of the newest backup of each tier, which are read again.
+
+    Each is read once, whatever number of tiers has it: what a tier's checks have just read answers the next one's. What
+    the night's own run read is too old for that.
+    """
     return dg.define_asset_job(
         "metric_verification_job",
         selection=_questions(settings, tuple(QUESTIONS)) | dg.AssetSelection.assets(*also),
         description=f"Read the newest backups of {settings.database} again, hold every figure against its objective.",
-        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), _PRIORITY_TAG: "-2"},
+        tags={
+            MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)),
+            _PRIORITY_TAG: "-2",
+            VERIFIED_TAG: str(_VERIFICATION_AFTER_MINUTES * 60 // 2),
+        },
     )
 
 
@@ -127,12 +138,12 @@ def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
 
 
 def max_runtime_seconds(settings: Settings) -> int:
-    """After which a run is taken for hung: the wait for the lock, the dump, and reading it twice again.
+    """After which a run is taken for hung: the wait for the lock, the dump, and reading it again.
 
     Dumping and each reading are bounded by BACKUP_TIMEOUT themselves. Dagster ends the run only where its run
     monitoring is on, as in our ``dagster.yaml``.
     """
-    return settings.lock_wait_seconds + 3 * settings.timeout_seconds
+    return settings.run_limit_seconds
 
 
 def backup_schedule(

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from recyclic_backups.config.settings import Settings
+from recyclic_backups.defs.facts import port_of_code_server
 from recyclic_backups.defs.resources import sentence
 from recyclic_backups.errors import BackupError, Refused
 
@@ -75,14 +76,10 @@ def _served() -> _Served | None:
 
 def _port_of_proxy(command_line: Sequence[str]) -> int | None:
     """The port that ``dagster code-server start`` was given; None for any other program, and for a Unix socket."""
-    from dagster._cli.code_server import start_command  # noqa: PLC0415 - only a code server needs it
-
     for arguments in _after_proxy(command_line):
         # The variables are this process's too: Dagster hands its environment down.
-        context = start_command.make_context("start", list(arguments), resilient_parsing=True)
         variable = os.environ.get("DAGSTER_CODE_SERVER_PORT", "")
-        port = context.params.get("port") or (int(variable) if variable.isdigit() else None)
-        return port if isinstance(port, int) else None
+        return port_of_code_server(arguments) or (int(variable) if variable.isdigit() else None)
     return None
 
 

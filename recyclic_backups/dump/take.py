@@ -134,7 +134,7 @@ def take(
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
                 notes=(*notes, *_left_out(held), *filter(None, (readable, another))),
-                audit_head=None if (head := read_head(repository)) is None else head.to_json(),
+                audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),

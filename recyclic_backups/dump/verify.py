@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from recyclic_backups.audit.log import audited
-from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.catalog import Backup, is_of_the_future
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.envelope.document import check_authentic, decode
 from recyclic_backups.errors import (
     BackupError,
     DamagedData,
@@ -110,6 +112,42 @@ def verify(
     return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
 
 
+def recent_verification(
+    repository: Repository, backup: Backup, level: VerifyLevel, now: datetime, *, within_seconds: float
+) -> Check | None:
+    """A recorded verification that stands for reading the backup now; None if it has to be read.
+
+    It counts if it is believed, passed at that level or a higher one, is younger than ``within_seconds`` and not of the
+    future, no later one failed, and the storage lists the objects with their sizes, none written since. Raises
+    StorageError.
+    """
+    if backup.standing not in (Standing.SIGNED, Standing.CHECKSUM):
+        return None
+    found = None
+    for check in reversed(backup.checks):
+        if check.kind != "verify" or is_of_the_future(check.checked_at, now):
+            continue
+        reached = check.figures.get("level")
+        if not check.passed or now - check.checked_at >= timedelta(seconds=within_seconds):
+            return None
+        if reached in VERIFY_LEVELS[VERIFY_LEVELS.index(level) :]:
+            found = check
+            break
+    if found is None:
+        return None
+    layout = repository.layout
+    listed = {item.name: item for item in repository.store.list(f"{layout.backup(backup.backup_id)}/")}
+    for item in backup.manifest.objects:
+        there = listed.get(layout.object(backup.backup_id, item.name))
+        if (
+            there is None
+            or there.size_bytes != item.stored_bytes
+            or is_of_the_future(there.modified_at, found.checked_at)
+        ):
+            return None
+    return found
+
+
 def record_damage(
     repository: Repository, backup: Backup, damage: DamagedData, found_by: str, now: datetime
 ) -> None:
@@ -150,6 +188,7 @@ def _examine(
     try:
         if level != "stored":
             backup.require_vouched()
+            _read_manifest_again(repository, backup)
         for item in manifest.objects:
             if level == "stored":
                 require_stored(repository, manifest, item)
@@ -170,6 +209,17 @@ def _examine(
     except BackupError as found:
         return found
     return None
+
+
+def _read_manifest_again(repository: Repository, backup: Backup) -> None:
+    """The catalog may know the manifest from a cache: whether it is whole, the storage tells. Raises as its reader."""
+    name = repository.layout.manifest(backup.backup_id)
+    try:
+        document = decode(repository.store.get(name), name)
+    except ObjectMissing:
+        return  # it expires; the objects tell
+    is_signed = backup.manifest.encryption is not None
+    check_authentic(document, name, repository.keyring.for_reading, signed=is_signed)
 
 
 def _parse(

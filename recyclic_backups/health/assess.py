@@ -11,7 +11,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
-from recyclic_backups.dump.verify import verify
+from recyclic_backups.dump.verify import recent_verification, verify
 from recyclic_backups.health.finding import CheckAnswer, Code, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
@@ -28,7 +28,7 @@ def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], da
     Raises StorageError.
     """
     found = survey_of(read_facts(repository), terms, clock())
-    return replace(found, audit_head=read_head(repository))
+    return replace(found, audit_head=read_head(repository, clock()))
 
 
 def read_facts(repository: Repository) -> Facts:
@@ -45,6 +45,7 @@ class Demands:
     thresholds: Thresholds
     installations: Sequence[Installation]
     timeout_seconds: float
+    verify_interval_seconds: float = 0.0
 
 
 def assess(
@@ -59,22 +60,25 @@ def assess(
 ) -> dict[str, CheckAnswer]:
     """The answer to each wanted question (names of :data:`QUESTIONS`), in their order.
 
-    ``integrity`` reads the whole backup again and records what it found beside it; the others read the catalog.
+    ``integrity`` reads the whole backup again and records what it found beside it, unless a recent verification answers
+    it; the others read the catalog.
     Raises StorageError when the catalog cannot be read.
     """
     catalog = load_catalog(repository)
     backup = catalog.labelled(tier, partition)
     error = None
     if "integrity" in wanted and backup is not None:
-        error = verify(
-            repository,
-            backup,
-            "parsed",
-            demands.installations,
-            clock=clock,
-            timeout_seconds=demands.timeout_seconds,
-            progress=progress,
-        ).error
+        within = demands.verify_interval_seconds
+        if recent_verification(repository, backup, "parsed", clock(), within_seconds=within) is None:
+            error = verify(
+                repository,
+                backup,
+                "parsed",
+                demands.installations,
+                clock=clock,
+                timeout_seconds=demands.timeout_seconds,
+                progress=progress,
+            ).error
         catalog = load_catalog(repository)  # which knows that verdict now
         backup = catalog.labelled(tier, partition)
     label = catalog.labels.get((tier, partition))

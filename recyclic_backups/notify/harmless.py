@@ -36,7 +36,11 @@ def in_a_command(value: str) -> str:
 
 def shortened(value: str) -> str:
     """The beginning of a value that nobody knows the length of."""
-    return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+    if len(value) <= LONGEST:
+        return value
+    kept = value[: LONGEST - 3]
+    # Whoever was quoted must not seem to have said what follows.
+    return f"{kept}…\u00a0»" if kept.count("«") > kept.count("»") else f"{value[: LONGEST - 1]}…"
 
 
 def unmarked(text: str) -> str:

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from typing import Literal
-from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import Request
 
-from recyclic_backups.notify.line import CutOff, Line, post, talk_for
+from recyclic_backups.notify.courier import DeadlineExceeded, run_with_deadline
 
 TIMEOUT_SECONDS = 5
 """For each piece of an answer."""
@@ -63,31 +60,18 @@ def address(url: str, beat: Beat) -> str:
 
 
 def _tell(url: str, beat: Beat, say: Callable[[str], None]) -> None:
+    request = {
+        "way": "ping",
+        "name": "the heartbeat",
+        "url": address(url, beat),
+        "attempts": ATTEMPTS,
+        "timeout_seconds": TIMEOUT_SECONDS,
+    }
     try:
-        reason = talk_for(DEADLINE_SECONDS, lambda line: _ping(line, address(url, beat)))
-    except CutOff:
+        reason = run_with_deadline(request, DEADLINE_SECONDS)
+    except DeadlineExceeded:
         reason = f"it was not done within {DEADLINE_SECONDS} s"
+    except OSError as error:
+        reason = f"no process can be started ({error.strerror})"
     if reason:
         say(f"the heartbeat ({beat}) did not reach {urlsplit(url).hostname}: {reason}")
-
-
-def _ping(line: Line, where: str) -> str:
-    """Why it did not get through; empty if it did."""
-    reason = ""
-    for _ in range(ATTEMPTS):
-        try:
-            # Asked with POST, as the API wants it from those who write; http(s) is what the settings allow.
-            request = Request(where, data=b"", method="POST")  # noqa: S310
-            status, _answer = post(line, request, timeout_seconds=TIMEOUT_SECONDS)
-            if status < 300:
-                return ""
-            reason = f"it answered {status}"
-        except CutOff:
-            raise
-        except URLError as error:
-            reason = getattr(error.reason, "strerror", None) or type(error.reason).__name__
-        except (OSError, HTTPException, ValueError) as error:
-            reason = type(error).__name__
-        if line.is_cut:
-            raise CutOff
-    return reason

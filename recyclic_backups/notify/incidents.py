@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import printable
+from recyclic_backups.languages import TIER_NAMES, Sayable
+from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import Kind
 
 REMIND_AFTER = timedelta(hours=24)
 """Nobody is reminded more often, neither of one incident nor of all of them together."""
@@ -44,7 +47,8 @@ class Problem:
 
     ``key`` is the same at every look, whatever else changes; the part before its first ``/`` says where it was seen.
     ``facts`` are what the sentences of ``kind`` are made with; they hold no secret. ``page`` is a path below
-    DAGSTER_URL. Nobody is reminded of a problem that does not ``nag``: nothing can be done about it any more.
+    DAGSTER_URL. ``remind`` is false where nothing can be done
+    about it any more: nobody is reminded of it.
     Lone surrogates in ``key`` and ``facts`` are spelled out.
     """
 
@@ -54,13 +58,29 @@ class Problem:
     since: datetime
     facts: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
-    nags: bool = True
+    remind: bool = True
 
     def __post_init__(self) -> None:
         # All that is ever told passes here, and one text that cannot be written would silence everything else.
         object.__setattr__(self, "key", printable(self.key))
         facts = {name: printable(fact) for name, fact in self.facts.items()}
         object.__setattr__(self, "facts", facts)
+
+
+def in_both(**values: object) -> dict[str, str]:
+    """Facts of a problem: each value in English, and under ``<name>_fr`` in French where that is something else."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, Tier):
+            english, french = TIER_NAMES[value]
+        elif isinstance(value, Sayable):
+            english, french = shortened(value.text("en")), shortened(value.text("fr"))
+        else:
+            english = french = str(value)
+        found[name] = english
+        if french != english:
+            found[f"{name}_fr"] = french
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +131,14 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class OpenIncidents:
     """All open incidents by key, and when anybody was last reminded of any."""
 
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     reminded_at: datetime | None = None
 
 
-def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list[News]]:
+def advance(state: OpenIncidents, seen: Observation, now: datetime) -> tuple[OpenIncidents, list[News]]:
     """What is open after this look, and what has to be told. The same look once more tells nothing."""
     state = _not_of_the_future(state, now)
     open_now: dict[str, Incident] = {}
@@ -156,7 +176,11 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
 
     reminded_at = state.reminded_at
     if reminded_at is None or now - reminded_at >= REMIND_AFTER:
-        lasting = [each for each in open_now.values() if each.problem.nags and each.gone_since is None]
+        lasting = [
+            each
+            for each in open_now.values()
+            if each.problem.remind and each.gone_since is None and seen.could_see(each.key)
+        ]
         if any(now - each.told_at >= REMIND_AFTER for each in lasting):
             reminded_at = now
             told[Change.REMINDED] = [
@@ -165,7 +189,7 @@ def advance(state: State, seen: Observation, now: datetime) -> tuple[State, list
             open_now |= {each.key: each for each in told[Change.REMINDED]}
 
     news = [News(change, worst_first(incidents)) for change, incidents in told.items() if incidents]
-    return State(open_now, reminded_at), news
+    return OpenIncidents(open_now, reminded_at), news
 
 
 def worst_first(incidents: Sequence[Incident]) -> tuple[Incident, ...]:
@@ -192,7 +216,7 @@ def _worst_of_each(problems: Sequence[Problem]) -> dict[str, Problem]:
     return found
 
 
-def _not_of_the_future(state: State, now: datetime) -> State:
+def _not_of_the_future(state: OpenIncidents, now: datetime) -> OpenIncidents:
     """The same as if it had been told by this clock: one that was a year ahead must not silence a year."""
 
     def past(moment: datetime | None) -> datetime | None:
@@ -207,4 +231,4 @@ def _not_of_the_future(state: State, now: datetime) -> State:
         )
         for key, each in state.incidents.items()
     }
-    return State(incidents, past(state.reminded_at))
+    return OpenIncidents(incidents, past(state.reminded_at))

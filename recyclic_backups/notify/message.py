@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.languages import Locale
-from recyclic_backups.notify import wording
-from recyclic_backups.notify.harmless import harmless
+from recyclic_backups.languages import Locale, Untranslated, column, squeezed, typeset
+from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.incidents import Change, Incident
-from recyclic_backups.notify.labels import label
 from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.own_command import as_called
+from recyclic_backups.texts.alerts import LABELS, WORDS, Kind
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
 _LONGEST_SUBJECT = 150
@@ -45,6 +45,47 @@ class Message:
     severity: Severity
     message_id: str
     written_at: datetime
+
+
+def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+    """What happened, in one sentence."""
+    return _filled(WORDS[kind].what[column(locale)], facts, locale)
+
+
+def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+    """What it means for recovery."""
+    return _filled(WORDS[kind].means[column(locale)], facts, locale)
+
+
+def command(kind: Kind, facts: Mapping[str, str]) -> str:
+    """The one command to run next; the same in every language."""
+    return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
+
+
+def label(name: str, locale: Locale, **facts: object) -> str:
+    """One of the short texts around the sentences, with what it names."""
+    return typeset(LABELS[name][column(locale)], locale).format(**facts)
+
+
+def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
+    if locale == "fr":
+        facts = {name: facts.get(f"{name}_fr", fact) for name, fact in facts.items()} | (
+            # Of a state that knew the reason in English only.
+            {"reason": Untranslated(facts["reason"]).text("fr")}
+            if "reason" in facts and "reason_fr" not in facts
+            else {}
+        )
+    said = {name: harmless(fact) for name, fact in facts.items()}
+    text = typeset(template, locale).format_map(_Facts(said))
+    # A partition that there is not leaves its space; in French it belongs there.
+    return squeezed(text) if locale == "fr" else " ".join(text.split()).replace(" : ", ": ")
+
+
+class _Facts(defaultdict[str, str]):
+    """A fact that an older version did not remember is left out of its sentence."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        super().__init__(str, facts)
 
 
 def compose(letter: Letter, minimum: Severity, frame: Frame, now: datetime) -> Message:
@@ -112,7 +153,7 @@ def _subject(
 ) -> str:
     locale = frame.locale
     tone = label(change.value, locale, severity=label(worst.value, locale))
-    first = wording.what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
+    first = what(incidents[0].problem.kind, incidents[0].problem.facts, locale) if incidents else ""
     rest = first if count == 1 else label("many", locale, count=count, first=first)
     said = _said(tone, rest, locale)
     if is_late:
@@ -131,12 +172,12 @@ def _paragraphs(incidents: Sequence[Incident], change: Change, frame: Frame) -> 
             end: tuple[str, ...] = (label("over", locale),)
         else:
             end = (
-                _line("means", wording.means(problem.kind, problem.facts, locale), locale),
-                _line("next", wording.command(problem.kind, problem.facts), locale),
+                _line("means", means(problem.kind, problem.facts, locale), locale),
+                _line("next", command(problem.kind, problem.facts), locale),
             )
         severity = label(each.severity.value, locale)
         lines = [
-            _said(severity, wording.what(problem.kind, problem.facts, locale), locale),
+            _said(severity, what(problem.kind, problem.facts, locale), locale),
             _line("since", moment(problem.since, frame), locale),
         ]
         if problem.page and frame.dagster_url:

@@ -2,7 +2,7 @@
 
 Each document of an older copy of a storage is authentic. That newer ones were there shows only in what somebody else
 remembers: the audit log's newest event (its number and hash), the backups and what was said of the newest of them,
-and when each key was last wrapped. Dagster's cursor carries it. Where that is lost too, nobody can tell
+and when each key was last wrapped. The alerts' state carries it. Where that is lost, nobody can tell
 (docs/format/threat-model.md).
 """
 
@@ -15,42 +15,21 @@ from datetime import datetime
 from recyclic_backups.audit.event import Head
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.languages import Pair, Phrase
-from recyclic_backups.notify.incidents import Problem
+from recyclic_backups.languages import Phrase
+from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import (
+    BACKUPS_LOST,
+    CHECKS_LOST,
+    KEYS_BACK,
+    LABELS_BACK,
+    LOG_OTHER,
+    LOG_SHORTER,
+    OTHER_STORAGE,
+    Kind,
+)
 
 _LISTED = 5
-
-OTHER_STORAGE: Pair = (
-    "it says that it is the storage {now}; it was {before}",
-    "il dit être le stockage {now} ; c’était {before}",
-)
-LOG_SHORTER: Pair = (
-    "its audit log ended at event {number} of {at}, and ends at {now} now",
-    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
-)
-LOG_OTHER: Pair = (
-    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
-    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
-)
-BACKUPS_LOST: Pair = (
-    "backups are gone that no expiry deleted: {count} ({names})",
-    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
-)
-CHECKS_LOST: Pair = (
-    "the backup {backup_id} had {before} checks, and has {now} now",
-    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
-)
-LABELS_BACK: Pair = (
-    "labels point at an older backup than before: {names}",
-    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
-)
-KEYS_BACK: Pair = (
-    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
-    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
-    "{names}",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +50,20 @@ class Mark:
     checks: int = 0
     labels: tuple[str, ...] = ()
     keys: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What is older than at the last look: ``lost``, by kind of document; ``head`` was the audit log's newest event.
+
+    ``mark`` is what to remember from now on, None to keep what is remembered. It ``is_whole`` unless something could
+    not be compared.
+    """
+
+    lost: Mapping[str, Phrase] = field(default_factory=dict)
+    head: Head | None = None
+    mark: Mark | None = None
+    is_whole: bool = True
 
 
 def mark_of(
@@ -106,55 +99,52 @@ def went_back(
         found["storage"] = Phrase(OTHER_STORAGE, {"before": before.storage_id, "now": now.storage_id})
     if before.head is not None and not head_is_there:
         last = 0 if now.head is None else now.head.number
-        at = (
-            "" if before.head_at is None else f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
-        )
+        at = before.head_at and f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
         # Texts: a number of an event is no quantity, whose thousands are set apart.
-        values = {"number": str(before.head.number), "at": at, "now": str(last)}
+        values = {"number": str(before.head.number), "at": at or "", "now": str(last)}
         found["audit"] = Phrase(LOG_SHORTER if last < before.head.number else LOG_OTHER, values)
-    lost = _lost_backups(before, catalog)
-    if lost:
+    if lost := _lost_backups(before, catalog):
         found["backups"] = Phrase(BACKUPS_LOST, {"count": len(lost), "names": _listed(lost)})
     newest = next((backup for backup in catalog if backup.backup_id == before.newest_id), None)
     if newest is not None:
-        if len(newest.checks) < before.checks:
-            values = {
-                "backup_id": newest.backup_id,
-                "before": str(before.checks),
-                "now": str(len(newest.checks)),
-            }
+        count = len(newest.checks)
+        if count < before.checks:
+            values = {"backup_id": newest.backup_id, "before": str(before.checks), "now": str(count)}
             found["checks"] = Phrase(CHECKS_LOST, values)
-        moved = _moved_back(before, newest, catalog)
-        if moved:
+        if moved := _moved_back(before, newest, catalog):
             found["labels"] = Phrase(LABELS_BACK, {"names": _listed(moved)})
     older = [
         key_id
         for key_id, wrapped_at in before.keys.items()
         if key_id not in now.keys or now.keys[key_id] < wrapped_at
     ]
-    if older:
-        found["keys"] = Phrase(KEYS_BACK, {"names": _listed(older)})
-    return found
+    return found | _keys_back(older)
 
 
 def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Phrase]:
     """Keys whose files are not there any more, as :func:`went_back` tells what is older; empty if all are."""
-    gone = [key_id for key_id in before.keys if key_id not in keys]
-    return {"keys": Phrase(KEYS_BACK, {"names": _listed(gone)})} if gone else {}
+    return _keys_back([key_id for key_id in before.keys if key_id not in keys])
 
 
-def problems_of(lost: Mapping[str, Phrase], head: Head, now: datetime) -> tuple[Problem, ...]:
-    """What is told of it. ``head`` is what whoever put the older state back on purpose has to name."""
-    return tuple(
+def _keys_back(names: Collection[str]) -> dict[str, Phrase]:
+    return {"keys": Phrase(KEYS_BACK, {"names": _listed(names)})} if names else {}
+
+
+def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
+    """What is told of it; the message names the head, which whoever put the older state back on purpose has to name."""
+    if found is None:
+        return Observation(unseen=frozenset({"rollback"}))
+    problems = tuple(
         Problem(
             f"rollback/{part}",
             Kind.ROLLBACK,
             Severity.CRITICAL,
             now,
-            {"reason": phrase.text("en"), "reason_fr": phrase.text("fr"), "head": str(head)},
+            in_both(reason=phrase, head=found.head),
         )
-        for part, phrase in lost.items()
+        for part, phrase in found.lost.items()
     )
+    return Observation(problems, unseen=frozenset(() if found.is_whole else {"rollback"}))
 
 
 def _lost_backups(before: Mark, catalog: Catalog) -> list[str]:

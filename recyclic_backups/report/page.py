@@ -55,7 +55,7 @@ def page(surveys: Sequence[Survey], *, incidents: Iterable[Finding] = ()) -> str
     """The whole file, in the language of the first survey.
 
     ``incidents`` are the open ones of the first survey's database, the oldest first, as
-    :func:`recyclic_backups.notify.keeping.open_incidents` gives them. They count in what the page says first.
+    :func:`recyclic_backups.notify.stored_state.open_incidents` gives them. They count in what the page says first.
     """
     first = surveys[0]
     locale, timezone = first.terms.locale, first.terms.calendar.timezone

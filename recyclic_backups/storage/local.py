@@ -153,10 +153,10 @@ class LocalStore:
         with acting(self.root, f"delete {name}"):
             self._unlink(directory, last)
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[StoredObject]:
         """Objects whose name starts with ``prefix``, in name order, one directory at a time."""
         folder, beginning = split_prefix(prefix)
-        for found in self._walk(folder, beginning, "objects"):
+        for found in self._walk(folder, beginning, "objects", after):
             assert isinstance(found, StoredObject)
             yield found
 
@@ -168,11 +168,11 @@ class LocalStore:
             assert isinstance(found, StrangeEntry)
             yield found
 
-    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+    def everything(self, folder: str = "", after: str = "") -> Iterator[StoredObject | StrangeEntry]:
         """Objects and what is strange, by one walk."""
         if folder:
             checked_name(folder)
-        return self._walk(folder, "", "everything")
+        return self._walk(folder, "", "everything", after)
 
     def children(self, folder: str = "") -> Sequence[Child]:
         """Everything directly in a folder, by name, whatever it is."""
@@ -225,9 +225,11 @@ class LocalStore:
         found = [who for bit, who in writers.items() if details.st_mode & bit]
         return f"{' and '.join(found)} may write there" if found else ""
 
-    def _walk(self, folder: str, beginning: str, wanted: Wanted) -> Iterator[StoredObject | StrangeEntry]:
+    def _walk(
+        self, folder: str, beginning: str, wanted: Wanted, after: str = ""
+    ) -> Iterator[StoredObject | StrangeEntry]:
         with acting(self.root, f"list {folder or 'the storage'}"):
-            yield from walk(self.root, folder, beginning, wanted)
+            yield from walk(self.root, folder, beginning, wanted, after)
 
     def _unlink(self, directory: Sequence[str], last: str) -> None:
         """Remove a regular file, and then the directories that are empty. Anything else stays: a person made it."""

@@ -7,6 +7,7 @@ hides nothing but itself.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,10 +31,17 @@ _TELLING = ("strange", "everything")
 _Entry = tuple[str, os.DirEntry[str]]
 
 
-def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[StoredObject | StrangeEntry]:
+_SETTLED_NS = 1_000_000_000
+"""A file that changed more recently may change again and keep its times: clocks of file systems tick slowly."""
+
+
+def walk(
+    root: Path, folder: str, beginning: str, wanted: Wanted, after: str = ""
+) -> Iterator[StoredObject | StrangeEntry]:
     """What is in one folder of a storage and below it, in the order of names; "" is the whole storage.
 
-    The folder itself may be strange, and what is on the way to it. Raises OSError.
+    Objects only if their names come ``after`` that one. The folder itself may be strange, and what is on the way to it.
+    Raises OSError.
     """
     descriptor = open_root(root)
     way = ""
@@ -56,7 +64,7 @@ def walk(root: Path, folder: str, beginning: str, wanted: Wanted) -> Iterator[St
                 if wanted in _TELLING:
                     yield StrangeEntry(way.rstrip("/"), _closed_because(way))
                 return
-        yield from _Walk(wanted).below(descriptor, way, beginning)
+        yield from _Walk(wanted, after).below(descriptor, way, beginning)
     finally:
         os.close(descriptor)
 
@@ -75,9 +83,10 @@ def _problem_on_the_way(above: int, part: str, error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """One walk through directories, in the order of names. ``wanted`` is what it yields."""
+    """One walk through directories, in the order of names. ``wanted`` is what it yields, objects ``after`` a name."""
 
     wanted: Wanted
+    after: str = ""
 
     def below(
         self, descriptor: int, directory: str, beginning: str = ""
@@ -91,8 +100,16 @@ class _Walk:
         found = [(name, self._items(entry, f"{directory}{name}")) for name, entry in entries]
         for name, items in found:
             yield from items
-            if name.endswith("/") and not _closed(f"{directory}{name}"):
+            if (
+                name.endswith("/")
+                and not _closed(f"{directory}{name}")
+                and self._leads_on(f"{directory}{name}")
+            ):
                 yield from self._inside(descriptor, name, f"{directory}{name}")
+
+    def _leads_on(self, directory: str) -> bool:
+        """Whether anything wanted may be in that directory: what is strange may be anywhere."""
+        return self.wanted in _TELLING or directory > self.after or self.after.startswith(directory)
 
     def _inside(self, above: int, name: str, directory: str) -> Iterator[StoredObject | StrangeEntry]:
         try:
@@ -128,7 +145,7 @@ class _Walk:
         if self.wanted == "strange":
             return found
         is_hidden = entry.name.startswith(PARTIAL_PREFIX)
-        if name.endswith("/") or is_hidden is not (self.wanted == "partials"):
+        if name.endswith("/") or is_hidden is not (self.wanted == "partials") or name <= self.after:
             return found
         if is_hidden and not PARTIAL_NAME.fullmatch(entry.name):
             return found
@@ -138,7 +155,15 @@ class _Walk:
             return found
         if kind_of(details.st_mode) != "file":
             return found
-        return (StoredObject(name, details.st_size, datetime.fromtimestamp(details.st_mtime, UTC)), *found)
+        modified_at = datetime.fromtimestamp(details.st_mtime, UTC)
+        return (StoredObject(name, details.st_size, modified_at, _version_of(details)), *found)
+
+
+def _version_of(details: os.stat_result) -> str:
+    """What changes with a file's content; empty for one that changed just now. Nobody but root can set a ctime."""
+    if abs(time.time_ns() - details.st_ctime_ns) < _SETTLED_NS:
+        return ""
+    return f"{details.st_ino:x}-{details.st_ctime_ns:x}-{details.st_mtime_ns:x}"
 
 
 def children(descriptor: int) -> list[Child]:

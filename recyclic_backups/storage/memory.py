@@ -6,11 +6,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 
 from recyclic_backups.errors import ObjectExists, ObjectMissing, StorageError
 from recyclic_backups.storage import limits
 from recyclic_backups.storage.names import checked_name, split_prefix
 from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
+
+_versions = count(1)
+"""One for all storages of the process: two of them never have the same version of the same name."""
 
 
 def _system_clock() -> datetime:
@@ -32,7 +36,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock
         self.before = before
-        self._objects: dict[str, tuple[bytes, datetime]] = {}
+        self._objects: dict[str, tuple[bytes, datetime, str]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -73,7 +77,7 @@ class MemoryStore:
         with self._lock:
             if name in self._objects:
                 raise ObjectExists(f"there is already a {name} in {self.url}")
-            self._objects[name] = (bytes(data), self._clock())
+            self._objects[name] = (bytes(data), self._clock(), str(next(_versions)))
 
     def replace(self, name: str, data: bytes) -> None:
         """Write an object, or swap its content."""
@@ -87,24 +91,24 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(name, None)
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[StoredObject]:
         """Objects whose name starts with ``prefix``, in name order, as they are at the first step."""
         split_prefix(prefix)
         self.before("list", prefix)
         with self._lock:
             now = dict(self._objects)
-        for name in sorted(name for name in now if name.startswith(prefix)):
-            data, modified_at = now[name]
-            yield StoredObject(name, len(data), modified_at)
+        for name in sorted(name for name in now if name.startswith(prefix) and name > after):
+            data, modified_at, version = now[name]
+            yield StoredObject(name, len(data), modified_at, version)
 
     def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
         """None: nobody but us can put anything here."""
         self.before("strange", folder)
         return iter(())
 
-    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
+    def everything(self, folder: str = "", after: str = "") -> Iterator[StoredObject | StrangeEntry]:
         """The objects."""
-        return self.list(f"{folder}/" if folder else "")
+        return self.list(f"{folder}/" if folder else "", after)
 
     def children(self, folder: str = "") -> Sequence[Child]:
         """The first parts of the names below the folder."""
@@ -147,7 +151,7 @@ class MemoryStore:
 
     def _put(self, name: str, data: bytes) -> None:
         with self._lock:
-            self._objects[name] = (data, self._clock())
+            self._objects[name] = (data, self._clock(), str(next(_versions)))
 
 
 class MemoryUpload:

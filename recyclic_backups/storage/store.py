@@ -16,11 +16,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One entry of a listing; ``modified_at`` is aware UTC."""
+    """One entry of a listing; ``modified_at`` is aware UTC.
+
+    ``version`` changes whenever the content does (an ETag, an inode and its times): content that was read under the
+    same name and version need not be read again. It is empty where the storage cannot promise that.
+    """
 
     name: str
     size_bytes: int
     modified_at: datetime
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,12 @@ class Store(Protocol):
         What is no object (:meth:`strange`) stays where it is, and so does what it may lead to.
         """
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose name starts with ``prefix``, in the order of names (by code point).
+    def list(self, prefix: str = "", after: str = "") -> Iterator[StoredObject]:
+        """Every object whose name starts with ``prefix`` and comes after ``after``, in the order of names.
 
-        The prefix need not end at a ``/``. Uploads in progress are not among them. An object created or
-        deleted meanwhile may be there or not.
+        Names are ordered by code point. The prefix need not end at a ``/``. Uploads in progress are not among them. An
+        object created or deleted meanwhile may be there or not. A remote storage answers with 1000 names a call, and
+        skips those before ``after`` without listing them (S3: start-after).
         """
 
     def strange(self, folder: str = "") -> Iterator[StrangeEntry]:
@@ -105,8 +111,8 @@ class Store(Protocol):
         names that no object of ours has. A listing passes over all but the last; none of them hides anything else.
         """
 
-    def everything(self, folder: str = "") -> Iterator[StoredObject | StrangeEntry]:
-        """The objects in a folder and below it, and what is strange there, by one walk."""
+    def everything(self, folder: str = "", after: str = "") -> Iterator[StoredObject | StrangeEntry]:
+        """The objects in a folder and below it that come ``after`` that name, and all that is strange there."""
 
     def children(self, folder: str = "") -> Sequence[Child]:
         """Everything directly in a folder, by name, whatever it is; nothing where there is no such folder."""

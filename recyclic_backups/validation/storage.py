@@ -9,7 +9,7 @@ from recyclic_backups import wiring
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
-from recyclic_backups.catalog.strangers import HINT, find_strangers, names_and_damage
+from recyclic_backups.catalog.strangers import HINT, find_strangers, objects_and_damage
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.postgres.names import some
@@ -37,7 +37,7 @@ def check_storage(settings: Settings) -> Iterator[Finding]:
         )
     for sentence in find_strangers(store):
         yield Finding("storage", "warning", sentence, HINT)
-    _, damage = names_and_damage(store, Layout(settings.database))
+    _, damage = objects_and_damage(store, Layout(settings.database))
     for each in damage:
         yield Finding("storage", "warning", f"{each.name} is damaged: {each.problem}", REMOVE_IT)
 

@@ -93,6 +93,8 @@ def _reports(operator: Operator, directory: Path) -> Iterator[tuple[str, str, in
     yield run("expire")
     yield run("status")
     yield run("metrics")
+    hook = "json://127.0.0.1:9/hook"
+    yield run("alerts", "--once", NOTIFICATION_URLS=hook, XDG_STATE_HOME=str(directory / "state"))
     yield run("notify-test", NOTIFICATION_URLS="json://127.0.0.1:9/hook")
     for verb in ("list", "sheet", "rotate", "seal-manifests"):
         yield run(f"keys {verb}")

@@ -12,13 +12,13 @@ import pytest
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.envelope.document import encode, summed
-from recyclic_backups.notify import memory as remembered
-from recyclic_backups.notify.incidents import Change, Incident, State
-from recyclic_backups.notify.keeping import name_in_storage
-from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify import state as remembered
+from recyclic_backups.notify.incidents import Change, Incident, OpenIncidents
 from recyclic_backups.notify.outbox import Delivery, Letter
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.notify.stored_state import name_in_storage
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks, signed_looks
 from recyclic_backups_tests.notify.problems import problem
@@ -45,7 +45,7 @@ def forge(looks: Looks, serial: int) -> Path:
         RecoveryPoint(),
         (Delivery("telegram", 0, now),),
     )
-    memory = Memory(serial, now, True, State(incidents, now), (letter,))
+    memory = AlertState(serial, now, True, OpenIncidents(incidents, now), (letter,))
     name = name_in_storage(settings.database)
     path = Path(settings.storage_url.removeprefix("file://")) / name
     path.parent.mkdir(exist_ok=True)

@@ -16,18 +16,19 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.defs import run_look
-from recyclic_backups.defs.answer_look import look_at_ticks
+from recyclic_backups.defs import facts as dagster_facts
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import judge_run, switch
-from recyclic_backups.notify import alert
-from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import delivery, stored_state
 from recyclic_backups.notify import send as sending
+from recyclic_backups.notify import state as remembered
+from recyclic_backups.notify.automation import failing_ticks
 from recyclic_backups.notify.channels import Channel, Email
-from recyclic_backups.notify.keeping import name_in_storage
 from recyclic_backups.notify.message import Message
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.notify.stored_state import name_in_storage
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
@@ -58,14 +59,14 @@ class Looks:
         """What is wrong, as the sensor sees it."""
         memory = remembered.read(self.cursor)
         assert memory is not None
-        return {each.problem.kind for each in memory.state.incidents.values() if each.gone_since is None}
+        return {each.problem.kind for each in memory.open.incidents.values() if each.gone_since is None}
 
     @property
     def facts(self) -> dict[str, dict[str, str]]:
         """The facts of each open incident."""
         memory = remembered.read(self.cursor)
         assert memory is not None
-        return {key: dict(each.problem.facts) for key, each in memory.state.incidents.items()}
+        return {key: dict(each.problem.facts) for key, each in memory.open.incidents.items()}
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(look
     looks.look()
     before = {key for key in looks.facts if key.startswith(("run/", "drill/"))}
     assert len(before) == 6
-    for _ in range(run_look.FAILED_LISTED + 1):
+    for _ in range(dagster_facts.FAILED_LISTED + 1):
         failed_run(house, "weekly_backup_job", "2026-10-26")
     looks.look()
     assert before < looks.facts.keys()
@@ -396,7 +397,7 @@ def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) 
     failed_run(looks.house, "daily_backup_job", "2026-11-01")
     bot.status = 502
     said = looks.look()
-    assert "1 messages wait to be delivered" in said
+    assert "1 message waits to be delivered" in said
     assert "telegram: Telegram answered 502: not today" in said
     for _ in range(9):
         looks.look()
@@ -419,7 +420,7 @@ def test_a_mail_server_that_trickles_costs_the_others_nothing_and_the_look_ends(
         monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5 if isinstance(channel, Email) else 60)
         return sending.send(channel, message)
 
-    monkeypatch.setattr(alert, "send", hurried)
+    monkeypatch.setattr(delivery, "send", hurried)
     failed_run(house, "daily_backup_job", "2026-11-01")
     with scripted_mail_server({}, pause_seconds=0.2) as server:
         house.variables |= {
@@ -534,14 +535,13 @@ def test_a_storage_that_takes_nothing_does_not_keep_messages_back(
     looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: no message about a full disk, because the disk is full."""
-    from recyclic_backups.defs import alerts
 
     def full(*_arguments: object) -> None:
         raise StorageError("the disk is full")
 
     elsewhere(looks.house, Tier.DAILY, "2026-11-01")
     failed_run(looks.house, "daily_backup_job", "2026-11-01")
-    monkeypatch.setattr(alerts, "store", full)
+    monkeypatch.setattr(stored_state, "store", full)
     looks.look()
     looks.look()
     assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
@@ -559,19 +559,16 @@ def test_an_emptied_storage_is_told_at_once(looks: Looks) -> None:
     assert list(storage.iterdir()) == []
 
 
-def test_failed_checks_of_green_runs_are_told(looks: Looks, bot: Web) -> None:
-    """Loss prevented: a backup that became unreadable, seen by a check that nobody looks at."""
+def test_what_turns_a_check_red_is_told_before_the_check_runs(looks: Looks, bot: Web) -> None:
+    """Loss prevented: a backup that became unreadable, told when a check runs that nobody looks at."""
     house = looks.house
     done = elsewhere(house, Tier.DAILY, "2026-11-01")
-    house.clock.at += timedelta(minutes=30)  # what was just now is left for later
-    house.evaluate("catalog_sync")
     looks.look()
-    assert Kind.INTEGRITY not in looks.kinds
+    assert Kind.DAMAGE not in looks.kinds
     spoil(house, done.backup)
-    house.evaluate("catalog_sync")
     looks.look()
-    assert Kind.INTEGRITY in looks.kinds
-    text = next(each for each in bot.texts if "cannot be read back" in each)
+    assert Kind.DAMAGE in looks.kinds
+    text = next(each for each in bot.texts if "is not what was stored" in each)
     assert "recyclic-backups verify --all" in text
 
 
@@ -589,7 +586,7 @@ def test_runs_that_wait_or_do_not_end_are_told(looks: Looks) -> None:
     looks.look(after=timedelta(minutes=75))
     stuck = {facts["job"]: facts for key, facts in looks.facts.items() if key.startswith("stuck/")}
     assert stuck["daily_backup_job"]["partition"] == "2026-11-01"
-    assert stuck["health_job"]["limit"] == "10 min 0 s"
+    assert stuck["health_job"]["limit"] == "10 min"
     assert len(stuck) == 2
     assert {Kind.RUN_WAITS, Kind.RUN_ENDLESS} <= looks.kinds
 
@@ -639,7 +636,8 @@ def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
         )
 
     def seen(name: str = "alerts") -> list[str]:
-        return [each.facts["reason"] for each in look_at_ticks(instance, name, {}, now).problems]
+        facts = dagster_facts.read_dagster(instance, "recyclic", name, AlertState())
+        return [each.facts["reason"] for each in failing_ticks(facts.automation or (), {}, now).problems]
 
     for minutes in (0, 1):
         tick(TickStatus.FAILURE, minutes)
@@ -673,13 +671,12 @@ def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(
     looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: silence about everything because one question cannot be asked of a new Dagster."""
-    from recyclic_backups.defs import alerts
 
     def broken(*_arguments: object) -> None:
         raise RuntimeError(f"of course with {PASSPHRASE}")
 
     failed_run(looks.house, "daily_backup_job", "2026-11-01")
-    monkeypatch.setattr(alerts, "look_at_ticks", broken)
+    monkeypatch.setattr(dagster_facts, "_automation", broken)
     looks.look()
     assert looks.kinds >= {Kind.OTHER, Kind.BACKUP_FAILED}
     assert any("RuntimeError" in text for text in bot.texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -199,3 +200,11 @@ def _imported(node: ast.AST) -> list[str]:
 def test_every_calendar_tier_has_an_asset() -> None:
     """A tier added to the calendar alone would have no backups."""
     assert set(SCHEDULED_TIERS) == {tier for tier in Tier if tier.has_calendar}
+
+
+def test_one_file_alone_uses_what_dagster_does_not_promise_to_keep() -> None:
+    """Loss prevented: a new Dagster that breaks something in a file where nobody looks for it."""
+    private = re.compile(r"^\s*(?:from|import) dagster(?:_shared)?\._", re.MULTILINE)
+    package = Path(recyclic_backups.__file__).parent
+    found = {path.name for path in package.rglob("*.py") if private.search(path.read_text())}
+    assert found == {"facts.py"}

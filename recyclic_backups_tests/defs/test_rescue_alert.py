@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from recyclic_backups import rescue, wiring
-from recyclic_backups.notify.wording import Kind, what
+from recyclic_backups.notify.message import what
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.test_alerts import Looks, looks
 from recyclic_backups_tests.notify.receivers import Web, bot
 

@@ -18,7 +18,7 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, looks, signed_looks
 from recyclic_backups_tests.house import KEY

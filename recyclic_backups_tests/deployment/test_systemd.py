@@ -53,7 +53,7 @@ def test_the_pages_start_nothing_for_whoever_reaches_the_loopback() -> None:
     assert command[command.index("-h") + 1] == "127.0.0.1"
 
 
-EXPOSURE = {"daemon.service": 1.2, "backup@.service": 1.2, "pages.service": 0.9}
+EXPOSURE = {"daemon.service": 1.2, "backup@.service": 1.2, "alerts.service": 1.2, "pages.service": 0.9}
 
 
 @pytest.mark.skipif(
@@ -88,7 +88,7 @@ def test_services_leave_no_core_dump_and_see_no_one_elses_processes(path: Path) 
 
 def test_the_backup_of_each_timer_is_a_command_that_is_understood() -> None:
     """Loss prevented: a timer that fails every night with a usage message."""
-    timers = [path.name.partition("@")[2].removesuffix(".timer") for path in UNITS if path.suffix == ".timer"]
+    timers = [path.name.partition("@")[2].removesuffix(".timer") for path in UNITS if path.match("*@*.timer")]
     assert sorted(timers) == ["daily", "monthly", "weekly"]
     service = _unit("recyclic-backups-backup@.service")["Service"]
     for tier in timers:
@@ -97,6 +97,18 @@ def test_the_backup_of_each_timer_is_a_command_that_is_understood() -> None:
         assert parser().parse_args(arguments).tier == tier
     # What cannot get better by itself is not tried again.
     assert service["RestartPreventExitStatus"].split() == ["2", "10", "40", "41"]
+
+
+def test_alerts_are_looked_for_by_a_command_that_is_understood_and_remembers_on_the_machine() -> None:
+    """Loss prevented: a unit that fails every five minutes; a storage that is gone, told every five minutes."""
+    service = _unit("recyclic-backups-alerts.service")["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    options = parser().parse_args(arguments)
+    assert (Path(program).name, options.command, options.once) == ("recyclic-backups", "alerts", True)
+    assert service["StateDirectory"] == "recyclic-backups"
+    # The sensor of the daemon remembers in the same place.
+    assert _unit("recyclic-backups-daemon.service")["Service"]["StateDirectory"] == "recyclic-backups"
+    assert _unit("recyclic-backups-alerts.timer")["Timer"]["OnCalendar"] == "*:0/5"
 
 
 @pytest.mark.parametrize("tier", [Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY])

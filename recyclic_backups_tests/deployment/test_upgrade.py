@@ -21,7 +21,7 @@ from recyclic_backups.catalog import documents, manifest
 from recyclic_backups.envelope import header, identity, key_file
 from recyclic_backups.flags import flags
 from recyclic_backups.health.gaps import GRACE
-from recyclic_backups.notify import memory
+from recyclic_backups.notify import state as alert_state
 from recyclic_backups_tests.docs.pages import PROJECT, read, rows
 
 
@@ -35,7 +35,7 @@ def test_the_formats_of_the_page_are_those_of_the_code() -> None:
         "key file, `storage.json`": str(key_file.FORMAT),
         "envelope": str(header.VERSION),
         "flags": str(flags.FORMAT),
-        "memory of alerts": str(memory.VERSION),
+        "memory of alerts": str(alert_state.VERSION),
     }
     assert identity.FORMAT == key_file.FORMAT
     assert timedelta(minutes=10) == GRACE

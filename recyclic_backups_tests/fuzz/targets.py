@@ -30,12 +30,12 @@ from recyclic_backups.errors import BackupError, DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.schema_text import schema_entries
 from recyclic_backups.flags.flags import Switch
-from recyclic_backups.notify import memory
-from recyclic_backups.notify.alert import take_note
+from recyclic_backups.notify import state as memory
 from recyclic_backups.notify.channels import Service
+from recyclic_backups.notify.delivery import update_state
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import Kind
 
 _SECRET = bytes(range(32))
 KEY = DataKey(key_id_of(_SECRET), _SECRET)
@@ -162,8 +162,12 @@ def _memory(data: bytes) -> None:
 
 def _remembered(moment: datetime) -> bytes:
     problem = Problem("age", Kind.STORAGE, Severity.CRITICAL, moment, {"reason": "none"})
-    noted, *_ = take_note(
-        memory.Memory(), Observation((problem,)), RecoveryPoint(), (Service("json://localhost", 1),), moment
+    noted, *_ = update_state(
+        memory.AlertState(),
+        Observation((problem,)),
+        RecoveryPoint(),
+        (Service("json://localhost", 1),),
+        moment,
     )
     return memory.to_document(noted).encode()
 

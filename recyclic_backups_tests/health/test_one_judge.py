@@ -25,7 +25,7 @@ from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.notify.catalog_look import Circumstances, look_at_answers, look_at_catalog
+from recyclic_backups.notify.findings import Circumstances, key_of, told_findings
 from recyclic_backups.notify.incidents import Problem
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.report.coverage import State, coverage
@@ -230,13 +230,14 @@ def test_the_checks_of_a_backup_say_what_health_says_of_it(found: Survey) -> Non
 def test_alerts_tell_what_was_found_and_nothing_else(found: Survey) -> None:
     """Loss prevented: a damaged backup that only a page shows; a mail about something that nothing else knows."""
     given_ = Circumstances(working=False, began_at=NOW - 60 * DAY, had_backups=True, wal_archived=True)
-    seen = look_at_catalog(found.findings, found.catalog, found.terms, given_, (), NOW)
-    problems = {each.key: each for each in (*seen.problems, *look_at_answers(found.findings, NOW).problems)}
+    seen = told_findings(found.findings, found.catalog, found.terms, given_, (), NOW)
+    problems = {each.key: each for each in seen.problems}
     told: set[str] = set()
     for each in found.findings:
-        if each.code in (Code.DATA_LOSS, Code.LATE, Code.NOT_CHECKED, Code.RESTORE_SLOW):
-            continue  # nobody is called for these
         key = key_of(each)
+        if key is None:
+            assert each.code in (Code.DATA_LOSS, Code.LATE, Code.NOT_CHECKED, Code.RESTORE_SLOW)
+            continue  # nobody is called for these
         told.add(key)
         severity = problems[key].severity
         assert severity is Severity.CRITICAL or each.level is not Level.CRITICAL
@@ -251,7 +252,7 @@ def shown_by_all(catalog: Catalog, code: str, subject: str = "") -> set[bool]:
     """Whether a finding is in metrics, in status and among the alerts: one answer, or they disagree."""
     found = survey_of(Facts(catalog), HealthTerms("recyclic", CALENDAR, Retention(), Thresholds()), NOW)
     given_ = Circumstances(working=False, began_at=NOW - 60 * DAY, had_backups=True)
-    seen = look_at_catalog(found.findings, catalog, found.terms, given_, (), NOW)
+    seen = told_findings(found.findings, catalog, found.terms, given_, (), NOW)
     finding = Finding(code, subject, Level.WARNING)
     return {
         *(
@@ -315,34 +316,3 @@ def test_health_and_diagnose_call_the_same_rows_rewritten(kept: int, is_rewritte
     losses = find_losses(history[-1], live, history, NIGHTS_NOW).losses
     assert ("table_rewritten public.members" in judged) is is_rewritten
     assert ("rewritten" in {each.kind for each in losses}) is is_rewritten
-
-
-def key_of(finding: Finding) -> str:
-    """Under which key people are told of a finding: what was remembered by it once is found by it for ever."""
-    if finding.is_anomaly:
-        return "check/backup_metrics/anomalies"
-    if finding.code.startswith("retention_"):
-        return "check/expired_backups/promises"
-    keys = {
-        Code.NO_VERIFIED: "backups",
-        Code.OLD: "age",
-        Code.FUTURE: "clock",
-        Code.UNPROVEN: "drills",
-        Code.NEVER_PROVEN: "drills",
-        Code.DAMAGED_DOCUMENT: "damage/",
-        Code.UNKNOWN_DOCUMENT: "damage/",
-        Code.DAMAGED_BACKUP: "damage/backup/",
-        Code.RESCUE_CHANGED: "rescue/",
-        Code.MISSING: "missed/",
-        Code.MISSING_LABEL: "missed/",
-        Code.LOST_PARTITION: "missed/",
-        Code.SPACE: "check/backup_metrics/disk_space",
-        Code.AVAILABILITY: "check/backup_metrics/availability",
-        Code.NOT_ENCRYPTED: "check/daily_backup/encrypted",
-        Code.COMPRESSION: "check/daily_backup/compression",
-        Code.NOT_COMPRESSED: "check/daily_backup/compression",
-        Code.DURATION: "check/daily_backup/duration",
-        Code.RESTORE_FAILED: "check/daily_backup/proven",
-    }
-    key = keys.get(Code(finding.code), "")
-    return f"{key}{finding.subject}" if key.endswith("/") else key

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recyclic_backups_tests.notify.receivers import begun, bot, mailbox, patient, web
+from recyclic_backups_tests.notify.receivers import bot, mailbox, patient, web
 
-__all__ = ["begun", "bot", "mailbox", "web"]
+__all__ = ["bot", "mailbox", "web"]
 
 
 @pytest.fixture(autouse=True)

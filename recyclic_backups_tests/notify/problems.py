@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.texts.alerts import Kind
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 
 FACTS = {
     "tier": "daily",
+    "tier_fr": "quotidienne",
     "tier_name": "daily",
     "partition": "2026-11-22",
     "reason": "the disk is full",
@@ -29,6 +30,7 @@ FACTS = {
     "first": "2026-11-01 02:00",
     "limit": "25 h 0 min",
     "type": "sensor",
+    "type_fr": "capteur",
     "name": "missed_backups",
     "as_of": "2026-11-20 02:00",
     "channel": "telegram",
@@ -42,10 +44,10 @@ def problem(
     kind: Kind = Kind.BACKUP_FAILED,
     *,
     since: datetime = NOW,
-    nags: bool = True,
+    remind: bool = True,
 ) -> Problem:
     """One problem."""
-    return Problem(key, kind, severity, since, FACTS, page="runs/1234", nags=nags)
+    return Problem(key, kind, severity, since, FACTS, page="runs/1234", remind=remind)
 
 
 problems = st.builds(
@@ -53,7 +55,7 @@ problems = st.builds(
     key=st.sampled_from(["age", "storage", "run/a", "run/b", "run/b/2026-11-22", "check/x/y"]),
     severity=st.sampled_from(Severity),
     kind=st.sampled_from(Kind),
-    nags=st.booleans(),
+    remind=st.booleans(),
 ).filter(lambda each: each.key != "age" or each.kind not in (Kind.NO_BACKUP, Kind.BACKUPS_GONE))
 observations = st.builds(
     Observation,

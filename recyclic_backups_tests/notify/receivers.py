@@ -13,7 +13,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from recyclic_backups.notify import heartbeat, line, send
+from recyclic_backups.notify import heartbeat, send
 
 USER, MAIL_PASSWORD = "backups@example.org", "a-mail-password-that-must-never-show"
 
@@ -93,21 +92,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (send, heartbeat):
         monkeypatch.setattr(module, "TIMEOUT_SECONDS", 60)
         monkeypatch.setattr(module, "DEADLINE_SECONDS", 60)
-    monkeypatch.setattr(line, "GRACE_SECONDS", 60)
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """The time of a talk begins when this is set, however long it took to come that far."""
-    event = threading.Event()
-
-    class Thread(threading.Thread):
-        def start(self) -> None:
-            super().start()
-            assert event.wait(60)
-
-    monkeypatch.setattr(line, "threading", SimpleNamespace(Thread=Thread, Lock=threading.Lock))
-    return event
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recyclic_backups.languages import Locale
-from recyclic_backups.notify import wording
+from recyclic_backups.notify import message as wording
 from recyclic_backups.notify.channels import Service
 from recyclic_backups.notify.harmless import harmless, shortened, unmarked
-from recyclic_backups.notify.incidents import Observation, State, advance
+from recyclic_backups.notify.incidents import Observation, OpenIncidents, advance
 from recyclic_backups.notify.message import Message, compose
 from recyclic_backups.notify.outbox import write
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import WORDS, Kind
+from recyclic_backups.texts.alerts import WORDS, Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
 from recyclic_backups_tests.notify.receivers import Web
 from recyclic_backups_tests.notify.test_message import ALL, FRAME, RECOVERY
@@ -38,7 +38,7 @@ NASTY = {
 def told(kind: Kind, value: str, locale: Locale = "en") -> Message:
     """A message about a problem all of whose facts are that."""
     found = replace(problem(kind=kind), facts=dict.fromkeys(FACTS, value))
-    _, (news,) = advance(State(), Observation((found,)), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation((found,)), NOW)
     return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale=locale), NOW)
 
 
@@ -89,7 +89,7 @@ def test_a_secret_that_is_a_url_is_found_in_a_sentence_too() -> None:
     found = replace(
         problem(), facts={**FACTS, "reason": "no answer from https://hc.example.org/ping/uuid-of-secret"}
     )
-    _, (news,) = advance(State(), Observation((found,)), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation((found,)), NOW)
     message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, frame, NOW)
     assert "uuid-of-secret" not in message.body + message.subject
     assert "***" in message.body

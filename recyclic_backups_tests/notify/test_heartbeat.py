@@ -117,9 +117,6 @@ def test_an_interrupted_ping_leaves_nothing_behind() -> None:
             raise AssertionError("the ping came to an end")
     finally:
         signal.signal(signal.SIGALRM, before)
-    for each in threading.enumerate():
-        if each.name == "line":
-            each.join()
 
 
 def test_without_a_url_nothing_happens() -> None:

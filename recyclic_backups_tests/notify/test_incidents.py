@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import state as remembered
 from recyclic_backups.notify.incidents import (
     FRESH,
     REMIND_AFTER,
@@ -18,13 +18,13 @@ from recyclic_backups.notify.incidents import (
     Change,
     News,
     Observation,
+    OpenIncidents,
     Problem,
-    State,
     advance,
 )
-from recyclic_backups.notify.memory import Memory
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.notify.problems import NOW, observations, pauses, problem
 
 HISTORY = st.lists(st.tuples(pauses, observations), max_size=25)
@@ -40,9 +40,11 @@ def told(news: list[News]) -> list[tuple[Change, str]]:
     return [(each.change, incident.key) for each in news for incident in each.incidents]
 
 
-def live(history: list[tuple[timedelta, Observation]]) -> tuple[State, datetime, list[tuple[datetime, News]]]:
+def live(
+    history: list[tuple[timedelta, Observation]],
+) -> tuple[OpenIncidents, datetime, list[tuple[datetime, News]]]:
     """All looks of a history, and what was told when."""
-    state, now, said = State(), NOW, []
+    state, now, said = OpenIncidents(), NOW, []
     for pause, observation in history:
         now += pause
         state, news = advance(state, observation, now)
@@ -110,7 +112,7 @@ def test_nobody_is_reminded_more_than_once_a_day(history: list[tuple[timedelta, 
     for now, news in said:
         for incident in news.incidents:
             if news.change is Change.REMINDED:
-                assert incident.problem.nags
+                assert incident.problem.remind
                 told_at, before = last[incident.key]
                 assert now - told_at >= (REMIND_AFTER if before is Change.REMINDED else FRESH)
             last[incident.key] = now, news.change
@@ -119,7 +121,7 @@ def test_nobody_is_reminded_more_than_once_a_day(history: list[tuple[timedelta, 
 @given(st.lists(st.tuples(pauses, st.integers(0, 5)), max_size=40))
 def test_whatever_lasts_is_reminded_of_every_day(history: list[tuple[timedelta, int]]) -> None:
     """Loss prevented: a critical problem that nobody hears of for two days, because another one began before it."""
-    state, now, count = State(), NOW, 0
+    state, now, count = OpenIncidents(), NOW, 0
     for pause, more in history:
         now, count = now + pause, count + more
         state, _ = advance(state, seen(*(problem(f"run/{number}") for number in range(count))), now)
@@ -128,7 +130,7 @@ def test_whatever_lasts_is_reminded_of_every_day(history: list[tuple[timedelta, 
 
 def test_what_began_an_hour_later_is_in_the_same_reminder() -> None:
     """Loss prevented: the same."""
-    state, reminded = State(), []
+    state, reminded = OpenIncidents(), []
     for hour in range(50):
         found = [problem("a")] + [problem("b")] * (hour >= 1) + [problem("c")] * (hour >= 24)
         state, news = advance(state, seen(*found), NOW + timedelta(hours=hour))
@@ -139,20 +141,20 @@ def test_what_began_an_hour_later_is_in_the_same_reminder() -> None:
 @given(HISTORY)
 def test_a_restart_changes_nothing(history: list[tuple[timedelta, Observation]]) -> None:
     """Loss prevented: everything told again after each deployment."""
-    state, now, said = State(), NOW, []
+    state, now, said = OpenIncidents(), NOW, []
     for pause, observation in history:
         now += pause
-        restarted = remembered.read(remembered.to_cursor(Memory(state=state)))
+        restarted = remembered.read(remembered.to_cursor(AlertState(open=state)))
         assert restarted is not None
-        assert restarted.state == state
-        state, news = advance(restarted.state, observation, now)
+        assert restarted.open == state
+        state, news = advance(restarted.open, observation, now)
         said += [(now, each) for each in news]
     assert said == live(history)[2]
 
 
 def test_one_that_lasts_is_reminded_of_every_day() -> None:
     """Loss prevented: a warning of three weeks ago, forgotten."""
-    state, _ = advance(State(), seen(problem()), NOW)
+    state, _ = advance(OpenIncidents(), seen(problem()), NOW)
     reminded = []
     for hour in range(1, 73):
         state, news = advance(state, seen(problem()), NOW + timedelta(hours=hour))
@@ -163,7 +165,7 @@ def test_one_that_lasts_is_reminded_of_every_day() -> None:
 def test_a_hundred_problems_are_one_message() -> None:
     """Loss prevented: the one that matters, lost among a hundred."""
     hundred = seen(*(problem(f"run/daily_backup_job/{number}") for number in range(100)))
-    state, news = advance(State(), hundred, NOW)
+    state, news = advance(OpenIncidents(), hundred, NOW)
     assert [(each.change, len(each.incidents)) for each in news] == [(Change.OPENED, 100)]
     _, news = advance(state, hundred, NOW + timedelta(days=1))
     assert [(each.change, len(each.incidents)) for each in news] == [(Change.REMINDED, 100)]
@@ -172,7 +174,7 @@ def test_a_hundred_problems_are_one_message() -> None:
 def test_a_warning_that_becomes_critical_is_told_at_once() -> None:
     """Loss prevented: what was not worth getting up for, and now is."""
     warning = problem("age", Severity.WARNING)
-    state, _ = advance(State(), seen(warning), NOW)
+    state, _ = advance(OpenIncidents(), seen(warning), NOW)
     state, news = advance(state, seen(replace(warning, severity=Severity.CRITICAL)), NOW)
     assert told(news) == [(Change.ESCALATED, "age")]
     state, news = advance(state, seen(warning), NOW)
@@ -183,7 +185,7 @@ def test_a_warning_that_becomes_critical_is_told_at_once() -> None:
 
 def test_what_cannot_be_looked_at_is_not_solved() -> None:
     """Loss prevented: 'resolved' because the storage is gone."""
-    state, _ = advance(State(), seen(problem("missed/daily/2026-11-21"), problem("missedx")), NOW)
+    state, _ = advance(OpenIncidents(), seen(problem("missed/daily/2026-11-21"), problem("missedx")), NOW)
     blind = Observation(unseen=frozenset({"missed"}))
     for minutes in (1, 60, 120):
         state, _ = advance(state, blind, NOW + timedelta(minutes=minutes))
@@ -192,7 +194,7 @@ def test_what_cannot_be_looked_at_is_not_solved() -> None:
 
 def test_what_flaps_is_one_incident() -> None:
     """Loss prevented: a sensor that fails every other minute, and sixty messages an hour."""
-    state, said = State(), []
+    state, said = OpenIncidents(), []
     for minute in range(60):
         look = seen(problem()) if minute % 5 == 0 else Observation()
         state, news = advance(state, look, NOW + timedelta(minutes=minute))
@@ -202,7 +204,7 @@ def test_what_flaps_is_one_incident() -> None:
 
 def test_what_lapsed_is_not_called_resolved() -> None:
     """Loss prevented: 'resolved' said of a day that has no backup and never will."""
-    state, _ = advance(State(), seen(problem("missed/daily/2026-11-01", nags=False)), NOW)
+    state, _ = advance(OpenIncidents(), seen(problem("missed/daily/2026-11-01", remind=False)), NOW)
     gone = Observation(lapsed=frozenset({"missed/daily/2026-11-01"}))
     state, news = advance(state, gone, NOW + timedelta(days=8))
     assert (dict(state.incidents), news) == ({}, [])
@@ -210,7 +212,7 @@ def test_what_lapsed_is_not_called_resolved() -> None:
 
 def test_a_clock_that_was_ahead_silences_nothing() -> None:
     """Loss prevented: no reminder for a year because a clock was a year ahead for a minute."""
-    state, _ = advance(State(), seen(problem()), NOW + timedelta(days=365))
+    state, _ = advance(OpenIncidents(), seen(problem()), NOW + timedelta(days=365))
     state, _ = advance(state, seen(problem()), NOW)
     _, news = advance(state, seen(problem()), NOW + timedelta(days=1))
     assert told(news) == [(Change.REMINDED, problem().key)]
@@ -220,5 +222,5 @@ def test_a_storage_that_is_gone_is_named_before_what_follows_from_it() -> None:
     """Loss prevented: somebody who looks at Monday's backup while nothing can be restored at all."""
     older = [problem(f"run/daily_backup_job/{day}", since=NOW - timedelta(days=day)) for day in (1, 2)]
     for cause in (Kind.STORAGE, Kind.BACKUPS_GONE):
-        _, (news,) = advance(State(), seen(*older, problem("storage", kind=cause)), NOW)
+        _, (news,) = advance(OpenIncidents(), seen(*older, problem("storage", kind=cause)), NOW)
         assert [each.problem.kind for each in news.incidents] == [cause, *[Kind.BACKUP_FAILED] * 2]

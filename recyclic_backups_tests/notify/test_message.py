@@ -13,9 +13,9 @@ import pytest
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.cli.commands import parser
-from recyclic_backups.languages import Locale
-from recyclic_backups.notify import wording
-from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
+from recyclic_backups.languages import Locale, Phrase, Seconds, Untranslated
+from recyclic_backups.notify import message as wording
+from recyclic_backups.notify.incidents import Change, News, Observation, OpenIncidents, advance, in_both
 from recyclic_backups.notify.message import (
     LATE_AFTER,
     SECRET,
@@ -27,7 +27,7 @@ from recyclic_backups.notify.message import (
 )
 from recyclic_backups.notify.outbox import Letter, write
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import WORDS, Kind
+from recyclic_backups.texts.alerts import NOTHING_LOGGED, UNEXPECTED, WORDS, Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
 
 FRAME = Frame(
@@ -46,7 +46,7 @@ ALL = [("telegram", Severity.WARNING)]
 def letter(*found: Kind, change: Change = Change.OPENED, severity: Severity = Severity.CRITICAL) -> Letter:
     """A letter about problems of those kinds."""
     problems = tuple(problem(f"{number}", severity, kind) for number, kind in enumerate(found))
-    state, _ = advance(State(), Observation(problems), NOW)
+    state, _ = advance(OpenIncidents(), Observation(problems), NOW)
     return write(News(change, tuple(state.incidents.values())), RECOVERY, ALL, NOW)
 
 
@@ -71,7 +71,7 @@ def test_a_message_says_what_since_when_what_it_means_and_what_to_do() -> None:
 def french(kind: Kind, **facts: str) -> Message:
     """The message about one problem of that kind and those facts, in French."""
     found = replace(problem(kind=kind), facts={**FACTS, **facts})
-    _, (news,) = advance(State(), Observation((found,)), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation((found,)), NOW)
     return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale="fr"), NOW)
 
 
@@ -106,31 +106,34 @@ def test_no_french_line_has_an_english_colon(kind: Kind, change: Change) -> None
 
 
 @pytest.mark.parametrize(
-    ("english", "told"),
+    ("reason", "told"),
     [
-        ("its log says no more", "son journal n’en dit pas plus"),
-        ("unexpected error, KeyError", "erreur inattendue, KeyError"),
-        (
-            "2 runs in a row failed with it; the last: pg_dump said: no",
-            "2 exécutions de suite ont échoué avec elle\u00a0; la dernière\u00a0: «\u00a0pg_dump said: no\u00a0»",
-        ),
-        (
-            "alerts cannot look at check, drill: unexpected error, KeyError",
-            "les alertes ne peuvent pas examiner check, drill\u00a0: erreur inattendue, KeyError",
-        ),
-        ("the disk is full", "«\u00a0the disk is full\u00a0»"),
+        (Phrase(NOTHING_LOGGED, {}), "son journal n’en dit pas plus"),
+        (Phrase(UNEXPECTED, {"name": "KeyError"}), "erreur inattendue, KeyError"),
+        (Untranslated("the disk is full"), "«\u00a0the disk is full\u00a0»"),
+        ("the disk is full", "«\u00a0the disk is full\u00a0»"),  # of a state that knew it in English only
         ("", ""),
     ],
 )
-def test_a_reason_is_french_or_somebody_elses_words_in_quotation_marks(english: str, told: str) -> None:
+def test_a_reason_is_french_or_somebody_elses_words_in_quotation_marks(reason: object, told: str) -> None:
     """Loss prevented: half a sentence in a language that whoever is on duty does not read."""
-    assert wording.what(Kind.OTHER, {"reason": english}, "fr") == told
-    assert wording.what(Kind.OTHER, {"reason": english}, "en") == english
+    facts = in_both(reason=reason)
+    assert wording.what(Kind.OTHER, facts, "fr") == told
+    assert wording.what(Kind.OTHER, facts, "en") == (reason if isinstance(reason, str) else reason.text())  # type: ignore[attr-defined]
+
+
+def test_a_long_quotation_is_cut_and_closed() -> None:
+    """Loss prevented: our own words taken for those of an error that was too long."""
+    facts = in_both(reason=Untranslated("no " * 400))
+    assert facts["reason"].endswith("no…")
+    assert facts["reason_fr"].startswith("«\u00a0no")
+    assert facts["reason_fr"].endswith("…\u00a0»")
+    assert {len(each) for each in facts.values()} == {600}
 
 
 def test_a_limit_of_days_is_said_in_french() -> None:
     """Loss prevented: a figure that is read as another."""
-    facts = {**FACTS, "limit": "3 days 2 h"}
+    facts = {**FACTS, **in_both(limit=Seconds(3 * 86400 + 2 * 3600))}
     assert wording.what(Kind.TOO_OLD, facts, "fr").endswith("plus de 3 jours 2 h")
     assert wording.what(Kind.TOO_OLD, facts, "en").endswith("more than 3 days 2 h old")
 
@@ -181,7 +184,7 @@ def test_a_channel_for_critical_ones_gets_no_warnings() -> None:
         problem("a", Severity.WARNING, Kind.DRILL_STALE),
         problem("b", Severity.CRITICAL, Kind.STORAGE),
     )
-    _, (news,) = advance(State(), Observation(problems), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation(problems), NOW)
     found = write(news, RECOVERY, ALL, NOW)
     strict = compose(found, Severity.CRITICAL, FRAME, NOW)
     assert "drill" not in strict.body
@@ -201,7 +204,7 @@ def test_secrets_and_line_ends_do_not_get_through() -> None:
     """Loss prevented: a password in a mailbox; a header of somebody's own making."""
     facts = {**FACTS, "reason": "failed with hunter2hunter2\nBcc: everybody@example.org\u202e"}
     bad = replace(problem(kind=Kind.RUN_FAILED), facts=facts)
-    _, (news,) = advance(State(), Observation((bad,)), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation((bad,)), NOW)
     message = compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, FRAME, NOW)
     in_french = french(Kind.RUN_FAILED, reason=facts["reason"])
     for text in (message.subject, message.body, in_french.subject, in_french.body):

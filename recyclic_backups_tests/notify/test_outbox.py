@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.notify.incidents import Change, News, Observation, State, advance
+from recyclic_backups.notify.incidents import Change, News, Observation, OpenIncidents, advance
 from recyclic_backups.notify.outbox import (
     GIVE_UP_AFTER,
     LISTED,
@@ -33,7 +33,7 @@ CHANNELS = [("email a@example.org", Severity.WARNING), ("telegram", Severity.CRI
 def letter(count: int = 1, severity: Severity = Severity.CRITICAL) -> Letter:
     """A letter about new problems."""
     found = tuple(problem(f"run/{number}", severity) for number in range(count))
-    _, (news,) = advance(State(), Observation(found), NOW)
+    _, (news,) = advance(OpenIncidents(), Observation(found), NOW)
     return write(news, RecoveryPoint(), CHANNELS, NOW)
 
 

@@ -176,19 +176,22 @@ def test_a_mail_server_that_speaks_a_byte_now_and_then_is_hung_up_on(monkeypatch
     assert server.mails == 0
 
 
-def test_a_mail_taken_before_the_time_was_over_is_delivered(
-    monkeypatch: pytest.MonkeyPatch, begun: threading.Event
-) -> None:
+def test_a_mail_taken_before_the_time_was_over_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss prevented: a mail sent again because the server took its time over the good-bye."""
-    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
-    with scripted_mail_server({}, pause_seconds=0.2, slow="QUIT", began=begun) as server:
-        assert send(plain(server.port), MESSAGE) is None
+    # So long that a new process comes to the good-bye at all, which on a busy machine takes its time.
+    for seconds in (2, 4, 8, 16, 32):
+        monkeypatch.setattr(sending, "DEADLINE_SECONDS", seconds)
+        with scripted_mail_server({"QUIT": "221 " + "x" * 99}, pause_seconds=0.5, slow="QUIT") as server:
+            said = send(plain(server.port), MESSAGE)
+            if server.began.is_set():
+                break
+    assert said is None
     assert server.mails == 1
 
 
-def test_telegram_is_hung_up_on_too(monkeypatch: pytest.MonkeyPatch, begun: threading.Event) -> None:
+def test_telegram_is_hung_up_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss prevented: as above."""
-    with trickling_server(begun) as url:
+    with trickling_server() as url:
         monkeypatch.setattr(sending, "TELEGRAM_API", url)
         monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
         assert send(Telegram(TOKEN, "99"), MESSAGE) == "Telegram was not done within 0.5 s"
@@ -263,7 +266,7 @@ def test_the_process_of_apprise_is_given_none_of_our_secrets(monkeypatch: pytest
         given.append(env)
         raise OSError
 
-    monkeypatch.setattr("recyclic_backups.notify.service.subprocess.run", run)
+    monkeypatch.setattr("recyclic_backups.notify.courier.subprocess.Popen", run)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     for name in ("BACKUP_ENCRYPTION_KEY", "POSTGRES_PASSWORD", "DAGSTER_POSTGRES_PASSWORD"):
         monkeypatch.setenv(name, "correct horse battery staple")
@@ -318,33 +321,25 @@ def test_no_secret_in_any_log_or_reason(
         assert base64.b64encode(secret.encode()).decode().rstrip("=") not in everything
 
 
-@pytest.mark.parametrize("verb", ["", "EHLO"])
-def test_a_mail_server_whose_answer_has_no_end_is_not_listened_to(verb: str) -> None:
-    """Attack: lines without end from whoever is on the way, before TLS: gigabytes within the time of a delivery, in the
-    process that makes the backups, each minute anew.
-    """
-    endless = "\r\n".join(["250-" + "x" * 500] * 250) + "\r\n250 here"
-    with scripted_mail_server({verb: endless}) as script:
-        said = send(Email("ops@example.org", "b@example.org", MailServer("127.0.0.1", script.port)), MESSAGE)
-    assert said is not None
-    assert "says more than any mail server has to" in said
-
-
-def test_a_service_whose_answer_has_no_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("channel", ["mail", "service"])
+def test_an_answer_that_has_no_end_fills_no_memory(channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack: a hostile receiver's answer, which libraries read to its end: gigabytes, beside the database."""
     monkeypatch.setattr(sending, "DEADLINE_SECONDS", 60)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        greeting = b"220-" if channel == "mail" else b"HTTP/1.1 200 OK\r\n\r\n"
+        more = (b"x" * 1000 + b"\r\n220-") * 1000 if channel == "mail" else bytes(1 << 20)
 
         def answer() -> None:
             connection, _ = listener.accept()
             with connection, suppress(OSError):
-                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                connection.sendall(greeting)
                 while True:
-                    connection.sendall(bytes(1 << 20))
+                    connection.sendall(more)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        said = send(Service(f"json://127.0.0.1:{listener.getsockname()[1]}/", 1), MESSAGE)
+        port = listener.getsockname()[1]
+        said = send(plain(port) if channel == "mail" else Service(f"json://127.0.0.1:{port}/", 1), MESSAGE)
         thread.join()
     assert said is not None
     assert "not done within" not in said  # its process ran into its own bound

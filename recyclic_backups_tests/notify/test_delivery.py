@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.notify import alert
-from recyclic_backups.notify import memory as remembered
-from recyclic_backups.notify.alert import deliver, take_note
+from recyclic_backups.notify import delivery
 from recyclic_backups.notify.channels import Channel, Email, MailServer, Telegram
+from recyclic_backups.notify.delivery import deliver, update_state
 from recyclic_backups.notify.incidents import Observation
-from recyclic_backups.notify.keeping import name_in_storage, recall, store
-from recyclic_backups.notify.memory import Memory, younger
 from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState, to_cursor
+from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, name_in_storage, recall
 from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.problems import NOW, problem
 
@@ -84,23 +83,15 @@ class World:
         """One look that finds problems of those kinds."""
         self.now += timedelta(minutes=minutes)
         seen = Observation(tuple(problem(kind.value, kind=kind) for kind in kinds))
-        before = younger(remembered.read(self.cursor), recall(self.repository)) or Memory()
-        memory, _, lost = take_note(before, seen, RecoveryPoint(), CHANNELS, self.now)
-        self.lost += [(delivery.channel, letter.letter_id) for letter, delivery in lost]
-        if memory != before:
-            store(self.repository, memory)
-        memory = deliver(
-            memory,
-            CHANNELS,
-            FRAME,
-            clock=lambda: self.now,
-            keep=lambda each: store(self.repository, each),
-            say=self.said.append,
-        )
-        self.cursor = remembered.to_cursor(memory)
+        stored = StoredAlertState(self.repository, None, self.cursor, self.said.append)
+        after, _, lost = update_state(stored.state, seen, RecoveryPoint(), CHANNELS, self.now)
+        self.lost += [(each.channel, letter.letter_id) for letter, each in lost]
+        stored.begin(after)
+        deliver(stored, CHANNELS, FRAME, clock=lambda: self.now, say=self.said.append)
+        self.cursor = to_cursor(stored.state)
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> AlertState:
         """What is remembered."""
         found = recall(self.repository)
         assert found is not None
@@ -111,7 +102,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A new one."""
     found = World()
-    monkeypatch.setattr(alert, "send", found.send)
+    monkeypatch.setattr(delivery, "send", found.send)
     return found
 
 
@@ -190,7 +181,7 @@ def test_no_letter_overtakes_another_whatever_a_channel_is_able_to_do(
     """Loss prevented: the same, by an outage that comes and goes."""
     world = World()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(alert, "send", world.send)
+        patched.setattr(delivery, "send", world.send)
         for minutes, works, storage, too_old in [*steps, *[(61, True, False, False)] * 4]:
             world.broken = set() if works else {PHONE.name}
             world.look(*[Kind.STORAGE] * storage, *[Kind.TOO_OLD] * too_old, minutes=minutes)
@@ -300,7 +291,7 @@ def test_delivering_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) 
         world.now += timedelta(seconds=30)
         return world.send(channel, message)
 
-    monkeypatch.setattr(alert, "send", slow)
+    monkeypatch.setattr(delivery, "send", slow)
     world.look(Kind.STORAGE)
     assert len(world.sent) == 1
     world.look(Kind.STORAGE)
@@ -320,15 +311,14 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
         taken.append(message.subject)
         return None
 
-    monkeypatch.setattr(alert, "send", send)
-    memory, late = Memory(), []
+    monkeypatch.setattr(delivery, "send", send)
+    stored, late = StoredAlertState(None, None, None, lambda _line: None), []
     for count in range(1, 31):
         at[0] = max(at[0], NOW + timedelta(minutes=count))
         seen = Observation(tuple(problem(f"run/{number}") for number in range(count)))
-        memory, *_ = take_note(memory, seen, RecoveryPoint(), channels, at[0])
-        memory = deliver(
-            memory, channels, FRAME, clock=lambda: at[0], keep=lambda _each: None, say=lambda _line: None
-        )
+        after, *_ = update_state(stored.state, seen, RecoveryPoint(), channels, at[0])
+        stored.begin(after)
+        deliver(stored, channels, FRAME, clock=lambda: at[0], say=lambda _line: None)
         late += [count] if len(taken) < count else []
     # At the first look nobody knows yet who is dead.
     assert late == [1]
@@ -337,8 +327,8 @@ def test_channels_that_are_dead_starve_none_that_works(monkeypatch: pytest.Monke
 
 def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
     """Loss prevented: a year of messages to whoever is configured at last."""
-    memory, news, _ = take_note(Memory(), Observation((problem(),)), RecoveryPoint(), (), NOW)
-    assert (len(news), memory.outbox, len(memory.state.incidents)) == (1, (), 1)
+    memory, news, _ = update_state(AlertState(), Observation((problem(),)), RecoveryPoint(), (), NOW)
+    assert (len(news), memory.outbox, len(memory.open.incidents)) == (1, (), 1)
 
 
 def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
@@ -348,3 +338,20 @@ def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
     assert '"kind": "storage"' in content
     world.repository.store.replace(name_in_storage("recyclic"), b"\xff\xfe{")
     assert recall(world.repository) is None
+
+
+def test_of_two_machines_that_look_at_once_one_tells(world: World) -> None:
+    """Loss prevented: each message twice, from the line of cron here and from the sensor there."""
+    lookers = [StoredAlertState(world.repository, None, None, world.said.append) for _ in range(2)]
+    seen = Observation((problem(Kind.STORAGE.value, kind=Kind.STORAGE),))
+    after = [update_state(each.state, seen, RecoveryPoint(), CHANNELS, NOW)[0] for each in lookers]
+    lookers[0].begin(after[0])
+    with pytest.raises(LookedMeanwhile):
+        lookers[1].begin(after[1])
+    # Nor is a letter sent by two that both have it.
+    late = StoredAlertState(world.repository, None, None, world.said.append)
+    deliver(lookers[0], CHANNELS, FRAME, clock=lambda: NOW, say=world.said.append)
+    before = len(world.sent)
+    assert before == len(CHANNELS)
+    deliver(late, CHANNELS, FRAME, clock=lambda: NOW, say=world.said.append)
+    assert len(world.sent) == before

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.defs import run_look
-from recyclic_backups.defs.run_history import LAPSES_AFTER, Ended
-from recyclic_backups.notify import memory as remembered
-from recyclic_backups.notify.memory import Memory
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.defs import facts as dagster_facts
+from recyclic_backups.languages import Untranslated
+from recyclic_backups.notify import runs
+from recyclic_backups.notify import state as remembered
+from recyclic_backups.notify.facts import RunFact
+from recyclic_backups.notify.runs import LAPSES_AFTER
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import BEGINNING, elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, by_page, failed_run, looks
 from recyclic_backups_tests.notify.receivers import Web, bot
@@ -42,11 +45,11 @@ def test_a_backfill_that_keeps_failing_is_one_message(
     """Loss prevented: a message a minute with the same reason, all night, until the telephone is switched off."""
     asked = []
 
-    def reason_of(_instance: object, run_id: str) -> str:
+    def reason_of(_instance: object, run_id: str) -> Untranslated:
         asked.append(run_id)
-        return "the password is not accepted"
+        return Untranslated("the password is not accepted")
 
-    monkeypatch.setattr(run_look, "reason_of", reason_of)
+    monkeypatch.setattr(dagster_facts, "reason_of", reason_of)
     looks.house.clock.at = datetime.now(BEGINNING.tzinfo) - timedelta(hours=1)  # runs have the machine's time
     for partition in OCTOBER[:7]:
         by_page(looks.house, partition, "SUCCESS", backfill="abcdefgh")
@@ -198,15 +201,13 @@ def test_members_are_asked_for_when_newer_failures_hide_them_and_lapse_without_a
     """Loss prevented: 'resolved' said of days that nobody filled, because others failed since or time went by."""
     house = looks.house
     storm(looks, OCTOBER[:3])
-    monkeypatch.setattr(run_look, "FAILED_LISTED", 2)
+    monkeypatch.setattr(dagster_facts, "FAILED_LISTED", 2)
     for _ in range(3):
         failed_run(house, "health_job")
     for _ in range(15):
         looks.look()
     assert looks.facts[KEY]["count"] == "3"
-    monkeypatch.setattr(
-        "recyclic_backups.defs.run_history.LAPSES_AFTER", -LAPSES_AFTER
-    )  # as if all that were long ago
+    monkeypatch.setattr(runs, "LAPSES_AFTER", -LAPSES_AFTER)  # as if all that were long ago
     bot.texts.clear()
     for _ in range(15):
         looks.look()
@@ -218,16 +219,16 @@ def test_a_member_that_lapses_or_is_deleted_is_missing_until_the_end_and_never_r
     looks: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: 'resolved' said of a backfill because two of its days were forgotten and one was filled."""
-    house, real = looks.house, Ended.is_long_before_the_newest
+    house, real = looks.house, runs.is_history
     house.clock.at = datetime.now(BEGINNING.tzinfo)  # runs have the machine's time
     storm(looks, OCTOBER[:3])
     (deleted,) = [run for run in house.instance.get_runs() if run.tags["dagster/partition"] == OCTOBER[1]]
     house.instance.delete_run(deleted.run_id)
-    monkeypatch.setattr(
-        Ended,
-        "is_long_before_the_newest",
-        lambda self, target, failed: target.partition == OCTOBER[0] or real(self, target, failed),
-    )
+
+    def is_history(run: RunFact, newest_at: datetime) -> bool:
+        return any(each.partition == OCTOBER[0] for each in run.targets) or real(run, newest_at)
+
+    monkeypatch.setattr(runs, "is_history", is_history)
     bot.texts.clear()
     looks.look()
     assert (looks.facts[KEY]["count"], looks.facts[KEY]["total"]) == ("3", "3")
@@ -246,10 +247,10 @@ def test_a_memory_that_lacks_something_keeps_nothing_from_being_told(
     storm(looks, OCTOBER[:1])
     memory = remembered.read(looks.cursor)
     assert memory is not None
-    incident = memory.state.incidents[KEY]
+    incident = memory.open.incidents[KEY]
     short = replace(incident, problem=replace(incident.problem, facts=facts))
-    state = replace(memory.state, incidents={KEY: short})
-    looks.cursor = remembered.to_cursor(Memory(memory.serial + 9, memory.began_at, state=state))
+    state = replace(memory.open, incidents={KEY: short})
+    looks.cursor = remembered.to_cursor(AlertState(memory.serial + 9, memory.began_at, open=state))
     storm(looks, OCTOBER[1:2])
     assert looks.facts[KEY]["count"] == "2"
     assert Kind.OTHER not in looks.kinds

@@ -1,16 +1,15 @@
-"""Tell people what a look found: incidents, letters, deliveries, each remembered before the next step."""
+"""Tell people what a look found: incidents become letters, letters are delivered, each step is remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
+from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify.channels import Channel
-from recyclic_backups.notify.incidents import News, Observation, Problem, advance
-from recyclic_backups.notify.keeping import recall
-from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify.incidents import News, Observation, Problem, advance, in_both
 from recyclic_backups.notify.message import Frame, compose
 from recyclic_backups.notify.outbox import (
     FAILURES,
@@ -28,52 +27,52 @@ from recyclic_backups.notify.outbox import (
 from recyclic_backups.notify.rollback import Mark
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
-
-__all__ = ["BUDGET", "deliver", "recall", "take_note", "unreachable_channels"]
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.notify.stored_state import StoredAlertState
+from recyclic_backups.texts.alerts import Kind
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
-take as long as ``send.DEADLINE_SECONDS`` and a little grace."""
+take as long as ``send.DEADLINE_SECONDS``."""
 
 
-def take_note(
-    memory: Memory,
+def update_state(
+    state: AlertState,
     seen: Observation,
     recovery: RecoveryPoint,
     channels: Sequence[Channel],
     now: datetime,
     *,
     mark: Mark | None = None,
-) -> tuple[Memory, list[News], list[tuple[Letter, Delivery]]]:
+) -> tuple[AlertState, list[News], list[tuple[Letter, Delivery]]]:
     """What is remembered after a look, what is told, and what is given up though nobody took it.
 
     Incidents are advanced, letters written; how far the storage has come (``mark``) is noted, if it is known. Pure; the
     serial grows if what is remembered differs.
     """
-    seen += unreachable_channels(memory)
-    state, news = advance(memory.state, seen, now)
+    seen += unreachable_channels(state)
+    opened, news = advance(state.open, seen, now)
     addresses = [(each.name, each.minimum) for each in channels]
     letters = [write(each, recovery, addresses, now) for each in news]
-    outbox, lost = cleared(posted(memory.outbox, letters, now), {each.name for each in channels}, now)
+    outbox, lost = cleared(posted(state.outbox, letters, now), {each.name for each in channels}, now)
     after = replace(
-        memory,
-        began_at=memory.begun(now),
-        had_backups=memory.had_backups or recovery.verified_as_of is not None,
-        state=state,
+        state,
+        began_at=state.begun(now),
+        had_backups=state.had_backups or recovery.verified_as_of is not None,
+        open=opened,
         outbox=outbox,
-        mark=mark or memory.mark,
+        mark=mark or state.mark,
     )
-    return (memory if after == memory else replace(after, serial=memory.serial + 1)), news, lost
+    return (state if after == state else replace(after, serial=state.serial + 1)), news, lost
 
 
-def unreachable_channels(memory: Memory) -> Observation:
+def unreachable_channels(state: AlertState) -> Observation:
     """Channels that took nothing for some time. Pure.
 
     One that took a later letter works: what it refused was said at each attempt, and is again when it is given up.
     """
     problems: dict[str, Problem] = {}
-    for letter in memory.outbox:
+    for letter in state.outbox:
         for each in letter.deliveries:
             if each.stubborn and not each.overtaken and each.channel not in problems:
                 problems[each.channel] = Problem(
@@ -81,21 +80,20 @@ def unreachable_channels(memory: Memory) -> Observation:
                     kind=Kind.DELIVERY_FAILED,
                     severity=Severity.WARNING,
                     since=letter.written_at,
-                    facts={"channel": each.channel, "reason": each.reason},
+                    facts=in_both(channel=each.channel, reason=Untranslated(each.reason)),
                 )
     return Observation(tuple(problems.values()))
 
 
 def deliver(
-    memory: Memory,
+    remembered: StoredAlertState,
     channels: Sequence[Channel],
     frame: Frame,
     *,
     clock: Callable[[], datetime],
-    keep: Callable[[Memory], None],
     say: Callable[[str], None],
-) -> Memory:
-    """Send what is due. ``keep`` gets the memory before and after every attempt, ``say`` what did not get through.
+) -> list[tuple[Letter, str]]:
+    """Send what is due: the letters that were taken, each with its channel. ``say`` gets what did not get through.
 
     A channel that failed is left alone until the next look, where it comes after those that work; but where a letter
     failed that may itself be the reason, one other of that channel is tried. What :data:`BUDGET` does not reach waits
@@ -105,26 +103,52 @@ def deliver(
     began_at = clock()
     failed: set[str] = set()
     doubted: set[str] = set()
-    for letter, delivery in due(memory.outbox, began_at):
+    sent: list[tuple[Letter, str]] = []
+    for letter, delivery in due(remembered.state.outbox, began_at):
         channel = by_name.get(delivery.channel)
         if channel is None or channel.name in failed or clock() - began_at > BUDGET:
             continue
         if channel.name in doubted and delivery.stubborn:
             continue
-        # Before it is tried: if this process dies meanwhile, the next one waits before it tries again.
-        memory = _changed(memory, attempted(memory.outbox, letter.letter_id, channel.name, clock()))
-        keep(memory)
+        if not _claim(remembered, letter, delivery, clock()):
+            continue
         reason = send(channel, compose(letter, channel.minimum, frame, clock()))
         if reason is None:
-            memory = _changed(memory, delivered(memory.outbox, letter.letter_id, channel.name))
+            _change(remembered, lambda outbox: delivered(outbox, letter.letter_id, channel.name))  # noqa: B023
+            sent.append((letter, channel.name))
         else:
             is_first = channel.name not in doubted
             (doubted if is_first and delivery.attempts + 1 >= FAILURES else failed).add(channel.name)
             say(f"{channel.name}: {reason} (attempt {delivery.attempts + 1}, tried again later)")
-            memory = _changed(memory, refused(memory.outbox, letter.letter_id, channel.name, reason))
-        keep(memory)
-    return memory
+            _change(remembered, lambda outbox: refused(outbox, letter.letter_id, channel.name, reason))  # noqa: B023
+    return sent
 
 
-def _changed(memory: Memory, outbox: Outbox) -> Memory:
-    return replace(memory, serial=memory.serial + 1, outbox=outbox)
+def _claim(remembered: StoredAlertState, letter: Letter, delivery: Delivery, now: datetime) -> bool:
+    """Note an attempt before it is made: if this process dies meanwhile, the next one waits before it tries again.
+
+    False where another look is at it already, or has done it.
+    """
+    is_ours = False
+
+    def claim(outbox: Outbox) -> Outbox:
+        nonlocal is_ours
+        is_ours = _is_there(outbox, letter, delivery)
+        return attempted(outbox, letter.letter_id, delivery.channel, now) if is_ours else outbox
+
+    _change(remembered, claim)
+    return is_ours
+
+
+def _is_there(outbox: Iterable[Letter], letter: Letter, delivery: Delivery) -> bool:
+    """Whether that delivery is still to be made, as often tried as before; it may have been overtaken since."""
+    return any(
+        (each.channel, each.attempts) == (delivery.channel, delivery.attempts)
+        for one in outbox
+        if one.letter_id == letter.letter_id
+        for each in one.deliveries
+    )
+
+
+def _change(remembered: StoredAlertState, change: Callable[[Outbox], Outbox]) -> None:
+    remembered.update(lambda state: replace(state, outbox=change(state.outbox)))

@@ -9,12 +9,12 @@ from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.judge import Facts, HealthTerms, findings
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.notify.catalog_look import MOST_TOLD, Circumstances, look_at_catalog
-from recyclic_backups.notify.incidents import Change, Observation, State, advance
-from recyclic_backups.notify.memory import Memory, read, to_cursor
+from recyclic_backups.notify.findings import MOST_TOLD, Circumstances, told_findings
+from recyclic_backups.notify.incidents import Change, Observation, OpenIncidents, advance
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState, read, to_cursor
 from recyclic_backups.retention.policy import Retention
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 
 TERMS = HealthTerms(
@@ -22,13 +22,16 @@ TERMS = HealthTerms(
 )
 GIVEN = Circumstances(working=False, began_at=paris("2026-11-01T02:00"), had_backups=True)
 EMPTY = Catalog((), {})
+OF_ANOTHER_TEST = (Kind.CHECK_FAILED, Kind.ANOMALY, Kind.AVAILABILITY, Kind.PROMISE, Kind.NOT_PROVEN)
+"""What else is found in catalogs that are made up."""
 
 
 def look(
     catalog: Catalog, now: datetime, given: Circumstances = GIVEN, known: tuple[str, ...] = ()
 ) -> Observation:
     """One look."""
-    return look_at_catalog(findings(Facts(catalog), TERMS, now), catalog, TERMS, given, known, now)
+    found = told_findings(findings(Facts(catalog), TERMS, now), catalog, TERMS, given, known, now)
+    return replace(found, problems=tuple(each for each in found.problems if each.kind not in OF_ANOTHER_TEST))
 
 
 def kinds(seen: Observation) -> list[Kind]:
@@ -79,7 +82,7 @@ def test_manifests_that_are_all_damaged_are_not_another_disk() -> None:
 def test_backups_that_are_gone_are_news_to_whoever_knows_that_they_are_old() -> None:
     """Loss prevented: an emptied disk, told by tomorrow's reminder of a backup that is a day too old."""
     now = paris("2026-11-03T03:00")
-    state, _ = advance(State(), look(nights("2026-11-01"), now), now)
+    state, _ = advance(OpenIncidents(), look(nights("2026-11-01"), now), now)
     emptied = now + timedelta(minutes=1)
     state, news = advance(state, look(EMPTY, emptied), emptied)
     opened = [each.problem.kind for one in news if one.change is Change.OPENED for each in one.incidents]
@@ -94,7 +97,7 @@ def test_missed_partitions_are_told_as_long_as_they_would_be_kept() -> None:
     seen = look(catalog, now, known=("missed/daily/2026-11-10",))
     found = {each.key: each for each in seen.problems}
     assert found["missed/daily/2026-11-28"].kind is Kind.MISSED_DAY
-    assert not found["missed/daily/2026-11-28"].nags
+    assert not found["missed/daily/2026-11-28"].remind
     assert "missed/daily/2026-11-10" not in found
     assert seen.lapsed == {"missed/daily/2026-11-10"}
     # Weeks were never labelled here; good backups lie in them.
@@ -125,7 +128,7 @@ def test_a_stale_drill_is_told_a_week_after_the_last_or_the_first_backup() -> No
 
 def test_drills_are_not_taken_up_again_because_every_backup_turned_bad() -> None:
     """Loss prevented: "restores are rehearsed again", said in the hour in which nothing can be restored any more."""
-    now, state, told = paris("2026-11-20T04:00"), State(), []
+    now, state, told = paris("2026-11-20T04:00"), OpenIncidents(), []
     state, _ = advance(state, look(nights("2026-11-01", "2026-11-20"), now), now)
     assert "drills" in state.incidents
     bad = nights("2026-11-01", "2026-11-20", damaged=["2026-11-01", "2026-11-20"])
@@ -153,14 +156,14 @@ def test_thousands_of_damaged_documents_do_not_make_alerts_forget_what_they_knew
     flood = tuple(Damage(f"recyclic/{'x' * 200}/{number}", "y" * 600) for number in range(30_000))
     real = Damage("recyclic/backups/x/manifest.json", "no JSON")
     before = look(replace(nights("2026-11-01"), damage=(real,)), now)
-    state, _ = advance(State(), before, now)
+    state, _ = advance(OpenIncidents(), before, now)
     seen = look(replace(nights("2026-11-01"), damage=(*flood, real)), now, known=tuple(state.incidents))
     state, _ = advance(state, seen, now)
 
     assert len(seen.problems) == MOST_TOLD + 1
     assert "more documents than the 100" in seen.problems[-1].facts["reason"]
     assert state.incidents[f"damage/{real.name}"].gone_since is None
-    remembered = Memory(serial=1, state=state)
+    remembered = AlertState(serial=1, open=state)
     assert read(to_cursor(remembered)) == remembered
 
 

@@ -1,21 +1,12 @@
-"""The sentences of messages, in English and French. Pure.
-
-A problem carries what its sentences are made of, not a text: it may be remembered for days, and told in another
-language than on the day it was found. Its reason is English; ``reason_fr`` beside it is the same in French where
-whoever gave it knew both.
-"""
+"""What alerts say: of each kind of problem what happened, what it means and what to do; the words around that. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recyclic_backups.languages import Locale, column, squeezed, typeset
-from recyclic_backups.notify.harmless import harmless, in_a_command
-from recyclic_backups.notify.labels import LABELS, label
-from recyclic_backups.notify.reasons import in_french
+from recyclic_backups.languages import Pair
 
 
 class Kind(StrEnum):
@@ -415,39 +406,112 @@ WORDS: Mapping[Kind, Words] = {
 }
 """The sentences of each kind, without full stop where they end with a reason."""
 
-_TRANSLATED_FACTS = frozenset({"tier", "type"})
+LABELS: Mapping[str, Pair] = {
+    "critical": ("CRITICAL", "CRITIQUE"),
+    "warning": ("warning", "avertissement"),
+    "opened": ("{severity}", "{severity}"),
+    "escalated": ("now {severity}", "désormais {severity}"),
+    "reminded": ("still {severity}", "toujours {severity}"),
+    "resolved": ("resolved", "résolu"),
+    "test": ("test", "essai"),
+    "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
+    "more": ("… and {count} more of the same", "… et {count} autres"),
+    "line": ("{heading}: {text}", "{heading} : {text}"),
+    "late": ("delayed message", "message retardé"),
+    "late_note": (
+        "Written at {at}, delivered late: what follows was so then.",
+        "Écrit le {at}, remis en retard : ce qui suit décrit la situation d’alors.",
+    ),
+    "since": ("since", "depuis"),
+    "means": ("means", "signifie"),
+    "next": ("do next", "à faire"),
+    "see": ("see", "voir"),
+    "over": (
+        "This is no longer so.",
+        "Ce n’est plus le cas.",
+    ),
+    "proven": ("Newest proven recovery point", "Dernier point de reprise prouvé"),
+    "verified": ("Newest verified backup", "Dernière sauvegarde vérifiée"),
+    "none": ("none", "aucun"),
+    "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
+    "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
+    "test_body": (
+        "This is a test, sent by: recyclic-backups notify-test. Messages about {database} reach you this way, "
+        "from severity “{minimum}” on.",
+        "Ceci est un essai, envoyé par : recyclic-backups notify-test. Les messages sur {database} vous parviennent "
+        "par cette voie, à partir de la gravité « {minimum} ».",
+    ),
+}
+"""The frame around the sentences of a message, by name."""
 
+NOTHING_LOGGED: Pair = ("its log says no more", "son journal n’en dit pas plus")
+NOTHING_TICKED: Pair = ("its tick says no more", "Dagster n’en dit pas plus")
+UNEXPECTED: Pair = ("unexpected error, {name}", "erreur inattendue, {name}")
+UNSENT: Pair = (
+    "the storage says why, and nothing there is signed",
+    "le stockage dit pourquoi, et rien n’y est signé",
+)
+"""In the place of a text that anybody who can write to the storage may have written."""
+BROKEN_LOOK: Pair = (
+    "alerts cannot look at {names}: unexpected error, {error}",
+    "les alertes ne peuvent pas examiner {names} : erreur inattendue, {error}",
+)
+MORE_DAMAGE: Pair = (
+    "it and more documents than the {count} that are told one by one; verify --all names them",
+    "avec lui, plus de documents que les {count} signalés un par un ; verify --all les nomme",
+)
+SCHEDULERS: Mapping[str, Pair] = {
+    "sensor": ("sensor", "capteur"),
+    "schedule": ("schedule", "planification"),
+}
 
-def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
-    """What happened, in one sentence."""
-    return _filled(WORDS[kind].what[column(locale)], facts, locale)
+UNSIGNED: Pair = (
+    "{name} carries no MAC: an older version wrote it, or somebody without the key",
+    "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
+)
+FORGED: Pair = (
+    "{name} was edited, damaged or moved: its MAC is wrong",
+    "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
+)
+UNCHECKED: Pair = (
+    "{name} cannot be checked: no configured passphrase opens its key",
+    "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
+)
+UNREADABLE: Pair = (
+    "{name} is damaged: it is not what alerts write",
+    "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
+)
+FOREIGN: Pair = (
+    "{name} is of another storage: it is signed with a key that is none of this one's",
+    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
+)
 
-
-def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
-    """What it means for recovery."""
-    return _filled(WORDS[kind].means[column(locale)], facts, locale)
-
-
-def command(kind: Kind, facts: Mapping[str, str]) -> str:
-    """The one command to run next; the same in every language."""
-    return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
-
-
-def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
-    facts = {name: harmless(fact) for name, fact in facts.items()}
-    translated = {
-        name: label(value, locale) if name in _TRANSLATED_FACTS and value in LABELS else value
-        for name, value in facts.items()
-    }
-    if locale == "fr":
-        translated |= in_french(facts)
-    text = typeset(template, locale).format_map(_Facts(translated))
-    # A partition that there is not leaves its space; in French it belongs there.
-    return squeezed(text) if locale == "fr" else " ".join(text.split()).replace(" : ", ": ")
-
-
-class _Facts(defaultdict[str, str]):
-    """A fact that an older version did not remember is left out of its sentence."""
-
-    def __init__(self, facts: Mapping[str, str]) -> None:
-        super().__init__(str, facts)
+OTHER_STORAGE: Pair = (
+    "it says that it is the storage {now}; it was {before}",
+    "il dit être le stockage {now} ; c’était {before}",
+)
+LOG_SHORTER: Pair = (
+    "its audit log ended at event {number} of {at}, and ends at {now} now",
+    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
+)
+LOG_OTHER: Pair = (
+    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
+    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
+)
+BACKUPS_LOST: Pair = (
+    "backups are gone that no expiry deleted: {count} ({names})",
+    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
+)
+CHECKS_LOST: Pair = (
+    "the backup {backup_id} had {before} checks, and has {now} now",
+    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
+)
+LABELS_BACK: Pair = (
+    "labels point at an older backup than before: {names}",
+    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
+)
+KEYS_BACK: Pair = (
+    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
+    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
+    "{names}",
+)

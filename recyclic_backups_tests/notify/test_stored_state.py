@@ -12,14 +12,14 @@ from recyclic_backups.envelope import passphrase
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.languages import Locale
-from recyclic_backups.notify import memory as remembered
+from recyclic_backups.notify import state as remembered
 from recyclic_backups.notify.incidents import Observation
-from recyclic_backups.notify.keeping import look_up, name_in_storage, open_incidents, recall, store
-from recyclic_backups.notify.memory import Memory
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.notify.stored_state import look_up, name_in_storage, open_incidents, recall, store
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.problems import NOW, problem
-from recyclic_backups_tests.notify.test_memory import memory_of
+from recyclic_backups_tests.notify.test_state import memory_of
 
 NAME = name_in_storage("recyclic")
 FORGED = replace(memory_of(Observation((problem(),))), serial=10**9)
@@ -75,7 +75,7 @@ def test_a_memory_that_we_did_not_sign_is_used_for_nothing(forge: object, encryp
     forge(repository)  # type: ignore[operator]
     repository = replace(repository, keyring=Keyring(repository.store, KEY), encrypt=encrypt)
     copy = look_up(repository)
-    assert (copy.memory, copy.shown, copy.had_backups) == (None, None, False)
+    assert (copy.state, copy.shown, copy.had_backups) == (None, None, False)
     assert recall(repository) is None
     (issue,) = open_incidents(repository)
     assert "What people were told is not shown" in issue.sentence.text()
@@ -97,12 +97,12 @@ def test_where_nothing_is_signed_nothing_is_sent_or_kept_back_by_what_lies_there
     repository = house(encrypt=False)
     with_a_sum(repository)
     copy = look_up(repository)
-    assert copy.memory is None
+    assert copy.state is None
     assert recall(repository) is None
     # It may raise an alarm, and it is shown where every word is the storage's.
     assert copy.had_backups
     assert len(open_incidents(repository)) == 1
-    store(repository, Memory(serial=3))
+    store(repository, AlertState(serial=3))
     assert "sha256" in json.loads(repository.store.get(NAME))
     repository.store.replace(NAME, repository.store.get(NAME).replace(b'"serial": 3', b'"serial": 4'))
     assert look_up(repository).shown is None
@@ -115,7 +115,7 @@ def test_without_the_key_it_is_not_used_and_says_so(locale: Locale) -> None:
     store(repository, FORGED)
     stranger = replace(repository, keyring=Keyring(repository.store, OTHER_KEY))
     copy = look_up(stranger)
-    assert copy.memory is None
+    assert copy.state is None
     assert copy.doubt is not None
     sentence = {"en": "no configured passphrase opens its key", "fr": "aucune phrase secrète configurée"}
     assert sentence[locale] in copy.doubt.text(locale)

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.notify.incidents import Observation, State, advance
-from recyclic_backups.notify.memory import Memory, read, to_cursor, to_document, younger
+from recyclic_backups.notify.incidents import Observation, OpenIncidents, advance
 from recyclic_backups.notify.outbox import write
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.notify.wording import Kind
+from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
+from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.notify.problems import FACTS, NOW, observations, problem
 from recyclic_backups_tests.notify.test_outbox import CHANNELS
 
 
-def memory_of(observation: Observation) -> Memory:
+def memory_of(observation: Observation) -> AlertState:
     """A memory after one look."""
-    state, news = advance(State(), observation, NOW)
+    state, news = advance(OpenIncidents(), observation, NOW)
     recovery = RecoveryPoint("20261121T010000Z-AAAAAA", NOW, "20261120T010000Z-AAAAAA", NOW, NOW)
-    return Memory(7, NOW, True, state, tuple(write(each, recovery, CHANNELS, NOW) for each in news))
+    return AlertState(7, NOW, True, state, tuple(write(each, recovery, CHANNELS, NOW) for each in news))
 
 
 JSON = st.recursive(
@@ -60,7 +60,7 @@ def test_a_problem_in_whatever_words_can_be_remembered_and_told() -> None:
     )
     memory = memory_of(Observation((odd,)))
     assert read(to_document(memory).encode("utf-8")) == memory
-    (incident,) = memory.state.incidents.values()
+    (incident,) = memory.open.incidents.values()
     assert (incident.key, incident.problem.facts["reason"]) == (r"run/caf\xe9", r"of \udcff and \ud800")
 
 
@@ -101,7 +101,7 @@ def test_another_version_is_nothing_and_an_unknown_kind_is_kept() -> None:
     document["incidents"][0]["kind"] = "of a later version"
     found = read(json.dumps(document))
     assert found is not None
-    assert [each.problem.kind for each in found.state.incidents.values()] == [Kind.OTHER]
+    assert [each.problem.kind for each in found.open.incidents.values()] == [Kind.OTHER]
 
 
 def test_what_an_older_version_remembered_of_deliveries_is_read() -> None:
@@ -125,9 +125,9 @@ def test_that_there_is_no_backup_was_known_as_an_age_to_older_versions(kind: Kin
     memory = memory_of(Observation((problem("age", kind=kind),)))
     found = read(to_document(memory))
     assert found is not None
-    (incident,) = found.state.incidents.values()
-    assert found.state.incidents.keys() == {key} == {incident.key}
-    _, news = advance(found.state, Observation((problem(key, kind=kind),)), NOW)
+    (incident,) = found.open.incidents.values()
+    assert found.open.incidents.keys() == {key} == {incident.key}
+    _, news = advance(found.open, Observation((problem(key, kind=kind),)), NOW)
     assert news == []
 
 
@@ -140,10 +140,10 @@ def test_a_packed_bomb_is_nothing() -> None:
     assert read(json.dumps({"version": 1, "packed": packed})) is None
 
 
-def test_the_higher_serial_is_the_younger() -> None:
+def test_the_higher_serial_is_the_youngest() -> None:
     """Loss prevented: what was sent before a crash, sent again by the copy that did not know."""
-    old, new = Memory(serial=3), Memory(serial=4)
-    assert younger(old, new) == younger(new, old) == new
-    assert younger(None, new) == younger(new, None) == new
-    assert younger(None, None) is None
-    assert younger(replace(old, had_backups=True), old) == replace(old, had_backups=True)
+    old, new = AlertState(serial=3), AlertState(serial=4)
+    assert youngest(old, new) == youngest(new, old) == new
+    assert youngest(None, new) == youngest(new, None) == new
+    assert youngest(None, None) is None
+    assert youngest(replace(old, had_backups=True), old) == replace(old, had_backups=True)

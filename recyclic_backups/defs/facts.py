@@ -1,0 +1,280 @@
+"""What only Dagster knows, as plain facts: the one file that uses what Dagster does not promise to keep (``_core``).
+
+A new version of Dagster that breaks anything breaks it here. Nothing is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.dagster_run import RunRecord
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from recyclic_backups import errors
+from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.defs.runs import BACKFILL_TAG, MAX_RUNTIME_TAG, PARTITION_TAG
+from recyclic_backups.languages import Phrase, Sayable, Untranslated
+from recyclic_backups.notify.facts import (
+    AutomationFact,
+    BackfillFact,
+    DagsterFacts,
+    RunFact,
+    Target,
+    TickFact,
+)
+from recyclic_backups.notify.runs import LAPSES_AFTER, members_of
+from recyclic_backups.notify.state import AlertState
+from recyclic_backups.texts.alerts import NOTHING_LOGGED, NOTHING_TICKED, UNEXPECTED
+
+T = TypeVar("T")
+
+FAILED_LISTED = 300
+PAGE_RUNS_LISTED = 100
+BACKFILLS_LISTED = 20
+TICKS_LISTED = 3
+
+_ASSET_JOB = "__ASSET_JOB"
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
+_WORKING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_OUR_ERRORS = {
+    name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
+}
+
+
+def read_dagster(
+    instance: dg.DagsterInstance, database: str, own_sensor: str, before: AlertState
+) -> DagsterFacts:
+    """Everything that alerts ask of Dagster; ``before`` is what people were told, which is asked for by name.
+
+    Ticks of ``own_sensor``, which looks, are left out: nobody is left to tell that it fails.
+    """
+    broken: dict[str, str] = {}
+
+    def part(name: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except Exception as error:  # noqa: BLE001 - whatever a new Dagster raises must not silence the rest
+            broken[name] = type(error).__name__
+            return None
+
+    return DagsterFacts(
+        runs=part("runs", lambda: tuple(_runs(instance, database, before))),
+        automation=part("automation", lambda: tuple(_automation(instance, own_sensor))),
+        backfills=part("backfills", lambda: tuple(_broken_backfills(instance))),
+        newest_created_at=part("runs", lambda: _newest_created_at(instance)),
+        reason_of=lambda run_id: reason_of(instance, run_id),
+        broken=broken,
+    )
+
+
+def reason_of(instance: dg.DagsterInstance, run_id: str) -> Sayable:
+    """Why a run failed, as far as we said it; of other exceptions the class only: their text may hold a secret."""
+    failures = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    reason: Sayable = Phrase(NOTHING_LOGGED, {})
+    for entry in instance.all_logs(run_id, of_type=failures):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            told = data.user_failure_data.description if data.user_failure_data else None
+            if told:
+                return Untranslated(told.split("\n")[0])
+            if data.error is not None:
+                reason = Phrase(UNEXPECTED, {"name": str(data.error.cls_name)})
+        elif isinstance(reason, Phrase) and reason.words == NOTHING_LOGGED and event.message:
+            reason = Untranslated(event.message)
+    return reason
+
+
+def newest_answer(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str
+) -> tuple[datetime, dg.AssetCheckEvaluation] | None:
+    """The newest answer to a check of one partition, and when it was given; None while there is none."""
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        check,
+        limit=1,
+        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        partition_filter=PartitionKeyFilter(key=partition),
+    )
+    event = records[0].event.dagster_event if records and records[0].event is not None else None
+    return (
+        None if event is None else (_moment(records[0].create_timestamp), event.asset_check_evaluation_data)
+    )
+
+
+def files_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Files that Dagster's SQLite empties and leaves when a run is deleted: a database for each run."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return []
+    return [storage.path_for_shard(run_id) + suffix for suffix in ("", "-wal", "-shm")]
+
+
+def port_of_code_server(arguments: Sequence[str]) -> int | None:
+    """The TCP port that ``dagster code-server start`` is given with these arguments; None for a Unix socket."""
+    from dagster._cli.code_server import start_command  # noqa: PLC0415 - only a code server needs it
+
+    port = start_command.make_context("start", list(arguments), resilient_parsing=True).params.get("port")
+    return port if isinstance(port, int) else None
+
+
+def _runs(instance: dg.DagsterInstance, database: str, before: AlertState) -> Iterator[RunFact]:
+    """Unfinished runs, the newest failed ones, and of everything that failed, or that people were told of, what ended.
+
+    A failure is seen while it is among the newest :data:`FAILED_LISTED`; from then on its incident is asked for by
+    name. So what the list does not reach is neither forgotten nor open for ever.
+    """
+
+    def fact(record: RunRecord) -> RunFact:
+        return _run_fact(record, database)
+
+    yield from map(fact, instance.get_run_records(dg.RunsFilter(statuses=[*_WAITING, *_WORKING])))
+    newest_at = _newest_created_at(instance)
+    failed = [
+        fact(record)
+        for record in instance.get_run_records(
+            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_LISTED
+        )
+    ]
+    asked = {*members_of(before.open.incidents)}
+    for key, incident in before.open.incidents.items():
+        if key.startswith(("run/", "drill/")):
+            facts = incident.problem.facts
+            asked.add(Target(facts.get("job", ""), facts.get("partition") or None))
+            folder, _, run_id = incident.problem.page.partition("/")
+            told = instance.get_run_record_by_id(run_id) if folder == "runs" and run_id else None
+            failed += [] if told is None else [fact(told)]
+    yield from failed
+    # What failed so long ago is not told of: not worth a question.
+    recent = [each for each in failed if newest_at is None or newest_at - each.created_at <= LAPSES_AFTER]
+    asked |= {target for each in recent for target in each.targets}
+    for partition in sorted({target.partition for target in asked if target.partition}):
+        filters = dg.RunsFilter(tags={PARTITION_TAG: partition}, statuses=_ENDED)
+        yield from map(fact, instance.get_run_records(filters, limit=50))
+    for job in sorted({target.job for target in asked if not target.partition}):
+        filters = dg.RunsFilter(job_name=job, statuses=_ENDED)
+        yield from map(fact, instance.get_run_records(filters, limit=10))
+    succeeded = [dg.DagsterRunStatus.SUCCESS]
+    for job in sorted({target.job for target in asked if target.partition}):
+        filters = dg.RunsFilter(job_name=job, statuses=succeeded)
+        yield from map(fact, instance.get_run_records(filters, limit=1))
+    if asked:
+        # Those from asset pages and of their backfills are all of one job, whatever they did.
+        filters = dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED)
+        yield from map(fact, instance.get_run_records(filters, limit=PAGE_RUNS_LISTED))
+
+
+def _run_fact(record: RunRecord, database: str) -> RunFact:
+    run = record.dagster_run
+    limit = run.tags.get(MAX_RUNTIME_TAG, "")
+    updated_at = _aware(record.update_timestamp) if record.end_time is None else _moment(record.end_time)
+    return RunFact(
+        targets=_targets(run, database),
+        status="waiting"
+        if run.status in _WAITING
+        else "working"
+        if run.status in _WORKING
+        else "succeeded"
+        if run.status is dg.DagsterRunStatus.SUCCESS
+        else "failed",
+        created_at=_aware(record.create_timestamp),
+        updated_at=updated_at,
+        started_at=None if record.start_time is None else _moment(record.start_time),
+        run_id=run.run_id,
+        order=record.storage_id,
+        backfill=run.tags.get(BACKFILL_TAG, ""),
+        limit_seconds=float(limit) if limit.isascii() and limit.isdigit() else None,
+        page=f"runs/{run.run_id}",
+    )
+
+
+def _targets(run: dg.DagsterRun, database: str) -> tuple[Target, ...]:
+    """What a run is to do. One started from an asset's page is named as the job of that asset would be."""
+    partition = run.tags.get(PARTITION_TAG)
+    if run.job_name != _ASSET_JOB:
+        return (Target(run.job_name, partition),)
+    own = asset_name_of(database)
+    names = [
+        f"{key.path[-1]}_job" if key.path[0] == own else "/".join(key.path)
+        for key in sorted(run.asset_selection or (), key=lambda key: key.path)
+    ]
+    return tuple(Target(name, partition) for name in names) or (Target("checks", partition),)
+
+
+def _newest_created_at(instance: dg.DagsterInstance) -> datetime | None:
+    newest = instance.get_run_records(limit=1)
+    return _aware(newest[0].create_timestamp) if newest else None
+
+
+def _automation(instance: dg.DagsterInstance, own_sensor: str) -> Iterator[AutomationFact]:
+    if instance.schedule_storage is None:  # an instance in memory has no daemon either
+        return
+    for state in instance.all_instigator_state():
+        if state.status is InstigatorStatus.STOPPED or state.name == own_sensor:
+            continue
+        if state.instigator_type is InstigatorType.SENSOR:
+            yield AutomationFact(state.name, "sensor", _ticks(instance, state))
+        elif state.instigator_type is InstigatorType.SCHEDULE:
+            yield AutomationFact(state.name, "schedule", _ticks(instance, state))
+
+
+def _ticks(instance: dg.DagsterInstance, state: InstigatorState) -> tuple[TickFact, ...]:
+    ticks = instance.get_ticks(
+        state.instigator_origin_id,
+        state.selector_id,
+        limit=TICKS_LISTED,
+        statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
+    )
+    return tuple(
+        TickFact(_moment(each.timestamp), _tick_reason(each) if each.status is TickStatus.FAILURE else None)
+        for each in ticks
+    )
+
+
+def _tick_reason(tick: InstigatorTick) -> Sayable:
+    """What our own error said; of others the class only, as their text may hold a secret."""
+    error = tick.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return Phrase(NOTHING_TICKED, {})
+    if error.cls_name not in _OUR_ERRORS:
+        return Phrase(UNEXPECTED, {"name": str(error.cls_name)})
+    # Dagster keeps an exception as the line that Python prints: its class, a colon, and what it said.
+    line = error.message.split("\n")[0]
+    return Untranslated(line.partition(f"{error.cls_name}: ")[2] or line)
+
+
+def _broken_backfills(instance: dg.DagsterInstance) -> Iterator[BackfillFact]:
+    failed = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[BulkActionStatus.FAILED, BulkActionStatus.FAILING]),
+        limit=BACKFILLS_LISTED,
+    )
+    newest = instance.get_backfills(limit=1)
+    for each in failed:
+        reason = (
+            Phrase(UNEXPECTED, {"name": str(each.error.cls_name)})
+            if each.error
+            else Phrase(NOTHING_LOGGED, {})
+        )
+        is_newest = each.backfill_id == newest[0].backfill_id
+        yield BackfillFact(each.backfill_id, _moment(each.backfill_timestamp), reason, is_newest)
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
+
+
+def _aware(moment: datetime) -> datetime:
+    """Dagster's columns are in UTC, and some of its storages read them back without saying so."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

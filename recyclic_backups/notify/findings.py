@@ -1,0 +1,255 @@
+"""What is mailed of what the one judge finds: which findings, under which key, and how they are said. Pure.
+
+Nothing is judged here, and no check of Dagster's is asked: whatever turns one orange or red is a finding of
+:mod:`recyclic_backups.health.judge`, and :data:`TOLD` lists those that people hear of. What people were told is
+remembered by the key, so a key stays what it is over years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.recovery_point import newest_verified
+from recyclic_backups.health.finding import RETENTION, Anomaly, Code, Finding, Level
+from recyclic_backups.health.gaps import is_filled
+from recyclic_backups.health.judge import HealthTerms
+from recyclic_backups.languages import Moment, Phrase, Untranslated
+from recyclic_backups.notify.harmless import shortened
+from recyclic_backups.notify.incidents import Observation, Problem, in_both
+from recyclic_backups.notify.severity import Severity
+from recyclic_backups.texts.alerts import MORE_DAMAGE, Kind
+
+MOST_TOLD = 100
+"""So many damaged documents, and so many damaged backups, are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a finding is told: as what ``kind``, under a key that begins with ``source`` and ends with its subject.
+
+    What is critical is reminded of, with ``remind`` also a warning.
+    """
+
+    kind: Kind
+    source: str
+    remind: bool = False
+
+
+TOLD: Mapping[str, Told] = {
+    # Nobody is reminded of a gap: nobody can dump the past. One that nothing can fill is a note, and told all the same.
+    Code.MISSING: Told(Kind.MISSED_DAY, "missed"),
+    Code.MISSING_LABEL: Told(Kind.MISSED_PERIOD, "missed"),
+    Code.LOST_PARTITION: Told(Kind.MISSED_FOR_EVER, "missed"),
+    # While clocks are wrong, the age is what reminds.
+    Code.FUTURE: Told(Kind.CLOCK, "clock"),
+    Code.UNPROVEN: Told(Kind.DRILL_STALE, "drills", remind=True),
+    Code.NEVER_PROVEN: Told(Kind.DRILL_NEVER, "drills", remind=True),
+    Code.RESCUE_CHANGED: Told(Kind.RESCUE, "rescue"),
+    Code.NO_VERIFIED: Told(Kind.NO_BACKUP, "backups"),  # see _age
+    Code.OLD: Told(Kind.TOO_OLD, "age", remind=True),  # see _age
+    Code.DAMAGED_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
+    Code.UNKNOWN_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
+    Code.DAMAGED_BACKUP: Told(Kind.DAMAGE, "damage/backup", remind=True),
+    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "check/daily_backup/proven"),
+    Code.SPACE: Told(Kind.SPACE, "check/backup_metrics/disk_space"),
+    Code.AVAILABILITY: Told(Kind.AVAILABILITY, "check/backup_metrics/availability"),
+    Code.NOT_ENCRYPTED: Told(Kind.CHECK_FAILED, "check/daily_backup/encrypted"),
+    Code.COMPRESSION: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
+    Code.NOT_COMPRESSED: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
+    Code.DURATION: Told(Kind.CHECK_FAILED, "check/daily_backup/duration"),
+    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in Anomaly},
+}
+"""By code; and all that begins with :data:`~recyclic_backups.health.finding.RETENTION`, as promises that are not kept.
+
+The others are shown only: notes, whose level says that nobody can act on them, and drills that were slow, which failed.
+"""
+
+SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()})
+"""Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
+
+_CHECKS = frozenset(each.source for each in TOLD.values() if each.source.count("/") == 2)
+"""Keys that stand for the answer of a check."""
+
+_OF_ONE_BACKUP = frozenset({"drills", "check/daily_backup", "check/backup_metrics/anomalies"})
+"""Of these nobody knows anything as long as there is no verified backup: what was told is neither new nor over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the storage does not know.
+
+    ``working`` is true while a backup runs inside its time limit; ``began_at`` is the first look of all, and
+    ``had_backups`` whether an earlier one saw a verified backup. ``wal_archived`` is true once the archive of WAL
+    makes an age of hours something that can be helped.
+    """
+
+    working: bool
+    began_at: datetime
+    had_backups: bool
+    wal_archived: bool = False
+
+
+def told_findings(
+    findings: Sequence[Finding],
+    catalog: Catalog,
+    terms: HealthTerms,
+    given: Circumstances,
+    known: Collection[str],
+    now: datetime,
+) -> Observation:
+    """What alerts say of these findings about this catalog; ``known`` are the keys of open incidents."""
+    problems = [
+        problem for each in findings if (problem := _problem(each, terms, given, catalog, now)) is not None
+    ]
+    unseen = _OF_ONE_BACKUP if newest_verified(catalog, now) is None else frozenset()
+    if any(each.code == Code.RESTORE_FAILED for each in findings):
+        unseen |= {
+            "drills"
+        }  # whether restores are rehearsed is neither new nor over while the last one failed
+    kept, hidden = _bounded(problems, known, now)
+    return Observation(tuple(kept), unseen | hidden, _lapsed(catalog, kept, known)) + _waited_for(
+        findings, terms, given, now
+    )
+
+
+def is_bare(catalog: Catalog) -> bool:
+    """Whether not even anything damaged is there: where backups were, another disk may be mounted in its place."""
+    return len(catalog) == 0 and not catalog.damage
+
+
+def told_as(finding: Finding) -> Told | None:
+    """How a finding is told; None if it is not."""
+    if finding.code.startswith(RETENTION):
+        return Told(Kind.PROMISE, f"check/expired_backups/promises/{finding.code.removeprefix(RETENTION)}")
+    return TOLD.get(finding.code)
+
+
+def key_of(finding: Finding) -> str | None:
+    """The key of its problem, None if it is not told. That of a check is the same whichever backup it is about."""
+    told = told_as(finding)
+    if told is None:
+        return None
+    parts = (told.source, "" if told.source in _CHECKS else finding.subject)
+    return "/".join(each for each in parts if each)
+
+
+def _problem(
+    finding: Finding, terms: HealthTerms, given: Circumstances, catalog: Catalog, now: datetime
+) -> Problem | None:
+    told, key = told_as(finding), key_of(finding)
+    if told is None or key is None:
+        return None
+    values, kind = finding.values, told.kind
+    facts: Mapping[str, object] = {"reason": finding.sentence}
+    match finding.code:
+        case Code.MISSING | Code.MISSING_LABEL | Code.LOST_PARTITION:
+            tier, partition = finding.subject.split("/")
+            facts = {"tier": Tier(tier), "tier_name": tier, "partition": partition}
+        case Code.FUTURE:
+            facts = {"name": values["backup_id"], "as_of": _minute(values["as_of"], terms)}
+        case Code.UNPROVEN | Code.NEVER_PROVEN:
+            facts = dict.fromkeys(("last", "first"), _minute(values["last"], terms))
+        case Code.RESCUE_CHANGED:
+            facts = {"name": finding.subject}
+        case Code.DAMAGED_DOCUMENT | Code.UNKNOWN_DOCUMENT | Code.DAMAGED_BACKUP:
+            said = values["why" if finding.code == Code.DAMAGED_BACKUP else "problem"]
+            facts = {
+                "name": shortened(finding.subject),
+                "reason": Untranslated(said) if isinstance(said, str) else said,
+            }
+        case Code.NO_VERIFIED:
+            if _is_waited_for(finding, terms, given, now):
+                return None
+            kind = Kind.BACKUPS_GONE if given.had_backups and is_bare(catalog) else kind
+            facts = {}
+        case Code.OLD:
+            if _is_waited_for(finding, terms, given, now):
+                return None
+            facts = {"as_of": _minute(values["as_of"], terms), "limit": values["limit"]}
+    is_critical = finding.level is Level.CRITICAL
+    return Problem(
+        key,
+        kind,
+        Severity.CRITICAL if is_critical else Severity.WARNING,
+        finding.since or now,
+        in_both(**facts),
+        remind=is_critical or told.remind,
+    )
+
+
+def _is_waited_for(finding: Finding, terms: HealthTerms, given: Circumstances, now: datetime) -> bool:
+    """Whether the first backup of all is not due yet, or one runs that may end well at any moment.
+
+    If it does not, its time limit ends this patience. That backups are gone is told at once.
+    """
+    if finding.code == Code.NO_VERIFIED:
+        patience = timedelta(seconds=terms.thresholds.age_critical_seconds)
+        return not given.had_backups and (given.working or now - given.began_at <= patience)
+    return given.working or (finding.level is not Level.CRITICAL and not given.wal_archived)
+
+
+def _waited_for(
+    findings: Iterable[Finding], terms: HealthTerms, given: Circumstances, now: datetime
+) -> Observation:
+    """What was told of the age is neither new nor over while a backup runs, or where there is none at all."""
+    for each in findings:
+        waits = given.working and _is_waited_for(each, terms, given, now)
+        if each.code == Code.NO_VERIFIED:
+            return Observation(unseen=frozenset({"age", "backups"} if waits else {"age"}))
+        if each.code == Code.OLD and waits and (each.level is Level.CRITICAL or given.wal_archived):
+            return Observation(unseen=frozenset({"age"}))
+    return Observation()
+
+
+def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
+    """Keys of partitions that have no backup still, and whose time is too long ago to matter; those of older versions.
+
+    These had an incident for each check of each tier, and one for all anomalies and all promises.
+    """
+    told = {each.key for each in problems}
+    parts = [key.split("/") for key in known if key not in told]
+    return frozenset(
+        "/".join(each)
+        for each in parts
+        if (
+            len(each) == 3
+            and each[0] == "missed"
+            and each[1] in set(Tier)
+            and not is_filled(catalog, Tier(each[1]), each[2])
+        )
+        or (len(each) == 3 and each[0] == "check" and "/".join(each) not in _CHECKS)
+    )
+
+
+def _bounded(
+    problems: Sequence[Problem], known: Collection[str], now: datetime
+) -> tuple[list[Problem], frozenset[str]]:
+    """Of damaged documents and damaged backups the first, one by one, and that there are more.
+
+    Somebody who can write to the storage can put a million there. What people were told is kept with what tells that
+    the storage went back to an older state: one too long to be read again would lose all of that. What was told before
+    others came in front of it is not over: the keys of those.
+    """
+    kept = [each for each in problems if each.kind is not Kind.DAMAGE]
+    hidden: list[Problem] = []
+    for is_backup in (False, True):
+        damaged = [
+            each
+            for each in problems
+            if each.kind is Kind.DAMAGE and each.key.startswith("damage/backup/") is is_backup
+        ]
+        kept += damaged[:MOST_TOLD]
+        hidden += damaged[MOST_TOLD:]
+    if hidden:
+        facts = in_both(name=hidden[0].facts["name"], reason=Phrase(MORE_DAMAGE, {"count": MOST_TOLD}))
+        kept.append(Problem("damage/more", Kind.DAMAGE, Severity.CRITICAL, now, facts))
+    return kept, frozenset({each.key for each in hidden}.intersection(known))
+
+
+def _minute(moment: object, terms: HealthTerms) -> str:
+    assert isinstance(moment, Moment)
+    return f"{moment.at.astimezone(terms.calendar.timezone):%Y-%m-%d %H:%M}"
