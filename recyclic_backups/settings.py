@@ -132,9 +132,7 @@ class Settings:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
         store = self.open_store(create=create)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
-        return Repository(
-            store, self.database, keyring, self.encryption, self.actor, self.public, self.cache
-        )
+        return Repository(store, self.database, keyring, self.encryption, self.actor, self.public, self.cache)
 
     def coming_through(self, door: str) -> Settings:
         """The same settings for somebody who does not come through the command line: the audit log says so."""

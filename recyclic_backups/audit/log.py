@@ -106,15 +106,19 @@ def read_head(repository: Repository, now: datetime | None = None) -> Head | Non
     return read_end(repository, now)[0]
 
 
-def read_end(
-    repository: Repository, now: datetime | None = None
-) -> tuple[Head | None, datetime | None]:
+def read_end(repository: Repository, now: datetime | None = None) -> tuple[Head | None, datetime | None]:
     """The head, and when that event happened by the clock of whoever wrote it. Raises StorageError."""
     believed = _newest(repository, now, 1).believed
     if not believed or believed[-1].event is None:
         return None, None
     event = believed[-1].event
     return Head(event.number, believed[-1].sha256), event.happened_at
+
+
+def last_event(repository: Repository, action: str, now: datetime) -> Event | None:
+    """The newest event of an action, if it is among the newest of all. Raises StorageError."""
+    events = [stored.event for stored in _newest(repository, now).followed if stored.event is not None]
+    return next((event for event in reversed(events) if event.action == action), None)
 
 
 def is_there(repository: Repository, head: Head, now: datetime | None = None) -> bool:

@@ -62,7 +62,7 @@ def _print(flags: Flags, *, as_json: bool) -> None:
             "on": flags.is_on(feature),
             "default": feature.default,
             "set": feature.name in flags.switches,
-            "failures": flags.switches[feature.name].failures if feature.name in flags.switches else 0,
+            "failures": 0,  # of older releases, which counted them
             "switched_off_because": flags.switches[feature.name].tripped
             if feature.name in flags.switches
             else "",
@@ -84,7 +84,7 @@ def _print(flags: Flags, *, as_json: bool) -> None:
     ]
     render.print_table(("FLAG", "NOW", "DEFAULT", ""), rows)
     for name, switch in flags.tripped.items():
-        render.line(f"{name} switched itself off: {switch.tripped}")
+        render.line(f"{name} was switched off by an older release: {switch.tripped}")
 
 
 def run_set(options: argparse.Namespace) -> int:

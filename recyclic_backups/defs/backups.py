@@ -96,12 +96,11 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             be_polite()
-            again = partial(tries_again, context)
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             with heartbeat(
                 now_settings.heartbeat_for(tier, context.partition_key, environment.now()),
                 context.log.warning,
-                tries_again=again,
+                tries_again=partial(tries_again, context),
             ):
                 repository = now_settings.open_repository()
                 tell_strangers(repository.store, context.log.warning)
@@ -113,7 +112,6 @@ def backup_asset(settings: Settings, tier: Tier) -> dg.AssetsDefinition:
                     clock=environment.now,
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
-                    tries_again=again,
                 )
             tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(

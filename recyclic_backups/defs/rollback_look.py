@@ -36,7 +36,9 @@ def look_for_rollback(
         gone = {} if before is None else keys_gone(before, keys)
         told = problems_of(gone, before.head, now) if before is not None and before.head is not None else ()
         return Observation(told, unseen=frozenset({"rollback"})), None
-    mark = mark_of(catalog, settings.storage_url, repository.storage_id() or "", read_end(repository, now), keys)
+    mark = mark_of(
+        catalog, settings.storage_url, repository.storage_id() or "", read_end(repository, now), keys
+    )
     if before is None or before.storage_url != mark.storage_url or before.head is None:
         return Observation(), mark
     lost = went_back(

@@ -100,7 +100,11 @@ class _Walk:
         found = [(name, self._items(entry, f"{directory}{name}")) for name, entry in entries]
         for name, items in found:
             yield from items
-            if name.endswith("/") and not _closed(f"{directory}{name}") and self._leads_on(f"{directory}{name}"):
+            if (
+                name.endswith("/")
+                and not _closed(f"{directory}{name}")
+                and self._leads_on(f"{directory}{name}")
+            ):
                 yield from self._inside(descriptor, name, f"{directory}{name}")
 
     def _leads_on(self, directory: str) -> bool:

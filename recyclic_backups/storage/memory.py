@@ -13,7 +13,6 @@ from recyclic_backups.storage import limits
 from recyclic_backups.storage.names import checked_name, split_prefix
 from recyclic_backups.storage.store import Child, StoredObject, StrangeEntry
 
-
 _versions = count(1)
 """One for all storages of the process: two of them never have the same version of the same name."""
 

@@ -18,7 +18,7 @@ from recyclic_backups.defs import run_look
 from recyclic_backups.defs.answer_look import look_at_ticks
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
-from recyclic_backups.flags.store import judge_run, switch
+from recyclic_backups.flags.store import switch
 from recyclic_backups.notify import alert
 from recyclic_backups.notify import memory as remembered
 from recyclic_backups.notify import send as sending
@@ -28,6 +28,7 @@ from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.wording import Kind
 from recyclic_backups.tiers import Tier
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
+from recyclic_backups_tests.flags.test_flags import switched_off_by_an_older_release
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
 from recyclic_backups_tests.operator import Operator
@@ -657,12 +658,12 @@ def test_a_flag_that_switched_itself_off_is_told(signed_looks: Looks, bot: Web) 
     house = looks.house
     elsewhere(house, Tier.DAILY, "2026-11-01")
     repository = house.settings().open_repository()
-    switch(repository, PARALLEL_STREAMS.name, True, house.clock())
-    for _ in range(2):
-        judge_run(repository, [PARALLEL_STREAMS], "pg_dump crashed", house.clock())
+    now = house.clock()
+    switch(repository, PARALLEL_STREAMS.name, True, now)
+    switched_off_by_an_older_release(repository, PARALLEL_STREAMS.name, now)
     looks.look()
     (text,) = [each for each in bot.texts if "parallel_streams" in each]
-    assert "the last: pg_dump crashed" in text
+    assert "the last: out of streams" in text
     switch(repository, PARALLEL_STREAMS.name, None, house.clock())
     looks.look()
     assert Kind.FLAG_TRIPPED not in looks.kinds
