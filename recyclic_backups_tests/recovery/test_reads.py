@@ -13,7 +13,7 @@ from recyclic_backups_tests.recovery.test_restore import _dropped_afterwards, _r
 KIBIBYTE = 1 << 10
 
 
-@pytest.mark.parametrize(("kept_bytes", "times"), [(attempt.KEPT_BYTES, 1), (512 * KIBIBYTE, 2)])
+@pytest.mark.parametrize(("kept_bytes", "times"), [(attempt.KEPT_BYTES, 1), (3072 * KIBIBYTE, 2)])
 @pytest.mark.parametrize("encrypt", [True, False])
 def test_a_restore_reads_a_backup_once_for_its_hash_and_once_for_its_rows(
     house: House,
@@ -33,11 +33,11 @@ def test_a_restore_reads_a_backup_once_for_its_hash_and_once_for_its_rows(
     with house.server.connect(house.database) as connection:
         connection.execute(
             "CREATE TABLE bulk AS SELECT n, md5(n::text) || md5(n::text || 'x') AS noise"
-            " FROM generate_series(1, 40000) n"
+            " FROM generate_series(1, 120000) n"
         )
         connection.execute("CREATE INDEX ON bulk (n)")
     backup = house.back_up().backup
-    assert backup.manifest.main.stored_bytes > 1024 * KIBIBYTE
+    assert backup.manifest.main.stored_bytes > 3072 * KIBIBYTE
     store.forget()
     into = f"{house.database}_again"
     with _dropped_afterwards(cluster, into):
