@@ -37,6 +37,7 @@ from recyclic_backups.defs.serving import guard_the_server
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.postgres.process import keep_to_ourselves
+from recyclic_backups.storage.shared import SECONDS
 
 
 def definitions_in(environment: Environment) -> dg.Definitions:
@@ -85,7 +86,7 @@ def defs() -> dg.Definitions:
     Ends a code server that anybody could ask (:mod:`recyclic_backups.defs.serving`).
     """
     keep_to_ourselves()
-    environment = Environment()
+    environment = Environment(shared_seconds=SECONDS)
     guard_the_server(environment.settings)
     try:
         return definitions_in(environment)

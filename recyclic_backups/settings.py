@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from recyclic_backups.catalog.actor import Actor
+from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression
 from recyclic_backups.drill.plan import DrillPlan, Remains, Terms
@@ -26,6 +27,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.recovery.attempt import RestoreOptions
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.storage.location import open_store, parse_storage_url
+from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 from recyclic_backups.tiers import Calendar, Tier
 
@@ -130,7 +132,8 @@ class Settings:
 
     def open_repository(self, *, create: bool = True) -> Repository:
         """The database's part of the storage, with the keys that open it. No key is derived yet."""
-        store = self.open_store(create=create)
+        layout = Layout(self.database)
+        store = shared(self.open_store(create=create), layout.root, layout.recent_audit)
         keyring = Keyring(store, self.encryption_key, self.encryption_old_keys)
         return Repository(store, self.database, keyring, self.encryption, self.actor, self.public, self.cache)
 

@@ -51,7 +51,7 @@ def backup_checks(settings: Settings, tier: Tier) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
-        with dagster_errors(context, environment):
+        with dagster_errors(context, environment), environment.looking():
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             repository = now_settings.open_repository(create=False)
             partition = (

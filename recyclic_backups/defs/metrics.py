@@ -85,7 +85,7 @@ def metrics_asset(settings: Settings) -> dg.AssetsDefinition:
         environment: dg.ResourceParam[Environment],
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, environment):
+        with dagster_errors(context, environment), environment.looking():
             now_settings = environment.settings_of(settings.database)
             repository = now_settings.open_repository(create=False)
             found = survey(repository, now_settings.survey_terms(), clock=environment.now)
