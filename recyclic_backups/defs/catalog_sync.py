@@ -124,7 +124,7 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
     news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
     drills = drills_elsewhere(catalog, context.instance, settings)
     groups: Iterator[Sequence[Event]] = iter(())
-    if not len(catalog) or next(chain(news, drills), None) is not None:
+    if not len(catalog) or any(chain(news, drills)):
         # What a run has done since the storage was asked is in the history, and would be told as gone.
         ask_anew()
         catalog = load_catalog(repository)

@@ -59,10 +59,10 @@ def shared(store: Store, folder: str, listed_after: Callable[[datetime], str]) -
 
     The listing is of ``folder``, of names after ``listed_after`` of the time at which it was last begun anew.
     """
-    look = _look.get()
+    look, view = _look.get(), _views.setdefault((store.url, folder), _View(folder))
     if look is None:
+        view.forget()  # what is about to be written goes past the view
         return store
-    view = _views.setdefault((store.url, folder), _View(folder))
     return SharedStore(store, view, look, listed_after)
 
 
