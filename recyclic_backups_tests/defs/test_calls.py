@@ -32,6 +32,7 @@ class StandingClock(Clock):
     """A clock that stands where it was set, however often one looks at it."""
 
     def __call__(self) -> datetime:
+        """Aware UTC."""
         return self.at.astimezone(UTC)
 
 
