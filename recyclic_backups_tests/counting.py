@@ -50,7 +50,7 @@ class CountingStore(MemoryStore):
                 self.read_bytes[name] += len(data)
                 return data
 
-            reader.read = counted  # type: ignore[method-assign,assignment]
+            reader.read = counted  # type: ignore[method-assign]
             yield reader
 
     def forget(self) -> None:

@@ -245,7 +245,7 @@ def test_an_event_is_added_without_listing_the_whole_log() -> None:
     """Loss prevented: a bill that grows with each day, for the end of a list."""
     store, repository = _aged(40)
     before = len(read_log(repository))
-    listed = []
+    listed: list[str] = []
     list_ = store.list
 
     def counted(prefix: str = "", after: str = "") -> Iterator[StoredObject]:

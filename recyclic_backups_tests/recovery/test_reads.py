@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recyclic_backups.catalog.objects import KEPT_BYTES
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery import archive, attempt
 from recyclic_backups_tests.counting import CountingStore
@@ -13,7 +14,7 @@ from recyclic_backups_tests.recovery.test_restore import _dropped_afterwards, _r
 KIBIBYTE = 1 << 10
 
 
-@pytest.mark.parametrize(("kept_bytes", "times"), [(attempt.KEPT_BYTES, 1), (3072 * KIBIBYTE, 2)])
+@pytest.mark.parametrize(("kept_bytes", "times"), [(KEPT_BYTES, 1), (3072 * KIBIBYTE, 2)])
 @pytest.mark.parametrize("encrypt", [True, False])
 def test_a_restore_reads_a_backup_once_for_its_hash_and_once_for_its_rows(
     house: House,
