@@ -40,6 +40,7 @@ from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.own_command import name_program
 from recyclic_backups.postgres.process import keep_to_ourselves
+from recyclic_backups.storage.shared import SECONDS
 
 
 def definitions_in(environment: Environment) -> dg.Definitions:
@@ -88,7 +89,7 @@ def defs() -> dg.Definitions:
     """
     keep_to_ourselves()
     name_program((), os.environ)
-    environment = Environment()
+    environment = Environment(shared_seconds=SECONDS)
     guard_the_server(environment.settings)
     try:
         return definitions_in(environment)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import StorageError
 from recyclic_backups.storage import opening
 from recyclic_backups.storage.location import parse_storage_url
+from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def open_store(settings: Settings, *, create: bool = True) -> Store:
 
 def open_repository(settings: Settings, *, create: bool = True) -> Repository:
     """The database's part of the storage, with the keys that open it. No key is derived yet. Raises StorageError."""
-    store = open_store(settings, create=create)
+    layout = Layout(settings.database)
+    store = shared(open_store(settings, create=create), layout.root, layout.recent_audit)
     keyring = Keyring(store, settings.encryption_key, settings.encryption_old_keys)
     return Repository(
         store,

@@ -53,7 +53,7 @@ OUTCOMES = (
     "not passed",
     "passed",
     "refused",
-    "switched off by itself",
+    "switched off by itself",  # by older releases
     "whole",
 )
 """How what this version records ends, or that it began."""

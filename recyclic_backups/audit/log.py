@@ -11,6 +11,7 @@ from typing import Any
 
 from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head, hash_of
+from recyclic_backups.catalog.layout import RECENT_DAYS
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
 from recyclic_backups.errors import (
@@ -30,7 +31,7 @@ KEPT_FOR = timedelta(days=3 * 366)
 _SEEN = 8
 """How many of the newest events a writer looks at for ends of the chain: as many as may be written at once."""
 
-_TAIL_DAYS = (4, 64)
+_TAIL_DAYS = (RECENT_DAYS, 64)
 """So many days of the log are listed first, then more, before all of it is. The names of events are their times."""
 
 _CONFIGURATION_SEEN = 100
@@ -116,6 +117,12 @@ def read_end(repository: Repository, now: datetime | None = None) -> tuple[Head 
         return None, None
     event = believed[-1].event
     return Head(event.number, believed[-1].sha256), event.happened_at
+
+
+def last_event(repository: Repository, action: str, now: datetime) -> Event | None:
+    """The newest event of an action, if it is among the newest of all. Raises StorageError."""
+    events = [stored.event for stored in _newest(repository, now).followed if stored.event is not None]
+    return next((event for event in reversed(events) if event.action == action), None)
 
 
 def is_there(repository: Repository, head: Head, now: datetime | None = None) -> bool:
@@ -316,7 +323,7 @@ def _newest(repository: Repository, now: datetime | None, count: int = _SEEN) ->
 
     # A day has two events or more: the backup, and its verification.
     days = [] if now is None else [each for each in _TAIL_DAYS if count <= 2 * each]
-    beginnings = [f"{folder}{now - timedelta(days=each):%Y%m%dT%H%M%S}" for each in days if now is not None]
+    beginnings = [repository.layout.audit_since(now - timedelta(days=each)) for each in days if now]
     for after in (*beginnings, ""):
         listed = list(repository.store.list(folder, after=after))
         tail = _tail_of(map(read, reversed(listed)), judge, count)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
 from recyclic_backups.catalog.timestamps import compact
 from recyclic_backups.errors import DamagedData
+
+RECENT_DAYS = 4
+"""So many days of the audit log are listed when its end is looked for; more only where that is not enough."""
 
 _CHECK_TIME = "%Y%m%dT%H%M%S.%fZ"
 
@@ -141,6 +144,14 @@ class Layout:
     def audit(self) -> str:
         """The folder of the audit log."""
         return f"{self.root}/audit"
+
+    def audit_since(self, moment: datetime) -> str:
+        """What comes before the events of that moment (aware) and later ones, in the order of names."""
+        return f"{self.audit}/{moment.astimezone(UTC):%Y%m%dT%H%M%S}"
+
+    def recent_audit(self, now: datetime) -> str:
+        """What comes before the events of the last days, in the order of names."""
+        return self.audit_since(now - timedelta(days=RECENT_DAYS))
 
     @property
     def end_of_audit(self) -> str:

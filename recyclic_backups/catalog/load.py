@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,7 @@ from recyclic_backups.catalog.documents import (
 )
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
+from recyclic_backups.catalog.read_once import unlisted
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import manifest_of
 from recyclic_backups.catalog.standing import Standing
@@ -67,9 +68,7 @@ def read_hold(repository: Repository, backup_id: str) -> Hold | None:
     """The hold of a backup as it is at this moment; one that is not believed holds for ever. Raises StorageError."""
     name = repository.layout.hold(backup_id)
     reading = _Reading(repository)
-    reading.take(
-        StoredObject(name, 0, datetime.min.replace(tzinfo=UTC))
-    )  # of no known version: it is read now
+    reading.take(unlisted(name))
     if backup_id in reading.holds:
         return _believed_hold(backup_id, reading.holds[backup_id])
     return _for_ever(backup_id) if reading.damage else None

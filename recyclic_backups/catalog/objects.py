@@ -23,6 +23,8 @@ from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.storage.store import ObjectReader, ObjectWriter
 
 READ_BYTES = 1 << 20
+KEPT_BYTES = 8 << 20
+"""How much of an object's beginning a restore keeps in memory, as it is stored: its table of contents is there."""
 SEALED_SUFFIX = ".sealed"
 
 
@@ -107,11 +109,30 @@ def write_object(
         yield ObjectStream(name, role, writer, stored, Compressor(sink, compression, size_bytes), sealed)
 
 
-class _Stored:
-    """Counts and hashes what the storage returns."""
+class _Continued:
+    """A stored object whose beginning may be at hand: the storage is asked for the rest, once somebody gets there."""
 
-    def __init__(self, reader: ObjectReader, item: BackupObject) -> None:
+    def __init__(self, beginning: bytes, open_rest: Callable[[], ObjectReader]) -> None:
+        self._beginning, self._position = beginning, 0
+        self._open_rest = open_rest
+        self._rest = None if beginning else open_rest()
+
+    def read(self, size: int, /) -> bytes:
+        if self._position < len(self._beginning):
+            piece = self._beginning[self._position : self._position + size]
+            self._position += len(piece)
+            return piece
+        if self._rest is None:
+            self._rest = self._open_rest()
+        return self._rest.read(size)
+
+
+class _Stored:
+    """Counts and hashes what the storage returns; its first ``kept_bytes`` stay in ``beginning``."""
+
+    def __init__(self, reader: ObjectReader, item: BackupObject, kept_bytes: int = 0) -> None:
         self._reader, self._item = reader, item
+        self._kept_bytes, self.beginning = kept_bytes, b""
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
 
@@ -119,6 +140,8 @@ class _Stored:
         data = self._reader.read(size)
         self._sha256.update(data)
         self.size_bytes += len(data)
+        if len(self.beginning) < self._kept_bytes:
+            self.beginning += data[: self._kept_bytes - len(self.beginning)]
         if self.size_bytes > self._item.stored_bytes:
             # At once: what is put in an object's place may have no end.
             raise DamagedData(
@@ -185,18 +208,19 @@ def read_object(
     manifest: Manifest,
     item: BackupObject,
     on_bytes: Callable[[int], None] = lambda _: None,
+    *,
+    beginning: bytes = b"",
 ) -> Iterator[PlainReader]:
-    """Open an object of a backup for reading. A missing object is damage: its manifest promises it (DamagedData)."""
+    """Open an object of a backup for reading. A missing object is damage: its manifest promises it (DamagedData).
+
+    ``beginning`` is what :func:`require_stored` kept of it: the storage is asked only for what comes after.
+    """
     with ExitStack() as stack:
-        try:
-            raw = stack.enter_context(
-                repository.store.reader(repository.layout.object(manifest.backup_id, item.name))
-            )
-        except ObjectMissing:
-            raise DamagedData(
-                f"{item.name} of backup {manifest.backup_id} is missing from the storage"
-            ) from None
-        stored = _Stored(raw, item)
+
+        def open_rest() -> ObjectReader:
+            return stack.enter_context(_opened(repository, manifest, item, len(beginning)))
+
+        stored = _Stored(_Continued(beginning, open_rest), item)
         source: Source = stored
         if manifest.encryption is not None:
             source = UnsealedReader(stored, repository.keyring.for_reading, manifest.backup_id, item.name)
@@ -204,10 +228,29 @@ def read_object(
         yield PlainReader(item, stored, Decompressor(source, compressed=compressed, name=item.name), on_bytes)
 
 
-def require_stored(repository: Repository, manifest: Manifest, item: BackupObject) -> None:
-    """Compare size and SHA-256 of an object with its manifest, without any key. Raises DamagedData, StorageError."""
-    try:
-        with repository.store.reader(repository.layout.object(manifest.backup_id, item.name)) as raw:
-            _Stored(raw, item).require_whole()
-    except ObjectMissing:
-        raise DamagedData(f"{item.name} of backup {manifest.backup_id} is missing from the storage") from None
+def require_stored(
+    repository: Repository, manifest: Manifest, item: BackupObject, *, kept_bytes: int = 0
+) -> bytes:
+    """Compare size and SHA-256 of an object with its manifest, without any key; returns its first ``kept_bytes``.
+
+    Raises DamagedData, StorageError.
+    """
+    with _opened(repository, manifest, item) as raw:
+        stored = _Stored(raw, item, kept_bytes)
+        stored.require_whole()
+        return stored.beginning
+
+
+@contextmanager
+def _opened(
+    repository: Repository, manifest: Manifest, item: BackupObject, offset: int = 0
+) -> Iterator[ObjectReader]:
+    with ExitStack() as stack:
+        name = repository.layout.object(manifest.backup_id, item.name)
+        try:
+            reader = stack.enter_context(repository.store.reader(name, offset))
+        except ObjectMissing:
+            raise DamagedData(
+                f"{item.name} of backup {manifest.backup_id} is missing from the storage"
+            ) from None
+        yield reader

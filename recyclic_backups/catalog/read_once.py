@@ -39,6 +39,11 @@ _OPEN_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER = "recyclic_backups_documents"
 
 
+def unlisted(name: str) -> StoredObject:
+    """An object of which no version is known: it is read from the storage."""
+    return StoredObject(name, 0, _NEVER)
+
+
 class Documents:
     """The documents of one storage. ``directory`` is where the file lies; without one there is no file.
 

@@ -57,7 +57,7 @@ def _document(flags: Flags, name: str) -> dict[str, Any]:
         "on": flags.is_on(feature),
         "default": feature.default,
         "set": switched is not None,
-        "failures": 0 if switched is None else switched.failures,
+        "failures": 0,  # of older releases, which counted them
         "switched_off_because": "" if switched is None else switched.tripped,
         "description": feature.description,
     }

@@ -94,12 +94,11 @@ def backup_asset(settings: Settings, environment: Environment, tier: Tier) -> dg
         with dagster_errors(context, environment):
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             lower_priority()
-            again = partial(will_retry, context)
             tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
             with heartbeat(
                 wiring.heartbeat_for(now_settings, tier, context.partition_key, environment.now()),
                 context.log.warning,
-                will_retry=again,
+                will_retry=partial(will_retry, context),
             ):
                 repository = wiring.open_repository(now_settings)
                 tell_strangers(repository.store, context.log.warning)
@@ -111,7 +110,6 @@ def backup_asset(settings: Settings, environment: Environment, tier: Tier) -> dg
                     clock=environment.now,
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
-                    will_retry=again,
                 )
             tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(

@@ -41,6 +41,7 @@ from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.languages import Phrase, Untranslated
+from recyclic_backups.storage.shared import ask_anew
 from recyclic_backups.texts.findings import ATTEMPTS, BECAUSE, CHECK_FAILED, CHECK_PASSED
 
 SENSOR = "catalog_sync"
@@ -117,13 +118,22 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
     history = History(context.instance, settings)
     remembered = history.data_versions()
     known = any(not version.startswith(_GONE) for version in remembered.values())
-    catalog = load_catalog(wiring.open_repository(settings, create=False))
+    repository = wiring.open_repository(settings, create=False)
+    catalog = load_catalog(repository)
+    news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
+    drills = drills_elsewhere(catalog, context.instance, settings)
+    groups: Iterator[Sequence[Event]] = iter(())
+    if not len(catalog) or any(chain(news, drills)):
+        # What a run has done since the storage was asked is in the history, and would be told as gone.
+        ask_anew()
+        catalog = load_catalog(repository)
+        news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
+        groups = chain(news, drills_elsewhere(catalog, context.instance, settings))
     require_backups(len(catalog), known, settings)
 
-    news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
     told = 0
     report = Report(context.instance)
-    for events in chain(news, drills_elsewhere(catalog, context.instance, settings)):
+    for events in groups:
         for event in events:
             report.tell(event)
         told += len(events)

@@ -47,7 +47,7 @@ def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> d
     @dg.multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
-        with dagster_errors(context, environment):
+        with dagster_errors(context, environment), environment.looking():
             now_settings = environment.settings_of(settings.database, door_of(context.run))
             repository = wiring.open_repository(now_settings, create=False)
             partition = (

@@ -82,7 +82,7 @@ def metrics_asset(settings: Settings, environment: Environment) -> dg.AssetsDefi
         context: dg.AssetExecutionContext,
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, environment):
+        with dagster_errors(context, environment), environment.looking():
             now_settings = environment.settings_of(settings.database)
             repository = wiring.open_repository(now_settings, create=False)
             found = survey(repository, wiring.health_terms(now_settings), clock=environment.now)

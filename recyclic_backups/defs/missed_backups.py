@@ -33,6 +33,7 @@ from recyclic_backups.health.gaps import (
     missing_partitions,
     stretches,
 )
+from recyclic_backups.storage.shared import ask_anew
 
 INTERVAL_SECONDS = 60
 
@@ -103,7 +104,12 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     memory = Memory.from_cursor(context.cursor)
     known = memory.storage == settings.storage_url and memory.had_backups
     # A storage that has never held anything is made here, as the backup itself would make it.
-    catalog = load_catalog(wiring.open_repository(settings, create=not known))
+    repository = wiring.open_repository(settings, create=not known)
+    catalog = load_catalog(repository)
+    filling = flags_in_force(repository).is_on(FILL_GAPS)
+    if filling and due(catalog, settings.calendar, environment.now()):
+        ask_anew()  # the run that was due may have ended a moment ago
+        catalog = load_catalog(repository)
     require_backups(len(catalog), known, settings)
 
     now, calendar = environment.now(), settings.calendar
@@ -118,7 +124,6 @@ def look(context: dg.SensorEvaluationContext, environment: Environment, database
     found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
     if found.missing != memory.missing and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
-    filling = flags_in_force(wiring.open_repository(settings, create=not known)).is_on(FILL_GAPS)
     requests = [
         request
         for start in (due(catalog, calendar, now) if filling else ())

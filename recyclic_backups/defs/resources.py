@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -15,6 +15,7 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
 from recyclic_backups.errors import BackupError, ConfigurationError
 from recyclic_backups.foreign_text import in_a_sentence, visible
+from recyclic_backups.storage.shared import looking
 
 MAXIMUM_RETRIES = 3
 """How often a run tries again after an error that may pass by itself."""
@@ -39,6 +40,8 @@ class Environment:
     settings: Callable[[], Settings] = load_settings
     now: Callable[[], datetime] = utc_now
     first_retry_seconds: float = 15.0
+    shared_seconds: float = 0.0
+    """How old what sensors and checks see of the storage may be, in one process (storage/shared.py); 0: not at all."""
     start_date: date | None = None
     """The first day that counts where the settings do not say it: that of the partitions that Dagster was given."""
 
@@ -51,6 +54,10 @@ class Environment:
         settings = wiring.with_first_day(self.settings())
         start_date = settings.calendar.start_at(self.now())
         return replace(settings, start_date=start_date), replace(self, start_date=start_date)
+
+    def looking(self) -> AbstractContextManager[None]:
+        """A block in which nothing is taken, restored or deleted: it shares one view of the storage with others."""
+        return looking(self.now, self.shared_seconds)
 
     def settings_of(self, database: str, door: str = "dagster") -> Settings:
         """The settings of this run. Raises ConfigurationError if they name another database than was loaded."""
@@ -134,7 +141,8 @@ def sensor_that(
         if acts_itself and is_shown_only(context):
             return dg.SensorResult(skip_reason=dg.SkipReason(SHOWN_ONLY), cursor=context.cursor)
         try:
-            return look(context, environment, settings.database)
+            with environment.looking():
+                return look(context, environment, settings.database)
         except BackupError as error:
             raise type(error)(sentence(error)) from None
 

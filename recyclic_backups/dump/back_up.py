@@ -6,13 +6,13 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from recyclic_backups.audit.log import Entry, audited, note_configuration
+from recyclic_backups.audit.log import Entry, audited, last_event, note_configuration
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
@@ -28,9 +28,9 @@ from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.dump.take import BackupRequest, Clock, take
 from recyclic_backups.dump.verify import verify
-from recyclic_backups.errors import BackupError, DamagedData, Refused
+from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.flags.flags import PARALLEL_STREAMS, PROMOTE_PROVEN, Feature, Flags
-from recyclic_backups.flags.store import flags_in_force, judge_run
+from recyclic_backups.flags.store import flags_in_force
 from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
@@ -41,6 +41,9 @@ REUSE_SECONDS = 3600
 
 _PARALLEL_JOBS = 4
 """Streams at once where the flag asks for as many as there are cores: a server has other work as well."""
+
+_WITH = "with"
+"""In the details of a backup's event: the flags that it made use of."""
 
 GROWTH = 1.2
 """How much larger than the newest backup the next one may be before it no longer fits."""
@@ -74,19 +77,17 @@ def back_up(
     clock: Clock,
     progress: Progress = SILENT,
     reuse_since: datetime | None = None,
-    will_retry: Callable[[BaseException], bool] = lambda _error: False,
 ) -> BackedUp:
     """Make the request's partition point at a verified backup.
 
     A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
-    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept. An error after which
-    the caller ``will_retry`` by himself is not yet how the run ended: no flag is judged by it.
+    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept.
 
     Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
     nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
     """
     plan.calendar.check_key(request.tier, request.partition, clock())
-    with _locked_run(server, repository, request, plan, clock, progress, will_retry) as run:
+    with _locked_run(server, repository, request, plan, clock, progress) as run:
         return run.told(_fill(run, reuse_since))
 
 
@@ -130,7 +131,6 @@ def _locked_run(
     plan: BackupPlan,
     clock: Clock,
     progress: Progress,
-    will_retry: Callable[[BaseException], bool] = lambda _error: False,
 ) -> Iterator[_Run]:
     """A run that holds the lock, after what killed ones have left is tidied up."""
     progress.stage("waiting for other backups")
@@ -146,50 +146,27 @@ def _locked_run(
         note_configuration(repository, clock())
         with server.connect(repository.database) as connection:
             sweep(repository, read_system_identifier(connection), clock())
-        flags = flags_in_force(repository)
+        flags = _flags_for(repository, clock())
         if flags.is_on(PARALLEL_STREAMS):
             jobs = max(plan.options.jobs, min(os.cpu_count() or 1, _PARALLEL_JOBS))
             plan = replace(plan, options=replace(plan.options, jobs=jobs))
         run = _Run(
             server, repository, request, plan, load_catalog(repository), clock, progress, lock, entry, flags
         )
-        with _judging(run, will_retry):
-            yield run
+        yield run
 
 
-@contextmanager
-def _judging(run: _Run, will_retry: Callable[[BaseException], bool]) -> Iterator[None]:
-    """Tell the flags that the run made use of how it ended; one that failed too often goes off, and the log says so.
-
-    A run counts once, however often it tried: by its last attempt.
-    """
-    try:
-        yield
-    except Refused:
-        raise  # a rule said no: that is nobody's failure
-    except Exception as error:
-        if will_retry(error):
-            raise
-        reason = error.message if isinstance(error, BackupError) else type(error).__name__
-        try:
-            for name in judge_run(run.repository, run.used, reason, run.clock()):
-                error.add_note(f"the flag {name} switched itself off")
-        except BackupError as unwritten:
-            error.add_note(f"the flags could not be written: {unwritten.message}")
-        raise
-    try:
-        judge_run(run.repository, run.used, "", run.clock())
-    except BackupError as unwritten:
-        # The backup is there and labelled: an experiment's bookkeeping must not have it taken a second time.
-        run.entry.details["flags_not_written"] = unwritten.message
+def _flags_for(repository: Repository, now: datetime) -> Flags:
+    """What is switched on, without what the last backup failed with: no experiment costs a second one."""
+    last = last_event(repository, "backup", now)
+    failed_with = last.details.get(_WITH) if last is not None and last.outcome == "failed" else None
+    flags = flags_in_force(repository)
+    return flags.without(failed_with) if isinstance(failed_with, list) else flags
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One partition's backup, under the lock. Each method answers None when its way is not open.
-
-    ``used`` collects the features that are on and that it came to.
-    """
+    """One partition's backup, under the lock. Each method answers None when its way is not open."""
 
     server: Server
     repository: Repository
@@ -201,7 +178,6 @@ class _Run:
     lock: HeldLock
     entry: Entry
     flags: Flags
-    used: set[Feature] = field(default_factory=set)
 
     def told(self, done: BackedUp) -> BackedUp:
         """The same, noted for the audit log."""
@@ -243,7 +219,6 @@ class _Run:
             prefer_proven=prefer_proven,
         )
         if promotion is None:
-            self.used.discard(PROMOTE_PROVEN)
             if self.is_over:
                 raise Refused(
                     f"no good backup lies in the {self.request.tier.value} partition {self.request.partition},"
@@ -289,10 +264,11 @@ class _Run:
             )
 
     def _uses(self, feature: Feature) -> bool:
-        """Whether the feature is on; from here on the run is one with it."""
-        if self.flags.is_on(feature):
-            self.used.add(feature)
-        return feature in self.used
+        """Whether the feature is on; if so, the audit log says from here on that the run was one with it."""
+        is_on = self.flags.is_on(feature)
+        if is_on and not feature.default:
+            self.entry.details[_WITH] = sorted({*self.entry.details.get(_WITH, ()), feature.name})
+        return is_on
 
     def fresh(self) -> BackedUp:
         self.require_space()

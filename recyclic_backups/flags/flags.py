@@ -1,4 +1,4 @@
-"""What can be switched, what is on, and when a flag switches itself off. Pure."""
+"""What can be switched, and what is on. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData, UsageError
 
 FORMAT = 1
-THRESHOLD = 2
-"""So many runs in a row may fail with a flag on; then it is switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,13 @@ FEATURES: Mapping[str, Feature] = {each.name: each for each in (PARALLEL_STREAMS
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One flag that somebody has set, and what became of it: two documents, since people and runs write at once.
+    """One flag that somebody has set. ``wanted`` and ``set_at`` are that person's.
 
-    ``wanted`` and ``set_at`` are a person's. ``failures`` counts the runs that failed in a row since; ``tripped`` says
-    why the flag went off by itself, and ``tripped_at`` when.
+    ``tripped`` says why an older release switched it off by itself, and ``tripped_at`` when: it stays off.
     """
 
     wanted: bool
     set_at: datetime
-    failures: int = 0
     tripped: str = ""
     tripped_at: datetime | None = None
 
@@ -62,43 +58,30 @@ class Switch:
         """Whether the behaviour is wanted, and has not switched itself off."""
         return self.wanted and not self.tripped
 
-    def wish(self, name: str) -> dict[str, Any]:
+    def to_json(self, name: str) -> dict[str, Any]:
         """The document of what a person wants, without its MAC."""
         return {"format": FORMAT, "flag": name, "on": self.wanted, "set_at": to_text(self.set_at)}
 
-    def outcome(self, name: str) -> dict[str, Any]:
-        """The document of what runs made of that very wish, without its MAC."""
-        return {
-            "format": FORMAT,
-            "flag": name,
-            "set_at": to_text(self.set_at),
-            "failures": self.failures,
-            "tripped": self.tripped,
-            "tripped_at": to_text(self.tripped_at) if self.tripped_at else None,
-        }
-
     @classmethod
-    def of(cls, wish: Mapping[str, Any], outcome: Mapping[str, Any] | None = None) -> Switch:
-        """Read both documents; an outcome of an earlier wish tells nothing. Raises DamagedData."""
+    def of(cls, wish: Mapping[str, Any]) -> Switch:
+        """Read what a person wants. Raises DamagedData."""
         on = wish.get("on")
         if wish.get("format") != FORMAT or not isinstance(on, bool):
             raise DamagedData("a flag is neither on nor off")
-        made = cls(on, from_text(wish.get("set_at")))
-        if outcome is None:
-            return made
-        failures, tripped, at = (outcome.get(each) for each in ("failures", "tripped", "tripped_at"))
+        return cls(on, from_text(wish.get("set_at")))
+
+    def after(self, outcome: Mapping[str, Any]) -> Switch:
+        """With what an older release wrote of its runs; of an earlier wish it tells nothing. Raises DamagedData."""
+        tripped, at = outcome.get("tripped"), outcome.get("tripped_at")
         if (
             outcome.get("format") != FORMAT
-            or isinstance(failures, bool)
-            or not isinstance(failures, int)
             or not isinstance(tripped, str)
             or bool(tripped) is not (at is not None)
         ):
-            raise DamagedData("it does not say how many runs failed")
-        tripped_at = None if at is None else from_text(at)
-        if from_text(outcome.get("set_at")) != made.set_at:
-            return made
-        return replace(made, failures=failures, tripped=tripped, tripped_at=tripped_at)
+            raise DamagedData("it does not say whether the flag went off")
+        if not tripped or from_text(outcome.get("set_at")) != self.set_at:
+            return self
+        return replace(self, tripped=tripped, tripped_at=from_text(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +96,15 @@ class Flags:
         switch = self.switches.get(feature.name)
         return feature.default if switch is None else switch.on
 
-    def after_run(self, used: Collection[Feature], failure: str, now: datetime) -> Flags:
-        """After a run that used these; ``failure`` is empty when it went well.
-
-        A default is not tripped: it is what the software does, and switching it off would be another experiment.
-        """
-        switches = dict(self.switches)
-        for feature in used:
-            switch = switches.get(feature.name)
-            if switch is None or not switch.on or feature.default:
-                continue
-            failures = switch.failures + 1 if failure else 0
-            switches[feature.name] = replace(switch, failures=failures)
-            if failures >= THRESHOLD:
-                reason = f"{failures} runs in a row failed with it; the last: {failure}"
-                switches[feature.name] = replace(switch, failures=failures, tripped=reason, tripped_at=now)
-        return replace(self, switches=switches)
+    def without(self, names: Collection[str]) -> Flags:
+        """With these flags as their defaults."""
+        return replace(
+            self, switches={name: each for name, each in self.switches.items() if name not in names}
+        )
 
     @property
     def tripped(self) -> Mapping[str, Switch]:
-        """Flags that switched themselves off and that nobody has looked at since."""
+        """Flags that an older release switched off by itself and that nobody has set since."""
         return {name: switch for name, switch in self.switches.items() if switch.tripped}
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from recyclic_backups.audit.log import append, audited
+from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.standing import Standing
 from recyclic_backups.envelope.document import decode, encode, key_id_of_mac, signed, summed
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
-from recyclic_backups.flags.flags import FEATURES, Feature, Flags, Switch, known
+from recyclic_backups.flags.flags import FEATURES, Flags, Switch, known
+from recyclic_backups.storage.store import StoredObject
 
 
 def load_flags(repository: Repository) -> Flags:
@@ -22,30 +24,34 @@ def load_flags(repository: Repository) -> Flags:
     somebody switched off stays off, and what was on is as its default, since nobody knows whether it had switched
     itself off. Raises NoUsableKey, StorageError.
     """
-    there = {item.name for item in repository.store.list(f"{repository.layout.flags}/")}
+    there = {item.name: item for item in repository.store.list(f"{repository.layout.flags}/")}
+    judge, documents, layout = Judge(repository), repository.documents(), repository.layout
     switches: dict[str, Switch] = {}
     damaged: dict[str, str] = {}
-    judge = Judge(repository)
+
+    def read(item: StoredObject) -> Mapping[str, Any]:
+        content = documents.read(item, partial(judge.vouches_for, item.name))
+        return _believed(repository, decode(content, item.name), item.name, judge)
+
     for name in FEATURES:
-        if repository.layout.flag(name) not in there:
+        wish, outcome = there.get(layout.flag(name)), there.get(layout.flag_outcome(name))
+        if wish is None:
             continue
+        found = None
         try:
-            switches[name] = _wish(repository, name, judge)
-            if switches[name].wanted:
-                switches[name] = _switch(repository, name, judge)
-            elif repository.layout.flag_outcome(name) in there:
-                _read(repository, repository.layout.flag_outcome(name), judge)
+            found = Switch.of(read(wish))
+            switches[name] = found if outcome is None else found.after(read(outcome))
         except ObjectMissing:
             continue  # somebody gave it back its default meanwhile
         except DamagedData as damage:
-            damaged[name] = damage.message
+            damaged[name] = f"{wish.name}: {damage.message.removeprefix(f'{wish.name}: ')}"
         except NoUsableKey as unusable:
             # A key's name that somebody spoilt is damage of one flag; without any key nothing can be known.
             if not repository.keyring.belonging().is_known:
                 raise
-            damaged[name] = f"{repository.layout.flag(name)}: {unusable.message}"
-        if name in damaged and name in switches and switches[name].wanted:
-            del switches[name]
+            damaged[name] = f"{wish.name}: {unusable.message}"
+        if name in damaged and found is not None and not found.wanted:
+            switches[name] = found
     return Flags(switches, damaged)
 
 
@@ -69,57 +75,15 @@ def switch(repository: Repository, name: str, on: bool | None, now: datetime) ->
         if on is None:
             store.delete(layout.flag(name))
         else:
-            _write(repository, layout.flag(name), Switch(on, now).wish(name), now)
+            _write(repository, layout.flag(name), Switch(on, now).to_json(name), now)
         store.delete(layout.flag_outcome(name))
     return load_flags(repository)
 
 
-def judge_run(repository: Repository, used: Collection[Feature], failure: str, now: datetime) -> list[str]:
-    """After a run that used these features: those that failed too often in a row go off. Returns which did.
-
-    Whoever sets a flag at the same moment is not overruled: what is written here is about the wish that was read.
-
-    Raises StorageError, NoUsableKey.
-    """
-    before = flags_in_force(repository)
-    after = before.after_run(used, failure, now)
-    tripped = sorted(set(after.tripped) - set(before.tripped))
-    for name in tripped:
-        details = {"flag": name, "on": False, "reason": after.switches[name].tripped}
-        append(repository, "flag", "switched off by itself", now, details=details)
-    for name, made in after.switches.items():
-        if made != before.switches[name]:
-            _write(repository, repository.layout.flag_outcome(name), made.outcome(name), now)
-    return tripped
-
-
-def _wish(repository: Repository, name: str, judge: Judge) -> Switch:
-    """What a person wants."""
-    layout = repository.layout
-    document = _read(repository, layout.flag(name), judge)
-    try:
-        return Switch.of(document)
-    except DamagedData as damage:
-        raise DamagedData(f"{layout.flag(name)}: {damage.message}") from None
-
-
-def _switch(repository: Repository, name: str, judge: Judge) -> Switch:
-    """The same with what runs made of it."""
-    layout = repository.layout
-    wish = _read(repository, layout.flag(name), judge)
-    try:
-        outcome = _read(repository, layout.flag_outcome(name), judge)
-    except ObjectMissing:
-        outcome = None
-    try:
-        return Switch.of(wish, outcome)
-    except DamagedData as damage:
-        raise DamagedData(f"{layout.flag(name)}: {damage.message}") from None
-
-
-def _read(repository: Repository, name: str, judge: Judge) -> Mapping[str, Any]:
-    """A document that is believed. Raises DamagedData, NoUsableKey, ObjectMissing."""
-    document = decode(repository.store.get(name), name)
+def _believed(
+    repository: Repository, document: Mapping[str, Any], name: str, judge: Judge
+) -> Mapping[str, Any]:
+    """The document, if it is believed. Raises DamagedData, NoUsableKey."""
     standing = judge.standing(document, name)
     if standing is Standing.NOT_CHECKED and judge.asks_for_macs:
         repository.keyring.for_reading(key_id_of_mac(document, name))  # raises, and says why

@@ -8,7 +8,7 @@ What is made when, and with whose rights, is decided in :mod:`recyclic_backups.r
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,6 +41,8 @@ class Archive:
     timeout_seconds: float
     scratch: Path | None = None
     server_major: int | None = None
+    beginnings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What is at hand of stored objects: the table of contents is not fetched again for each section."""
     maintenance_work_mem: str = "128MB"
     """What each session may take to build an index."""
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
@@ -70,10 +72,16 @@ class Archive:
         argv = restore_argv(self.installation, database=None, section=section, extra=("--verbose",))
         return self._told(argv, self.manifest.main)
 
+    def _read(
+        self, item: BackupObject, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> AbstractContextManager[PlainReader]:
+        beginning = self.beginnings.get(item.name, b"")
+        return read_object(self.repository, self.manifest, item, on_bytes, beginning=beginning)
+
     def _told(self, argv: list[str], item: BackupObject) -> str:
         """What pg_restore writes about an archive; bytes that are no UTF-8 as they are (PEP 383)."""
         with (
-            read_object(self.repository, self.manifest, item) as reader,
+            self._read(item) as reader,
             PipedProcess(argv, {}, stdin=True, timeout_seconds=self.timeout_seconds) as process,
             ThreadPoolExecutor(1, "listing") as beside,
         ):
@@ -136,7 +144,7 @@ class Archive:
                 self.database, {**_SETTINGS, "maintenance_work_mem": self.maintenance_work_mem}
             )
             with (
-                read_object(self.repository, self.manifest, item, on_bytes) as reader,
+                self._read(item, on_bytes) as reader,
                 PipedProcess(
                     argv,
                     environment,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
+from recyclic_backups.catalog.objects import KEPT_BYTES, READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import compact
 from recyclic_backups.dump.definitions import read_definitions
@@ -72,6 +72,8 @@ class Attempt:
     missing: list[Missing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     loaded_by: dict[str, int] = field(default_factory=dict)
+    beginnings: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """The first bytes of stored objects, kept while they were hashed."""
 
     @property
     def brings_roles(self) -> bool:
@@ -135,7 +137,8 @@ class Attempt:
             return []
         item = self.manifest.only("globals")
         pieces = []
-        with read_object(self.repository, self.manifest, item) as reader:
+        beginning = self.beginnings.get(item.name, b"")
+        with read_object(self.repository, self.manifest, item, beginning=beginning) as reader:
             while piece := reader.read(READ_BYTES):
                 pieces.append(piece)
         with databases.maintenance(self.server) as connection:
@@ -143,11 +146,17 @@ class Attempt:
             return databases.create_missing_roles(connection, text, disarmed=self.options.disarm_roles)
 
     def require_whole(self) -> None:
-        """Compare everything that will be read with its hash, before anything is made. Raises DamagedData."""
+        """Compare everything that will be read with its hash, before anything is made. Raises DamagedData.
+
+        The beginnings are kept: a small object, and the table of contents of a large one, is not fetched again.
+        """
         for item in self.manifest.objects:
             if item.role == "table" and self.selection and item.relation not in self.selection.tables:
                 continue
-            require_stored(self.repository, self.manifest, item)
+            kept_bytes = 0 if item.role == "table" else KEPT_BYTES
+            self.beginnings[item.name] = require_stored(
+                self.repository, self.manifest, item, kept_bytes=kept_bytes
+            )
 
     @contextmanager
     def database_beside(self, name: str, comment: str) -> Iterator[None]:
@@ -219,6 +228,7 @@ class Attempt:
             timeout_seconds=self.options.timeout_seconds,
             scratch=self.options.scratch,
             server_major=server_major,
+            beginnings=self.beginnings,
             maintenance_work_mem=memory,
         )
         guarded = row is not None and row[0] and not self.options.trust_owners

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,8 @@ from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups.storage.store import StoredObject
+from recyclic_backups_tests.counting import CountingStore
 from recyclic_backups_tests.house import KEY
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
@@ -222,3 +225,62 @@ def test_an_event_that_cannot_be_read_is_named_and_stops_nobody() -> None:
     repository.store.replace(last.name, b"{")
     append(repository, "backup", "done", NOW + timedelta(hours=1))
     assert any(last.name in problem for problem in problems(repository))
+
+
+def _aged(days: int, events_a_day: int = 4) -> tuple[CountingStore, Repository]:
+    """A log of so many days."""
+    store = CountingStore()
+    repository = repository_of(store)
+    for number in range(days * events_a_day):
+        append(
+            repository,
+            "backup",
+            "done",
+            NOW - timedelta(days=days) + number * timedelta(days=1) / events_a_day,
+        )
+    return store, repository
+
+
+def test_an_event_is_added_without_listing_the_whole_log() -> None:
+    """Loss prevented: a bill that grows with each day, for the end of a list."""
+    store, repository = _aged(40)
+    before = len(read_log(repository))
+    listed: list[str] = []
+    list_ = store.list
+
+    def counted(prefix: str = "", after: str = "") -> Iterator[StoredObject]:
+        found = list(list_(prefix, after))
+        listed.extend(item.name for item in found if "/audit/" in item.name)
+        return iter(found)
+
+    store.list = counted  # type: ignore[method-assign]
+    head = append(repository, "verify", "whole", NOW)
+    assert head.number == before + 1
+    assert len(listed) <= 4 * 5
+    listed.clear()
+    assert read_head(repository, NOW) == head
+    assert len(listed) <= 4 * 5
+    store.list = list_  # type: ignore[method-assign]
+    assert problems(repository) == []
+
+
+@pytest.mark.parametrize("years", [-30, -1, 1, 30])
+def test_a_clock_that_is_wrong_finds_the_end_of_the_log_all_the_same(years: int) -> None:
+    """Loss prevented: a second event number 1, by a machine whose clock lost its battery."""
+    _, repository = _aged(10)
+    before = len(read_log(repository))
+    wrong = NOW + timedelta(days=365 * years)
+    head = append(repository, "verify", "whole", wrong)
+    assert head.number == before + 1
+    assert read_head(repository, wrong) == read_head(repository) == head
+    assert append(repository, "verify", "whole", NOW).number == before + 2
+    assert problems(repository) == []
+
+
+def test_what_somebody_puts_at_the_end_of_the_log_hides_no_event_before_it() -> None:
+    """Attack: files of days to come, so that the next event names none of the real ones."""
+    store, repository = _aged(10)
+    before = len(read_log(repository))
+    for number in range(30):
+        store.replace(f"{repository.layout.audit}/29990101T000000.000000Z-{number:06d}.json", b"{}")
+    assert append(repository, "verify", "whole", NOW).number == before + 1

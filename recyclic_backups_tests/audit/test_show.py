@@ -147,7 +147,8 @@ def test_every_action_and_outcome_that_is_written_can_be_asked_for() -> None:
                 if "outcome" in names and _is_of_an_entry(targets[0]) and call.value is not None:
                     outcomes.update(_texts(call.value))
     assert actions == set(ACTIONS)
-    assert outcomes == set(OUTCOMES)
+    of_older_releases = {"switched off by itself"}
+    assert outcomes | of_older_releases == set(OUTCOMES)
 
 
 def _is_of_an_entry(target: ast.expr) -> bool:

@@ -54,6 +54,7 @@ class House:
     instance: dg.DagsterInstance
     folder: Path
     first_retry_seconds: float = 0.0
+    shared_seconds: float = 0.0
     overrides: list[Mapping[str, str]] = field(default_factory=list)
     _loaded: dict[str, dg.Definitions] = field(default_factory=dict)
 
@@ -72,7 +73,9 @@ class House:
     def _load(self) -> dg.Definitions:
         held, self.overrides = self.overrides, []
         try:
-            return definitions_in(Environment(self.settings, self.clock, self.first_retry_seconds))
+            return definitions_in(
+                Environment(self.settings, self.clock, self.first_retry_seconds, self.shared_seconds)
+            )
         finally:
             self.overrides = held
 

@@ -19,7 +19,7 @@ from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs import facts as dagster_facts
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
-from recyclic_backups.flags.store import judge_run, switch
+from recyclic_backups.flags.store import switch
 from recyclic_backups.notify import delivery, stored_state
 from recyclic_backups.notify import send as sending
 from recyclic_backups.notify import state as remembered
@@ -30,6 +30,7 @@ from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import name_in_storage
 from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
+from recyclic_backups_tests.flags.test_flags import switched_off_by_an_older_release
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.receivers import Web, bot, scripted_mail_server
 from recyclic_backups_tests.operator import Operator
@@ -656,12 +657,12 @@ def test_a_flag_that_switched_itself_off_is_told(signed_looks: Looks, bot: Web) 
     house = looks.house
     elsewhere(house, Tier.DAILY, "2026-11-01")
     repository = wiring.open_repository(house.settings())
-    switch(repository, PARALLEL_STREAMS.name, True, house.clock())
-    for _ in range(2):
-        judge_run(repository, [PARALLEL_STREAMS], "pg_dump crashed", house.clock())
+    now = house.clock()
+    switch(repository, PARALLEL_STREAMS.name, True, now)
+    switched_off_by_an_older_release(repository, PARALLEL_STREAMS.name, now)
     looks.look()
     (text,) = [each for each in bot.texts if "parallel_streams" in each]
-    assert "the last: pg_dump crashed" in text
+    assert "the last: out of streams" in text
     switch(repository, PARALLEL_STREAMS.name, None, house.clock())
     looks.look()
     assert Kind.FLAG_TRIPPED not in looks.kinds

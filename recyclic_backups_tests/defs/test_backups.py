@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from recyclic_backups import wiring
+from recyclic_backups.audit.log import last_event
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.defs.resources import MAXIMUM_RETRIES, Environment
+from recyclic_backups.defs.resources import MAXIMUM_RETRIES
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
-from recyclic_backups.flags.store import judge_run, load_flags
 from recyclic_backups.flags.store import switch as set_flag
 from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups_tests.defs.conftest import PASSPHRASE, House
@@ -168,55 +168,17 @@ def test_a_server_that_stays_away_fails_after_bounded_retries(house: House) -> N
     assert "POSTGRES_HOST" in failure_of(result)
 
 
-def test_a_run_counts_once_against_a_flag_however_often_it_tried(house: House) -> None:
-    """Loss prevented: a flag that one locked table, met by every attempt of one night, switches off."""
-    repository = parallel(house)
-    with locked(house):
-        first = house.run("daily", "2026-11-01")
-        assert not first.success
-        assert retries_of(first) == MAXIMUM_RETRIES
-        switch = load_flags(repository).switches[PARALLEL_STREAMS.name]
-        assert (switch.on, switch.failures) == (True, 1)
-        assert not house.run("daily", "2026-11-01").success
-    switch = load_flags(repository).switches[PARALLEL_STREAMS.name]
-    assert (switch.on, switch.failures) == (False, 2)
-    assert "2 runs in a row" in switch.tripped
-
-
-def test_a_run_that_succeeds_in_the_end_counts_as_a_success_for_its_flags(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Loss prevented: a flag that goes off though all its runs were green."""
-    repository = parallel(house)
-    judge_run(repository, [PARALLEL_STREAMS], "the night before", house.clock())
-    with ExitStack() as lock:
-        lock.enter_context(locked(house))
-
-        def pause(_: Environment, retry_number: int) -> float:
-            if retry_number == 1:
-                lock.close()
-            return 0.0
-
-        monkeypatch.setattr(Environment, "retry_seconds", pause)
-        result = house.run("daily", "2026-11-01")
-    assert result.success
-    assert retries_of(result) == 2
-    switch = load_flags(repository).switches[PARALLEL_STREAMS.name]
-    assert (switch.on, switch.failures) == (True, 0)
-
-
-def test_what_no_attempt_can_cure_counts_at_once(house: House, tmp_path: Path) -> None:
-    """Loss prevented: a new behaviour that breaks two nights, and counts for none."""
+def test_a_run_that_tries_again_does_without_the_experiment_that_failed(house: House, tmp_path: Path) -> None:
+    """Loss prevented: a night, to a new behaviour that breaks each attempt."""
     repository = parallel(house)
     real = Path(house.variables["PG_BIN"])
     programs = exchange(real, tmp_path, "pg_dump", f'"{real}/pg_dump" "$@" | head -c -3000')
     house.variables["PG_BIN"] = str(programs)
-    for expected in (1, 2):
-        result = house.run("daily", "2026-11-01")
-        assert not result.success
-        assert retries_of(result) == 0
-        assert load_flags(repository).switches[PARALLEL_STREAMS.name].failures == expected
-    assert not load_flags(repository).is_on(PARALLEL_STREAMS)
+    for expected in (["parallel_streams"], None, ["parallel_streams"]):
+        assert not house.run("daily", "2026-11-01").success
+        failed = last_event(repository, "backup", house.clock())
+        assert failed is not None
+        assert failed.details.get("with") == expected
 
 
 def parallel(house: House) -> Repository:

@@ -1,59 +1,37 @@
-"""Feature flags: switched at once, and off by themselves once runs fail with them."""
+"""Feature flags: switched at once, and done without by the run that follows a failed one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recyclic_backups.audit.log import read_log
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.dump import back_up as filling
-from recyclic_backups.envelope.document import encode, summed
+from recyclic_backups.dump.streams import DumpOptions
+from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups.flags.flags import (
     FEATURES,
     FILL_GAPS,
     PARALLEL_STREAMS,
     PROMOTE_PROVEN,
-    THRESHOLD,
     Flags,
     Switch,
 )
-from recyclic_backups.flags.store import flags_in_force, judge_run, load_flags, switch
+from recyclic_backups.flags.store import flags_in_force, load_flags, switch
+from recyclic_backups.storage.store import StoredObject
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import Operator
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
-
-
-@given(st.lists(st.booleans(), max_size=12))
-def test_a_flag_goes_off_exactly_when_its_runs_fail_often_enough_in_a_row(failures: list[bool]) -> None:
-    """Prevents a new behaviour from losing a third night, and one bad night from ending it."""
-    flags = Flags({PARALLEL_STREAMS.name: Switch(True, NOW)})
-    in_a_row = 0
-    for failed in failures:
-        flags = flags.after_run([PARALLEL_STREAMS], "out of luck" if failed else "", NOW)
-        in_a_row = in_a_row + 1 if failed else 0
-        if in_a_row >= THRESHOLD:
-            break
-    assert flags.is_on(PARALLEL_STREAMS) is (in_a_row < THRESHOLD)
-    assert bool(flags.tripped) is (in_a_row >= THRESHOLD)
-    (made,) = flags.switches.values()
-    assert Switch.of(made.wish(PARALLEL_STREAMS.name), made.outcome(PARALLEL_STREAMS.name)) == made
-
-
-def test_what_is_on_by_default_is_never_switched_off_by_failures() -> None:
-    """Prevents a dead database server from switching off the filling of gaps, for when it is back."""
-    flags = Flags({FILL_GAPS.name: Switch(True, NOW)})
-    for _ in range(5):
-        flags = flags.after_run([FILL_GAPS], "no server", NOW)
-    assert flags.is_on(FILL_GAPS)
 
 
 def test_flags_are_listed_set_and_unset_and_the_audit_log_knows(operator: Operator) -> None:
@@ -77,25 +55,57 @@ def test_flags_are_listed_set_and_unset_and_the_audit_log_knows(operator: Operat
     assert "parallel_streams" in unknown.err
 
 
-def test_a_flag_whose_backups_fail_twice_switches_itself_off(
+def test_a_backup_after_one_that_failed_with_an_experiment_does_without_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prevents a new behaviour from ending all backups until somebody looks."""
+    """Prevents a new behaviour from losing a night: what tries again takes the old way, whoever tries."""
     switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    tried = []
 
-    def failing(*_: object, **__: object) -> None:
+    def failing(*arguments: object, **_: object) -> None:
+        options = arguments[4]
+        assert isinstance(options, DumpOptions)
+        tried.append(options.jobs > 1)
         raise DatabaseError("out of streams")
 
-    monkeypatch.setattr(filling, "take", failing)
-    for _ in range(THRESHOLD):
-        assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
-        with pytest.raises(DatabaseError):
-            house.back_up()
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    with monkeypatch.context() as broken:
+        broken.setattr(filling, "take", failing)
+        for _ in range(3):
+            with pytest.raises(DatabaseError):
+                house.back_up()
+    assert tried == [True, False, True]
+    newest = [stored.event for stored in read_log(house.repository) if stored.event][-1]
+    assert newest.details["with"] == ["parallel_streams"]
+    assert house.back_up().fresh
+    assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
+
+
+def test_what_an_older_release_switched_off_stays_off_until_somebody_sets_it(house: House) -> None:
+    """Prevents an upgrade from switching on again what had lost two nights."""
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
+    switched_off_by_an_older_release(house.repository, PARALLEL_STREAMS.name, house.now)
     flags = load_flags(house.repository)
     assert not flags.is_on(PARALLEL_STREAMS)
     assert "out of streams" in flags.tripped[PARALLEL_STREAMS.name].tripped
-    monkeypatch.undo()
-    assert house.back_up().fresh
+    switch(house.repository, PARALLEL_STREAMS.name, True, house.now + timedelta(seconds=1))
+    assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
+    switched_off_by_an_older_release(house.repository, PARALLEL_STREAMS.name, house.now)  # of the former wish
+    assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
+
+
+def switched_off_by_an_older_release(repository: Repository, name: str, set_at: datetime) -> None:
+    """The document that releases wrote in which flags switched themselves off (docs/format/documents.md)."""
+    storage_name = repository.layout.flag_outcome(name)
+    document = {**_outcome(set_at), "flag": name}
+    key = repository.keyring.for_writing(set_at)
+    repository.store.replace(storage_name, encode(signed(document, storage_name, key)))
+
+
+def _outcome(set_at: datetime) -> dict[str, Any]:
+    tripped = "2 runs in a row failed with it; the last: out of streams"
+    at = to_text(set_at)
+    return {"format": 1, "set_at": at, "failures": 2, "tripped": tripped, "tripped_at": at}
 
 
 def test_parallel_streams_are_taken_by_the_next_run(house: House) -> None:
@@ -150,77 +160,17 @@ def test_flags_that_cannot_be_read_at_all_stop_no_backup(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: every night's backup, over a folder of experiments that its user may not read."""
-    get = house.store.get
+    list_ = house.store.list
 
-    def refused(name: str) -> bytes:
-        if "/flags/" in name:
+    def refused(prefix: str = "", after: str = "") -> Iterator[StoredObject]:
+        if "/flags/" in prefix:
             raise StorageError("permission denied")
-        return get(name)
+        return list_(prefix, after)
 
     switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
-    monkeypatch.setattr(house.store, "get", refused)
+    monkeypatch.setattr(house.store, "list", refused)
     assert flags_in_force(house.repository) == Flags()
     assert house.back_up().fresh
-
-
-def test_a_good_backup_is_not_failed_by_the_bookkeeping_of_flags(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Loss prevented: production dumped a second time, for a count of failures that could not be written."""
-    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
-    judge_run(house.repository, [PARALLEL_STREAMS], "no luck", house.now)
-    replace_ = house.store.replace
-
-    def refusing(name: str, data: bytes) -> None:
-        if "/flags/" in name:
-            raise StorageError("no space is left")
-        replace_(name, data)
-
-    monkeypatch.setattr(house.store, "replace", refusing)
-    assert house.back_up().fresh
-    newest = [stored.event for stored in read_log(house.repository) if stored.event][-1]
-    assert (newest.action, newest.outcome) == ("backup", "done")
-    assert "no space" in newest.details["flags_not_written"]
-
-
-def test_a_run_that_did_not_use_a_flag_neither_blames_nor_absolves_it(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prevents a locked table from switching off what prefers proven backups, and a kept one from clearing a count."""
-    for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN):
-        switch(house.repository, feature.name, True, house.now)
-    assert house.back_up(source="scheduled").fresh
-
-    def failing(*_: object, **__: object) -> None:
-        raise DatabaseError("a table is locked")
-
-    monkeypatch.setattr(filling, "take", failing)
-    for _ in range(THRESHOLD):
-        assert load_flags(house.repository).is_on(PARALLEL_STREAMS)
-        with pytest.raises(DatabaseError):
-            house.back_up()
-        assert not house.back_up(source="scheduled").fresh  # done since it was due: nothing is dumped
-    flags = load_flags(house.repository)
-    assert not flags.is_on(PARALLEL_STREAMS)
-    assert flags.is_on(PROMOTE_PROVEN)
-    assert flags.switches[PROMOTE_PROVEN.name].failures == 0
-
-
-def test_two_who_set_flags_at_once_and_a_run_that_ends_meanwhile_undo_nothing(house: House) -> None:
-    """Loss prevented: a flag somebody switched off, on again because a run ended in that second."""
-    switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
-    repository = house.repository
-    before = load_flags(repository).switches[PARALLEL_STREAMS.name]
-    judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
-    late = repository.store.get(repository.layout.flag_outcome(PARALLEL_STREAMS.name))
-    switch(repository, PARALLEL_STREAMS.name, False, house.now + timedelta(seconds=1))
-    switch(repository, PROMOTE_PROVEN.name, True, house.now + timedelta(seconds=1))
-    # What a run writes that had read the flags before.
-    repository.store.replace(repository.layout.flag_outcome(PARALLEL_STREAMS.name), late)
-    flags = load_flags(repository)
-    assert before.on
-    assert flags.switches[PARALLEL_STREAMS.name] == Switch(False, house.now + timedelta(seconds=1))
-    assert flags.is_on(PROMOTE_PROVEN)
 
 
 def test_flags_of_a_newer_version_are_still_there_after_going_back_to_it(house: House) -> None:
@@ -228,7 +178,6 @@ def test_flags_of_a_newer_version_are_still_there_after_going_back_to_it(house: 
     switch(house.repository, PARALLEL_STREAMS.name, True, house.now)
     unknown = house.repository.layout.flag("of_tomorrow")
     house.store.replace(unknown, b'{"format": 2}')
-    judge_run(house.repository, [PARALLEL_STREAMS], "no luck", house.now)
     switch(house.repository, PARALLEL_STREAMS.name, None, house.now)
     assert load_flags(house.repository) == Flags()
     assert house.store.get(unknown) == b'{"format": 2}'
@@ -251,28 +200,6 @@ def test_a_spoilt_key_name_takes_one_flag_with_it_and_not_all(operator: Operator
     }
     operator.must("flags", "set", "parallel_streams", "on")
     assert operator.must("flags", "list", "--json").json[0]["on"]
-
-
-def test_a_flag_that_trips_is_in_the_log_or_has_not_tripped(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prevents a behaviour that is off since some night, and nothing anywhere that says since when and why."""
-    repository = house.repository
-    switch(repository, PARALLEL_STREAMS.name, True, house.now)
-    judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
-    create = house.store.create
-
-    def refusing(name: str, data: bytes) -> None:
-        if "/audit/" in name:
-            raise StorageError("no space is left")
-        create(name, data)
-
-    with monkeypatch.context() as full:
-        full.setattr(house.store, "create", refusing)
-        with pytest.raises(StorageError):
-            judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
-    assert load_flags(repository).is_on(PARALLEL_STREAMS)
-    assert judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now) == [PARALLEL_STREAMS.name]
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"{}", b"[]", b"tampered"])
@@ -353,7 +280,7 @@ def test_a_forged_flag_switches_nothing_on(house: House, way: str) -> None:
         house.repository.keyring.for_writing(house.now)
     layout = house.repository.layout
     for feature in (PARALLEL_STREAMS, PROMOTE_PROVEN):
-        forge(house, layout.flag(feature.name), Switch(True, NOW).wish(feature.name))
+        forge(house, layout.flag(feature.name), Switch(True, NOW).to_json(feature.name))
     house.encrypt = way != "encryption switched off later"
     flags = flags_in_force(house.repository)
     assert not flags.is_on(PARALLEL_STREAMS)
@@ -363,25 +290,21 @@ def test_a_forged_flag_switches_nothing_on(house: House, way: str) -> None:
 def test_a_forged_flag_does_not_stop_the_filling_of_gaps(house: House) -> None:
     """Attack: backups that fail at night are not tried again, because a file says that nobody wants it."""
     house.repository.keyring.for_writing(house.now)
-    forge(house, house.repository.layout.flag(FILL_GAPS.name), Switch(False, NOW).wish(FILL_GAPS.name))
+    forge(house, house.repository.layout.flag(FILL_GAPS.name), Switch(False, NOW).to_json(FILL_GAPS.name))
     flags = load_flags(house.repository)
     assert flags.is_on(FILL_GAPS)
     assert "not signed" in flags.damaged[FILL_GAPS.name]
 
 
 def test_a_forged_outcome_switches_nothing_on_and_is_told(house: House) -> None:
-    """Attack: what switched itself off after two lost nights, or what somebody switched off, goes on again."""
+    """Attack: what an older release switched off, or what somebody switched off, goes on again."""
     repository = house.repository
     switch(repository, PARALLEL_STREAMS.name, True, house.now)
-    for _ in range(THRESHOLD):
-        judge_run(repository, [PARALLEL_STREAMS], "no luck", house.now)
+    switched_off_by_an_older_release(repository, PARALLEL_STREAMS.name, house.now)
     switch(repository, FILL_GAPS.name, False, house.now)
-    for feature, wanted in ((PARALLEL_STREAMS, True), (FILL_GAPS, False)):
-        forge(
-            house,
-            repository.layout.flag_outcome(feature.name),
-            Switch(wanted, house.now).outcome(feature.name),
-        )
+    for feature in (PARALLEL_STREAMS, FILL_GAPS):
+        outcome = {**_outcome(house.now), "failures": 0, "tripped": "", "tripped_at": None}
+        forge(house, repository.layout.flag_outcome(feature.name), outcome)
     flags = load_flags(house.repository)
     assert not flags.is_on(PARALLEL_STREAMS)
     assert not flags.is_on(FILL_GAPS)

@@ -144,15 +144,12 @@ def _sealed_check(data: bytes) -> None:
 
 def _flag(data: bytes) -> None:
     found = Switch.of(decode(data, "name"))
-    assert Switch.of(found.wish("fill_gaps")) == found
+    assert Switch.of(found.to_json("fill_gaps")) == found
 
 
-def _flag_outcome(wish: dict[str, Any]) -> Callable[[bytes], None]:
-    def read(data: bytes) -> None:
-        found = Switch.of(wish, decode(data, "name"))
-        assert Switch.of(wish, found.outcome("fill_gaps")) == found
-
-    return read
+def _flag_outcome(data: bytes) -> None:
+    moment = datetime(2026, 11, 22, tzinfo=UTC)
+    assert Switch(True, moment).after(decode(data, "name")).set_at == moment
 
 
 def _memory(data: bytes) -> None:
@@ -214,8 +211,13 @@ def targets() -> dict[str, Target]:
     event = Event(
         2, moment, "backup", "done", Actor("root", "till", "ssh"), backup_id, {"tier": "daily"}, ("ab",)
     )
-    flag = Switch(True, moment, 2, "2 runs in a row failed with it", moment)
-    wish, outcome = flag.wish("fill_gaps"), flag.outcome("fill_gaps")
+    wish = Switch(True, moment).to_json("fill_gaps")
+    outcome = {
+        **wish,
+        "failures": 2,
+        "tripped": "2 runs in a row failed with it",
+        "tripped_at": wish["set_at"],
+    }
     manifest = _example("manifest.json")
     fingerprint = encode(json.loads(manifest)["fingerprint"])
     key_files = json.loads((_VECTORS / "key_files.json").read_text())
@@ -234,7 +236,7 @@ def targets() -> dict[str, Target]:
         "tombstone": Target(_catalog_document(Tombstone.from_json), (encode(gone.to_json()),)),
         "event": Target(_catalog_document(Event.from_json), (encode(event.to_json()),)),
         "flags": Target(_flag, (encode(wish),)),
-        "flag_outcomes": Target(_flag_outcome(wish), (encode(outcome),)),
+        "flag_outcomes": Target(_flag_outcome, (encode(outcome),)),
         "memory": Target(_memory, (_remembered(moment),)),
         "key_file": Target(_key_file, (json.dumps(key_files).encode()[:2000],)),
         "fingerprint": Target(_fingerprint, (fingerprint,)),

@@ -267,6 +267,28 @@ class StoreContract:
         for prefix in ["", "a", "ap", "app", "app/", "app2", *narrow, "b", "none/at/all", ".."]:
             assert names(store, prefix) == sorted(name for name in every if name.startswith(prefix)), prefix
 
+    def test_a_listing_begins_after_a_name(self, store: Store) -> None:
+        """The end of a log of years is found without listing the years."""
+        for name in ("app/a-b/x", "app/a/x", "app/a/y", "app/b", "app/c/z", "other"):
+            store.create(name, b"1")
+        assert [item.name for item in store.list("app/", after="app/a/x")] == ["app/a/y", "app/b", "app/c/z"]
+        assert [item.name for item in store.list("app/", after="app/a0")] == ["app/b", "app/c/z"]
+        assert [item.name for item in store.list("app/", after="app/d")] == []
+        everything = [item.name for item in store.everything("app", after="app/a/x")]
+        assert everything == ["app/a/y", "app/b", "app/c/z"]
+
+    def test_a_version_is_of_one_content(self, store: Store) -> None:
+        """Loss prevented: a label that was moved, and is taken for what it was because it was read before."""
+
+        def version() -> str:
+            (item,) = store.list()
+            return item.version
+
+        store.create("a", b"1")
+        before = version()
+        store.replace("a", b"2")
+        assert not before or version() != before
+
     def test_a_listing_tells_sizes_and_times(self, store: Store) -> None:
         """Free space and the age of orphans are computed from it."""
         upload(store, "app/x", b"12345")
