@@ -36,7 +36,7 @@ check: install ## lint, types, layers, and the tests of the documentation
 	@.venv/bin/pytest -m "not typed and not browser" recyclic_backups_tests/docs
 
 settings: install ## write docs/settings.md and .env.example anew, from the table in recyclic_backups/config/settings.py
-	@.venv/bin/python -m recyclic_backups.config.pages
+	@.venv/bin/python -m recyclic_backups_tests.docs.setting_tables
 
 bench: install ## speed and memory beside pg_dump and the old script, as ratios (ARGS="--scale 20 --json FILE")
 	@.venv/bin/python -m recyclic_backups_tests.bench $(ARGS)

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+
 from recyclic_backups.compression import Source
 from recyclic_backups.errors import DamagedData
 
@@ -35,8 +38,6 @@ class OpensslKey:
 
     def decryptor(self) -> Any:
         """A fresh AES-256-CBC decryption; padding is not taken off."""
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
-
         return Cipher(algorithms.AES(self.key), modes.CBC(self.iv)).decryptor()
 
 
@@ -67,8 +68,6 @@ class DecryptedReader:
     """Reads the plaintext behind the preamble; the end is returned only once length and padding were right."""
 
     def __init__(self, source: Source, key: OpensslKey) -> None:
-        from cryptography.hazmat.primitives.padding import PKCS7  # noqa: PLC0415
-
         self._source = source
         self._decryptor = key.decryptor()
         self._unpadder = PKCS7(8 * _BLOCK_BYTES).unpadder()

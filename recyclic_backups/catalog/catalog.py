@@ -292,6 +292,14 @@ class Catalog:
         present = tuple(backup for backup in self.backups if not is_of_the_future(backup.as_of, now))
         return self if len(present) == len(self.backups) else replace(self, backups=present)
 
+    def for_latest(self, now: datetime) -> Catalog:
+        """Where ``latest`` is looked for: :meth:`until`, or everything where a clock that is behind leaves none.
+
+        Else one backup that was taken while a clock was ahead would be restored instead of all that come until then.
+        """
+        past = self.until(now)
+        return past if past.sound else self
+
     def newest_of_the_future(self, now: datetime) -> Backup | None:
         """The newest backup if :meth:`until` leaves it out: some clock is, or was, wrong."""
         return next((backup for backup in self.backups if is_of_the_future(backup.as_of, now)), None)

@@ -187,7 +187,9 @@ def _beginning(call: Invocation, every: Sequence[Event]) -> str:
     when nobody knows one that begins so.
     """
     wanted: str | None = call.options.backup
-    if not wanted or wanted == LATEST or "/" in wanted:
+    if wanted == "":  # an empty variable of a shell must not choose every event
+        raise UsageError("--backup is empty", "name a backup, or leave the option out")
+    if wanted is None or wanted == LATEST or "/" in wanted:
         return call.find().backup_id
     beginning = wanted.upper()
     if not BACKUP_ID.fullmatch(beginning + "00000000T000000Z-AAAAAA"[len(beginning) :]):

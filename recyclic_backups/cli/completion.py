@@ -1,87 +1,18 @@
-"""``completion``: a script that has a shell complete commands, options and their values."""
+"""``completion``: a script that has a shell complete commands, options and their values.
+
+The scripts lie beside this file; what stands between two ``@`` in them is filled in from the parser.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from recyclic_backups.cli import render
 from recyclic_backups.cli.commands import parser
 from recyclic_backups.cli.invocation import Invocation
-
-_BASH = """\
-# bash: eval "$(recyclic-backups completion bash)", in ~/.bashrc
-_recyclic_backups() {
-    local at= word words= current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case "$at $word" in
-            @PATHS@) at="${at:+$at }$word" ;;
-        esac
-    done
-    case "$at $before" in
-@VALUES@
-        @FILES@) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        @NOTHING@) return ;;
-        *)
-            case "$at" in
-@WORDS@
-            esac ;;
-    esac
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
-}
-complete -o filenames -o default -F _recyclic_backups recyclic-backups
-"""
-
-_ZSH = """\
-# zsh: eval "$(recyclic-backups completion zsh)", in ~/.zshrc
-_recyclic_backups() {
-    local at= word list= before=${words[CURRENT-1]}
-    for word in "${(@)words[2,CURRENT-1]}"; do
-        case "$at $word" in
-            @PATHS@) at="${at:+$at }$word" ;;
-        esac
-    done
-    case "$at $before" in
-@VALUES@
-        @FILES@) _files; return ;;
-        @NOTHING@) return ;;
-        *)
-            case "$at" in
-@WORDS@
-            esac ;;
-    esac
-    compadd -- ${=list}
-}
-(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
-compdef _recyclic_backups recyclic-backups
-"""
-
-_FISH = """\
-# fish: recyclic-backups completion fish | source, in ~/.config/fish/config.fish
-function __recyclic_backups
-    set -l typed (commandline -opc)
-    set -l at ''
-    for word in $typed[2..]
-        switch "$at $word"
-            case @PATHS@
-                set at (string trim -- "$at $word")
-        end
-    end
-    switch "$at $typed[-1]"
-@VALUES@
-        case @FILES@
-            __fish_complete_path (commandline -ct)
-        case @NOTHING@
-            true
-        case '*'
-            switch "$at"
-@WORDS@
-            end
-    end
-end
-complete -c recyclic-backups -f -a '(__recyclic_backups)'
-"""
 
 
 @dataclass
@@ -109,15 +40,15 @@ def run(call: Invocation) -> int:
     """Run the command."""
     shell, tables = call.options.shell, _Tables()
     _read(parser(whole=True), "", tables)
+    text = (Path(__file__).parent / f"completion.{shell}").read_text(encoding="utf-8")
     if shell == "fish":
-        text = _FISH
         rows = {
             "VALUES": _lines(_fish_rows(tables.values), 8),
             "WORDS": _lines(_fish_rows(tables.words), 12),
         }
         quoted = " "
     else:
-        text, name = (_BASH, "words") if shell == "bash" else (_ZSH, "list")
+        name = "words" if shell == "bash" else "list"  # zsh has its own `words`
         rows = {
             "VALUES": _lines(_sh_rows(tables.values, name), 8),
             "WORDS": _lines(_sh_rows(tables.words, name), 16),

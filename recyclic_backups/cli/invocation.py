@@ -93,8 +93,8 @@ class Invocation:
     def find(self, *, unvouched: bool = False, default: str | None = None) -> Backup:
         """The backup of ``ID`` or ``--at``: as :meth:`Catalog.find`, with ``unvouched`` as :meth:`Catalog.find_any`.
 
-        ``default`` is the ID where none is given. Newer backups that are passed over because they are known to be
-        damaged are said. Raises UsageError, RecoveryError, DamagedData, NoUsableKey.
+        ``default`` is the ID where none is given. Newer backups that are passed over, damaged or of the future,
+        are said. Raises UsageError, RecoveryError, DamagedData, NoUsableKey.
         """
         reference, at = self.options.backup, self.options.at
         if at is not None:
@@ -106,8 +106,15 @@ class Invocation:
             reference = default if reference is None else reference
             if reference is None:
                 raise UsageError("which backup? give an ID or --at TIME", "latest is the newest one")
-            backup = self.catalog.find_any(reference) if unvouched else self.catalog.find(reference)
-            over = self.catalog.passed_over if reference == LATEST else ()
+            found, ahead = self.catalog, None
+            if reference == LATEST:
+                found, ahead = found.for_latest(render.now()), found.newest_of_the_future(render.now())
+            backup = found.find_any(reference) if unvouched else found.find(reference)
+            over = found.passed_over if reference == LATEST else ()
+            if ahead is not None:
+                render.warn(
+                    f"latest is {backup.backup_id}: {ahead.backup_id} is of the future, a clock is or was wrong"
+                )
         if over:
             # Nobody may hide a night.
             ids = ", ".join(each.backup_id for each in over)

@@ -18,7 +18,7 @@ from recyclic_backups.errors import DamagedData, Refused, UsageError, VerdictNeg
 from recyclic_backups.merge.merge import merge_backup
 from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.restore.plan import plan_restore
+from recyclic_backups.restore.plan import plan_restore, require_its_server
 from recyclic_backups.restore.restore import restore
 from recyclic_backups.restore.selection import Request
 
@@ -105,6 +105,8 @@ def _restore(call: Invocation, backup: Backup) -> int:
             "its roles and functions are whatever somebody wrote"
         )
     server = _other_server(call, options.to_server) if options.to_server else settings.server
+    if not options.to_server:
+        require_its_server(call.catalog, backup, server)
     into = options.into or settings.database
     plan = plan_restore(
         call.catalog,
@@ -213,7 +215,12 @@ def _without_password(url: str) -> str:
 def _other_server(call: Invocation, url: str) -> Server:
     """The server of ``--to-server``. A URL without password leaves it to POSTGRES_PASSWORD, which no ``ps`` shows."""
     server, _ = Server.from_url(url)
-    return server if server.password else replace(server, password=call.settings.password)
+    if not server.password:
+        return replace(server, password=call.settings.password)
+    render.warn(
+        "every user of this machine sees the password in --to-server (ps): leave it to POSTGRES_PASSWORD"
+    )
+    return server
 
 
 def _require_sense(options: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""The settings: declared once (``settings``), read from the environment (``load``), described (``pages``)."""
+"""The settings: declared once in ``settings``, parsed as ``values`` says, read from the environment by ``load``."""

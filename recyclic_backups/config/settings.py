@@ -177,8 +177,9 @@ class Settings:
         example="postgresql://user:password@staging.example.org:5432/",
         secret=True,
     )
-    """`postgresql://user:password@host:5432/` of a staging server to drill on, never production; empty: each drill
-    starts a server of its own"""
+    """`postgresql://user:password@host:5432/` of a staging server to drill on, never production;
+    `?sslmode=verify-full&sslrootcert=FILE` where somebody could be in between; empty: each drill starts a server of its
+    own"""
     drill_probes: Path | None = _drills(
         "DRILL_PROBES", "", values.directory, example="/etc/recyclic_backups/probes"
     )

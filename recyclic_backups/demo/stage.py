@@ -19,6 +19,8 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.demo.dataset import fill
 from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.errors import StorageError
+from recyclic_backups.machine_users import lets_others_write
+from recyclic_backups.postgres.account import who_else_may_rename
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation, choose
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -144,6 +146,13 @@ def _directory(keep: Path | None) -> Iterator[Path]:
     directory = keep.expanduser().absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = directory.resolve()
+        # Dagster runs there, and imports what it finds.
+        if who_else_may_rename(directory) or lets_others_write(directory.stat()):
+            raise StorageError(
+                f"somebody else may put programs into {directory}",
+                "name a new directory of your own after --keep",
+            )
         if any(directory.iterdir()):
             raise StorageError(f"{directory} is not empty", "name a new directory after --keep")
     except OSError as error:

@@ -133,7 +133,10 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
                 _own_rows(key.child_schema, key.child_name, key.child_kind),
                 _own_rows(key.parent_schema, key.parent_name, key.parent_kind),
             ]
-            if not inspection.waited_for(f"foreign key {key.name} of {key.child}", *relations):
+            subject = f"foreign key {key.name} of {key.child}"
+            if not inspection.waited_for(subject, *relations, named=key.named()) or not _is_so_still(
+                inspection, subject, _OPERATORS, key.oid, ([list(pair[2:4]) for pair in key.pairs],)
+            ):
                 continue
             # Asked anew each time: what was true when the diagnosis began may be long past.
             owners = run_by_joins(inspection.beside, key.oid)
@@ -153,6 +156,8 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
 
 def checks(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """CHECK constraints that are false for some row. All of a table are put to each row at once."""
+    from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
     foreign = run_by_checks(inspection.connection)
     found = []
     for row in inspection.rows(_CHECKS):
@@ -167,7 +172,13 @@ def checks(inspection: Inspection, skipped: Collection[str], progress: Progress)
         if table in skipped:
             continue
         progress.stage(f"checks of {table}")
-        if not inspection.waited_for(f"checks of {table}", _own_rows(schema, name, "r")):
+        named = [(constraints[0][7], sql.Identifier(schema, name))]
+        if not inspection.waited_for(
+            f"checks of {table}", _own_rows(schema, name, "r"), named=named
+        ) or not all(
+            _is_so_still(inspection, f"check {each[2]} of {table}", _TEXT, each[6], (each[3],))
+            for each in constraints
+        ):
             continue
         if owners := _by_planning(inspection, constraints[0][7]):
             inspection.not_looked_at.append(_of_others(f"checks of {table}", owners))
@@ -184,7 +195,10 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
     """Columns with a value that their domain forbids: the server ends at the first one, so they are not counted."""
     for schema, name, column, base, domain, types, oid in inspection.rows(_DOMAINS):
         table = qualified_name(schema, name)
-        if not inspection.waited_for(f"domain {domain} of {table}.{column}", _own_rows(schema, name, "r")):
+        subject, named = f"domain {domain} of {table}.{column}", [(oid, sql.Identifier(schema, name))]
+        if not inspection.waited_for(subject, _own_rows(schema, name, "r"), named=named) or not _is_so_still(
+            inspection, subject, _NAMES_OF_TYPE, types[0], (base, domain)
+        ):
             continue
         owners = [owner for whose in run_by_checks(inspection.beside, *types).values() for owner in whose]
         if owners := [*owners, *_by_planning(inspection, oid)]:
@@ -197,7 +211,6 @@ def domains(inspection: Inspection, skipped: Collection[str], progress: Progress
         query = sql.SQL("SELECT count(CAST(CAST({} AS {}) AS {})) FROM ONLY {}").format(
             sql.Identifier(column), sql.SQL(base), sql.SQL(domain), sql.Identifier(schema, name)
         )
-        subject = f"domain {domain} of {table}.{column}"
         answer = inspection.ask(subject, query)
         if isinstance(answer, Failed) and answer.state in _REFUSED:
             sentence = f"column {column} has a value that its domain {domain} forbids: {answer.sentence}"
@@ -230,7 +243,9 @@ def duplicates(inspection: Inspection, skipped: Collection[str], progress: Progr
         if not plain:
             not_looked_at.append(f"{index} of {table}")
         elif table not in skipped and not inspection.waited_for(
-            f"unique key {index} of {table}", _own_rows(schema, name, "r")
+            f"unique key {index} of {table}",
+            _own_rows(schema, name, "r"),
+            named=[(oid, sql.Identifier(schema, name))],
         ):
             continue
         elif owners := _by_planning(inspection, oid) if table not in skipped else ():
@@ -286,6 +301,15 @@ class _ForeignKey:
     @property
     def parent(self) -> str:
         return qualified_name(self.parent_schema, self.parent_name)
+
+    def named(self) -> Sequence[tuple[int, sql.Identifier]]:
+        """Its tables by oid."""
+        from psycopg import sql  # noqa: PLC0415 - see Server.connect
+
+        return [
+            (self.child_oid, sql.Identifier(self.child_schema, self.child_name)),
+            (self.parent_oid, sql.Identifier(self.parent_schema, self.parent_name)),
+        ]
 
     def query(self) -> sql.Composed:
         """Rows whose parent is missing, and (MATCH FULL) rows with a part of the key null and a part not."""
@@ -376,6 +400,29 @@ def _counts(
 def _say_not_looked_at(inspection: Inspection, what: str, names: Sequence[str]) -> None:
     if names:
         inspection.not_looked_at.append(f"not looked at: {what} ({some(names)})")
+
+
+# What was read of a constraint or a domain and is asked by name, once more.
+_OPERATORS = """
+    SELECT array_agg(ARRAY[n.nspname::text, o.oprname::text] ORDER BY pair.place)
+    FROM pg_constraint k CROSS JOIN unnest(k.conpfeqop) WITH ORDINALITY pair(equal, place)
+    JOIN pg_operator o ON o.oid = pair.equal JOIN pg_namespace n ON n.oid = o.oprnamespace
+    WHERE k.oid = %s::bigint::oid
+"""
+_TEXT = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE oid = %s::bigint::oid"
+_NAMES_OF_TYPE = """
+    SELECT format_type(typbasetype, typtypmod), format_type(oid, NULL) FROM pg_type WHERE oid = %s::bigint::oid
+"""
+
+
+def _is_so_still(inspection: Inspection, subject: str, query: str, oid: int, known: tuple[Any, ...]) -> bool:
+    """Whether names of functions, operators and types mean what was judged; False, and a note, if not.
+
+    Who owns their schema can give it another name, and make others of theirs.
+    """
+    return inspection.beside.execute(query.encode(), (oid,)).fetchone() == known or inspection.changed(
+        subject
+    )
 
 
 _PARTITIONS = "SELECT t.relid::oid::bigint FROM unnest(%s::bigint[]) o, pg_partition_tree(o::oid) t"

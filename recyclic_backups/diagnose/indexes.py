@@ -43,11 +43,15 @@ ORDER BY 2, 3
 _STILL_THERE = "SELECT 1 FROM pg_catalog.pg_class WHERE oid = %s"
 _AMCHECK = """
 SELECT n.nspname, bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
-                           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))
+                           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')),
+       bool_and((SELECT r.rolsuper OR r.rolname = session_user FROM pg_catalog.pg_roles r
+                 WHERE r.oid = CASE WHEN n.nspowner = to_regrole('pg_database_owner') THEN b.datdba
+                               ELSE n.nspowner END))
 FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
 JOIN pg_catalog.pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_database b ON b.datname = current_database()
 WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 2 GROUP BY n.nspname
 """
 
@@ -76,7 +80,13 @@ def _damaged_btrees(
             "the extension amcheck is not installed in this database: what its indexes hold was not looked at"
         )
         return
-    ((schema_of_amcheck, allowed),) = amcheck
+    ((schema_of_amcheck, allowed, safe),) = amcheck
+    if not safe:
+        notes.append(
+            f"what indexes hold was not looked at: the extension amcheck is in the schema {schema_of_amcheck!r}, whose "
+            "owner could put his own functions in its place; ALTER EXTENSION amcheck SET SCHEMA … to one of a superuser"
+        )
+        return
     if not allowed:
         inspection.incomplete.append(
             "indexes were not looked at: this role may not run amcheck's bt_index_check"

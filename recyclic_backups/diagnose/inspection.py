@@ -6,7 +6,7 @@ no old row versions alive. Indexes are not used to find rows, because a damaged 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from recyclic_backups.fingerprint.session import SETTINGS, refuse_views
+from recyclic_backups.fingerprint.session import SETTINGS, is_still, refuse_views
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.server import Server, first_line, translated
 
@@ -69,10 +69,13 @@ class Inspection:
         # psycopg wants literals, for fear of values pasted in; names here went through psycopg.sql
         return self.attempt(subject, lambda: self.connection.execute(query, parameters).fetchall())
 
-    def waited_for(self, subject: str, *relations: sql.Composable) -> bool:
+    def waited_for(
+        self, subject: str, *relations: sql.Composable, named: Sequence[tuple[int, sql.Identifier]]
+    ) -> bool:
         """Wait until nobody keeps tables locked; False, and a note, if somebody goes on with it.
 
-        What planning a question would run is looked at after that, and the question then waits for nobody.
+        What planning a question would run is looked at after that, and the question then waits for nobody. It asks by
+        the names of the tables, which are ``named`` by oid: False, and a note, if they mean others by now.
         """
         # Sent at once, which makes them one transaction (protocol-flow.html, multiple statements in a simple query).
         lock = sql.SQL("SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE").format(
@@ -83,7 +86,15 @@ class Inspection:
             self.connection.execute(lock, prepare=False)
             return []
 
-        return isinstance(self.attempt(subject, waiting), list)
+        if not isinstance(self.attempt(subject, waiting), list):
+            return False
+        same = all(is_still(self.beside, oid, relation) for oid, relation in named)
+        return same or self.changed(subject)
+
+    def changed(self, subject: str) -> bool:
+        """False, and a note: what was going to be asked for by its name has another one by now."""
+        self.incomplete.append(f"{subject} was not looked at: it was renamed or replaced meanwhile")
+        return False
 
     def attempt(
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]

@@ -25,9 +25,10 @@ from recyclic_backups.fingerprint.relations import (
     partitions_of,
     references_of,
 )
-from recyclic_backups.fingerprint.sequences import list_sequences, read_sequences
+from recyclic_backups.fingerprint.sequences import read_sequences, ways_to_read
+from recyclic_backups.fingerprint.session import is_still
 from recyclic_backups.fingerprint.unplanned import read_unplanned
-from recyclic_backups.postgres.names import qualified_name, some, split_qualified_name
+from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.progress import Progress
 
 _MATERIALIZED_VIEWS = f"""
@@ -103,7 +104,7 @@ class _Counting:
     def _figures(self, table: Table, columns: dict[str, str]) -> list[tuple[Any, ...]] | Failed | None:
         """Hashing the text of each row is what makes the server fetch and decompress every value."""
         looking, subject = self.inspection, f"table {table.qualified}"
-        if not looking.waited_for(subject, table.identifier):
+        if not looking.waited_for(subject, table.identifier, named=[(table.oid, table.identifier)]):
             return None
         if owners := run_by_planning(looking.beside, table.oid).get(table.oid):
             self.run_by_planning[table.qualified] = owners
@@ -175,6 +176,9 @@ def read_live(inspection: Inspection, progress: Progress) -> LiveReading:
 def _materialized_views(inspection: Inspection, counting: _Counting, progress: Progress) -> None:
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
+        if not is_still(inspection.beside, oid, sql.Identifier(schema, view)):
+            inspection.changed(f"materialized view {name}")
+            continue
         if owners := run_by_planning(inspection.beside, oid).get(oid):
             inspection.not_looked_at.append(
                 f"not looked at: the materialized view {name}, since a query on it runs functions of {some(owners)}"
@@ -195,15 +199,15 @@ def _materialized_views(inspection: Inspection, counting: _Counting, progress: P
 
 def _sequences(inspection: Inspection, counting: _Counting) -> dict[str, SequenceReading]:
     """All sequences at once; where one cannot be read, which ones those are."""
+
     try:
         return read_sequences(inspection.connection)
     except (DatabaseError, psycopg.Error):
         if inspection.connection.closed:
             raise
-    for name in list_sequences(inspection.connection):
+    for name, read in ways_to_read(inspection.connection):
         counting.unread.add(name)
-        query = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*split_qualified_name(name)))
-        answer = inspection.ask(f"sequence {name}", query)
+        answer = inspection.attempt(f"sequence {name}", read)
         if isinstance(answer, Failed):
             sentence = f"the sequence cannot be read: {answer.sentence}"
             counting.findings.append(Finding("unreadable", name, sentence))

@@ -125,8 +125,7 @@ def _restore_from_nothing(
         "POSTGRES_PASSWORD": server.password,
         "PG_BIN": str(_programs(context, backup).directory),
     }
-    url = f"postgresql://{server.user}@{server.host}:{server.port}/"
-    arguments = ["restore", backup.backup_id, "--into", name, "--to-server", url, "--json"]
+    arguments = ["restore", backup.backup_id, "--into", name, "--to-server", server.url, "--json"]
     context.progress.stage("restoring from nothing but storage and key")
     finished = run(
         # -P: whatever lies in the working directory is no module of ours.

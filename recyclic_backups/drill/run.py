@@ -55,6 +55,7 @@ def _drill(
 ) -> DrillReport:
     started_at = clock()
     catalog = load_catalog(repository)
+    catalog = catalog.for_latest(started_at) if backup_id is None else catalog
     newest = catalog.find("latest" if backup_id is None else backup_id)
     backups = [newest]
     if scenario is Scenario.SIMPLE and backup_id is None:

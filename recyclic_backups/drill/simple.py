@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,11 +18,17 @@ from recyclic_backups.errors import DamagedData, ProgramFailed
 from recyclic_backups.fingerprint.compare import Comparison
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some
+from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import RestoreOptions
+from recyclic_backups.restore.left_behind import under_way
+from recyclic_backups.restore.loaders import loaders
 from recyclic_backups.restore.missing_roles import create_named_roles
 from recyclic_backups.restore.restore import restore
 
+_PROBING_SECONDS = 24 * 3600
+"""For how long the login of probes is valid, at most."""
 _PROBE_SETTINGS = {"statement_timeout": "300s", "row_security": "on"}
 
 
@@ -126,15 +132,42 @@ def probe(context: DrillContext, database: str, backup: Backup) -> tuple[list[An
     """The answers, and the role in whose name they were asked."""
     expected = expected_of(backup.manifest.fingerprint)
     context.progress.stage("probes")
-    with context.place.server.connect(database, settings=_PROBE_SETTINGS) as connection:
-        role = role_of_application(connection)
+    server = context.place.server
+    with ExitStack() as stack:
+        connection = stack.enter_context(server.connect(database, settings=_PROBE_SETTINGS))
+        role = role_of_application(connection, context.place.created_roles)
         if role:
-            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
+            connection = stack.enter_context(as_application(server, database, role, _PROBE_SETTINGS))
+        elif not context.place.throwaway:
+            reason = (
+                "passed over: no role but superusers may read tables, and what a query runs would run as one"
+            )
+            return [Answer(each.name, None, reason) for each in context.probes], ""
         return ask(connection, context.probes, expected, backup.as_of), role
 
 
-def role_of_application(connection: Connection) -> str:
+@contextmanager
+def as_application(
+    server: Server, database: str, role: str, settings: Mapping[str, str]
+) -> Iterator[Connection]:
+    """A session that acts as a role, and logged in with its rights alone.
+
+    Whatever its queries run (a policy, a view, a cast) may put the role off again, and is nobody more by that.
+    """
+    beside = databases.name_beside(database, "probing")
+    with (
+        under_way(server, beside),
+        loaders(server, database, seconds=_PROBING_SECONDS, on_behalf_of=beside) as made,
+        made.of(role).connect(database, settings=settings) as connection,
+    ):
+        connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
+        yield connection
+
+
+def role_of_application(connection: Connection, created: Sequence[str] = ()) -> str:
     """Which role the application most likely is: of those that may log in and read tables, the one that may read most.
+
+    Those that a drill ``created`` on a staging server could log in where they come from.
 
     Superusers are left out: they prove nothing about grants. Empty when there is none, as in a dump without grants.
     """
@@ -142,14 +175,15 @@ def role_of_application(connection: Connection) -> str:
         """
         SELECT r.rolname FROM pg_catalog.pg_roles r
         CROSS JOIN pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE r.rolcanlogin AND NOT r.rolsuper AND c.relkind IN ('r', 'p')
+        WHERE (r.rolcanlogin OR r.rolname = ANY(%s)) AND NOT r.rolsuper AND c.relkind IN ('r', 'p')
             AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
             AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
             AND pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
         GROUP BY r.rolname
         ORDER BY count(*) DESC,
             count(*) FILTER (WHERE pg_catalog.has_table_privilege(r.rolname, c.oid, 'INSERT')) DESC, r.rolname LIMIT 1
-        """
+        """,
+        (list(created),),
     ).fetchone()
     return str(row[0]) if row else ""
 

@@ -306,6 +306,7 @@ class _Run:
             clock=self.clock,
             progress=self.progress,
             check_lock=self.lock.require,
+            before=self.catalog.until(self.clock()).newest_good(),
         )
         verification = verify(
             self.repository,

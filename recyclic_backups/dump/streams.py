@@ -25,6 +25,7 @@ from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import BackupError, DatabaseError, StorageError
 from recyclic_backups.fingerprint.model import Fingerprint, Level, SequenceReading
 from recyclic_backups.fingerprint.read import Snapshot, read_fingerprint
+from recyclic_backups.postgres.connection import shut
 from recyclic_backups.postgres.process import PipedProcess
 from recyclic_backups.postgres.programs import Installation, dump_argv
 from recyclic_backups.postgres.server import Server
@@ -233,8 +234,6 @@ class Streams:
             wait([reading], timeout=_CANCEL_SECONDS)
             if not reading.done():
                 # A server that does not answer a cancellation will not answer the query either.
-                from recyclic_backups.postgres.connection import shut  # noqa: PLC0415 - see Server.connect
-
                 shut(self.held.connection)
             raise
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
 from recyclic_backups.catalog.record import record_manifest
@@ -56,11 +57,12 @@ def take(
     clock: Clock,
     progress: Progress = SILENT,
     check_lock: Callable[[], None] = lambda: None,
+    before: Backup | None = None,
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
 
     ``check_lock`` is called before the manifest is written and raises if the lock of this run was lost: another
-    run may have swept our objects then.
+    run may have swept our objects then. ``before`` is the newest good backup: that another server answers now is said.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
     of the attempt are removed again.
@@ -79,6 +81,13 @@ def take(
         readable = plaintext(connection, server, installation)
     if readable:
         _log.warning("%s; %s", readable, TLS_HINT)
+    another = ""
+    if before is not None and before.manifest.server.system_identifier not in ("", system_identifier):
+        another = (
+            f"another server answers at {server.label} than the one that {before.backup_id} is of: if it was not set "
+            "up anew, see who listens there"
+        )
+        _log.warning("%s", another)
     data_key = repository.key_for_backups(started_at)
 
     with snapshot(server, database, lock_timeout_seconds=options.lock_timeout_seconds) as held:
@@ -124,7 +133,7 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=(*notes, *_left_out(held), *([readable] if readable else [])),
+                notes=(*notes, *_left_out(held), *filter(None, (readable, another))),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),

@@ -23,6 +23,7 @@ from typing import Any
 
 from psycopg import sql
 
+from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.foreign_code import run_by_planning
 from recyclic_backups.fingerprint.model import Level, MaterializedViewFingerprint, TableFingerprint
 from recyclic_backups.fingerprint.relations import (
@@ -32,7 +33,7 @@ from recyclic_backups.fingerprint.relations import (
     partitions_of,
     references_of,
 )
-from recyclic_backups.fingerprint.session import reading, without_waiting
+from recyclic_backups.fingerprint.session import is_still, reading, without_waiting
 from recyclic_backups.fingerprint.sketch import BUCKET_BITS, KEPT_BITS, KEPT_SHIFT, sketch_of
 from recyclic_backups.fingerprint.unplanned import read_unplanned
 from recyclic_backups.postgres.connection import Connection
@@ -69,7 +70,11 @@ def read_tables(
         of_table = columns[table.oid]
         row: Sequence[Any]
         with reading(f"table {table.qualified}"):
-            # Asked anew for each: an index may be made at any moment.
+            # Asked anew for each: an index may be made at any moment, and a name be another table's.
+            if not table.unreplicated and not is_still(beside, table.oid, table.identifier):
+                raise DatabaseError(
+                    "it was renamed or replaced meanwhile", "try again once nobody changes it", retryable=True
+                )
             if not table.unreplicated and not table.condition and run_by_planning(beside, table.oid):
                 row = read_unplanned(connection, beside, table, of_table, level)
             else:
@@ -162,8 +167,9 @@ def read_materialized_views(
     for oid, schema, name, populated in connection.execute(_MATERIALIZED_VIEWS).fetchall():
         rows: int | None = None
         qualified = qualified_name(schema, name)
-        if populated and not run_by_planning(beside, oid):
-            query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))
+        relation = sql.Identifier(schema, name)
+        if populated and is_still(beside, oid, relation) and not run_by_planning(beside, oid):
+            query = sql.SQL("SELECT count(*) FROM {}").format(relation)
             with without_waiting(connection), reading(f"materialized view {qualified}"):
                 (rows,) = connection.execute(query).fetchone() or (None,)
         found[qualified] = MaterializedViewFingerprint(populated=populated, rows=rows)

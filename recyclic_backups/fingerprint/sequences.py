@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import psycopg
@@ -23,7 +26,7 @@ _ATTEMPTS = 5
 
 _SEQUENCES = f"""
 SELECT n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, tn.nspname, t.relname,
-       CASE WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN s.seqstart END
+       CASE WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN s.seqstart END, c.oid::bigint
 FROM pg_catalog.pg_sequence s
 JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -41,9 +44,29 @@ ORDER BY 1, 2
 """
 
 
+_STILL = """
+SELECT coalesce(pg_catalog.bool_and(pg_catalog.to_regclass(s.name)::pg_catalog.oid::bigint IS NOT DISTINCT FROM s.oid),
+    true)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::bigint[])) s(name, oid)
+"""
+
+
 def list_sequences(connection: Connection) -> tuple[str, ...]:
     """Qualified names of the sequences a dump holds, as this transaction's snapshot knows them."""
     return tuple(qualified_name(row[0], row[1]) for row in connection.execute(_SEQUENCES))
+
+
+def ways_to_read(connection: Connection) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """Each sequence by its qualified name, and how to read it alone. That raises psycopg's errors."""
+    from psycopg import sql  # noqa: PLC0415
+
+    def read(row: Row) -> list[Row]:
+        query = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*row[:2]))
+        with _held(connection, query, [row]) as held:
+            return connection.execute(held).fetchall()
+
+    for row in connection.execute(_SEQUENCES).fetchall():
+        yield qualified_name(row[0], row[1]), partial(read, row)
 
 
 def read_sequences(
@@ -90,14 +113,49 @@ def _positions(connection: Connection, listed: Sequence[Row]) -> Iterator[tuple[
             )
             for index, (schema, name, *_) in enumerate(batch)
         )
-        with reading("a sequence"):
-            positions = connection.execute(query).fetchall()
+        with reading("a sequence"), _held(connection, query, batch) as held:
+            positions = connection.execute(held).fetchall()
         for index, last_value, is_called in positions:
             yield batch[index], last_value, is_called
 
 
+@contextmanager
+def _held(connection: Connection, query: sql.Composed, batch: Sequence[Row]) -> Iterator[sql.Composed]:
+    """A statement that asks sequences which are locked, and which the names still mean.
+
+    To read a question locks what it is about, and plans nothing yet. Else a table may be in a sequence's place once we
+    have waited for its lock, with an index by which planning runs its owner's code.
+    """
+    import psycopg  # noqa: PLC0415
+    from psycopg import sql  # noqa: PLC0415
+
+    question = sql.Identifier(
+        f"recyclic_{secrets.token_hex(6)}"
+    )  # one that fails stays until the session ends
+    with connection.transaction():
+        connection.execute(sql.SQL("PREPARE {} AS {}").format(question, query))
+        names = [sql.Identifier(*row[:2]).as_string(connection) for row in batch]
+        same = connection.execute(_STILL, (names, [row[9] for row in batch])).fetchone()
+        if same is None or not same[0]:
+            raise psycopg.errors.UndefinedTable("a sequence was replaced")
+        yield sql.SQL("EXECUTE {}").format(question)
+        connection.execute(sql.SQL("DEALLOCATE {}").format(question))
+
+
+def hold_sequences(connection: Connection) -> bool:
+    """Keep all sequences from being renamed or dropped until the transaction ends; False if one was just now."""
+    import psycopg  # noqa: PLC0415
+
+    try:
+        for _ in _positions(connection, connection.execute(_SEQUENCES).fetchall()):
+            pass
+    except (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState):
+        return False
+    return True
+
+
 def _reading_of(row: Row, last_value: int, is_called: bool) -> tuple[str, SequenceReading]:
-    schema, name, increment, minimum, maximum, cycle, owner_schema, owner_table, _ = row
+    schema, name, increment, minimum, maximum, cycle, owner_schema, owner_table, *_ = row
     return qualified_name(schema, name), SequenceReading(
         last_value=last_value,
         is_called=is_called,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.connection import Connection
@@ -41,7 +42,8 @@ WHERE name = 'restrict_nonsystem_relation_kind'
 """
 _REFUSES_VIEWS_SINCE = {12: 20, 13: 16, 14: 13, 15: 8, 16: 4}
 
-PATIENCE_MILLISECONDS = 2000
+PATIENCE_MILLISECONDS = 1
+"""Whoever has us wait could change what was judged just before, and then let go."""
 
 READ_HINT = "grant pg_read_all_data to the backup role, or make it the owner"
 BYPASS_HINT = "row-level security hides rows from this role: give it BYPASSRLS, or use the tables' owner"
@@ -72,6 +74,17 @@ def reading_session(server: Server, database: str, *, lock_timeout_seconds: int 
 def refuse_views(connection: Connection) -> None:
     """Have the server refuse questions that lead to a view or foreign table of the database, where it can."""
     connection.execute(_NO_VIEWS)
+
+
+def is_still(connection: Connection, oid: int, relation: sql.Composable) -> bool:
+    """Whether a name means, at this moment, the relation that was looked at under it.
+
+    What is asked of a relation is asked by its name, and its owner, or that of its schema, may have given that to
+    another one. ``connection`` is in no transaction.
+    """
+    query = "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid = %s::bigint::pg_catalog.oid"
+    row = connection.execute(query, (relation.as_string(connection), oid)).fetchone()
+    return row is not None and bool(row[0])
 
 
 @contextmanager

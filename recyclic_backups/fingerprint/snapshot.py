@@ -22,6 +22,7 @@ from psycopg import sql
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.relations import Table, list_tables, require_readable
+from recyclic_backups.fingerprint.sequences import hold_sequences
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some
@@ -30,6 +31,14 @@ from recyclic_backups.postgres.server import Server, encoding_of
 ATTEMPTS = 5
 TABLES_PER_LOCK = 200  # one round trip for each, and a statement that still reads well in the server's log
 
+# Neither grants on them nor new objects in them wait for that.
+_HELD = """
+SELECT FROM pg_catalog.pg_namespace n WHERE n.nspowner NOT IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper)
+FOR KEY SHARE
+"""
+_MAY_HOLD = """
+SELECT r.rolsuper AND NOT pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+"""
 _HOLDERS = """
 SELECT l.relation, l.pid, coalesce(a.application_name, '')
 FROM pg_catalog.pg_locks l
@@ -66,7 +75,10 @@ def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Ite
     lock is waited for ``lock_timeout_seconds`` at most. Raises DatabaseError: a table may not be read, is
     locked for too long (retryable), or tables kept appearing and vanishing (retryable).
     """
-    with reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection:
+    with (
+        _schemas_held(server, database, lock_timeout_seconds),
+        reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection,
+    ):
         for _ in range(ATTEMPTS):
             held = _attempt(connection)
             if held is not None:
@@ -78,6 +90,23 @@ def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Ite
             "something creates or drops tables all the time; try again later, or keep such tables temporary",
             retryable=True,
         )
+
+
+@contextmanager
+def _schemas_held(server: Server, database: str, lock_timeout_seconds: int) -> Iterator[None]:
+    """Keep strangers' schemas from being renamed or dropped: pg_dump asks by name, long after it has looked.
+
+    An owner could put a table in the place of a sequence meanwhile, and planning a question on it runs his code. Only
+    a superuser can hold them, and only a superuser needs to; on a standby nobody can.
+    """
+    with reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection:
+        held = connection.execute(_MAY_HOLD).fetchone()
+        if held is None or not held[0]:
+            yield
+            return
+        with connection.transaction(force_rollback=True):
+            connection.execute(_HELD)
+            yield
 
 
 def lock_tables(connection: Connection, tables: Sequence[Table]) -> bool:
@@ -121,7 +150,8 @@ def _attempt(connection: Connection) -> Snapshot | None:
         row = connection.execute("SELECT pg_catalog.statement_timestamp(), pg_catalog.pg_export_snapshot()")
         exported_at, identifier = row.fetchone() or (None, None)
         seen = list_tables(connection)
-        if exported_at is not None and _identities(seen) == _identities(tables):
+        held = hold_sequences(connection)  # not before: that the clock was read first is what the moment says
+        if exported_at is not None and held and _identities(seen) == _identities(tables):
             return Snapshot(str(identifier), exported_at.astimezone(UTC), seen, connection)
     connection.execute("ROLLBACK")
     return None

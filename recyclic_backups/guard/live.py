@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from recyclic_backups.drill.probes import Answer, Columns, Probe, ask, columns_of
-from recyclic_backups.drill.simple import role_of_application
+from recyclic_backups.drill.simple import as_application, role_of_application
 from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_planning
 from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.connection import Connection
@@ -47,26 +48,37 @@ def ask_live(
     """Every probe's answer. Changes nothing.
 
     After a command, ``before`` tells how it was: probes are asked as the same role, which may have lost its grants,
-    and about tables and columns that were there, which may be gone. What would run the code of somebody without our
+    and about tables and columns that were there, which may be gone. A superuser's login asks nothing but of the
+    catalog: a login of the role's rights does. With any other login what would run the code of somebody without our
     rights is passed over. Raises DatabaseError.
     """
-    with (
-        server.connect(database, settings=_SETTINGS) as connection,
-        translated(f"the probes of {database!r}"),
-    ):
+    with ExitStack() as stack:
+        connection = stack.enter_context(server.connect(database, settings=_SETTINGS))
+        stack.enter_context(translated(f"the probes of {database!r}"))
         found = {qualified_name(row[0], row[1]): row[2] for row in connection.execute(_TABLES).fetchall()}
         columns = columns_of(connection)
-        # Whatever role we put on, code that runs in our session can take it off again.
-        foreign = run_by_planning(connection)
-        running = {name: foreign[oid] for name, oid in found.items() if oid in foreign}
-        if views_refused := has_foreign_views(connection):
-            refuse_views(connection)
         role = _role(connection) if before is None else before.role
-        if role:
-            connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
+        running: Mapping[str, Sequence[str]] = {}
+        views_refused = False
+        # Whatever role we put on, code that runs in our session can take it off again.
+        if role and _is_superuser(connection):
+            connection = stack.enter_context(as_application(server, database, role, _SETTINGS))
+        else:
+            foreign = run_by_planning(connection)
+            running = {name: foreign[oid] for name, oid in found.items() if oid in foreign}
+            if views_refused := has_foreign_views(connection):
+                refuse_views(connection)
+            if role:
+                connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (role,))
         expected = columns if before is None else {**columns, **before.columns}
         answers = ask(connection, probes, expected, now, running=running, views_refused=views_refused)
         return Findings(tuple(answers), role, columns)
+
+
+def _is_superuser(connection: Connection) -> bool:
+    query = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user"
+    row = connection.execute(query).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _role(connection: Connection) -> str:

@@ -28,6 +28,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from recyclic_backups.postgres.process import keep_to_ourselves
+
 MOST_MEMORY_BYTES = 512 << 20
 """Of the process: an answer may have no end, and libraries read to it. A delivery needs a tenth of it."""
 
@@ -35,6 +37,8 @@ _PARTING_SECONDS = 2
 _LONGEST_ANSWER_BYTES = 100_000
 _LOUD_LOGGERS = ("apprise", "urllib3", "requests")
 _VERDICT = b"verdict "
+_OF_OURS = re.compile("(BACKUP|DAGSTER|DRILL|HEARTBEAT|NOTIFICATION|POSTGRES|SMTP)_")
+"""Variables with keys and passwords among them: others of our user read what a process was given."""
 
 
 class DeadlineExceeded(TimeoutError):
@@ -47,10 +51,11 @@ def run_with_deadline(request: Mapping[str, Any], deadline_seconds: float) -> st
     Raises DeadlineExceeded, OSError when no process can be started.
     """
     is_over, said = False, b""
+    given = {name: value for name, value in os.environ.items() if not _OF_OURS.match(name)}
     with subprocess.Popen(
         # The modules of this process and no others: not what lies in the working directory (-P).
         [sys.executable, "-P", "-m", __name__],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+        env={**given, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -74,6 +79,7 @@ def run_with_deadline(request: Mapping[str, Any], deadline_seconds: float) -> st
 
 def main() -> None:
     """Do what standard input says, and write why it failed to standard output."""
+    keep_to_ourselves()
     request = json.load(sys.stdin)
     signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"])  # also where nobody is left to end us
     with contextlib.suppress(OSError, ValueError):  # a lower limit is there, or the system knows none

@@ -78,7 +78,7 @@ class Account:
         put another directory in the place of this one.
         """
         for place in (parent.absolute(), Path(tempfile.gettempdir()).absolute()):
-            if whose := _whose_else(place):
+            if whose := who_else_may_rename(place):
                 raise ConfigurationError(
                     f"no scratch server can live in {place}: {whose} could put something else in its place",
                     "set BACKUP_SCRATCH to a directory that belongs to you or root, as all above it do, and to which "
@@ -148,7 +148,7 @@ class Account:
         return bool(status.st_mode & 0o001)
 
 
-def _whose_else(place: Path) -> str:
+def who_else_may_rename(place: Path) -> str:
     """Who but us and root may rename what lies in a directory, or one above it; empty if nobody can.
 
     In a container, where nobody else runs, volumes are often made for everybody: where we are not root, a disk mounted

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from recyclic_backups.errors import ConfigurationError, ProgramMissing
+from recyclic_backups.postgres.process import inherited
 from recyclic_backups.postgres.programs import CLIENT_PROGRAMS, SERVER_PROGRAMS, Installation, parse_version
 
 VERSIONED_DIRECTORIES = (
@@ -94,7 +95,7 @@ def ask(
     try:
         return subprocess.run(
             [program, option],
-            env=variables,
+            env={**inherited(), **(variables or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -362,12 +362,11 @@ def _start(
         raise ProgramMissing(
             f"{argv[0]} cannot be run", "install the PostgreSQL client programs, or set PG_BIN"
         )
-    inherited = {name: value for name in _INHERITED if (value := os.environ.get(name)) is not None}
     try:
         process = subprocess.Popen(
             [*dies_with_us(), *argv],
             # Messages in English, since they are read by the expressions above.
-            env={**inherited, "LC_ALL": "C", **environment},
+            env={**inherited(), "LC_ALL": "C", **environment},
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -388,6 +387,11 @@ def _start(
     return process
 
 
+def inherited() -> dict[str, str]:
+    """What every program gets of our environment: no secret is in it."""
+    return {name: value for name in _INHERITED if (value := os.environ.get(name)) is not None}
+
+
 @lru_cache(maxsize=1)
 def dies_with_us() -> tuple[str, ...]:
     """What to put before a program's argument list so that it ends with us; nothing where util-linux is missing."""
@@ -396,7 +400,11 @@ def dies_with_us() -> tuple[str, ...]:
         return ()
     # BusyBox has a setpriv without this option.
     probe = subprocess.run(
-        [setpriv, "--pdeathsig", "TERM", "true"], capture_output=True, check=False, timeout=10
+        [setpriv, "--pdeathsig", "TERM", "true"],
+        env=inherited(),
+        capture_output=True,
+        check=False,
+        timeout=10,
     )
     return (setpriv, "--pdeathsig", "TERM", "--") if probe.returncode == 0 else ()
 
@@ -458,5 +466,9 @@ def lower_priority() -> None:
     if ionice is not None:
         # The idle class (ioprio_set(2)); a kernel or container that refuses it costs nothing but politeness.
         subprocess.run(
-            [ionice, "-c", "3", "-p", str(os.getpid())], capture_output=True, check=False, timeout=10
+            [ionice, "-c", "3", "-p", str(os.getpid())],
+            env=inherited(),
+            capture_output=True,
+            check=False,
+            timeout=10,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.postgres import startup
@@ -50,7 +50,10 @@ class Server:
 
     @classmethod
     def from_url(cls, url: str) -> tuple[Server, str]:
-        """Server and database name of a ``postgresql://`` URL. Raises ConfigurationError, without the URL in it."""
+        """Server and database name of a ``postgresql://`` URL. Raises ConfigurationError, without the URL in it.
+
+        Also for a parameter that is none of ours: who asks for ``channel_binding`` is not to go without it unawares.
+        """
         hint = "write postgresql://user:password@host:5432/dbname"
         try:
             parts = urlsplit(url)
@@ -60,6 +63,12 @@ class Server:
         if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
             raise ConfigurationError("the server URL is not a postgresql:// URL with a host", hint)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        proof = query.pop("require_auth", "")
+        if proof not in ("", startup.PROOF_OF_PASSWORD) or query.keys() - {"sslmode", "sslrootcert"}:
+            raise ConfigurationError(
+                "the server URL has parameters that are not read",
+                f"it may have sslmode, sslrootcert and require_auth={startup.PROOF_OF_PASSWORD}",
+            )
         server = cls(
             host=unquote(parts.hostname),
             port=port,
@@ -67,8 +76,18 @@ class Server:
             password=unquote(parts.password or ""),
             sslmode=query.get("sslmode", "prefer"),
             sslrootcert=query.get("sslrootcert", ""),
+            proves_itself=bool(proof),
         )
         return server, unquote(parts.path.lstrip("/")) or "postgres"
+
+    @property
+    def url(self) -> str:
+        """What :meth:`from_url` makes the same server of, but for its password."""
+        host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
+        asked = {"sslmode": self.sslmode, "sslrootcert": self.sslrootcert}
+        asked["require_auth"] = startup.PROOF_OF_PASSWORD if self.proves_itself else ""
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return f"postgresql://{quote(self.user, safe='')}@{host}:{self.port}/?{query}"
 
     @property
     def label(self) -> str:

@@ -44,6 +44,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -1059,7 +1060,13 @@ def newest(storage: Storage, keys: Keys, database: Optional[str]) -> Backup:
         if problems:
             raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
         raise Problem(60, f"there is no usable backup in {storage.root}")
-    return next(iter(newest_of.values()))
+    backup = next(iter(newest_of.values()))
+    if backup.as_of > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 300)):
+        say(
+            f"warning: {backup.id} is of the future by this machine's clock: that is wrong, or another was then, and "
+            "what `list` shows below it may be newer"
+        )
+    return backup
 
 
 def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:

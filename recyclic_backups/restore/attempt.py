@@ -184,6 +184,11 @@ class Attempt:
             self.phases["unseal"] = unseal_seconds
             with self.phase("indexes"):
                 self.missing.extend(rebuild.post_data(self.options.jobs))
+        if rebuild.kept_back:
+            self.notes.append(
+                "with --no-owner nobody is given rights, and functions that act as their owner, now you, may be called "
+                f"by nobody else: {', '.join(rebuild.kept_back)}"
+            )
         with self.phase("properties"), databases.maintenance(self.server) as connection:
             facts = self.manifest.server
             if self.options.no_owner:

@@ -166,6 +166,21 @@ def making_values_of_types(entries: Sequence[Entry], script: str) -> bool:
     )
 
 
+def statistics_of_expressions(entries: Sequence[Entry], script: str) -> Sequence[Entry]:
+    """Extended statistics of more than columns: whoever analyzes the table computes these as its owner."""
+    text_of = text_by_entry(entries, script) or {}
+    columns = re.compile(
+        rf"CREATE STATISTICS {_NAME}\.{_NAME}(?: \([^()]*\))? ON {_NAME}(?:, {_NAME})* FROM "
+    )
+    found = []
+    for each in entries:
+        text = text_of.get(each.number, "")
+        # Where the statement begins: a constant in an expression may read like another one.
+        if each.kind == "STATISTICS" and not columns.match(text, text.find("\nCREATE STATISTICS ") + 1):
+            found.append(each)
+    return found
+
+
 def definition_of(script: str, number: int) -> tuple[str, str]:
     """What fingerprints call an entry of a script as for :func:`computing`, and its SQL; both empty without it."""
     pieces = _HEADER.split(script)
@@ -199,13 +214,36 @@ def foreign_key_in(text: str) -> ForeignKey | None:
     return None if found is None or text.endswith(" NOT VALID;") else ForeignKey(*found.groups())
 
 
-def mentioning(entries: Sequence[Entry], script: str, names: Collection[str]) -> frozenset[int]:
-    """Entries in whose definition one of these names may occur; all of them where the script does not tell."""
+# Between a function's own name and the string of its body, or its end: what of it is looked up when it is made.
+_FUNCTION = re.compile(
+    rf"^CREATE (?:FUNCTION|PROCEDURE) {_NAME}\.{_NAME}(\(.*?)"
+    rf"(?:^    AS ['$]|^ALTER (?:FUNCTION|PROCEDURE) {_NAME}\.{_NAME}\(|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def mentioning(
+    entries: Sequence[Entry], script: str, names: Collection[str], types: Collection[str] = ()
+) -> frozenset[int]:
+    """Entries in whose definition one of these names may occur, or something is cast to one of these types (as SQL).
+
+    All of them where the script does not tell. What the body of a function says counts only where it is parsed at once.
+    """
     text_of = text_by_entry(entries, script)
     written = "|".join(re.escape(name.replace('"', '""')) for name in names)
-    mention = re.compile(rf"(?<![\w$])(?:{written})(?![\w$])")
+    cast = "|".join(map(re.escape, types))
+    patterns = [rf"(?<![\w$])(?:{written})(?![\w$])"] if names else []
+    patterns += [rf"(?<!')::(?:{cast})(?![\w$])"] if types else []
+    mention = re.compile("|".join(patterns))
+
+    def looked_up(entry: Entry, text: str) -> str:
+        found = _FUNCTION.search(text) if entry.kind in ("FUNCTION", "PROCEDURE") else None
+        return found[1] if found else text
+
     return frozenset(
         entry.number
         for entry in entries
-        if text_of is None or entry.number not in text_of or (names and mention.search(text_of[entry.number]))
+        if text_of is None
+        or entry.number not in text_of
+        or (patterns and mention.search(looked_up(entry, text_of[entry.number])))
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.dump.setting_lists import setting_value
-from recyclic_backups.errors import ProgramFailed, Refused
-from recyclic_backups.postgres.programs import Section, in_encoding, scripts_may_run_commands
+from recyclic_backups.errors import ProgramFailed
+from recyclic_backups.postgres.programs import Section, scripts_may_run_commands
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.archive import Archive
-from recyclic_backups.restore.contents import Entry, definition_of, one_line
+from recyclic_backups.restore.contents import Entry, definition_of
 from recyclic_backups.restore.loaders import DATABASE_OWNER, TRUST_HINT, Loaders
-from recyclic_backups.restore.owners import objects_in, read_schemas
+from recyclic_backups.restore.owners import read_schemas
 
 # What a name without a schema leads to under an empty search path.
 _NOT_FOUND = re.compile(r"does not exist|could not (?:identify|find) ", re.IGNORECASE)
@@ -140,13 +139,9 @@ class EntryMaker:
             assert self.loaders is not None
             # What is of pg_database_owner is for the time of the role that logs in.
             itself = as_owner and owner != DATABASE_OWNER
-            borrowed: Sequence[str] = ()
-            failed: ProgramFailed | None = None
             schemas = self._schemas_of(section, entries or ())
             try:
-                with self.loaders.creating(
-                    owner, schemas, as_owner=itself, lending=self.lends_schemas
-                ) as borrowed:
+                with self.loaders.creating(owner, schemas, as_owner=itself, lending=self.lends_schemas):
                     self.archive.run(
                         section,
                         self.archive.manifest.main,
@@ -155,13 +150,10 @@ class EntryMaker:
                         server=self.loaders.of(owner),
                         search_path=search_path,
                     )
-            except ProgramFailed as error:
-                failed = error
-            self._require_nothing_else(borrowed)
-            if failed is not None:
+            except ProgramFailed as failed:
                 if not failed.retryable and _RIGHTS.search(failed.complaint):
                     failed.hint = _RIGHTS_HINT
-                raise failed
+                raise
 
         self._run(section, self.archive.manifest.main, entries, make, own_rights=True)
 
@@ -213,28 +205,6 @@ class EntryMaker:
                 fitting = [schema for listed, schema in schemas if entry.rest.startswith(f"{listed} ")]
                 found.update(fitting if len(fitting) == 1 else ())
         return frozenset(found)
-
-    def _require_nothing_else(self, schemas: Sequence[str]) -> None:
-        """Raises Refused if there is anything in these schemas that the archive does not have.
-
-        Their owner made it by the right that he was lent, and functions of others, whose path the schema is in, would
-        find it: a superuser's too.
-        """
-        if not schemas:
-            return
-        encoding = self.archive.manifest.server.encoding
-        with self.archive.connect() as connection:
-            found = objects_in(connection, schemas)
-        known = sorted(f"{entry.rest} " for entry in self.entries("pre-data"))
-        for schema, name in found:
-            begins = " ".join(one_line(in_encoding(each, encoding)) for each in (schema, name))
-            place = bisect_left(known, begins)
-            if not (place < len(known) and known[place].startswith(begins)):
-                raise Refused(
-                    f"somebody's code made {name.strip(' (')!r} in the schema {schema!r} while it was restored:"
-                    " it is not in the backup, and functions that look for names there would run it",
-                    TRUST_HINT,
-                )
 
     def still_aside(self, each: Aside, search_path: str = "") -> Aside | None:
         """None if an entry can be made by now, if need be with a search path (as SQL); else it, and why not."""

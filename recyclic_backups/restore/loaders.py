@@ -124,8 +124,8 @@ class Loaders:
     @contextmanager
     def creating(
         self, owner: str, schemas: Collection[str], *, as_owner: bool, lending: bool = False
-    ) -> Iterator[Sequence[str]]:
-        """Within the block the owner may make objects in these schemas, as he once could; yields where he may not else.
+    ) -> Iterator[None]:
+        """Within the block the owner may make objects in these schemas, as he once could.
 
         In no others: what he made there others' code would find, whose path that schema is in. The right is his
         loader's unless that acts ``as_owner``. With ``lending`` he also finds what lies in schemas whose functions
@@ -135,7 +135,6 @@ class Loaders:
         with self._lock, self.server.connect(self.database) as connection:
             lent = self._role(NOBODY, login=False)
             borrower = owner if as_owner else loader
-            borrowed = _lacking(connection, borrower, {"CREATE": schemas})["CREATE"]
             rights: dict[str, Collection[str]] = {"USAGE, CREATE": schemas}
             if lending:
                 rows = connection.execute(_WITHOUT_POWERS, (owner,)).fetchall()
@@ -147,7 +146,7 @@ class Loaders:
             for privilege, where in lacking.items():
                 _on_schemas(connection, f"GRANT {privilege}", where, "TO", borrower)
         try:
-            yield borrowed
+            yield
         finally:
             with self._lock, self.server.connect(self.database) as connection:
                 for privilege, where in lacking.items():

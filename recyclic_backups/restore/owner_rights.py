@@ -149,13 +149,15 @@ def keeping_functions(
     return found
 
 
-def kept_by_policies(entries: Iterable[Entry], later: Iterable[Entry]) -> list[Entry]:
-    """Grants on tables whose policies are made ``later``: until then they would give all rows."""
+def kept_by_policies(entries: Sequence[Entry], later: Iterable[Entry]) -> list[Entry]:
+    """Grants on tables whose policies are made ``later``, and on views: until then they would give all rows."""
     tables = [_unquoted(entry.rest) for entry in later if entry.kind == "ROW SECURITY"]
+    tables += [_unquoted(entry.rest) for entry in (entries if tables else ()) if entry.kind == "VIEW"]
+    known = frozenset(tables)
     return [
         entry
         for entry in (entries if tables else ())
-        if any(_unquoted(rest) in tables for rest in _without_word(entry, "TABLE"))
+        if not known.isdisjoint(map(_unquoted, _without_word(entry, "TABLE")))
         or any(
             _is_column(_unquoted(rest), table) for rest in _without_word(entry, "COLUMN") for table in tables
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recyclic_backups.fingerprint.foreign_code import (
@@ -81,28 +81,38 @@ _ANYTHING_OF_OTHERS = """
     JOIN pg_catalog.pg_roles r ON r.oid = everything.owner WHERE NOT r.rolsuper)
 """
 
-_OBJECTS = """
-    SELECT n.nspname, o.name FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL (
-        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, CASE p.prokind WHEN 'a' THEN p.proname || '('
-            ELSE p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ') ' END
-        FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.oid
-        UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprname || ' '
-        FROM pg_catalog.pg_operator WHERE oprnamespace = n.oid
-        UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relname || ' '
-        FROM pg_catalog.pg_class WHERE relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
-        UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typname || ' '
-        FROM pg_catalog.pg_type WHERE typnamespace = n.oid AND typrelid = 0 AND typtype <> 'm'
-        UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collname || ' '
-        FROM pg_catalog.pg_collation WHERE collnamespace = n.oid
-        UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcname || ' '
-        FROM pg_catalog.pg_opclass WHERE opcnamespace = n.oid
-        UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgname || ' '
-        FROM pg_catalog.pg_ts_config WHERE cfgnamespace = n.oid
-        UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictname || ' '
-        FROM pg_catalog.pg_ts_dict WHERE dictnamespace = n.oid) o(classid, oid, name)
-    WHERE n.nspname = ANY(%s) AND o.oid >= 16384 AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_depend d
-        WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+# Whatever a name can mean that strangers own, as a listing calls it, and whether it came along with something else: the
+# array of a type, the sequence of an identity. Of aggregates, whose arguments pg_dump writes in ways of its own, the
+# name and a parenthesis.
+_OF_OTHERS = """
+    SELECT o.kind, n.nspname, o.name, r.rolname, EXISTS (
+        SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype = 'i')
+    FROM (
+        SELECT 'FUNCTION', 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace, proowner, proname || '('
+            || CASE prokind WHEN 'a' THEN '' ELSE pg_catalog.oidvectortypes(proargtypes) || ')' END
+        FROM pg_catalog.pg_proc
+        UNION ALL SELECT 'OPERATOR', 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprnamespace, oprowner, oprname
+        FROM pg_catalog.pg_operator
+        UNION ALL SELECT CASE relkind WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, 'pg_catalog.pg_class'::pg_catalog.regclass,
+            oid, relnamespace, relowner, relname
+        FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+        UNION ALL SELECT 'TYPE', 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace, typowner, typname
+        FROM pg_catalog.pg_type WHERE typrelid = 0
+        UNION ALL SELECT 'COLLATION', 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collnamespace, collowner,
+            collname
+        FROM pg_catalog.pg_collation
+        UNION ALL SELECT 'OPERATOR CLASS', 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcnamespace, opcowner,
+            opcname
+        FROM pg_catalog.pg_opclass
+        UNION ALL SELECT 'TEXT SEARCH CONFIGURATION', 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgnamespace,
+            cfgowner, cfgname
+        FROM pg_catalog.pg_ts_config
+        UNION ALL SELECT 'TEXT SEARCH DICTIONARY', 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictnamespace,
+            dictowner, dictname
+        FROM pg_catalog.pg_ts_dict) o(kind, classid, oid, namespace, owner, name)
+    JOIN pg_catalog.pg_namespace n ON n.oid = o.namespace JOIN pg_catalog.pg_roles r ON r.oid = o.owner
+    WHERE o.oid >= 16384 AND NOT r.rolsuper AND NOT pg_catalog.starts_with(n.nspname, 'pg_') AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype = 'e')
 """
 
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
@@ -160,21 +170,41 @@ _NAMES_AROUND = """
     JOIN pg_catalog.pg_class c ON c.oid IN (around.oid, i.indexrelid)
 """
 
-# Functions and operators of strangers, and whether others own one of that name beside it that fits not only exactly.
+# Functions and operators of strangers beside one of that name that others own and that fits not only exactly.
 _CALLED_INSTEAD = """
-    SELECT n.nspname, p.proname, EXISTS (
+    SELECT p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+    WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s AND EXISTS (
         SELECT FROM pg_catalog.pg_proc q WHERE q.pronamespace = p.pronamespace AND q.proname = p.proname
           AND q.proowner <> p.proowner AND (q.pronargdefaults > 0 OR q.provariadic <> 0 OR EXISTS (
             SELECT FROM pg_catalog.pg_type t WHERE t.oid = ANY(q.proargtypes::oid[]) AND t.typtype = 'p')))
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s
-  UNION ALL
-    SELECT n.nspname, p.oprname, EXISTS (
+  UNION
+    SELECT p.oprname FROM pg_catalog.pg_operator p JOIN pg_catalog.pg_roles r ON r.oid = p.oprowner
+    WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s AND EXISTS (
         SELECT FROM pg_catalog.pg_operator q JOIN pg_catalog.pg_type t ON t.oid IN (q.oprleft, q.oprright)
         WHERE q.oprnamespace = p.oprnamespace AND q.oprname = p.oprname AND q.oprowner <> p.oprowner
           AND t.typtype = 'p')
-    FROM pg_catalog.pg_operator p JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
-    JOIN pg_catalog.pg_roles r ON r.oid = p.oprowner WHERE p.oid >= 16384 AND NOT r.rolsuper AND r.rolname <> %s
+"""
+_CAST_TO = """
+    SELECT DISTINCT pg_catalog.format_type(k.casttarget, NULL) FROM pg_catalog.pg_cast k
+    JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+    WHERE NOT r.rolsuper AND r.rolname <> %s
+"""
+# Not to be read, or not to be written, by people: as the owner of a view or a rule on them a superuser would lend both.
+_OF_SYSTEM = """
+    SELECT c.relname FROM pg_catalog.pg_class c
+    WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relkind IN ('r', 'v')
+      AND (c.relkind = 'r' OR NOT EXISTS (
+        SELECT FROM pg_catalog.aclexplode(c.relacl) x WHERE x.grantee = 0 AND x.privilege_type = 'SELECT'))
+"""
+# What PostgreSQL lets everybody call once it is made, though it acts as its owner or without bounds.
+_WITH_POWERS = """
+    SELECT pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE p.oid >= 16384 AND (p.prosecdef OR NOT (l.lanpltrusted OR l.lanname IN ('c', 'internal'))) AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+          AND d.objid = p.oid AND d.deptype = 'e')
+    ORDER BY 1
 """
 
 # Partitioned tables of strangers with a column of a type of somebody's: a bound is a value of it.
@@ -303,23 +333,33 @@ def has_foreign_casts(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def named_before_others(
-    connection: Connection, encoding: str, listed: Collection[str], owner: str = ""
-) -> frozenset[str]:
-    """Names of functions and operators of strangers that may be called where a text meant somebody else's.
+def named_before_others(connection: Connection, encoding: str, owner: str = "") -> frozenset[str]:
+    """Names of functions and operators of strangers that may be called where a text of the ``owner``'s meant others.
 
-    Those that are not among the ``listed`` (schema and name) of theirs: they were made while the definitions were, and
-    stand where another was to be. And those beside one of the same name that takes several types, or fewer than all of
-    its arguments: theirs may fit better. Where one fits exactly the texts of pg_dump say so, by casts. ``owner`` is
-    whose text it is.
+    Those beside one of the same name that takes several types, or fewer than all of its arguments: theirs may fit
+    better. Where one fits exactly the texts of pg_dump say so, by casts.
     """
-    found = set[str]()
-    for schema, name, beside_another in connection.execute(_CALLED_INSTEAD, (owner, owner)):
-        its_schema, its_name = one_line(in_encoding(schema, encoding)), one_line(in_encoding(name, encoding))
-        quoted = its_name.replace('"', '""')
-        if beside_another or not {f"{its_schema} {its_name}", f'{its_schema} "{quoted}"'} & set(listed):
-            found.add(in_encoding(name, encoding))
-    return frozenset(found)
+    return frozenset(
+        in_encoding(row[0], encoding) for row in connection.execute(_CALLED_INSTEAD, (owner, owner))
+    )
+
+
+def cast_by_others(connection: Connection, encoding: str, owner: str = "") -> frozenset[str]:
+    """Types, as SQL, to which a function of a stranger casts some other type."""
+    return frozenset(in_encoding(row[0], encoding) for row in connection.execute(_CAST_TO, (owner,)))
+
+
+def relations_of_system(connection: Connection) -> Sequence[str]:
+    """Relations of PostgreSQL's own that only superusers may read, or write."""
+    return [row[0] for row in connection.execute(_OF_SYSTEM)]
+
+
+def keep_powers(connection: Connection) -> Sequence[str]:
+    """Take functions that act as their owner, or without bounds, from whoever is given no right to call them."""
+    found = [str(row[0]) for row in connection.execute(_WITH_POWERS)]
+    for function in found:
+        connection.execute(f"REVOKE EXECUTE ON ROUTINE {function} FROM PUBLIC".encode())
+    return found
 
 
 def is_plain_table(connection: Connection, table: str) -> bool:
@@ -337,12 +377,14 @@ def read_schemas(connection: Connection, encoding: str) -> Sequence[tuple[str, s
     return [(one_line(in_encoding(schema, encoding)), schema) for (schema,) in rows]
 
 
-def objects_in(connection: Connection, schemas: Sequence[str]) -> Sequence[tuple[str, str]]:
-    """Schema and name of whatever lies in these schemas and can be meant by a name; with a blank where a name ends.
-
-    Of aggregates, whose arguments pg_dump writes in ways of its own, the name and a parenthesis.
-    """
-    return [(schema, name) for schema, name in connection.execute(_OBJECTS, (list(schemas),))]
+def objects_of_others(
+    connection: Connection, encoding: str, stands_for_owner: str
+) -> Iterator[tuple[str, str, str, bool]]:
+    """Kind, schema with name, and owner of whatever strangers own, as a listing has them; and whether it came along."""
+    for kind, schema, name, role, came_along in connection.execute(_OF_OTHERS):
+        owner = DATABASE_OWNER if role == stands_for_owner else role
+        named = f"{in_encoding(schema, encoding)} {in_encoding(name, encoding)}"
+        yield kind, one_line(named), one_line(in_encoding(owner, encoding)), came_along
 
 
 def anything_of_others(connection: Connection) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from typing import Any, Literal
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.catalog.why import why_text
+from recyclic_backups.dump.facts import read_system_identifier
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore import database as databases
@@ -120,3 +123,24 @@ def plan_restore(
         code=tuple(owned_code(fingerprint, trusted=trust_owners)),
         compared="off" if fingerprint is None else fingerprint.level,
     )
+
+
+def require_its_server(found: Catalog, backup: Backup, server: Server) -> None:
+    """Raises Refused for a backup of another server, where older ones are of this: who stood in its place wrote it.
+
+    While a server is down, any user of its machine can listen on its port.
+    """
+    here, of = "", backup.manifest.server.system_identifier
+    with suppress(DatabaseError), databases.maintenance(server) as connection:
+        here = read_system_identifier(connection)
+    older = [
+        each for each in found if each.as_of < backup.as_of
+    ]  # newer ones: this server came after that one
+    ours = [each for each in older if each.manifest.server.system_identifier == here]
+    if here and ours and of not in ("", here):
+        raise Refused(
+            f"{backup.backup_id} is of another server than {server.label} and {len(ours)} older backups: whoever "
+            "answered in its place when it was taken wrote all that is in it, superusers too",
+            f"restore one of those ({ours[0].backup_id} is the newest), or name this server by --to-server if you know "
+            "that it was yours too",
+        )

@@ -18,8 +18,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
@@ -37,8 +37,10 @@ from recyclic_backups.restore.contents import (
     definition_of,
     foreign_key_in,
     making_values_of_types,
+    mentioning,
     one_line,
     post_data_of,
+    statistics_of_expressions,
 )
 from recyclic_backups.restore.entry_maker import Aside, EntryMaker, Missing
 from recyclic_backups.restore.loaders import NOBODY, TRUST_HINT, Loaders
@@ -59,8 +61,10 @@ from recyclic_backups.restore.owners import (
     definitions_run_code_of_others,
     has_foreign_casts,
     is_plain_table,
+    keep_powers,
     read_roles,
     read_tables,
+    relations_of_system,
 )
 from recyclic_backups.restore.postponed_checks import put_back, take_out_checks
 from recyclic_backups.restore.selection import Selection
@@ -87,6 +91,8 @@ class Rebuild:
     maker: EntryMaker
     loaded_by: dict[str, int]
     _reach: Reach = field(init=False)
+    kept_back: Sequence[str] = ()
+    """Functions with powers that everybody could call, as no grants are restored, and now nobody may."""
     _unchecked: list[Missing] = field(default_factory=list)
     _after_policies: list[Entry] = field(default_factory=list)
 
@@ -130,6 +136,9 @@ class Rebuild:
                 self.maker.make("pre-data", None)
             else:
                 self._in_turns(entries, roles)
+        if self.archive.no_owner:
+            with self.archive.connect() as connection:
+                self.kept_back = keep_powers(connection)
         self._try_again()
         for each in self.maker.aside:
             if each.entry.kind in _HOLDS_ROWS and (selection is None or _is_among(each.entry, selection)):
@@ -152,19 +161,30 @@ class Rebuild:
     def _require_no_foreign_code(self, entries: Sequence[Entry], roles: Roles) -> None:
         """A superuser may not become the owner of code of others: each of its calls would be his.
 
-        A materialized view is filled in the name of its owner, and so is what an index computes, a domain's checks too.
+        A materialized view is filled in the name of its owner, and so is what an index or ANALYZE computes, a domain's
+        checks too. A view or a rule reads and writes in it.
         """
         count = Counter(each.kind for each in entries if roles.is_foreign(each))
+        definitions, script = self._definitions()
+        theirs = [each for each in definitions if roles.is_foreign(each)]
+        with self.archive.connect() as connection:
+            of_system = mentioning(definitions, script, relations_of_system(connection))
         found = [
             f"{number} {name}"
             for number, name in (
                 (count["FUNCTION"] + count["PROCEDURE"], "functions"),
                 (count["MATERIALIZED VIEW"], "materialized views"),
                 (
-                    count["DOMAIN"]
-                    if count["DOMAIN"] and making_values_of_types(*self._definitions())
-                    else 0,
+                    count["DOMAIN"] if count["DOMAIN"] and making_values_of_types(definitions, script) else 0,
                     "domains",
+                ),
+                (
+                    sum(each in theirs for each in statistics_of_expressions(definitions, script)),
+                    "statistics of expressions",
+                ),
+                (
+                    sum(each.number in of_system for each in theirs if each.kind in ("VIEW", "RULE")),
+                    "views or rules on PostgreSQL's own tables",
                 ),
             )
             if number
@@ -194,7 +214,8 @@ class Rebuild:
         if not entries:
             return
         if turn.owner is not None:
-            self._reach.require_meant(section, entries, turn.owner)
+            with self._alone():  # whoever else was there is out until his code runs again
+                self._reach.require_meant(section, entries, turn.owner)
             make = partial(self.maker.make_as, section, owner=turn.owner, as_owner=turn.as_owner)
             self._share(make, entries, jobs)
             return
@@ -211,8 +232,13 @@ class Rebuild:
             shares = [numbers[start::jobs] for start in range(min(jobs, len(numbers)))]
             self.archive.together(jobs, [partial(make, share) for share in shares])
 
-    def _alone(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.loaders is None else self.loaders.absent()
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within the block nobody else has a session, and nobody has left anything behind that was not his before."""
+        with nullcontext() if self.loaders is None else self.loaders.absent():
+            if self.loaders is not None:
+                self._reach.require_known(self.loaders.of_database_owner)
+            yield
 
     def _grant(self, loaders: Loaders) -> None:
         """What loaders need and their owners do not have."""
@@ -369,6 +395,8 @@ class Rebuild:
             self._take_turns(entries.refreshes)
         self._try_again()
         if self.loaders is not None:
+            with self._alone():
+                pass  # what the last of them did
             self.loaders.drop()
         self._take_turns(entries.event_triggers)
         elsewhere = self._elsewhere()
@@ -465,6 +493,12 @@ class Rebuild:
                 if each.section == "data":
                     self._reach.require_no_triggers()
                 return self.maker.still_aside(each)
+        with self._alone():
+            try:
+                owner = self._reach.roles.owner_of(each.entry) or NOBODY
+                self._reach.require_meant(each.section, [each.entry], owner)
+            except Refused:
+                return each
         still = self.maker.still_aside(each)
         return still and self._by_superuser(still)
 

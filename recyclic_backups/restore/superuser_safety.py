@@ -6,6 +6,7 @@ the answers hold.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,9 +21,11 @@ from recyclic_backups.restore.owners import (
     Roles,
     Tables,
     attached_with_code_of_others,
+    cast_by_others,
     computed_with_code_of_others,
     has_foreign_casts,
     named_before_others,
+    objects_of_others,
     planned_with_code_of_others,
 )
 
@@ -30,12 +33,16 @@ from recyclic_backups.restore.owners import (
 _KINDS = frozenset({"TABLE ATTACH", "INDEX ATTACH", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "TRIGGER"})
 _BY_KEYS = frozenset({"TABLE ATTACH", "TRIGGER"})
 _CODE = frozenset({"FUNCTION", "PROCEDURE", "DOMAIN"})
-_CALLED = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE", "OPERATOR"})
-# Of a superuser's: which functions and operators their texts name is looked up when they are made.
+# Which functions, operators and casts their texts name is looked up when they are made.
 _NAMING = frozenset({
     "TABLE", "VIEW", "MATERIALIZED VIEW", "INDEX", "CONSTRAINT", "CHECK CONSTRAINT", "DEFAULT", "RULE", "TRIGGER",
-    "POLICY", "DOMAIN", "AGGREGATE", "STATISTICS",
+    "POLICY", "DOMAIN", "AGGREGATE", "STATISTICS", "FOREIGN TABLE", "FUNCTION", "PROCEDURE",
 })  # fmt: skip
+# What others are called by, where a catalog has several kinds.
+_CALLED = {
+    "PROCEDURE": "FUNCTION", "AGGREGATE": "FUNCTION", "VIEW": "TABLE", "MATERIALIZED VIEW": "TABLE",
+    "SEQUENCE": "TABLE", "FOREIGN TABLE": "TABLE", "DOMAIN": "TYPE", "SHELL TYPE": "TYPE",
+}  # fmt: skip
 FILLED = "MATERIALIZED VIEW DATA"
 """The kind of an entry that fills a materialized view."""
 
@@ -131,15 +138,17 @@ class Reach:
         if not (self.guards and naming and self._owners - {owner}):
             return
         with self._archive.connect() as connection:
-            names = named_before_others(
-                connection, self._archive.manifest.server.encoding, self._theirs, owner
-            )
-        named = mentioning(self.maker.entries(section), self.maker.text_of(section), names) if names else ()
+            encoding = self._archive.manifest.server.encoding
+            names = named_before_others(connection, encoding, owner)
+            types = cast_by_others(connection, encoding, owner)
+        if not (names or types):
+            return
+        named = mentioning(self.maker.entries(section), self.maker.text_of(section), names, types)
         for entry in naming:
             if entry.number in named:
                 raise Refused(
                     f"{entry.kind} {entry.rest}: what it calls may by now be a function of another owner with the same "
-                    "name",
+                    "name, or a cast of his",
                     TRUST_HINT,
                 )
 
@@ -149,14 +158,38 @@ class Reach:
         owners = {self.roles.owner_of(each) for each in self.maker.entries("pre-data")}
         return {each for each in owners if each}
 
+    def require_known(self, stands_for_owner: str) -> None:
+        """Raises Refused if strangers own something that the archive does not have, or not as theirs.
+
+        Their code made it while the database was restored, where somebody else's texts and functions would find it.
+        ``stands_for_owner`` is the role that owns for the time what is of pg_database_owner.
+        """
+        if not self.guards:
+            return
+        encoding = self._archive.manifest.server.encoding
+        with self._archive.connect() as connection:
+            for kind, name, owner, came_along in objects_of_others(connection, encoding, stands_for_owner):
+                listed = self._listed.get(kind, [])
+                begins, whole = (f"{text} ".replace('"', "") for text in (name, f"{name} {owner}"))
+                if _first(listed, whole) == whole:
+                    continue
+                if not came_along or _first(listed, begins).startswith(begins):
+                    raise Refused(
+                        f"somebody's code made {name!r} while the database was restored, and it belongs to {owner!r}:"
+                        " it is not so in the backup, and what looks for names there would run it",
+                        TRUST_HINT,
+                    )
+
     @cached_property
-    def _theirs(self) -> set[str]:
-        """Functions and operators of strangers that the archive has, as it lists them: schema and name."""
-        return {
-            each.rest.partition("(")[0] if each.kind != "OPERATOR" else " ".join(each.rest.split(" ")[:2])
-            for each in self.maker.entries("pre-data")
-            if each.kind in _CALLED and self.roles.is_foreign(each)
-        }
+    def _listed(self) -> dict[str, list[str]]:
+        """What the archive has, by kind: schema, name and owner, without quotes and in order."""
+        found: dict[str, list[str]] = {}
+        for each in self.maker.entries("pre-data"):
+            rest = each.rest
+            if each.kind == "AGGREGATE":
+                rest = f"{rest.partition('(')[0]}({rest.rpartition(')')[2]}"
+            found.setdefault(_CALLED.get(each.kind, each.kind), []).append(f"{rest} ".replace('"', ""))
+        return {kind: sorted(names) for kind, names in found.items()}
 
     def _checks_with_code(self, constraint: Entry) -> bool:
         """Whether a superuser's constraint may call code of others when it is put to the rows."""
@@ -182,3 +215,9 @@ class Reach:
     def _reads_no_row(self, constraint: Entry) -> bool:
         _, text = definition_of(self.maker.text_of("post-data"), constraint.number)
         return text.endswith(") NOT VALID;")  # nothing that is quoted ends so
+
+
+def _first(listed: Sequence[str], text: str) -> str:
+    """The first of what is in order that is not before a text."""
+    place = bisect_left(listed, text)
+    return listed[place] if place < len(listed) else ""

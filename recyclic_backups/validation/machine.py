@@ -11,7 +11,8 @@ from recyclic_backups.config.settings import Settings
 from recyclic_backups.notify.send import why_unusable
 from recyclic_backups.postgres.account import MAKE_USER, USERS, Account
 from recyclic_backups.postgres.confinement import lacking
-from recyclic_backups.postgres.startup import is_of_libpq
+from recyclic_backups.postgres.startup import VERIFIED_MODES, is_of_libpq
+from recyclic_backups.postgres.tls import is_this_machine
 from recyclic_backups.validation.finding import Finding
 
 
@@ -42,8 +43,17 @@ def check_environment(settings: Settings) -> Iterator[Finding]:
 
 def check_drills(settings: Settings) -> Iterator[Finding]:
     """Where drills run, and what keeps the code of restored databases from what else is on this machine."""
-    if settings.drill_server is not None:
-        yield Finding("drills", "ok", f"on the staging server {settings.drill_server.label}")
+    if (staging := settings.drill_server) is not None:
+        where = f"on the staging server {staging.label}"
+        if staging.sslmode in VERIFIED_MODES or staging.host == "localhost" or is_this_machine(staging.host):
+            yield Finding("drills", "ok", where)
+        else:
+            yield Finding(
+                "drills",
+                "warning",
+                f"{where}: every drill sends it all rows, and who answers is not checked",
+                "unless nobody can be in between: add ?sslmode=verify-full&sslrootcert=FILE to DRILL_SERVER_URL",
+            )
         return
     account = Account.for_servers()
     if account.shared:

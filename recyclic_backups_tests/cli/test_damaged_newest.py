@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from recyclic_backups.cli import render
 from recyclic_backups.cli.commands import parser
 from recyclic_backups.cli.restore import command_for
 from recyclic_backups_tests.operator import Operator
@@ -78,6 +82,30 @@ def test_restore_offers_the_newest_whole_one_and_latest_means_it_from_then_on(
     assert {each["subject"] for each in issues} == {newest, second}
     operator.run("report", "--output", "page.html")
     assert newest in (operator.directory / "page.html").read_text()
+
+
+def test_a_backup_of_a_clock_that_was_ahead_is_not_what_latest_means_until_then(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: who answers for the time once has `restore latest` bring back that day, for as long as he likes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(render, "now", lambda: datetime.now(UTC) + timedelta(days=40))
+        ahead = operator.backup_id()
+    alone = operator.must("show", "latest", "--json")
+    assert alone.json["backup_id"] == ahead, "a clock that is behind leaves nothing else"
+    now = operator.backup_id()
+    said = f"latest is {now}: {ahead} is of the future, a clock is or was wrong"
+    for command in (f"restore latest --into {operator.variables['POSTGRES_DB']}_s", "verify", "show latest"):
+        assert said in operator.must(*shlex.split(command)).err, command
+    assert operator.must("drill", "simple", "--json").json["backups"][0]["backup_id"] == now
+    restores = operator.must("audit", "show", "--backup", "latest", "--action", "restore", "--json").json
+    assert {each["backup_id"] for each in restores} == {now}
+    argv = [sys.executable, "-I", str(operator.storage / "recover.py"), "--storage", str(operator.storage)]
+    out = subprocess.run(
+        [*argv, "extract", "latest", "--output", str(operator.directory / "out")],
+        env=operator.variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"{ahead} is of the future by this machine's clock" in out.stderr
 
 
 def test_a_backup_named_by_its_id_is_replaced_by_the_next_older_whole_one(operator: Operator) -> None:

@@ -284,3 +284,35 @@ def test_another_server_s_password_need_not_be_on_the_command_line(
         operator.must("restore", "latest", "--into", into, "--to-server", url)
     finally:
         _drop(cluster, into)
+
+
+def test_what_answered_in_the_servers_place_is_told_and_not_restored_onto_it(
+    operator: Operator,
+    installations_by_major: dict[int, object],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Attack: the server is down, and somebody listens on its port when the backup is taken: his superuser is in it."""
+    from recyclic_backups.postgres.programs import Installation
+
+    ours, database = operator.backup_id(), operator.variables["POSTGRES_DB"]
+    installation = installations_by_major[15]
+    assert isinstance(installation, Installation)
+    with ScratchCluster.start(installation, tmp_path / "other") as other:
+        with other.server.connect("postgres") as connection:
+            connection.execute(f'CREATE DATABASE "{database}"')
+        where = {
+            "POSTGRES_HOST": other.server.host,
+            "POSTGRES_PORT": str(other.server.port),
+            "POSTGRES_USER": other.server.user,
+            "POSTGRES_PASSWORD": other.server.password,
+        }
+        his = operator.backup_id(**where)
+        assert f"than the one that {ours} is of" in caplog.text
+        assert any(ours in note for note in operator.must("show", his, "--json").json["notes"])
+        # As after pg_upgrade: a backup of the server before.
+        operator.must("restore", ours, "--into", "earlier", **where)
+    refused = operator.run("restore", "latest", "--into", f"{database}_r")
+    assert refused.code == 70
+    assert f"{his} is of another server" in refused.err
+    assert ours in refused.err

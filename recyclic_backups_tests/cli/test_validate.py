@@ -91,3 +91,19 @@ def test_a_user_of_throwaway_servers_that_other_programs_share_is_a_warning(
     assert command is not None
     assert command[0] in hint
     assert told(shared=False) == ""
+
+
+def test_a_staging_server_that_need_not_prove_who_it_is_is_a_warning(operator: Operator) -> None:
+    """Loss prevented: all of production's rows, read on the way to every drill, and nobody was told."""
+    for address, status in (
+        ("staging.example.org/", "warning"),
+        ("staging.example.org/?sslmode=require", "warning"),
+        ("staging.example.org/?sslmode=verify-full", "ok"),
+        ("127.0.0.1:5433/", "ok"),
+    ):
+        found = operator.run("validate", "--json", DRILL_SERVER_URL=f"postgresql://me:x@{address}").json
+        (said,) = [each for each in found if each["check"] == "drills"]
+        assert (said["status"], "who answers is not checked" in said["message"]) == (
+            status,
+            status == "warning",
+        )

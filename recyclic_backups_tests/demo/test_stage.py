@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from datetime import date
+from pathlib import Path
 
+import pytest
 import yaml  # type: ignore[import-untyped]
 
 from recyclic_backups.demo.stage import open_stage
+from recyclic_backups.errors import StorageError
 from recyclic_backups_tests.docs.pages import read
 
 
@@ -20,3 +26,21 @@ def test_the_demonstrations_dagster_yaml_says_nothing_of_its_own() -> None:
     for key, values in shown.items():
         assert values.items() <= real[key].items()
     assert workspace == yaml.safe_load(read("workspace.yaml"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only he gives files away")
+@pytest.mark.parametrize("above", [False, True])
+def test_nobody_else_puts_programs_where_root_shows_it(above: bool) -> None:
+    """Attack: an empty directory of somebody else's after --keep, and root runs the `dagster.py` that he lays there."""
+    his = Path(tempfile.mkdtemp())
+    try:
+        his.chmod(0o755)
+        os.chown(his, 65534, 65534)
+        kept = his / "kept" if above else his
+        with (
+            pytest.raises(StorageError, match="somebody else may put programs"),
+            open_stage(date(2026, 11, 22), kept),
+        ):
+            pass
+    finally:
+        shutil.rmtree(his)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from recyclic_backups.config import pages
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import DECLARED
+from recyclic_backups_tests.docs import setting_tables
 from recyclic_backups_tests.docs.pages import PROJECT, read, rows
 
 
 def test_the_page_says_what_the_table_says() -> None:
     """Loss prevented: a default, or a mark of a secret, that was true a year ago."""
     page = read("docs/settings.md")
-    assert pages.page(page) == page, "type: make settings"
+    assert setting_tables.page(page) == page, "type: make settings"
     names = [name for name, *_ in rows(page, "Name")]
     for each in DECLARED.values():
         assert (f"`{each.name}`{' 🔒' if each.secret else ''}") in names
@@ -23,7 +23,7 @@ def test_the_page_says_what_the_table_says() -> None:
 def test_the_example_has_every_setting_with_its_default(tmp_path: Path) -> None:
     """Loss prevented: an example that, once copied, configures something else."""
     example = read(".env.example")
-    assert pages.example() == example, "type: make settings"
+    assert setting_tables.example() == example, "type: make settings"
     # With every line made a setting it is the same configuration as none.
     copy = tmp_path / ".env"
     copy.write_text(re.sub(r"^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE))

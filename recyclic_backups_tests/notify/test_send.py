@@ -258,6 +258,23 @@ def test_apprise_is_the_one_that_is_installed_wherever_one_stands(
     assert send(Service(f"json://{web.url.removeprefix('http://')}/", 1), MESSAGE) is None
 
 
+def test_the_process_that_delivers_is_given_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: another process of our user reads the key in its environment, for as long as a receiver makes it wait."""
+    given: list[dict[str, str]] = []
+
+    def run(_: object, *, env: dict[str, str], **__: object) -> None:
+        given.append(env)
+        raise OSError
+
+    monkeypatch.setattr("recyclic_backups.notify.courier.subprocess.Popen", run)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    for name in ("BACKUP_ENCRYPTION_KEY", "POSTGRES_PASSWORD", "DAGSTER_POSTGRES_PASSWORD"):
+        monkeypatch.setenv(name, "correct horse battery staple")
+    assert send(Service("json://localhost", 1, Severity.WARNING), MESSAGE)
+    assert given[0]["HTTPS_PROXY"] == "http://proxy"
+    assert "correct horse battery staple" not in given[0].values()
+
+
 def test_a_url_that_apprise_does_not_know_is_named_by_its_number() -> None:
     """Loss prevented: a token in the message about a typing error in front of it."""
     said = send(Service(f"slak://{SERVICE_PASSWORD}", 2), MESSAGE)

@@ -668,7 +668,7 @@ def test_what_she_makes_in_a_schema_that_is_lent_to_her_ends_the_restore(servers
             connection.execute("DROP DATABASE hers_again")
         with mallory.connect("hers") as connection:
             connection.execute("ALTER TABLE app.hers ADD b int GENERATED ALWAYS AS (a + m.planted(7)) STORED")
-        with pytest.raises(Refused, match="somebody's code made '=' in the schema 'app'"):
+        with pytest.raises(Refused, match="somebody's code made 'app =' while"):
             _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
 
@@ -740,6 +740,87 @@ def test_a_superuser_does_not_become_the_owner_of_what_runs_a_text(
             connection.execute(f"CREATE SCHEMA m; CREATE DOMAIN m.d AS int CHECK (value > 0); {sql}".encode())
         with pytest.raises(Refused, match=f"become the owner of {what} of others"):
             _put_back(cluster, "hers", no_owner=True)
+
+
+# Makes a large object where it runs as a superuser; by functions of PostgreSQL's own.
+RUNS_A_TEXT = """ts_rewrite('a'::tsquery, $q$SELECT 'a'::tsquery, left(CASE
+    WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    THEN query_to_xml($x$SELECT lo_from_bytea(424242, ''::bytea)$x$, true, false, '')::text ELSE '' END, 0)::tsquery$q$)
+    IS NOT NULL"""
+
+
+@pytest.mark.parametrize(
+    ("what", "sql"),
+    [
+        (
+            "statistics of expressions",
+            f"CREATE TABLE m.t (a int); CREATE STATISTICS m.s ON ({RUNS_A_TEXT}), a FROM m.t",
+        ),
+        (
+            "statistics of expressions",
+            "CREATE TABLE m.t (a int); CREATE STATISTICS m.s ON ("
+            f"{RUNS_A_TEXT} OR E'\nCREATE STATISTICS m.s ON a FROM m.t' <> ''), a FROM m.t",
+        ),
+        ("views or rules", "CREATE VIEW m.v AS SELECT rolname, rolsuper FROM pg_authid"),
+        (
+            "views or rules",
+            "CREATE TABLE m.t (a int); CREATE RULE r AS ON INSERT TO m.t DO ALSO UPDATE pg_authid SET rolsuper = true",
+        ),
+    ],
+)  # fmt: skip
+def test_a_superuser_does_not_become_the_owner_of_what_acts_for_its_owner(
+    servers: Servers, what: str, sql: str
+) -> None:
+    """Attack: what ANALYZE computes as a table's owner, and a view or rule by which its owner's rights are lent."""
+    with _hers(servers[15], "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(f"CREATE SCHEMA m; {sql}".encode())
+        with pytest.raises(Refused, match=f"become the owner of 1 {what}"):
+            _put_back(servers[15], "hers", no_owner=True)
+
+
+def test_plain_statistics_and_views_keep_nobody_from_a_restore_without_owners(servers: Servers) -> None:
+    """Loss prevented: as above, what computes nothing is no reason to refuse."""
+    with _hers(servers[15], "hers") as mallory:
+        with mallory.connect("hers") as connection:
+            connection.execute(
+                "CREATE SCHEMA m; CREATE TABLE m.t (a int, b int); CREATE VIEW m.v AS SELECT * FROM m.t;"
+                "CREATE STATISTICS m.s ON a, b FROM m.t; CREATE STATISTICS m.of_kinds (mcv, ndistinct) ON a, b FROM m.t"
+            )
+        assert _put_back(servers[15], "hers", no_owner=True).comparison.differences == ()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_functions_with_powers_are_kept_from_everybody_in_a_restore_without_owners(
+    servers: Servers, trusted: bool
+) -> None:
+    """Attack: without grants, what was taken from PUBLIC is PUBLIC's again: her check calls it while rows load."""
+    cluster = servers[15]
+    calls = "SELECT public.run($$ALTER ROLE mallory SUPERUSER$$)"
+    runs = (
+        "ts_rewrite('a'::tsquery, $q$SELECT 'a'::tsquery, left(query_to_xml(CASE WHEN current_database() = 'hers' "
+        f"THEN 'SELECT 1' ELSE '{calls}' END, true, false, '')::text, 0)::tsquery$q$) IS NOT NULL"
+    )
+    with _hers(cluster, "hers") as mallory:
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE FUNCTION public.run(text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER"
+                " AS 'BEGIN EXECUTE $1; RETURN 1; END'; REVOKE ALL ON FUNCTION public.run(text) FROM PUBLIC"
+            )
+        if not trusted:
+            with mallory.connect("hers") as connection:
+                connection.execute(
+                    f"CREATE SCHEMA m; CREATE TABLE m.t (a int CHECK ({runs})); INSERT INTO m.t VALUES (1)".encode()
+                )
+            with pytest.raises(DatabaseError, match="permission denied for function run"):
+                _put_back(cluster, "hers", no_owner=True)
+            assert _superusers(cluster) == ["postgres"]
+            return
+        report = _put_back(cluster, "hers", no_owner=True, trust_owners=True)
+        assert any("public.run(text)" in note for note in report.notes)
+        with cluster.server.connect("hers_again") as connection:
+            query = "SELECT has_function_privilege('mallory', 'public.run(text)', 'EXECUTE')"
+            assert connection.execute(query).fetchone() == (False,)
 
 
 def test_a_domain_alone_keeps_nobody_from_a_restore_without_owners(servers: Servers) -> None:

@@ -233,6 +233,45 @@ def test_code_of_a_materialized_view_that_changes_a_definition_is_seen(servers: 
             assert report.comparison.differences == ("VIEW m.v differs in its definition",)
 
 
+@pytest.mark.parametrize("right", ["SELECT", "SELECT (v)"])
+def test_rows_that_a_policy_keeps_from_an_owner_are_not_shown_to_her_by_a_view_before_the_policy_is_there(
+    servers: Servers, right: str
+) -> None:
+    """Attack: his policy holds for him too, and so for whoever reads his view; grants on that came before it."""
+    cluster = servers[15]
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE victim LOGIN PASSWORD 'victim'")
+    planted = """
+        IF EXISTS (SELECT v FROM s.shown) THEN
+          EXECUTE format('ALTER ROLE mallory SET application_name = %L', (SELECT string_agg(v, ',') FROM s.shown));
+        END IF;"""
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s AUTHORIZATION victim; GRANT USAGE ON SCHEMA s TO mallory;"
+            "CREATE TABLE s.secrets (who name, v text); INSERT INTO s.secrets VALUES ('victim', 'secret');"
+            "ALTER TABLE s.secrets OWNER TO victim; ALTER TABLE s.secrets ENABLE ROW LEVEL SECURITY;"
+            "ALTER TABLE s.secrets FORCE ROW LEVEL SECURITY;"
+            "CREATE POLICY p ON s.secrets USING (who = current_user);"
+            "CREATE VIEW s.shown AS SELECT v FROM s.secrets; ALTER VIEW s.shown OWNER TO victim;"
+            f"GRANT {right} ON s.shown TO mallory",
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE SCHEMA m;"
+            + PLANTED.format(planted)
+            + "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1); CREATE INDEX ON m.t ((a + m.planting(7)))",
+        )
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+        with cluster.server.connect("postgres") as connection:
+            query = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'mallory'::regrole"
+            assert connection.execute(query).fetchall() == []
+
+
 KEY = """
     CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO mallory; CREATE TABLE s.orders (a text);
     INSERT INTO s.orders VALUES ('A');
@@ -254,6 +293,97 @@ def test_a_function_that_fits_better_is_not_called_for_a_superusers_index(
     with _hers(cluster, "hers"):
         _sql(cluster, "postgres", KEY.format("public", others))
         _sql(cluster, "mallory", TRAP + HERS.format("public"))
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "s.f(a text) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT public.key_of(a); END",
+        "s.f(a text, b text DEFAULT public.key_of('A'::text)) RETURNS text LANGUAGE sql AS 'SELECT $2'",
+    ],
+)
+def test_a_function_that_fits_better_is_not_called_by_a_superusers_function(
+    servers: Servers, function: str
+) -> None:
+    """Attack: of a function, a body that is parsed at once and defaults of arguments mean hers from then on."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s; CREATE FUNCTION public.key_of(anyelement) RETURNS text LANGUAGE sql IMMUTABLE"
+            f" AS 'SELECT lower($1::text)'; CREATE FUNCTION {function}",
+        )
+        _sql(cluster, "mallory", TRAP + HERS.format("public"))
+        with _restored(cluster) as report:
+            assert report is None
+
+
+def test_a_function_of_the_same_name_as_a_superusers_is_restored_where_nothing_of_his_means_it(
+    servers: Servers,
+) -> None:
+    """Loss prevented: his function has that name itself, and in its body, which is looked up when it is called."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE FUNCTION public.key_of(anyelement, int DEFAULT 1) RETURNS text LANGUAGE sql IMMUTABLE"
+            " AS 'SELECT lower($1::text)';"
+            "CREATE FUNCTION public.uses() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN public.key_of(1); END'",
+        )
+        _sql(cluster, "mallory", TRAP + HERS.format("public"))
+        with _restored(cluster) as report:
+            assert report is not None
+            assert report.comparison.differences == ()
+
+
+def test_a_cast_that_came_later_is_not_called_for_a_superusers_check(servers: Servers) -> None:
+    """Attack: he compares her enumeration as text; she makes a cast to text, which the text of his check then means."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(cluster, "mallory", TRAP + "GRANT USAGE ON SCHEMA m TO PUBLIC; CREATE TYPE m.e AS ENUM ('1');")
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s; CREATE TABLE s.t (a m.e, b text, CHECK (a::text <> 'x'::text))",
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE FUNCTION m.cast(m.e) RETURNS text LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM m.act(); RETURN 1; END'; CREATE CAST (m.e AS text) WITH FUNCTION m.cast(m.e)",
+        )
+        with _restored(cluster) as report:
+            assert report is None
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("schema", ["s", "m"])
+def test_a_type_that_she_makes_in_the_place_of_a_superusers_is_not_read_by_him(
+    servers: Servers, major: int, schema: str
+) -> None:
+    """Attack: in a schema of hers, or one that is lent to her, she makes a superuser's domain before he does."""
+    cluster = servers[major]
+    planted = f"EXECUTE 'CREATE DOMAIN {schema}.b AS int CHECK (m.act() > 0)';"
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            TRAP + PLANTED.format(planted) + "CREATE DOMAIN m.d AS int CHECK (m.act() > 0 AND m.plant() > 0);"
+            "CREATE DOMAIN m.a AS m.d[] DEFAULT '{1}'",
+        )
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s; CREATE FUNCTION s.ok(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';"
+            f"CREATE DOMAIN {schema}.b AS int CHECK (s.ok(value));"
+            f"CREATE TABLE s.t (x int, y {schema}.b[] DEFAULT '{{1}}')"
+            + ("; ALTER DOMAIN m.a SET SCHEMA s" if schema == "s" else ""),
+        )
         with _restored(cluster) as report:
             assert _superusers(cluster) == ["postgres"]
             assert report is None

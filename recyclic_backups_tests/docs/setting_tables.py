@@ -1,6 +1,6 @@
 """What people read about the settings, made from their table: the tables of docs/settings.md, and ``.env.example``.
 
-``python -m recyclic_backups.config.pages`` (``make settings``) writes both in the working directory, a checkout.
+``python -m recyclic_backups_tests.docs.setting_tables`` (``make settings``) writes both into a checkout, from its top.
 """
 
 from __future__ import annotations
