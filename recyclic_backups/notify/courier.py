@@ -38,7 +38,7 @@ _LONGEST_ANSWER_BYTES = 100_000
 _LOUD_LOGGERS = ("apprise", "urllib3", "requests")
 _VERDICT = b"verdict "
 _OF_OURS = re.compile("(BACKUP|DAGSTER|DRILL|HEARTBEAT|NOTIFICATION|POSTGRES|SMTP)_")
-"""Variables with keys and passwords among them: other processes of our user read what a process was given."""
+"""Variables with keys and passwords among them: others of our user read what a process was given."""
 
 
 class DeadlineExceeded(TimeoutError):

@@ -258,7 +258,7 @@ def test_apprise_is_the_one_that_is_installed_wherever_one_stands(
     assert send(Service(f"json://{web.url.removeprefix('http://')}/", 1), MESSAGE) is None
 
 
-def test_the_process_of_apprise_is_given_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_that_delivers_is_given_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack: another process of our user reads the key in its environment, for as long as a receiver makes it wait."""
     given: list[dict[str, str]] = []
 
