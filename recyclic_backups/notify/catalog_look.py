@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.recovery_point import newest_verified
 from recyclic_backups.health.finding import RETENTION, Code, Finding, Level
-from recyclic_backups.health.gaps import is_filled
+from recyclic_backups.health.gaps import before_the_first, missing_partitions
 from recyclic_backups.health.judge import HealthTerms
 from recyclic_backups.languages import Moment, Phrase, Seconds, Untranslated, listed
 from recyclic_backups.notify.harmless import shortened
@@ -96,7 +96,7 @@ def look_at_catalog(
     problems = [_problem(each, terms.calendar, now) for each in findings if each.code in _KINDS]
     return (
         _age(findings, catalog, terms, given, now)
-        + Observation(tuple(problems), lapsed=_lapsed(catalog, problems, known))
+        + Observation(tuple(problems), lapsed=_lapsed(catalog, terms.calendar, problems, known, now))
         + _damage(findings, known, now)
         + _unseen(findings, catalog, now)
     )
@@ -154,15 +154,16 @@ def _answer(check: str, findings: Sequence[Finding], now: datetime) -> Problem:
     return Problem(f"check/{check}", kind, severity, since, facts, nags=severity is Severity.CRITICAL)
 
 
-def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
-    """Keys of partitions that have no backup still, and whose time is too long ago to matter."""
-    told = {each.key for each in problems}
-    missed = [key.split("/") for key in known if key.startswith("missed/") and key not in told]
-    return frozenset(
-        "/".join(parts)
-        for parts in missed
-        if len(parts) == 3 and parts[1] in set(Tier) and not is_filled(catalog, Tier(parts[1]), parts[2])
-    )
+def _lapsed(
+    catalog: Catalog, calendar: Calendar, problems: Sequence[Problem], known: Collection[str], now: datetime
+) -> frozenset[str]:
+    """Keys of partitions that still have no backup, though it would not be kept any more.
+
+    A storage that is empty now knows of none: what people were told of it is neither over nor too old.
+    """
+    _, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
+    gaps = {f"missed/{gap.tier.value}/{gap.partition}" for gap in since}
+    return frozenset((gaps - {each.key for each in problems}).intersection(known))
 
 
 def _age(
