@@ -74,7 +74,7 @@ def missing_partitions(catalog: Catalog, calendar: Calendar, now: datetime) -> l
     for tier in _TIERS:
         for partition in calendar.partitions(tier, now):
             over = calendar.window(tier, partition).end_at <= now
-            if over and not _is_filled(catalog, tier, partition):
+            if over and not is_filled(catalog, tier, partition):
                 gaps.append(Gap(tier, partition, _remedy(catalog, calendar, tier, partition)))
     return gaps
 
@@ -156,7 +156,7 @@ def due(catalog: Catalog, calendar: Calendar, now: datetime) -> list[Start]:
     starts = []
     for tier in _TIERS:
         partition = _due_last(calendar, tier, now - GRACE)
-        if not calendar.is_valid_key(tier, partition) or _is_filled(catalog, tier, partition):
+        if not calendar.is_valid_key(tier, partition) or is_filled(catalog, tier, partition):
             continue
         running = calendar.contains(tier, partition, now)
         if running or _remedy(catalog, calendar, tier, partition) is Remedy.PROMOTE:
@@ -177,7 +177,8 @@ def _due_last(calendar: Calendar, tier: Tier, now: datetime) -> str:
     return partition
 
 
-def _is_filled(catalog: Catalog, tier: Tier, partition: str) -> bool:
+def is_filled(catalog: Catalog, tier: Tier, partition: str) -> bool:
+    """Whether a partition has a good backup, or had one that has expired."""
     label = catalog.labels.get((tier, partition))
     if label is None:
         return False
