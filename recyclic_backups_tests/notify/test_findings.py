@@ -100,6 +100,7 @@ def test_missed_partitions_are_told_as_long_as_they_would_be_kept() -> None:
     assert not found["missed/daily/2026-11-28"].remind
     assert "missed/daily/2026-11-10" not in found
     assert seen.lapsed == {"missed/daily/2026-11-10"}
+    assert look(EMPTY, now, known=("missed/daily/2026-11-28",)).lapsed == set()
     # Weeks were never labelled here; good backups lie in them.
     assert found["missed/weekly/2026-11-16"].kind is Kind.MISSED_PERIOD
 
