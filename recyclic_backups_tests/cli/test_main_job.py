@@ -39,6 +39,10 @@ def test_a_backup_is_verified_restored_and_found_equal(cluster: ScratchCluster, 
     assert summary["late"] is False
     (entry,) = operator.must("list", "--json").json
     assert set(entry) == {
+        "database",
+        "encrypted",
+        "plain_bytes",
+        "duration_seconds",
         *("backup_id", "as_of", "tiers", "late", "kind", "stored_bytes", "verified_at", "proven_at", "held"),
         "authenticity",
     }
