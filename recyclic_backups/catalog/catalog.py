@@ -102,15 +102,6 @@ class Backup:
         return _standing([check for check in self.checks if check.kind == "verify" or check.passed])
 
     @property
-    def proven_at(self) -> datetime | None:
-        """When it was last restored and found equal; None when never, or when a later restore or drill was not.
-
-        One that passed without comparing, since the backup has no fingerprint, proves nothing and takes nothing away.
-        """
-        attempts = [check for check in self.checks if check.kind != "verify"]
-        return _standing([check for check in attempts if check.proves or not check.passed])
-
-    @property
     def good(self) -> bool:
         """Whether the last check of its bytes passed: what labels, promotion and retention may build on."""
         return self.verified_at is not None
