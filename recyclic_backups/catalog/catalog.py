@@ -10,7 +10,7 @@ from itertools import takewhile
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import from_compact, to_text
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, printable
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.catalog.recovery_point import proven_at
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.proof import proven_at
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json

@@ -25,7 +25,7 @@ from pathlib import Path
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.health.finding import Code, Finding, Level

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.dump.facts import read_system_identifier

@@ -27,7 +27,7 @@ from typing import Any
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import backup_id_of_manifest
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import UsageError
 from recyclic_backups.languages import Locale

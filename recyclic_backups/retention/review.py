@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.languages import Bytes, Locale, column, listed, tier_name
 from recyclic_backups.retention.forecast import departures

@@ -17,10 +17,10 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Encryption, Manifest
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
-from recyclic_backups.catalog.recovery_point import proven_at
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring, generate_passphrase

@@ -21,8 +21,8 @@ from recyclic_backups.catalog.layout import (
     new_backup_id,
 )
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
-from recyclic_backups.catalog.recovery_point import proven_at
 from recyclic_backups.catalog.timestamps import compact, from_text, to_text
 from recyclic_backups.errors import DamagedData, ObjectExists, RecoveryError
 from recyclic_backups.storage.memory import MemoryStore

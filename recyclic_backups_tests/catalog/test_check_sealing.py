@@ -12,8 +12,8 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check
-from recyclic_backups.catalog.recovery_point import proven_at
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.envelope.document import decode, encode, signed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
 from recyclic_backups_tests.retention.histories import History, ids
