@@ -20,7 +20,7 @@ from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.database import Environment
 from recyclic_backups.dump.back_up import BackedUp, back_up
 from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import verify

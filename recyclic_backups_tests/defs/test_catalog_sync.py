@@ -16,8 +16,8 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check, Tombstone
 from recyclic_backups.catalog.record import record_check, record_tombstone
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.defs import catalog_sync
-from recyclic_backups.defs.catalog_sync import Memory
+from recyclic_backups.defs.history import sensors as catalog_sync
+from recyclic_backups.defs.history.sensors import Memory
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import StorageError
 from recyclic_backups_tests.defs.conftest import House, elsewhere

@@ -17,9 +17,8 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.backups import pool_of
+from recyclic_backups.defs.database import Database, Environment
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS, partitions_of
-from recyclic_backups.defs.resources import Environment
 from recyclic_backups.errors import ConfigurationError
 
 TIERS = ("daily", "weekly", "monthly")
@@ -134,7 +133,7 @@ def test_any_database_and_host_make_valid_names() -> None:
     """A database called caf-é.prod is a database too."""
     settings = load_settings({"POSTGRES_DB": "café prod", "POSTGRES_HOST": "/var/run/postgresql"})
     dg.Definitions.validate_loadable(loaded(settings))
-    assert pool_of(settings) == "backup__var_run_postgresql_5432"
+    assert Database(settings, Environment()).pool == "backup__var_run_postgresql_5432"
 
 
 def test_schedules_and_sensors_are_on_by_themselves_in_production_only(offline: Settings) -> None:

@@ -15,7 +15,7 @@ from dagster._core.remote_origin import (
 )
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.defs.missed_backups import Memory
+from recyclic_backups.defs.backups.sensors import Memory
 from recyclic_backups.errors import StorageError
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 

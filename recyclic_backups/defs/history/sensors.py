@@ -28,16 +28,16 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.catalog.why import why
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import asset_key
-from recyclic_backups.defs.drill_history import drills_elsewhere
+from recyclic_backups.defs.automation import sensor_that
+from recyclic_backups.defs.backups.metadata import ANSWERED_AT, metadata_of
+from recyclic_backups.defs.backups.sensors import require_backups
+from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.facts import newest_answer
-from recyclic_backups.defs.missed_backups import require_backups
-from recyclic_backups.defs.old_runs import delete_old_runs
+from recyclic_backups.defs.health.schedules import HEALTH_JOB
+from recyclic_backups.defs.history.drills import drills_elsewhere
+from recyclic_backups.defs.history.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
-from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
-from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
-from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.languages import Phrase, Untranslated
@@ -89,13 +89,12 @@ class Memory:
             return nothing
 
 
-def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
+def catalog_sync_sensor(database: Database) -> dg.SensorDefinition:
     """The sensor."""
     return sensor_that(
         look,
-        settings,
-        environment,
-        name=SENSOR,
+        database,
+        SENSOR,
         interval_seconds=INTERVAL_SECONDS,
         acts_itself=True,
         description=(
@@ -105,34 +104,34 @@ def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.Sens
     )
 
 
-def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation, and the runs deleted that nobody looks at any more. Raises what :func:`sync` does."""
-    delete_old_runs(context.instance, _PASSING, environment.now())
-    return sync(context, environment, database)
+    delete_old_runs(context.instance, [database.named(name) for name in _PASSING], database.now())
+    return sync(context, database)
 
 
-def sync(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def sync(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
-    settings = environment.settings_of(database)
+    settings = database.settings_now()
     memory = Memory.from_cursor(context.cursor, settings.storage_url)
-    history = History(context.instance, settings)
+    history = History(context.instance, database)
     remembered = history.data_versions()
     known = any(not version.startswith(_GONE) for version in remembered.values())
     repository = wiring.open_repository(settings, create=False)
     catalog = load_catalog(repository)
-    news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
-    drills = drills_elsewhere(catalog, context.instance, settings)
+    news = News(catalog, history, settings, remembered, memory.told_until, database.now())
+    drills = drills_elsewhere(catalog, context.instance, database)
     groups: Iterator[Sequence[Event]] = iter(())
     if not len(catalog) or any(chain(news, drills)):
         # What a run has done since the storage was asked is in the history, and would be told as gone.
         ask_anew()
         catalog = load_catalog(repository)
-        news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
-        groups = chain(news, drills_elsewhere(catalog, context.instance, settings))
+        news = News(catalog, history, settings, remembered, memory.told_until, database.now())
+        groups = chain(news, drills_elsewhere(catalog, context.instance, database))
     require_backups(len(catalog), known, settings)
 
     told = 0
-    report = Report(context.instance)
+    report = Report(context.instance, database)
     for events in groups:
         for event in events:
             report.tell(event)
@@ -153,10 +152,12 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
 class History:
     """Dagster's view: what it believes each partition to have, and when a question was last answered."""
 
-    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+    def __init__(self, instance: dg.DagsterInstance, database: Database) -> None:
         self.instance, self.storage = instance, instance.event_log_storage
-        self.keys = {tier: asset_key(settings, tier) for tier in SCHEDULED_TIERS}
-        self.in_work = {tier: partitions_in_work(instance, key) for tier, key in self.keys.items()}
+        self.keys = {tier: database.backup_key(tier) for tier in SCHEDULED_TIERS}
+        self.in_work = {
+            tier: partitions_in_work(instance, database, f"{tier.value}_backup") for tier in SCHEDULED_TIERS
+        }
 
     def data_versions(self) -> dict[tuple[Tier, str], str]:
         """Of every partition that counts as materialized: a backup id, or empty where somebody reported by hand."""
@@ -188,8 +189,8 @@ class Report:
     A second answer to the same question in one evaluation of the sensor needs a second one.
     """
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
+    def __init__(self, instance: dg.DagsterInstance, database: Database) -> None:
+        self.instance, self.database = instance, database
         self.runs: list[dg.DagsterRun] = []
         self.answers: Counter[tuple[dg.AssetCheckKey, str | None]] = Counter()
 
@@ -202,7 +203,8 @@ class Report:
         turn = self.answers[question]
         self.answers[question] += 1
         if turn == len(self.runs):
-            run = dg.DagsterRun(job_name=SENSOR, status=dg.DagsterRunStatus.SUCCESS)
+            name, tags = self.database.named(SENSOR), self.database.tags
+            run = dg.DagsterRun(job_name=name, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
             self.runs.append(self.instance.add_run(run))
         report_evaluation(self.instance, event, self.runs[turn])
 
