@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ def in_work(
     partition: str,
     status: dg.DagsterRunStatus,
     job: str = "daily_backup_job",
+    more_tags: Mapping[str, str] | None = None,
     **more: Any,
 ) -> None:
     """A run of the partition that Dagster believes to be in that state."""
@@ -37,7 +39,7 @@ def in_work(
     run = dg.DagsterRun(
         job_name=job,
         status=status,
-        tags={"dagster/partition": partition},
+        tags={"dagster/partition": partition, **(more_tags or {})},
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
         **more,
     )
