@@ -111,6 +111,17 @@ def newest_answer(
     )
 
 
+def is_unanswered(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> bool:
+    """Whether the last run that was to answer a check of a partition has not done it.
+
+    If that run is over, Dagster shows the check as failed, whatever it was answered before.
+    """
+    newest = instance.event_log_storage.get_asset_check_execution_history(
+        check, limit=1, partition_filter=PartitionKeyFilter(key=partition)
+    )
+    return bool(newest) and newest[0].status is AssetCheckExecutionRecordStatus.PLANNED
+
+
 def files_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Files that Dagster's SQLite empties and leaves when a run is deleted: a database for each run."""
     storage = instance.event_log_storage

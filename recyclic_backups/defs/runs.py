@@ -24,6 +24,9 @@ OWNERS = ("team:backups",)
 MAXIMUM_RETRIES = 3
 """How often a run tries again after an error that may pass by itself."""
 
+BROKEN_OFF_LISTED = 20
+"""More do not fail in the minute between two looks."""
+
 _LONG_BYTES = 500_000_000
 
 # Not NOT_STARTED: what is launched here leaves it at once, and a run that was prepared elsewhere and never
@@ -73,6 +76,16 @@ def _at_work(instance: dg.DagsterInstance, database: Database, name: str) -> Ite
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         if f"{name}_job" in work_of(run, database) or database.key(name) in (run.asset_selection or ()):
             yield run
+
+
+def broken_off(instance: dg.DagsterInstance, database: Database) -> dict[str, set[str]]:
+    """What the newest runs of the database failed to do: partitions, by the plain name of the job."""
+    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    found: dict[str, set[str]] = {}
+    for run in instance.get_runs(ended, limit=BROKEN_OFF_LISTED * (1 + len(database.others))):
+        for job in work_of(run, database) if PARTITION_TAG in run.tags else ():
+            found.setdefault(job, set()).add(run.tags[PARTITION_TAG])
+    return found
 
 
 def door_of(run: dg.DagsterRun) -> str:
