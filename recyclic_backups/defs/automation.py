@@ -44,6 +44,7 @@ def job_of(
         database.named(name),
         selection=selection,
         description=description,
+        metadata={"report": database.report},
         tags={
             MAX_RUNTIME_TAG: str(int(limit_seconds)),
             "dagster/priority": str(priority),

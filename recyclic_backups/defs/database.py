@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from urllib.parse import unquote
 
 import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.layout import asset_name_of
+from recyclic_backups.catalog.layout import Layout, asset_name_of
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import ConfigurationError
+from recyclic_backups.foreign_text import markdown_code
 from recyclic_backups.storage.shared import looking
 
 DATABASE_TAG = "database"
@@ -105,6 +107,26 @@ class Database:
         """What runs can be searched by on Dagster's page of runs, beside Dagster's own ``dagster/partition``."""
         return {DATABASE_TAG: self.name, "environment": self.settings.environment}
 
+    @property
+    def report(self) -> dg.MetadataValue[str]:
+        """The page about all backups: below DAGSTER_URL, as our containers serve it, else its file in the storage."""
+        if self.settings.dagster_url:
+            return dg.MetadataValue.url(f"{self.settings.dagster_url.rstrip('/')}/report")
+        return dg.MetadataValue.path(self._report_file)
+
+    @property
+    def report_note(self) -> str:
+        """The same as a paragraph of a description, in Markdown."""
+        url = f"<{self.report.value}>, if our containers serve it; " if self.settings.dagster_url else ""
+        return (
+            f"\n\n**Are we safe?** The report says it in one page: {url}{markdown_code(self._report_file)}."
+        )
+
+    @property
+    def _report_file(self) -> str:
+        settings = self.settings
+        return path_of(f"{settings.storage_url.rstrip('/')}/{Layout(settings.database).report}")
+
     def now(self) -> datetime:
         """The time, aware UTC."""
         return self.environment.now()
@@ -124,6 +146,11 @@ class Database:
             )
         # The first day that counts is that of the partitions that Dagster was given.
         return replace(settings, start_date=settings.start_date or self.settings.start_date)
+
+
+def path_of(url: str) -> str:
+    """An object of a storage as people look for it: a path, where it is a file."""
+    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
 
 
 def databases_of(environments: Sequence[Environment]) -> list[Database]:

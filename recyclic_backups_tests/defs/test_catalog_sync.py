@@ -364,6 +364,7 @@ def test_a_failed_run_leaves_the_checks_of_a_day_that_has_a_good_backup_as_they_
     assert reason == "Reported 9 events."
     assert statuses(house, "2026-11-01") == before
     day = house.definitions.resolve_asset_graph().get(key_of(house)).partitions_def
+    assert day is not None
     with dg.partition_loading_context(effective_dt=house.clock()):
         shown = house.instance.get_status_by_partition(key_of(house), ["2026-11-01", "2026-10-30"], day)
     assert shown is not None

@@ -207,3 +207,18 @@ def test_one_file_alone_uses_what_dagster_does_not_promise_to_keep() -> None:
     package = Path(recyclic_backups.__file__).parent
     found = {path.name for path in package.rglob("*.py") if private.search(path.read_text())}
     assert found == {"facts.py"}
+
+
+def test_the_report_is_linked_where_somebody_looks_first(offline: Settings) -> None:
+    """Loss prevented: squares and checks, and nobody who finds the one page that says whether we are safe."""
+    page = "/srv/a b/recyclic/report.html"
+    for url, expected in (("https://b.example.org/", "https://b.example.org/report"), ("", page)):
+        settings = replace(offline, dagster_url=url, storage_url="file:///srv/a%20b")
+        definitions = loaded(settings)
+        graph = definitions.resolve_asset_graph()
+        for name in ("daily_backup", "weekly_backup", "monthly_backup", "backup_metrics"):
+            description = graph.get(dg.AssetKey(["recyclic", name])).description or ""
+            assert expected in description
+            assert page in description
+        for name in ("daily_backup_job", "health_job", "retention_job", "drill_simple_job"):
+            assert definitions.resolve_job_def(name).metadata["report"].value == expected

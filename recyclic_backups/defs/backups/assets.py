@@ -61,7 +61,7 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=database.backup_key(tier),
-        description=_DESCRIPTIONS[tier],
+        description=_DESCRIPTIONS[tier] + database.report_note,
         partitions_def=partitions_of(settings.calendar, tier),
         deps=deps,
         group_name=GROUP,

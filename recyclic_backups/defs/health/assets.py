@@ -4,7 +4,6 @@
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 import dagster as dg
 
@@ -13,7 +12,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
-from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.database import Database, path_of
 from recyclic_backups.defs.runs import OWNERS, dagster_errors
 from recyclic_backups.errors import StorageError
 from recyclic_backups.foreign_text import markdown
@@ -45,7 +44,7 @@ _DESCRIPTION = """How healthy the backups are: age of the newest verified one, s
 **What is red or orange?** The checks of this asset and those of the tiers. What needs somebody is listed in the
 metadata, worst first.
 
-**Where is the page?** Each materialization writes `report.html` beside the backups; its place is in the metadata."""
+**Where is the page?** Each materialization writes `report.html` beside the backups."""
 
 _NAMED_SAVINGS = 3
 
@@ -56,7 +55,7 @@ def metrics_asset(database: Database) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=_DESCRIPTION,
+        description=_DESCRIPTION + database.report_note,
         deps=database.newest(Tier.DAILY),
         group_name=GROUP,
         owners=OWNERS,
@@ -143,8 +142,7 @@ def _publish(
     except StorageError as error:
         context.log.warning(f"the page could not be written: {error.message}")
         return {"report": dg.MetadataValue.text(f"not written: {error.message}")}
-    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
-    return {"report": dg.MetadataValue.path(path)}
+    return {"report": dg.MetadataValue.path(path_of(url))}
 
 
 def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:

@@ -46,7 +46,7 @@ from recyclic_backups.storage.shared import ask_anew
 
 SENSOR = "catalog_sync"
 INTERVAL_SECONDS = 60
-EVENTS = 50
+EVENTS = 200
 """How many events one evaluation reports before it leaves the rest to the next."""
 
 _CURSOR_VERSION = 1
