@@ -1,19 +1,24 @@
-"""How every job, schedule and sensor of a database is made: its name, its tags, and whether it is on by itself."""
+"""How every job, schedule and sensor of a database is made: its name, its tags, its memory, and whether it is on."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import dagster as dg
 
 from recyclic_backups.backup_calendar import Calendar
+from recyclic_backups.catalog.timestamps import from_text
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import MAX_RUNTIME_TAG, sentence
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, DamagedData
 
 Job: TypeAlias = "dg.UnresolvedAssetJobDefinition"
+
+_CURSOR_VERSION = 1
 
 SHOWN_ONLY = (
     "This evaluation is no tick of the daemon's, it was asked for: nothing was looked at, sent or written."
@@ -25,25 +30,30 @@ SHOWN_ONLY = (
 _A_SECOND = re.compile(r"\d{8}_\d{6}")
 
 
-def job_of(
+def scheduled(
     database: Database,
     name: str,
     selection: dg.AssetSelection,
     *,
-    description: str,
+    does: str,
+    cron: str,
+    when: str,
     limit_seconds: float,
     priority: int,
     tags: Mapping[str, str] | None = None,
-) -> Job:
-    """A job of the database. A run that is there after ``limit_seconds`` is taken for hung.
+    request: Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason] | None = None,
+) -> tuple[Job, dg.ScheduleDefinition]:
+    """``<name>_job``, which ``does`` something, and ``<name>_schedule``, which says ``when``.
 
-    Dagster ends it only where its run monitoring is on, as in our ``dagster.yaml``. The higher ``priority`` leaves the
-    queue first.
+    A run that is there after ``limit_seconds`` is taken for hung; Dagster ends it only where its run monitoring is on,
+    as in our ``dagster.yaml``. The higher ``priority`` leaves the queue first. Without ``request`` each tick asks for
+    a run without a partition; a tick that is repeated asks for the same run. The schedule is on from the beginning in
+    production, elsewhere when somebody switches it on.
     """
-    return dg.define_asset_job(
-        database.named(name),
+    job = dg.define_asset_job(
+        database.named(f"{name}_job"),
         selection=selection,
-        description=description,
+        description=does,
         metadata={"report": database.report},
         tags={
             MAX_RUNTIME_TAG: str(int(limit_seconds)),
@@ -53,43 +63,51 @@ def job_of(
         },
     )
 
-
-def schedule_of(
-    database: Database,
-    job: Job,
-    name: str,
-    *,
-    cron: str,
-    description: str,
-    request: Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason] | None = None,
-) -> dg.ScheduleDefinition:
-    """A schedule; on from the beginning in production, elsewhere when somebody switches it on.
-
-    Without ``request`` each tick asks for a run without a partition. A tick that is repeated asks for the same run.
-    """
-
     @dg.schedule(
         job=job,
-        name=database.named(name),
+        name=database.named(f"{name}_schedule"),
         cron_schedule=cron,
         execution_timezone=database.settings.calendar.timezone.key,
         default_status=dg.DefaultScheduleStatus.RUNNING
         if database.settings.environment == "production"
         else dg.DefaultScheduleStatus.STOPPED,
-        description=description,
+        description=when,
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if request is not None:
             return request(context)
         return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
-    return schedule
+    return job, schedule
 
 
 def cron_after(calendar: Calendar, minutes: int) -> str:
     """The cron fields of every day, so many minutes after the daily backup by the clock on the wall."""
     hour, minute = divmod((calendar.hour * 60 + calendar.minute + minutes) % (24 * 60), 60)
     return f"{minute} {hour} * * *"
+
+
+def cursor_of(**values: Any) -> str:
+    """What a sensor remembers, as Dagster keeps it."""
+    return json.dumps({"version": _CURSOR_VERSION, **values})
+
+
+def remembered(cursor: str | None) -> dict[str, Any]:
+    """What a cursor says; nothing if it is of another version or not ours. It can always be made anew."""
+    try:
+        document = json.loads(cursor or "")
+    except ValueError:
+        return {}
+    known = isinstance(document, dict) and document.get("version", _CURSOR_VERSION) == _CURSOR_VERSION
+    return document if known else {}
+
+
+def moment_in(document: Mapping[str, Any], name: str) -> datetime | None:
+    """A moment in what a cursor says, aware UTC; None if none is there."""
+    try:
+        return from_text(document[name])
+    except (TypeError, KeyError, ValueError, AttributeError, DamagedData):
+        return None
 
 
 Look = Callable[[dg.SensorEvaluationContext, Database], dg.SensorResult]

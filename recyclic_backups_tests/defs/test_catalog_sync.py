@@ -17,9 +17,9 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check, Tombstone
 from recyclic_backups.catalog.record import record_check, record_tombstone
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.defs.automation import cursor_of, moment_in, remembered
 from recyclic_backups.defs.backups import assets
 from recyclic_backups.defs.history import sensors as catalog_sync
-from recyclic_backups.defs.history.sensors import Memory
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups_tests.defs.conftest import House, elsewhere
@@ -276,18 +276,25 @@ def test_an_unmounted_storage_wipes_nothing(quick_house: House) -> None:
 @pytest.mark.parametrize(
     "cursor",
     [None, "", "x", "[]", "{}", "null", "3", '{"version": 2}', '{"version": 1, "storage": "s"}']
-    + [json.dumps({"version": 1, "storage": "s", "told_until": each}) for each in ("yesterday", 3, "")],
+    + [json.dumps({"version": 1, "storage": "s", "told_until": each}) for each in ("yesterday", 3, "")]
+    + [json.dumps({"version": 2, "told_until": "2026-11-01T00:00:00Z"})],
 )
 def test_any_cursor_is_survived(cursor: str | None) -> None:
     """Loss prevented: a sensor that fails every minute since an update."""
-    assert Memory.from_cursor(cursor, "s") == Memory("s")
+    assert moment_in(remembered(cursor), "told_until") is None
 
 
-def test_what_it_remembers_comes_back_for_the_same_storage_only() -> None:
+def test_what_it_remembers_counts_for_the_same_storage_only(quick_house: House) -> None:
     """Loss prevented: verdicts of a new storage that are never told because the old one had later ones."""
-    memory = Memory("file:///srv", datetime(2026, 11, 1, tzinfo=UTC))
-    assert Memory.from_cursor(memory.to_cursor(), "file:///srv") == memory
-    assert Memory.from_cursor(memory.to_cursor(), "file:///other") == Memory("file:///other")
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    synchronize(house)
+    (backup,) = house.catalog
+    verify_elsewhere(house, backup)
+    later = "2030-01-01T00:00:00.000000Z"
+    own = cursor_of(storage=house.settings().storage_url, told_until=later)
+    assert synchronize(house, own)[0] == "Nothing new in the storage."
+    assert synchronize(house, cursor_of(storage="file:///other", told_until=later))[0] == "Reported 1 events."
 
 
 def test_the_hourly_questions_are_answered_for_the_newest_backup_of_each_tier(quick_house: House) -> None:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from recyclic_backups.defs.backups.assets import backup_asset
 from recyclic_backups.defs.backups.checks import backup_checks
-from recyclic_backups.defs.backups.schedules import backup_job, backup_schedule
+from recyclic_backups.defs.backups.schedules import tier_of
 from recyclic_backups.defs.backups.sensors import missed_backups_sensor
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
@@ -12,11 +12,11 @@ from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 
 def backups(database: Database) -> dg.Definitions:
     """Those of one database."""
-    jobs = {tier: backup_job(database, tier) for tier in SCHEDULED_TIERS}
+    jobs, schedules = zip(*(tier_of(database, tier) for tier in SCHEDULED_TIERS), strict=True)
     return dg.Definitions(
         assets=[backup_asset(database, tier) for tier in SCHEDULED_TIERS],
         asset_checks=[backup_checks(database, tier) for tier in SCHEDULED_TIERS],
-        jobs=[*jobs.values()],
-        schedules=[backup_schedule(database, tier, job) for tier, job in jobs.items()],
-        sensors=[missed_backups_sensor(database, [*jobs.values()])],
+        jobs=jobs,
+        schedules=schedules,
+        sensors=[missed_backups_sensor(database, jobs)],
     )

@@ -71,7 +71,7 @@ def backup_checks(database: Database, tier: Tier) -> dg.AssetChecksDefinition:
             answered_at = database.now()
         for name, answer in answers.items():
             if context.has_partition_key:
-                yield result_of(key, name, answer, answered_at)
+                yield dg.AssetCheckResult(**_said(key, name, answer, answered_at))
             else:
                 evaluation = evaluation_of(key, name, partition, answer, answered_at)
                 report_evaluation(context.instance, evaluation, context.run)
@@ -91,35 +91,23 @@ def newest_partition(repository: Repository, tier: Tier, calendar: Calendar, now
     return catalog.newest_partition(tier, calendar, now)
 
 
-def result_of(key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime) -> dg.AssetCheckResult:
-    """An answer as the result of a check in a run of the partition."""
-    return dg.AssetCheckResult(
-        check_name=name,
-        asset_key=key,
-        passed=answer.passed,
-        severity=SEVERITIES[answer.level],
-        description=answer.text(),
-        metadata=_metadata(answer, answered_at),
-    )
-
-
 def evaluation_of(
     key: dg.AssetKey, name: str, partition: str, answer: CheckAnswer, answered_at: datetime
 ) -> dg.AssetCheckEvaluation:
-    """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
-    return dg.AssetCheckEvaluation(
-        check_name=name,
-        asset_key=key,
-        partition=partition,
-        passed=answer.passed,
-        severity=SEVERITIES[answer.level],
-        description=answer.text(),
-        metadata=_metadata(answer, answered_at),
-    )
+    """An answer reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
+    return dg.AssetCheckEvaluation(partition=partition, **_said(key, name, answer, answered_at))
 
 
-def _metadata(answer: CheckAnswer, answered_at: datetime) -> dict[str, Any]:
-    return {**answer.figures, ANSWERED_AT: to_text(answered_at)}
+def _said(key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime) -> dict[str, Any]:
+    """An answer, in Dagster's words."""
+    return {
+        "check_name": name,
+        "asset_key": key,
+        "passed": answer.passed,
+        "severity": SEVERITIES[answer.level],
+        "description": answer.text(),
+        "metadata": {**answer.figures, ANSWERED_AT: to_text(answered_at)},
+    }
 
 
 def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:

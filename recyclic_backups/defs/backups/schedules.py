@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.defs.automation import Job, job_of, schedule_of
+from recyclic_backups.defs.automation import Job, scheduled
 from recyclic_backups.defs.database import Database
 
 # In the night that skips 02:00 to 03:00 the daily and the weekly tick are the same instant: what is promoted
@@ -13,26 +13,13 @@ from recyclic_backups.defs.database import Database
 _PRIORITIES = {Tier.DAILY: 2, Tier.WEEKLY: 1, Tier.MONTHLY: 0}
 
 
-def backup_job(database: Database, tier: Tier) -> Job:
-    """``daily_backup_job`` and so on: the asset and its checks, whoever launches it.
+def tier_of(database: Database, tier: Tier) -> tuple[Job, dg.ScheduleDefinition]:
+    """``daily_backup_job`` and so on, the asset and its checks, and its schedule.
 
-    Its limit is the wait for the lock, the dump, and reading it again; BACKUP_TIMEOUT bounds dumping and each reading.
+    Pure: every tick requests the partition that is due, done or not. The limit of a run is the wait for the lock, the
+    dump, and reading it again; BACKUP_TIMEOUT bounds dumping and each reading.
     """
-    settings = database.settings
-    return job_of(
-        database,
-        f"{tier.value}_backup_job",
-        dg.AssetSelection.assets(database.backup_key(tier)),
-        description=f"The {tier.value} backup of {settings.database} ({settings.environment}) and its checks.",
-        limit_seconds=settings.run_limit_seconds,
-        priority=_PRIORITIES[tier],
-        tags={"tier": tier.value},
-    )
-
-
-def backup_schedule(database: Database, tier: Tier, job: Job) -> dg.ScheduleDefinition:
-    """``daily_backup_schedule`` and so on. Pure: every tick requests the partition that is due, done or not."""
-    calendar = database.settings.calendar
+    settings, calendar = database.settings, database.settings.calendar
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         key = calendar.partition_due(tier, context.scheduled_execution_time)
@@ -40,17 +27,21 @@ def backup_schedule(database: Database, tier: Tier, job: Job) -> dg.ScheduleDefi
             return dg.SkipReason(f"{key} is before the first {tier.value} partition (BACKUP_START_DATE)")
         return dg.RunRequest(run_key=key, partition_key=key)
 
-    return schedule_of(
+    return scheduled(
         database,
-        job,
-        f"{tier.value}_backup_schedule",
+        f"{tier.value}_backup",
+        dg.AssetSelection.assets(database.backup_key(tier)),
+        does=f"The {tier.value} backup of {settings.database} ({settings.environment}) and its checks.",
         cron=calendar.cron(tier),
-        description=_describe(calendar, tier),
+        when=_when(calendar, tier),
+        limit_seconds=settings.run_limit_seconds,
+        priority=_PRIORITIES[tier],
+        tags={"tier": tier.value},
         request=request,
     )
 
 
-def _describe(calendar: Calendar, tier: Tier) -> str:
+def _when(calendar: Calendar, tier: Tier) -> str:
     daily = f"{calendar.hour:02}:{calendar.minute:02}"
     if tier is Tier.DAILY:
         return f"Every night at {daily}."

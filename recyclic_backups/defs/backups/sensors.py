@@ -6,9 +6,7 @@ storage is asked, every minute; what to do about its answer is decided in :mod:`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -17,7 +15,7 @@ from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.automation import Job, sensor_that
+from recyclic_backups.defs.automation import Job, cursor_of, remembered, sensor_that
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import partitions_in_work
 from recyclic_backups.errors import StorageError
@@ -37,47 +35,8 @@ from recyclic_backups.storage.shared import ask_anew
 
 INTERVAL_SECONDS = 60
 
-_CURSOR_VERSION = 1
 _LISTED = 20
 """Stretches that are listed one by one: a longer list is not read."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What the sensor knows from its last look. ``missing`` holds its lines about older partitions."""
-
-    storage: str = ""
-    had_backups: bool = False
-    missing: tuple[dict[str, Any], ...] = ()
-
-    def to_cursor(self) -> str:
-        """As Dagster keeps it."""
-        return json.dumps(
-            {
-                "version": _CURSOR_VERSION,
-                "storage": self.storage,
-                "had_backups": self.had_backups,
-                "missing": list(self.missing),
-            }
-        )
-
-    @classmethod
-    def from_cursor(cls, cursor: str | None) -> Memory:
-        """What a cursor says; nothing if it is of another version or not ours. It can always be made anew."""
-        try:
-            document = json.loads(cursor or "")
-        except ValueError:
-            return cls()
-        if not isinstance(document, dict) or document.get("version") != _CURSOR_VERSION:
-            return cls()
-        missing = document.get("missing")
-        return cls(
-            storage=str(document.get("storage")),
-            had_backups=document.get("had_backups") is True,
-            missing=tuple(each for each in missing if isinstance(each, dict))
-            if isinstance(missing, list)
-            else (),
-        )
 
 
 def missed_backups_sensor(database: Database, jobs: Sequence[Job]) -> dg.SensorDefinition:
@@ -98,8 +57,8 @@ def missed_backups_sensor(database: Database, jobs: Sequence[Job]) -> dg.SensorD
 def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
     settings = database.settings_now()
-    memory = Memory.from_cursor(context.cursor)
-    known = memory.storage == settings.storage_url and memory.had_backups
+    before = remembered(context.cursor)
+    known = before.get("storage") == settings.storage_url and before.get("had_backups") is True
     # A storage that has never held anything is made here, as the backup itself would make it.
     repository = wiring.open_repository(settings, create=not known)
     catalog = load_catalog(repository)
@@ -118,8 +77,9 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     if earlier:
         lines.append(line_before_the_first(earlier, calendar))
 
-    found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
-    if found.missing != memory.missing and lines:
+    missing = [document_of(each) for each in older]
+    cursor = cursor_of(storage=settings.storage_url, had_backups=len(catalog) > 0, missing=missing)
+    if missing != before.get("missing") and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
     requests = [
         request
@@ -127,11 +87,11 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
         if (request := request_for(start, context, database)) is not None
     ]
     if requests:
-        return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
     idle = [] if filling else ["The flag fill_gaps is off: nothing is started by itself."]
     said = [*idle, "Nothing to start." if lines else "Nothing to start, and nothing is missing."]
     said += lines
-    return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())
+    return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=cursor)
 
 
 def require_backups(count: int, known: bool, settings: Settings) -> None:

@@ -4,19 +4,10 @@ import dagster as dg
 
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.health.assets import metrics_asset
-from recyclic_backups.defs.health.schedules import (
-    health_job,
-    health_schedule,
-    verification_job,
-    verification_schedule,
-)
+from recyclic_backups.defs.health.schedules import daily, hourly
 
 
 def health(database: Database) -> dg.Definitions:
     """Those of one database."""
-    hourly, daily = health_job(database), verification_job(database)
-    return dg.Definitions(
-        assets=[metrics_asset(database)],
-        jobs=[hourly, daily],
-        schedules=[health_schedule(database, hourly), verification_schedule(database, daily)],
-    )
+    jobs, schedules = zip(hourly(database), daily(database), strict=True)
+    return dg.Definitions(assets=[metrics_asset(database)], jobs=jobs, schedules=schedules)

@@ -10,10 +10,8 @@ backup is gone gets a last materialization that says so, and shows no restore co
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -27,7 +25,7 @@ from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.automation import sensor_that
+from recyclic_backups.defs.automation import cursor_of, moment_in, remembered, sensor_that
 from recyclic_backups.defs.backups.checks import evaluation_of
 from recyclic_backups.defs.backups.metadata import ANSWERED_AT, metadata_of
 from recyclic_backups.defs.backups.sensors import require_backups
@@ -39,7 +37,6 @@ from recyclic_backups.defs.history.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
 from recyclic_backups.defs.runs import broken_off, partitions_in_work, report_evaluation
 from recyclic_backups.dump.back_up import BackedUp
-from recyclic_backups.errors import DamagedData
 from recyclic_backups.health.assess import answers
 from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.storage.shared import ask_anew
@@ -49,7 +46,6 @@ INTERVAL_SECONDS = 60
 EVENTS = 200
 """How many events one evaluation reports before it leaves the rest to the next."""
 
-_CURSOR_VERSION = 1
 _DATA_VERSION_TAG = "dagster/data_version"
 _GONE = "gone:"
 """Before the backup id in the data version of a partition that was told to be gone."""
@@ -64,32 +60,6 @@ _ANSWERED_BY_VERDICTS = {"integrity": True, "proven": False}
 """Questions that what others record beside a backup answers anew: verifications, or else restores and drills."""
 
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Up to when verdicts were told, of which storage. Losing it costs a longer look, never an event told twice."""
-
-    storage: str = ""
-    told_until: datetime | None = None
-
-    def to_cursor(self) -> str:
-        """As Dagster keeps it."""
-        until = None if self.told_until is None else to_text(self.told_until)
-        return json.dumps({"version": _CURSOR_VERSION, "storage": self.storage, "told_until": until})
-
-    @classmethod
-    def from_cursor(cls, cursor: str | None, storage: str) -> Memory:
-        """What a cursor says of that storage; nothing if it is of another one, of another version, or not ours."""
-        nothing = cls(storage)
-        try:
-            document = json.loads(cursor or "")
-            if document["version"] != _CURSOR_VERSION or document["storage"] != storage:
-                return nothing
-            until = document["told_until"]
-            return cls(storage, None if until is None else from_text(until))
-        except (ValueError, TypeError, KeyError, DamagedData):
-            return nothing
 
 
 def catalog_sync_sensor(database: Database) -> dg.SensorDefinition:
@@ -116,20 +86,21 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
 def sync(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
     settings = database.settings_now()
-    memory = Memory.from_cursor(context.cursor, settings.storage_url)
+    before = remembered(context.cursor)
+    told_until = moment_in(before, "told_until") if before.get("storage") == settings.storage_url else None
     history = History(context.instance, database)
-    remembered = history.data_versions()
-    known = any(not version.startswith(_GONE) for version in remembered.values())
+    versions = history.data_versions()
+    known = any(not version.startswith(_GONE) for version in versions.values())
     repository = wiring.open_repository(settings, create=False)
     now, catalog = database.now(), load_catalog(repository)
-    news = News(catalog, history, settings, remembered, memory.told_until, now)
+    news = News(catalog, history, settings, versions, told_until, now)
     drills = drills_elsewhere(catalog, context.instance, database)
     groups: Iterator[Sequence[Event]] = iter(())
     if not len(catalog) or any(chain(news, drills)):
         # What a run has done since the storage was asked is in the history, and would be told as gone.
         ask_anew()
         now, catalog = database.now(), load_catalog(repository)
-        news = News(catalog, history, settings, remembered, memory.told_until, now)
+        news = News(catalog, history, settings, versions, told_until, now)
         groups = chain(news, drills_elsewhere(catalog, context.instance, database))
     require_backups(len(catalog), known, settings)
 
@@ -142,14 +113,13 @@ def sync(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
         if told >= EVENTS:
             # The rest is found again by the next look: what has been told until now is in the history.
             said = f"Reported {told} events, more to come."
-            return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=memory.to_cursor())
+            return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=context.cursor)
     until = max((check.checked_at for backup in catalog for check in backup.checks), default=None)
     if news.waiting:
-        until = memory.told_until
+        until = told_until
     said = f"Reported {told} events." if told else "Nothing new in the storage."
-    return dg.SensorResult(
-        skip_reason=dg.SkipReason(said), cursor=Memory(settings.storage_url, until).to_cursor()
-    )
+    cursor = cursor_of(storage=settings.storage_url, told_until=None if until is None else to_text(until))
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=cursor)
 
 
 class History:

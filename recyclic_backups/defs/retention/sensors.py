@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
 from recyclic_backups import wiring
-from recyclic_backups.catalog.timestamps import from_text, to_text
-from recyclic_backups.defs.automation import Job, sensor_that
+from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.defs.automation import Job, cursor_of, moment_in, remembered, sensor_that
 from recyclic_backups.defs.database import Database
-from recyclic_backups.errors import DamagedData, StorageMissing
+from recyclic_backups.errors import StorageMissing
 from recyclic_backups.health.finding import Level
 from recyclic_backups.health.judge import space
 from recyclic_backups.quantities import human_bytes
@@ -51,7 +50,7 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     if all(each.level is not Level.CRITICAL for each in space(free_bytes, wiring.thresholds(settings))):
         return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
     now = database.now()
-    asked_at = _asked_at(context.cursor)
+    asked_at = moment_in(remembered(context.cursor), "asked_at")
     if asked_at is not None and now - asked_at < ASK_AGAIN:
         reason = f"{fact}. Retention was started at {asked_at:%Y-%m-%d %H:%M} UTC; see expired_backups."
         return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
@@ -59,14 +58,5 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     return dg.SensorResult(
         # A tick that is repeated within the hour asks for the same run.
         run_requests=[dg.RunRequest(run_key=f"disk_space {now:%Y-%m-%dT%H}")],
-        cursor=json.dumps({"asked_at": to_text(now)}),
+        cursor=cursor_of(asked_at=to_text(now)),
     )
-
-
-def _asked_at(cursor: str | None) -> datetime | None:
-    """When retention was last started; None when it was not, or the cursor is not ours."""
-    try:
-        document = json.loads(cursor or "")
-        return from_text(document["asked_at"])
-    except (ValueError, TypeError, KeyError, DamagedData):
-        return None
