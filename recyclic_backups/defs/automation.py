@@ -112,12 +112,8 @@ def moment_in(document: Mapping[str, Any], name: str) -> datetime | None:
         return None
 
 
-Look = Callable[[dg.SensorEvaluationContext, Database], dg.SensorResult]
-"""One evaluation of a sensor."""
-
-
 def sensor_that(
-    look: Look,
+    look: Callable[[dg.SensorEvaluationContext, Database], dg.SensorResult],
     database: Database,
     name: str,
     *,
