@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from string import Formatter
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.judge import Facts, HealthTerms, findings
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.notify.findings import MOST_TOLD, Circumstances, told_findings
+from recyclic_backups.notify.findings import MOST_TOLD, TOLD, Circumstances, told_findings
 from recyclic_backups.notify.incidents import Change, Observation, OpenIncidents, advance
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.alerts import WORDS, Kind
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 
 TERMS = HealthTerms(
@@ -208,3 +209,20 @@ def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
     assert all(each.severity is Severity.CRITICAL for each in told)
     (older,) = [each for each in look(with_damaged("02"), now).problems if each.kind is Kind.DAMAGE]
     assert (older.key, older.severity) == (f"damage/backup/{second.backup_id}", Severity.WARNING)
+
+
+def test_what_a_mail_says_of_a_finding_has_every_value() -> None:
+    """Loss prevented: ‘The check “” of’, in the mail that wakes somebody up."""
+    with_more = {
+        Kind.MISSED_DAY,
+        Kind.MISSED_PERIOD,
+        Kind.MISSED_FOR_EVER,
+        Kind.CLOCK,
+        Kind.DRILL_STALE,
+        Kind.DRILL_NEVER,
+    }
+    with_more |= {Kind.RESCUE, Kind.NO_BACKUP, Kind.TOO_OLD, Kind.DAMAGE}
+    for kind in {each.kind for each in TOLD.values()} | {Kind.PROMISE}:
+        if kind not in with_more:
+            asked = {name for text in WORDS[kind].what for _, name, _, _ in Formatter().parse(text) if name}
+            assert asked <= {"reason"}, kind
