@@ -252,9 +252,6 @@ ATTEMPTS: Mapping[str, Pair] = {
 NO_REASON: Pair = ("no reason given", "aucune raison n'est donnée")
 """Where a check that failed does not say why."""
 
-CHECK_PASSED: Pair = ("the {kind} of {backup_id} passed", "{kind} de {backup_id} a réussi")
-CHECK_FAILED: Pair = ("the {kind} of {backup_id} failed", "{kind} de {backup_id} a échoué")
-BECAUSE: Pair = ("{fact}: {why}", "{fact} : {why}")
 
 FREEABLE: Pair = ("could be freed: {what}", "pourraient être libérées : {what}")
 NOTHING_FREEABLE: Pair = ("could be freed: no backup", "pourraient être libérées : aucune sauvegarde")
