@@ -40,9 +40,8 @@ from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
 from recyclic_backups.defs.schedules import HEALTH_JOB
 from recyclic_backups.dump.back_up import BackedUp
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.languages import Phrase, Untranslated
 from recyclic_backups.storage.shared import ask_anew
-from recyclic_backups.texts.findings import ATTEMPTS, BECAUSE, CHECK_FAILED, CHECK_PASSED
+from recyclic_backups.texts.text import say
 
 SENSOR = "catalog_sync"
 INTERVAL_SECONDS = 60
@@ -285,12 +284,10 @@ class News:
         return events
 
     def _evaluation(self, tier: Tier, partition: str, question: str, check: Check) -> Event:
-        kind = Phrase(ATTEMPTS[check.kind], {})
-        outcome = CHECK_PASSED if check.passed else CHECK_FAILED
-        sentence = Phrase(outcome, {"kind": kind, "backup_id": check.backup_id})
+        outcome = "check.passed" if check.passed else "check.failed"
+        sentence = say(outcome, kind=say(f"check.{check.kind}"), backup_id=check.backup_id)
         if reason := why(check):
-            because = Untranslated(reason) if isinstance(reason, str) else reason
-            sentence = Phrase(BECAUSE, {"fact": sentence, "why": because})
+            sentence = say("check.because", fact=sentence, why=reason)
         return dg.AssetCheckEvaluation(
             asset_key=self.history.keys[tier],
             check_name=question,

@@ -21,17 +21,17 @@ from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_
 from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
-from recyclic_backups.health.finding import Code, Finding, Level
+from recyclic_backups.health.finding import Finding, Level
 from recyclic_backups.health.judge import space
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Locale, Phrase, Sayable
 from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.space import savings
-from recyclic_backups.report.words import say
-from recyclic_backups.texts.findings import FREEABLE, NOTHING_FREEABLE
+from recyclic_backups.texts.language import Bilingual, Locale
+from recyclic_backups.texts.report import report_text
+from recyclic_backups.texts.text import say
 
 GROUP = "health"
 
@@ -42,7 +42,7 @@ CHECKS = {
 }
 """What is asked of all backups together. Of a single one the checks of its tier ask."""
 
-_CODES = {"disk_space": Code.SPACE, "availability": Code.AVAILABILITY}
+_CODES = {"disk_space": "space", "availability": "availability"}
 
 _DESCRIPTION = """How healthy the backups are: age of the newest verified one, space, availability, drills, anomalies.
 
@@ -127,13 +127,13 @@ def metadata_of(found: Survey) -> dict[str, Any]:
 def health_note(found: Survey) -> dg.MarkdownMetadataValue:
     """What is wrong, the worst first; on a disk that is nearly full, what could be freed."""
     locale = found.terms.locale
-    lines = [f"**{say(found.status.value, locale)}**", ""]
+    lines = [f"**{report_text(found.status.value, locale)}**", ""]
     lines += [
-        f"- {say(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
+        f"- {report_text(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
         for each in found.findings
     ]
     if found.space_is_critical:
-        lines += ["", f"**{say('space', locale)}**", "", *space_lines(found, locale)]
+        lines += ["", f"**{report_text('space', locale)}**", "", *space_lines(found, locale)]
     return dg.MetadataValue.md("\n".join(lines))
 
 
@@ -144,7 +144,7 @@ def space_lines(found: Survey, locale: Locale) -> list[str]:
 
 def space_texts(found: Survey, locale: Locale) -> list[str]:
     """The same, a sentence each."""
-    return [each.text(locale) for each in savings(found)] or [say("no saving", locale)]
+    return [each.text(locale) for each in savings(found)] or [report_text("no saving", locale)]
 
 
 def _publish(
@@ -169,7 +169,7 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
             figures["free_mb"] = round(found.free_bytes / 1e6, 1)
         if name == "availability" and found.availability is not None:
             figures["availability_pct"] = round(100 * found.availability.share, 3)
-        sentences: list[Sayable] = [each.sentence for each in wrong]
+        sentences: list[Bilingual] = [each.sentence for each in wrong]
         if name == "disk_space" and wrong:
             sentences.append(_freeable(found))
         yield dg.AssetCheckResult(
@@ -181,10 +181,10 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
         )
 
 
-def _freeable(found: Survey) -> Sayable:
+def _freeable(found: Survey) -> Bilingual:
     """The largest of what could go."""
     largest = tuple(savings(found)[:_NAMED_SAVINGS])
-    return Phrase(FREEABLE, {"what": largest}) if largest else Phrase(NOTHING_FREEABLE, {})
+    return say("report.freeable", what=largest) if largest else say("report.nothing_freeable")
 
 
 def _concerns(check: str, finding: Finding) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import News, Observation, Problem, advance, in_both
 from recyclic_backups.notify.message import Frame, compose
@@ -30,6 +29,7 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import StoredAlertState
 from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import Untranslated
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may

@@ -13,10 +13,10 @@ from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import printable
-from recyclic_backups.languages import TIER_NAMES, Sayable
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import TIER_NAMES, Bilingual
 
 REMIND_AFTER = timedelta(hours=24)
 """Nobody is reminded more often, neither of one incident nor of all of them together."""
@@ -73,7 +73,7 @@ def in_both(**values: object) -> dict[str, str]:
     for name, value in values.items():
         if isinstance(value, Tier):
             english, french = TIER_NAMES[value]
-        elif isinstance(value, Sayable):
+        elif isinstance(value, Bilingual):
             english, french = shortened(value.text("en")), shortened(value.text("fr"))
         else:
             english = french = str(value)

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.why import why
 from recyclic_backups.health.drill_records import tells_of_a_drill
-from recyclic_backups.languages import Phrase, Sayable, Seconds, Untranslated
 from recyclic_backups.notify.facts import BACKUP_JOBS, DRILL_JOBS, BackfillFact, Facts, RunFact, Target
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import NOTHING_LOGGED, Kind
+from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import Bilingual, Seconds, Untranslated
+from recyclic_backups.texts.text import say
 
 LAPSES_AFTER = timedelta(days=14)
 """A partition whose run failed so long before the newest run of all is told of as a missed one, if at all."""
@@ -242,11 +243,11 @@ def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
         for check in backup.checks:
             at, scenario = check.checked_at, check.figures.get("scenario")
             if tells_of_a_drill(check) and not (check.passed and is_of_the_future(at, now)):
-                said = why(check)
-                reason = Untranslated(shortened(said)) if isinstance(said, str) else said
                 target = Target(f"drill_{scenario}_job")
                 if target.job in DRILL_JOBS:
-                    yield RunFact((target,), "succeeded" if check.passed else "failed", at, at, reason=reason)
+                    yield RunFact(
+                        (target,), "succeeded" if check.passed else "failed", at, at, reason=why(check)
+                    )
 
 
 def _target_of(key: str, incident: Incident) -> Target | None:
@@ -266,7 +267,7 @@ def _reason(facts: Facts, run: RunFact, incident: Incident | None) -> Mapping[st
     )
     if run.reason is None and same and "reason" in told:
         return {name: told[name] for name in ("reason", "reason_fr") if name in told}
-    reason: Sayable = run.reason or Phrase(NOTHING_LOGGED, {})
+    reason: Bilingual = run.reason or say("alerts.nothing_logged")
     if (
         run.reason is None
         and run.run_id

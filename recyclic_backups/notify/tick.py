@@ -18,7 +18,6 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.judge import findings
-from recyclic_backups.languages import Phrase, Sayable, Untranslated
 from recyclic_backups.notify.automation import failing_ticks
 from recyclic_backups.notify.delivery import deliver, update_state
 from recyclic_backups.notify.facts import BACKUP_JOBS, AlertTerms, DagsterFacts, Facts
@@ -33,7 +32,9 @@ from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.storage_facts import read_storage
 from recyclic_backups.notify.stored_state import LocalCopy, LookedMeanwhile, StoredAlertState
 from recyclic_backups.own_command import as_called
-from recyclic_backups.texts.alerts import BROKEN_LOOK, UNSENT, Kind
+from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import Bilingual, Untranslated
+from recyclic_backups.texts.text import say
 
 DAGSTER_GONE_AFTER = timedelta(days=3)
 """What only Dagster sees, and nobody was reminded of for so long, is of a Dagster that looks no more."""
@@ -197,7 +198,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     """What the judge finds, or that the storage cannot be read."""
     storage, health = facts.storage, facts.terms.health
     if storage.health is None:
-        reason: Sayable = Untranslated("" if storage.problem is None else storage.problem.message)
+        reason: Bilingual = Untranslated("" if storage.problem is None else storage.problem.message)
         problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, in_both(reason=reason))
         return Observation((problem,), unseen=SOURCES)
     given = Circumstances(
@@ -222,7 +223,7 @@ def _flags(facts: Facts, now: datetime) -> Observation:
     problems = []
     for name, switch in flags.tripped.items():
         # Where nothing is signed the reason may be anybody's text: it is read there, and not sent to people.
-        reason: Sayable = Untranslated(switch.tripped) if facts.storage.is_signed else Phrase(UNSENT, {})
+        reason: Bilingual = Untranslated(switch.tripped) if facts.storage.is_signed else say("alerts.unsent")
         since = switch.tripped_at or switch.set_at
         values = in_both(name=name, reason=reason)
         problems.append(Problem(f"flag/{name}", Kind.FLAG_TRIPPED, Severity.WARNING, since, values))
@@ -261,7 +262,7 @@ def _unread(dagster: DagsterFacts | None, now: datetime) -> Observation:
 
 
 def _broken(sources: frozenset[str], error: str, now: datetime) -> Observation:
-    reason = Phrase(BROKEN_LOOK, {"names": ", ".join(sorted(sources)), "error": error})
+    reason = say("alerts.broken_look", names=", ".join(sorted(sources)), error=error)
     problem = Problem(
         f"look/{min(sources, default='')}", Kind.OTHER, Severity.WARNING, now, in_both(reason=reason)
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recyclic_backups.languages import Pair
+from recyclic_backups.texts.language import Pair
 
 
 class Kind(StrEnum):
@@ -414,8 +414,8 @@ LABELS: Mapping[str, Pair] = {
     "reminded": ("still {severity}", "toujours {severity}"),
     "resolved": ("resolved", "résolu"),
     "test": ("test", "essai"),
-    "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
-    "more": ("… and {count} more of the same", "… et {count} autres"),
+    "many": ("{count:# problem|# problems}: {first}", "{count:# problème|# problèmes} : {first}"),
+    "more": ("… and {count} more of the same", "… et {count:# autre|# autres}"),
     "line": ("{heading}: {text}", "{heading} : {text}"),
     "late": ("delayed message", "message retardé"),
     "late_note": (
@@ -444,74 +444,75 @@ LABELS: Mapping[str, Pair] = {
 }
 """The frame around the sentences of a message, by name."""
 
-NOTHING_LOGGED: Pair = ("its log says no more", "son journal n’en dit pas plus")
-NOTHING_TICKED: Pair = ("its tick says no more", "Dagster n’en dit pas plus")
-UNEXPECTED: Pair = ("unexpected error, {name}", "erreur inattendue, {name}")
-UNSENT: Pair = (
-    "the storage says why, and nothing there is signed",
-    "le stockage dit pourquoi, et rien n’y est signé",
-)
-"""In the place of a text that anybody who can write to the storage may have written."""
-BROKEN_LOOK: Pair = (
-    "alerts cannot look at {names}: unexpected error, {error}",
-    "les alertes ne peuvent pas examiner {names} : erreur inattendue, {error}",
-)
-MORE_DAMAGE: Pair = (
-    "it and more documents than the {count} that are told one by one; verify --all names them",
-    "avec lui, plus de documents que les {count} signalés un par un ; verify --all les nomme",
-)
-SCHEDULERS: Mapping[str, Pair] = {
+REASONS: Mapping[str, Pair] = {
+    "nothing_logged": ("its log says no more", "son journal n’en dit pas plus"),
+    "nothing_ticked": ("its tick says no more", "Dagster n’en dit pas plus"),
+    "unexpected": ("unexpected error, {name}", "erreur inattendue, {name}"),
+    # In the place of a text that anybody who can write to the storage may have written.
+    "unsent": (
+        "the storage says why, and nothing there is signed",
+        "le stockage dit pourquoi, et rien n’y est signé",
+    ),
+    "broken_look": (
+        "alerts cannot look at {names}: unexpected error, {error}",
+        "les alertes ne peuvent pas examiner {names} : erreur inattendue, {error}",
+    ),
+    "more_damage": (
+        "it and more documents than {count:the one that is told|the # that are told one by one}; verify --all names "
+        "them",
+        "avec lui, plus de documents que {count:celui qui est signalé|les # signalés un par un} ; verify --all les "
+        "nomme",
+    ),
+    "unsigned": (
+        "{name} carries no MAC: an older version wrote it, or somebody without the key",
+        "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
+    ),
+    "forged": (
+        "{name} was edited, damaged or moved: its MAC is wrong",
+        "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
+    ),
+    "unchecked": (
+        "{name} cannot be checked: no configured passphrase opens its key",
+        "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
+    ),
+    "unreadable": (
+        "{name} is damaged: it is not what alerts write",
+        "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
+    ),
+    "foreign": (
+        "{name} is of another storage: it is signed with a key that is none of this one's",
+        "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
+    ),
+    "other_storage": (
+        "it says that it is the storage {now}; it was {before}",
+        "il dit être le stockage {now} ; c’était {before}",
+    ),
+    "log_shorter": (
+        "its audit log ended at event {number} of {at}, and ends at {now} now",
+        "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
+    ),
+    "log_other": (
+        "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
+        "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
+    ),
+    "backups_lost": (
+        "backups are gone that no expiry deleted: {count} ({names})",
+        "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
+    ),
+    "checks_lost": (
+        "the backup {backup_id} had {before:# check|# checks}, and has {now} now",
+        "la sauvegarde {backup_id} avait {before:# contrôle|# contrôles}, et en a {now} maintenant",
+    ),
+    "labels_back": (
+        "labels point at an older backup than before: {names}",
+        "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
+    ),
+    "keys_back": (
+        "key files are older than they were, or gone, and a former passphrase may open them: {names}",
+        "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
+        "{names}",
+    ),
     "sensor": ("sensor", "capteur"),
     "schedule": ("schedule", "planification"),
 }
-
-UNSIGNED: Pair = (
-    "{name} carries no MAC: an older version wrote it, or somebody without the key",
-    "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
-)
-FORGED: Pair = (
-    "{name} was edited, damaged or moved: its MAC is wrong",
-    "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
-)
-UNCHECKED: Pair = (
-    "{name} cannot be checked: no configured passphrase opens its key",
-    "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
-)
-UNREADABLE: Pair = (
-    "{name} is damaged: it is not what alerts write",
-    "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
-)
-FOREIGN: Pair = (
-    "{name} is of another storage: it is signed with a key that is none of this one's",
-    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
-)
-
-OTHER_STORAGE: Pair = (
-    "it says that it is the storage {now}; it was {before}",
-    "il dit être le stockage {now} ; c’était {before}",
-)
-LOG_SHORTER: Pair = (
-    "its audit log ended at event {number} of {at}, and ends at {now} now",
-    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
-)
-LOG_OTHER: Pair = (
-    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
-    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
-)
-BACKUPS_LOST: Pair = (
-    "backups are gone that no expiry deleted: {count} ({names})",
-    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
-)
-CHECKS_LOST: Pair = (
-    "the backup {backup_id} had {before} checks, and has {now} now",
-    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
-)
-LABELS_BACK: Pair = (
-    "labels point at an older backup than before: {names}",
-    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
-)
-KEYS_BACK: Pair = (
-    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
-    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
-    "{names}",
-)
+"""Why something failed, and what it was, by name."""

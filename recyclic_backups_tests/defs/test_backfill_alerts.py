@@ -10,13 +10,13 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.defs import facts as dagster_facts
-from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify import runs
 from recyclic_backups.notify import state as remembered
 from recyclic_backups.notify.facts import RunFact
 from recyclic_backups.notify.runs import LAPSES_AFTER
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import Untranslated
 from recyclic_backups_tests.defs.conftest import BEGINNING, elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, by_page, failed_run, looks
 from recyclic_backups_tests.notify.receivers import Web, bot

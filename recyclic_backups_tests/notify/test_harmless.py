@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.languages import Locale
 from recyclic_backups.notify import message as wording
 from recyclic_backups.notify.channels import Service
 from recyclic_backups.notify.harmless import harmless, shortened, unmarked
@@ -20,6 +19,7 @@ from recyclic_backups.notify.outbox import write
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.texts.alerts import WORDS, Kind
+from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
 from recyclic_backups_tests.notify.receivers import Web
 from recyclic_backups_tests.notify.test_message import ALL, FRAME, RECOVERY
