@@ -154,14 +154,13 @@ def look(
 def summary(state: AlertState, terms: AlertTerms) -> str:
     """What is open, and what waits to be delivered and why, for a person."""
     incidents = [each for each in state.open.incidents.values() if each.gone_since is None]
-    count = len(incidents)
-    said = [f"{count} open incident{'s' * (count > 1)}." if incidents else "Nothing is wrong."]
+    locale = terms.frame.locale
+    said = [label("open", locale, count=len(incidents)) if incidents else label("well", locale)]
     said += [_line(each, terms) for each in worst_first(incidents)[:LISTED]]
     if not terms.channels:
-        said.append("Nobody is told: no channel is configured (docs/alerts.md).")
+        said.append(label("nobody", locale))
     if state.outbox:
-        waiting = len(state.outbox)
-        said.append(f"{waiting} message{' waits' if waiting == 1 else 's wait'} to be delivered.")
+        said.append(label("waiting", locale, count=len(state.outbox)))
     reasons = {
         each.channel: each.reason for letter in state.outbox for each in letter.deliveries if each.reason
     }

@@ -435,6 +435,16 @@ LABELS: Mapping[str, Pair] = {
     "none": ("none", "aucun"),
     "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
     "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
+    "well": ("Nothing is wrong.", "Rien à signaler."),
+    "open": ("{count:# open incident|# open incidents}.", "{count:# incident ouvert|# incidents ouverts}."),
+    "nobody": (
+        "Nobody is told: no channel is configured (docs/alerts.md).",
+        "Personne n’est prévenu : aucune voie n’est configurée (docs/alerts.md).",
+    ),
+    "waiting": (
+        "{count:# message waits|# messages wait} to be delivered.",
+        "{count:# message attend|# messages attendent} d’être remis.",
+    ),
     "test_body": (
         "This is a test, sent by: recyclic-backups notify-test. Messages about {database} reach you this way, "
         "from severity “{minimum}” on.",
