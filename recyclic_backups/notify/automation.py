@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from recyclic_backups.notify.facts import AutomationFact
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.text import say
 
 FAILURES = {"sensor": 3, "schedule": 1}
@@ -42,4 +41,4 @@ def _failing(each: AutomationFact, incident: Incident | None, now: datetime) -> 
         since = min(since, incident.problem.since)
     severity = Severity.CRITICAL if now - since >= CRITICAL_AFTER else Severity.WARNING
     facts = in_both(type=say(f"alerts.{each.kind}"), name=each.name, reason=ticks[0].reason)
-    return Observation((Problem(key, Kind.TICK_FAILED, severity, since, facts, "automation"),))
+    return Observation((Problem(key, "tick failed", severity, since, facts, "automation"),))

@@ -28,7 +28,6 @@ from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import StoredAlertState
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.language import Untranslated
 
 BUDGET = timedelta(seconds=20)
@@ -77,7 +76,7 @@ def unreachable_channels(state: AlertState) -> Observation:
             if each.stubborn and not each.overtaken and each.channel not in problems:
                 problems[each.channel] = Problem(
                     key=f"channel/{each.channel.replace('/', ' ')}",
-                    kind=Kind.DELIVERY_FAILED,
+                    kind="delivery failed",
                     severity=Severity.WARNING,
                     since=letter.written_at,
                     facts=in_both(channel=each.channel, reason=Untranslated(each.reason)),

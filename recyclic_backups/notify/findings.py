@@ -20,7 +20,6 @@ from recyclic_backups.health.judge import HealthTerms
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.findings import ANOMALIES
 from recyclic_backups.texts.language import Moment, Untranslated
 from recyclic_backups.texts.text import say
@@ -36,34 +35,34 @@ class Told:
     What is critical is reminded of, with ``remind`` also a warning.
     """
 
-    kind: Kind
+    kind: str
     source: str
     remind: bool = False
 
 
 TOLD: Mapping[str, Told] = {
     # Nobody is reminded of a gap: nobody can dump the past. One that nothing can fill is a note, and told all the same.
-    "missing": Told(Kind.MISSED_DAY, "missed"),
-    "missing_label": Told(Kind.MISSED_PERIOD, "missed"),
-    "lost_partition": Told(Kind.MISSED_FOR_EVER, "missed"),
+    "missing": Told("missed day", "missed"),
+    "missing_label": Told("missed period", "missed"),
+    "lost_partition": Told("missed for ever", "missed"),
     # While clocks are wrong, the age is what reminds.
-    "future": Told(Kind.CLOCK, "clock"),
-    "unproven": Told(Kind.DRILL_STALE, "drills", remind=True),
-    "never_proven": Told(Kind.DRILL_NEVER, "drills", remind=True),
-    "rescue_changed": Told(Kind.RESCUE, "rescue"),
-    "no_verified_backup": Told(Kind.NO_BACKUP, "backups"),  # see _age
-    "old": Told(Kind.TOO_OLD, "age", remind=True),  # see _age
-    "damaged_document": Told(Kind.DAMAGE, "damage", remind=True),
-    "unknown_document": Told(Kind.DAMAGE, "damage", remind=True),
-    "damaged_backup": Told(Kind.DAMAGE, "damage/backup", remind=True),
-    "restore_failed": Told(Kind.NOT_PROVEN, "check/daily_backup/proven"),
-    "space": Told(Kind.SPACE, "check/backup_metrics/disk_space"),
-    "availability": Told(Kind.AVAILABILITY, "check/backup_metrics/availability"),
-    "not_encrypted": Told(Kind.CHECK_FAILED, "check/daily_backup/encrypted"),
-    "compression": Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
-    "not_compressed": Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
-    "duration": Told(Kind.CHECK_FAILED, "check/daily_backup/duration"),
-    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in ANOMALIES},
+    "future": Told("clock", "clock"),
+    "unproven": Told("drill stale", "drills", remind=True),
+    "never_proven": Told("drill never", "drills", remind=True),
+    "rescue_changed": Told("rescue", "rescue"),
+    "no_verified_backup": Told("no backup", "backups"),  # see _age
+    "old": Told("too old", "age", remind=True),  # see _age
+    "damaged_document": Told("damage", "damage", remind=True),
+    "unknown_document": Told("damage", "damage", remind=True),
+    "damaged_backup": Told("damage", "damage/backup", remind=True),
+    "restore_failed": Told("not proven", "check/daily_backup/proven"),
+    "space": Told("space", "check/backup_metrics/disk_space"),
+    "availability": Told("availability", "check/backup_metrics/availability"),
+    "not_encrypted": Told("check failed", "check/daily_backup/encrypted"),
+    "compression": Told("check failed", "check/daily_backup/compression"),
+    "not_compressed": Told("check failed", "check/daily_backup/compression"),
+    "duration": Told("check failed", "check/daily_backup/duration"),
+    **{code: Told("anomaly", f"check/backup_metrics/anomalies/{code}") for code in ANOMALIES},
 }
 """By code; and all that begins with ``retention_``, as promises that are not kept.
 
@@ -127,7 +126,7 @@ def told_as(finding: Finding) -> Told | None:
     """How a finding is told; None if it is not."""
     home, _, name = finding.code.partition("_")
     if home == "retention":
-        return Told(Kind.PROMISE, f"check/expired_backups/promises/{name}")
+        return Told("promise", f"check/expired_backups/promises/{name}")
     return TOLD.get(finding.code)
 
 
@@ -167,7 +166,7 @@ def _problem(
         case "no_verified_backup":
             if _is_waited_for(finding, terms, given, now):
                 return None
-            kind = Kind.BACKUPS_GONE if given.had_backups and is_bare(catalog) else kind
+            kind = "backups gone" if given.had_backups and is_bare(catalog) else kind
             facts = {}
         case "old":
             if _is_waited_for(finding, terms, given, now):
@@ -237,19 +236,19 @@ def _bounded(
     the storage went back to an older state: one too long to be read again would lose all of that. What was told before
     others came in front of it is not over: the keys of those.
     """
-    kept = [each for each in problems if each.kind is not Kind.DAMAGE]
+    kept = [each for each in problems if each.kind != "damage"]
     hidden: list[Problem] = []
     for is_backup in (False, True):
         damaged = [
             each
             for each in problems
-            if each.kind is Kind.DAMAGE and each.key.startswith("damage/backup/") is is_backup
+            if each.kind == "damage" and each.key.startswith("damage/backup/") is is_backup
         ]
         kept += damaged[:MOST_TOLD]
         hidden += damaged[MOST_TOLD:]
     if hidden:
         facts = in_both(name=hidden[0].facts["name"], reason=say("alerts.more_damage", count=MOST_TOLD))
-        kept.append(Problem("damage/more", Kind.DAMAGE, Severity.CRITICAL, now, facts))
+        kept.append(Problem("damage/more", "damage", Severity.CRITICAL, now, facts))
     return kept, frozenset({each.key for each in hidden}.intersection(known))
 
 

@@ -15,7 +15,6 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import printable
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.language import TIER_NAMES, Bilingual
 
 REMIND_AFTER = timedelta(hours=24)
@@ -28,7 +27,7 @@ would else wait for the reminder of the next day but one. So nobody waits longer
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
 
-CAUSES = frozenset({Kind.STORAGE, Kind.BACKUPS_GONE, Kind.ROLLBACK})
+CAUSES = frozenset({"storage", "backups gone", "rollback"})
 """What the first line of a message has to name: without the storage backups fail and grow old, one after another."""
 
 
@@ -53,7 +52,7 @@ class Problem:
     """
 
     key: str
-    kind: Kind
+    kind: str
     severity: Severity
     since: datetime
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.own_command import as_called
-from recyclic_backups.texts.alerts import LABELS, WORDS, Kind
+from recyclic_backups.texts.alerts import LABELS, WORDS
 from recyclic_backups.texts.language import Locale, Pair, Untranslated, fill
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
@@ -48,17 +48,17 @@ class Message:
     written_at: datetime
 
 
-def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+def what(kind: str, facts: Mapping[str, str], locale: Locale) -> str:
     """What happened, in one sentence."""
     return _filled(WORDS[kind].what, facts, locale)
 
 
-def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+def means(kind: str, facts: Mapping[str, str], locale: Locale) -> str:
     """What it means for recovery."""
     return _filled(WORDS[kind].means, facts, locale)
 
 
-def command(kind: Kind, facts: Mapping[str, str]) -> str:
+def command(kind: str, facts: Mapping[str, str]) -> str:
     """The one command to run next; the same in every language."""
     return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
 

@@ -17,7 +17,6 @@ from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.text import Text, say
 
 _LISTED = 5
@@ -131,7 +130,7 @@ def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
     problems = tuple(
         Problem(
             f"rollback/{part}",
-            Kind.ROLLBACK,
+            "rollback",
             Severity.CRITICAL,
             now,
             in_both(reason=phrase, head=found.head),

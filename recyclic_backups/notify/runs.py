@@ -17,7 +17,6 @@ from recyclic_backups.notify.facts import BACKUP_JOBS, DRILL_JOBS, BackfillFact,
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.language import Bilingual, Seconds, Untranslated
 from recyclic_backups.texts.text import say
 
@@ -136,7 +135,7 @@ def unfinished_runs(facts: Facts, now: datetime) -> Observation:
             if now - run.created_at > patience:
                 severity = Severity.CRITICAL if target.job in BACKUP_JOBS else Severity.WARNING
                 problems.append(
-                    Problem(key, Kind.RUN_WAITS, severity, run.created_at, in_both(**values), run.page)
+                    Problem(key, "run waits", severity, run.created_at, in_both(**values), run.page)
                 )
             continue
         # Without a limit of its own it was started from a page: as long as a drill may take.
@@ -145,7 +144,7 @@ def unfinished_runs(facts: Facts, now: datetime) -> Observation:
         if now - over_at > OVERTIME:
             values["limit"] = Seconds(limit_seconds)
             problems.append(
-                Problem(key, Kind.RUN_ENDLESS, Severity.CRITICAL, over_at, in_both(**values), run.page)
+                Problem(key, "run endless", Severity.CRITICAL, over_at, in_both(**values), run.page)
             )
     return Observation(tuple(problems))
 
@@ -157,7 +156,7 @@ def broken_backfills(backfills: Collection[BackfillFact]) -> Observation:
     problems = tuple(
         Problem(
             f"backfill/{each.backfill_id}",
-            Kind.BACKFILL_FAILED,
+            "backfill failed",
             Severity.WARNING,
             each.since,
             in_both(backfill=each.backfill_id, reason=each.reason),
@@ -281,12 +280,12 @@ def _reason(facts: Facts, run: RunFact, incident: Incident | None) -> Mapping[st
 def _failure(facts: Facts, failed: Failure, incident: Incident | None) -> Problem:
     target, run = failed.target, failed.run
     values: dict[str, object] = {"job": target.job, "partition": target.partition or ""}
-    kind, severity = Kind.RUN_FAILED, Severity.WARNING
+    kind, severity = "run failed", Severity.WARNING
     if target.job in BACKUP_JOBS:
-        kind, severity = Kind.BACKUP_FAILED, Severity.CRITICAL
+        kind, severity = "backup failed", Severity.CRITICAL
         values["tier"] = BACKUP_JOBS[target.job]
     elif target.job in DRILL_JOBS:
-        kind, severity = Kind.DRILL_FAILED, Severity.CRITICAL
+        kind, severity = "drill failed", Severity.CRITICAL
         values["scenario"] = DRILL_JOBS[target.job].value
     said = {**in_both(**values), **_reason(facts, run, incident)}
     return Problem(target.key, kind, severity, run.updated_at, said, run.page, failed.remind)
@@ -325,7 +324,7 @@ def _backfill_failure(
     )
     return Problem(
         key,
-        Kind.BACKUPS_FAILED,
+        "backups failed",
         Severity.CRITICAL,
         min(each.run.updated_at for each in failures),
         {**values, **_reason(facts, newest.run, incident)},

@@ -32,7 +32,6 @@ from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.storage_facts import read_storage
 from recyclic_backups.notify.stored_state import LocalCopy, LookedMeanwhile, StoredAlertState
 from recyclic_backups.own_command import as_called
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups.texts.language import Bilingual, Untranslated
 from recyclic_backups.texts.text import say
 
@@ -175,7 +174,7 @@ def to_json(done: Look, terms: AlertTerms) -> dict[str, Any]:
         "incidents": [
             {
                 "key": each.key,
-                "kind": each.problem.kind.value,
+                "kind": each.problem.kind,
                 "severity": each.severity.value,
                 "since": to_text(each.problem.since),
                 "opened_at": to_text(each.opened_at),
@@ -198,7 +197,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     storage, health = facts.storage, facts.terms.health
     if storage.health is None:
         reason: Bilingual = Untranslated("" if storage.problem is None else storage.problem.message)
-        problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, in_both(reason=reason))
+        problem = Problem("storage", "storage", Severity.CRITICAL, now, in_both(reason=reason))
         return Observation((problem,), unseen=SOURCES)
     given = Circumstances(
         working=backup_is_working(facts, now), began_at=state.begun(now), had_backups=state.had_backups
@@ -210,7 +209,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     if not (state.had_backups and is_bare(catalog)):
         return found
     # Another disk, it seems: that backups are gone is what is told, and nothing else of what is not there.
-    gone = tuple(each for each in found.problems if each.kind is Kind.BACKUPS_GONE)
+    gone = tuple(each for each in found.problems if each.kind == "backups gone")
     return Observation(gone, unseen=SOURCES)
 
 
@@ -225,10 +224,10 @@ def _flags(facts: Facts, now: datetime) -> Observation:
         reason: Bilingual = Untranslated(switch.tripped) if facts.storage.is_signed else say("alerts.unsent")
         since = switch.tripped_at or switch.set_at
         values = in_both(name=name, reason=reason)
-        problems.append(Problem(f"flag/{name}", Kind.FLAG_TRIPPED, Severity.WARNING, since, values))
+        problems.append(Problem(f"flag/{name}", "flag tripped", Severity.WARNING, since, values))
     for name, said in flags.damaged.items():
         values = in_both(reason=Untranslated(said))
-        problems.append(Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, values))
+        problems.append(Problem(f"flag/{name}", "other", Severity.WARNING, now, values))
     return Observation(tuple(problems))
 
 
@@ -237,7 +236,7 @@ def _doubt(facts: Facts, now: datetime) -> Observation:
     if facts.storage.doubt is None:
         return Observation()
     values = in_both(reason=facts.storage.doubt)
-    return Observation((Problem("memory", Kind.MEMORY, Severity.WARNING, now, values),))
+    return Observation((Problem("memory", "memory", Severity.WARNING, now, values),))
 
 
 def _only_dagster_sees(known: Mapping[str, Incident], now: datetime) -> Observation:
@@ -263,7 +262,7 @@ def _unread(dagster: DagsterFacts | None, now: datetime) -> Observation:
 def _broken(sources: frozenset[str], error: str, now: datetime) -> Observation:
     reason = say("alerts.broken_look", names=", ".join(sorted(sources)), error=error)
     problem = Problem(
-        f"look/{min(sources, default='')}", Kind.OTHER, Severity.WARNING, now, in_both(reason=reason)
+        f"look/{min(sources, default='')}", "other", Severity.WARNING, now, in_both(reason=reason)
     )
     return Observation((problem,), unseen=sources)
 

@@ -146,7 +146,9 @@ def test_in_french_all_of_it_is_french_and_a_script_reads_the_same(
     assert "avertissement\u00a0: " in shown.err
     assert "retenez-la" in shown.err
     assert "la sauvegarde valide la plus récente\u00a0; " in shown.out
-    assert shown.out.splitlines()[-1] == "rien n'a été supprimé\u00a0; --yes ne supprimerait aucune sauvegarde"
+    assert (
+        shown.out.splitlines()[-1] == "rien n'a été supprimé\u00a0; --yes ne supprimerait aucune sauvegarde"
+    )
     planned = operator.must("expire").out.splitlines()
     assert planned[0].split("  ")[0] == "SAUVEGARDE"
     assert planned[-2].startswith("à garder\u00a0: 1 sauvegarde, ")

@@ -174,9 +174,25 @@ def test_every_sentence_is_said() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     made = {"alerts.sensor", "alerts.schedule"}
+    assert set(alerts.WORDS) <= constants
     codes = {
         code.removeprefix("finding.")
         for code in WORDS
         if code.startswith(("retention.", "alerts.", "finding."))
     }
     assert codes - constants == made
+
+
+def test_every_problem_is_of_a_kind_that_has_words() -> None:
+    """Loss prevented: an alarm that cannot be told."""
+    found = {
+        node.args[node.func.id == "Problem"]
+        for module in sources()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Problem", "Told")
+    }
+    kinds = {each.value for each in found if isinstance(each, ast.Constant)}
+    assert len(kinds) > 15
+    assert kinds <= set(alerts.WORDS)
