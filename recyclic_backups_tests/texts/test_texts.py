@@ -185,14 +185,15 @@ def test_every_sentence_is_said() -> None:
 
 def test_every_problem_is_of_a_kind_that_has_words() -> None:
     """Loss prevented: an alarm that cannot be told."""
-    found = {
-        node.args[node.func.id == "Problem"]
+    found = [
+        kind
         for module in sources()
         for node in ast.walk(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("Problem", "Told")
-    }
+        for kind in (node.args[1:2] if node.func.id == "Problem" else node.args[:1])
+    ]
     kinds = {each.value for each in found if isinstance(each, ast.Constant)}
     assert len(kinds) > 15
     assert kinds <= set(alerts.WORDS)
