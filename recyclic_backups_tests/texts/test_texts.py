@@ -140,9 +140,9 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
                 yield makers[node.func.id], node
 
 
-def sources() -> Iterator[ast.Module]:
-    """Every module of the product but the tables of words themselves."""
-    root = Path(recyclic_backups.__file__).parent
+def sources(folder: str = "") -> Iterator[ast.Module]:
+    """Every module of the product, or of a folder of it, but the tables of words themselves."""
+    root = Path(recyclic_backups.__file__).parent / folder
     for file in root.rglob("*.py"):
         if file.parent.name != "texts":
             yield ast.parse(file.read_text(encoding="utf-8"))
@@ -187,7 +187,7 @@ def test_every_problem_is_of_a_kind_that_has_words() -> None:
     """Loss prevented: an alarm that cannot be told."""
     found = [
         kind
-        for module in sources()
+        for module in sources("notify")
         for node in ast.walk(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
