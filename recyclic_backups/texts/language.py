@@ -52,8 +52,10 @@ def fill(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
     """The words in a language, with their values: texts, numbers, tiers, quantities, sentences, and tuples of these.
 
     ``{name}`` is a value. ``{name:# backup|# backups}`` is the form that the number ``name`` asks for, in which ``#``
-    is the number. What belongs to the language alone (spaces before a colon, how our own commands are called here) is
-    done to the words, never to a value: a secret in it must stay as it is, or nobody would recognise it.
+    is the number; in French the form for one is also the form for none.
+
+    Spaces before a colon, and how our own commands are called here, are put into the words and never into a value: a
+    secret in it must stay as it is, or nobody would recognise it.
     """
     parts = []
     for own, name, forms, _ in _FORMATTER.parse(words[locale == "fr"]):

@@ -152,8 +152,8 @@ WORDS: Mapping[str, Pair] = {
     ),
     "backups leave": ("{count:# backup|# backups}", "{count:# sauvegarde|# sauvegardes}"),
     "tier over": (
-        "{tier}: not {count:the newest|among the newest #}",
-        "{tier} : pas {count:la plus récente|parmi les # plus récentes}",
+        "{tier}: not among the newest {count}",
+        "{tier} : {count:vient après # plus récente|pas parmi les # plus récentes}",
     ),
     "none leaves": ("Nothing within {days:# day|# days}.", "Rien d'ici {days:# jour|# jours}."),
     "run expired": (

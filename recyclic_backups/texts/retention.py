@@ -65,12 +65,12 @@ WORDS: Mapping[str, Pair] = {
         "une retenue la garde, fiable ou non : recyclic-backups release",
     ),
     "tier_over": (
-        "{tier} {partition}: not {count:the newest|among the newest #}",
-        "{tier} {partition} : pas {count:la plus récente|parmi les # plus récentes}",
+        "{tier} {partition}: not among the newest {count}",
+        "{tier} {partition} : {count:vient après # plus récente|pas parmi les # plus récentes}",
     ),
     "checkpoint_over": (
-        "checkpoint: not {count:the newest|among the newest #}",
-        "point de contrôle : pas {count:le plus récent|parmi les # plus récents}",
+        "checkpoint: not among the newest {count}",
+        "point de contrôle : {count:vient après # plus récent|pas parmi les # plus récents}",
     ),
     "unlabelled_over": (
         "without a label since {since}, more than {days:# day|# days}",

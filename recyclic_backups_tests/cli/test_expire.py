@@ -44,7 +44,7 @@ def test_the_plan_is_shown_and_nothing_is_done(three_days: tuple[Operator, list[
     shown = operator.must("expire")
     for backup_id in taken:
         assert backup_id in shown.out
-    assert "not the newest" in shown.out
+    assert "not among the newest 1" in shown.out
     assert "kept: 1 backup, " in shown.out
     assert shown.out.splitlines()[-1].startswith(
         "nothing was deleted; --yes would delete 2 backups and free "
