@@ -13,7 +13,7 @@ from typing import Any
 
 from recyclic_backups.catalog import authenticity
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.errors import DamagedData, NoUsableKey
 
 

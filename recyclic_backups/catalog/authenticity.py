@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_signature, check_sum, decode, key_id_of_mac
 from recyclic_backups.errors import BackupError, DamagedData
 

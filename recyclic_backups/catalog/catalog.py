@@ -10,7 +10,7 @@ from itertools import takewhile
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import from_compact, to_text
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, RecoveryError, Refused, printable
 
@@ -100,15 +100,6 @@ class Backup:
         A restore that compared equal has read every byte too; one that did not says nothing about them.
         """
         return _standing([check for check in self.checks if check.kind == "verify" or check.passed])
-
-    @property
-    def proven_at(self) -> datetime | None:
-        """When it was last restored and found equal; None when never, or when a later restore or drill was not.
-
-        One that passed without comparing, since the backup has no fingerprint, proves nothing and takes nothing away.
-        """
-        attempts = [check for check in self.checks if check.kind != "verify"]
-        return _standing([check for check in attempts if check.proves or not check.passed])
 
     @property
     def good(self) -> bool:

@@ -31,7 +31,7 @@ from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.read_once import unlisted
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import manifest_of
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.strangers import objects_and_damage
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing

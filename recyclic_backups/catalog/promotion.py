@@ -6,10 +6,12 @@ One dump, many tiers (invariant 9): a tier above the daily one points at a backu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
+from recyclic_backups.catalog.proof import proven_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,11 @@ class Promotion:
 
 
 def choose_promotion(
-    catalog: Catalog, calendar: Calendar, tier: Tier, partition: str, *, prefer_proven: bool = False
+    catalog: Catalog, calendar: Calendar, tier: Tier, partition: str, *, proven_by: datetime | None = None
 ) -> Promotion | None:
     """The preferred day's backup, else the nearest good one of the same period; None when there is none.
 
-    With ``prefer_proven`` (a feature flag) one that was restored and found equal goes before one that was not.
+    With ``proven_by`` (a feature flag) one that was restored and found equal by then goes before one that was not.
 
     Preferred is the Sunday of a week and the first of a month. A backup that did not verify is never promoted,
     nor one of another period: a label never says a time its content is not of.
@@ -37,7 +39,7 @@ def choose_promotion(
     candidates = [
         backup for backup in catalog if backup.good and calendar.contains(tier, partition, backup.as_of)
     ]
-    proven = [backup for backup in candidates if backup.proven_at is not None] if prefer_proven else []
+    proven = [each for each in candidates if proven_by is not None and proven_at(each, proven_by) is not None]
     fits = preferred is not None and label is not None and preferred.good and not label.late
     if (
         preferred is not None

@@ -14,7 +14,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.cli.restore_report import print_report
+from recyclic_backups.cli.restore_report_prose import print_report
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage

@@ -8,7 +8,7 @@ from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.cli.restore_report import print_comparison
+from recyclic_backups.cli.restore_report_prose import print_comparison
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
 from recyclic_backups.drill.scenarios import Scenario

@@ -8,7 +8,8 @@ from typing import Any
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.proof import proven_at
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
@@ -60,7 +61,7 @@ def _entry(backup: Backup, now: datetime) -> dict[str, Any]:
         "stored_bytes": manifest.stored_bytes,
         "duration_seconds": manifest.duration_seconds,
         "verified_at": text(backup.verified_at),
-        "proven_at": text(backup.proven_at),
+        "proven_at": text(proven_at(backup, now)),
         "held": backup.is_held(now),
         "authenticity": backup.standing.value,
     }
@@ -81,6 +82,6 @@ def _row(call: Invocation, backup: Backup, now: datetime) -> tuple[str, ...]:
         " ".join(tier.value for tier in backup.tiers) or "-",
         human_bytes(backup.manifest.stored_bytes),
         verified,
-        call.local_time(backup.proven_at),
+        call.local_time(proven_at(backup, now)),
         ", ".join(mark for mark in marks if mark),
     )

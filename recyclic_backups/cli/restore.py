@@ -11,8 +11,8 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json, positive
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.cli.restore_plan import say_plan
-from recyclic_backups.cli.restore_report import print_merge, print_report, print_what_next, way_back
+from recyclic_backups.cli.restore_plan_prose import say_plan
+from recyclic_backups.cli.restore_report_prose import print_merge, print_report, print_what_next, way_back
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import DamagedData, Refused, UsageError, VerdictNegative
 from recyclic_backups.merge.merge import merge_backup

@@ -10,7 +10,7 @@ from typing import Any
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json

@@ -216,7 +216,7 @@ class _Run:
             self.plan.calendar,
             self.request.tier,
             self.request.partition,
-            prefer_proven=prefer_proven,
+            proven_by=self.clock() if prefer_proven else None,
         )
         if promotion is None:
             if self.is_over:

@@ -20,7 +20,7 @@ from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import BACKUP_ID, OBJECT_NAME, Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.storage.store import StoredObject

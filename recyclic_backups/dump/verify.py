@@ -17,7 +17,7 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_authentic, decode
 from recyclic_backups.errors import (
     BackupError,

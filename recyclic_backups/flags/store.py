@@ -10,7 +10,7 @@ from typing import Any
 from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import decode, encode, key_id_of_mac, signed, summed
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
 from recyclic_backups.flags.flags import FEATURES, Flags, Switch, known

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.recovery_point import last_proof, unproven_since
+from recyclic_backups.catalog.proof import last_proof, unproven_since
 from recyclic_backups.errors import BackupError, StorageError
 from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.drill_records import DrillRecord

@@ -13,15 +13,8 @@ from statistics import median
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.recovery_point import (
-    last_attempt,
-    last_proof,
-    newest_verified,
-    proven_at,
-    recovery_point,
-    seconds_between,
-    unproven_since,
-)
+from recyclic_backups.catalog.proof import last_attempt, last_proof, proven_at, unproven_since
+from recyclic_backups.catalog.recovery_point import newest_verified, recovery_point, seconds_between
 from recyclic_backups.catalog.why import why
 from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.outliers import Usual

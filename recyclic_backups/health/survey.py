@@ -13,11 +13,7 @@ from typing import Any
 from recyclic_backups.audit.event import Head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.recovery_point import (
-    RecoveryPoint,
-    newest_verified,
-    recovery_point,
-)
+from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verified, recovery_point
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.availability import Availability, availability
 from recyclic_backups.health.drill_records import DrillRecord, last_drills

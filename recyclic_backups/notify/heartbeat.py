@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from recyclic_backups.notify.courier import DeadlineExceeded, run_with_deadline
+from recyclic_backups.notify.delivery_process import DeadlineExceeded, run_with_deadline
 
 TIMEOUT_SECONDS = 5
 """For each piece of an answer."""

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from recyclic_backups.notify.channels import IMPLICIT_TLS_PORT, Channel, Email, Service, Telegram
-from recyclic_backups.notify.courier import DeadlineExceeded, run_with_deadline
+from recyclic_backups.notify.delivery_process import DeadlineExceeded, run_with_deadline
 from recyclic_backups.notify.harmless import unmarked
 from recyclic_backups.notify.message import Message, redact
 from recyclic_backups.notify.severity import Severity

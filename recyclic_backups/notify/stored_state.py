@@ -25,7 +25,7 @@ from pathlib import Path
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.health.finding import Finding, Level
@@ -34,6 +34,7 @@ from recyclic_backups.notify.incidents import Incident
 from recyclic_backups.notify.message import what
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
+from recyclic_backups.storage.shared import ask_anew
 from recyclic_backups.texts.language import Locale
 from recyclic_backups.texts.text import Text, say
 
@@ -179,6 +180,7 @@ class StoredAlertState:
     def begin(self, state: AlertState) -> None:
         """Keep what a look made of the state. Raises LookedMeanwhile if what it had read was not the youngest."""
         if state != self.state:
+            ask_anew()  # not what this process remembers: another machine may have looked
             self._copy = self._look_up()
             if self._copy.state is not None and self._copy.serial > self.state.serial:
                 raise LookedMeanwhile
@@ -190,6 +192,7 @@ class StoredAlertState:
 
     def update(self, change: Callable[[AlertState], AlertState]) -> AlertState:
         """Change the youngest one, and keep it; the new one."""
+        ask_anew()
         newest = youngest(self.state, self._look_up().state) or self.state
         after = change(newest)
         if after == newest:

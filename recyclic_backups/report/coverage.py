@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.catalog.recovery_point import proven_at
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.health.gaps import starts_of_tiers
 from recyclic_backups.health.thresholds import OVERDUE_AFTER
 

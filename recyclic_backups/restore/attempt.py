@@ -27,7 +27,7 @@ from recyclic_backups.postgres.server import Server, encoding_of, translated
 from recyclic_backups.progress import Progress
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.archive import Archive
-from recyclic_backups.restore.entry_maker import EntryMaker, Missing
+from recyclic_backups.restore.entry_attempts import EntryMaker, Missing
 from recyclic_backups.restore.left_behind import under_way
 from recyclic_backups.restore.loaders import loaders
 from recyclic_backups.restore.rebuild import Rebuild

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.dump.facts import read_system_identifier
@@ -42,6 +43,7 @@ class RestorePlan:
     trust_owners: bool
     lost_seconds: float
     newer: Backup | None
+    proven_at: datetime | None
     failure: Measured | None
     measured: Measured | None
     code: tuple[str, ...]
@@ -67,7 +69,7 @@ class RestorePlan:
             "tables": list(self.tables),
             "lost_seconds": round(self.lost_seconds, 3),
             "newer": None if self.newer is None else self.newer.backup_id,
-            "proven_at": None if self.backup.proven_at is None else to_text(self.backup.proven_at),
+            "proven_at": None if self.proven_at is None else to_text(self.proven_at),
             "compared": self.compared,
             "last_failure": None
             if failed is None
@@ -118,6 +120,7 @@ def plan_restore(
         trust_owners=trust_owners,
         lost_seconds=max(0.0, (now - backup.as_of).total_seconds()),
         newer=next(newer, None),
+        proven_at=proven_at(backup, now),
         failure=last_failure(backup),
         measured=last_measured(backup, catalog, partial=action == "merge"),
         code=tuple(owned_code(fingerprint, trusted=trust_owners)),

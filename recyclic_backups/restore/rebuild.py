@@ -4,7 +4,7 @@
 first as it is, then with the search path of the source, which code that writes names without a schema needs.
 
 **Rights.** With loaders (:mod:`recyclic_backups.restore.loaders`) what belongs to strangers is made and filled with
-their rights (:mod:`recyclic_backups.restore.owner_rights`). What a superuser makes is looked at where it reaches a
+their rights (:mod:`recyclic_backups.restore.whose_rights`). What a superuser makes is looked at where it reaches a
 table of theirs; meanwhile none of them has a session. His search path stays empty as long as anybody else owns
 something in the database, since whoever can put an object into a schema of that path decides what is run
 (CVE-2018-1058).
@@ -42,18 +42,8 @@ from recyclic_backups.restore.contents import (
     post_data_of,
     statistics_of_expressions,
 )
-from recyclic_backups.restore.entry_maker import Aside, EntryMaker, Missing
+from recyclic_backups.restore.entry_attempts import Aside, EntryMaker, Missing
 from recyclic_backups.restore.loaders import NOBODY, TRUST_HINT, Loaders
-from recyclic_backups.restore.owner_rights import (
-    SUPERUSER,
-    Turn,
-    by_kind,
-    in_order,
-    in_turns,
-    keeping_functions,
-    kept_by_policies,
-    turn_of,
-)
 from recyclic_backups.restore.owners import (
     Roles,
     Table,
@@ -69,6 +59,16 @@ from recyclic_backups.restore.owners import (
 from recyclic_backups.restore.postponed_checks import put_back, take_out_checks
 from recyclic_backups.restore.selection import Selection
 from recyclic_backups.restore.superuser_safety import Reach
+from recyclic_backups.restore.whose_rights import (
+    SUPERUSER,
+    Turn,
+    by_kind,
+    in_order,
+    in_turns,
+    keeping_functions,
+    kept_by_policies,
+    turn_of,
+)
 
 _Part = tuple[BackupObject, Sequence[str], Sequence[int] | None, Server]
 """A stream of rows: what is read, options of pg_restore, entries (None: all), and as whom it is loaded."""

@@ -16,7 +16,7 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.dump.verify import record_damage
 from recyclic_backups.errors import DamagedData, StorageError
@@ -27,7 +27,7 @@ from recyclic_backups.postgres.tls import choose_for
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import Attempt, RestoreOptions
-from recyclic_backups.restore.entry_maker import Missing
+from recyclic_backups.restore.entry_attempts import Missing
 from recyclic_backups.restore.left_behind import drop_left_behind, mark, under_way
 from recyclic_backups.restore.selection import Request, Selection, select
 from recyclic_backups.restore.subscriptions import detach

@@ -15,7 +15,7 @@ from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.programs import Section
 from recyclic_backups.restore.archive import Archive
 from recyclic_backups.restore.contents import Entry, definition_of, mentioning
-from recyclic_backups.restore.entry_maker import EntryMaker, Missing
+from recyclic_backups.restore.entry_attempts import EntryMaker, Missing
 from recyclic_backups.restore.loaders import TRUST_HINT
 from recyclic_backups.restore.owners import (
     Roles,

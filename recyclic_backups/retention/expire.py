@@ -14,7 +14,7 @@ from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.dump.facts import read_system_identifier
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.errors import DatabaseError, Refused, StorageError

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog, is_of_the_future
 from recyclic_backups.catalog.layout import backup_id_of_manifest
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import UsageError
 from recyclic_backups.texts.language import Locale
@@ -43,6 +44,8 @@ STEADY = timedelta(days=30)
 
 # One backup cannot: its own clock may be the wrong one.
 _STEADY_MINIMUM = 2
+
+_ANY_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,8 @@ class _Planning:
     # What stays for its place
 
     def _keep_newest_proven(self, rest: Iterable[Backup]) -> None:
-        proven = next((backup for backup in rest if backup.good and backup.proven_at is not None), None)
+        # Also by a proof of the future: else time alone would take the one that is proven until then.
+        proven = next((each for each in rest if each.good and proven_at(each, _ANY_TIME) is not None), None)
         if proven is not None:
             self._keep(proven, say("retention.newest_proven"))
 

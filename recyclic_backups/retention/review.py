@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
@@ -71,7 +72,7 @@ class _Review:
             count=len(backups),
             size=self.size(sum(backup.manifest.stored_bytes for backup in backups)),
             good=sum(backup.good for backup in backups),
-            proven=sum(backup.proven_at is not None for backup in backups),
+            proven=sum(proven_at(backup, self.now) is not None for backup in backups),
             held=sum(backup.is_held(self.now) for backup in backups),
             oldest=self.date(backups[-1].as_of),
             newest=self.date(backups[0].as_of),

@@ -17,9 +17,10 @@ from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Encryption, Manifest
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.standing import Standing
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring, generate_passphrase
@@ -108,7 +109,7 @@ def test_a_forged_newer_backup_is_none_of_what_a_backup_is(store: MemoryStore, c
     assert good.backup_id != forged.backup_id
     assert catalog.labelled(Tier.WEEKLY, "2026-11-16") is None
     (unvouched,) = catalog.unvouched
-    assert (unvouched.standing, unvouched.good, unvouched.proven_at) == (Standing.UNSIGNED, False, None)
+    assert (unvouched.standing, unvouched.good, proven_at(unvouched, NOW)) == (Standing.UNSIGNED, False, None)
     assert "not signed" in told(catalog)[LAYOUT.manifest(forged.backup_id)]
     with pytest.raises(DamagedData, match="not signed"):
         catalog.find(forged.backup_id)
@@ -268,7 +269,7 @@ def test_a_forged_check_proves_and_condemns_nothing(passed: bool) -> None:
     catalog = catalog_of(store)
     found = catalog.find("latest")
     assert found == replace(newest, hold=None)
-    assert (found.proven_at, found.known_damaged) == (None, False)
+    assert (proven_at(found, NOW), found.known_damaged) == (None, False)
     assert len([problem for problem in told(catalog).values() if "not signed" in problem]) == 2
     figures = survey(catalog)
     assert figures["objectives"]["newest_proven"] is None

@@ -21,6 +21,7 @@ from recyclic_backups.catalog.layout import (
     new_backup_id,
 )
 from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
 from recyclic_backups.catalog.timestamps import compact, from_text, to_text
 from recyclic_backups.errors import DamagedData, ObjectExists, RecoveryError
@@ -204,9 +205,9 @@ def test_a_failed_restore_takes_the_proof_and_not_the_backup_away(house: House) 
     verified = Check("verify", manifest.backup_id, house.now, True)
     proof = Check("restore", manifest.backup_id, house.now + timedelta(hours=1), True, proves=True)
     failed = Check("drill", manifest.backup_id, house.now + timedelta(hours=2), False)
-    assert Backup(manifest, checks=(verified, proof)).proven_at == proof.checked_at
+    assert proven_at(Backup(manifest, checks=(verified, proof)), failed.checked_at) == proof.checked_at
     after = Backup(manifest, checks=(verified, proof, failed))
-    assert after.proven_at is None
+    assert proven_at(after, failed.checked_at) is None
     assert after.good
     assert not after.known_damaged
 

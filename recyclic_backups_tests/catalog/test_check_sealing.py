@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,6 +12,7 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.why import why, why_text
@@ -128,7 +130,7 @@ def test_figures_and_verdicts_need_no_key(house: House, drilled: Check) -> None:
     assert drill_records(closed) == drill_records(opened)
     assert drill_records(closed)[0].restore_objective_seconds == 1800.0
     assert closed.backups[0].verified_at == opened.backups[0].verified_at is not None
-    assert closed.backups[0].proven_at is None
+    assert proven_at(closed.backups[0], datetime.now(UTC)) is None
     found = proven(closed.backups[0], closed, house.now)
     assert found.level is Level.CRITICAL
     assert "is sealed" in found.sentence.text("en")
@@ -177,7 +179,7 @@ def test_a_check_that_an_older_release_wrote_counts_as_before(house: House) -> N
     house.store.replace(name, encode(signed(older, name, key)))
     (read,) = house.catalog.backups
     assert not house.catalog.damage
-    assert read.proven_at == checked_at
+    assert proven_at(read, checked_at) == checked_at
     assert read.checks[-1].details == check.details
 
 
@@ -204,5 +206,5 @@ def test_reading_the_catalog_opens_no_check(
     monkeypatch.setattr(sealed_part, "UnsealedReader", refuse)
     (backup,) = house.catalog.backups
     assert backup.good
-    assert backup.proven_at is None
+    assert proven_at(backup, datetime.now(UTC)) is None
     assert drill_records(house.catalog)

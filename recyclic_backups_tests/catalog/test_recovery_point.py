@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.catalog.recovery_point import last_proof, recovery_point, unproven_since
+from recyclic_backups.catalog.proof import last_proof, unproven_since
+from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups_tests.health.catalogs import days, nights, paris
 
 

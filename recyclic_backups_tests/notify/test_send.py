@@ -266,7 +266,7 @@ def test_the_process_that_delivers_is_given_none_of_our_secrets(monkeypatch: pyt
         given.append(env)
         raise OSError
 
-    monkeypatch.setattr("recyclic_backups.notify.courier.subprocess.Popen", run)
+    monkeypatch.setattr("recyclic_backups.notify.delivery_process.subprocess.Popen", run)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     for name in ("BACKUP_ENCRYPTION_KEY", "POSTGRES_PASSWORD", "DAGSTER_POSTGRES_PASSWORD"):
         monkeypatch.setenv(name, "correct horse battery staple")

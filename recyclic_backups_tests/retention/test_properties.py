@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
+from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
 from recyclic_backups_tests.retention.histories import History, ids
@@ -84,7 +85,7 @@ def _protected(catalog: Catalog, retention: Retention, now: datetime) -> set[str
     good = [backup for backup in present if backup.good]
     held = [backup for backup in catalog if backup.hold is not None and backup.hold.holds(now)]
     youngest = [backup for backup in good if now - backup.as_of <= timedelta(days=retention.max_days)]
-    proven = [backup for backup in youngest if backup.proven_at is not None]
+    proven = [backup for backup in youngest if proven_at(backup, now) is not None]
     return {backup.backup_id for backup in (*good[: retention.minimum], *proven[:1], *held)}
 
 

@@ -14,7 +14,9 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.contents import Entry
 from recyclic_backups.restore.loaders import NOBODY, loaders
-from recyclic_backups.restore.owner_rights import (
+from recyclic_backups.restore.owners import Roles
+from recyclic_backups.restore.restore import RestoreReport, restore
+from recyclic_backups.restore.whose_rights import (
     SUPERUSER,
     Turn,
     by_kind,
@@ -23,8 +25,6 @@ from recyclic_backups.restore.owner_rights import (
     keeping_functions,
     turn_of,
 )
-from recyclic_backups.restore.owners import Roles
-from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.strange.conftest import Servers

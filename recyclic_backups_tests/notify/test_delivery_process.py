@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from recyclic_backups.notify.channels import Service
-from recyclic_backups.notify.courier import DeadlineExceeded, run_with_deadline
+from recyclic_backups.notify.delivery_process import DeadlineExceeded, run_with_deadline
 from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.notify.send import send
 from recyclic_backups_tests.notify.receivers import Web, patient, web_server

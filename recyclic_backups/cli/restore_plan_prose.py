@@ -89,9 +89,9 @@ def _proof(call: Invocation, plan: RestorePlan) -> str:
         check = plan.failure.check
         reason = why_text(check) if check.is_closed else next(iter(check.reasons), "no reason was given")
         return f"NO: the {plan.failure.what} of {call.local_time(check.checked_at)} FAILED: {reason}"
-    if plan.backup.proven_at is None:
+    if plan.proven_at is None:
         return f"never yet; {_PROVES[plan.compared]}"
-    return f"{call.local_time(plan.backup.proven_at)}, restored and found equal"
+    return f"{call.local_time(plan.proven_at)}, restored and found equal"
 
 
 def _last_time(call: Invocation, plan: RestorePlan) -> str:
