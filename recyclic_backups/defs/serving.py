@@ -17,7 +17,7 @@ import click
 
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.facts import port_of_code_server
-from recyclic_backups.defs.resources import sentence
+from recyclic_backups.defs.runs import sentence
 from recyclic_backups.errors import BackupError, Refused
 
 _SERVER = "grpc"

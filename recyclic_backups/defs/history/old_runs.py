@@ -7,6 +7,7 @@ backup to the log of its making. Answers to checks stay when their run is delete
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ AT_ONCE = 20
 """How many runs one call deletes: an evaluation of a sensor has to end soon, and there is another in a minute."""
 
 
-def delete_old_runs(instance: dg.DagsterInstance, job_names: tuple[str, ...], now: datetime) -> int:
+def delete_old_runs(instance: dg.DagsterInstance, job_names: Sequence[str], now: datetime) -> int:
     """Delete runs of those jobs that ended and were created more than :data:`KEPT_FOR` before now; how many it were."""
     deleted = 0
     for job_name in job_names:
