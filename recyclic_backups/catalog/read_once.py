@@ -36,7 +36,8 @@ _LONGEST_FILE = 6 * MOST_FILE_BYTES
 """JSON spells a byte with six characters at most: a longer file was not written here."""
 _FORMAT = 1
 _OPEN_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_FOLDER = "recyclic_backups_documents"
+FOLDER = "recyclic_backups_documents"
+"""The directory for them, below BACKUP_SCRATCH or Dagster's home."""
 
 
 def unlisted(name: str) -> StoredObject:
@@ -131,7 +132,7 @@ class _File:
     """What this machine remembers of a storage: one file in a directory that nobody else may enter."""
 
     def __init__(self, directory: Path, url: str) -> None:
-        self._folder = directory / _FOLDER
+        self._folder = directory / FOLDER
         self._name = f"{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.json"
         self._kept: _Kept | None = None
         self._has_news = False

@@ -157,8 +157,6 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
 
 def checks(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """CHECK constraints that are false for some row. All of a table are put to each row at once."""
-    from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
     foreign = run_by_checks(inspection.connection)
     found = []
     for row in inspection.rows(_CHECKS):
@@ -309,8 +307,6 @@ class _ForeignKey:
 
     def named(self) -> Sequence[tuple[int, sql.Identifier]]:
         """Its tables by oid."""
-        from psycopg import sql  # noqa: PLC0415 - see Server.connect
-
         return [
             (self.child_oid, sql.Identifier(self.child_schema, self.child_name)),
             (self.parent_oid, sql.Identifier(self.parent_schema, self.parent_name)),

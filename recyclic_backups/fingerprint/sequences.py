@@ -58,7 +58,6 @@ def list_sequences(connection: Connection) -> tuple[str, ...]:
 
 def ways_to_read(connection: Connection) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
     """Each sequence by its qualified name, and how to read it alone. That raises psycopg's errors."""
-    from psycopg import sql  # noqa: PLC0415
 
     def read(row: Row) -> list[Row]:
         query = sql.SQL("SELECT last_value FROM {}").format(sql.Identifier(*row[:2]))
@@ -126,9 +125,6 @@ def _held(connection: Connection, query: sql.Composed, batch: Sequence[Row]) -> 
     To read a question locks what it is about, and plans nothing yet. Else a table may be in a sequence's place once we
     have waited for its lock, with an index by which planning runs its owner's code.
     """
-    import psycopg  # noqa: PLC0415
-    from psycopg import sql  # noqa: PLC0415
-
     question = sql.Identifier(
         f"recyclic_{secrets.token_hex(6)}"
     )  # one that fails stays until the session ends
@@ -142,12 +138,15 @@ def _held(connection: Connection, query: sql.Composed, batch: Sequence[Row]) -> 
         connection.execute(sql.SQL("DEALLOCATE {}").format(question))
 
 
+def _asked(connection: Connection) -> list[Row]:
+    """The sequences that can be read: of an unlogged one a standby knows nothing."""
+    return [row for row in connection.execute(_SEQUENCES).fetchall() if row[8] is None]
+
+
 def hold_sequences(connection: Connection) -> bool:
     """Keep all sequences from being renamed or dropped until the transaction ends; False if one was just now."""
-    import psycopg  # noqa: PLC0415
-
     try:
-        for _ in _positions(connection, connection.execute(_SEQUENCES).fetchall()):
+        for _ in _positions(connection, _asked(connection)):
             pass
     except (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState):
         return False

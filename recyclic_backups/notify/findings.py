@@ -15,7 +15,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.recovery_point import newest_verified
 from recyclic_backups.health.finding import Finding, Level
-from recyclic_backups.health.gaps import is_filled
+from recyclic_backups.health.gaps import before_the_first, missing_partitions
 from recyclic_backups.health.judge import HealthTerms
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem, in_both
@@ -112,7 +112,7 @@ def told_findings(
             "drills"
         }  # whether restores are rehearsed is neither new nor over while the last one failed
     kept, hidden = _bounded(problems, known, now)
-    return Observation(tuple(kept), unseen | hidden, _lapsed(catalog, kept, known)) + _waited_for(
+    return Observation(tuple(kept), unseen | hidden, _lapsed(catalog, terms, kept, known, now)) + _waited_for(
         findings, terms, given, now
     )
 
@@ -207,24 +207,18 @@ def _waited_for(
     return Observation()
 
 
-def _lapsed(catalog: Catalog, problems: Sequence[Problem], known: Collection[str]) -> frozenset[str]:
-    """Keys of partitions that have no backup still, and whose time is too long ago to matter; those of older versions.
+def _lapsed(
+    catalog: Catalog, terms: HealthTerms, problems: Sequence[Problem], known: Collection[str], now: datetime
+) -> frozenset[str]:
+    """Keys of partitions that still have no backup, though it would not be kept any more; those of older versions.
 
-    These had an incident for each check of each tier, and one for all anomalies and all promises.
+    A storage that is empty now knows of no gap: what people were told of it is neither over nor too old. Older versions
+    had an incident for each check of each tier, and one for all anomalies and all promises.
     """
-    told = {each.key for each in problems}
-    parts = [key.split("/") for key in known if key not in told]
-    return frozenset(
-        "/".join(each)
-        for each in parts
-        if (
-            len(each) == 3
-            and each[0] == "missed"
-            and each[1] in set(Tier)
-            and not is_filled(catalog, Tier(each[1]), each[2])
-        )
-        or (len(each) == 3 and each[0] == "check" and "/".join(each) not in _CHECKS)
-    )
+    _, since = before_the_first(missing_partitions(catalog, terms.calendar, now), catalog, terms.calendar)
+    old = {f"missed/{gap.tier.value}/{gap.partition}" for gap in since}
+    old |= {key for key in known if key.startswith("check/") and key.count("/") == 2 and key not in _CHECKS}
+    return frozenset((old - {each.key for each in problems}).intersection(known))
 
 
 def _bounded(

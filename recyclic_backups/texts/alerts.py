@@ -77,8 +77,8 @@ WORDS: Mapping[str, Words] = {
     ),
     "check failed": Words(
         (
-            "The check “{check}” of {asset} {partition}: {reason}",
-            "Le contrôle « {check} » de {asset} {partition} : {reason}",
+            "A backup is not as it should be: {reason}",
+            "Une sauvegarde n’est pas comme il faut : {reason}",
         ),
         (
             "The backup is there; whether it is what you expect is in question.",
@@ -99,8 +99,8 @@ WORDS: Mapping[str, Words] = {
     ),
     "not proven": Words(
         (
-            "No proof that {asset} {partition} can be restored: {reason}",
-            "Rien ne prouve que {asset} {partition} puisse être restaurée : {reason}",
+            "No proof that the backups can be restored: {reason}",
+            "Rien ne prouve que les sauvegardes puissent être restaurées : {reason}",
         ),
         (
             "A restore may fail on the day it is needed.",

@@ -41,13 +41,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "audit show": (),
     "audit verify": (),
     "audit accept": ("--head", f"1:{0:064}", "--reason", "why"),
+    "status": (),
     "flags list": (),
     "flags set": ("fill_gaps", "off"),
     "flags unset": ("fill_gaps",),
 }
 
-WITHOUT_STORAGE = {"demo", "completion", "keys generate", "notify-test"}
-"""Commands that read none."""
+WITHOUT_STORAGE = {"alerts", "demo", "completion", "keys generate", "notify-test"}
+"""Commands that read none, and the one that tells people that it is gone."""
 
 
 def commands_of(given: argparse.ArgumentParser, before: str = "") -> Iterator[str]:

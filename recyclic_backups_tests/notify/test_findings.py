@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from string import Formatter
 
 from recyclic_backups.catalog.catalog import Catalog, Damage
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.judge import Facts, HealthTerms, findings
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.notify.findings import MOST_TOLD, Circumstances, told_findings
+from recyclic_backups.notify.findings import MOST_TOLD, TOLD, Circumstances, told_findings
 from recyclic_backups.notify.incidents import Change, Observation, OpenIncidents, advance
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor
 from recyclic_backups.retention.policy import Retention
+from recyclic_backups.texts.alerts import WORDS
 from recyclic_backups_tests.health.catalogs import calendar, days, nights, paris
 
 TERMS = HealthTerms(
@@ -207,3 +209,20 @@ def test_a_damaged_newest_backup_is_told_until_a_newer_one_is_whole() -> None:
     assert all(each.severity is Severity.CRITICAL for each in told)
     (older,) = [each for each in look(with_damaged("02"), now).problems if each.kind == "damage"]
     assert (older.key, older.severity) == (f"damage/backup/{second.backup_id}", Severity.WARNING)
+
+
+def test_what_a_mail_says_of_a_finding_has_every_value() -> None:
+    """Loss prevented: ‘The check “” of’, in the mail that wakes somebody up."""
+    with_more = {
+        "missed day",
+        "missed period",
+        "missed for ever",
+        "clock",
+        "drill stale",
+        "drill never",
+    }
+    with_more |= {"rescue", "no backup", "too old", "damage"}
+    for kind in {each.kind for each in TOLD.values()} | {"promise"}:
+        if kind not in with_more:
+            asked = {name for text in WORDS[kind].what for _, name, _, _ in Formatter().parse(text) if name}
+            assert asked <= {"reason"}, kind

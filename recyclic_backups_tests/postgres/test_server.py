@@ -65,7 +65,7 @@ def test_a_full_drill_on_a_staging_server_asks_it_for_the_same_proof(
     monkeypatch.setattr(full, "run", run)
     monkeypatch.setattr(full, "_programs", lambda *_: SimpleNamespace(directory=tmp_path))
     means: Any = SimpleNamespace(
-        ground=SimpleNamespace(server=staging, throwaway=False),
+        place=SimpleNamespace(server=staging, throwaway=False),
         progress=SILENT,
         options=SimpleNamespace(timeout_seconds=1),
     )
