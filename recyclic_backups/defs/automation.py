@@ -68,9 +68,7 @@ def scheduled(
         name=database.named(f"{name}_schedule"),
         cron_schedule=cron,
         execution_timezone=database.settings.calendar.timezone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if database.settings.environment == "production"
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=dg.DefaultScheduleStatus[_status(database)],
         description=when,
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -79,6 +77,10 @@ def scheduled(
         return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
     return job, schedule
+
+
+def _status(database: Database) -> str:
+    return "RUNNING" if database.settings.environment == "production" else "STOPPED"
 
 
 def cron_after(calendar: Calendar, minutes: int) -> str:
@@ -110,17 +112,13 @@ def moment_in(document: Mapping[str, Any], name: str) -> datetime | None:
         return None
 
 
-Look = Callable[[dg.SensorEvaluationContext, Database], dg.SensorResult]
-"""One evaluation of a sensor."""
-
-
 def sensor_that(
-    look: Look,
+    look: Callable[[dg.SensorEvaluationContext, Database], dg.SensorResult],
     database: Database,
     name: str,
     *,
-    interval_seconds: int,
     description: str,
+    interval_seconds: int = 60,
     jobs: Sequence[Job] | None = None,
     acts_itself: bool = False,
 ) -> dg.SensorDefinition:
@@ -135,9 +133,7 @@ def sensor_that(
         name=database.named(name),
         jobs=jobs,
         minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING
-        if database.settings.environment == "production"
-        else dg.DefaultSensorStatus.STOPPED,
+        default_status=dg.DefaultSensorStatus[_status(database)],
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 import dagster as dg
@@ -172,5 +172,4 @@ def databases_of(environments: Sequence[Environment]) -> list[Database]:
 
 def _settled(environment: Environment) -> Settings:
     settings = wiring.with_first_day(environment.settings())
-    start: date = settings.calendar.start_at(environment.now())
-    return replace(settings, start_date=start)
+    return replace(settings, start_date=settings.calendar.start_at(environment.now()))

@@ -5,22 +5,32 @@ A new version of Dagster that breaks anything breaks it here. Nothing is decided
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from recyclic_backups import errors
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.runs import BACKFILL_TAG, MAX_RUNTIME_TAG, PAGE_JOB, PARTITION_TAG, work_of
+from recyclic_backups.defs.runs import (
+    BACKFILL_TAG,
+    MAX_RUNTIME_TAG,
+    PAGE_JOB,
+    PARTITION_TAG,
+    UNFINISHED,
+    work_of,
+)
 from recyclic_backups.notify.facts import (
     AutomationFact,
     BackfillFact,
@@ -42,8 +52,13 @@ BACKFILLS_LISTED = 20
 TICKS_LISTED = 3
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
-_WORKING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_STATUSES: Mapping[dg.DagsterRunStatus, Literal["waiting", "working", "succeeded"]] = {
+    dg.DagsterRunStatus.QUEUED: "waiting",
+    dg.DagsterRunStatus.STARTING: "waiting",
+    dg.DagsterRunStatus.STARTED: "working",
+    dg.DagsterRunStatus.CANCELING: "working",
+    dg.DagsterRunStatus.SUCCESS: "succeeded",
+}
 _OUR_ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
 }
@@ -99,16 +114,12 @@ def newest_answer(
     instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str
 ) -> tuple[datetime, dg.AssetCheckEvaluation] | None:
     """The newest answer to a check of one partition, and when it was given; None while there is none."""
-    records = instance.event_log_storage.get_asset_check_execution_history(
-        check,
-        limit=1,
-        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
-        partition_filter=PartitionKeyFilter(key=partition),
-    )
-    event = records[0].event.dagster_event if records and records[0].event is not None else None
-    return (
-        None if event is None else (_moment(records[0].create_timestamp), event.asset_check_evaluation_data)
-    )
+    answered = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    newest = _newest(instance, check, partition, answered)
+    event = newest.event.dagster_event if newest and newest.event else None
+    if newest is None or event is None:
+        return None
+    return _moment(newest.create_timestamp), event.asset_check_evaluation_data
 
 
 def is_unanswered(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> bool:
@@ -116,10 +127,20 @@ def is_unanswered(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partiti
 
     If that run is over, Dagster shows the check as failed, whatever it was answered before.
     """
-    newest = instance.event_log_storage.get_asset_check_execution_history(
-        check, limit=1, partition_filter=PartitionKeyFilter(key=partition)
+    newest = _newest(instance, check, partition)
+    return newest is not None and newest.status is AssetCheckExecutionRecordStatus.PLANNED
+
+
+def _newest(
+    instance: dg.DagsterInstance,
+    check: dg.AssetCheckKey,
+    partition: str,
+    status: set[AssetCheckExecutionRecordStatus] | None = None,
+) -> AssetCheckExecutionRecord | None:
+    found = instance.event_log_storage.get_asset_check_execution_history(
+        check, limit=1, status=status, partition_filter=PartitionKeyFilter(key=partition)
     )
-    return bool(newest) and newest[0].status is AssetCheckExecutionRecordStatus.PLANNED
+    return found[0] if found else None
 
 
 def files_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
@@ -151,7 +172,7 @@ def _runs(instance: dg.DagsterInstance, database: Database, before: AlertState) 
         found = instance.get_run_records(filters, limit=limit and limit * databases)
         yield from _run_facts(found, database)
 
-    yield from facts(dg.RunsFilter(statuses=[*_WAITING, *_WORKING]))
+    yield from facts(dg.RunsFilter(statuses=UNFINISHED))
     newest_at = _newest_created_at(instance)
     failed = [*facts(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), FAILED_LISTED)]
     asked = {*members_of(before.open.incidents)}
@@ -189,13 +210,7 @@ def _run_facts(records: Iterable[RunRecord], database: Database) -> Iterator[Run
         updated_at = _aware(record.update_timestamp) if record.end_time is None else _moment(record.end_time)
         yield RunFact(
             targets=targets,
-            status="waiting"
-            if run.status in _WAITING
-            else "working"
-            if run.status in _WORKING
-            else "succeeded"
-            if run.status is dg.DagsterRunStatus.SUCCESS
-            else "failed",
+            status=_STATUSES.get(run.status, "failed"),
             created_at=_aware(record.create_timestamp),
             updated_at=updated_at,
             started_at=None if record.start_time is None else _moment(record.start_time),

@@ -31,7 +31,7 @@ _LONG_BYTES = 500_000_000
 
 # Not NOT_STARTED: what is launched here leaves it at once, and a run that was prepared elsewhere and never
 # launched would keep its partition for ever.
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -68,14 +68,16 @@ def partitions_in_work(instance: dg.DagsterInstance, database: Database, name: s
 
 def is_in_work(instance: dg.DagsterInstance, database: Database, name: str) -> bool:
     """Whether a run waits or works on the database's asset of that name, whoever launched it."""
-    return any(True for _ in _at_work(instance, database, name))
+    return bool(_at_work(instance, database, name))
 
 
-def _at_work(instance: dg.DagsterInstance, database: Database, name: str) -> Iterator[dg.DagsterRun]:
+def _at_work(instance: dg.DagsterInstance, database: Database, name: str) -> list[dg.DagsterRun]:
     # The job of an asset is named as the asset; a run of it may have no selection of assets.
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        if f"{name}_job" in work_of(run, database) or database.key(name) in (run.asset_selection or ()):
-            yield run
+    return [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        if f"{name}_job" in work_of(run, database) or database.key(name) in (run.asset_selection or ())
+    ]
 
 
 def broken_off(instance: dg.DagsterInstance, database: Database) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -117,7 +118,7 @@ def test_each_alert_tells_the_failures_of_its_own_database(both: tuple[House, Ho
         elsewhere(house, Tier.DAILY, "2026-10-31")
     for look in looks:
         look.look()
-    bot.texts.clear()
+    begin = len(bot.bodies)
     one.variables["POSTGRES_PASSWORD"] = one.variables["POSTGRES_USER"] = "nobody"
     assert not one.run("daily", FIRST).success
     assert other.run("daily", FIRST).success
@@ -129,9 +130,14 @@ def test_each_alert_tells_the_failures_of_its_own_database(both: tuple[House, Ho
     assert "failed" in mine
     assert "nobody" not in theirs
     assert mine != theirs
-    # Each is told in its own chat, in a message that names its database.
-    chats = [path.split("/bot")[1].partition(":")[0] for path in bot.paths if "/sendMessage" in path]
-    assert {"1", "2"} <= set(chats)
+    messages = [json.loads(body) for body in bot.bodies[begin:]]
+    told = {
+        chat: "".join(each["text"] for each in messages if each["chat_id"] == chat) for chat in ("1", "2")
+    }
+    assert f"The daily backup of {FIRST} failed" in told["1"]
+    assert "health_job" not in told["1"]
+    assert "health_job failed" in told["2"]
+    assert "daily backup" not in told["2"]
     # What the other database's success does not solve, its own does.
     del one.variables["POSTGRES_PASSWORD"]
     one.variables |= {name: other.variables[name] for name in ("POSTGRES_PASSWORD", "POSTGRES_USER")}

@@ -16,7 +16,6 @@ from recyclic_backups.notify.state import to_cursor
 from recyclic_backups.notify.tick import look, summary
 
 SENSOR = "alerts"
-INTERVAL_SECONDS = 60
 
 
 def alerts_sensor(database: Database) -> dg.SensorDefinition:
@@ -25,7 +24,6 @@ def alerts_sensor(database: Database) -> dg.SensorDefinition:
         evaluate,
         database,
         SENSOR,
-        interval_seconds=INTERVAL_SECONDS,
         acts_itself=True,
         description=(
             "Tells people what is wrong: failed runs, missed partitions, old or damaged backups, anomalies, stale "

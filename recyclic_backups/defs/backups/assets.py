@@ -74,7 +74,9 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
         with dagster_errors(context, database.environment):
             now_settings = database.settings_now(door_of(context.run))
             lower_priority()
-            tag_run(context, {"tier": tier.value, **database.tags})
+            # One launched from the asset's page is of no job of ours, and has none of its tags.
+            tag = partial(context.instance.add_run_tags, context.run.run_id)
+            tag({"tier": tier.value, **database.tags})
             with heartbeat(
                 wiring.heartbeat_for(now_settings, tier, context.partition_key, database.now()),
                 context.log.warning,
@@ -91,17 +93,12 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
                 )
-            tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
+            tag({"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(
             metadata=metadata_of(done, now_settings), data_version=dg.DataVersion(done.backup.backup_id)
         )
 
     return backup
-
-
-def tag_run(context: dg.AssetExecutionContext, tags: dict[str, str]) -> None:
-    """Add tags to the run: one launched from the asset's page is of no job of ours, and has none of its tags."""
-    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def source_of(run: dg.DagsterRun) -> Source:

@@ -7,7 +7,6 @@ storage is asked, every minute; what to do about its answer is decided in :mod:`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -33,8 +32,6 @@ from recyclic_backups.health.gaps import (
 )
 from recyclic_backups.storage.shared import ask_anew
 
-INTERVAL_SECONDS = 60
-
 _LISTED = 20
 """Stretches that are listed one by one: a longer list is not read."""
 
@@ -46,7 +43,6 @@ def missed_backups_sensor(database: Database, jobs: Sequence[Job]) -> dg.SensorD
         database,
         "missed_backups",
         jobs=jobs,
-        interval_seconds=INTERVAL_SECONDS,
         description=(
             "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
             "without a backup are listed with what fills them: a dump taken now is not of those days."
@@ -71,13 +67,11 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     now, calendar = database.now(), settings.calendar
     earlier, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
     older = stretches(since, calendar)
-    lines = [line_of(each, database) for each in older[:_LISTED]]
+    missing = [line_of(each, database) for each in older[:_LISTED]]
     if len(older) > _LISTED:
-        lines.append(f"… and {len(older) - _LISTED} more")
-    if earlier:
-        lines.append(line_before_the_first(earlier, calendar))
+        missing.append(f"… and {len(older) - _LISTED} more")
+    lines = [*missing, *([line_before_the_first(earlier, calendar)] if earlier else ())]
 
-    missing = [document_of(each) for each in older]
     cursor = cursor_of(storage=settings.storage_url, had_backups=len(catalog) > 0, missing=missing)
     if missing != before.get("missing") and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
@@ -150,14 +144,3 @@ def line_before_the_first(gaps: Sequence[Gap], calendar: Calendar) -> str:
         f"{said}: between BACKUP_START_DATE ({calendar.start}) and the first backup; with a later date these are no "
         "longer asked for"
     )
-
-
-def document_of(stretch: Stretch) -> dict[str, Any]:
-    """A stretch in the cursor, for whoever reads it there."""
-    return {
-        "tier": stretch.tier.value,
-        "from": stretch.first,
-        "to": stretch.last,
-        "count": stretch.count,
-        "remedy": stretch.remedy.value,
-    }

@@ -10,6 +10,7 @@ import dagster as dg
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.defs.backups.metadata import table
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import LoggedProgress, dagster_errors, door_of
 from recyclic_backups.drill.report import DrillReport
@@ -126,26 +127,22 @@ def comparison_table(tables: Sequence[Mapping[str, Any]]) -> dg.TableMetadataVal
     def rows(number: int | None) -> int:
         return -1 if number is None else number
 
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord(
-                {
-                    "table": each["name"],
-                    "backup": rows(each["rows_expected"]),
-                    "restored": rows(each["rows_actual"]),
-                    "content": "equal" if each["equal"] else "; ".join(each["differences"]),
-                }
+    return table(
+        [
+            dg.TableColumn("table", "string"),
+            dg.TableColumn("backup", "int", description="rows; -1: not there"),
+            dg.TableColumn("restored", "int", description="rows; -1: not there"),
+            dg.TableColumn("content", "string"),
+        ],
+        [
+            (
+                each["name"],
+                rows(each["rows_expected"]),
+                rows(each["rows_actual"]),
+                "equal" if each["equal"] else "; ".join(each["differences"]),
             )
             for each in tables[:_SHOWN_TABLES]
         ],
-        schema=dg.TableSchema(
-            columns=[
-                dg.TableColumn("table", "string"),
-                dg.TableColumn("backup", "int", description="rows; -1: not there"),
-                dg.TableColumn("restored", "int", description="rows; -1: not there"),
-                dg.TableColumn("content", "string"),
-            ]
-        ),
     )
 
 

@@ -17,13 +17,13 @@ from recyclic_backups.defs.runs import OWNERS, dagster_errors
 from recyclic_backups.errors import StorageError
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
-from recyclic_backups.health.finding import Finding, Level
+from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.space import savings
-from recyclic_backups.texts.language import Bilingual, Locale
+from recyclic_backups.texts.language import Bilingual
 from recyclic_backups.texts.report import report_text
 from recyclic_backups.texts.text import say
 
@@ -118,18 +118,20 @@ def health_note(found: Survey) -> dg.MarkdownMetadataValue:
         f"- {report_text(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
         for each in found.findings
     ]
-    if found.space_is_critical:
-        lines += ["", f"**{report_text('space', locale)}**", "", *space_lines(found, locale)]
-    return dg.MetadataValue.md("\n".join(lines))
+    return dg.MetadataValue.md("\n".join([*lines, *space_note(found)]))
 
 
-def space_lines(found: Survey, locale: Locale) -> list[str]:
-    """What could be freed besides, as lines of a list in Markdown."""
-    return [f"- {markdown(text)}" for text in space_texts(found, locale)]
+def space_note(found: Survey) -> list[str]:
+    """What could be freed besides, as lines of Markdown; nothing where there is space enough."""
+    texts, title = space_texts(found), report_text("space", found.terms.locale)
+    return ["", f"**{title}**", "", *(f"- {markdown(text)}" for text in texts)] if texts else []
 
 
-def space_texts(found: Survey, locale: Locale) -> list[str]:
+def space_texts(found: Survey) -> list[str]:
     """The same, a sentence each."""
+    locale = found.terms.locale
+    if not found.space_is_critical:
+        return []
     return [each.text(locale) for each in savings(found)] or [report_text("no saving", locale)]
 
 
@@ -147,7 +149,9 @@ def _publish(
 
 def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
     for name in CHECKS:
-        wrong = [each for each in found.findings if _concerns(name, each)]
+        wrong = [each for each in found.findings if each.code == _CODES.get(name)]
+        if name == "anomalies":
+            wrong = [each for each in found.findings if each.is_anomaly]
         worst = wrong[0].level if wrong else Level.FINE  # the worst is the first
         figures: dict[str, Any] = {"found": len(wrong)}
         if name == "disk_space" and found.free_bytes is not None:
@@ -170,7 +174,3 @@ def _freeable(found: Survey) -> Bilingual:
     """The largest of what could go."""
     largest = tuple(savings(found)[:_NAMED_SAVINGS])
     return say("report.freeable", what=largest) if largest else say("report.nothing_freeable")
-
-
-def _concerns(check: str, finding: Finding) -> bool:
-    return finding.is_anomaly if check == "anomalies" else finding.code == _CODES[check]

@@ -18,7 +18,6 @@ HEALTH_JOB = "health_job"
 HOURLY_QUESTIONS = ("age", "proven")
 """Checks whose answer changes though nothing happens."""
 
-_HEALTH_SECONDS = 600
 _VERIFICATION_AFTER_MINUTES = 6 * 60
 
 
@@ -36,7 +35,7 @@ def hourly(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
         does=f"How healthy the backups of {settings.database} are: age, proof, space, anomalies.",
         cron=f"{(settings.calendar.minute + 10) % 60} * * * *",
         when="Every hour: no other event makes a backup older.",
-        limit_seconds=_HEALTH_SECONDS,
+        limit_seconds=600,
         priority=-1,
     )
 

@@ -42,7 +42,6 @@ from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.storage.shared import ask_anew
 
 SENSOR = "catalog_sync"
-INTERVAL_SECONDS = 60
 EVENTS = 200
 """How many events one evaluation reports before it leaves the rest to the next."""
 
@@ -68,7 +67,6 @@ def catalog_sync_sensor(database: Database) -> dg.SensorDefinition:
         look,
         database,
         SENSOR,
-        interval_seconds=INTERVAL_SECONDS,
         acts_itself=True,
         description=(
             "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
@@ -227,8 +225,8 @@ class News:
                 continue
             # What failed was another attempt: the partition has the backup that it had.
             has_it_still = slot in broken_off and holder.good
-            if (has_it_still or self._has_recent_checks(holder)) and self._is_ours(*slot):
-                newly = [] if has_it_still else self._newly_answered(label, holder)
+            newly = self._newly_answered(label, holder)
+            if (has_it_still or newly) and self._is_ours(*slot):
                 yield self._whole(label, holder) if has_it_still else self._answers(label, holder, newly)
         believed = {
             slot: version for slot, version in self.remembered.items() if not version.startswith(_GONE)
@@ -245,11 +243,6 @@ class News:
             self.waiting = True
             return False
         return True
-
-    def _has_recent_checks(self, backup: Backup) -> bool:
-        return self.told_until is None or any(
-            check.checked_at > self.told_until - _OVERLAP for check in backup.checks
-        )
 
     def _whole(self, label: Label, backup: Backup) -> list[Event]:
         """The backup of a partition, and the answers to all questions about it."""
@@ -269,8 +262,10 @@ class News:
         found = []
         for name, verifications in _ANSWERED_BY_VERDICTS.items():
             last = last_verdict(backup, verifications=verifications)
-            since = self.history.answered_at(label.tier, label.partition, name) if last else None
-            if last is not None and (since is None or last > since):
+            if last is None or (self.told_until is not None and last <= self.told_until - _OVERLAP):
+                continue
+            since = self.history.answered_at(label.tier, label.partition, name)
+            if since is None or last > since:
                 found.append(name)
         return found
 

@@ -8,10 +8,10 @@ import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.defs.backups.metadata import table
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.health.assets import space_lines, space_texts
+from recyclic_backups.defs.health.assets import space_note, space_texts
 from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.judge import Facts
@@ -73,12 +73,10 @@ def expired_asset(database: Database) -> dg.AssetsDefinition:
                 lock_wait_seconds=now_settings.lock_wait_seconds,
                 progress=LoggedProgress(context.log),
             )
-            free_bytes = repository.store.free_bytes()
-            left: Catalog = load_catalog(repository)
-            found = survey_of(Facts(left, free_bytes), wiring.health_terms(now_settings), database.now())
-        if found.space_is_critical:
-            for text in space_texts(found, now_settings.locale):
-                context.log.warning(f"free space is still critical; {text}")
+            left = Facts(load_catalog(repository), repository.store.free_bytes())
+            found = survey_of(left, wiring.health_terms(now_settings), database.now())
+        for text in space_texts(found):
+            context.log.warning(f"free space is still critical; {text}")
         return dg.MaterializeResult(
             metadata=metadata_of(report, found), check_results=[_promises(report, found)]
         )
@@ -103,8 +101,6 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
         *(f"- {markdown(report_text('run spared', locale, what=backup_id))}" for backup_id in report.spared),
     ]
-    if found.space_is_critical:
-        lines += ["", f"**{report_text('space', locale)}**", "", *space_lines(found, locale)]
     return {
         "expired": len(report.removed),
         "freed_mb": round(report.freed_bytes / 1e6, 3),
@@ -112,25 +108,21 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         "kept_mb": round(found.total_size_bytes / 1e6, 3),
         "swept": len(report.swept),
         **({} if free_bytes is None else {"free_mb": round(free_bytes / 1e6, 1)}),
-        "summary": dg.MetadataValue.md("\n".join(lines)),
-        "what_left": dg.MetadataValue.table(
-            records=[
-                dg.TableRecord(
-                    {
-                        "backup": removal.backup_id,
-                        "freed_mb": round(removal.freed_bytes / 1e6, 3),
-                        "why": listed((reason.text(locale) for reason in removal.reasons), locale),
-                    }
+        "summary": dg.MetadataValue.md("\n".join([*lines, *space_note(found)])),
+        "what_left": table(
+            [
+                dg.TableColumn("backup", "string"),
+                dg.TableColumn("freed_mb", "float"),
+                dg.TableColumn("why", "string"),
+            ],
+            [
+                (
+                    removal.backup_id,
+                    round(removal.freed_bytes / 1e6, 3),
+                    listed((reason.text(locale) for reason in removal.reasons), locale),
                 )
                 for removal in report.removed[:_SHOWN]
             ],
-            schema=dg.TableSchema(
-                columns=[
-                    dg.TableColumn("backup", "string"),
-                    dg.TableColumn("freed_mb", "float"),
-                    dg.TableColumn("why", "string"),
-                ]
-            ),
         ),
     }
 

@@ -9,7 +9,6 @@ from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.retention.assets import EXPIRED, REVIEW
 
 AFTER_THE_BACKUP_MINUTES = 60
-_REVIEW_SECONDS = 600
 
 
 def expiry(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
@@ -36,6 +35,6 @@ def monthly_review(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
         does=f"Write the monthly review of what is kept of {database.settings.database}, and why.",
         cron="0 8 2 * *",
         when="On the second of every month at 08:00.",
-        limit_seconds=_REVIEW_SECONDS,
+        limit_seconds=600,
         priority=-2,
     )

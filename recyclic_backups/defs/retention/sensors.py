@@ -15,7 +15,6 @@ from recyclic_backups.health.finding import Level
 from recyclic_backups.health.judge import space
 from recyclic_backups.quantities import human_bytes
 
-INTERVAL_SECONDS = 300
 ASK_AGAIN = timedelta(days=1)
 """How long after it started retention the sensor starts it again when that did not help."""
 
@@ -27,7 +26,7 @@ def disk_space_sensor(database: Database, job: Job) -> dg.SensorDefinition:
         database,
         "disk_space",
         jobs=[job],
-        interval_seconds=INTERVAL_SECONDS,
+        interval_seconds=300,
         description="Starts retention_job when free space is below ALERT_DISK_SPACE_CRITICAL, and again each day "
         "that it stays so. What the policy protects is not touched for any lack of space.",
     )
