@@ -100,7 +100,7 @@ def test_a_nasty_name_stays_a_value_of_its_sentence(text: str) -> None:
     sentences: list[Bilingual] = [
         Finding("damaged_document", "", Level.CRITICAL, {"name": text, "problem": text}).sentence,
         say("report.run spared", what=text),
-        say("check.because", fact="", why=Untranslated(text)),
+        say("retention.untrusted", problem=Untranslated(text)),
     ]
     for each in sentences:
         for locale in LOCALES:

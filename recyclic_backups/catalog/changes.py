@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.documents import Label
 
 SETTLED = timedelta(minutes=2)
 """How old a label is before it counts as news: whoever made it tells it first, right after making it."""
@@ -70,10 +70,7 @@ def gone(catalog: Catalog, remembered: Remembered) -> list[Gone]:
     return found
 
 
-def checks_since(backup: Backup, moment: datetime | None, *, verifications: bool) -> list[Check]:
-    """Verdicts later than ``moment`` (all if None), oldest first: verifications, or else restores and drills."""
-    return [
-        check
-        for check in backup.checks
-        if (check.kind == "verify") is verifications and (moment is None or check.checked_at > moment)
-    ]
+def last_verdict(backup: Backup, *, verifications: bool) -> datetime | None:
+    """When a backup was last verified, or else when a restore or drill of it ended; None while there was none."""
+    verdicts = (check.checked_at for check in backup.checks if (check.kind == "verify") is verifications)
+    return max(verdicts, default=None)

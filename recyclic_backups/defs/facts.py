@@ -5,22 +5,32 @@ A new version of Dagster that breaks anything breaks it here. Nothing is decided
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from recyclic_backups import errors
-from recyclic_backups.catalog.layout import asset_name_of
-from recyclic_backups.defs.runs import BACKFILL_TAG, MAX_RUNTIME_TAG, PARTITION_TAG
+from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.runs import (
+    BACKFILL_TAG,
+    MAX_RUNTIME_TAG,
+    PAGE_JOB,
+    PARTITION_TAG,
+    UNFINISHED,
+    work_of,
+)
 from recyclic_backups.notify.facts import (
     AutomationFact,
     BackfillFact,
@@ -41,17 +51,21 @@ PAGE_RUNS_LISTED = 100
 BACKFILLS_LISTED = 20
 TICKS_LISTED = 3
 
-_ASSET_JOB = "__ASSET_JOB"
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
-_WORKING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_STATUSES: Mapping[dg.DagsterRunStatus, Literal["waiting", "working", "succeeded"]] = {
+    dg.DagsterRunStatus.QUEUED: "waiting",
+    dg.DagsterRunStatus.STARTING: "waiting",
+    dg.DagsterRunStatus.STARTED: "working",
+    dg.DagsterRunStatus.CANCELING: "working",
+    dg.DagsterRunStatus.SUCCESS: "succeeded",
+}
 _OUR_ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
 }
 
 
 def read_dagster(
-    instance: dg.DagsterInstance, database: str, own_sensor: str, before: AlertState
+    instance: dg.DagsterInstance, database: Database, own_sensor: str, before: AlertState
 ) -> DagsterFacts:
     """Everything that alerts ask of Dagster; ``before`` is what people were told, which is asked for by name.
 
@@ -68,7 +82,7 @@ def read_dagster(
 
     return DagsterFacts(
         runs=part("runs", lambda: tuple(_runs(instance, database, before))),
-        automation=part("automation", lambda: tuple(_automation(instance, own_sensor))),
+        automation=part("automation", lambda: tuple(_automation(instance, database, own_sensor))),
         backfills=part("backfills", lambda: tuple(_broken_backfills(instance))),
         newest_created_at=part("runs", lambda: _newest_created_at(instance)),
         reason_of=lambda run_id: reason_of(instance, run_id),
@@ -100,16 +114,33 @@ def newest_answer(
     instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str
 ) -> tuple[datetime, dg.AssetCheckEvaluation] | None:
     """The newest answer to a check of one partition, and when it was given; None while there is none."""
-    records = instance.event_log_storage.get_asset_check_execution_history(
-        check,
-        limit=1,
-        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
-        partition_filter=PartitionKeyFilter(key=partition),
+    answered = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    newest = _newest(instance, check, partition, answered)
+    event = newest.event.dagster_event if newest and newest.event else None
+    if newest is None or event is None:
+        return None
+    return _moment(newest.create_timestamp), event.asset_check_evaluation_data
+
+
+def is_unanswered(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> bool:
+    """Whether the last run that was to answer a check of a partition has not done it.
+
+    If that run is over, Dagster shows the check as failed, whatever it was answered before.
+    """
+    newest = _newest(instance, check, partition)
+    return newest is not None and newest.status is AssetCheckExecutionRecordStatus.PLANNED
+
+
+def _newest(
+    instance: dg.DagsterInstance,
+    check: dg.AssetCheckKey,
+    partition: str,
+    status: set[AssetCheckExecutionRecordStatus] | None = None,
+) -> AssetCheckExecutionRecord | None:
+    found = instance.event_log_storage.get_asset_check_execution_history(
+        check, limit=1, status=status, partition_filter=PartitionKeyFilter(key=partition)
     )
-    event = records[0].event.dagster_event if records and records[0].event is not None else None
-    return (
-        None if event is None else (_moment(records[0].create_timestamp), event.asset_check_evaluation_data)
-    )
+    return found[0] if found else None
 
 
 def files_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
@@ -128,87 +159,67 @@ def port_of_code_server(arguments: Sequence[str]) -> int | None:
     return port if isinstance(port, int) else None
 
 
-def _runs(instance: dg.DagsterInstance, database: str, before: AlertState) -> Iterator[RunFact]:
+def _runs(instance: dg.DagsterInstance, database: Database, before: AlertState) -> Iterator[RunFact]:
     """Unfinished runs, the newest failed ones, and of everything that failed, or that people were told of, what ended.
 
     A failure is seen while it is among the newest :data:`FAILED_LISTED`; from then on its incident is asked for by
-    name. So what the list does not reach is neither forgotten nor open for ever.
+    name. So what the list does not reach is neither forgotten nor open for ever. Runs of other databases are none of
+    ours, but they are in the same lists.
     """
+    databases = 1 + len(database.others)
 
-    def fact(record: RunRecord) -> RunFact:
-        return _run_fact(record, database)
+    def facts(filters: dg.RunsFilter, limit: int | None = None) -> Iterator[RunFact]:
+        found = instance.get_run_records(filters, limit=limit and limit * databases)
+        yield from _run_facts(found, database)
 
-    yield from map(fact, instance.get_run_records(dg.RunsFilter(statuses=[*_WAITING, *_WORKING])))
+    yield from facts(dg.RunsFilter(statuses=UNFINISHED))
     newest_at = _newest_created_at(instance)
-    failed = [
-        fact(record)
-        for record in instance.get_run_records(
-            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_LISTED
-        )
-    ]
+    failed = [*facts(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), FAILED_LISTED)]
     asked = {*members_of(before.open.incidents)}
     for key, incident in before.open.incidents.items():
         if key.startswith(("run/", "drill/")):
-            facts = incident.problem.facts
-            asked.add(Target(facts.get("job", ""), facts.get("partition") or None))
+            told = incident.problem.facts
+            asked.add(Target(told.get("job", ""), told.get("partition") or None))
             folder, _, run_id = incident.problem.page.partition("/")
-            told = instance.get_run_record_by_id(run_id) if folder == "runs" and run_id else None
-            failed += [] if told is None else [fact(told)]
+            record = instance.get_run_record_by_id(run_id) if folder == "runs" and run_id else None
+            failed += [] if record is None else _run_facts([record], database)
     yield from failed
     # What failed so long ago is not told of: not worth a question.
     recent = [each for each in failed if newest_at is None or newest_at - each.created_at <= LAPSES_AFTER]
     asked |= {target for each in recent for target in each.targets}
     for partition in sorted({target.partition for target in asked if target.partition}):
-        filters = dg.RunsFilter(tags={PARTITION_TAG: partition}, statuses=_ENDED)
-        yield from map(fact, instance.get_run_records(filters, limit=50))
+        yield from facts(dg.RunsFilter(tags={PARTITION_TAG: partition}, statuses=_ENDED), 50)
     for job in sorted({target.job for target in asked if not target.partition}):
-        filters = dg.RunsFilter(job_name=job, statuses=_ENDED)
-        yield from map(fact, instance.get_run_records(filters, limit=10))
+        yield from facts(dg.RunsFilter(job_name=database.named(job), statuses=_ENDED), 10)
     succeeded = [dg.DagsterRunStatus.SUCCESS]
     for job in sorted({target.job for target in asked if target.partition}):
-        filters = dg.RunsFilter(job_name=job, statuses=succeeded)
-        yield from map(fact, instance.get_run_records(filters, limit=1))
+        yield from facts(dg.RunsFilter(job_name=database.named(job), statuses=succeeded), 1)
     if asked:
         # Those from asset pages and of their backfills are all of one job, whatever they did.
-        filters = dg.RunsFilter(job_name=_ASSET_JOB, statuses=_ENDED)
-        yield from map(fact, instance.get_run_records(filters, limit=PAGE_RUNS_LISTED))
+        yield from facts(dg.RunsFilter(job_name=PAGE_JOB, statuses=_ENDED), PAGE_RUNS_LISTED)
 
 
-def _run_fact(record: RunRecord, database: str) -> RunFact:
-    run = record.dagster_run
-    limit = run.tags.get(MAX_RUNTIME_TAG, "")
-    updated_at = _aware(record.update_timestamp) if record.end_time is None else _moment(record.end_time)
-    return RunFact(
-        targets=_targets(run, database),
-        status="waiting"
-        if run.status in _WAITING
-        else "working"
-        if run.status in _WORKING
-        else "succeeded"
-        if run.status is dg.DagsterRunStatus.SUCCESS
-        else "failed",
-        created_at=_aware(record.create_timestamp),
-        updated_at=updated_at,
-        started_at=None if record.start_time is None else _moment(record.start_time),
-        run_id=run.run_id,
-        order=record.storage_id,
-        backfill=run.tags.get(BACKFILL_TAG, ""),
-        limit_seconds=float(limit) if limit.isascii() and limit.isdigit() else None,
-        page=f"runs/{run.run_id}",
-    )
-
-
-def _targets(run: dg.DagsterRun, database: str) -> tuple[Target, ...]:
-    """What a run is to do. One started from an asset's page is named as the job of that asset would be."""
-    partition = run.tags.get(PARTITION_TAG)
-    if run.job_name != _ASSET_JOB:
-        return (Target(run.job_name, partition),)
-    own = asset_name_of(database)
-    names = [
-        f"{key.path[-1]}_job" if key.path[0] == own else "/".join(key.path)
-        for key in sorted(run.asset_selection or (), key=lambda key: key.path)
-    ]
-    return tuple(Target(name, partition) for name in names) or (Target("checks", partition),)
+def _run_facts(records: Iterable[RunRecord], database: Database) -> Iterator[RunFact]:
+    """Those runs that do any work for the database."""
+    for record in records:
+        run = record.dagster_run
+        partition, limit = run.tags.get(PARTITION_TAG), run.tags.get(MAX_RUNTIME_TAG, "")
+        targets = tuple(Target(job, partition) for job in work_of(run, database))
+        if not targets:
+            continue
+        updated_at = _aware(record.update_timestamp) if record.end_time is None else _moment(record.end_time)
+        yield RunFact(
+            targets=targets,
+            status=_STATUSES.get(run.status, "failed"),
+            created_at=_aware(record.create_timestamp),
+            updated_at=updated_at,
+            started_at=None if record.start_time is None else _moment(record.start_time),
+            run_id=run.run_id,
+            order=record.storage_id,
+            backfill=run.tags.get(BACKFILL_TAG, ""),
+            limit_seconds=float(limit) if limit.isascii() and limit.isdigit() else None,
+            page=f"runs/{run.run_id}",
+        )
 
 
 def _newest_created_at(instance: dg.DagsterInstance) -> datetime | None:
@@ -216,11 +227,18 @@ def _newest_created_at(instance: dg.DagsterInstance) -> datetime | None:
     return _aware(newest[0].create_timestamp) if newest else None
 
 
-def _automation(instance: dg.DagsterInstance, own_sensor: str) -> Iterator[AutomationFact]:
+def _automation(
+    instance: dg.DagsterInstance, database: Database, own_sensor: str
+) -> Iterator[AutomationFact]:
+    """Sensors and schedules that are on. Of another database's only the sensor that looks: it cannot tell of itself."""
     if instance.schedule_storage is None:  # an instance in memory has no daemon either
         return
+    others = {f"{own_sensor}__{other}" for other in database.others}
     for state in instance.all_instigator_state():
-        if state.status is InstigatorStatus.STOPPED or state.name == own_sensor:
+        plain = database.plain(state.name)
+        if state.status is InstigatorStatus.STOPPED or plain == own_sensor:
+            continue
+        if plain is None and state.name not in others:
             continue
         if state.instigator_type is InstigatorType.SENSOR:
             yield AutomationFact(state.name, "sensor", _ticks(instance, state))

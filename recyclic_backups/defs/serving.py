@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.defs.facts import port_of_code_server
-from recyclic_backups.defs.resources import sentence
+from recyclic_backups.defs.runs import sentence
 from recyclic_backups.errors import BackupError, Refused
 
 _SERVER = "grpc"
@@ -38,10 +37,11 @@ def guard_the_server(load_settings: Callable[[], Settings]) -> None:
 
     The loopback counts as open: every user of the machine reaches it. A Unix socket gets no permission for others.
     """
-    served = _served()
-    if served is None:
+    context = click.get_current_context(silent=True)
+    if context is None or context.command.name != _SERVER:
         return
-    if served.port is None:
+    port = _port(context)
+    if port is None:
         # gRPC makes the socket after this. What the runs of this server write is for its user as well.
         os.umask(0o077)
         return
@@ -49,44 +49,30 @@ def guard_the_server(load_settings: Callable[[], Settings]) -> None:
         if load_settings().code_server_tcp:
             return
         raise Refused(
-            f"these definitions are not served on port {served.port}: who reaches it needs no password there, and can "
+            f"these definitions are not served on port {port}: who reaches it needs no password there, and can "
             "stop the server or have it run code",
             "serve them on a Unix socket (dagster api grpc --socket PATH); where only Dagster's webserver and daemon "
             "can reach the port, say so with BACKUP_CODE_SERVER_TCP=true",
         )
     except BackupError as error:
-        _end(error)
+        sys.stderr.write(f"error: {sentence(error)}\n")
+        raise SystemExit(error.exit_code) from None
 
 
-class _Served:
-    """Where a code server will listen: a port, or a Unix socket."""
-
-    def __init__(self, port: int | None) -> None:
-        self.port = port
-
-
-def _served() -> _Served | None:
-    """How this process serves definitions; None where it does not."""
-    context = click.get_current_context(silent=True)
-    if context is None or context.command.name != _SERVER:
-        return None
-    port = context.params.get("port") or _port_of_proxy(_command_line(os.getppid()))
-    return _Served(port)
+def _port(server: click.Context) -> int | None:
+    """The port that this code server will listen on; None for a Unix socket."""
+    return server.params.get("port") or _port_of_proxy(_command_line(os.getppid()))
 
 
 def _port_of_proxy(command_line: Sequence[str]) -> int | None:
     """The port that ``dagster code-server start`` was given; None for any other program, and for a Unix socket."""
-    for arguments in _after_proxy(command_line):
-        # The variables are this process's too: Dagster hands its environment down.
-        variable = os.environ.get("DAGSTER_CODE_SERVER_PORT", "")
-        return port_of_code_server(arguments) or (int(variable) if variable.isdigit() else None)
+    for begin in range(len(command_line)):
+        end = begin + len(_PROXY)
+        if tuple(command_line[begin:end]) == _PROXY:
+            # The variables are this process's too: Dagster hands its environment down.
+            variable = os.environ.get("DAGSTER_CODE_SERVER_PORT", "")
+            return port_of_code_server(command_line[end:]) or (int(variable) if variable.isdigit() else None)
     return None
-
-
-def _after_proxy(command_line: Sequence[str]) -> Iterator[Sequence[str]]:
-    for number in range(len(command_line)):
-        if tuple(command_line[number : number + len(_PROXY)]) == _PROXY:
-            yield command_line[number + len(_PROXY) :]
 
 
 def _command_line(process: int) -> list[str]:
@@ -96,8 +82,3 @@ def _command_line(process: int) -> list[str]:
     except OSError:
         return []
     return text.split("\0")[:-1]
-
-
-def _end(error: BackupError) -> NoReturn:
-    sys.stderr.write(f"error: {sentence(error)}\n")
-    raise SystemExit(error.exit_code)

@@ -8,10 +8,12 @@ from datetime import datetime
 
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
+from recyclic_backups.errors import BackupError
 from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
@@ -80,14 +82,29 @@ def assess(
                 progress=progress,
             ).error
         catalog = load_catalog(repository)  # which knows that verdict now
-        backup = catalog.labelled(tier, partition)
-    label = catalog.labels.get((tier, partition))
-    answers: dict[str, CheckAnswer] = {}
+    return answers(catalog, tier, partition, wanted, demands.thresholds, clock(), error)
+
+
+def answers(
+    catalog: Catalog,
+    tier: Tier,
+    partition: str,
+    wanted: Collection[str],
+    thresholds: Thresholds,
+    now: datetime,
+    error: BackupError | None = None,
+) -> dict[str, CheckAnswer]:
+    """The same from the catalog alone: ``integrity`` is the last recorded verification's. Pure.
+
+    ``error`` is why the backup could not be read just now.
+    """
+    label, backup = catalog.labels.get((tier, partition)), catalog.labelled(tier, partition)
+    given: dict[str, CheckAnswer] = {}
     for name in QUESTIONS:
         if name not in wanted:
             continue
         if name == "age":
-            found = tuple(age(catalog, demands.thresholds, clock()))
+            found = tuple(age(catalog, thresholds, now))
         elif label is None or backup is None:
             found = (critical("absent", f"{tier.value}/{partition}", tier=tier, partition=partition),)
         elif name == "integrity" and error is not None and not backup.known_damaged:
@@ -95,6 +112,6 @@ def assess(
             problem = Untranslated(error.message)
             found = (critical("unreadable", backup.backup_id, backup_id=backup.backup_id, problem=problem),)
         else:
-            found = (answer(name, label, backup, catalog, demands.thresholds, clock()),)
-        answers[name] = answer_of(found)
-    return answers
+            found = (answer(name, label, backup, catalog, thresholds, now),)
+        given[name] = answer_of(found)
+    return given

@@ -257,9 +257,6 @@ CHECKS: Mapping[str, Pair] = {
     "verify": ("verification", "la vérification"),
     "restore": ("restore", "la restauration"),
     "drill": ("drill", "l'exercice"),
-    "passed": ("the {kind} of {backup_id} passed", "{kind} de {backup_id} a réussi"),
-    "failed": ("the {kind} of {backup_id} failed", "{kind} de {backup_id} a échoué"),
-    "because": ("{fact}: {why}", "{fact} : {why}"),
     "no_reason": ("no reason given", "aucune raison n'est donnée"),
     "sealed": (
         "why is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY)",

@@ -21,7 +21,7 @@ from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.database import Environment
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.dump.back_up import back_up

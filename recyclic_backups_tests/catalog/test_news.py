@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
-from recyclic_backups.catalog.changes import SETTLED, checks_since, gone, new_labels
+from recyclic_backups.catalog.changes import SETTLED, gone, last_verdict, new_labels
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups_tests.health.catalogs import nights, paris
 
@@ -79,7 +79,7 @@ def test_what_is_gone_is_told_with_what_became_of_it() -> None:
     ]
 
 
-def test_verdicts_are_told_apart_and_only_the_later_ones() -> None:
+def test_verdicts_are_told_apart() -> None:
     """Loss prevented: a failed restore shown as damage, or an old verdict over a newer one."""
     (backup, *_) = FULL
     at = backup.as_of
@@ -89,7 +89,6 @@ def test_verdicts_are_told_apart_and_only_the_later_ones() -> None:
         for hour, kind in enumerate(kinds)
     )
     backup = replace(backup, checks=checks)
-    assert checks_since(backup, None, verifications=True) == [checks[0], checks[3]]
-    assert checks_since(backup, None, verifications=False) == [checks[1], checks[2]]
-    assert checks_since(backup, checks[1].checked_at, verifications=False) == [checks[2]]
-    assert checks_since(backup, checks[3].checked_at, verifications=True) == []
+    assert last_verdict(backup, verifications=True) == checks[3].checked_at
+    assert last_verdict(backup, verifications=False) == checks[2].checked_at
+    assert last_verdict(replace(backup, checks=()), verifications=True) is None

@@ -20,7 +20,7 @@ from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.database import Environment
 from recyclic_backups.dump.back_up import BackedUp, back_up
 from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.dump.verify import verify
@@ -56,11 +56,22 @@ class House:
     first_retry_seconds: float = 0.0
     shared_seconds: float = 0.0
     overrides: list[Mapping[str, str]] = field(default_factory=list)
+    neighbours: list[House] = field(default_factory=list)
+    """Other databases of the same code location."""
     _loaded: dict[str, dg.Definitions] = field(default_factory=dict)
 
     def settings(self) -> Settings:
         """The settings; one of the overrides is used up by each call after the definitions are loaded."""
         return load_settings({**self.variables, **(self.overrides.pop(0) if self.overrides else {})})
+
+    def named(self, name: str) -> str:
+        """The name of a job or sensor of this database in its code location."""
+        return f"{name}__{self.variables['POSTGRES_DB']}" if self.neighbours else name
+
+    @property
+    def environment(self) -> Environment:
+        """Where its runs get the settings and the time from."""
+        return Environment(self.settings, self.clock, self.first_retry_seconds, self.shared_seconds)
 
     @property
     def definitions(self) -> dg.Definitions:
@@ -73,16 +84,14 @@ class House:
     def _load(self) -> dg.Definitions:
         held, self.overrides = self.overrides, []
         try:
-            return definitions_in(
-                Environment(self.settings, self.clock, self.first_retry_seconds, self.shared_seconds)
-            )
+            return definitions_in(self.environment, *(each.environment for each in self.neighbours))
         finally:
             self.overrides = held
 
     def run(self, tier: str, partition: str, tags: Mapping[str, str] | None = None) -> Any:
         """Run a tier's job for a partition, at the clock's time."""
         with dg.partition_loading_context(effective_dt=self.clock()):
-            job = self.definitions.resolve_job_def(f"{tier}_backup_job")
+            job = self.definitions.resolve_job_def(self.named(f"{tier}_backup_job"))
             return job.execute_in_process(
                 partition_key=partition, instance=self.instance, tags=dict(tags or {}), raise_on_error=False
             )
@@ -95,7 +104,8 @@ class House:
                 instance=self.instance, cursor=cursor, definitions=self.definitions
             ) as context,
         ):
-            return self.definitions.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
+            repository = self.definitions.get_repository_def()
+            return repository.get_sensor_def(self.named(sensor)).evaluate_tick(context)
 
     @property
     def catalog(self) -> Catalog:
@@ -167,19 +177,24 @@ def house(cluster: ScratchCluster, recyclic_database: str, tmp_path: Path) -> It
 @pytest.fixture
 def quick_house(cluster: ScratchCluster, database: str, scratch_directory: Path) -> Iterator[House]:
     """One small table, no encryption, rows only counted, all in memory: where it is the calendar that matters."""
+    with TemporaryDirectory(dir=scratch_directory) as folder, dg.DagsterInstance.ephemeral() as instance:
+        variables = quick_variables(cluster, database, Path(folder) / "storage")
+        yield House(variables, Clock(BEGINNING), instance, Path(folder) / "dagster")
+
+
+def quick_variables(cluster: ScratchCluster, database: str, storage: Path) -> dict[str, str]:
+    """The settings of a quick house, whose table is made."""
     server = cluster.server
     with server.connect(database) as connection:
         connection.execute("CREATE TABLE member AS SELECT n AS id FROM generate_series(1, 20) n")
-    with TemporaryDirectory(dir=scratch_directory) as folder, dg.DagsterInstance.ephemeral() as instance:
-        variables = {
-            "POSTGRES_HOST": server.host,
-            "POSTGRES_PORT": str(server.port),
-            "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password,
-            "POSTGRES_DB": database,
-            "BACKUP_STORAGE": f"file://{folder}/storage",
-            "BACKUP_START_DATE": "2026-10-01",
-            "BACKUP_FINGERPRINT": "counts",
-            "PG_BIN": str(cluster.installation.directory),
-        }
-        yield House(variables, Clock(BEGINNING), instance, Path(folder) / "dagster")
+    return {
+        "POSTGRES_HOST": server.host,
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_USER": server.user,
+        "POSTGRES_PASSWORD": server.password,
+        "POSTGRES_DB": database,
+        "BACKUP_STORAGE": f"file://{storage}",
+        "BACKUP_START_DATE": "2026-10-01",
+        "BACKUP_FINGERPRINT": "counts",
+        "PG_BIN": str(cluster.installation.directory),
+    }

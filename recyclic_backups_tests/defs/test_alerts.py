@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster_shared.error import SerializableErrorInfo
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
@@ -16,7 +32,9 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.config.load import load_settings
 from recyclic_backups.defs import facts as dagster_facts
+from recyclic_backups.defs.database import Database, Environment
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import switch
@@ -591,27 +609,10 @@ def test_runs_that_wait_or_do_not_end_are_told(looks: Looks) -> None:
     assert {"run waits", "run endless"} <= looks.kinds
 
 
-def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
-    """Loss prevented: the sensor that would start the missing backup raises every minute, and no run is red."""
-    from dagster._core.definitions.run_request import InstigatorType
-    from dagster._core.remote_origin import (
-        InProcessCodeLocationOrigin,
-        RemoteInstigatorOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.scheduler.instigation import (
-        InstigatorState,
-        InstigatorStatus,
-        SensorInstigatorData,
-        TickData,
-        TickStatus,
-    )
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-    from dagster_shared.error import SerializableErrorInfo
-
-    instance = dg.DagsterInstance.local_temp(str(tmp_path), {"telemetry": {"enabled": False}})
+def ticks_of(instance: dg.DagsterInstance, sensor: str, now: datetime) -> Callable[[TickStatus, int], None]:
+    """A sensor that is on, and what adds ticks so many minutes after now; those that fail say: the disk is full."""
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="recyclic_backups.definitions"))
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), "missed_backups")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), sensor)
     state = InstigatorState(
         origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData(min_interval=60)
     )
@@ -620,7 +621,6 @@ def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
         "recyclic_backups.errors.StorageError: the disk is full\nHint: make room\n", [], "StorageError"
     )
     error = SerializableErrorInfo("SensorExecutionError: Error\n", [], "SensorExecutionError", ours)
-    now = datetime.now(BEGINNING.tzinfo)
 
     def tick(status: TickStatus, minutes: int) -> None:
         instance.create_tick(
@@ -635,8 +635,18 @@ def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
             )
         )
 
+    return tick
+
+
+def test_sensors_that_keep_raising_are_told(tmp_path: Path) -> None:
+    """Loss prevented: the sensor that would start the missing backup raises every minute, and no run is red."""
+    instance = dg.DagsterInstance.local_temp(str(tmp_path), {"telemetry": {"enabled": False}})
+    now = datetime.now(BEGINNING.tzinfo)
+    database = Database(load_settings({"POSTGRES_DB": "recyclic"}), Environment())
+    tick = ticks_of(instance, "missed_backups", now)
+
     def seen(name: str = "alerts") -> list[str]:
-        facts = dagster_facts.read_dagster(instance, "recyclic", name, AlertState())
+        facts = dagster_facts.read_dagster(instance, database, name, AlertState())
         return [each.facts["reason"] for each in failing_ticks(facts.automation or (), {}, now).problems]
 
     for minutes in (0, 1):

@@ -15,7 +15,7 @@ from recyclic_backups import wiring
 from recyclic_backups.audit.log import last_event
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.defs.resources import MAXIMUM_RETRIES
+from recyclic_backups.defs.runs import MAXIMUM_RETRIES
 from recyclic_backups.flags.flags import PARALLEL_STREAMS
 from recyclic_backups.flags.store import switch as set_flag
 from recyclic_backups.health.questions import QUESTIONS

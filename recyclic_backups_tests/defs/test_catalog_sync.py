@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.event_api import PartitionKeyFilter
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
@@ -16,10 +17,11 @@ from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check, Tombstone
 from recyclic_backups.catalog.record import record_check, record_tombstone
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.defs import catalog_sync
-from recyclic_backups.defs.catalog_sync import Memory
+from recyclic_backups.defs.automation import cursor_of, moment_in, remembered
+from recyclic_backups.defs.backups import assets
+from recyclic_backups.defs.history import sensors as catalog_sync
 from recyclic_backups.dump.verify import verify
-from recyclic_backups.errors import StorageError
+from recyclic_backups.errors import DatabaseError, StorageError
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 from recyclic_backups_tests.defs.test_backups import look
 
@@ -98,7 +100,7 @@ def test_what_dagster_made_itself_is_not_told_again(quick_house: House) -> None:
     for tier in ("daily", "weekly", "monthly"):
         assert len(materializations(house, tier)) == 1
     # The week's and the month's own checks read the same backup again: to the day that is news, and told once.
-    assert len(evaluations(house, "integrity")) == 3
+    assert len(evaluations(house, "integrity")) == 2
     assert synchronize(house, cursor)[0] == "Nothing new in the storage."
     assert synchronize(house, None)[0] == "Nothing new in the storage."
 
@@ -135,18 +137,21 @@ def test_verifications_and_restores_are_told_each_once(quick_house: House) -> No
     _, cursor = synchronize(house)
     (backup,) = house.catalog
     restored_elsewhere(house, backup, passed=False)
+    house.clock.at += timedelta(minutes=1)
+    assert synchronize(house, cursor)[0] == "Reported 1 events."
+    partition, passed, said = evaluations(house, "proven")[-1]
+    assert (partition, passed) == ("2026-11-01", False)
+    assert said == f"the last restore of {backup.backup_id} failed: public.member: 3 rows missing"
     verify_elsewhere(house, backup)
     restored_elsewhere(house, backup, passed=True)
     house.clock.at += timedelta(minutes=1)
     before = len(evaluations(house, "proven"))
-    assert synchronize(house, cursor)[0] == "Reported 3 events."
-    assert evaluations(house, "integrity")[1:] == [
-        ("2026-11-01", True, f"the verification of {backup.backup_id} passed")
-    ]
-    assert evaluations(house, "proven")[before:] == [
-        ("2026-11-01", False, f"the restore of {backup.backup_id} failed: public.member: 3 rows missing"),
-        ("2026-11-01", True, f"the restore of {backup.backup_id} passed"),
-    ]
+    assert synchronize(house, cursor)[0] == "Reported 2 events."
+    ((partition, passed, said),) = evaluations(house, "integrity")[1:]
+    assert (partition, passed) == ("2026-11-01", True)
+    assert said == f"{backup.backup_id} was read again from the storage, opened and parsed to its end"
+    ((partition, passed, said),) = evaluations(house, "proven")[before:]
+    assert (partition, passed) == ("2026-11-01", True)
     for known in (cursor, None):
         assert synchronize(house, known)[0] == "Nothing new in the storage."
     # An answer that Dagster gives itself comes after them, and is no reason to tell them again.
@@ -230,8 +235,8 @@ def test_a_history_on_disk_takes_it_too(house: House) -> None:
     (backup,) = house.catalog
     verify_elsewhere(house, backup)
     verify_elsewhere(house, backup)
-    assert synchronize(house, cursor)[0] == "Reported 2 events."
-    assert [said[:2] for said in evaluations(house, "integrity")] == [("2026-11-01", True)] * 3
+    assert synchronize(house, cursor)[0] == "Reported 1 events."
+    assert [said[:2] for said in evaluations(house, "integrity")] == [("2026-11-01", True)] * 2
     assert synchronize(house)[0] == "Nothing new in the storage."
     assert {run.job_name for run in house.instance.get_runs()} == {"catalog_sync"}
 
@@ -250,7 +255,7 @@ def test_a_partition_that_a_run_is_at_is_left_to_it(quick_house: House) -> None:
     reason, cursor = synchronize(house)
     assert reason == "Nothing new in the storage."
     house.instance.report_run_failed(run)
-    assert synchronize(house, cursor)[0] == "Reported 2 events."
+    assert synchronize(house, cursor)[0] == "Reported 9 events."
 
 
 def test_an_unmounted_storage_wipes_nothing(quick_house: House) -> None:
@@ -271,18 +276,25 @@ def test_an_unmounted_storage_wipes_nothing(quick_house: House) -> None:
 @pytest.mark.parametrize(
     "cursor",
     [None, "", "x", "[]", "{}", "null", "3", '{"version": 2}', '{"version": 1, "storage": "s"}']
-    + [json.dumps({"version": 1, "storage": "s", "told_until": each}) for each in ("yesterday", 3, "")],
+    + [json.dumps({"version": 1, "storage": "s", "told_until": each}) for each in ("yesterday", 3, "")]
+    + [json.dumps({"version": 2, "told_until": "2026-11-01T00:00:00Z"})],
 )
 def test_any_cursor_is_survived(cursor: str | None) -> None:
     """Loss prevented: a sensor that fails every minute since an update."""
-    assert Memory.from_cursor(cursor, "s") == Memory("s")
+    assert moment_in(remembered(cursor), "told_until") is None
 
 
-def test_what_it_remembers_comes_back_for_the_same_storage_only() -> None:
+def test_what_it_remembers_counts_for_the_same_storage_only(quick_house: House) -> None:
     """Loss prevented: verdicts of a new storage that are never told because the old one had later ones."""
-    memory = Memory("file:///srv", datetime(2026, 11, 1, tzinfo=UTC))
-    assert Memory.from_cursor(memory.to_cursor(), "file:///srv") == memory
-    assert Memory.from_cursor(memory.to_cursor(), "file:///other") == Memory("file:///other")
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    synchronize(house)
+    (backup,) = house.catalog
+    verify_elsewhere(house, backup)
+    later = "2030-01-01T00:00:00.000000Z"
+    own = cursor_of(storage=house.settings().storage_url, told_until=later)
+    assert synchronize(house, own)[0] == "Nothing new in the storage."
+    assert synchronize(house, cursor_of(storage="file:///other", told_until=later))[0] == "Reported 1 events."
 
 
 def test_the_hourly_questions_are_answered_for_the_newest_backup_of_each_tier(quick_house: House) -> None:
@@ -310,3 +322,69 @@ def test_a_changed_hour_and_time_zone_keep_every_partition_as_it_is(quick_house:
     assert house.instance.get_materialized_partitions(key) == {"2026-11-01", "2026-11-02"}
     labels = house.catalog.labels.values()
     assert {label.partition: label.late for label in labels} == {"2026-11-01": False, "2026-11-02": False}
+
+
+QUESTIONS = ("integrity", "age", "encrypted", "size", "compression", "duration", "timeliness", "proven")
+
+
+def statuses(house: House, partition: str) -> dict[str, str]:
+    """The newest record of each check of the day's backup, as Dagster's page reads it."""
+    found = {}
+    for name in QUESTIONS:
+        key = dg.AssetCheckKey(key_of(house), name)
+        (record,) = house.instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=1, partition_filter=PartitionKeyFilter(key=partition)
+        )
+        found[name] = record.status.value
+    return found
+
+
+def test_a_backup_of_the_command_line_is_told_with_the_answers_to_all_questions(quick_house: House) -> None:
+    """Loss prevented: 'Not evaluated' beside a backup until the next night, and no reading of it to find out."""
+    house = quick_house
+    done = elsewhere(house, Tier.DAILY, "2026-11-01")
+    house.clock.at += timedelta(minutes=5)
+    assert synchronize(house)[0] == "Reported 9 events."
+    answered = {name: evaluations(house, name) for name in QUESTIONS}
+    assert all(len(each) == 1 and each[0][0] == "2026-11-01" for each in answered.values())
+    assert f"{done.backup.backup_id} is not encrypted" in answered["encrypted"][0][2]
+    assert answered["integrity"][0][1]
+    assert not answered["compression"][0][1]
+    (backup,) = house.catalog
+    assert len(backup.checks) == 1  # that of the backup itself: nothing was read for the answers
+
+
+def test_a_failed_run_leaves_the_checks_of_a_day_that_has_a_good_backup_as_they_were(
+    quick_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: eight red checks and a red day beside a backup that is whole, after which nobody looks."""
+    house = quick_house
+    assert house.run("daily", "2026-11-01").success
+    _, cursor = synchronize(house)
+    before = statuses(house, "2026-11-01")
+    monkeypatch.setattr(assets, "back_up", failing)
+    house.clock.at += timedelta(minutes=30)
+    assert not house.run("daily", "2026-11-01").success
+    assert not house.run("daily", "2026-10-30").success
+    assert set(statuses(house, "2026-11-01").values()) == {"PLANNED"}  # which Dagster shows as failed
+    reason, cursor = synchronize(house, cursor)
+    assert reason == "Reported 9 events."
+    assert statuses(house, "2026-11-01") == before
+    day = house.definitions.resolve_asset_graph().get(key_of(house)).partitions_def
+    assert day is not None
+    with dg.partition_loading_context(effective_dt=house.clock()):
+        shown = house.instance.get_status_by_partition(key_of(house), ["2026-11-01", "2026-10-30"], day)
+    assert shown is not None
+    assert {key: value and value.value for key, value in shown.items()} == {
+        "2026-11-01": "MATERIALIZED",
+        "2026-10-30": "FAILED",
+    }
+    # A day without a backup stays as red as it is.
+    assert set(statuses(house, "2026-10-30").values()) == {"PLANNED"}
+    assert synchronize(house, cursor)[0] == "Nothing new in the storage."
+    assert synchronize(house, None)[0] == "Nothing new in the storage."
+
+
+def failing(*_: object, **__: object) -> None:
+    """A backup that fails."""
+    raise DatabaseError("the server is on fire")

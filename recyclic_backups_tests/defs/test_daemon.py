@@ -23,7 +23,7 @@ from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.defs.dry_run import SHOWN_ONLY
+from recyclic_backups.defs.automation import SHOWN_ONLY
 from recyclic_backups.demo.dagster_process import ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.postgres.lock import exclusive

@@ -17,9 +17,8 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.backups import pool_of
+from recyclic_backups.defs.database import Database, Environment
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS, partitions_of
-from recyclic_backups.defs.resources import Environment
 from recyclic_backups.errors import ConfigurationError
 
 TIERS = ("daily", "weekly", "monthly")
@@ -134,7 +133,7 @@ def test_any_database_and_host_make_valid_names() -> None:
     """A database called caf-é.prod is a database too."""
     settings = load_settings({"POSTGRES_DB": "café prod", "POSTGRES_HOST": "/var/run/postgresql"})
     dg.Definitions.validate_loadable(loaded(settings))
-    assert pool_of(settings) == "backup__var_run_postgresql_5432"
+    assert Database(settings, Environment()).pool == "backup__var_run_postgresql_5432"
 
 
 def test_schedules_and_sensors_are_on_by_themselves_in_production_only(offline: Settings) -> None:
@@ -208,3 +207,18 @@ def test_one_file_alone_uses_what_dagster_does_not_promise_to_keep() -> None:
     package = Path(recyclic_backups.__file__).parent
     found = {path.name for path in package.rglob("*.py") if private.search(path.read_text())}
     assert found == {"facts.py"}
+
+
+def test_the_report_is_linked_where_somebody_looks_first(offline: Settings) -> None:
+    """Loss prevented: squares and checks, and nobody who finds the one page that says whether we are safe."""
+    page = "/srv/a b/recyclic/report.html"
+    for url, expected in (("https://b.example.org/", "https://b.example.org/report"), ("", page)):
+        settings = replace(offline, dagster_url=url, storage_url="file:///srv/a%20b")
+        definitions = loaded(settings)
+        graph = definitions.resolve_asset_graph()
+        for name in ("daily_backup", "weekly_backup", "monthly_backup", "backup_metrics"):
+            description = graph.get(dg.AssetKey(["recyclic", name])).description or ""
+            assert expected in description
+            assert page in description
+        for name in ("daily_backup_job", "health_job", "retention_job", "drill_simple_job"):
+            assert definitions.resolve_job_def(name).metadata["report"].value == expected

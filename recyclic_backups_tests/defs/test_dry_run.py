@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from recyclic_backups.defs.dry_run import SHOWN_ONLY, is_shown_only
+from recyclic_backups.defs.automation import SHOWN_ONLY, is_shown_only
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks
 from recyclic_backups_tests.notify.receivers import Web, bot
@@ -62,10 +62,10 @@ def test_a_question_reports_nothing_into_the_history(house: House, monkeypatch: 
     """Attack prevented: runs deleted and events written by somebody who may only look."""
     deleted: list[object] = []
     monkeypatch.setattr(
-        "recyclic_backups.defs.catalog_sync.delete_old_runs", lambda *given: deleted.append(given)
+        "recyclic_backups.defs.history.sensors.delete_old_runs", lambda *given: deleted.append(given)
     )
     monkeypatch.setattr(
-        "recyclic_backups.defs.catalog_sync.sync",
+        "recyclic_backups.defs.history.sensors.sync",
         lambda *_: dg.SensorResult(skip_reason=dg.SkipReason("done")),
     )
     assert _evaluate(house, "catalog_sync", None).skip_message == SHOWN_ONLY

@@ -8,7 +8,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.database import Environment
 from recyclic_backups_tests.defs.conftest import House, elsewhere
 
 

@@ -10,8 +10,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from recyclic_backups.catalog.catalog import Damage
-from recyclic_backups.defs import drills, metrics, presentation
-from recyclic_backups.defs.resources import sentence
+from recyclic_backups.defs.backups import metadata as presentation
+from recyclic_backups.defs.drills import assets as drills
+from recyclic_backups.defs.health import assets as metrics
+from recyclic_backups.defs.runs import sentence
 from recyclic_backups.errors import StorageError
 from recyclic_backups.foreign_text import visible
 from recyclic_backups.retention.policy import Retention

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recyclic_backups.defs.old_runs import AT_ONCE, KEPT_FOR, delete_old_runs
+from recyclic_backups.defs.history.old_runs import AT_ONCE, KEPT_FOR, delete_old_runs
 from recyclic_backups_tests.defs.conftest import House
 
 JOBS = ("health_job", "catalog_sync")

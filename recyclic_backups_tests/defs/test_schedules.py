@@ -13,7 +13,7 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.definitions import definitions_in
-from recyclic_backups.defs.resources import Environment
+from recyclic_backups.defs.database import Environment
 
 PARIS = ZoneInfo("Europe/Paris")
 TIERS = ("daily", "weekly", "monthly")

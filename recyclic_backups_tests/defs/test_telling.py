@@ -109,7 +109,7 @@ def test_failures_are_told_in_french_with_what_was_said_in_quotation_marks(
     french: Looks, bot: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: 'a échoué : its log says no more'."""
-    from recyclic_backups.defs import backups
+    from recyclic_backups.defs.backups import assets as backups
 
     def failing(*_: object, **__: object) -> None:
         raise DatabaseError("the server is on fire")

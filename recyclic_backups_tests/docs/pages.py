@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 
-_NOT_OURS = {"__pycache__", "backups", "node_modules"}
+_NOT_OURS = {"__pycache__", "node_modules"}
 _HIDDEN_BUT_OURS = {".ci", ".env.example", ".gitignore"}
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\((?P<target>[^)\s]+)\)|<img[^>]*\ssrc=\"(?P<image>[^\"]+)\"")
@@ -48,7 +48,9 @@ def files() -> list[Path]:
 
     found = []
     for directory, folders, names in os.walk(PROJECT):
-        folders[:] = [name for name in folders if ours(name)]
+        # The storage of a checkout; deeper down a folder of that name is ours.
+        storages = {"backups"} if Path(directory) == PROJECT else set()
+        folders[:] = [name for name in folders if ours(name) and name not in storages]
         found += [Path(directory, name) for name in names if ours(name)]
     return sorted(found)
 

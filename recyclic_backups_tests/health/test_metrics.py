@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.defs.drill_history import drills_of
+from recyclic_backups.defs.history.drills import drills_of
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.errors import StorageError
 from recyclic_backups.health.drill_records import DrillRecord, drill_records

@@ -2,38 +2,33 @@
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
-import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import unquote
 
 import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.timestamps import from_text, to_text
-from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import OWNERS, key_of, newest_of
-from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
-from recyclic_backups.defs.resources import Environment, dagster_errors, sensor_that
-from recyclic_backups.errors import DamagedData, StorageError, StorageMissing
+from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
+from recyclic_backups.defs.database import Database, path_of
+from recyclic_backups.defs.runs import OWNERS, dagster_errors
+from recyclic_backups.errors import StorageError
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
-from recyclic_backups.health.finding import Finding, Level
-from recyclic_backups.health.judge import space
+from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.notify.stored_state import open_incidents
-from recyclic_backups.quantities import human_bytes
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.space import savings
-from recyclic_backups.texts.language import Bilingual, Locale
+from recyclic_backups.texts.language import Bilingual
 from recyclic_backups.texts.report import report_text
 from recyclic_backups.texts.text import say
 
 GROUP = "health"
+METRICS = "backup_metrics"
 
 CHECKS = {
     "disk_space": "Is there more free space than ALERT_DISK_SPACE_WARNING and ALERT_DISK_SPACE_CRITICAL ask for?",
@@ -49,31 +44,22 @@ _DESCRIPTION = """How healthy the backups are: age of the newest verified one, s
 **What is red or orange?** The checks of this asset and those of the tiers. What needs somebody is listed in the
 metadata, worst first.
 
-**Where is the page?** Each materialization writes `report.html` beside the backups; its place is in the metadata."""
+**Where is the page?** Each materialization writes `report.html` beside the backups."""
 
 _NAMED_SAVINGS = 3
 
-SPACE_INTERVAL_SECONDS = 300
-ASK_AGAIN = timedelta(days=1)
-"""How long after it started retention the sensor starts it again when that did not help."""
 
-
-def metrics_key(settings: Settings) -> dg.AssetKey:
-    """``<database>/backup_metrics``."""
-    return key_of(settings, "backup_metrics")
-
-
-def metrics_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
+def metrics_asset(database: Database) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the state of health."""
-    key = metrics_key(settings)
+    key = database.key(METRICS)
 
     @dg.asset(
         key=key,
-        description=_DESCRIPTION,
-        deps=newest_of(settings, Tier.DAILY),
+        description=_DESCRIPTION + database.report_note,
+        deps=database.newest(Tier.DAILY),
         group_name=GROUP,
         owners=OWNERS,
-        tags={"environment": settings.environment},
+        tags={"environment": database.settings.environment},
         check_specs=[
             dg.AssetCheckSpec(name, asset=key, description=question) for name, question in CHECKS.items()
         ],
@@ -82,10 +68,10 @@ def metrics_asset(settings: Settings, environment: Environment) -> dg.AssetsDefi
         context: dg.AssetExecutionContext,
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, environment), environment.looking():
-            now_settings = environment.settings_of(settings.database)
+        with dagster_errors(context, database.environment), database.looking():
+            now_settings = database.settings_now()
             repository = wiring.open_repository(now_settings, create=False)
-            found = survey(repository, wiring.health_terms(now_settings), clock=environment.now)
+            found = survey(repository, wiring.health_terms(now_settings), clock=database.now)
         for each in found.counted_findings:
             context.log.warning(f"{each.level.value}: {each.sentence.text(now_settings.locale)}")
         return dg.MaterializeResult(
@@ -132,18 +118,20 @@ def health_note(found: Survey) -> dg.MarkdownMetadataValue:
         f"- {report_text(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
         for each in found.findings
     ]
-    if found.space_is_critical:
-        lines += ["", f"**{report_text('space', locale)}**", "", *space_lines(found, locale)]
-    return dg.MetadataValue.md("\n".join(lines))
+    return dg.MetadataValue.md("\n".join([*lines, *space_note(found)]))
 
 
-def space_lines(found: Survey, locale: Locale) -> list[str]:
-    """What could be freed besides, as lines of a list in Markdown."""
-    return [f"- {markdown(text)}" for text in space_texts(found, locale)]
+def space_note(found: Survey) -> list[str]:
+    """What could be freed besides, as lines of Markdown; nothing where there is space enough."""
+    texts, title = space_texts(found), report_text("space", found.terms.locale)
+    return ["", f"**{title}**", "", *(f"- {markdown(text)}" for text in texts)] if texts else []
 
 
-def space_texts(found: Survey, locale: Locale) -> list[str]:
+def space_texts(found: Survey) -> list[str]:
     """The same, a sentence each."""
+    locale = found.terms.locale
+    if not found.space_is_critical:
+        return []
     return [each.text(locale) for each in savings(found)] or [report_text("no saving", locale)]
 
 
@@ -156,13 +144,14 @@ def _publish(
     except StorageError as error:
         context.log.warning(f"the page could not be written: {error.message}")
         return {"report": dg.MetadataValue.text(f"not written: {error.message}")}
-    path = unquote(url.removeprefix("file://")) if url.startswith("file://") else url
-    return {"report": dg.MetadataValue.path(path)}
+    return {"report": dg.MetadataValue.path(path_of(url))}
 
 
 def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
     for name in CHECKS:
-        wrong = [each for each in found.findings if _concerns(name, each)]
+        wrong = [each for each in found.findings if each.code == _CODES.get(name)]
+        if name == "anomalies":
+            wrong = [each for each in found.findings if each.is_anomaly]
         worst = wrong[0].level if wrong else Level.FINE  # the worst is the first
         figures: dict[str, Any] = {"found": len(wrong)}
         if name == "disk_space" and found.free_bytes is not None:
@@ -185,63 +174,3 @@ def _freeable(found: Survey) -> Bilingual:
     """The largest of what could go."""
     largest = tuple(savings(found)[:_NAMED_SAVINGS])
     return say("report.freeable", what=largest) if largest else say("report.nothing_freeable")
-
-
-def _concerns(check: str, finding: Finding) -> bool:
-    return finding.is_anomaly if check == "anomalies" else finding.code == _CODES[check]
-
-
-def disk_space_sensor(
-    settings: Settings, environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
-) -> dg.SensorDefinition:
-    """``disk_space``: starts retention before its time when free space is critical."""
-    return sensor_that(
-        look_at_space,
-        settings,
-        environment,
-        name="disk_space",
-        jobs=[job],
-        interval_seconds=SPACE_INTERVAL_SECONDS,
-        description="Starts retention_job when free space is below ALERT_DISK_SPACE_CRITICAL, and again each day "
-        "that it stays so. What the policy protects is not touched for any lack of space.",
-    )
-
-
-def look_at_space(
-    context: dg.SensorEvaluationContext, environment: Environment, database: str
-) -> dg.SensorResult:
-    """One evaluation. Raises ConfigurationError or StorageError when there is no knowing."""
-    settings = environment.settings_of(database)
-    try:
-        free_bytes = wiring.open_store(settings, create=False).free_bytes()
-    except StorageMissing as error:
-        # The sensors alerts and missed_backups make it where there was none, and tell that it is gone where one was.
-        return dg.SensorResult(skip_reason=dg.SkipReason(f"{error.message}: {error.hint}."), cursor="{}")
-    limit = settings.disk_critical_bytes
-    if free_bytes is None:
-        return dg.SensorResult(
-            skip_reason=dg.SkipReason("The storage does not tell its free space."), cursor="{}"
-        )
-    fact = f"{human_bytes(free_bytes)} free, critical below {human_bytes(limit)}"
-    if all(each.level is not Level.CRITICAL for each in space(free_bytes, wiring.thresholds(settings))):
-        return dg.SensorResult(skip_reason=dg.SkipReason(f"{fact}."), cursor="{}")
-    now = environment.now()
-    asked_at = _asked_at(context.cursor)
-    if asked_at is not None and now - asked_at < ASK_AGAIN:
-        reason = f"{fact}. Retention was started at {asked_at:%Y-%m-%d %H:%M} UTC; see expired_backups."
-        return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
-    context.log.warning(f"{fact}: starting retention")
-    return dg.SensorResult(
-        # A tick that is repeated within the hour asks for the same run.
-        run_requests=[dg.RunRequest(run_key=f"disk_space {now:%Y-%m-%dT%H}")],
-        cursor=json.dumps({"asked_at": to_text(now)}),
-    )
-
-
-def _asked_at(cursor: str | None) -> datetime | None:
-    """When retention was last started; None when it was not, or the cursor is not ours."""
-    try:
-        document = json.loads(cursor or "")
-        return from_text(document["asked_at"])
-    except (ValueError, TypeError, KeyError, DamagedData):
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -90,17 +90,21 @@ def _contents(document: Mapping[str, Any] | None) -> dict[str, Any]:
         "rows": fingerprint.rows,
         "dagster/row_count": fingerprint.rows,
         "tables": len(fingerprint.tables),
-        "fingerprint": dg.MetadataValue.table(
-            records=[
-                dg.TableRecord({"table": name, "rows": table.rows, "content": table.content or "not read"})
-                for name, table in largest[:_SHOWN_TABLES]
+        "fingerprint": table(
+            [
+                dg.TableColumn("table", "string"),
+                dg.TableColumn("rows", "int"),
+                dg.TableColumn("content", "string", description="sum of the hashes of all rows"),
             ],
-            schema=dg.TableSchema(
-                columns=[
-                    dg.TableColumn("table", "string"),
-                    dg.TableColumn("rows", "int"),
-                    dg.TableColumn("content", "string", description="sum of the hashes of all rows"),
-                ]
-            ),
+            [(name, each.rows, each.content or "not read") for name, each in largest[:_SHOWN_TABLES]],
         ),
     }
+
+
+def table(columns: Sequence[dg.TableColumn], rows: Iterable[Sequence[Any]]) -> dg.TableMetadataValue:
+    """Metadata that Dagster shows as a table."""
+    names = [column.name for column in columns]
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(names, row, strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=columns),
+    )

@@ -12,8 +12,8 @@ import dagster as dg
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.why import why_text
-from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.drills import VERDICT, comparison_table, drill_key
+from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.drills.assets import VERDICT, comparison_table
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown
@@ -23,15 +23,16 @@ _DATA_VERSION_TAG = "dagster/data_version"
 
 
 def drills_elsewhere(
-    catalog: Catalog, instance: dg.DagsterInstance, settings: Settings
+    catalog: Catalog, instance: dg.DagsterInstance, database: Database
 ) -> Iterator[Sequence[dg.AssetMaterialization | dg.AssetCheckEvaluation]]:
     """Events for every drill that is newer than what the history of its scenario ends with, oldest first.
 
     A scenario with a run under way is left for later: that run will tell of its drill itself.
     """
     for scenario in Scenario:
-        key = drill_key(settings, scenario)
-        if is_in_work(instance, key):
+        name = f"drill_{scenario}"
+        key = database.key(name)
+        if is_in_work(instance, database, name):
             continue
         known = _known(instance, key)
         for check in drills_of(catalog, scenario):

@@ -10,14 +10,12 @@ import dagster as dg
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import key_of, newest_of
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.runs import MAX_RUNTIME_TAG, door_of
-from recyclic_backups.defs.schedules import schedule_of
+from recyclic_backups.defs.backups.metadata import table
+from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.runs import LoggedProgress, dagster_errors, door_of
 from recyclic_backups.drill.report import DrillReport
 from recyclic_backups.drill.run import drill
-from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
+from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
 from recyclic_backups.postgres.process import lower_priority
 from recyclic_backups.quantities import human_seconds
@@ -47,36 +45,18 @@ tables keep their newer rows. A newer row that would lose its parent stops it, a
 again without this software, by the commands that `recover.py` prints; and that the application can log in.""",
 }
 
-# Minutes and hours in the night of a Sunday, after backups and their checks; the quarterly one on its first Sunday
-# would need more than cron can say, so it is the quarter's first day.
-_CRON = {
-    Scenario.SIMPLE: "0 5 * * 0",
-    Scenario.PARTIAL: "0 6 * * 0",
-    Scenario.FULL: "0 7 1 1,4,7,10 *",
-}
-_WHEN = {
-    Scenario.SIMPLE: "Every Sunday at 05:00.",
-    Scenario.PARTIAL: "Every Sunday at 06:00.",
-    Scenario.FULL: "On the first day of every quarter at 07:00.",
-}
 
-
-def drill_key(settings: Settings, scenario: Scenario) -> dg.AssetKey:
-    """``<database>/drill_simple`` and so on."""
-    return key_of(settings, f"drill_{scenario}")
-
-
-def drill_asset(settings: Settings, environment: Environment, scenario: Scenario) -> dg.AssetsDefinition:
+def drill_asset(database: Database, scenario: Scenario) -> dg.AssetsDefinition:
     """The asset of one scenario: its newest materialization is the newest report."""
-    key = drill_key(settings, scenario)
+    key = database.key(f"drill_{scenario}")
 
     @dg.asset(
         key=key,
         description=_DESCRIPTIONS[scenario],
-        deps=newest_of(settings, Tier.DAILY),
+        deps=database.newest(Tier.DAILY),
         group_name=GROUP,
         kinds={"postgres"},
-        tags={"environment": settings.environment},
+        tags={"environment": database.settings.environment},
         pool=POOL,
         check_specs=[
             dg.AssetCheckSpec(
@@ -91,14 +71,14 @@ def drill_asset(settings: Settings, environment: Environment, scenario: Scenario
         context: dg.AssetExecutionContext,
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database, door_of(context.run))
+        with dagster_errors(context, database.environment):
+            now_settings = database.settings_now(door_of(context.run))
             lower_priority()
             report = drill(
                 scenario,
                 wiring.open_repository(now_settings, create=False),
                 wiring.drill_plan(now_settings),
-                clock=environment.now,
+                clock=database.now,
                 progress=LoggedProgress(context.log),
             )
         for reason in report.reasons:
@@ -118,35 +98,6 @@ def drill_asset(settings: Settings, environment: Environment, scenario: Scenario
         )
 
     return drill_it
-
-
-def drill_job(settings: Settings, scenario: Scenario) -> "dg.UnresolvedAssetJobDefinition":
-    """``drill_simple_job`` and so on."""
-    objective = human_seconds(OBJECTIVES[scenario].restore_seconds)
-    return dg.define_asset_job(
-        f"drill_{scenario}_job",
-        selection=dg.AssetSelection.assets(drill_key(settings, scenario)),
-        description=f"Rehearse the recovery of {settings.database}: {scenario}. Objective: back within {objective}.",
-        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), "dagster/priority": "-2"},
-    )
-
-
-def max_runtime_seconds(settings: Settings) -> int:
-    """After which a drill is taken for hung: three tiers, each restored within the time limit of a restore."""
-    return 3 * 4 * settings.timeout_seconds
-
-
-def drill_schedule(
-    settings: Settings, scenario: Scenario, job: "dg.UnresolvedAssetJobDefinition"
-) -> dg.ScheduleDefinition:
-    """``drill_simple_schedule`` and so on."""
-    return schedule_of(
-        settings,
-        job,
-        name=f"drill_{scenario}_schedule",
-        cron=_CRON[scenario],
-        description=_WHEN[scenario],
-    )
 
 
 def metadata_of(report: DrillReport) -> dict[str, Any]:
@@ -176,26 +127,22 @@ def comparison_table(tables: Sequence[Mapping[str, Any]]) -> dg.TableMetadataVal
     def rows(number: int | None) -> int:
         return -1 if number is None else number
 
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord(
-                {
-                    "table": each["name"],
-                    "backup": rows(each["rows_expected"]),
-                    "restored": rows(each["rows_actual"]),
-                    "content": "equal" if each["equal"] else "; ".join(each["differences"]),
-                }
+    return table(
+        [
+            dg.TableColumn("table", "string"),
+            dg.TableColumn("backup", "int", description="rows; -1: not there"),
+            dg.TableColumn("restored", "int", description="rows; -1: not there"),
+            dg.TableColumn("content", "string"),
+        ],
+        [
+            (
+                each["name"],
+                rows(each["rows_expected"]),
+                rows(each["rows_actual"]),
+                "equal" if each["equal"] else "; ".join(each["differences"]),
             )
             for each in tables[:_SHOWN_TABLES]
         ],
-        schema=dg.TableSchema(
-            columns=[
-                dg.TableColumn("table", "string"),
-                dg.TableColumn("backup", "int", description="rows; -1: not there"),
-                dg.TableColumn("restored", "int", description="rows; -1: not there"),
-                dg.TableColumn("content", "string"),
-            ]
-        ),
     )
 
 

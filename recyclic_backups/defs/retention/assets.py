@@ -8,14 +8,11 @@ import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import OWNERS, key_of, newest_of, pool_of
-from recyclic_backups.defs.metrics import space_lines, space_texts
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.runs import MAX_RUNTIME_TAG
-from recyclic_backups.defs.schedules import cron_after, max_runtime_seconds, schedule_of
+from recyclic_backups.defs.backups.metadata import table
+from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.health.assets import space_note, space_texts
+from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
@@ -25,12 +22,12 @@ from recyclic_backups.texts.language import Bytes, listed
 from recyclic_backups.texts.report import report_text
 
 GROUP = "retention"
+EXPIRED = "expired_backups"
+REVIEW = "retention_review"
 PROMISES = "promises"
 """The check that is red when retention could not keep a promise, orange when somebody should know something."""
 
-AFTER_THE_BACKUP_MINUTES = 60
 _SHOWN = 200
-_REVIEW_SECONDS = 600
 
 _DESCRIPTION = """What expired, with every reason. Each deletion was announced, done, and proven by listing the storage.
 
@@ -40,28 +37,18 @@ nothing at all while backups fail. `recyclic-backups expire` shows the plan with
 **When does it run?** After the backup of the night, and before its time when the disk is nearly full."""
 
 
-def expired_key(settings: Settings) -> dg.AssetKey:
-    """``<database>/expired_backups``."""
-    return key_of(settings, "expired_backups")
-
-
-def review_key(settings: Settings) -> dg.AssetKey:
-    """``<database>/retention_review``."""
-    return key_of(settings, "retention_review")
-
-
-def expired_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
+def expired_asset(database: Database) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest run of retention."""
-    key = expired_key(settings)
+    key = database.key(EXPIRED)
 
     @dg.asset(
         key=key,
         description=_DESCRIPTION,
-        deps=newest_of(settings, Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY),
+        deps=database.newest(Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY),
         group_name=GROUP,
         owners=OWNERS,
-        tags={"environment": settings.environment},
-        pool=pool_of(settings),
+        tags={"environment": database.settings.environment},
+        pool=database.pool,
         check_specs=[
             dg.AssetCheckSpec(
                 PROMISES,
@@ -74,24 +61,22 @@ def expired_asset(settings: Settings, environment: Environment) -> dg.AssetsDefi
         context: dg.AssetExecutionContext,
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database)
+        with dagster_errors(context, database.environment):
+            now_settings = database.settings_now()
             repository = wiring.open_repository(now_settings, create=False)
             report = expire_under_lock(
                 now_settings.server.answering_within(now_settings.timeout_seconds),
                 repository,
                 now_settings.retention,
                 now_settings.calendar,
-                clock=environment.now,
+                clock=database.now,
                 lock_wait_seconds=now_settings.lock_wait_seconds,
                 progress=LoggedProgress(context.log),
             )
-            free_bytes = repository.store.free_bytes()
-            left: Catalog = load_catalog(repository)
-            found = survey_of(Facts(left, free_bytes), wiring.health_terms(now_settings), environment.now())
-        if found.space_is_critical:
-            for text in space_texts(found, now_settings.locale):
-                context.log.warning(f"free space is still critical; {text}")
+            left = Facts(load_catalog(repository), repository.store.free_bytes())
+            found = survey_of(left, wiring.health_terms(now_settings), database.now())
+        for text in space_texts(found):
+            context.log.warning(f"free space is still critical; {text}")
         return dg.MaterializeResult(
             metadata=metadata_of(report, found), check_results=[_promises(report, found)]
         )
@@ -116,8 +101,6 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
         *(f"- {markdown(report_text('run spared', locale, what=backup_id))}" for backup_id in report.spared),
     ]
-    if found.space_is_critical:
-        lines += ["", f"**{report_text('space', locale)}**", "", *space_lines(found, locale)]
     return {
         "expired": len(report.removed),
         "freed_mb": round(report.freed_bytes / 1e6, 3),
@@ -125,25 +108,21 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         "kept_mb": round(found.total_size_bytes / 1e6, 3),
         "swept": len(report.swept),
         **({} if free_bytes is None else {"free_mb": round(free_bytes / 1e6, 1)}),
-        "summary": dg.MetadataValue.md("\n".join(lines)),
-        "what_left": dg.MetadataValue.table(
-            records=[
-                dg.TableRecord(
-                    {
-                        "backup": removal.backup_id,
-                        "freed_mb": round(removal.freed_bytes / 1e6, 3),
-                        "why": listed((reason.text(locale) for reason in removal.reasons), locale),
-                    }
+        "summary": dg.MetadataValue.md("\n".join([*lines, *space_note(found)])),
+        "what_left": table(
+            [
+                dg.TableColumn("backup", "string"),
+                dg.TableColumn("freed_mb", "float"),
+                dg.TableColumn("why", "string"),
+            ],
+            [
+                (
+                    removal.backup_id,
+                    round(removal.freed_bytes / 1e6, 3),
+                    listed((reason.text(locale) for reason in removal.reasons), locale),
                 )
                 for removal in report.removed[:_SHOWN]
             ],
-            schema=dg.TableSchema(
-                columns=[
-                    dg.TableColumn("backup", "string"),
-                    dg.TableColumn("freed_mb", "float"),
-                    dg.TableColumn("why", "string"),
-                ]
-            ),
         ),
     }
 
@@ -160,26 +139,26 @@ def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
     )
 
 
-def review_asset(settings: Settings, environment: Environment) -> dg.AssetsDefinition:
+def review_asset(database: Database) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the newest review, to be read by a person."""
 
     @dg.asset(
-        key=review_key(settings),
+        key=database.key(REVIEW),
         description="What is kept and why, what left last month, what leaves in the next, and what the GDPR says.",
-        deps=[dg.AssetDep(expired_key(settings))],
+        deps=[dg.AssetDep(database.key(EXPIRED))],
         group_name=GROUP,
         owners=OWNERS,
-        tags={"environment": settings.environment},
+        tags={"environment": database.settings.environment},
     )
     def retention_review(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database)
+        with dagster_errors(context, database.environment):
+            now_settings = database.settings_now()
             catalog = load_catalog(wiring.open_repository(now_settings, create=False))
             text = review(
                 catalog,
                 now_settings.retention,
                 now_settings.calendar,
-                environment.now(),
+                database.now(),
                 database=now_settings.database,
                 locale=now_settings.locale,
             )
@@ -193,45 +172,3 @@ def review_asset(settings: Settings, environment: Environment) -> dg.AssetsDefin
         )
 
     return retention_review
-
-
-def retention_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
-    """``retention_job``."""
-    return dg.define_asset_job(
-        "retention_job",
-        selection=dg.AssetSelection.assets(expired_key(settings)),
-        description=f"Let go what retention does not keep of {settings.database}, and prove that it is gone.",
-        tags={MAX_RUNTIME_TAG: str(max_runtime_seconds(settings)), "dagster/priority": "-1"},
-    )
-
-
-def retention_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """``retention_schedule``: after the backup of the night, and after it was promoted."""
-    return schedule_of(
-        settings,
-        job,
-        name="retention_schedule",
-        cron=cron_after(settings.calendar, AFTER_THE_BACKUP_MINUTES),
-        description=f"Every day, {AFTER_THE_BACKUP_MINUTES} minutes after the backup.",
-    )
-
-
-def review_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
-    """``retention_review_job``."""
-    return dg.define_asset_job(
-        "retention_review_job",
-        selection=dg.AssetSelection.assets(review_key(settings)),
-        description=f"Write the monthly review of what is kept of {settings.database}, and why.",
-        tags={MAX_RUNTIME_TAG: str(_REVIEW_SECONDS), "dagster/priority": "-2"},
-    )
-
-
-def review_schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """``retention_review_schedule``: on the 2nd, when the month's backup is there."""
-    return schedule_of(
-        settings,
-        job,
-        name="retention_review_schedule",
-        cron="0 8 2 * *",
-        description="On the second of every month at 08:00.",
-    )

@@ -10,10 +10,8 @@ backup is gone gets a last materialization that says so, and shows no restore co
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -22,33 +20,31 @@ import dagster as dg
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.changes import Gone, checks_since, gone, new_labels
-from recyclic_backups.catalog.documents import Check, Label
+from recyclic_backups.catalog.changes import Gone, gone, last_verdict, new_labels
+from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import from_text, to_text
-from recyclic_backups.catalog.why import why
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import asset_key
-from recyclic_backups.defs.drill_history import drills_elsewhere
-from recyclic_backups.defs.facts import newest_answer
-from recyclic_backups.defs.missed_backups import require_backups
-from recyclic_backups.defs.old_runs import delete_old_runs
+from recyclic_backups.defs.automation import cursor_of, moment_in, remembered, sensor_that
+from recyclic_backups.defs.backups.checks import evaluation_of
+from recyclic_backups.defs.backups.metadata import ANSWERED_AT, metadata_of
+from recyclic_backups.defs.backups.sensors import require_backups
+from recyclic_backups.defs.database import Database
+from recyclic_backups.defs.facts import is_unanswered, newest_answer
+from recyclic_backups.defs.health.schedules import HEALTH_JOB
+from recyclic_backups.defs.history.drills import drills_elsewhere
+from recyclic_backups.defs.history.old_runs import delete_old_runs
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
-from recyclic_backups.defs.presentation import ANSWERED_AT, metadata_of
-from recyclic_backups.defs.resources import Environment, sensor_that
-from recyclic_backups.defs.runs import partitions_in_work, report_evaluation
-from recyclic_backups.defs.schedules import HEALTH_JOB
+from recyclic_backups.defs.runs import broken_off, partitions_in_work, report_evaluation
 from recyclic_backups.dump.back_up import BackedUp
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.health.assess import answers
+from recyclic_backups.health.questions import QUESTIONS
 from recyclic_backups.storage.shared import ask_anew
-from recyclic_backups.texts.text import say
 
 SENSOR = "catalog_sync"
-INTERVAL_SECONDS = 60
-EVENTS = 50
+EVENTS = 200
 """How many events one evaluation reports before it leaves the rest to the next."""
 
-_CURSOR_VERSION = 1
 _DATA_VERSION_TAG = "dagster/data_version"
 _GONE = "gone:"
 """Before the backup id in the data version of a partition that was told to be gone."""
@@ -59,43 +55,18 @@ _PASSING = (HEALTH_JOB, SENSOR)
 # How long a verdict may take to reach the storage after its own time, clocks of two machines included.
 _OVERLAP = timedelta(days=1)
 
+_ANSWERED_BY_VERDICTS = {"integrity": True, "proven": False}
+"""Questions that what others record beside a backup answers anew: verifications, or else restores and drills."""
+
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Up to when verdicts were told, of which storage. Losing it costs a longer look, never an event told twice."""
-
-    storage: str = ""
-    told_until: datetime | None = None
-
-    def to_cursor(self) -> str:
-        """As Dagster keeps it."""
-        until = None if self.told_until is None else to_text(self.told_until)
-        return json.dumps({"version": _CURSOR_VERSION, "storage": self.storage, "told_until": until})
-
-    @classmethod
-    def from_cursor(cls, cursor: str | None, storage: str) -> Memory:
-        """What a cursor says of that storage; nothing if it is of another one, of another version, or not ours."""
-        nothing = cls(storage)
-        try:
-            document = json.loads(cursor or "")
-            if document["version"] != _CURSOR_VERSION or document["storage"] != storage:
-                return nothing
-            until = document["told_until"]
-            return cls(storage, None if until is None else from_text(until))
-        except (ValueError, TypeError, KeyError, DamagedData):
-            return nothing
-
-
-def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
+def catalog_sync_sensor(database: Database) -> dg.SensorDefinition:
     """The sensor."""
     return sensor_that(
         look,
-        settings,
-        environment,
-        name=SENSOR,
-        interval_seconds=INTERVAL_SECONDS,
+        database,
+        SENSOR,
         acts_itself=True,
         description=(
             "Reports backups, verifications and restores made by the command line or elsewhere, each once, and "
@@ -104,34 +75,35 @@ def catalog_sync_sensor(settings: Settings, environment: Environment) -> dg.Sens
     )
 
 
-def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation, and the runs deleted that nobody looks at any more. Raises what :func:`sync` does."""
-    delete_old_runs(context.instance, _PASSING, environment.now())
-    return sync(context, environment, database)
+    delete_old_runs(context.instance, [database.named(name) for name in _PASSING], database.now())
+    return sync(context, database)
 
 
-def sync(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def sync(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
-    settings = environment.settings_of(database)
-    memory = Memory.from_cursor(context.cursor, settings.storage_url)
-    history = History(context.instance, settings)
-    remembered = history.data_versions()
-    known = any(not version.startswith(_GONE) for version in remembered.values())
+    settings = database.settings_now()
+    before = remembered(context.cursor)
+    told_until = moment_in(before, "told_until") if before.get("storage") == settings.storage_url else None
+    history = History(context.instance, database)
+    versions = history.data_versions()
+    known = any(not version.startswith(_GONE) for version in versions.values())
     repository = wiring.open_repository(settings, create=False)
-    catalog = load_catalog(repository)
-    news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
-    drills = drills_elsewhere(catalog, context.instance, settings)
+    now, catalog = database.now(), load_catalog(repository)
+    news = News(catalog, history, settings, versions, told_until, now)
+    drills = drills_elsewhere(catalog, context.instance, database)
     groups: Iterator[Sequence[Event]] = iter(())
     if not len(catalog) or any(chain(news, drills)):
         # What a run has done since the storage was asked is in the history, and would be told as gone.
         ask_anew()
-        catalog = load_catalog(repository)
-        news = News(catalog, history, settings, remembered, memory.told_until, environment.now())
-        groups = chain(news, drills_elsewhere(catalog, context.instance, settings))
+        now, catalog = database.now(), load_catalog(repository)
+        news = News(catalog, history, settings, versions, told_until, now)
+        groups = chain(news, drills_elsewhere(catalog, context.instance, database))
     require_backups(len(catalog), known, settings)
 
     told = 0
-    report = Report(context.instance)
+    report = Report(context.instance, database)
     for events in groups:
         for event in events:
             report.tell(event)
@@ -139,23 +111,25 @@ def sync(context: dg.SensorEvaluationContext, environment: Environment, database
         if told >= EVENTS:
             # The rest is found again by the next look: what has been told until now is in the history.
             said = f"Reported {told} events, more to come."
-            return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=memory.to_cursor())
+            return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=context.cursor)
     until = max((check.checked_at for backup in catalog for check in backup.checks), default=None)
     if news.waiting:
-        until = memory.told_until
+        until = told_until
     said = f"Reported {told} events." if told else "Nothing new in the storage."
-    return dg.SensorResult(
-        skip_reason=dg.SkipReason(said), cursor=Memory(settings.storage_url, until).to_cursor()
-    )
+    cursor = cursor_of(storage=settings.storage_url, told_until=None if until is None else to_text(until))
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=cursor)
 
 
 class History:
     """Dagster's view: what it believes each partition to have, and when a question was last answered."""
 
-    def __init__(self, instance: dg.DagsterInstance, settings: Settings) -> None:
+    def __init__(self, instance: dg.DagsterInstance, database: Database) -> None:
         self.instance, self.storage = instance, instance.event_log_storage
-        self.keys = {tier: asset_key(settings, tier) for tier in SCHEDULED_TIERS}
-        self.in_work = {tier: partitions_in_work(instance, key) for tier, key in self.keys.items()}
+        self.keys = {tier: database.backup_key(tier) for tier in SCHEDULED_TIERS}
+        names = {tier: f"{tier.value}_backup" for tier in SCHEDULED_TIERS}
+        self.in_work = {tier: partitions_in_work(instance, database, name) for tier, name in names.items()}
+        broken = broken_off(instance, database)
+        self.broken_off = {tier: broken.get(f"{name}_job", ()) for tier, name in names.items()}
 
     def data_versions(self) -> dict[tuple[Tier, str], str]:
         """Of every partition that counts as materialized: a backup id, or empty where somebody reported by hand."""
@@ -168,6 +142,15 @@ class History:
             for partition in materialized:
                 found[tier, partition] = tags.get(partition, {}).get(_DATA_VERSION_TAG, "")
         return found
+
+    def unanswered(self) -> set[tuple[Tier, str]]:
+        """Partitions whose last run ended before it answered its checks: Dagster shows them as failed."""
+        return {
+            (tier, partition)
+            for tier, key in self.keys.items()
+            for partition in self.broken_off[tier]
+            if is_unanswered(self.instance, dg.AssetCheckKey(key, "integrity"), partition)
+        }
 
     def answered_at(self, tier: Tier, partition: str, question: str) -> datetime | None:
         """Up to when verdicts are part of the newest answer; None when the question was never answered."""
@@ -187,8 +170,8 @@ class Report:
     A second answer to the same question in one evaluation of the sensor needs a second one.
     """
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
+    def __init__(self, instance: dg.DagsterInstance, database: Database) -> None:
+        self.instance, self.database = instance, database
         self.runs: list[dg.DagsterRun] = []
         self.answers: Counter[tuple[dg.AssetCheckKey, str | None]] = Counter()
 
@@ -201,7 +184,8 @@ class Report:
         turn = self.answers[question]
         self.answers[question] += 1
         if turn == len(self.runs):
-            run = dg.DagsterRun(job_name=SENSOR, status=dg.DagsterRunStatus.SUCCESS)
+            name, tags = self.database.named(SENSOR), self.database.tags
+            run = dg.DagsterRun(job_name=name, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
             self.runs.append(self.instance.add_run(run))
         report_evaluation(self.instance, event, self.runs[turn])
 
@@ -233,16 +217,17 @@ class News:
     def __iter__(self) -> Iterator[Sequence[Event]]:
         for label, backup in new_labels(self.catalog, self.remembered, self.now):
             if self._is_ours(label.tier, label.partition):
-                yield [
-                    self._materialization(label, backup),
-                    *self._evaluations(label.tier, label.partition, backup),
-                ]
+                yield self._whole(label, backup)
+        broken_off = self.history.unanswered()
         for slot, label in sorted(self.catalog.labels.items()):
             holder = self.catalog.labelled(*slot)
             if holder is None or self.remembered.get(slot) != label.backup_id:
                 continue
-            if self._has_recent_checks(holder) and self._is_ours(label.tier, label.partition):
-                yield self._evaluations(label.tier, label.partition, holder)
+            # What failed was another attempt: the partition has the backup that it had.
+            has_it_still = slot in broken_off and holder.good
+            newly = self._newly_answered(label, holder)
+            if (has_it_still or newly) and self._is_ours(*slot):
+                yield self._whole(label, holder) if has_it_still else self._answers(label, holder, newly)
         believed = {
             slot: version for slot, version in self.remembered.items() if not version.startswith(_GONE)
         }
@@ -259,47 +244,42 @@ class News:
             return False
         return True
 
-    def _has_recent_checks(self, backup: Backup) -> bool:
-        return self.told_until is None or any(
-            check.checked_at > self.told_until - _OVERLAP for check in backup.checks
-        )
-
-    def _materialization(self, label: Label, backup: Backup) -> Event:
+    def _whole(self, label: Label, backup: Backup) -> list[Event]:
+        """The backup of a partition, and the answers to all questions about it."""
         manifest = backup.manifest
         own = (manifest.tier, manifest.partition) == (label.tier, label.partition)
-        return dg.AssetMaterialization(
+        materialization = dg.AssetMaterialization(
             asset_key=self.history.keys[label.tier],
             partition=label.partition,
             description="found in the storage",
             metadata=metadata_of(BackedUp(backup, label, fresh=own), self.settings),
             tags={_DATA_VERSION_TAG: backup.backup_id},
         )
+        return [materialization, *self._answers(label, backup, QUESTIONS)]
 
-    def _evaluations(self, tier: Tier, partition: str, backup: Backup) -> list[Event]:
-        events: list[Event] = []
-        for question in ("integrity", "proven"):
-            since = self.history.answered_at(tier, partition, question)
-            for check in checks_since(backup, since, verifications=question == "integrity"):
-                events.append(self._evaluation(tier, partition, question, check))
-        return events
+    def _newly_answered(self, label: Label, backup: Backup) -> list[str]:
+        """The questions that a later verdict answers than the one that Dagster shows."""
+        found = []
+        for name, verifications in _ANSWERED_BY_VERDICTS.items():
+            last = last_verdict(backup, verifications=verifications)
+            if last is None or (self.told_until is not None and last <= self.told_until - _OVERLAP):
+                continue
+            since = self.history.answered_at(label.tier, label.partition, name)
+            if since is None or last > since:
+                found.append(name)
+        return found
 
-    def _evaluation(self, tier: Tier, partition: str, question: str, check: Check) -> Event:
-        outcome = "check.passed" if check.passed else "check.failed"
-        sentence = say(outcome, kind=say(f"check.{check.kind}"), backup_id=check.backup_id)
-        if reason := why(check):
-            sentence = say("check.because", fact=sentence, why=reason)
-        return dg.AssetCheckEvaluation(
-            asset_key=self.history.keys[tier],
-            check_name=question,
-            partition=partition,
-            passed=check.passed,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=sentence.text(),
-            metadata={
-                ANSWERED_AT: to_text(check.checked_at),
-                f"{check.kind}_s": check.duration_seconds,
-            },
-        )
+    def _answers(self, label: Label, backup: Backup, wanted: Collection[str]) -> list[Event]:
+        """Answers as the catalog gives them: nothing is read for them."""
+        tier, partition = label.tier, label.partition
+        given = answers(self.catalog, tier, partition, wanted, wiring.thresholds(self.settings), self.now)
+        told: list[Event] = []
+        for name, answer in given.items():
+            last = None
+            if name in _ANSWERED_BY_VERDICTS:
+                last = last_verdict(backup, verifications=_ANSWERED_BY_VERDICTS[name])
+            told.append(evaluation_of(self.history.keys[tier], name, partition, answer, last or self.now))
+        return told
 
     def _farewell(self, each: Gone) -> list[Event]:
         key = self.history.keys[each.tier]

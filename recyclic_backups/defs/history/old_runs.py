@@ -7,6 +7,7 @@ backup to the log of its making. Answers to checks stay when their run is delete
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,29 +21,17 @@ AT_ONCE = 20
 """How many runs one call deletes: an evaluation of a sensor has to end soon, and there is another in a minute."""
 
 
-def delete_old_runs(instance: dg.DagsterInstance, job_names: tuple[str, ...], now: datetime) -> int:
+def delete_old_runs(instance: dg.DagsterInstance, job_names: Sequence[str], now: datetime) -> int:
     """Delete runs of those jobs that ended and were created more than :data:`KEPT_FOR` before now; how many it were."""
-    deleted = 0
-    for job_name in job_names:
-        old = instance.get_run_records(
-            dg.RunsFilter(
-                job_name=job_name,
-                created_before=now - KEPT_FOR,
-                statuses=[
-                    dg.DagsterRunStatus.SUCCESS,
-                    dg.DagsterRunStatus.FAILURE,
-                    dg.DagsterRunStatus.CANCELED,
-                ],
-            ),
-            limit=AT_ONCE - deleted,
-            ascending=True,
-        )
-        for record in old:
-            _delete(instance, record.dagster_run.run_id)
-        deleted += len(old)
-        if deleted >= AT_ONCE:
-            break
-    return deleted
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    found: list[str] = []
+    for job in job_names:
+        old = dg.RunsFilter(job_name=job, created_before=now - KEPT_FOR, statuses=ended)
+        records = instance.get_run_records(old, limit=AT_ONCE, ascending=True)
+        found += [record.dagster_run.run_id for record in records]
+    for run_id in found[:AT_ONCE]:
+        _delete(instance, run_id)
+    return len(found[:AT_ONCE])
 
 
 def _delete(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -2,7 +2,6 @@
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
-import re
 from datetime import UTC, datetime
 from functools import partial
 
@@ -10,23 +9,25 @@ import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.layout import asset_name_of
 from recyclic_backups.catalog.manifest import Source
 from recyclic_backups.catalog.strangers import tell_strangers
-from recyclic_backups.config.settings import Settings
+from recyclic_backups.defs.backups.metadata import metadata_of
+from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.partitions import days_of_the_period, partitions_of
-from recyclic_backups.defs.presentation import metadata_of
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors, will_retry
-from recyclic_backups.defs.runs import BACKFILL_TAG, door_of
+from recyclic_backups.defs.runs import (
+    BACKFILL_TAG,
+    OWNERS,
+    LoggedProgress,
+    dagster_errors,
+    door_of,
+    will_retry,
+)
 from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.notify.heartbeat import heartbeat
 from recyclic_backups.postgres.process import lower_priority
 
 GROUP = "backups"
-OWNERS = ("team:backups",)
-"""Whom Dagster's pages name: the people, whoever they are, that read ``NOTIFICATION_EMAIL``."""
-
 _REGULAR_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
 _DESCRIPTIONS = {
@@ -49,54 +50,35 @@ month, and then it says why. Only a running month without any backup takes a dum
 }
 
 
-def key_of(settings: Settings, name: str) -> dg.AssetKey:
-    """``<database>/<name>``."""
-    return dg.AssetKey([asset_name_of(settings.database), name])
-
-
-def asset_key(settings: Settings, tier: Tier) -> dg.AssetKey:
-    """``<database>/daily_backup`` and so on."""
-    return key_of(settings, f"{tier.value}_backup")
-
-
-def newest_of(settings: Settings, *tiers: Tier) -> list[dg.AssetDep]:
-    """That an asset reads whatever is newest in the storage: shown as lineage, not as something to wait for."""
-    return [
-        dg.AssetDep(asset_key(settings, tier), partition_mapping=dg.LastPartitionMapping()) for tier in tiers
-    ]
-
-
-def pool_of(settings: Settings) -> str:
-    """The pool that lets one backup at a time near the server. Its advisory lock does the same for everybody else."""
-    return "backup_" + re.sub(r"[^A-Za-z0-9_]", "_", f"{settings.host}_{settings.port}")
-
-
-def backup_asset(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetsDefinition:
+def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
     """The asset of one tier. The settings shape it; those of the run that makes a partition are read then."""
+    settings = database.settings
     deps = (
         []
         if tier is Tier.DAILY
-        else [dg.AssetDep(asset_key(settings, Tier.DAILY), partition_mapping=days_of_the_period())]
+        else [dg.AssetDep(database.backup_key(Tier.DAILY), partition_mapping=days_of_the_period())]
     )
 
     @dg.asset(
-        key=asset_key(settings, tier),
-        description=_DESCRIPTIONS[tier],
+        key=database.backup_key(tier),
+        description=_DESCRIPTIONS[tier] + database.report_note,
         partitions_def=partitions_of(settings.calendar, tier),
         deps=deps,
         group_name=GROUP,
         kinds={"postgres"},
         owners=OWNERS,
         tags={"environment": settings.environment, "tier": tier.value},
-        pool=pool_of(settings),
+        pool=database.pool,
     )
     def backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with dagster_errors(context, environment):
-            now_settings = environment.settings_of(settings.database, door_of(context.run))
+        with dagster_errors(context, database.environment):
+            now_settings = database.settings_now(door_of(context.run))
             lower_priority()
-            tag_run(context, {"tier": tier.value, **run_tags(now_settings)})
+            # One launched from the asset's page is of no job of ours, and has none of its tags.
+            tag = partial(context.instance.add_run_tags, context.run.run_id)
+            tag({"tier": tier.value, **database.tags})
             with heartbeat(
-                wiring.heartbeat_for(now_settings, tier, context.partition_key, environment.now()),
+                wiring.heartbeat_for(now_settings, tier, context.partition_key, database.now()),
                 context.log.warning,
                 will_retry=partial(will_retry, context),
             ):
@@ -107,26 +89,16 @@ def backup_asset(settings: Settings, environment: Environment, tier: Tier) -> dg
                     repository,
                     BackupRequest(tier, context.partition_key, source_of(context.run)),
                     wiring.backup_plan(now_settings),
-                    clock=environment.now,
+                    clock=database.now,
                     progress=LoggedProgress(context.log),
                     reuse_since=backfill_began_at(context.instance, context.run),
                 )
-            tag_run(context, {"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
+            tag({"backup_id": done.backup.backup_id, "late": str(done.label.late).lower()})
         return dg.MaterializeResult(
             metadata=metadata_of(done, now_settings), data_version=dg.DataVersion(done.backup.backup_id)
         )
 
     return backup
-
-
-def run_tags(settings: Settings) -> dict[str, str]:
-    """What runs can be searched by on Dagster's page of runs, beside Dagster's own ``dagster/partition``."""
-    return {"database": asset_name_of(settings.database), "environment": settings.environment}
-
-
-def tag_run(context: dg.AssetExecutionContext, tags: dict[str, str]) -> None:
-    """Add tags to the run: one launched from the asset's page is of no job of ours, and has none of its tags."""
-    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def source_of(run: dg.DagsterRun) -> Source:

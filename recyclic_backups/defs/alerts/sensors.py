@@ -9,24 +9,21 @@ from __future__ import annotations
 import dagster as dg
 
 from recyclic_backups import wiring
-from recyclic_backups.config.settings import Settings
+from recyclic_backups.defs.automation import sensor_that
+from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.facts import read_dagster
-from recyclic_backups.defs.resources import Environment, sensor_that
 from recyclic_backups.notify.state import to_cursor
 from recyclic_backups.notify.tick import look, summary
 
 SENSOR = "alerts"
-INTERVAL_SECONDS = 60
 
 
-def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefinition:
+def alerts_sensor(database: Database) -> dg.SensorDefinition:
     """The sensor."""
     return sensor_that(
         evaluate,
-        settings,
-        environment,
-        name=SENSOR,
-        interval_seconds=INTERVAL_SECONDS,
+        database,
+        SENSOR,
         acts_itself=True,
         description=(
             "Tells people what is wrong: failed runs, missed partitions, old or damaged backups, anomalies, stale "
@@ -36,14 +33,14 @@ def alerts_sensor(settings: Settings, environment: Environment) -> dg.SensorDefi
     )
 
 
-def evaluate(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def evaluate(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises ConfigurationError when the settings are of another database."""
-    settings = environment.settings_of(database)
+    settings = database.settings_now()
     terms = wiring.alert_terms(settings)
     done = look(
         terms,
         lambda create: wiring.open_repository(settings, create=create),
-        clock=environment.now,
+        clock=database.now,
         say=context.log.warning,
         warn=context.log.error,
         read_dagster=lambda before: read_dagster(context.instance, database, SENSOR, before),

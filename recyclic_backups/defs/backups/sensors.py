@@ -6,10 +6,7 @@ storage is asked, every minute; what to do about its answer is decided in :mod:`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
@@ -17,8 +14,8 @@ from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import asset_key
-from recyclic_backups.defs.resources import Environment, sensor_that
+from recyclic_backups.defs.automation import Job, cursor_of, remembered, sensor_that
+from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import partitions_in_work
 from recyclic_backups.errors import StorageError
 from recyclic_backups.flags.flags import FILL_GAPS
@@ -35,62 +32,17 @@ from recyclic_backups.health.gaps import (
 )
 from recyclic_backups.storage.shared import ask_anew
 
-INTERVAL_SECONDS = 60
-
-_CURSOR_VERSION = 1
 _LISTED = 20
 """Stretches that are listed one by one: a longer list is not read."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What the sensor knows from its last look. ``missing`` holds its lines about older partitions."""
-
-    storage: str = ""
-    had_backups: bool = False
-    missing: tuple[dict[str, Any], ...] = ()
-
-    def to_cursor(self) -> str:
-        """As Dagster keeps it."""
-        return json.dumps(
-            {
-                "version": _CURSOR_VERSION,
-                "storage": self.storage,
-                "had_backups": self.had_backups,
-                "missing": list(self.missing),
-            }
-        )
-
-    @classmethod
-    def from_cursor(cls, cursor: str | None) -> Memory:
-        """What a cursor says; nothing if it is of another version or not ours. It can always be made anew."""
-        try:
-            document = json.loads(cursor or "")
-        except ValueError:
-            return cls()
-        if not isinstance(document, dict) or document.get("version") != _CURSOR_VERSION:
-            return cls()
-        missing = document.get("missing")
-        return cls(
-            storage=str(document.get("storage")),
-            had_backups=document.get("had_backups") is True,
-            missing=tuple(each for each in missing if isinstance(each, dict))
-            if isinstance(missing, list)
-            else (),
-        )
-
-
-def missed_backups_sensor(
-    settings: Settings, environment: Environment, jobs: Sequence[dg.UnresolvedAssetJobDefinition]
-) -> dg.SensorDefinition:
+def missed_backups_sensor(database: Database, jobs: Sequence[Job]) -> dg.SensorDefinition:
     """The sensor. ``jobs`` are those of the tiers."""
     return sensor_that(
         look,
-        settings,
-        environment,
-        name="missed_backups",
+        database,
+        "missed_backups",
         jobs=jobs,
-        interval_seconds=INTERVAL_SECONDS,
         description=(
             "Starts the backup that is due and missing, at most once an hour for each partition. Older partitions "
             "without a backup are listed with what fills them: a dump taken now is not of those days."
@@ -98,43 +50,42 @@ def missed_backups_sensor(
     )
 
 
-def look(context: dg.SensorEvaluationContext, environment: Environment, database: str) -> dg.SensorResult:
+def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises BackupError when the storage cannot be read, or has lost every backup it had."""
-    settings = environment.settings_of(database)
-    memory = Memory.from_cursor(context.cursor)
-    known = memory.storage == settings.storage_url and memory.had_backups
+    settings = database.settings_now()
+    before = remembered(context.cursor)
+    known = before.get("storage") == settings.storage_url and before.get("had_backups") is True
     # A storage that has never held anything is made here, as the backup itself would make it.
     repository = wiring.open_repository(settings, create=not known)
     catalog = load_catalog(repository)
     filling = flags_in_force(repository).is_on(FILL_GAPS)
-    if filling and due(catalog, settings.calendar, environment.now()):
+    if filling and due(catalog, settings.calendar, database.now()):
         ask_anew()  # the run that was due may have ended a moment ago
         catalog = load_catalog(repository)
     require_backups(len(catalog), known, settings)
 
-    now, calendar = environment.now(), settings.calendar
+    now, calendar = database.now(), settings.calendar
     earlier, since = before_the_first(missing_partitions(catalog, calendar, now), catalog, calendar)
     older = stretches(since, calendar)
-    lines = [line_of(each) for each in older[:_LISTED]]
+    missing = [line_of(each, database) for each in older[:_LISTED]]
     if len(older) > _LISTED:
-        lines.append(f"… and {len(older) - _LISTED} more")
-    if earlier:
-        lines.append(line_before_the_first(earlier, calendar))
+        missing.append(f"… and {len(older) - _LISTED} more")
+    lines = [*missing, *([line_before_the_first(earlier, calendar)] if earlier else ())]
 
-    found = Memory(settings.storage_url, len(catalog) > 0, tuple(document_of(each) for each in older))
-    if found.missing != memory.missing and lines:
+    cursor = cursor_of(storage=settings.storage_url, had_backups=len(catalog) > 0, missing=missing)
+    if missing != before.get("missing") and lines:
         context.log.warning("Partitions without a good backup:\n" + "\n".join(lines))
     requests = [
         request
         for start in (due(catalog, calendar, now) if filling else ())
-        if (request := request_for(start, context, settings)) is not None
+        if (request := request_for(start, context, database)) is not None
     ]
     if requests:
-        return dg.SensorResult(run_requests=requests, cursor=found.to_cursor())
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
     idle = [] if filling else ["The flag fill_gaps is off: nothing is started by itself."]
     said = [*idle, "Nothing to start." if lines else "Nothing to start, and nothing is missing."]
     said += lines
-    return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=found.to_cursor())
+    return dg.SensorResult(skip_reason=dg.SkipReason("\n".join(said)), cursor=cursor)
 
 
 def require_backups(count: int, known: bool, settings: Settings) -> None:
@@ -147,28 +98,28 @@ def require_backups(count: int, known: bool, settings: Settings) -> None:
 
 
 def request_for(
-    start: Start, context: dg.SensorEvaluationContext, settings: Settings
+    start: Start, context: dg.SensorEvaluationContext, database: Database
 ) -> dg.RunRequest | None:
     """The run that fills the partition; None while another one is at it.
 
     The run key changes every hour: Dagster starts each only once, whatever became of it.
     """
-    if start.partition in partitions_in_work(context.instance, asset_key(settings, start.tier)):
+    if start.partition in partitions_in_work(context.instance, database, f"{start.tier.value}_backup"):
         return None
     return dg.RunRequest(
         run_key=f"{start.tier.value}/{start.partition}/{start.attempt}",
-        job_name=f"{start.tier.value}_backup_job",
+        job_name=database.named(f"{start.tier.value}_backup_job"),
         partition_key=start.partition,
     )
 
 
-def line_of(stretch: Stretch) -> str:
+def line_of(stretch: Stretch, database: Database) -> str:
     """What is missing and what to do about it, in one line."""
-    tier = stretch.tier.value
+    job = database.named(f"{stretch.tier.value}_backup_job")
     if stretch.remedy is Remedy.NOTHING:
         return f"{_span(stretch)}: no good backup is of that time any more, nothing can fill it"
     command = (
-        f"dagster job backfill -w workspace.yaml -l recyclic_backups -j {tier}_backup_job "
+        f"dagster job backfill -w workspace.yaml -l recyclic_backups -j {job} "
         f"--from {stretch.first} --to {stretch.last} --noprompt"
     )
     effect = (
@@ -193,14 +144,3 @@ def line_before_the_first(gaps: Sequence[Gap], calendar: Calendar) -> str:
         f"{said}: between BACKUP_START_DATE ({calendar.start}) and the first backup; with a later date these are no "
         "longer asked for"
     )
-
-
-def document_of(stretch: Stretch) -> dict[str, Any]:
-    """A stretch in the cursor, for whoever reads it there."""
-    return {
-        "tier": stretch.tier.value,
-        "from": stretch.first,
-        "to": stretch.last,
-        "count": stretch.count,
-        "remedy": stretch.remedy.value,
-    }

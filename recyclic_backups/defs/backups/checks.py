@@ -19,27 +19,28 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.config.settings import Settings
-from recyclic_backups.defs.backups import asset_key
+from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
+from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.partitions import partitions_of
-from recyclic_backups.defs.presentation import ANSWERED_AT, SEVERITIES
-from recyclic_backups.defs.resources import Environment, LoggedProgress, dagster_errors
-from recyclic_backups.defs.runs import door_of, report_evaluation
-from recyclic_backups.defs.schedules import VERIFIED_TAG
+from recyclic_backups.defs.runs import LoggedProgress, dagster_errors, door_of, report_evaluation
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.health.assess import Demands, assess
 from recyclic_backups.health.finding import CheckAnswer
 from recyclic_backups.health.questions import QUESTIONS
 
+VERIFIED_TAG = "recyclic_backups/verified_within_s"
+"""Of a job whose ``integrity`` asks for a younger verification than BACKUP_VERIFY_INTERVAL does."""
 
-def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> dg.AssetChecksDefinition:
+
+def backup_checks(database: Database, tier: Tier) -> dg.AssetChecksDefinition:
     """The checks of one tier's asset, partitioned as it is."""
-    key = asset_key(settings, tier)
+    key, calendar = database.backup_key(tier), database.settings.calendar
     with warnings.catch_warnings():
         # Partitions of checks are in preview; without them one red day would hide among green ones.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
-                name, asset=key, description=question, partitions_def=partitions_of(settings.calendar, tier)
+                name, asset=key, description=question, partitions_def=partitions_of(calendar, tier)
             )
             for name, question in QUESTIONS.items()
         ]
@@ -47,13 +48,13 @@ def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> d
     @dg.multi_asset_check(name=f"{'__'.join(key.path)}__checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {check.name for check in context.selected_asset_check_keys}
-        with dagster_errors(context, environment), environment.looking():
-            now_settings = environment.settings_of(settings.database, door_of(context.run))
+        with dagster_errors(context, database.environment), database.looking():
+            now_settings = database.settings_now(door_of(context.run))
             repository = wiring.open_repository(now_settings, create=False)
             partition = (
                 context.partition_key
                 if context.has_partition_key
-                else newest_partition(repository, tier, settings.calendar, environment.now())
+                else newest_partition(repository, tier, calendar, database.now())
             )
             if partition is None:
                 context.log.info(f"There is no {tier.value} backup yet: nothing to ask about.")
@@ -64,13 +65,13 @@ def backup_checks(settings: Settings, environment: Environment, tier: Tier) -> d
                 partition,
                 wanted,
                 demands_of(now_settings, context.run),
-                clock=environment.now,
+                clock=database.now,
                 progress=LoggedProgress(context.log),
             )
-            answered_at = environment.now()
+            answered_at = database.now()
         for name, answer in answers.items():
             if context.has_partition_key:
-                yield result_of(key, name, answer, answered_at)
+                yield dg.AssetCheckResult(**_said(key, name, answer, answered_at))
             else:
                 evaluation = evaluation_of(key, name, partition, answer, answered_at)
                 report_evaluation(context.instance, evaluation, context.run)
@@ -90,35 +91,23 @@ def newest_partition(repository: Repository, tier: Tier, calendar: Calendar, now
     return catalog.newest_partition(tier, calendar, now)
 
 
-def result_of(key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime) -> dg.AssetCheckResult:
-    """An answer as the result of a check in a run of the partition."""
-    return dg.AssetCheckResult(
-        check_name=name,
-        asset_key=key,
-        passed=answer.passed,
-        severity=SEVERITIES[answer.level],
-        description=answer.text(),
-        metadata=_metadata(answer, answered_at),
-    )
-
-
 def evaluation_of(
     key: dg.AssetKey, name: str, partition: str, answer: CheckAnswer, answered_at: datetime
 ) -> dg.AssetCheckEvaluation:
-    """The same, reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
-    return dg.AssetCheckEvaluation(
-        check_name=name,
-        asset_key=key,
-        partition=partition,
-        passed=answer.passed,
-        severity=SEVERITIES[answer.level],
-        description=answer.text(),
-        metadata=_metadata(answer, answered_at),
-    )
+    """An answer reported beside the run: Dagster takes no result of a partitioned check from a run without one."""
+    return dg.AssetCheckEvaluation(partition=partition, **_said(key, name, answer, answered_at))
 
 
-def _metadata(answer: CheckAnswer, answered_at: datetime) -> dict[str, Any]:
-    return {**answer.figures, ANSWERED_AT: to_text(answered_at)}
+def _said(key: dg.AssetKey, name: str, answer: CheckAnswer, answered_at: datetime) -> dict[str, Any]:
+    """An answer, in Dagster's words."""
+    return {
+        "check_name": name,
+        "asset_key": key,
+        "passed": answer.passed,
+        "severity": SEVERITIES[answer.level],
+        "description": answer.text(),
+        "metadata": {**answer.figures, ANSWERED_AT: to_text(answered_at)},
+    }
 
 
 def demands_of(settings: Settings, run: dg.DagsterRun) -> Demands:
