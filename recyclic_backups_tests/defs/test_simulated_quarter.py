@@ -16,6 +16,7 @@ from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import read_log
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups_tests.defs.conftest import House
 from recyclic_backups_tests.defs.simulation import PARIS, Simulation, day_of
 from recyclic_backups_tests.notify.receivers import Web, bot
@@ -116,9 +117,10 @@ def operation(quick_house: House, bot: Web) -> Iterator[Operation]:
 
 
 def heads_of(operation: Operation, texts: list[str]) -> list[str]:
-    """The first line of each message, without the database and what is cut off for length."""
+    """The first line of each message, without the database, ids of backups, and what is cut off for length."""
     prefix = f"[{operation.house.variables['POSTGRES_DB']}] "
-    return [text.splitlines()[0].removeprefix(prefix)[:60] for text in texts]
+    heads = (BACKUP_ID.sub("ID", text.splitlines()[0]) for text in texts)
+    return [head.removeprefix(prefix)[:60] for head in heads]
 
 
 def require_recorded(operation: Operation) -> None:
@@ -149,7 +151,7 @@ def drills(operation: Operation) -> list[tuple[str, str, bool]]:
     return [(name, day, success) for name, day, success in operation.done if name.startswith("drill_")]
 
 
-QUALITY = "warning: 2 problems: A backup is not as it should be: "
+QUALITY = "warning: 2 problems: A backup is not as it should be: ID is "
 """Of a tiny, unencrypted database."""
 
 
@@ -186,11 +188,10 @@ def test_three_weeks_expire_drill_tell_and_record_what_a_person_would_expect(
     assert heads_of(operation, bot.texts) == [
         QUALITY[:60],
         # From the fifth on, compression is held against the database's own history.
-        "resolved: The check “compression” of daily_backup 2026-10-09"[:60],
-        "warning: The check “encrypted” of weekly_backup 2026-10-05: "[:60],
+        "resolved: A backup is not as it should be: ID is only 59.2 %"[:60],
         "CRITICAL: The daily backup of 2026-10-14 failed: database 'test_"[:60],
         "warning: retention_job failed: nothing expires while the database"[:60],
-        "CRITICAL: The newest verified backup is of 2026-10-13 02:00: more"[:60],
+        "CRITICAL: 2 problems: The newest verified backup is of 2026-10-13"[:60],
         "resolved: 2 problems: The newest verified backup is of 2026-10-13"[:60],
         "resolved: retention_job failed: nothing expires while the databas"[:60],
         "CRITICAL: The daily backup of 2026-10-20 failed: This run has bee"[:60],

@@ -70,7 +70,8 @@ def _sql(cluster: ScratchCluster, text: str) -> psycopg.Connection[tuple[object,
 def _swap(cluster: ScratchCluster, swap: str, readers: int, over: threading.Event) -> None:
     """As soon as that many sessions of others hold a lock on her first table."""
     query = "SELECT count(*) FROM pg_locks WHERE relation = 'n.a'::regclass AND granted AND pid <> pg_backend_pid()"
-    with _sql(cluster, "SELECT 1") as connection:
+    # Where we hold the name she gives up, so that the test does not last as long as a backup may.
+    with _sql(cluster, "SET lock_timeout = '3s'") as connection:
         while not over.is_set():
             found = connection.execute(query).fetchone()
             if found is not None and int(str(found[0])) >= readers:
