@@ -118,7 +118,7 @@ def operation(quick_house: House, bot: Web) -> Iterator[Operation]:
 
 
 def heads_of(operation: Operation, texts: list[str]) -> list[str]:
-    """The first line of each message, without the database, ids of backups, percentages, and what is cut off for length."""
+    """The first line of each message, cut, without what differs from one run to the next."""
     prefix = f"[{operation.house.variables['POSTGRES_DB']}] "
     heads = (re.sub(r"[\d.]+ %", "N %", BACKUP_ID.sub("ID", text.splitlines()[0])) for text in texts)
     return [head.removeprefix(prefix)[:60] for head in heads]
