@@ -45,5 +45,6 @@ def own_command(*words: str) -> str:
 
 
 def as_called(text: str) -> str:
-    """The text, with the commands of ours that stand in it as they are typed here."""
-    return _COMMAND.sub(lambda _: _Called.program, text)
+    """The text, with the commands of ours that stand in it as they are typed here; those that are so already stay."""
+    program = _Called.program
+    return program.join(_COMMAND.sub(lambda _: program, part) for part in text.split(program))

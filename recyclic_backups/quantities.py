@@ -29,6 +29,11 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _BYTES[(match[2] or "b").lower()])
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``: in English, of nouns with a regular plural."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def human_bytes(size_bytes: int | float) -> str:
     """``48.2 MB``: decimal units, as disks are sold and as ``df -H`` counts."""
     size = float(size_bytes)

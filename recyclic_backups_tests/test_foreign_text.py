@@ -12,9 +12,10 @@ from markdown_it import MarkdownIt
 
 from recyclic_backups.cli import render
 from recyclic_backups.foreign_text import in_a_sentence, markdown, markdown_code, visible
-from recyclic_backups.health.finding import Code, Finding, Level
-from recyclic_backups.languages import Locale, Phrase, Sayable, Untranslated
+from recyclic_backups.health.finding import Finding, Level
 from recyclic_backups.report.markup import plain, prose
+from recyclic_backups.texts.language import Bilingual, Locale, Untranslated
+from recyclic_backups.texts.text import say
 from recyclic_backups_tests.foreign import MOVING, NASTY
 
 LOCALES: tuple[Locale, ...] = ("en", "fr")
@@ -96,10 +97,10 @@ def test_a_nasty_name_is_text_in_html(text: str) -> None:
 @pytest.mark.parametrize("text", NASTY)
 def test_a_nasty_name_stays_a_value_of_its_sentence(text: str) -> None:
     """Attack prevented: a database's name that is a format of its own, or forges a line of a mail."""
-    sentences: list[Sayable] = [
-        Finding(Code.DAMAGED_DOCUMENT, "", Level.CRITICAL, {"name": text, "problem": text}).sentence,
-        Phrase(("it is {what}", "c'est {what}"), {"what": text}),
-        Phrase(("why: {why}", "pourquoi : {why}"), {"why": Untranslated(text)}),
+    sentences: list[Bilingual] = [
+        Finding("damaged_document", "", Level.CRITICAL, {"name": text, "problem": text}).sentence,
+        say("report.run spared", what=text),
+        say("retention.untrusted", problem=Untranslated(text)),
     ]
     for each in sentences:
         for locale in LOCALES:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.languages import Locale, Pair, Phrase
-
-SEALED_REASONS: Pair = (
-    "why is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY)",
-    "la raison est scellée, et aucune clé disponible ne l’ouvre (BACKUP_ENCRYPTION_KEY)",
-)
+from recyclic_backups.texts.language import Untranslated
+from recyclic_backups.texts.text import Text, say
 
 
-def why(check: Check) -> str | Phrase:
-    """The reasons as they were written, "" if there are none; or that they are sealed: never "none" for those."""
-    return Phrase(SEALED_REASONS, {}) if check.is_closed else "; ".join(check.reasons)
+def why(check: Check) -> Text | Untranslated | None:
+    """The reasons as they were written, None if there are none; or that they are sealed: never "none" for those."""
+    if check.is_closed:
+        return say("check.sealed")
+    return Untranslated("; ".join(check.reasons)) if any(check.reasons) else None
 
 
-def why_text(check: Check, locale: Locale = "en") -> str:
-    """:func:`why` as a text."""
-    found = why(check)
-    return found if isinstance(found, str) else found.text(locale)
+def why_text(check: Check) -> str:
+    """:func:`why` in English; empty if there is no reason."""
+    return str(why(check)) if check.is_closed else "; ".join(check.reasons)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import UsageError
-from recyclic_backups.languages import Bytes, Locale, Pair, listed, sentence, tier_name
 from recyclic_backups.retention.expire import (
     ExpiryReport,
     expire,
@@ -19,44 +17,8 @@ from recyclic_backups.retention.expire import (
     plan_unsigned,
 )
 from recyclic_backups.retention.policy import Decision, ExpiryPlan
-
-_WORDS: Mapping[str, Pair] = {
-    "plan": (
-        "BACKUP|CONTENT OF|TIERS|STORED|ACTION|WHY",
-        "SAUVEGARDE|CONTENU DU|NIVEAUX|TAILLE|DÉCISION|POURQUOI",
-    ),
-    "report": ("BACKUP|FREED|WHY", "SAUVEGARDE|LIBÉRÉ|POURQUOI"),
-    "keep": ("keep", "garder"),
-    "expire": ("expire", "supprimer"),
-    "empty": (
-        "there is no backup: nothing to keep, nothing to expire",
-        "il n'y a aucune sauvegarde : rien à garder, rien à supprimer",
-    ),
-    "one": ("{number} backup", "{number} sauvegarde"),
-    "many": ("{number} backups", "{number} sauvegardes"),
-    "totals": (
-        "kept: {kept}, {kept_size}; expiring: {leaving}, {leaving_size}",
-        "à garder : {kept}, {kept_size} ; à supprimer : {leaving}, {leaving_size}",
-    ),
-    "would": (
-        "nothing was deleted; --yes would delete {leaving} and free {size}, their documents included",
-        "rien n'a été supprimé ; --yes supprimerait {leaving} et libérerait {size}, leurs documents compris",
-    ),
-    "would not": (
-        "nothing was deleted; --yes would delete no backup",
-        "rien n'a été supprimé ; --yes ne supprimerait aucune sauvegarde",
-    ),
-    "spared": ("spared {backup_id}: somebody holds it", "épargnée {backup_id} : quelqu'un la retient"),
-    "swept": (
-        "swept {number} leftovers of killed backups and old tombstones",
-        "nettoyage : {number} restes de sauvegardes interrompues et avis d'expiration périmés",
-    ),
-    "done": (
-        "{removed} deleted and seen to be gone, {size} freed; kept: {kept}",
-        "suppression constatée : {removed}, {size} libérés ; à garder : {kept}",
-    ),
-}
-"""What is said around the sentences of :mod:`recyclic_backups.retention.wording`, in English and French."""
+from recyclic_backups.texts.language import Bytes, Locale, listed, tier_name
+from recyclic_backups.texts.text import say
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -139,28 +101,27 @@ def _say_what_matters(found: ExpiryPlan, locale: Locale) -> None:
 def _print_plan(call: Invocation, found: ExpiryPlan, freed_bytes: int) -> None:
     locale, leaving = call.settings.locale, found.expiring
     if not found.decisions:
-        render.line(_text("empty", locale))
+        render.line(say("expire.empty").text(locale))
         return
     render.print_table(
-        _text("plan", locale).split("|"),
+        say("expire.plan").text(locale).split("|"),
         [_row(call, decision) for decision in found.decisions],
         right=(3,),
     )
     render.line()
     render.line(
-        _text(
-            "totals",
-            locale,
-            kept=_backups(len(found.kept), locale),
+        say(
+            "expire.totals",
+            kept=len(found.kept),
             kept_size=_stored(found.kept),
-            leaving=_backups(len(leaving), locale),
+            leaving=len(leaving),
             leaving_size=_stored(leaving),
-        )
+        ).text(locale)
     )
     if leaving:
-        render.line(_text("would", locale, leaving=_backups(len(leaving), locale), size=Bytes(freed_bytes)))
+        render.line(say("expire.would", leaving=len(leaving), size=Bytes(freed_bytes)).text(locale))
     else:
-        render.line(_text("would not", locale))
+        render.line(say("expire.would not").text(locale))
 
 
 def _row(call: Invocation, decision: Decision) -> tuple[str, ...]:
@@ -174,7 +135,7 @@ def _row(call: Invocation, decision: Decision) -> tuple[str, ...]:
         "-" if backup is None else call.local_time(backup.as_of),
         tiers or "-",
         "-" if backup is None else Bytes(backup.manifest.stored_bytes).text(locale),
-        _text(decision.action.value, locale),
+        say(f"expire.{decision.action.value}").text(locale),
         listed(decision.texts(locale), locale),
     )
 
@@ -186,7 +147,7 @@ def _stored(decisions: list[Decision]) -> Bytes:
 def _print_report(report: ExpiryReport, locale: Locale) -> None:
     if report.removed:
         render.print_table(
-            _text("report", locale).split("|"),
+            say("expire.report").text(locale).split("|"),
             [
                 (
                     removal.backup_id,
@@ -199,25 +160,12 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
         )
         render.line()
     for backup_id in report.spared:
-        render.line(_text("spared", locale, backup_id=backup_id))
+        render.line(say("expire.spared", backup_id=backup_id).text(locale))
     if report.swept:
-        render.line(_text("swept", locale, number=len(report.swept)))
+        render.line(say("expire.swept", number=len(report.swept)).text(locale))
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     render.line(
-        _text(
-            "done",
-            locale,
-            removed=_backups(len(report.removed), locale),
-            size=Bytes(report.freed_bytes),
-            kept=_backups(kept, locale),
+        say("expire.done", removed=len(report.removed), size=Bytes(report.freed_bytes), kept=kept).text(
+            locale
         )
     )
-
-
-def _backups(count: int, locale: Locale) -> str:
-    is_one = count < 2 if locale == "fr" else count == 1
-    return _text("one" if is_one else "many", locale, number=count)
-
-
-def _text(name: str, locale: Locale, **values: object) -> str:
-    return sentence(_WORDS[name], values, locale)

@@ -13,7 +13,7 @@ from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.report.headline import overall
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import publish
-from recyclic_backups.report.words import say
+from recyclic_backups.texts.report import report_text
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -38,8 +38,5 @@ def run(call: Invocation) -> int:
     incidents = open_incidents(call.repository)
     publish(output, page([found], incidents=incidents))
     status = overall([found], incidents)
-    if locale == "fr":
-        render.say(f"{say(status.value, locale)} ; la page est {output}")
-    else:
-        render.say(f"{status.value}; the page is {output}")
+    render.say(report_text("written", locale, status=report_text(status.value, locale), file=output))
     return 0

@@ -31,7 +31,6 @@ from recyclic_backups.defs.runs import (
     UNFINISHED,
     work_of,
 )
-from recyclic_backups.languages import Phrase, Sayable, Untranslated
 from recyclic_backups.notify.facts import (
     AutomationFact,
     BackfillFact,
@@ -42,7 +41,8 @@ from recyclic_backups.notify.facts import (
 )
 from recyclic_backups.notify.runs import LAPSES_AFTER, members_of
 from recyclic_backups.notify.state import AlertState
-from recyclic_backups.texts.alerts import NOTHING_LOGGED, NOTHING_TICKED, UNEXPECTED
+from recyclic_backups.texts.language import Bilingual, Untranslated
+from recyclic_backups.texts.text import say
 
 T = TypeVar("T")
 
@@ -90,10 +90,10 @@ def read_dagster(
     )
 
 
-def reason_of(instance: dg.DagsterInstance, run_id: str) -> Sayable:
+def reason_of(instance: dg.DagsterInstance, run_id: str) -> Bilingual:
     """Why a run failed, as far as we said it; of other exceptions the class only: their text may hold a secret."""
     failures = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    reason: Sayable = Phrase(NOTHING_LOGGED, {})
+    reason: Bilingual = say("alerts.nothing_logged")
     for entry in instance.all_logs(run_id, of_type=failures):
         event = entry.dagster_event
         if event is None:
@@ -104,8 +104,8 @@ def reason_of(instance: dg.DagsterInstance, run_id: str) -> Sayable:
             if told:
                 return Untranslated(told.split("\n")[0])
             if data.error is not None:
-                reason = Phrase(UNEXPECTED, {"name": str(data.error.cls_name)})
-        elif isinstance(reason, Phrase) and reason.words == NOTHING_LOGGED and event.message:
+                reason = say("alerts.unexpected", name=str(data.error.cls_name))
+        elif reason == say("alerts.nothing_logged") and event.message:
             reason = Untranslated(event.message)
     return reason
 
@@ -259,15 +259,15 @@ def _ticks(instance: dg.DagsterInstance, state: InstigatorState) -> tuple[TickFa
     )
 
 
-def _tick_reason(tick: InstigatorTick) -> Sayable:
+def _tick_reason(tick: InstigatorTick) -> Bilingual:
     """What our own error said; of others the class only, as their text may hold a secret."""
     error = tick.error
     while error is not None and error.cause is not None:
         error = error.cause
     if error is None:
-        return Phrase(NOTHING_TICKED, {})
+        return say("alerts.nothing_ticked")
     if error.cls_name not in _OUR_ERRORS:
-        return Phrase(UNEXPECTED, {"name": str(error.cls_name)})
+        return say("alerts.unexpected", name=str(error.cls_name))
     # Dagster keeps an exception as the line that Python prints: its class, a colon, and what it said.
     line = error.message.split("\n")[0]
     return Untranslated(line.partition(f"{error.cls_name}: ")[2] or line)
@@ -281,9 +281,9 @@ def _broken_backfills(instance: dg.DagsterInstance) -> Iterator[BackfillFact]:
     newest = instance.get_backfills(limit=1)
     for each in failed:
         reason = (
-            Phrase(UNEXPECTED, {"name": str(each.error.cls_name)})
+            say("alerts.unexpected", name=str(each.error.cls_name))
             if each.error
-            else Phrase(NOTHING_LOGGED, {})
+            else say("alerts.nothing_logged")
         )
         is_newest = each.backfill_id == newest[0].backfill_id
         yield BackfillFact(each.backfill_id, _moment(each.backfill_timestamp), reason, is_newest)

@@ -21,6 +21,7 @@ from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
 from recyclic_backups.postgres.names import qualified_name, some
 from recyclic_backups.progress import Progress
+from recyclic_backups.quantities import counted
 
 ViolationKind: TypeAlias = Literal["foreign_key", "check", "not_null", "unique"]
 
@@ -185,7 +186,9 @@ def checks(inspection: Inspection, skipped: Collection[str], progress: Progress)
             constraints, _checked(inspection, schema, name, constraints), strict=False
         ):
             if rows:
-                sentence = f"{_rows(rows)} that the check {constraint} forbids{_not_valid(validated)}"
+                sentence = (
+                    f"{counted(rows, 'row')} that the check {constraint} forbids{_not_valid(validated)}"
+                )
                 yield Violation("check", table, constraint, sentence, rows, validated=validated)
 
 
@@ -229,7 +232,9 @@ def nulls(inspection: Inspection, tables: Mapping[str, TableFingerprint]) -> Ite
             continue
         missing = figures.rows - figures.non_null[column]
         if missing:
-            sentence = f"{_rows(missing)} with NULL in {column}, which is NOT NULL{_not_valid(validated)}"
+            sentence = (
+                f"{counted(missing, 'row')} with NULL in {column}, which is NOT NULL{_not_valid(validated)}"
+            )
             yield Violation("not_null", table, constraint, sentence, missing, column, validated=validated)
 
 
@@ -262,7 +267,7 @@ def duplicates(inspection: Inspection, skipped: Collection[str], progress: Progr
             subject = f"unique key {index} of {table}"
             counts = _counts(inspection, subject, inspection.ask(subject, query))
             if counts and counts[0]:
-                keys = "1 key" if counts[0] == 1 else f"{counts[0]} keys"
+                keys = counted(counts[0], "key")
                 sentence = (
                     f"{keys} that more than one row has, though {index} is unique ({', '.join(columns)})"
                 )
@@ -347,7 +352,9 @@ class _ForeignKey:
             strict=False,
         ):
             if rows:
-                sentence = f"{_rows(rows)} {what} (foreign key {self.name}){_not_valid(self.validated)}"
+                sentence = (
+                    f"{counted(rows, 'row')} {what} (foreign key {self.name}){_not_valid(self.validated)}"
+                )
                 column = self.pairs[0][0] if len(self.pairs) == 1 else None
                 yield Violation(
                     "foreign_key", self.child, self.name, sentence, rows, column, self.parent, self.validated
@@ -436,10 +443,6 @@ def _by_planning(inspection: Inspection, *tables: int, partitioned: bool = False
 
 def _of_others(what: str, owners: Sequence[str]) -> str:
     return f"not looked at: {what}, which runs functions of {some(sorted(set(owners)))} with our rights"
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _not_valid(validated: bool) -> str:

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
 from recyclic_backups.fingerprint.sketch import REWRITTEN_SHARE, new_name, overlap
 from recyclic_backups.postgres.names import some
+from recyclic_backups.quantities import counted
 
 LossKind: TypeAlias = Literal["table", "rows", "rewritten", "column", "values", "sequence", "large_objects"]
 Series: TypeAlias = Sequence[tuple[datetime, int]]
@@ -145,14 +146,14 @@ class LossComparison:
             if self._partition_that_usually_goes(name):
                 self.notes.append(f"partition {name} is gone, as others of its table before")
                 return
-            sentence = f"the table is missing; it had {_counted(then.rows, 'row')}"
+            sentence = f"the table is missing; it had {counted(then.rows, 'row')}"
             if renamed := new_name(name, self.then.tables, self.live.tables):
                 sentence += f", most of which are in {renamed} now: it may only have another name"
             yield Loss("table", name, sentence, then.rows, 0)
             return
         series = [(each.as_of, each.fingerprint.tables[name].rows) for each in self._with(name)]
         if now.rows < least_expected(then.rows, usual_loss(series), self.elapsed):
-            gone = _counted(then.rows - now.rows, "row")
+            gone = counted(then.rows - now.rows, "row")
             sentence = (
                 f"{gone} fewer than in the backup ({then.rows} then, {now.rows} now){self._history(name)}"
             )
@@ -160,7 +161,7 @@ class LossComparison:
         yield from self._rewritten(name, then, now)
         for column, values in sorted(then.non_null.items()):
             if column not in now.non_null:
-                sentence = f"column {column} is missing; it had {_counted(values, 'value')}"
+                sentence = f"column {column} is missing; it had {counted(values, 'value')}"
                 yield Loss("column", name, sentence, values, 0, column)
             else:
                 yield from self._values(name, column, then, now)
@@ -202,7 +203,7 @@ class LossComparison:
         shares = f"{_percent(before, then.rows)} of rows had one, {_percent(after, now.rows)} have"
         if after < min(usual, with_rows_gone):
             sentence = (
-                f"column {column} has {_counted(before - after, 'value')} fewer than in the backup "
+                f"column {column} has {counted(before - after, 'value')} fewer than in the backup "
                 f"({before} then, {after} now; {shares}){self._history(name)}"
             )
             yield Loss("values", name, sentence, before, after, column)
@@ -239,7 +240,7 @@ class LossComparison:
         series = [(each.as_of, each.fingerprint.large_objects.count) for each in self.past]
         if now is not None and now < least_expected(then, usual_loss(series), self.elapsed):
             sentence = (
-                f"{_counted(then - now, 'large object')} fewer than in the backup ({then} then, {now} now)"
+                f"{counted(then - now, 'large object')} fewer than in the backup ({then} then, {now} now)"
             )
             yield Loss("large_objects", "large objects", sentence, then, now)
 
@@ -252,8 +253,8 @@ class LossComparison:
         if earlier < 1:
             self.without_history.add(name)
             return ""
-        days = _counted(self._days, "day")
-        return f"; {_counted(earlier, 'earlier backup')} and {days} since do not explain it"
+        days = counted(self._days, "day")
+        return f"; {counted(earlier, 'earlier backup')} and {days} since do not explain it"
 
     def said_once(self) -> Iterator[str]:
         """That some tables have no past, after all were judged."""
@@ -274,10 +275,6 @@ class LossComparison:
                 table = earlier.fingerprint.tables.get(parent)
                 gone += len(set(table.partitions) - set(later.fingerprint.tables)) if table else 0
         return gone >= 2
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _percent(part: int, whole: int) -> str:

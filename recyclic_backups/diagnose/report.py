@@ -11,6 +11,7 @@ from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.diagnose.losses import LossKind
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.own_command import own_command
+from recyclic_backups.quantities import counted
 
 Kind: TypeAlias = Literal["unreadable", "index", "foreign_key", "check", "not_null", "unique"] | LossKind
 
@@ -84,8 +85,7 @@ class Diagnosis:
     def verdict(self) -> str:
         """The last line of the report."""
         if self.findings:
-            count = len(self.findings)
-            return f"damaged: {count} finding{'' if count == 1 else 's'}"
+            return f"damaged: {counted(len(self.findings), 'finding')}"
         if self.incomplete:
             return f"{NO_DAMAGE} in what could be looked at; see the notes for the rest"
         return NO_DAMAGE

@@ -18,6 +18,7 @@ from recyclic_backups.fingerprint.model import (
     SequenceFingerprint,
     TableFingerprint,
 )
+from recyclic_backups.quantities import counted
 
 NOT_COMPARABLE = "not comparable: nothing to compare, this backup does not say what the database contained"
 
@@ -133,9 +134,7 @@ def _rows(name: str, expected: TableFingerprint, actual: TableFingerprint) -> It
     if expected.rows != actual.rows:
         difference = abs(expected.rows - actual.rows)
         what = "missing" if actual.rows < expected.rows else "too many"
-        yield (
-            f"{name}: {_counted(difference, 'row')} {what} ({expected.rows} expected, {actual.rows} found)"
-        )
+        yield (f"{name}: {counted(difference, 'row')} {what} ({expected.rows} expected, {actual.rows} found)")
 
 
 def _columns(name: str, expected: TableFingerprint, actual: TableFingerprint) -> Iterator[str]:
@@ -148,9 +147,9 @@ def _columns(name: str, expected: TableFingerprint, actual: TableFingerprint) ->
             # With rows missing or added, other counts are bound to follow and would only drown that.
             change = actual.non_null[column] - expected.non_null[column]
             if change < 0:
-                yield f"{name}.{column}: {_counted(-change, 'value')} became null"
+                yield f"{name}.{column}: {counted(-change, 'value')} became null"
             elif change > 0:
-                yield f"{name}.{column}: {_counted(change, 'null value')} became something else"
+                yield f"{name}.{column}: {counted(change, 'null value')} became something else"
 
 
 def _sequences(
@@ -265,7 +264,3 @@ def _roles(
 
 def _missing(wanted: Collection[str], found: Collection[str]) -> list[str]:
     return [each for each in wanted if each not in found]
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from recyclic_backups.quantities import counted
+
 SHOWN = 5
 """So many strangers are named; the others are only counted."""
 
@@ -97,9 +99,8 @@ class Account:
             return (*found, "the server's statistics were reset meanwhile")
         difference = self.after.sessions - self.expected
         if difference > 0 and not found:
-            plural = "s" if difference > 1 else ""
             found.append(
-                f"the server counted {difference} session{plural} that nobody saw: whose, is not known"
+                f"the server counted {counted(difference, 'session')} that nobody saw: whose, is not known"
             )
         elif difference < 0:
             found.append(

@@ -22,7 +22,7 @@ from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import new_name
 from recyclic_backups.health.drill_records import drill_records, scenario_name
-from recyclic_backups.health.finding import Anomaly, Finding, alarm, critical, warning
+from recyclic_backups.health.finding import Finding, alarm, critical, warning
 from recyclic_backups.health.history import Night
 from recyclic_backups.health.outliers import is_outlier
 from recyclic_backups.health.rewriting import changed_lately, listed, rewritten
@@ -46,13 +46,13 @@ from recyclic_backups.health.thresholds import (
     STORED_WARNING,
     UNVERIFIED_SECONDS,
 )
-from recyclic_backups.languages import Seconds, Share
+from recyclic_backups.texts.language import Seconds, Share
 
 # By these nothing is lost.
-_MORE_THAN_BEFORE = frozenset({Anomaly.TABLE_GREW, Anomaly.VALUES_APPEARED})
+_MORE_THAN_BEFORE = frozenset({"table_grew", "values_appeared"})
 
 # A fingerprint of counts cannot see these.
-_OTHER_ROWS = frozenset({Anomaly.TABLE_REWRITTEN, Anomaly.TABLE_CONVERTED, Anomaly.TABLES_REWRITTEN})
+_OTHER_ROWS = frozenset({"table_rewritten", "table_converted", "tables_rewritten"})
 
 _LEVELS = ("off", "counts", "content")
 
@@ -68,10 +68,10 @@ def anomalies(catalog: Catalog, now: datetime) -> tuple[Finding, ...]:
     if good:
         nights = [Night.of(each) for each in good]
         if closed := [night for night in nights if night.closed]:
-            found.append(warning(Anomaly.CONTENT_SEALED, count=len(closed)))
+            found.append(warning("content_sealed", count=len(closed)))
         for night in nights:
             if night.unreadable:
-                found.append(warning(Anomaly.FINGERPRINT_UNREADABLE, backup_id=night.backup.backup_id))
+                found.append(warning("fingerprint_unreadable", backup_id=night.backup.backup_id))
         found += _compression(nights)
         found += _durations(nights)
         found += _contents(nights)
@@ -145,7 +145,7 @@ def _collapse(subject: str, sizes: Sequence[tuple[int, int]], suspects: str) -> 
     if now > STORED_WARNING * usual and is_outlier(now, before, allowed_share=STORED_WARNING - 1):
         yield alarm(
             now > STORED_CRITICAL * usual,
-            Anomaly.COMPRESSION_COLLAPSED,
+            "compression_collapsed",
             subject,
             now=Share(now),
             usual=Share(usual),
@@ -192,7 +192,7 @@ def _durations(nights: Sequence[Night]) -> Iterator[Finding]:
         return
     now, usual = median(recent), median(before)
     if now > SLOWER_FACTOR * usual and now - usual > SLOWER_SECONDS and is_outlier(now, before):
-        yield warning(Anomaly.SLOWER, count=len(recent), now=Seconds(now), usual=Seconds(round(usual)))
+        yield warning("slower", count=len(recent), now=Seconds(now), usual=Seconds(round(usual)))
 
 
 def _contents(nights: Sequence[Night]) -> Iterator[Finding]:
@@ -226,7 +226,7 @@ def _table(
         if abs(rows[0] - usual) >= max(5, ALLOWED_SHARE * usual):
             yield alarm(
                 alarming,
-                Anomaly.TABLE_SHRANK if shrank else Anomaly.TABLE_GREW,
+                "table_shrank" if shrank else "table_grew",
                 name,
                 table=name,
                 now=rows[0],
@@ -254,7 +254,7 @@ def _lost(name: str, rows: Sequence[int | None], nights: Sequence[Night]) -> Ite
     sure = len(earlier) >= HISTORY_MINIMUM and (not gone or usual >= SMALL_TABLE_ROWS)
     yield alarm(
         sure,
-        Anomaly.TABLE_GONE if gone else Anomaly.TABLE_EMPTIED,
+        "table_gone" if gone else "table_emptied",
         name,
         nights[since - 1].backup.as_of,
         table=name,
@@ -280,7 +280,7 @@ def _nulls(name: str, newest: TableFingerprint, before: Sequence[TableFingerprin
         vanished = empty > usual
         yield alarm(
             vanished and abs(empty - usual) >= NULLS_CRITICAL,
-            Anomaly.VALUES_VANISHED if vanished else Anomaly.VALUES_APPEARED,
+            "values_vanished" if vanished else "values_appeared",
             f"{name}.{column}",
             table=name,
             column=column,
@@ -304,7 +304,7 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
         usual = median(regular)
         if (now - at[-1]).total_seconds() > DRILL_PAUSE_FACTOR * usual:
             yield warning(
-                Anomaly.DRILL_STOPPED,
+                "drill_stopped",
                 scenario,
                 at[-1],
                 scenario=scenario_name(scenario),
@@ -321,14 +321,14 @@ def _stopped_checks(catalog: Catalog, dumps: Sequence[Backup], now: datetime) ->
         and all(each.checks for each in before)
         and waited.total_seconds() > UNVERIFIED_SECONDS
     ):
-        yield critical(Anomaly.VERIFYING_STOPPED, backup_id=newest.backup_id)
+        yield critical("verifying_stopped", backup_id=newest.backup_id)
     if not _tells(newest.manifest):
         return  # whether it has a fingerprint is not known
     levels = [_level(each) for each in before[:NEWS_COUNT] if _tells(each.manifest)]
     usual_level = max(levels, key=_LEVELS.index, default="off")
     if _LEVELS.index(_level(newest)) < _LEVELS.index(usual_level):
         yield warning(
-            Anomaly.FINGERPRINT_STOPPED,
+            "fingerprint_stopped",
             backup_id=newest.backup_id,
             now=_level(newest),
             usual=usual_level,

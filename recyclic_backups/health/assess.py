@@ -14,14 +14,14 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
 from recyclic_backups.errors import BackupError
-from recyclic_backups.health.finding import CheckAnswer, Code, answer_of, critical
+from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.languages import Untranslated
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.texts.language import Untranslated
 
 
 def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
@@ -106,13 +106,11 @@ def answers(
         if name == "age":
             found = tuple(age(catalog, thresholds, now))
         elif label is None or backup is None:
-            found = (critical(Code.ABSENT, f"{tier.value}/{partition}", tier=tier, partition=partition),)
+            found = (critical("absent", f"{tier.value}/{partition}", tier=tier, partition=partition),)
         elif name == "integrity" and error is not None and not backup.known_damaged:
             # Not of the bytes, or not recorded: no key, a storage that does not answer, pg_restore that was killed.
             problem = Untranslated(error.message)
-            found = (
-                critical(Code.UNREADABLE, backup.backup_id, backup_id=backup.backup_id, problem=problem),
-            )
+            found = (critical("unreadable", backup.backup_id, backup_id=backup.backup_id, problem=problem),)
         else:
             found = (answer(name, label, backup, catalog, thresholds, now),)
         given[name] = answer_of(found)

@@ -9,8 +9,8 @@ from typing import Any
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check
-from recyclic_backups.languages import Phrase
 from recyclic_backups.texts.findings import SCENARIOS
+from recyclic_backups.texts.text import Text, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,9 @@ def last_drills(catalog: Catalog, now: datetime) -> dict[str, DrillRecord]:
     return {each.scenario: each for each in counted}
 
 
-def scenario_name(scenario: str) -> Phrase:
+def scenario_name(scenario: str) -> Text | str:
     """What a scenario is called; one that is not known keeps its own name."""
-    return (
-        Phrase(SCENARIOS[scenario], {}) if scenario in SCENARIOS else Phrase(("{it}",) * 2, {"it": scenario})
-    )
+    return say(f"scenario.{scenario}") if scenario in SCENARIOS else scenario
 
 
 def _read(check: Check) -> DrillRecord:

@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from recyclic_backups.languages import Bytes, Locale, Pair, Phrase, Seconds, Share, listed
-from recyclic_backups.retention import wording as retention
-from recyclic_backups.texts import findings as texts
+from recyclic_backups.texts.findings import ANOMALIES
+from recyclic_backups.texts.language import Bytes, Locale, Seconds, Share, listed
+from recyclic_backups.texts.text import Text
 
 
 class Level(StrEnum):
@@ -32,89 +32,11 @@ class Status(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class Code(StrEnum):
-    """What a finding says. Programs know it by this name; its sentence is in :mod:`recyclic_backups.texts.findings`."""
-
-    NO_VERIFIED = "no_verified_backup"
-    OLD = "old"
-    AGE = "age"
-    FUTURE = "future"
-    SPACE = "space"
-    NOT_CHECKED = "not_checked"
-    DAMAGED_DOCUMENT = "damaged_document"
-    UNKNOWN_DOCUMENT = "unknown_document"
-    RESCUE_CHANGED = "rescue_changed"
-    MISSING = "missing"
-    MISSING_LABEL = "missing_label"
-    LOST_PARTITION = "lost_partition"
-    AVAILABILITY = "availability"
-    RESTORE_SLOW = "restore_slow"
-    DATA_LOSS = "data_loss"
-
-    # About one backup: each question of a tier's checks, and its answers.
-    ABSENT = "absent"
-    READABLE = "readable"
-    NOT_READ = "not_read"
-    UNREADABLE = "unreadable"
-    DAMAGED_BACKUP = "damaged_backup"
-    ENCRYPTED = "encrypted"
-    NOT_ENCRYPTED = "not_encrypted"
-    NO_HISTORY = "no_history"
-    SIZE = "size"
-    COMPRESSED = "compressed"
-    COMPRESSION = "compression"
-    NOT_COMPRESSED = "not_compressed"
-    TOOK = "took"
-    DURATION = "duration"
-    IN_TIME = "in_time"
-    LATE = "late"
-    RESTORE_FAILED = "restore_failed"
-    PROVEN = "proven"
-    ANOTHER_PROVEN = "another_proven"
-    PROOF_NOT_DUE = "proof_not_due"
-    UNPROVEN = "unproven"
-    NEVER_PROVEN = "never_proven"
-
-    # What alerts remember, on the page.
-    INCIDENT = "incident"
-    ALERT_MEMORY = "alert_memory"
-
-
-class Anomaly(StrEnum):
-    """The same where the newest backup is unlike the nights before it, or where that cannot be told."""
-
-    DUMP_SHRANK = "dump_shrank"
-    DUMP_GREW = "dump_grew"
-    COMPRESSION_COLLAPSED = "compression_collapsed"
-    TABLE_EMPTIED = "table_emptied"
-    TABLE_GONE = "table_gone"
-    TABLE_SHRANK = "table_shrank"
-    TABLE_GREW = "table_grew"
-    TABLE_REWRITTEN = "table_rewritten"
-    TABLE_CONVERTED = "table_converted"
-    TABLES_REWRITTEN = "tables_rewritten"
-    VALUES_VANISHED = "values_vanished"
-    VALUES_APPEARED = "values_appeared"
-    SLOWER = "slower"
-    DRILL_STOPPED = "drill_stopped"
-    VERIFYING_STOPPED = "verifying_stopped"
-    FINGERPRINT_STOPPED = "fingerprint_stopped"
-    FINGERPRINT_UNREADABLE = "fingerprint_unreadable"
-    CONTENT_SEALED = "content_sealed"
-
-
-RETENTION = "retention_"
-"""The beginning of the names of what retention warns of; its words are those of retention."""
-
-WORDS: Mapping[str, Pair] = {
-    **texts.WORDS,
-    **{f"{RETENTION}{code.value.replace(' ', '_')}": words for code, words in retention.WORDS.items()},
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is so. ``code`` is stable for programs and does not change with the figures in the sentence.
+    """One thing that is so.
+
+    ``code`` names its sentence (:mod:`recyclic_backups.texts.findings`); programs know the finding by it.
 
     ``subject`` tells findings of one code apart: a table, a scenario, a partition, a backup. ``values`` are what the
     sentence is made of. ``since`` is the moment since when it is so, None where nobody knows it.
@@ -127,19 +49,20 @@ class Finding:
     since: datetime | None = None
 
     @property
-    def sentence(self) -> Phrase:
+    def sentence(self) -> Text:
         """Its one sentence, in every language."""
-        return Phrase(WORDS[self.code], self.values)
+        home, _, name = self.code.partition("_")
+        return Text(f"retention.{name}" if home == "retention" else f"finding.{self.code}", self.values)
 
     @property
     def is_anomaly(self) -> bool:
         """Whether it says that the newest backup is unlike those before."""
-        return isinstance(self.code, Anomaly)
+        return self.code in ANOMALIES
 
     def to_json(self, locale: Locale = "en") -> dict[str, Any]:
         """For reports."""
         return {
-            "name": str(self.code),
+            "name": self.code,
             "severity": self.level.value,
             "subject": self.subject,
             "message": self.sentence.text(locale),
@@ -147,35 +70,29 @@ class Finding:
         }
 
 
-def fine(code: Code | Anomaly, subject: str = "", /, **values: object) -> Finding:
+def fine(code: str, subject: str = "", /, **values: object) -> Finding:
     """Nothing is wrong."""
     return Finding(code, subject, Level.FINE, values)
 
 
-def note(
-    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
-) -> Finding:
+def note(code: str, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
     """Something to know."""
     return Finding(code, subject, Level.NOTE, values, since)
 
 
-def warning(
-    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
-) -> Finding:
+def warning(code: str, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
     """Something to see to."""
     return Finding(code, subject, Level.WARNING, values, since)
 
 
-def critical(
-    code: Code | Anomaly, subject: str = "", since: datetime | None = None, /, **values: object
-) -> Finding:
+def critical(code: str, subject: str = "", since: datetime | None = None, /, **values: object) -> Finding:
     """Something to see to at once."""
     return Finding(code, subject, Level.CRITICAL, values, since)
 
 
 def alarm(
     is_critical: bool,
-    code: Code | Anomaly,
+    code: str,
     subject: str = "",
     since: datetime | None = None,
     /,

@@ -19,23 +19,13 @@ from recyclic_backups.health import questions
 from recyclic_backups.health.anomalies import anomalies
 from recyclic_backups.health.availability import availability
 from recyclic_backups.health.drill_records import last_drills, scenario_name
-from recyclic_backups.health.finding import (
-    RETENTION,
-    Code,
-    Finding,
-    Level,
-    alarm,
-    critical,
-    note,
-    warning,
-    worst_first,
-)
+from recyclic_backups.health.finding import Finding, Level, alarm, critical, note, warning, worst_first
 from recyclic_backups.health.gaps import Gap, Remedy, gaps_that_matter
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, NIGHT_SECONDS, Thresholds
-from recyclic_backups.languages import Bytes, Locale, Seconds, Share, Untranslated
 from recyclic_backups.retention.authenticity import set_aside
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
-from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.texts.language import Bytes, Locale, Seconds, Share, Untranslated
+from recyclic_backups.texts.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +81,18 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
         if not drill.in_time and drill.restore_objective_seconds is not None:
             took, limit = Seconds(drill.restore_seconds), Seconds(drill.restore_objective_seconds)
             named = scenario_name(scenario)
-            yield warning(
-                Code.RESTORE_SLOW, scenario, drill.checked_at, scenario=named, took=took, limit=limit
-            )
+            yield warning("restore_slow", scenario, drill.checked_at, scenario=named, took=took, limit=limit)
     for gap in gaps_that_matter(catalog, terms.calendar, terms.retention, now):
         yield _gap(gap, terms.calendar)
     yield from _availability(catalog, thresholds, now)
-    yield note(Code.DATA_LOSS, interval=Seconds(NIGHT_SECONDS))
+    yield note("data_loss", interval=Seconds(NIGHT_SECONDS))
     decided = expiry_plan(catalog, terms, now)
     for sentence in decided.incidents:
         yield _retention(sentence, Level.CRITICAL)
     for sentence in decided.warnings:
         yield _retention(sentence, Level.WARNING)
     for name in facts.changed_rescue_files:
-        yield critical(Code.RESCUE_CHANGED, name, name=name)
+        yield critical("rescue_changed", name, name=name)
     yield from anomalies(catalog.until(now), now)
 
 
@@ -115,16 +103,16 @@ def space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Finding]:
         (False, thresholds.disk_warning_bytes),
     ):
         if free_bytes is not None and free_bytes < limit:
-            yield alarm(is_critical, Code.SPACE, free=Bytes(free_bytes), limit=Bytes(limit))
+            yield alarm(is_critical, "space", free=Bytes(free_bytes), limit=Bytes(limit))
             return
 
 
 def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Finding]:
     """Documents that are not what was written, and every backup whose last verification failed."""
     if not catalog.is_checked:
-        yield warning(Code.NOT_CHECKED)
+        yield warning("not_checked")
     for damage in catalog.damage:
-        code = Code.UNKNOWN_DOCUMENT if damage.lacks_key else Code.DAMAGED_DOCUMENT
+        code = "unknown_document" if damage.lacks_key else "damaged_document"
         yield critical(code, damage.name, name=damage.name, problem=Untranslated(damage.problem))
     for backup in catalog:
         if backup.known_damaged:
@@ -143,9 +131,9 @@ def _timeliness(catalog: Catalog, calendar: Calendar, now: datetime) -> Iterator
 def _gap(gap: Gap, calendar: Calendar) -> Finding:
     """A partition without a good backup; one that nothing fills any more is a note."""
     codes = {
-        Remedy.LATE_DUMP: Code.MISSING,
-        Remedy.PROMOTE: Code.MISSING_LABEL,
-        Remedy.NOTHING: Code.LOST_PARTITION,
+        Remedy.LATE_DUMP: "missing",
+        Remedy.PROMOTE: "missing_label",
+        Remedy.NOTHING: "lost_partition",
     }
     level = Level.NOTE if gap.remedy is Remedy.NOTHING else Level.WARNING
     values = {"tier": gap.tier, "partition": gap.partition}
@@ -157,7 +145,7 @@ def _availability(catalog: Catalog, thresholds: Thresholds, now: datetime) -> It
     found = availability(catalog, now, critical_seconds=thresholds.age_critical_seconds)
     if found is not None and not found.met:
         yield warning(
-            Code.AVAILABILITY,
+            "availability",
             limit=Seconds(thresholds.age_critical_seconds),
             percent=Share(found.share),
             window=Seconds(found.total_seconds),
@@ -165,6 +153,6 @@ def _availability(catalog: Catalog, thresholds: Thresholds, now: datetime) -> It
         )
 
 
-def _retention(sentence: Sentence, level: Level) -> Finding:
-    name = f"{RETENTION}{sentence.code.value.replace(' ', '_')}"
-    return Finding(name, str(sentence.values.get("backup_id", "")), level, sentence.values)
+def _retention(sentence: Text, level: Level) -> Finding:
+    code = sentence.code.replace(".", "_")
+    return Finding(code, str(sentence.values.get("backup_id", "")), level, sentence.values)

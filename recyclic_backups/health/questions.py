@@ -16,7 +16,7 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.proof import last_attempt, last_proof, proven_at, unproven_since
 from recyclic_backups.catalog.recovery_point import newest_verified, recovery_point, seconds_between
 from recyclic_backups.catalog.why import why
-from recyclic_backups.health.finding import Anomaly, Code, Finding, alarm, critical, fine, note, warning
+from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.outliers import Usual
 from recyclic_backups.health.thresholds import (
     ALARMING_SHARE,
@@ -28,8 +28,8 @@ from recyclic_backups.health.thresholds import (
     STORED_WARNING,
     Thresholds,
 )
-from recyclic_backups.languages import Bytes, Moment, Phrase, Seconds, Share, Untranslated
-from recyclic_backups.texts.findings import ATTEMPTS, NO_REASON
+from recyclic_backups.texts.language import Bytes, Moment, Seconds, Share, Untranslated
+from recyclic_backups.texts.text import Text, say
 
 QUESTIONS: Mapping[str, str] = {
     "integrity": "Can every stored byte be read again, opened with the key and parsed by pg_restore?",
@@ -74,13 +74,13 @@ def integrity(backup: Backup, newest: Backup | None) -> Finding:
     verified = (check for check in backup.checks if check.kind == "verify")
     last = max(verified, key=lambda check: check.checked_at, default=None)
     if last is None:
-        return fine(Code.NOT_READ, backup.backup_id, backup_id=backup.backup_id)
+        return fine("not_read", backup.backup_id, backup_id=backup.backup_id)
     took = Seconds(last.duration_seconds)
     if not backup.known_damaged:
-        return fine(Code.READABLE, backup.backup_id, backup_id=backup.backup_id, verify=took)
+        return fine("readable", backup.backup_id, backup_id=backup.backup_id, verify=took)
     return alarm(
         newest is None or newest.as_of <= backup.as_of,
-        Code.DAMAGED_BACKUP,
+        "damaged_backup",
         backup.backup_id,
         last.checked_at,
         backup_id=backup.backup_id,
@@ -95,7 +95,7 @@ def age(catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Fin
     point = recovery_point(catalog, now)
     seconds = point.age_seconds(now)
     if seconds is None or point.verified_as_of is None:
-        yield critical(Code.NO_VERIFIED)
+        yield critical("no_verified_backup")
     else:
         values = {
             "backup_id": point.verified_id,
@@ -108,19 +108,19 @@ def age(catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Fin
         ):
             if seconds > limit:
                 since = point.verified_as_of + timedelta(seconds=limit)
-                yield alarm(is_critical, Code.OLD, "", since, limit=Seconds(limit), **values)
+                yield alarm(is_critical, "old", "", since, limit=Seconds(limit), **values)
                 break
         else:
-            yield fine(Code.AGE, **values)
+            yield fine("age", **values)
     if ahead := catalog.newest_of_the_future(now):
-        yield warning(Code.FUTURE, backup_id=ahead.backup_id, as_of=Moment(ahead.as_of))
+        yield warning("future", backup_id=ahead.backup_id, as_of=Moment(ahead.as_of))
 
 
 def encrypted(manifest: Manifest, *, required: bool) -> Finding:
     """Whether a stranger who finds it can read it; ``required`` is what the settings say today."""
     if manifest.encryption is not None:
-        return fine(Code.ENCRYPTED, backup_id=manifest.backup_id, key_id=manifest.encryption.key_id)
-    return alarm(required, Code.NOT_ENCRYPTED, backup_id=manifest.backup_id)
+        return fine("encrypted", backup_id=manifest.backup_id, key_id=manifest.encryption.key_id)
+    return alarm(required, "not_encrypted", backup_id=manifest.backup_id)
 
 
 def size(backup: Backup, catalog: Catalog) -> Finding:
@@ -133,11 +133,11 @@ def size(backup: Backup, catalog: Catalog) -> Finding:
     ][:HISTORY_COUNT]
     usual = Usual.of(earlier) if backup.manifest.is_our_dump else None
     if usual is None:
-        return fine(Code.NO_HISTORY, dumped=Bytes(dumped), count=len(earlier), minimum=HISTORY_MINIMUM)
+        return fine("no_history", dumped=Bytes(dumped), count=len(earlier), minimum=HISTORY_MINIMUM)
     values = {"dumped": Bytes(dumped), "count": len(earlier), "usual": Bytes(usual.median)}
     if not usual.is_far(dumped):
-        return fine(Code.SIZE, **values)
-    code = Anomaly.DUMP_SHRANK if dumped < usual.median else Anomaly.DUMP_GREW
+        return fine("size", **values)
+    code = "dump_shrank" if dumped < usual.median else "dump_grew"
     return alarm(dumped < ALARMING_SHARE * usual.median, code, "", backup.as_of, **values)
 
 
@@ -163,28 +163,28 @@ def compression_objective(catalog: Catalog, backup: Backup) -> float:
 def compression(manifest: Manifest, objective: float = COMPRESSION_PERCENT) -> Finding:
     """Whether the backup is small enough, by :func:`compression_objective`."""
     if manifest.compression == "none":
-        return warning(Code.NOT_COMPRESSED, backup_id=manifest.backup_id)
+        return warning("not_compressed", backup_id=manifest.backup_id)
     values = {"backup_id": manifest.backup_id, "compression": Share(manifest.compression_percent / 100)}
     if manifest.compression_percent > objective:
-        return fine(Code.COMPRESSED, **values)
-    return warning(Code.COMPRESSION, **values, objective=Share(objective / 100))
+        return fine("compressed", **values)
+    return warning("compression", **values, objective=Share(objective / 100))
 
 
 def duration(manifest: Manifest) -> Finding:
     """Whether the dump was quick enough."""
     values = {"backup_id": manifest.backup_id, "duration": Seconds(manifest.duration_seconds)}
     if manifest.duration_seconds < DURATION_SECONDS:
-        return fine(Code.TOOK, **values)
-    return warning(Code.DURATION, **values, limit=Seconds(DURATION_SECONDS))
+        return fine("took", **values)
+    return warning("duration", **values, limit=Seconds(DURATION_SECONDS))
 
 
 def timeliness(label: Label, backup: Backup) -> Finding:
     """Whether the partition's backup is of the partition's own time. Nobody can change that: a note."""
     values = {"backup_id": backup.backup_id, "as_of": Moment(backup.as_of)}
     if not label.late:
-        return fine(Code.IN_TIME, **values)
+        return fine("in_time", **values)
     subject = f"{label.tier.value}/{label.partition}"
-    return note(Code.LATE, subject, label.labelled_at, tier=label.tier, partition=label.partition, **values)
+    return note("late", subject, label.labelled_at, tier=label.tier, partition=label.partition, **values)
 
 
 def proven(backup: Backup, catalog: Catalog, now: datetime) -> Finding:
@@ -196,24 +196,23 @@ def proven(backup: Backup, catalog: Catalog, now: datetime) -> Finding:
     of_all = [check for each in catalog for check in each.checks]
     for failed in (last_attempt(backup.checks, now), last_attempt(of_all, now)):
         if failed is not None and not failed.passed:
-            kind = Phrase(ATTEMPTS[failed.kind], {})
+            kind = say(f"check.{failed.kind}")
             values = {"kind": kind, "backup_id": failed.backup_id, "why": _why(failed)}
-            return critical(Code.RESTORE_FAILED, failed.backup_id, failed.checked_at, **values)
+            return critical("restore_failed", failed.backup_id, failed.checked_at, **values)
     since = unproven_since(catalog, now)
     waited = max(seconds_between(since, now), 0.0)
     is_any_proven = last_proof(catalog, now) is not None
     if waited > PROOF_SECONDS:
-        code = Code.UNPROVEN if is_any_proven else Code.NEVER_PROVEN
+        code = "unproven" if is_any_proven else "never_proven"
         due = since + timedelta(seconds=PROOF_SECONDS)
         return warning(code, "", due, last=Moment(since), unproven=Seconds(waited))
     if (at := proven_at(backup, now)) is not None:
-        return fine(Code.PROVEN, backup_id=backup.backup_id, at=Moment(at))
+        return fine("proven", backup_id=backup.backup_id, at=Moment(at))
     if is_any_proven:
-        return fine(Code.ANOTHER_PROVEN, backup_id=backup.backup_id, unproven=Seconds(waited))
-    return fine(Code.PROOF_NOT_DUE, limit=Seconds(PROOF_SECONDS))
+        return fine("another_proven", backup_id=backup.backup_id, unproven=Seconds(waited))
+    return fine("proof_not_due", limit=Seconds(PROOF_SECONDS))
 
 
-def _why(check: Check) -> Phrase | Untranslated:
+def _why(check: Check) -> Text | Untranslated:
     """What a check wrote down, as the quotation that it is."""
-    told = why(check) or Phrase(NO_REASON, {})
-    return Untranslated(told) if isinstance(told, str) else told
+    return why(check) or say("check.no_reason")

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.fingerprint.sketch import MOST_SHARE, REWRITTEN_SHARE, overlap
-from recyclic_backups.health.finding import Anomaly, Finding, alarm
+from recyclic_backups.health.finding import Finding, alarm
 from recyclic_backups.health.history import Night
 from recyclic_backups.health.thresholds import (
     HISTORY_MINIMUM,
@@ -20,7 +20,7 @@ from recyclic_backups.health.thresholds import (
     REWRITTEN_TABLES,
     SMALL_TABLE_ROWS,
 )
-from recyclic_backups.languages import Share
+from recyclic_backups.texts.language import Share
 
 _NAMED = 5
 
@@ -47,7 +47,7 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Finding
         if _together(changed, steady):
             yield alarm(
                 _together([name for name in changed if name not in converted], steady),
-                Anomaly.TABLES_REWRITTEN,
+                "tables_rewritten",
                 "",
                 after.backup.as_of,
                 changed=len(changed),
@@ -63,7 +63,7 @@ def rewritten(names: Sequence[str], nights: Sequence[Night]) -> Iterator[Finding
             said.add(name)
             yield alarm(
                 rows >= SMALL_TABLE_ROWS and name not in converted,
-                Anomaly.TABLE_CONVERTED if name in converted else Anomaly.TABLE_REWRITTEN,
+                "table_converted" if name in converted else "table_rewritten",
                 name,
                 after.backup.as_of,
                 table=name,

@@ -17,7 +17,7 @@ from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verifi
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.availability import Availability, availability
 from recyclic_backups.health.drill_records import DrillRecord, last_drills
-from recyclic_backups.health.finding import Code, Finding, Level, Status, status_of
+from recyclic_backups.health.finding import Finding, Level, Status, status_of
 from recyclic_backups.health.judge import Facts, HealthTerms, expiry_plan, findings
 from recyclic_backups.health.questions import compression_objective
 from recyclic_backups.health.thresholds import (
@@ -101,14 +101,14 @@ class Survey:
         """Those findings that are unlike the recent history."""
         return tuple(each for each in self.findings if each.is_anomaly)
 
-    def find(self, *codes: Code) -> Finding | None:
+    def find(self, *codes: str) -> Finding | None:
         """The worst finding of one of these codes, if there is one."""
         return next((each for each in self.findings if each.code in codes), None)
 
     @property
     def gaps(self) -> tuple[Finding, ...]:
         """Partitions without a good backup, those included that nothing fills any more."""
-        codes = (Code.MISSING, Code.MISSING_LABEL, Code.LOST_PARTITION)
+        codes = ("missing", "missing_label", "lost_partition")
         return tuple(each for each in self.findings if each.code in codes)
 
     @property
@@ -130,12 +130,12 @@ class Survey:
     @property
     def space_is_low(self) -> bool:
         """Whether so little space is left that what could be freed is of interest."""
-        return self.find(Code.SPACE) is not None
+        return self.find("space") is not None
 
     @property
     def space_is_critical(self) -> bool:
         """Whether so little space is left that retention is started before its time."""
-        found = self.find(Code.SPACE)
+        found = self.find("space")
         return found is not None and found.level is Level.CRITICAL
 
     def good_within(self, tier: Tier, hours: int) -> int:

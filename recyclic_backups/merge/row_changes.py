@@ -14,6 +14,7 @@ from psycopg import sql
 from recyclic_backups.merge.live_table import ForeignKey, LiveTable
 from recyclic_backups.postgres import quoting
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.quantities import counted
 
 _FIRST_KEYS = 5
 
@@ -172,10 +173,9 @@ def what_would_be_taken_along(
         )
         count = (target.execute(query).fetchone() or (0,))[0]
         if count:
-            rows = "1 row" if count == 1 else f"{count} rows"
             yield (
-                f"{rows} of {key.parent} would take rows of {key.child} along, which refer to values that pass on to "
-                f"other rows ({key.name} acts on DELETE and UPDATE)"
+                f"{counted(count, 'row')} of {key.parent} would take rows of {key.child} along, which refer to "
+                f"values that pass on to other rows ({key.name} acts on DELETE and UPDATE)"
             )
 
 

@@ -27,6 +27,7 @@ from recyclic_backups.postgres import quoting
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name, split_qualified_name
 from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.quantities import counted
 from recyclic_backups.restore.database import MAX_NAME_BYTES
 
 TAKEN_OUT, OVERWRITTEN = "taken out", "overwritten"
@@ -229,7 +230,7 @@ def _broken(
         )
         count = (target.execute(query).fetchone() or (0,))[0]
         if count:
-            rows = "1 row" if count == 1 else f"{count} rows"
+            rows = counted(count, "row")
             yield f"{rows} of {key.child} would refer to rows that {key.parent} would not have ({key.name})"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from recyclic_backups.languages import Phrase
 from recyclic_backups.notify.facts import AutomationFact
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import SCHEDULERS, Kind
+from recyclic_backups.texts.text import say
 
 FAILURES = {"sensor": 3, "schedule": 1}
 """A sensor that ticks every minute may fail once, when a disk or a network hesitates. A schedule may not."""
@@ -41,5 +40,5 @@ def _failing(each: AutomationFact, incident: Incident | None, now: datetime) -> 
     if incident is not None:
         since = min(since, incident.problem.since)
     severity = Severity.CRITICAL if now - since >= CRITICAL_AFTER else Severity.WARNING
-    facts = in_both(type=Phrase(SCHEDULERS[each.kind], {}), name=each.name, reason=ticks[0].reason)
-    return Observation((Problem(key, Kind.TICK_FAILED, severity, since, facts, "automation"),))
+    facts = in_both(type=say(f"alerts.{each.kind}"), name=each.name, reason=ticks[0].reason)
+    return Observation((Problem(key, "tick failed", severity, since, facts, "automation"),))

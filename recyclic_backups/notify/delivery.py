@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.incidents import News, Observation, Problem, advance, in_both
 from recyclic_backups.notify.message import Frame, compose
@@ -29,7 +28,7 @@ from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import StoredAlertState
-from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import Untranslated
 
 BUDGET = timedelta(seconds=20)
 """Nothing more is begun after that long: the look that delivers has a minute for everything, and what was begun may
@@ -77,7 +76,7 @@ def unreachable_channels(state: AlertState) -> Observation:
             if each.stubborn and not each.overtaken and each.channel not in problems:
                 problems[each.channel] = Problem(
                     key=f"channel/{each.channel.replace('/', ' ')}",
-                    kind=Kind.DELIVERY_FAILED,
+                    kind="delivery failed",
                     severity=Severity.WARNING,
                     since=letter.written_at,
                     facts=in_both(channel=each.channel, reason=Untranslated(each.reason)),

@@ -15,10 +15,11 @@ from recyclic_backups.errors import BackupError
 from recyclic_backups.flags.flags import Flags
 from recyclic_backups.health.judge import Facts as HealthFacts
 from recyclic_backups.health.judge import HealthTerms
-from recyclic_backups.languages import Phrase, Sayable
 from recyclic_backups.notify.channels import Channel
 from recyclic_backups.notify.message import Frame
 from recyclic_backups.notify.rollback import Rollback
+from recyclic_backups.texts.language import Bilingual
+from recyclic_backups.texts.text import Text
 
 BACKUP_JOBS = {f"{tier.value}_backup_job": tier for tier in (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)}
 DRILL_JOBS = {f"drill_{scenario}_job": scenario for scenario in Scenario}
@@ -58,7 +59,7 @@ class RunFact:
     backfill: str = ""
     limit_seconds: float | None = None
     page: str = ""
-    reason: Sayable | None = None
+    reason: Bilingual | None = None
 
     @property
     def place(self) -> tuple[datetime, int]:
@@ -71,7 +72,7 @@ class TickFact:
     """One evaluation of a sensor or schedule; ``reason`` is why it failed, None if it did not."""
 
     at: datetime
-    reason: Sayable | None = None
+    reason: Bilingual | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class BackfillFact:
 
     backfill_id: str
     since: datetime
-    reason: Sayable
+    reason: Bilingual
     is_newest: bool
 
 
@@ -104,7 +105,7 @@ class DagsterFacts:
     automation: tuple[AutomationFact, ...] | None = ()
     backfills: tuple[BackfillFact, ...] | None = ()
     newest_created_at: datetime | None = None
-    reason_of: Callable[[str], Sayable] | None = None
+    reason_of: Callable[[str], Bilingual] | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -123,7 +124,7 @@ class StorageFacts:
     flags: Flags | None = None
     rollback: Rollback | None = None
     is_signed: bool = False
-    doubt: Phrase | None = None
+    doubt: Text | None = None
 
     @property
     def catalog(self) -> Catalog | None:

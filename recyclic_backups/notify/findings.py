@@ -14,14 +14,15 @@ from datetime import datetime, timedelta
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.recovery_point import newest_verified
-from recyclic_backups.health.finding import RETENTION, Anomaly, Code, Finding, Level
+from recyclic_backups.health.finding import Finding, Level
 from recyclic_backups.health.gaps import before_the_first, missing_partitions
 from recyclic_backups.health.judge import HealthTerms
-from recyclic_backups.languages import Moment, Phrase, Untranslated
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import MORE_DAMAGE, Kind
+from recyclic_backups.texts.findings import ANOMALIES
+from recyclic_backups.texts.language import Moment, Untranslated
+from recyclic_backups.texts.text import say
 
 MOST_TOLD = 100
 """So many damaged documents, and so many damaged backups, are told one by one."""
@@ -34,36 +35,36 @@ class Told:
     What is critical is reminded of, with ``remind`` also a warning.
     """
 
-    kind: Kind
+    kind: str
     source: str
     remind: bool = False
 
 
 TOLD: Mapping[str, Told] = {
     # Nobody is reminded of a gap: nobody can dump the past. One that nothing can fill is a note, and told all the same.
-    Code.MISSING: Told(Kind.MISSED_DAY, "missed"),
-    Code.MISSING_LABEL: Told(Kind.MISSED_PERIOD, "missed"),
-    Code.LOST_PARTITION: Told(Kind.MISSED_FOR_EVER, "missed"),
+    "missing": Told("missed day", "missed"),
+    "missing_label": Told("missed period", "missed"),
+    "lost_partition": Told("missed for ever", "missed"),
     # While clocks are wrong, the age is what reminds.
-    Code.FUTURE: Told(Kind.CLOCK, "clock"),
-    Code.UNPROVEN: Told(Kind.DRILL_STALE, "drills", remind=True),
-    Code.NEVER_PROVEN: Told(Kind.DRILL_NEVER, "drills", remind=True),
-    Code.RESCUE_CHANGED: Told(Kind.RESCUE, "rescue"),
-    Code.NO_VERIFIED: Told(Kind.NO_BACKUP, "backups"),  # see _age
-    Code.OLD: Told(Kind.TOO_OLD, "age", remind=True),  # see _age
-    Code.DAMAGED_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
-    Code.UNKNOWN_DOCUMENT: Told(Kind.DAMAGE, "damage", remind=True),
-    Code.DAMAGED_BACKUP: Told(Kind.DAMAGE, "damage/backup", remind=True),
-    Code.RESTORE_FAILED: Told(Kind.NOT_PROVEN, "check/daily_backup/proven"),
-    Code.SPACE: Told(Kind.SPACE, "check/backup_metrics/disk_space"),
-    Code.AVAILABILITY: Told(Kind.AVAILABILITY, "check/backup_metrics/availability"),
-    Code.NOT_ENCRYPTED: Told(Kind.CHECK_FAILED, "check/daily_backup/encrypted"),
-    Code.COMPRESSION: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
-    Code.NOT_COMPRESSED: Told(Kind.CHECK_FAILED, "check/daily_backup/compression"),
-    Code.DURATION: Told(Kind.CHECK_FAILED, "check/daily_backup/duration"),
-    **{code: Told(Kind.ANOMALY, f"check/backup_metrics/anomalies/{code}") for code in Anomaly},
+    "future": Told("clock", "clock"),
+    "unproven": Told("drill stale", "drills", remind=True),
+    "never_proven": Told("drill never", "drills", remind=True),
+    "rescue_changed": Told("rescue", "rescue"),
+    "no_verified_backup": Told("no backup", "backups"),  # see _age
+    "old": Told("too old", "age", remind=True),  # see _age
+    "damaged_document": Told("damage", "damage", remind=True),
+    "unknown_document": Told("damage", "damage", remind=True),
+    "damaged_backup": Told("damage", "damage/backup", remind=True),
+    "restore_failed": Told("not proven", "check/daily_backup/proven"),
+    "space": Told("space", "check/backup_metrics/disk_space"),
+    "availability": Told("availability", "check/backup_metrics/availability"),
+    "not_encrypted": Told("check failed", "check/daily_backup/encrypted"),
+    "compression": Told("check failed", "check/daily_backup/compression"),
+    "not_compressed": Told("check failed", "check/daily_backup/compression"),
+    "duration": Told("check failed", "check/daily_backup/duration"),
+    **{code: Told("anomaly", f"check/backup_metrics/anomalies/{code}") for code in ANOMALIES},
 }
-"""By code; and all that begins with :data:`~recyclic_backups.health.finding.RETENTION`, as promises that are not kept.
+"""By code; and all that begins with ``retention_``, as promises that are not kept.
 
 The others are shown only: notes, whose level says that nobody can act on them, and drills that were slow, which failed.
 """
@@ -106,7 +107,7 @@ def told_findings(
         problem for each in findings if (problem := _problem(each, terms, given, catalog, now)) is not None
     ]
     unseen = _OF_ONE_BACKUP if newest_verified(catalog, now) is None else frozenset()
-    if any(each.code == Code.RESTORE_FAILED for each in findings):
+    if any(each.code == "restore_failed" for each in findings):
         unseen |= {
             "drills"
         }  # whether restores are rehearsed is neither new nor over while the last one failed
@@ -123,8 +124,9 @@ def is_bare(catalog: Catalog) -> bool:
 
 def told_as(finding: Finding) -> Told | None:
     """How a finding is told; None if it is not."""
-    if finding.code.startswith(RETENTION):
-        return Told(Kind.PROMISE, f"check/expired_backups/promises/{finding.code.removeprefix(RETENTION)}")
+    home, _, name = finding.code.partition("_")
+    if home == "retention":
+        return Told("promise", f"check/expired_backups/promises/{name}")
     return TOLD.get(finding.code)
 
 
@@ -146,27 +148,27 @@ def _problem(
     values, kind = finding.values, told.kind
     facts: Mapping[str, object] = {"reason": finding.sentence}
     match finding.code:
-        case Code.MISSING | Code.MISSING_LABEL | Code.LOST_PARTITION:
+        case "missing" | "missing_label" | "lost_partition":
             tier, partition = finding.subject.split("/")
             facts = {"tier": Tier(tier), "tier_name": tier, "partition": partition}
-        case Code.FUTURE:
+        case "future":
             facts = {"name": values["backup_id"], "as_of": _minute(values["as_of"], terms)}
-        case Code.UNPROVEN | Code.NEVER_PROVEN:
+        case "unproven" | "never_proven":
             facts = dict.fromkeys(("last", "first"), _minute(values["last"], terms))
-        case Code.RESCUE_CHANGED:
+        case "rescue_changed":
             facts = {"name": finding.subject}
-        case Code.DAMAGED_DOCUMENT | Code.UNKNOWN_DOCUMENT | Code.DAMAGED_BACKUP:
-            said = values["why" if finding.code == Code.DAMAGED_BACKUP else "problem"]
+        case "damaged_document" | "unknown_document" | "damaged_backup":
+            said = values["why" if finding.code == "damaged_backup" else "problem"]
             facts = {
                 "name": shortened(finding.subject),
                 "reason": Untranslated(said) if isinstance(said, str) else said,
             }
-        case Code.NO_VERIFIED:
+        case "no_verified_backup":
             if _is_waited_for(finding, terms, given, now):
                 return None
-            kind = Kind.BACKUPS_GONE if given.had_backups and is_bare(catalog) else kind
+            kind = "backups gone" if given.had_backups and is_bare(catalog) else kind
             facts = {}
-        case Code.OLD:
+        case "old":
             if _is_waited_for(finding, terms, given, now):
                 return None
             facts = {"as_of": _minute(values["as_of"], terms), "limit": values["limit"]}
@@ -186,7 +188,7 @@ def _is_waited_for(finding: Finding, terms: HealthTerms, given: Circumstances, n
 
     If it does not, its time limit ends this patience. That backups are gone is told at once.
     """
-    if finding.code == Code.NO_VERIFIED:
+    if finding.code == "no_verified_backup":
         patience = timedelta(seconds=terms.thresholds.age_critical_seconds)
         return not given.had_backups and (given.working or now - given.began_at <= patience)
     return given.working or (finding.level is not Level.CRITICAL and not given.wal_archived)
@@ -198,9 +200,9 @@ def _waited_for(
     """What was told of the age is neither new nor over while a backup runs, or where there is none at all."""
     for each in findings:
         waits = given.working and _is_waited_for(each, terms, given, now)
-        if each.code == Code.NO_VERIFIED:
+        if each.code == "no_verified_backup":
             return Observation(unseen=frozenset({"age", "backups"} if waits else {"age"}))
-        if each.code == Code.OLD and waits and (each.level is Level.CRITICAL or given.wal_archived):
+        if each.code == "old" and waits and (each.level is Level.CRITICAL or given.wal_archived):
             return Observation(unseen=frozenset({"age"}))
     return Observation()
 
@@ -228,19 +230,19 @@ def _bounded(
     the storage went back to an older state: one too long to be read again would lose all of that. What was told before
     others came in front of it is not over: the keys of those.
     """
-    kept = [each for each in problems if each.kind is not Kind.DAMAGE]
+    kept = [each for each in problems if each.kind != "damage"]
     hidden: list[Problem] = []
     for is_backup in (False, True):
         damaged = [
             each
             for each in problems
-            if each.kind is Kind.DAMAGE and each.key.startswith("damage/backup/") is is_backup
+            if each.kind == "damage" and each.key.startswith("damage/backup/") is is_backup
         ]
         kept += damaged[:MOST_TOLD]
         hidden += damaged[MOST_TOLD:]
     if hidden:
-        facts = in_both(name=hidden[0].facts["name"], reason=Phrase(MORE_DAMAGE, {"count": MOST_TOLD}))
-        kept.append(Problem("damage/more", Kind.DAMAGE, Severity.CRITICAL, now, facts))
+        facts = in_both(name=hidden[0].facts["name"], reason=say("alerts.more_damage", count=MOST_TOLD))
+        kept.append(Problem("damage/more", "damage", Severity.CRITICAL, now, facts))
     return kept, frozenset({each.key for each in hidden}.intersection(known))
 
 

@@ -13,10 +13,9 @@ from enum import StrEnum
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.errors import printable
-from recyclic_backups.languages import TIER_NAMES, Sayable
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.language import TIER_NAMES, Bilingual
 
 REMIND_AFTER = timedelta(hours=24)
 """Nobody is reminded more often, neither of one incident nor of all of them together."""
@@ -28,7 +27,7 @@ would else wait for the reminder of the next day but one. So nobody waits longer
 SETTLE = timedelta(minutes=10)
 """A problem that comes and goes is one incident: it is over once nobody has seen it for so long."""
 
-CAUSES = frozenset({Kind.STORAGE, Kind.BACKUPS_GONE, Kind.ROLLBACK})
+CAUSES = frozenset({"storage", "backups gone", "rollback"})
 """What the first line of a message has to name: without the storage backups fail and grow old, one after another."""
 
 
@@ -53,7 +52,7 @@ class Problem:
     """
 
     key: str
-    kind: Kind
+    kind: str
     severity: Severity
     since: datetime
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +72,7 @@ def in_both(**values: object) -> dict[str, str]:
     for name, value in values.items():
         if isinstance(value, Tier):
             english, french = TIER_NAMES[value]
-        elif isinstance(value, Sayable):
+        elif isinstance(value, Bilingual):
             english, french = shortened(value.text("en")), shortened(value.text("fr"))
         else:
             english = french = str(value)

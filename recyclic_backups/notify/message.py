@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,13 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.languages import Locale, Untranslated, column, squeezed, typeset
 from recyclic_backups.notify.harmless import harmless, in_a_command
 from recyclic_backups.notify.incidents import Change, Incident
 from recyclic_backups.notify.outbox import Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.own_command import as_called
-from recyclic_backups.texts.alerts import LABELS, WORDS, Kind
+from recyclic_backups.texts.alerts import LABELS, WORDS
+from recyclic_backups.texts.language import Locale, Pair, Untranslated, fill
 
 SECRET = "***"  # noqa: S105 - what is shown instead of one
 _LONGEST_SUBJECT = 150
@@ -47,27 +48,27 @@ class Message:
     written_at: datetime
 
 
-def what(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+def what(kind: str, facts: Mapping[str, str], locale: Locale) -> str:
     """What happened, in one sentence."""
-    return _filled(WORDS[kind].what[column(locale)], facts, locale)
+    return _filled(WORDS[kind].what, facts, locale)
 
 
-def means(kind: Kind, facts: Mapping[str, str], locale: Locale) -> str:
+def means(kind: str, facts: Mapping[str, str], locale: Locale) -> str:
     """What it means for recovery."""
-    return _filled(WORDS[kind].means[column(locale)], facts, locale)
+    return _filled(WORDS[kind].means, facts, locale)
 
 
-def command(kind: Kind, facts: Mapping[str, str]) -> str:
+def command(kind: str, facts: Mapping[str, str]) -> str:
     """The one command to run next; the same in every language."""
     return WORDS[kind].command.format_map(_Facts({name: in_a_command(fact) for name, fact in facts.items()}))
 
 
 def label(name: str, locale: Locale, **facts: object) -> str:
     """One of the short texts around the sentences, with what it names."""
-    return typeset(LABELS[name][column(locale)], locale).format(**facts)
+    return fill(LABELS[name], facts, locale)
 
 
-def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
+def _filled(words: Pair, facts: Mapping[str, str], locale: Locale) -> str:
     if locale == "fr":
         facts = {name: facts.get(f"{name}_fr", fact) for name, fact in facts.items()} | (
             # Of a state that knew the reason in English only.
@@ -76,9 +77,14 @@ def _filled(template: str, facts: Mapping[str, str], locale: Locale) -> str:
             else {}
         )
     said = {name: harmless(fact) for name, fact in facts.items()}
-    text = typeset(template, locale).format_map(_Facts(said))
+    text = fill(words, _Facts(said), locale)
     # A partition that there is not leaves its space; in French it belongs there.
-    return squeezed(text) if locale == "fr" else " ".join(text.split()).replace(" : ", ": ")
+    return _squeezed(text) if locale == "fr" else " ".join(text.split()).replace(" : ", ": ")
+
+
+def _squeezed(text: str) -> str:
+    """Every stretch of space as one; one at which no line may end stays one."""
+    return re.sub(r"\s+", lambda stretch: (stretch[0].strip(" \n") or " ")[0], text).strip()
 
 
 class _Facts(defaultdict[str, str]):

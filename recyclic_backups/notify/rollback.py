@@ -15,19 +15,9 @@ from datetime import datetime
 from recyclic_backups.audit.event import Head
 from recyclic_backups.backup_calendar import Calendar
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.languages import Phrase
 from recyclic_backups.notify.incidents import Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import (
-    BACKUPS_LOST,
-    CHECKS_LOST,
-    KEYS_BACK,
-    LABELS_BACK,
-    LOG_OTHER,
-    LOG_SHORTER,
-    OTHER_STORAGE,
-    Kind,
-)
+from recyclic_backups.texts.text import Text, say
 
 _LISTED = 5
 
@@ -60,7 +50,7 @@ class Rollback:
     not be compared.
     """
 
-    lost: Mapping[str, Phrase] = field(default_factory=dict)
+    lost: Mapping[str, Text] = field(default_factory=dict)
     head: Head | None = None
     mark: Mark | None = None
     is_whole: bool = True
@@ -89,30 +79,33 @@ def mark_of(
 
 def went_back(
     before: Mark, now: Mark, catalog: Catalog, calendar: Calendar, *, head_is_there: bool
-) -> dict[str, Phrase]:
+) -> dict[str, Text]:
     """What is older than it was, by what kind of document; empty where nothing is.
 
     ``head_is_there`` says whether the audit log still has the event that ``before`` remembers as its newest.
     """
-    found: dict[str, Phrase] = {}
+    found: dict[str, Text] = {}
     if before.storage_id and now.storage_id and before.storage_id != now.storage_id:
-        found["storage"] = Phrase(OTHER_STORAGE, {"before": before.storage_id, "now": now.storage_id})
+        found["storage"] = say("alerts.other_storage", before=before.storage_id, now=now.storage_id)
     if before.head is not None and not head_is_there:
         last = 0 if now.head is None else now.head.number
         at = before.head_at and f"{before.head_at.astimezone(calendar.timezone):%Y-%m-%d %H:%M}"
         # Texts: a number of an event is no quantity, whose thousands are set apart.
         values = {"number": str(before.head.number), "at": at or "", "now": str(last)}
-        found["audit"] = Phrase(LOG_SHORTER if last < before.head.number else LOG_OTHER, values)
+        found["audit"] = Text(
+            "alerts.log_shorter" if last < before.head.number else "alerts.log_other", values
+        )
     if lost := _lost_backups(before, catalog):
-        found["backups"] = Phrase(BACKUPS_LOST, {"count": len(lost), "names": _listed(lost)})
+        found["backups"] = say("alerts.backups_lost", count=len(lost), names=_listed(lost))
     newest = next((backup for backup in catalog if backup.backup_id == before.newest_id), None)
     if newest is not None:
         count = len(newest.checks)
         if count < before.checks:
-            values = {"backup_id": newest.backup_id, "before": str(before.checks), "now": str(count)}
-            found["checks"] = Phrase(CHECKS_LOST, values)
+            found["checks"] = say(
+                "alerts.checks_lost", backup_id=newest.backup_id, before=before.checks, now=count
+            )
         if moved := _moved_back(before, newest, catalog):
-            found["labels"] = Phrase(LABELS_BACK, {"names": _listed(moved)})
+            found["labels"] = say("alerts.labels_back", names=_listed(moved))
     older = [
         key_id
         for key_id, wrapped_at in before.keys.items()
@@ -121,13 +114,13 @@ def went_back(
     return found | _keys_back(older)
 
 
-def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Phrase]:
+def keys_gone(before: Mark, keys: Collection[str]) -> dict[str, Text]:
     """Keys whose files are not there any more, as :func:`went_back` tells what is older; empty if all are."""
     return _keys_back([key_id for key_id in before.keys if key_id not in keys])
 
 
-def _keys_back(names: Collection[str]) -> dict[str, Phrase]:
-    return {"keys": Phrase(KEYS_BACK, {"names": _listed(names)})} if names else {}
+def _keys_back(names: Collection[str]) -> dict[str, Text]:
+    return {"keys": say("alerts.keys_back", names=_listed(names))} if names else {}
 
 
 def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
@@ -137,7 +130,7 @@ def rollback_problems(found: Rollback | None, now: datetime) -> Observation:
     problems = tuple(
         Problem(
             f"rollback/{part}",
-            Kind.ROLLBACK,
+            "rollback",
             Severity.CRITICAL,
             now,
             in_both(reason=phrase, head=found.head),

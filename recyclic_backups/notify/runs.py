@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.why import why
 from recyclic_backups.health.drill_records import tells_of_a_drill
-from recyclic_backups.languages import Phrase, Sayable, Seconds, Untranslated
 from recyclic_backups.notify.facts import BACKUP_JOBS, DRILL_JOBS, BackfillFact, Facts, RunFact, Target
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import NOTHING_LOGGED, Kind
+from recyclic_backups.texts.language import Bilingual, Seconds, Untranslated
+from recyclic_backups.texts.text import say
 
 LAPSES_AFTER = timedelta(days=14)
 """A partition whose run failed so long before the newest run of all is told of as a missed one, if at all."""
@@ -135,7 +135,7 @@ def unfinished_runs(facts: Facts, now: datetime) -> Observation:
             if now - run.created_at > patience:
                 severity = Severity.CRITICAL if target.job in BACKUP_JOBS else Severity.WARNING
                 problems.append(
-                    Problem(key, Kind.RUN_WAITS, severity, run.created_at, in_both(**values), run.page)
+                    Problem(key, "run waits", severity, run.created_at, in_both(**values), run.page)
                 )
             continue
         # Without a limit of its own it was started from a page: as long as a drill may take.
@@ -144,7 +144,7 @@ def unfinished_runs(facts: Facts, now: datetime) -> Observation:
         if now - over_at > OVERTIME:
             values["limit"] = Seconds(limit_seconds)
             problems.append(
-                Problem(key, Kind.RUN_ENDLESS, Severity.CRITICAL, over_at, in_both(**values), run.page)
+                Problem(key, "run endless", Severity.CRITICAL, over_at, in_both(**values), run.page)
             )
     return Observation(tuple(problems))
 
@@ -156,7 +156,7 @@ def broken_backfills(backfills: Collection[BackfillFact]) -> Observation:
     problems = tuple(
         Problem(
             f"backfill/{each.backfill_id}",
-            Kind.BACKFILL_FAILED,
+            "backfill failed",
             Severity.WARNING,
             each.since,
             in_both(backfill=each.backfill_id, reason=each.reason),
@@ -242,11 +242,11 @@ def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
         for check in backup.checks:
             at, scenario = check.checked_at, check.figures.get("scenario")
             if tells_of_a_drill(check) and not (check.passed and is_of_the_future(at, now)):
-                said = why(check)
-                reason = Untranslated(shortened(said)) if isinstance(said, str) else said
                 target = Target(f"drill_{scenario}_job")
                 if target.job in DRILL_JOBS:
-                    yield RunFact((target,), "succeeded" if check.passed else "failed", at, at, reason=reason)
+                    yield RunFact(
+                        (target,), "succeeded" if check.passed else "failed", at, at, reason=why(check)
+                    )
 
 
 def _target_of(key: str, incident: Incident) -> Target | None:
@@ -266,7 +266,7 @@ def _reason(facts: Facts, run: RunFact, incident: Incident | None) -> Mapping[st
     )
     if run.reason is None and same and "reason" in told:
         return {name: told[name] for name in ("reason", "reason_fr") if name in told}
-    reason: Sayable = run.reason or Phrase(NOTHING_LOGGED, {})
+    reason: Bilingual = run.reason or say("alerts.nothing_logged")
     if (
         run.reason is None
         and run.run_id
@@ -280,12 +280,12 @@ def _reason(facts: Facts, run: RunFact, incident: Incident | None) -> Mapping[st
 def _failure(facts: Facts, failed: Failure, incident: Incident | None) -> Problem:
     target, run = failed.target, failed.run
     values: dict[str, object] = {"job": target.job, "partition": target.partition or ""}
-    kind, severity = Kind.RUN_FAILED, Severity.WARNING
+    kind, severity = "run failed", Severity.WARNING
     if target.job in BACKUP_JOBS:
-        kind, severity = Kind.BACKUP_FAILED, Severity.CRITICAL
+        kind, severity = "backup failed", Severity.CRITICAL
         values["tier"] = BACKUP_JOBS[target.job]
     elif target.job in DRILL_JOBS:
-        kind, severity = Kind.DRILL_FAILED, Severity.CRITICAL
+        kind, severity = "drill failed", Severity.CRITICAL
         values["scenario"] = DRILL_JOBS[target.job].value
     said = {**in_both(**values), **_reason(facts, run, incident)}
     return Problem(target.key, kind, severity, run.updated_at, said, run.page, failed.remind)
@@ -324,7 +324,7 @@ def _backfill_failure(
     )
     return Problem(
         key,
-        Kind.BACKUPS_FAILED,
+        "backups failed",
         Severity.CRITICAL,
         min(each.run.updated_at for each in failures),
         {**values, **_reason(facts, newest.run, incident)},

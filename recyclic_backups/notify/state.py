@@ -21,7 +21,7 @@ from recyclic_backups.errors import DamagedData
 from recyclic_backups.notify.incidents import Incident, OpenIncidents, Problem
 from recyclic_backups.notify.outbox import Outbox
 from recyclic_backups.notify.rollback import Mark
-from recyclic_backups.texts.alerts import Kind
+from recyclic_backups.texts.alerts import WORDS
 
 VERSION = 1
 
@@ -102,7 +102,7 @@ def _built_state(document: Mapping[str, Any]) -> AlertState:
 
 def _renamed(incident: Incident) -> Incident:
     """Under the key that its problem has now. Older versions knew that there is no backup as an age."""
-    if incident.key == "age" and incident.problem.kind in (Kind.NO_BACKUP, Kind.BACKUPS_GONE):
+    if incident.key == "age" and incident.problem.kind in ("no backup", "backups gone"):
         return replace(incident, problem=replace(incident.problem, key="backups"))
     return incident
 
@@ -165,7 +165,7 @@ def _plain_incident(incident: Incident) -> dict[str, Any]:
     problem = incident.problem
     return {
         "key": problem.key,
-        "kind": problem.kind.value,
+        "kind": problem.kind,
         "severity": incident.severity.value,
         "now": problem.severity.value,
         "since": to_text(problem.since),
@@ -180,7 +180,7 @@ def _plain_incident(incident: Incident) -> dict[str, Any]:
 
 def _built_incident(document: Mapping[str, Any]) -> Incident:
     # One that a newer version knows: it is not told of as something new when that version is back.
-    kind = document["kind"] if document["kind"] in set(Kind) else Kind.OTHER.value
+    kind = document["kind"] if document["kind"] in WORDS else "other"
     problem = {**document, "kind": kind, "severity": document["now"], "remind": document["nags"]}
     return Incident(
         problem=_built(Problem, problem),

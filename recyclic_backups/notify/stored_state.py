@@ -28,20 +28,24 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.health.finding import Code, Finding, Level
-from recyclic_backups.languages import Locale, Pair, Phrase
+from recyclic_backups.health.finding import Finding, Level
 from recyclic_backups.machine_users import lets_others_write, trusted_users
 from recyclic_backups.notify.incidents import Incident
 from recyclic_backups.notify.message import what
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
 from recyclic_backups.storage.shared import ask_anew
-from recyclic_backups.texts.alerts import FOREIGN, FORGED, UNCHECKED, UNREADABLE, UNSIGNED
+from recyclic_backups.texts.language import Locale
+from recyclic_backups.texts.text import Text, say
 
 LOCK_WAIT_SECONDS = 20.0
 """How long a look waits for another one on this machine: as long as that may send."""
 
-_DOUBTS = {Standing.UNSIGNED: UNSIGNED, Standing.FOREIGN: FOREIGN, Standing.NOT_CHECKED: UNCHECKED}
+_DOUBTS = {
+    Standing.UNSIGNED: "alerts.unsigned",
+    Standing.FOREIGN: "alerts.foreign",
+    Standing.NOT_CHECKED: "alerts.unchecked",
+}
 
 _MOST_BYTES = 10_000_000
 
@@ -60,7 +64,7 @@ class StoredCopy:
 
     state: AlertState | None = None
     shown: AlertState | None = None
-    doubt: Phrase | None = None
+    doubt: Text | None = None
     serial: int = 0
 
     @property
@@ -157,7 +161,7 @@ class StoredAlertState:
         """
         self._repository = repository
 
-    def doubt(self) -> Phrase | None:
+    def doubt(self) -> Text | None:
         """Why what lies in the storage is not used, where somebody should hear of it.
 
         What older versions wrote without a MAC is no news where the other copies know as much; nor is what a disk
@@ -165,7 +169,11 @@ class StoredAlertState:
         """
         doubt = self._copy.doubt
         is_known = self._ours is not None and self._copy.serial <= self._ours.serial
-        if doubt is None or doubt.words == UNREADABLE or (doubt.words == UNSIGNED and is_known):
+        if (
+            doubt is None
+            or doubt.code == "alerts.unreadable"
+            or (doubt.code == "alerts.unsigned" and is_known)
+        ):
             return None
         return doubt
 
@@ -236,7 +244,7 @@ def look_up(repository: Repository) -> StoredCopy:
     except ObjectMissing:
         return StoredCopy()
     except DamagedData:
-        return StoredCopy(doubt=Phrase(UNREADABLE, {"name": name}))
+        return StoredCopy(doubt=say("alerts.unreadable", name=name))
     found = read(json.dumps(document))
     serial = 0 if found is None else found.serial
     if not repository.asks_for_macs:
@@ -245,24 +253,24 @@ def look_up(repository: Repository) -> StoredCopy:
                 check_sum(document, name)
         except DamagedData:
             found = None
-        doubt = Phrase(UNREADABLE, {"name": name}) if found is None else None
+        doubt = say("alerts.unreadable", name=name) if found is None else None
         return StoredCopy(shown=found, doubt=doubt, serial=serial)
-    words = _doubt(repository, document, name)
-    if words is None and found is None:
+    code = _doubt(repository, document, name)
+    if code is None and found is None:
         # Ours, of another version: what it says is not understood, and it accuses nobody.
         return StoredCopy()
-    if words is not None:
-        return StoredCopy(doubt=Phrase(words, {"name": name}), serial=serial)
+    if code is not None:
+        return StoredCopy(doubt=say(code, name=name), serial=serial)
     return StoredCopy(state=found, serial=serial)
 
 
-def _doubt(repository: Repository, document: dict[str, object], name: str) -> Pair | None:
+def _doubt(repository: Repository, document: dict[str, object], name: str) -> str | None:
     try:
         standing = Judge(repository).standing(document, name)
     except DamagedData:
-        return UNSIGNED if "mac" not in document else FORGED
+        return "alerts.unsigned" if "mac" not in document else "alerts.forged"
     except NoUsableKey:
-        return UNCHECKED
+        return "alerts.unchecked"
     return _DOUBTS.get(standing)
 
 
@@ -299,14 +307,14 @@ def open_incidents(repository: Repository) -> list[Finding]:
     """
     copy = look_up(repository)
     if copy.doubt is not None:
-        level = Level.NOTE if copy.doubt.words == UNCHECKED else Level.WARNING
-        return [Finding(Code.ALERT_MEMORY, "", level, {"why": copy.doubt})]
+        level = Level.NOTE if copy.doubt.code == "alerts.unchecked" else Level.WARNING
+        return [Finding("alert_memory", "", level, {"why": copy.doubt})]
     state = copy.state or copy.shown
     incidents = [] if state is None else [*state.open.incidents.values()]
     still = [each for each in incidents if each.gone_since is None]
     still.sort(key=lambda each: (each.severity is not Severity.CRITICAL, each.opened_at))
     levels = {Severity.CRITICAL: Level.CRITICAL, Severity.WARNING: Level.WARNING}
     return [
-        Finding(Code.INCIDENT, each.key, levels[each.severity], {"what": _Told(each)}, each.opened_at)
+        Finding("incident", each.key, levels[each.severity], {"what": _Told(each)}, each.opened_at)
         for each in still
     ]

@@ -18,7 +18,6 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError
 from recyclic_backups.health.judge import findings
-from recyclic_backups.languages import Phrase, Sayable, Untranslated
 from recyclic_backups.notify.automation import failing_ticks
 from recyclic_backups.notify.delivery import deliver, update_state
 from recyclic_backups.notify.facts import BACKUP_JOBS, AlertTerms, DagsterFacts, Facts
@@ -33,7 +32,8 @@ from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.storage_facts import read_storage
 from recyclic_backups.notify.stored_state import LocalCopy, LookedMeanwhile, StoredAlertState
 from recyclic_backups.own_command import as_called
-from recyclic_backups.texts.alerts import BROKEN_LOOK, UNSENT, Kind
+from recyclic_backups.texts.language import Bilingual, Untranslated
+from recyclic_backups.texts.text import say
 
 DAGSTER_GONE_AFTER = timedelta(days=3)
 """What only Dagster sees, and nobody was reminded of for so long, is of a Dagster that looks no more."""
@@ -153,14 +153,13 @@ def look(
 def summary(state: AlertState, terms: AlertTerms) -> str:
     """What is open, and what waits to be delivered and why, for a person."""
     incidents = [each for each in state.open.incidents.values() if each.gone_since is None]
-    count = len(incidents)
-    said = [f"{count} open incident{'s' * (count > 1)}." if incidents else "Nothing is wrong."]
+    locale = terms.frame.locale
+    said = [label("open", locale, count=len(incidents)) if incidents else label("well", locale)]
     said += [_line(each, terms) for each in worst_first(incidents)[:LISTED]]
     if not terms.channels:
-        said.append("Nobody is told: no channel is configured (docs/alerts.md).")
+        said.append(label("nobody", locale))
     if state.outbox:
-        waiting = len(state.outbox)
-        said.append(f"{waiting} message{' waits' if waiting == 1 else 's wait'} to be delivered.")
+        said.append(label("waiting", locale, count=len(state.outbox)))
     reasons = {
         each.channel: each.reason for letter in state.outbox for each in letter.deliveries if each.reason
     }
@@ -175,7 +174,7 @@ def to_json(done: Look, terms: AlertTerms) -> dict[str, Any]:
         "incidents": [
             {
                 "key": each.key,
-                "kind": each.problem.kind.value,
+                "kind": each.problem.kind,
                 "severity": each.severity.value,
                 "since": to_text(each.problem.since),
                 "opened_at": to_text(each.opened_at),
@@ -197,8 +196,8 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     """What the judge finds, or that the storage cannot be read."""
     storage, health = facts.storage, facts.terms.health
     if storage.health is None:
-        reason: Sayable = Untranslated("" if storage.problem is None else storage.problem.message)
-        problem = Problem("storage", Kind.STORAGE, Severity.CRITICAL, now, in_both(reason=reason))
+        reason: Bilingual = Untranslated("" if storage.problem is None else storage.problem.message)
+        problem = Problem("storage", "storage", Severity.CRITICAL, now, in_both(reason=reason))
         return Observation((problem,), unseen=SOURCES)
     given = Circumstances(
         working=backup_is_working(facts, now), began_at=state.begun(now), had_backups=state.had_backups
@@ -210,7 +209,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     if not (state.had_backups and is_bare(catalog)):
         return found
     # Another disk, it seems: that backups are gone is what is told, and nothing else of what is not there.
-    gone = tuple(each for each in found.problems if each.kind is Kind.BACKUPS_GONE)
+    gone = tuple(each for each in found.problems if each.kind == "backups gone")
     return Observation(gone, unseen=SOURCES)
 
 
@@ -222,13 +221,13 @@ def _flags(facts: Facts, now: datetime) -> Observation:
     problems = []
     for name, switch in flags.tripped.items():
         # Where nothing is signed the reason may be anybody's text: it is read there, and not sent to people.
-        reason: Sayable = Untranslated(switch.tripped) if facts.storage.is_signed else Phrase(UNSENT, {})
+        reason: Bilingual = Untranslated(switch.tripped) if facts.storage.is_signed else say("alerts.unsent")
         since = switch.tripped_at or switch.set_at
         values = in_both(name=name, reason=reason)
-        problems.append(Problem(f"flag/{name}", Kind.FLAG_TRIPPED, Severity.WARNING, since, values))
+        problems.append(Problem(f"flag/{name}", "flag tripped", Severity.WARNING, since, values))
     for name, said in flags.damaged.items():
         values = in_both(reason=Untranslated(said))
-        problems.append(Problem(f"flag/{name}", Kind.OTHER, Severity.WARNING, now, values))
+        problems.append(Problem(f"flag/{name}", "other", Severity.WARNING, now, values))
     return Observation(tuple(problems))
 
 
@@ -237,7 +236,7 @@ def _doubt(facts: Facts, now: datetime) -> Observation:
     if facts.storage.doubt is None:
         return Observation()
     values = in_both(reason=facts.storage.doubt)
-    return Observation((Problem("memory", Kind.MEMORY, Severity.WARNING, now, values),))
+    return Observation((Problem("memory", "memory", Severity.WARNING, now, values),))
 
 
 def _only_dagster_sees(known: Mapping[str, Incident], now: datetime) -> Observation:
@@ -261,9 +260,9 @@ def _unread(dagster: DagsterFacts | None, now: datetime) -> Observation:
 
 
 def _broken(sources: frozenset[str], error: str, now: datetime) -> Observation:
-    reason = Phrase(BROKEN_LOOK, {"names": ", ".join(sorted(sources)), "error": error})
+    reason = say("alerts.broken_look", names=", ".join(sorted(sources)), error=error)
     problem = Problem(
-        f"look/{min(sources, default='')}", Kind.OTHER, Severity.WARNING, now, in_both(reason=reason)
+        f"look/{min(sources, default='')}", "other", Severity.WARNING, now, in_both(reason=reason)
     )
     return Observation((problem,), unseen=sources)
 

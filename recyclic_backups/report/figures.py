@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recyclic_backups.health.finding import Code, Level
+from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, DURATION_SECONDS
-from recyclic_backups.languages import Bytes, Locale, Seconds, Share
-from recyclic_backups.report.words import say, say_moment
+from recyclic_backups.texts.language import Bytes, Locale, Seconds, Share
+from recyclic_backups.texts.report import moment_text, report_text
 
 _ENOUGH_SECONDS = 86400.0
 """A share of less time than this says nothing: two minutes without a gap are no availability of 100 %."""
@@ -39,38 +39,40 @@ def tiles(survey: Survey) -> Iterator[Tile]:
     def shown(value: Bytes | Seconds | Share) -> str:
         return quantity(value, locale)
 
-    age, too_old = survey.age_seconds, survey.find(Code.OLD, Code.NO_VERIFIED)
+    age, too_old = survey.age_seconds, survey.find("old", "no_verified_backup")
     yield Tile(
         "age",
         "–" if age is None else shown(Seconds(age)),
-        say("alarm over", locale, limit=shown(Seconds(thresholds.age_critical_seconds))),
+        report_text("alarm over", locale, limit=shown(Seconds(thresholds.age_critical_seconds))),
         too_old is None or too_old.level is not Level.CRITICAL,
         passes=True,
     )
     free, limit = survey.free_bytes, shown(Bytes(thresholds.disk_critical_bytes))
     if free is None:
-        yield Tile("free", say("not told", locale))
+        yield Tile("free", report_text("not told", locale))
     else:
-        alarm = say("alarm under", locale, limit=limit)
+        alarm = report_text("alarm under", locale, limit=limit)
         # As the age: the tick answers what stands beside it. That it is near is among the issues.
         yield Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
     yield Tile("stored", shown(Bytes(survey.total_size_bytes)), _count(survey))
     if survey.newest is not None:
         newest = survey.newest.manifest
         share = newest.compression_percent / 100
-        dumped = say("of dumped", locale, size=shown(Bytes(newest.plain_bytes)))
+        dumped = report_text("of dumped", locale, size=shown(Bytes(newest.plain_bytes)))
         yield Tile("size", shown(Bytes(newest.stored_bytes)), dumped)
         yield Tile(
             "smaller",
             shown(Share(share)),
-            say("objective over", locale, limit=shown(Share(survey.compression_objective_percent / 100))),
-            survey.find(Code.COMPRESSION, Code.NOT_COMPRESSED) is None,
+            report_text(
+                "objective over", locale, limit=shown(Share(survey.compression_objective_percent / 100))
+            ),
+            survey.find("compression", "not_compressed") is None,
         )
         yield Tile(
             "duration",
             shown(Seconds(newest.duration_seconds)),
-            say("objective under", locale, limit=shown(Seconds(DURATION_SECONDS))),
-            survey.find(Code.DURATION) is None,
+            report_text("objective under", locale, limit=shown(Seconds(DURATION_SECONDS))),
+            survey.find("duration") is None,
         )
     yield from _availability(survey)
     leaving = sum(
@@ -83,8 +85,8 @@ def _count(survey: Survey) -> str:
     locale = survey.terms.locale
     number = len(survey.catalog)
     held = sum(each.is_held(survey.measured_at) for each in survey.catalog)
-    count = say("one backup", locale) if number == 1 else say("backups", locale, count=number)
-    return f"{count}, {say('held count', locale, count=held)}" if held else count
+    count = report_text("backups", locale, count=number)
+    return f"{count}, {report_text('held count', locale, count=held)}" if held else count
 
 
 def _availability(survey: Survey) -> Iterator[Tile]:
@@ -92,14 +94,14 @@ def _availability(survey: Survey) -> Iterator[Tile]:
     if available is None:
         return
     if available.total_seconds < _ENOUGH_SECONDS:
-        since = say_moment(available.since, survey.terms.calendar.timezone, locale)
-        yield Tile("availability", "–", say("too young", locale, moment=since))
+        since = moment_text(available.since, survey.terms.calendar.timezone, locale)
+        yield Tile("availability", "–", report_text("too young", locale, moment=since))
         return
-    objective = say("objective over", locale, limit=quantity(Share(AVAILABILITY_OBJECTIVE), locale))
-    window = say("days window", locale, window=quantity(Seconds(available.total_seconds), locale))
+    objective = report_text("objective over", locale, limit=quantity(Share(AVAILABILITY_OBJECTIVE), locale))
+    window = report_text("days window", locale, window=quantity(Seconds(available.total_seconds), locale))
     yield Tile(
         "availability",
         quantity(Share(available.share), locale),
         f"{objective}, {window}",
-        survey.find(Code.AVAILABILITY) is None,
+        survey.find("availability") is None,
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from recyclic_backups.health.finding import Finding, Status, status_of
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Seconds
-from recyclic_backups.report.words import say, say_moment
+from recyclic_backups.texts.language import Seconds
+from recyclic_backups.texts.report import moment_text, report_text
 
 _ORDER = [Status.HEALTHY, Status.DEGRADED, Status.UNHEALTHY]
 
@@ -21,18 +21,20 @@ def recoverable_sentence(survey: Survey) -> str:
     """From when the database comes back, and what would be missing."""
     terms, as_of, age_seconds = survey.terms, survey.recovery_point.verified_as_of, survey.age_seconds
     if as_of is None or age_seconds is None:
-        return say("no recovery point", terms.locale)
-    moment = say_moment(as_of, terms.calendar.timezone, terms.locale)
-    return say("recovery point", terms.locale, moment=moment, age=Seconds(age_seconds).text(terms.locale))
+        return report_text("no recovery point", terms.locale)
+    moment = moment_text(as_of, terms.calendar.timezone, terms.locale)
+    return report_text(
+        "recovery point", terms.locale, moment=moment, age=Seconds(age_seconds).text(terms.locale)
+    )
 
 
 def proven_sentence(survey: Survey) -> str:
     """Which backup was proven by a restore, and when."""
     terms, point = survey.terms, survey.recovery_point
     if point.proven_as_of is None or point.proven_at is None:
-        return say("nothing proven", terms.locale)
+        return report_text("nothing proven", terms.locale)
     moment, at = (
-        say_moment(each, terms.calendar.timezone, terms.locale)
+        moment_text(each, terms.calendar.timezone, terms.locale)
         for each in (point.proven_as_of, point.proven_at)
     )
-    return say("proven point", terms.locale, moment=moment, at=at)
+    return report_text("proven point", terms.locale, moment=moment, at=at)

@@ -6,13 +6,14 @@ Every text of the page becomes HTML here: the template hands each value to :func
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from markupsafe import Markup, escape
 
 from recyclic_backups.foreign_text import visible
 from recyclic_backups.health.finding import Finding
-from recyclic_backups.languages import NO_LINE_ENDS, Locale, Untranslated
+from recyclic_backups.texts.language import Locale, Untranslated
 
 _UNIT = r"(?:s|min|h|days?|jours?|%|B|kB|MB|GB|TB|o|ko|Mo|Go|To)"
 # A number with its unit, or several (19 h 43 min); a date, or what begins with one; a backup's id.
@@ -33,9 +34,7 @@ def plain(value: object) -> Markup:
 
 def prose(text: str) -> Markup:
     """A text as HTML in which no date, no number with its unit and no backup's id is broken over two lines."""
-    kept = _VALUE.sub(
-        lambda found: f'<span class="line">{found[0]}</span>', NO_LINE_ENDS.sub("\u00a0", plain(text))
-    )
+    kept = _VALUE.sub(lambda found: f'<span class="line">{found[0]}</span>', plain(text))
     return Markup(_QUOTATION.sub(r'<q lang="en">\1</q>', kept))  # noqa: S704 - `plain` has escaped it
 
 
@@ -50,8 +49,12 @@ def sentence(finding: Finding, locale: Locale) -> Markup:
 
     What somebody else said is in English whatever the page's language: it is shown as the quotation that it is.
     """
-    values = {
+    return prose(replace(finding, values=with_quotations(finding.values)).sentence.text(locale))
+
+
+def with_quotations(values: Mapping[str, object]) -> dict[str, object]:
+    """Values of a text, in which what somebody else said is :func:`quoted`."""
+    return {
         name: quoted(value.english) if isinstance(value, Untranslated) else value
-        for name, value in finding.values.items()
+        for name, value in values.items()
     }
-    return prose(replace(finding, values=values).sentence.text(locale))

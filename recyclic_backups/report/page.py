@@ -22,7 +22,6 @@ from recyclic_backups import __version__
 from recyclic_backups.drill.scenarios import OBJECTIVES
 from recyclic_backups.health.finding import Finding, Level, worst_first
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Locale, Seconds
 from recyclic_backups.report.charts import svg
 from recyclic_backups.report.coverage import SIGNS, coverage
 from recyclic_backups.report.figures import quantity, tiles
@@ -31,8 +30,9 @@ from recyclic_backups.report.markup import plain, prose, sentence
 from recyclic_backups.report.space import savings
 from recyclic_backups.report.trends import trends
 from recyclic_backups.report.upcoming_expiry import leaving
-from recyclic_backups.report.words import say, say_day, say_moment, say_month, say_tier
 from recyclic_backups.retention.forecast import departures
+from recyclic_backups.texts.language import Locale, Seconds
+from recyclic_backups.texts.report import day_text, moment_text, month_text, report_text, tier_text
 
 _SHOWN_SAVINGS = 8
 _FORECAST_DAYS = 31
@@ -71,28 +71,30 @@ def page(surveys: Sequence[Survey], *, incidents: Iterable[Finding] = ()) -> str
             _part(each, () if number else still, locale) | {"leads": not number}
             for number, each in enumerate(surveys)
         ],
-        title=say("title", locale, database=first.terms.database) if one else say("titles", locale),
-        word=say(overall(surveys, still).value, locale),
-        moment=say_moment(first.measured_at, timezone, locale),
+        title=report_text("title", locale, database=first.terms.database)
+        if one
+        else report_text("titles", locale),
+        word=report_text(overall(surveys, still).value, locale),
+        moment=moment_text(first.measured_at, timezone, locale),
         version=__version__,
         style=Markup(style),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours
         policy=Markup(_POLICY.format(style=_hash_source(style), script=_hash_source(script))),  # noqa: S704
         signs=SIGNS,
-        say=lambda name, **values: say(name, locale, **values),
-        texts=lambda *names: ", ".join(say(name, locale) for name in names),
+        say=lambda name, **values: report_text(name, locale, **values),
+        texts=lambda *names: ", ".join(report_text(name, locale) for name in names),
         sentence=lambda finding: sentence(finding, locale),
         time=lambda seconds: quantity(Seconds(seconds), locale),
         months=lambda days: _months(days, locale),
-        day_text=lambda day: say_day(day, locale),
-        tier_text=lambda tier: say_tier(tier, locale),
+        day_text=lambda day: day_text(day, locale),
+        tier_text=lambda tier: tier_text(tier, locale),
     )
 
 
 def _part(survey: Survey, incidents: Sequence[Finding], locale: Locale) -> dict[str, Any]:
     """What the page shows of one database."""
     terms, now, as_of = survey.terms, survey.measured_at, survey.recovery_point.verified_as_of
-    moment = partial(say_moment, timezone=terms.calendar.timezone, locale=locale)
+    moment = partial(moment_text, timezone=terms.calendar.timezone, locale=locale)
     point = recoverable_sentence(survey)
     coming = departures(survey.catalog, terms.retention, terms.calendar, now, days=_FORECAST_DAYS)
     return {
@@ -102,7 +104,7 @@ def _part(survey: Survey, incidents: Sequence[Finding], locale: Locale) -> dict[
         "incidents": incidents,
         "criticals": sum(each.level is Level.CRITICAL for each in incidents),
         "point": point,
-        "then": point if as_of is None else say("newest then", locale, moment=moment(as_of)),
+        "then": point if as_of is None else report_text("newest then", locale, moment=moment(as_of)),
         "proof": proven_sentence(survey),
         "tiles": list(tiles(survey)),
         "savings": savings(survey)[:_SHOWN_SAVINGS] if survey.space_is_low else [],
@@ -118,7 +120,7 @@ def _part(survey: Survey, incidents: Sequence[Finding], locale: Locale) -> dict[
 
 def _months(days: Sequence[date], locale: Locale) -> list[tuple[str, int]]:
     """The months that these days are in, and how many days of each."""
-    return [(name, len([*own])) for name, own in groupby(days, lambda day: say_month(day, locale))]
+    return [(name, len([*own])) for name, own in groupby(days, lambda day: month_text(day, locale))]
 
 
 def _file(name: str) -> str:

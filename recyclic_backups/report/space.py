@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Bytes, Locale
-from recyclic_backups.report.words import say
 from recyclic_backups.retention.policy import Retention, plan
+from recyclic_backups.texts.language import Bytes, Locale
+from recyclic_backups.texts.report import report_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Saving:
 
     def text(self, locale: Locale = "en") -> str:
         """The sentence."""
-        return say(
+        return report_text(
             self.kind, locale, name=self.name, value=self.value, size=Bytes(self.freed_bytes).text(locale)
         )
 

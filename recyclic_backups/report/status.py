@@ -6,9 +6,9 @@ from typing import Any
 
 from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Bytes
 from recyclic_backups.report.headline import proven_sentence, recoverable_sentence
-from recyclic_backups.report.words import say
+from recyclic_backups.texts.language import Bytes
+from recyclic_backups.texts.report import report_text
 
 _SHOWN = 4
 
@@ -25,18 +25,20 @@ def status_document(found: Survey) -> dict[str, Any]:
 def status_lines(found: Survey) -> list[str]:
     """Ten lines at most, in the language of the settings."""
     locale, free_bytes = found.terms.locale, found.free_bytes
-    free = say("not told", locale) if free_bytes is None else Bytes(free_bytes).text(locale)
+    free = report_text("not told", locale) if free_bytes is None else Bytes(free_bytes).text(locale)
     size = Bytes(found.total_size_bytes).text(locale)
     lines = [
-        f"{found.terms.database}: {say(found.status.value, locale)}",
+        f"{found.terms.database}: {report_text(found.status.value, locale)}",
         recoverable_sentence(found),
         proven_sentence(found),
-        say("held there", locale, count=len(found.catalog), size=size, free=free),
+        report_text("held there", locale, count=len(found.catalog), size=size, free=free),
     ]
     # A note is to know, and needs nobody.
     wrong = [each for each in found.findings if each.level is not Level.NOTE]
-    lines.append(f"{say('issues', locale)}:" if wrong else say("nobody needed", locale))
-    lines += [f"  {say(each.level.value, locale)}: {each.sentence.text(locale)}" for each in wrong[:_SHOWN]]
+    lines.append(f"{report_text('issues', locale)}:" if wrong else report_text("nobody needed", locale))
+    lines += [
+        f"  {report_text(each.level.value, locale)}: {each.sentence.text(locale)}" for each in wrong[:_SHOWN]
+    ]
     if len(wrong) > _SHOWN:
-        lines.append(f"  {say('more in metrics', locale, count=len(wrong) - _SHOWN)}")
+        lines.append(f"  {report_text('more in metrics', locale, count=len(wrong) - _SHOWN)}")
     return lines

@@ -9,12 +9,13 @@ from datetime import datetime
 from recyclic_backups.drill.scenarios import OBJECTIVES
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.fingerprint.model import Fingerprint
-from recyclic_backups.health.drill_records import drill_records, scenario_name
+from recyclic_backups.health.drill_records import drill_records
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.health.thresholds import DURATION_SECONDS
-from recyclic_backups.languages import Bytes, Locale, Seconds, Share
 from recyclic_backups.report.charts import Chart, Point
-from recyclic_backups.report.words import say, say_day
+from recyclic_backups.texts.language import Bytes, Locale, Seconds, Share
+from recyclic_backups.texts.report import day_text, report_text
+from recyclic_backups.texts.text import say
 
 _SHOWN_BACKUPS = 60
 _SHOWN_DRILLS = 60
@@ -60,7 +61,7 @@ class _Trends:
             self.chart("trend compression", shares, percent, limit=objective),
         ]
         for scenario, asked in OBJECTIVES.items():
-            named = scenario_name(scenario.value).text(self.locale)
+            named = say(f"scenario.{scenario.value}").text(self.locale)
             drills = [each for each in drill_records(self.survey.catalog) if each.scenario == scenario]
             times = [(each.checked_at, each.restore_seconds) for each in drills[-_SHOWN_DRILLS:]]
             failed = {each.checked_at for each in drills if not each.passed}
@@ -101,13 +102,13 @@ class _Trends:
         """A chart of values in words and points; None without any. ``failed`` are the moments of those to be marked."""
         if not values:
             return None
-        title, mark = say(name, self.locale, **named), f", {say('failed', self.locale)}"
+        title, mark = report_text(name, self.locale, **named), f", {report_text('failed', self.locale)}"
         points = [
             Point(at, value, f"{self.day(at)}: {text(value)}{mark if at in failed else ''}", at in failed)
             for at, value in sorted(values)
         ]
         figures = [point.value for point in points]
-        description = say(
+        description = report_text(
             "described",
             self.locale,
             title=title,
@@ -118,9 +119,9 @@ class _Trends:
             highest=text(max(figures)),
             newest=text(figures[-1]),
         )
-        limit_text = "" if limit is None else f"{say('objective', self.locale)} {text(limit)}"
+        limit_text = "" if limit is None else f"{report_text('objective', self.locale)} {text(limit)}"
         return Chart(title, description, tuple(points), text, self.day, limit, limit_text)
 
     def day(self, moment: datetime) -> str:
         """On the operator's calendar."""
-        return say_day(moment.astimezone(self.survey.terms.calendar.timezone).date(), self.locale)
+        return day_text(moment.astimezone(self.survey.terms.calendar.timezone).date(), self.locale)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.languages import Locale, listed, tier_name
-from recyclic_backups.report.markup import quoted
-from recyclic_backups.report.words import say
+from recyclic_backups.report.markup import with_quotations
 from recyclic_backups.retention.forecast import Departure
-from recyclic_backups.retention.wording import Code, Sentence
+from recyclic_backups.texts.language import Locale, listed
+from recyclic_backups.texts.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +30,7 @@ def leaving(departures: Sequence[Departure], locale: Locale) -> list[Leaving]:
     return [Leaving(reason, tuple(group)) for reason, group in groups.items()]
 
 
-def _shortened(reason: Sentence, locale: Locale) -> str:
+def _shortened(reason: Text, locale: Locale) -> str:
     """A reason without what differs from one backup to the next and can be read beside it."""
-    values = reason.values
-    tier = values.get("tier")
-    if reason.code is Code.TIER_OVER and isinstance(tier, Tier):
-        return say("tier over", locale, tier=tier_name(tier, locale), count=values["count"])
-    if reason.code is Code.DAMAGED and isinstance(values["problem"], str):
-        return Sentence(reason.code, {**values, "problem": quoted(values["problem"])}).text(locale)
-    return reason.text(locale)
+    shorter = "report.tier over" if reason.code == "retention.tier_over" else reason.code
+    return Text(shorter, with_quotations(reason.values)).text(locale)

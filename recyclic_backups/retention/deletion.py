@@ -21,7 +21,7 @@ from recyclic_backups.dump.sweep import ORPHAN_AGE
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.retention.wording import Code, Sentence, say
+from recyclic_backups.texts.text import Text, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Removal:
     """A backup that is gone, as a listing of the storage showed. ``freed_bytes`` is what was listed before."""
 
     backup_id: str
-    reasons: tuple[Sentence, ...]
+    reasons: tuple[Text, ...]
     freed_bytes: int
 
 
@@ -43,7 +43,7 @@ class Deletions:
     removed: list[Removal]
     spared: list[str]
 
-    def remove(self, backup: Backup, reasons: tuple[Sentence, ...]) -> None:
+    def remove(self, backup: Backup, reasons: tuple[Text, ...]) -> None:
         """Announce and delete one backup, unless somebody holds it meanwhile."""
         self.check_lock()
         if self.is_held(backup.backup_id):
@@ -105,9 +105,9 @@ class Deletions:
             self.spared.append(backup_id)
         elif left or self.is_held(backup_id) or any(self.is_there(label) for label in labels):
             self.check_lock()
-            self.delete(backup_id, labels, (say(Code.DELETION_RESUMED),))
+            self.delete(backup_id, labels, (say("retention.deletion_resumed"),))
 
-    def delete(self, backup_id: str, labels: tuple[Label, ...], reasons: tuple[Sentence, ...]) -> None:
+    def delete(self, backup_id: str, labels: tuple[Label, ...], reasons: tuple[Text, ...]) -> None:
         """Delete what an announced deletion is about, and see that it is gone. Raises StorageError."""
         layout, store = self.repository.layout, self.repository.store
         folder = f"{layout.backup(backup_id)}/"

@@ -24,7 +24,7 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.deletion import Deletions, Removal
 from recyclic_backups.retention.policy import Action, Decision, ExpiryPlan, Retention, plan
-from recyclic_backups.retention.wording import Code, say
+from recyclic_backups.texts.text import say
 
 # An event and a tombstone, each a few blocks of a file system; what is deleted after them frees more than they take.
 _ROOM_BYTES = 32 << 10
@@ -77,7 +77,7 @@ def plan_expiry(
     catalog = trusted(load_catalog(repository))
     decided = plan(catalog, retention, calendar, now)
     begun = tuple(
-        Decision(backup_id, Action.EXPIRE, (say(Code.DELETION_RESUMED),))
+        Decision(backup_id, Action.EXPIRE, (say("retention.deletion_resumed"),))
         for backup_id in Deletions(repository, now, lambda: None, [], []).unfinished(catalog)
     )
     return replace(decided, decisions=(*decided.decisions, *begun))
@@ -106,9 +106,9 @@ def _unsigned(catalog: Catalog, now: datetime) -> ExpiryPlan:
     unsigned = [backup for backup in catalog.unvouched if backup.standing is Standing.UNSIGNED]
     return ExpiryPlan(
         tuple(
-            Decision(backup.backup_id, Action.KEEP, (say(Code.KEPT_BY_HOLD),), backup)
+            Decision(backup.backup_id, Action.KEEP, (say("retention.kept_by_hold"),), backup)
             if backup.is_held(now)
-            else Decision(backup.backup_id, Action.EXPIRE, (say(Code.UNSIGNED),), backup)
+            else Decision(backup.backup_id, Action.EXPIRE, (say("retention.unsigned"),), backup)
             for backup in unsigned
         )
     )

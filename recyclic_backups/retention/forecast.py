@@ -16,7 +16,7 @@ from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.retention.policy import Retention, plan
-from recyclic_backups.retention.wording import Sentence
+from recyclic_backups.texts.text import Text
 
 # Long enough for the dump and its verification: the plan of a night is made after its backup.
 _AFTER_THE_BACKUP = timedelta(hours=2)
@@ -28,7 +28,7 @@ class Departure:
 
     backup_id: str
     day: date
-    reasons: tuple[Sentence, ...]
+    reasons: tuple[Text, ...]
 
 
 def departures(

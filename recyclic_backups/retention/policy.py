@@ -30,8 +30,8 @@ from recyclic_backups.catalog.layout import backup_id_of_manifest
 from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.why import why
 from recyclic_backups.errors import UsageError
-from recyclic_backups.languages import Locale
-from recyclic_backups.retention.wording import Code, Sentence, advice_before_ceiling, say
+from recyclic_backups.texts.language import Locale
+from recyclic_backups.texts.text import Text, say
 
 UNLABELLED = timedelta(days=7)
 """How long a backup without a label stays: time to notice that the one that took its place is worse."""
@@ -73,7 +73,7 @@ class Decision:
 
     backup_id: str
     action: Action
-    reasons: tuple[Sentence, ...]
+    reasons: tuple[Text, ...]
     backup: Backup | None = None
 
     def texts(self, locale: Locale = "en") -> tuple[str, ...]:
@@ -90,8 +90,8 @@ class ExpiryPlan:
     """
 
     decisions: tuple[Decision, ...]
-    warnings: tuple[Sentence, ...] = ()
-    incidents: tuple[Sentence, ...] = ()
+    warnings: tuple[Text, ...] = ()
+    incidents: tuple[Text, ...] = ()
     steady: bool = False
 
     @property
@@ -105,11 +105,11 @@ class ExpiryPlan:
         return [decision for decision in self.decisions if decision.action is Action.EXPIRE]
 
     @property
-    def what_matters(self) -> tuple[Sentence, ...]:
+    def what_matters(self) -> tuple[Text, ...]:
         """Incidents, then warnings, each saying that it is one."""
         return (
-            *(say(Code.INCIDENT, sentence=each) for each in self.incidents),
-            *(say(Code.WARNING, sentence=each) for each in self.warnings),
+            *(say("retention.incident", sentence=each) for each in self.incidents),
+            *(say("retention.warning", sentence=each) for each in self.warnings),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -139,6 +139,15 @@ def expires_for_age_at(backup: Backup, retention: Retention) -> datetime:
     return ceiling_at
 
 
+def _advice_before_ceiling(why: tuple[Text, ...]) -> str:
+    """What helps before RETENTION_MAX_DAYS takes a backup that stays for these reasons.
+
+    Proof can come from another backup; a place in a tier was only this one's.
+    """
+    is_the_proof = any(reason.code == "retention.newest_proven" for reason in why)
+    return "retention.prove_another" if is_the_proof else "retention.hold_it"
+
+
 def _places_of(tier: Tier, retention: Retention) -> int:
     """How many distinct backups of a tier are kept."""
     counts = {
@@ -155,8 +164,8 @@ class _Planning:
 
     def __init__(self, catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime) -> None:
         self.catalog, self.retention, self.calendar, self.now = catalog, retention, calendar, now
-        self.stays: dict[str, list[Sentence]] = {backup.backup_id: [] for backup in catalog}
-        self.leaves: dict[str, list[Sentence]] = {backup.backup_id: [] for backup in catalog}
+        self.stays: dict[str, list[Text]] = {backup.backup_id: [] for backup in catalog}
+        self.leaves: dict[str, list[Text]] = {backup.backup_id: [] for backup in catalog}
         self.future = {backup.backup_id for backup in catalog if self._is_of_the_future(backup)}
         self.present = [backup for backup in catalog if backup.backup_id not in self.future]
         self.good = [backup for backup in self.present if backup.good]
@@ -172,7 +181,7 @@ class _Planning:
         taken = too_old - sacred if self.steady else set()
         for backup in self.present:
             if backup.backup_id in taken:
-                self._leave(backup, say(Code.CEILING, days=self.retention.max_days))
+                self._leave(backup, say("retention.ceiling", days=self.retention.max_days))
         rest = [backup for backup in self.present if backup.backup_id not in taken]
         self._keep_newest_proven(rest)
         for tier in Tier:
@@ -194,18 +203,18 @@ class _Planning:
     def _keep_what_no_rule_may_take(self) -> None:
         for backup in self.catalog:
             if backup.backup_id in self.future:
-                self._keep(backup, say(Code.FUTURE, date=self._date(backup.as_of)))
+                self._keep(backup, say("retention.future", date=self._date(backup.as_of)))
             self._keep_held(backup)
         for backup in self.present:
             if not self.good:
-                self._keep(backup, say(Code.NO_GOOD))
+                self._keep(backup, say("retention.no_good"))
             elif not backup.good and backup.as_of >= self.good[0].as_of:
-                self._keep(backup, say(Code.NOT_REPLACED))
+                self._keep(backup, say("retention.not_replaced"))
         for number, backup in enumerate(self.good[: max(self.retention.minimum, 1)]):
             if number == 0:
-                self._keep(backup, say(Code.NEWEST_GOOD))
+                self._keep(backup, say("retention.newest_good"))
             if self.retention.minimum > 1:
-                self._keep(backup, say(Code.MINIMUM, count=self.retention.minimum))
+                self._keep(backup, say("retention.minimum", count=self.retention.minimum))
 
     def _keep_held(self, backup: Backup) -> None:
         hold = backup.hold
@@ -213,10 +222,10 @@ class _Planning:
         if hold is None or (self.steady and not hold.holds(self.now)):
             return
         if hold.until is None:
-            self._keep(backup, say(Code.HELD_FOR_EVER, reason=hold.reason))
+            self._keep(backup, say("retention.held_for_ever", reason=hold.reason))
         else:
             last_day = self.calendar.day_that_ends(hold.until) or self._date(hold.until)
-            code = Code.HELD if hold.holds(self.now) else Code.HELD_ON
+            code = "retention.held" if hold.holds(self.now) else "retention.held_on"
             self._keep(backup, say(code, until=last_day, reason=hold.reason, window=STEADY.days))
 
     # What stays for its place
@@ -225,7 +234,7 @@ class _Planning:
         # Also by a proof of the future: else time alone would take the one that is proven until then.
         proven = next((each for each in rest if each.good and proven_at(each, _ANY_TIME) is not None), None)
         if proven is not None:
-            self._keep(proven, say(Code.NEWEST_PROVEN))
+            self._keep(proven, say("retention.newest_proven"))
 
     def _keep_tier(self, tier: Tier, rest: Iterable[Backup]) -> None:
         """The newest partitions with a good backup, until enough distinct ones are counted."""
@@ -240,16 +249,16 @@ class _Planning:
             label = {} if tier is Tier.CHECKPOINT else {"tier": tier, "partition": place}
             checkpoint = tier is Tier.CHECKPOINT
             if not backup.good and len(counted) < count:
-                code = Code.CHECKPOINT_NOT_COUNTED if checkpoint else Code.TIER_NOT_COUNTED
+                code = "retention.checkpoint_not_counted" if checkpoint else "retention.tier_not_counted"
                 self._keep(backup, say(code, **label))
             elif backup.backup_id in counted:
-                self._keep(backup, say(Code.TIER_SHARED, **label))
+                self._keep(backup, say("retention.tier_shared", **label))
             elif len(counted) < count:
                 counted.append(backup.backup_id)
-                code = Code.CHECKPOINT_KEPT if checkpoint else Code.TIER_KEPT
+                code = "retention.checkpoint_kept" if checkpoint else "retention.tier_kept"
                 self._keep(backup, say(code, **label, number=len(counted), count=count))
             else:
-                code = Code.CHECKPOINT_OVER if checkpoint else Code.TIER_OVER
+                code = "retention.checkpoint_over" if checkpoint else "retention.tier_over"
                 self._leave(backup, say(code, **label, count=count))
 
     def _places(self, tier: Tier, backup: Backup) -> list[str]:
@@ -263,7 +272,7 @@ class _Planning:
             try:
                 self.calendar.window(tier, label.partition)
             except UsageError:
-                self._keep(backup, say(Code.UNKNOWN_PARTITION, tier=tier, partition=label.partition))
+                self._keep(backup, say("retention.unknown_partition", tier=tier, partition=label.partition))
             else:
                 places.append(label.partition)
         return places
@@ -276,10 +285,11 @@ class _Planning:
             date = self._date(since)
             # By the clock of the newest good backup: when backups stop, the seven days stop.
             if self.good[0].as_of - since > UNLABELLED:
-                self._leave(backup, say(Code.UNLABELLED_OVER, since=date, days=UNLABELLED.days))
+                self._leave(backup, say("retention.unlabelled_over", since=date, days=UNLABELLED.days))
             else:
                 self._keep(
-                    backup, say(Code.UNLABELLED_WAITS, since=date, until=self._date(since + UNLABELLED))
+                    backup,
+                    say("retention.unlabelled_waits", since=date, until=self._date(since + UNLABELLED)),
                 )
 
     def _unlabelled_since(self, backup: Backup) -> datetime:
@@ -306,7 +316,7 @@ class _Planning:
             backup_id = backup_id_of_manifest(damage.name)
             if backup_id is not None and backup_id not in known:
                 known.add(backup_id)
-                reason = say(Code.UNTRUSTED, problem=damage.problem)
+                reason = say("retention.untrusted", problem=damage.problem)
                 yield Decision(backup_id, Action.KEEP, (reason,))
 
     def _tell_damage(self, backup: Backup) -> None:
@@ -314,44 +324,51 @@ class _Planning:
             found = (each for each in backup.checks if each.kind == "verify" and not each.passed)
             check = max(found, key=lambda each: each.checked_at)
             problem = why(check) or "?"
-            self._leave(backup, say(Code.DAMAGED, date=self._date(check.checked_at), problem=problem))
+            self._leave(backup, say("retention.damaged", date=self._date(check.checked_at), problem=problem))
         elif not backup.good:
-            self._leave(backup, say(Code.UNVERIFIED))
+            self._leave(backup, say("retention.unverified"))
 
-    def _damage_warnings(self, decisions: Iterable[Decision]) -> Iterable[Sentence]:
+    def _damage_warnings(self, decisions: Iterable[Decision]) -> Iterable[Text]:
         for decision in decisions:
             if decision.action is Action.EXPIRE and decision.backup and decision.backup.known_damaged:
-                yield say(Code.DAMAGED_LEAVES, backup_id=decision.backup_id, why=decision.reasons)
+                yield say("retention.damaged_leaves", backup_id=decision.backup_id, why=decision.reasons)
 
-    def _ceiling_warnings(self, too_old: set[str], sacred: set[str]) -> Iterable[Sentence]:
+    def _ceiling_warnings(self, too_old: set[str], sacred: set[str]) -> Iterable[Text]:
         newest_good = self.good[0].backup_id if self.good else None
         for backup in self.present:
             backup_id, why = backup.backup_id, tuple(self.stays[backup.backup_id])
             ends_at = expires_for_age_at(backup, self.retention)
             days = self.retention.max_days
             if backup_id in too_old & sacred and backup_id != newest_good:
-                yield say(Code.CEILING_PASSED, backup_id=backup_id, days=days, why=why)
+                yield say("retention.ceiling_passed", backup_id=backup_id, days=days, why=why)
             elif why and backup_id not in too_old | sacred and ends_at - self.now <= NOTICE:
                 date = self._date(ends_at)
-                advice = advice_before_ceiling(why)
+                advice = say(_advice_before_ceiling(why))
                 yield say(
-                    Code.CEILING_SOON, backup_id=backup_id, days=days, date=date, why=why, advice=advice
+                    "retention.ceiling_soon",
+                    backup_id=backup_id,
+                    days=days,
+                    date=date,
+                    why=why,
+                    advice=advice,
                 )
 
-    def _incidents(self, takable: set[str]) -> Iterable[Sentence]:
+    def _incidents(self, takable: set[str]) -> Iterable[Text]:
         days = self.retention.max_days
         if self.catalog.backups and not any(backup.good for backup in self.catalog):
-            yield say(Code.NO_GOOD_BACKUP, number=len(self.catalog))
+            yield say("retention.no_good_backup", number=len(self.catalog))
         if self.good and self._is_past_ceiling(self.good[0]):
-            yield say(Code.NEWEST_PAST_CEILING, backup_id=self.good[0].backup_id, days=days)
+            yield say("retention.newest_past_ceiling", backup_id=self.good[0].backup_id, days=days)
         if takable and not self.steady:
             count, window = self.steady_count, STEADY.days
-            yield say(Code.CEILING_SUSPENDED, number=len(takable), days=days, count=count, window=window)
+            yield say(
+                "retention.ceiling_suspended", number=len(takable), days=days, count=count, window=window
+            )
 
-    def _keep(self, backup: Backup, reason: Sentence) -> None:
+    def _keep(self, backup: Backup, reason: Text) -> None:
         self.stays[backup.backup_id].append(reason)
 
-    def _leave(self, backup: Backup, reason: Sentence) -> None:
+    def _leave(self, backup: Backup, reason: Text) -> None:
         self.leaves[backup.backup_id].append(reason)
 
     def _is_past_ceiling(self, backup: Backup) -> bool:

@@ -13,60 +13,10 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Tombstone
 from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.foreign_text import markdown
-from recyclic_backups.languages import Bytes, Locale, column, listed, tier_name
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
-
-_TEXTS: dict[str, tuple[str, str]] = {
-    "title": ("Retention review: {database}", "Revue de conservation : {database}"),
-    "made": ("Of {date} ({timezone}).", "Du {date} ({timezone})."),
-    "summary": (
-        "{count} backups, {size}; {good} verified, {proven} proven by a restore, {held} held. "
-        "The oldest is of {oldest}, the newest of {newest}.",
-        "{count} sauvegardes, {size} ; {good} vérifiées, {proven} prouvées par une restauration, {held} retenues. "
-        "La plus ancienne est du {oldest}, la plus récente du {newest}.",
-    ),
-    "nothing": ("There is no backup.", "Il n'y a aucune sauvegarde."),
-    "rules": (
-        "Kept are {daily} daily, {weekly} weekly, {monthly} monthly backups and {checkpoint} checkpoints; never fewer "
-        "than {minimum} good ones; nothing older than {max_days} days but what is held or irreplaceable.",
-        "Sont gardées {daily} sauvegardes quotidiennes, {weekly} hebdomadaires, {monthly} mensuelles et {checkpoint} "
-        "points de contrôle ; jamais moins de {minimum} valides ; rien de plus de {max_days} jours, sauf ce qui est "
-        "retenu ou irremplaçable.",
-    ),
-    "incidents": ("Needs somebody", "Demande une intervention"),
-    "warnings": ("To know", "À savoir"),
-    "kept": ("What is kept, and why", "Ce qui est gardé, et pourquoi"),
-    "head kept": (
-        "| Content of | Backup | Tiers | Size | Why | Not beyond |",
-        "| Contenu du | Sauvegarde | Niveaux | Taille | Pourquoi | Pas au-delà du |",
-    ),
-    "left": ("What left in the last {days} days", "Ce qui est parti ces {days} derniers jours"),
-    "head left": (
-        "| Left on | Content of | Backup | Size | Why |",
-        "| Partie le | Contenu du | Sauvegarde | Taille | Pourquoi |",
-    ),
-    "none": ("Nothing.", "Rien."),
-    "next": ("What leaves next", "Ce qui part ensuite"),
-    "if": (
-        "If every backup of the next {days} days is good. When backups fail, nothing leaves.",
-        "Si chaque sauvegarde des {days} prochains jours est valide. Quand les sauvegardes échouent, rien ne part.",
-    ),
-    "head next": ("| On | Backup | Why |", "| Le | Sauvegarde | Pourquoi |"),
-    "law": ("What the GDPR says", "Ce que dit le RGPD"),
-    "gdpr": (
-        "Personal data may be kept no longer than their purpose needs (article 5(1)(e)), so copies in backups must "
-        "have an end too: here it is {max_days} days at the latest. What a member asked to have erased (article 17) "
-        "leaves the backups with them by that day, and must be erased again after a restore of an older one; until "
-        "then article 32 asks for encryption and for the ability to restore.",
-        "Les données personnelles ne sont pas conservées plus longtemps que leur finalité ne l'exige (article 5, "
-        "paragraphe 1, point e) ; leurs copies dans les sauvegardes doivent donc avoir une fin : ici {max_days} jours "
-        "au plus tard. Ce dont un membre a demandé l'effacement (article 17) quitte les sauvegardes avec elles avant "
-        "ce terme, et doit être effacé de nouveau après la restauration d'une plus ancienne ; d'ici là, l'article 32 "
-        "demande le chiffrement et la capacité de restaurer.",
-    ),
-    "unreadable": ("not readable", "illisible"),
-}
+from recyclic_backups.texts.language import Bytes, Locale, listed, tier_name
+from recyclic_backups.texts.text import say
 
 
 def review(
@@ -201,7 +151,7 @@ class _Review:
 
     def text(self, name: str, **values: object) -> str:
         """One of the fixed texts."""
-        return _TEXTS[name][column(self.locale)].format(**values)
+        return say(f"review.{name}", **values).text(self.locale)
 
     def size(self, size_bytes: int) -> str:
         """A size as it is written in the language."""

@@ -4,46 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from recyclic_backups.languages import Pair
-
-
-class Kind(StrEnum):
-    """What a problem is; its words are in :data:`WORDS`."""
-
-    BACKUP_FAILED = "backup failed"
-    BACKUPS_FAILED = "backups failed"
-    DRILL_FAILED = "drill failed"
-    RUN_FAILED = "run failed"
-    BACKFILL_FAILED = "backfill failed"
-    CHECK_FAILED = "check failed"
-    INTEGRITY = "integrity"
-    NOT_PROVEN = "not proven"
-    SPACE = "space"
-    ANOMALY = "anomaly"
-    AVAILABILITY = "availability"
-    PROMISE = "promise"
-    FLAG_TRIPPED = "flag tripped"
-    MISSED_DAY = "missed day"
-    MISSED_PERIOD = "missed period"
-    MISSED_FOR_EVER = "missed for ever"
-    DRILL_STALE = "drill stale"
-    DRILL_NEVER = "drill never"
-    RUN_WAITS = "run waits"
-    RUN_ENDLESS = "run endless"
-    TICK_FAILED = "tick failed"
-    TOO_OLD = "too old"
-    CLOCK = "clock"
-    NO_BACKUP = "no backup"
-    BACKUPS_GONE = "backups gone"
-    DAMAGE = "damage"
-    RESCUE = "rescue"
-    STORAGE = "storage"
-    ROLLBACK = "rollback"
-    MEMORY = "memory"
-    DELIVERY_FAILED = "delivery failed"
-    OTHER = "other"
+from recyclic_backups.texts.language import Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +26,8 @@ _UNWATCHED = (
     "Les sauvegardes et leurs contrôles peuvent s’arrêter sans le signaler eux-mêmes.",
 )
 
-WORDS: Mapping[Kind, Words] = {
-    Kind.BACKUP_FAILED: Words(
+WORDS: Mapping[str, Words] = {
+    "backup failed": Words(
         (
             "The {tier} backup of {partition} failed: {reason}",
             "La sauvegarde {tier} du {partition} a échoué : {reason}",
@@ -73,7 +35,7 @@ WORDS: Mapping[Kind, Words] = {
         _NO_NEW_POINT,
         "recyclic-backups validate",
     ),
-    Kind.BACKUPS_FAILED: Words(
+    "backups failed": Words(
         (
             "Failures of the {tier} backup in the backfill {backfill}: {total}, still missing: {count} ({names}); "
             "the newest: {reason}",
@@ -86,7 +48,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
-    Kind.DRILL_FAILED: Words(
+    "drill failed": Words(
         (
             "The restore drill “{scenario}” failed: {reason}",
             "L’exercice de restauration « {scenario} » a échoué : {reason}",
@@ -97,12 +59,12 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups drill {scenario}",
     ),
-    Kind.RUN_FAILED: Words(
+    "run failed": Words(
         ("{job} failed: {reason}", "{job} a échoué : {reason}"),
         _UNWATCHED,
         "recyclic-backups validate",
     ),
-    Kind.BACKFILL_FAILED: Words(
+    "backfill failed": Words(
         (
             "The backfill {backfill} could not start its runs: {reason}",
             "Le rattrapage {backfill} n’a pas pu lancer ses exécutions : {reason}",
@@ -113,7 +75,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups list",
     ),
-    Kind.CHECK_FAILED: Words(
+    "check failed": Words(
         (
             "A backup is not as it should be: {reason}",
             "Une sauvegarde n’est pas comme il faut : {reason}",
@@ -124,7 +86,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups list",
     ),
-    Kind.INTEGRITY: Words(
+    "integrity": Words(
         (
             "The {asset} of {partition} cannot be read back: {reason}",
             "La sauvegarde {asset} du {partition} n’est pas relisible : {reason}",
@@ -135,7 +97,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups verify --all",
     ),
-    Kind.NOT_PROVEN: Words(
+    "not proven": Words(
         (
             "No proof that the backups can be restored: {reason}",
             "Rien ne prouve que les sauvegardes puissent être restaurées : {reason}",
@@ -146,7 +108,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups drill simple",
     ),
-    Kind.SPACE: Words(
+    "space": Words(
         ("The storage is nearly full: {reason}", "Le stockage est presque plein : {reason}"),
         (
             "Once it is full, no backup can be taken.",
@@ -154,7 +116,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups expire",
     ),
-    Kind.ANOMALY: Words(
+    "anomaly": Words(
         (
             "The newest backup is not like those before it: {reason}",
             "La dernière sauvegarde ne ressemble pas aux précédentes : {reason}",
@@ -165,7 +127,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups diagnose",
     ),
-    Kind.AVAILABILITY: Words(
+    "availability": Words(
         (
             "Too often the newest backup was too old: {reason}",
             "Trop souvent, la dernière sauvegarde était trop ancienne : {reason}",
@@ -176,7 +138,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups metrics",
     ),
-    Kind.PROMISE: Words(
+    "promise": Words(
         (
             "Retention cannot keep a promise: {reason}",
             "La rétention ne peut tenir une promesse : {reason}",
@@ -187,7 +149,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups expire",
     ),
-    Kind.FLAG_TRIPPED: Words(
+    "flag tripped": Words(
         (
             "The flag {name} was switched off by itself: {reason}",
             "L’option {name} s’est désactivée d’elle-même : {reason}",
@@ -198,7 +160,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups flags list",
     ),
-    Kind.MISSED_DAY: Words(
+    "missed day": Words(
         (
             "The day {partition} is over and has no good backup",
             "Le jour {partition} est passé sans sauvegarde valable",
@@ -210,7 +172,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups backup --partition {partition}",
     ),
-    Kind.MISSED_PERIOD: Words(
+    "missed period": Words(
         (
             "The {tier} partition {partition} is over and has no good backup",
             "La période {tier} {partition} est passée sans sauvegarde valable",
@@ -221,7 +183,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups backup --tier {tier_name} --partition {partition}",
     ),
-    Kind.MISSED_FOR_EVER: Words(
+    "missed for ever": Words(
         (
             "The {tier} partition {partition} is over, and no good backup is of that time",
             "La période {tier} {partition} est passée, et aucune bonne sauvegarde n’est de ce moment",
@@ -232,7 +194,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups list --tier {tier_name}",
     ),
-    Kind.DRILL_STALE: Words(
+    "drill stale": Words(
         (
             "No restore drill since {last}",
             "Aucun exercice de restauration depuis {last}",
@@ -243,7 +205,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups drill simple",
     ),
-    Kind.DRILL_NEVER: Words(
+    "drill never": Words(
         (
             "No backup was ever restored in a drill; the first is of {first}",
             "Aucune sauvegarde n’a jamais été restaurée en exercice ; la première date du {first}",
@@ -254,7 +216,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups drill simple",
     ),
-    Kind.RUN_WAITS: Words(
+    "run waits": Words(
         (
             "{job} {partition} waits in the queue and does not start",
             "{job} {partition} attend dans la file et ne démarre pas",
@@ -265,7 +227,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
-    Kind.RUN_ENDLESS: Words(
+    "run endless": Words(
         (
             "{job} {partition} is running for longer than its limit of {limit}",
             "{job} {partition} dépasse sa durée limite de {limit}",
@@ -276,7 +238,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
-    Kind.TICK_FAILED: Words(
+    "tick failed": Words(
         (
             "The {type} {name} fails: {reason}",
             "{name} ({type}) échoue : {reason}",
@@ -284,7 +246,7 @@ WORDS: Mapping[Kind, Words] = {
         _UNWATCHED,
         "recyclic-backups validate",
     ),
-    Kind.TOO_OLD: Words(
+    "too old": Words(
         (
             "The newest verified backup is of {as_of}: more than {limit} old",
             "La dernière sauvegarde vérifiée date du {as_of} : plus de {limit}",
@@ -295,7 +257,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups backup",
     ),
-    Kind.CLOCK: Words(
+    "clock": Words(
         (
             "The backup {name} is of the future, {as_of}: a clock is wrong",
             "La sauvegarde {name} est datée du futur, {as_of} : une horloge est fausse",
@@ -308,7 +270,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups list",
     ),
-    Kind.NO_BACKUP: Words(
+    "no backup": Words(
         ("There is no verified backup", "Il n’y a aucune sauvegarde vérifiée"),
         (
             "Nothing could be restored if the server were gone now.",
@@ -316,7 +278,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups backup",
     ),
-    Kind.BACKUPS_GONE: Words(
+    "backups gone": Words(
         (
             "The storage held verified backups and holds none now",
             "Le stockage contenait des sauvegardes vérifiées et n’en contient plus",
@@ -327,7 +289,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups list",
     ),
-    Kind.DAMAGE: Words(
+    "damage": Words(
         (
             "A document in the storage is damaged: {name}: {reason}",
             "Un document du stockage est endommagé : {name} : {reason}",
@@ -338,7 +300,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups verify --all",
     ),
-    Kind.RESCUE: Words(
+    "rescue": Words(
         (
             "{name} in the storage is not what this software put there",
             "{name}, dans le stockage, n’est pas ce que ce logiciel y a mis",
@@ -351,7 +313,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
-    Kind.STORAGE: Words(
+    "storage": Words(
         ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),
         (
             "No backup can be taken and none restored from there until it answers again.",
@@ -359,7 +321,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups validate",
     ),
-    Kind.ROLLBACK: Words(
+    "rollback": Words(
         (
             "The storage went back to an older state: {reason}",
             "Le stockage est revenu à un état antérieur : {reason}",
@@ -372,7 +334,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups audit verify --head {head}",
     ),
-    Kind.MEMORY: Words(
+    "memory": Words(
         (
             "What alerts remember in the storage is not used: {reason}",
             "Ce que les alertes retiennent dans le stockage n’est pas utilisé : {reason}",
@@ -384,7 +346,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups verify --all",
     ),
-    Kind.DELIVERY_FAILED: Words(
+    "delivery failed": Words(
         (
             "Messages by {channel} are not delivered: {reason}",
             "Les messages par {channel} n’arrivent pas : {reason}",
@@ -395,7 +357,7 @@ WORDS: Mapping[Kind, Words] = {
         ),
         "recyclic-backups notify-test",
     ),
-    Kind.OTHER: Words(
+    "other": Words(
         ("{reason}", "{reason}"),
         (
             "See the line above.",
@@ -404,7 +366,10 @@ WORDS: Mapping[Kind, Words] = {
         "recyclic-backups validate",
     ),
 }
-"""The sentences of each kind, without full stop where they end with a reason."""
+"""Every kind of problem, as it is stored and as `alerts --json` names it, and its sentences.
+
+These have no full stop where they end with a reason.
+"""
 
 LABELS: Mapping[str, Pair] = {
     "critical": ("CRITICAL", "CRITIQUE"),
@@ -414,8 +379,8 @@ LABELS: Mapping[str, Pair] = {
     "reminded": ("still {severity}", "toujours {severity}"),
     "resolved": ("resolved", "résolu"),
     "test": ("test", "essai"),
-    "many": ("{count} problems: {first}", "{count} problèmes : {first}"),
-    "more": ("… and {count} more of the same", "… et {count} autres"),
+    "many": ("{count:# problem|# problems}: {first}", "{count:# problème|# problèmes} : {first}"),
+    "more": ("… and {count} more of the same", "… et {count:# autre|# autres}"),
     "line": ("{heading}: {text}", "{heading} : {text}"),
     "late": ("delayed message", "message retardé"),
     "late_note": (
@@ -435,6 +400,16 @@ LABELS: Mapping[str, Pair] = {
     "none": ("none", "aucun"),
     "proven_at": ("restored and found equal {at}", "restauré et trouvé identique le {at}"),
     "unreadable": ("unknown, the storage cannot be read", "inconnu, le stockage ne peut pas être lu"),
+    "well": ("Nothing is wrong.", "Rien à signaler."),
+    "open": ("{count:# open incident|# open incidents}.", "{count:# incident ouvert|# incidents ouverts}."),
+    "nobody": (
+        "Nobody is told: no channel is configured (docs/alerts.md).",
+        "Personne n’est prévenu : aucune voie n’est configurée (docs/alerts.md).",
+    ),
+    "waiting": (
+        "{count:# message waits|# messages wait} to be delivered.",
+        "{count:# message attend|# messages attendent} d’être remis.",
+    ),
     "test_body": (
         "This is a test, sent by: recyclic-backups notify-test. Messages about {database} reach you this way, "
         "from severity “{minimum}” on.",
@@ -444,74 +419,75 @@ LABELS: Mapping[str, Pair] = {
 }
 """The frame around the sentences of a message, by name."""
 
-NOTHING_LOGGED: Pair = ("its log says no more", "son journal n’en dit pas plus")
-NOTHING_TICKED: Pair = ("its tick says no more", "Dagster n’en dit pas plus")
-UNEXPECTED: Pair = ("unexpected error, {name}", "erreur inattendue, {name}")
-UNSENT: Pair = (
-    "the storage says why, and nothing there is signed",
-    "le stockage dit pourquoi, et rien n’y est signé",
-)
-"""In the place of a text that anybody who can write to the storage may have written."""
-BROKEN_LOOK: Pair = (
-    "alerts cannot look at {names}: unexpected error, {error}",
-    "les alertes ne peuvent pas examiner {names} : erreur inattendue, {error}",
-)
-MORE_DAMAGE: Pair = (
-    "it and more documents than the {count} that are told one by one; verify --all names them",
-    "avec lui, plus de documents que les {count} signalés un par un ; verify --all les nomme",
-)
-SCHEDULERS: Mapping[str, Pair] = {
+REASONS: Mapping[str, Pair] = {
+    "nothing_logged": ("its log says no more", "son journal n’en dit pas plus"),
+    "nothing_ticked": ("its tick says no more", "Dagster n’en dit pas plus"),
+    "unexpected": ("unexpected error, {name}", "erreur inattendue, {name}"),
+    # In the place of a text that anybody who can write to the storage may have written.
+    "unsent": (
+        "the storage says why, and nothing there is signed",
+        "le stockage dit pourquoi, et rien n’y est signé",
+    ),
+    "broken_look": (
+        "alerts cannot look at {names}: unexpected error, {error}",
+        "les alertes ne peuvent pas examiner {names} : erreur inattendue, {error}",
+    ),
+    "more_damage": (
+        "it and more documents than {count:the one that is told|the # that are told one by one}; verify --all names "
+        "them",
+        "avec lui, plus de documents que {count:celui qui est signalé|les # signalés un par un} ; verify --all les "
+        "nomme",
+    ),
+    "unsigned": (
+        "{name} carries no MAC: an older version wrote it, or somebody without the key",
+        "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
+    ),
+    "forged": (
+        "{name} was edited, damaged or moved: its MAC is wrong",
+        "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
+    ),
+    "unchecked": (
+        "{name} cannot be checked: no configured passphrase opens its key",
+        "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
+    ),
+    "unreadable": (
+        "{name} is damaged: it is not what alerts write",
+        "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
+    ),
+    "foreign": (
+        "{name} is of another storage: it is signed with a key that is none of this one's",
+        "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
+    ),
+    "other_storage": (
+        "it says that it is the storage {now}; it was {before}",
+        "il dit être le stockage {now} ; c’était {before}",
+    ),
+    "log_shorter": (
+        "its audit log ended at event {number} of {at}, and ends at {now} now",
+        "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
+    ),
+    "log_other": (
+        "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
+        "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
+    ),
+    "backups_lost": (
+        "backups are gone that no expiry deleted: {count} ({names})",
+        "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
+    ),
+    "checks_lost": (
+        "the backup {backup_id} had {before:# check|# checks}, and has {now} now",
+        "la sauvegarde {backup_id} avait {before:# contrôle|# contrôles}, et en a {now} maintenant",
+    ),
+    "labels_back": (
+        "labels point at an older backup than before: {names}",
+        "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
+    ),
+    "keys_back": (
+        "key files are older than they were, or gone, and a former passphrase may open them: {names}",
+        "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
+        "{names}",
+    ),
     "sensor": ("sensor", "capteur"),
     "schedule": ("schedule", "planification"),
 }
-
-UNSIGNED: Pair = (
-    "{name} carries no MAC: an older version wrote it, or somebody without the key",
-    "{name} ne porte pas de MAC : une ancienne version l’a écrit, ou quelqu’un sans la clé",
-)
-FORGED: Pair = (
-    "{name} was edited, damaged or moved: its MAC is wrong",
-    "{name} a été modifié, endommagé ou déplacé : son MAC est faux",
-)
-UNCHECKED: Pair = (
-    "{name} cannot be checked: no configured passphrase opens its key",
-    "{name} ne peut être vérifié : aucune phrase secrète configurée n’ouvre sa clé",
-)
-UNREADABLE: Pair = (
-    "{name} is damaged: it is not what alerts write",
-    "{name} est endommagé : ce n’est pas ce que les alertes écrivent",
-)
-FOREIGN: Pair = (
-    "{name} is of another storage: it is signed with a key that is none of this one's",
-    "{name} est d’un autre stockage : il est signé avec une clé qui n’est pas de celui-ci",
-)
-
-OTHER_STORAGE: Pair = (
-    "it says that it is the storage {now}; it was {before}",
-    "il dit être le stockage {now} ; c’était {before}",
-)
-LOG_SHORTER: Pair = (
-    "its audit log ended at event {number} of {at}, and ends at {now} now",
-    "son journal d’audit finissait à l’événement {number} du {at}, et finit maintenant à {now}",
-)
-LOG_OTHER: Pair = (
-    "event {number} of {at} is not in its audit log any more, which goes up to event {now}",
-    "l’événement {number} du {at} n’est plus dans son journal d’audit, qui va jusqu’à l’événement {now}",
-)
-BACKUPS_LOST: Pair = (
-    "backups are gone that no expiry deleted: {count} ({names})",
-    "des sauvegardes ont disparu sans avoir expiré : {count} ({names})",
-)
-CHECKS_LOST: Pair = (
-    "the backup {backup_id} had {before} checks, and has {now} now",
-    "la sauvegarde {backup_id} avait {before} contrôles, et en a {now} maintenant",
-)
-LABELS_BACK: Pair = (
-    "labels point at an older backup than before: {names}",
-    "des étiquettes désignent une sauvegarde plus ancienne qu’avant : {names}",
-)
-KEYS_BACK: Pair = (
-    "key files are older than they were, or gone, and a former passphrase may open them: {names}",
-    "des fichiers de clés sont plus anciens qu’avant, ou absents, et une ancienne phrase secrète peut les ouvrir : "
-    "{names}",
-)
+"""Why something failed, and what it was, by name."""

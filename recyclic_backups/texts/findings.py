@@ -1,15 +1,107 @@
 """The sentences of findings: what is wrong with the backups or worth to know, in English and French. Pure.
 
-The names are those of :class:`recyclic_backups.health.finding.Code`; values stand in braces.
+The names are outside names: programs know findings by them (docs/json.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recyclic_backups.languages import Pair
+from recyclic_backups.texts.language import Pair
+
+ANOMALIES: Mapping[str, Pair] = {
+    "dump_shrank": (
+        "the dump shrank to {dumped}; the median of the {count:one|#} before is {usual}",
+        "l'extraction a rétréci à {dumped} ; la médiane {count:de la précédente|des # précédentes} est {usual}",
+    ),
+    "dump_grew": (
+        "the dump grew to {dumped}; the median of the {count:one|#} before is {usual}",
+        "l'extraction a grossi à {dumped} ; la médiane {count:de la précédente|des # précédentes} est {usual}",
+    ),
+    "compression_collapsed": (
+        "what is stored became {now} of what was dumped, usually {usual}: data may have been encrypted by somebody "
+        "else. Tables whose rows became others: {suspects}",
+        "ce qui est stocké fait {now} de l'extraction, d'habitude {usual} : des données ont pu être chiffrées par "
+        "quelqu'un d'autre. Tables dont les lignes sont devenues d'autres : {suspects}",
+    ),
+    "table_emptied": (
+        "{table} is empty since {day}; it had {usual:# row|# rows}",
+        "{table} est vide depuis le {day} ; elle avait {usual:# ligne|# lignes}",
+    ),
+    "table_gone": (
+        "{table} is gone since {day}; it had {usual:# row|# rows}",
+        "{table} a disparu depuis le {day} ; elle avait {usual:# ligne|# lignes}",
+    ),
+    "table_shrank": (
+        "{table} shrank to {now:# row|# rows}; the median of the {count:one|#} before is {usual}",
+        "{table} est tombée à {now:# ligne|# lignes} ; la médiane {count:de la précédente|des # précédentes} est "
+        "{usual}",
+    ),
+    "table_grew": (
+        "{table} grew to {now:# row|# rows}; the median of the {count:one|#} before is {usual}",
+        "{table} est montée à {now:# ligne|# lignes} ; la médiane {count:de la précédente|des # précédentes} est "
+        "{usual}",
+    ),
+    "table_rewritten": (
+        "{now} of the rows of {table} became others on {day}; before, at most {usual} did from one backup to the "
+        "next: an UPDATE without its WHERE, or somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {day} ; avant, {usual} au plus d'une "
+        "sauvegarde à l'autre : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
+    ),
+    "table_converted": (
+        "{now} of the rows of {table} became others on {day}, and its columns have other types: a migration, or "
+        "somebody encrypted them",
+        "{now} des lignes de {table} sont devenues d'autres lignes le {day}, et ses colonnes ont d'autres types : "
+        "une migration, ou quelqu'un les a chiffrées",
+    ),
+    "tables_rewritten": (
+        "{changed} of the {steady:table that keeps its|# tables that keep their} rows from one backup to the next lost "
+        "most of them together on {day}: somebody may have encrypted them ({tables})",
+        "{changed} {steady:de la table qui garde ses|des # tables qui gardent leurs} lignes d'une sauvegarde à l'autre "
+        "{changed:en a|en ont} perdu la plupart ensemble le {day} : quelqu'un les a peut-être chiffrées ({tables})",
+    ),
+    "values_vanished": (
+        "{table}.{column} is {now} empty (null), usually {usual}",
+        "{table}.{column} est vide (null) à {now}, d'habitude {usual}",
+    ),
+    "values_appeared": (
+        "{table}.{column} is only {now} empty (null), usually {usual}",
+        "{table}.{column} n'est plus vide (null) qu'à {now}, d'habitude {usual}",
+    ),
+    "slower": (
+        "the last {count:backup|# backups} took about {now}; before, {usual}",
+        "{count:la dernière sauvegarde a|les # dernières sauvegardes ont} pris environ {now} ; avant, {usual}",
+    ),
+    "drill_stopped": (
+        "no {scenario} drill since {day}; there was one about every {usual}",
+        "aucun exercice {scenario} depuis le {day} ; il y en avait un tous les {usual} environ",
+    ),
+    "verifying_stopped": (
+        "the newest backup, {backup_id}, was never verified, though those before were",
+        "la sauvegarde la plus récente, {backup_id}, n'a jamais été vérifiée, contrairement aux précédentes",
+    ),
+    "fingerprint_stopped": (
+        "{backup_id} has a fingerprint of level {now}, those before of level {usual}: a restore of it proves less",
+        "{backup_id} a une empreinte de niveau {now}, les précédentes de niveau {usual} : "
+        "sa restauration prouve moins",
+    ),
+    "fingerprint_unreadable": (
+        "the fingerprint of {backup_id} cannot be read",
+        "l'empreinte de {backup_id} est illisible",
+    ),
+    "content_sealed": (
+        "what {count:# backup contains|# backups contain} is sealed, and no key at hand opens it "
+        "(BACKUP_ENCRYPTION_KEY): "
+        "{count:its|their} tables are not compared",
+        "le contenu de {count:# sauvegarde|# sauvegardes} est scellé, et aucune clé disponible ne l'ouvre "
+        "(BACKUP_ENCRYPTION_KEY) : "
+        "{count:ses|leurs} tables ne sont pas comparées",
+    ),
+}
+"""Where the newest backup is unlike the nights before it, or where that cannot be told."""
 
 WORDS: Mapping[str, Pair] = {
+    **ANOMALIES,
     "no_verified_backup": ("there is no verified backup", "il n'y a aucune sauvegarde vérifiée"),
     "age": (
         "the newest verified backup, {backup_id}, is {age} old",
@@ -60,20 +152,13 @@ WORDS: Mapping[str, Pair] = {
         "{backup_id} n'est pas chiffrée : qui la trouve lit les données des membres (RGPD, article 32)",
     ),
     "no_history": (
-        "{dumped} dumped; with {count} earlier backups there is no history yet ({minimum} needed)",
-        "{dumped} extraits ; avec {count} sauvegardes antérieures l'historique manque encore ({minimum} requises)",
+        "{dumped} dumped; with {count:# earlier backup|# earlier backups} there is no history yet ({minimum} needed)",
+        "{dumped} extraits ; avec {count:# sauvegarde antérieure|# sauvegardes antérieures} l'historique manque encore "
+        "({minimum:# requise|# requises})",
     ),
     "size": (
-        "{dumped} dumped; the median of the {count} before is {usual}",
-        "{dumped} extraits ; la médiane des {count} précédentes est {usual}",
-    ),
-    "dump_shrank": (
-        "the dump shrank to {dumped}; the median of the {count} before is {usual}",
-        "l'extraction a rétréci à {dumped} ; la médiane des {count} précédentes est {usual}",
-    ),
-    "dump_grew": (
-        "the dump grew to {dumped}; the median of the {count} before is {usual}",
-        "l'extraction a grossi à {dumped} ; la médiane des {count} précédentes est {usual}",
+        "{dumped} dumped; the median of the {count:one|#} before is {usual}",
+        "{dumped} extraits ; la médiane {count:de la précédente|des # précédentes} est {usual}",
     ),
     "compressed": (
         "{backup_id} is {compression} smaller than what was dumped",
@@ -159,81 +244,6 @@ WORDS: Mapping[str, Pair] = {
         "une extraction par nuit perd jusqu'à {interval} de travail ; une heure au plus demande l'archivage WAL, "
         "qui n'est pas actif",
     ),
-    "compression_collapsed": (
-        "what is stored became {now} of what was dumped, usually {usual}: data may have been encrypted by somebody "
-        "else. Tables whose rows became others: {suspects}",
-        "ce qui est stocké fait {now} de l'extraction, d'habitude {usual} : des données ont pu être chiffrées par "
-        "quelqu'un d'autre. Tables dont les lignes sont devenues d'autres : {suspects}",
-    ),
-    "table_emptied": (
-        "{table} is empty since {day}; it had {usual} rows",
-        "{table} est vide depuis le {day} ; elle avait {usual} lignes",
-    ),
-    "table_gone": (
-        "{table} is gone since {day}; it had {usual} rows",
-        "{table} a disparu depuis le {day} ; elle avait {usual} lignes",
-    ),
-    "table_shrank": (
-        "{table} shrank to {now} rows; the median of the {count} before is {usual}",
-        "{table} est tombée à {now} lignes ; la médiane des {count} précédentes est {usual}",
-    ),
-    "table_grew": (
-        "{table} grew to {now} rows; the median of the {count} before is {usual}",
-        "{table} est montée à {now} lignes ; la médiane des {count} précédentes est {usual}",
-    ),
-    "table_rewritten": (
-        "{now} of the rows of {table} became others on {day}; before, at most {usual} did from one backup to the "
-        "next: an UPDATE without its WHERE, or somebody encrypted them",
-        "{now} des lignes de {table} sont devenues d'autres lignes le {day} ; avant, {usual} au plus d'une "
-        "sauvegarde à l'autre : un UPDATE sans WHERE, ou quelqu'un les a chiffrées",
-    ),
-    "table_converted": (
-        "{now} of the rows of {table} became others on {day}, and its columns have other types: a migration, or "
-        "somebody encrypted them",
-        "{now} des lignes de {table} sont devenues d'autres lignes le {day}, et ses colonnes ont d'autres types : "
-        "une migration, ou quelqu'un les a chiffrées",
-    ),
-    "tables_rewritten": (
-        "{changed} of the {steady} tables that keep their rows from one backup to the next lost most of them together "
-        "on {day}: somebody may have encrypted them ({tables})",
-        "{changed} des {steady} tables qui gardent leurs lignes d'une sauvegarde à l'autre en ont perdu la plupart "
-        "ensemble le {day} : quelqu'un les a peut-être chiffrées ({tables})",
-    ),
-    "values_vanished": (
-        "{table}.{column} is {now} empty (null), usually {usual}",
-        "{table}.{column} est vide (null) à {now}, d'habitude {usual}",
-    ),
-    "values_appeared": (
-        "{table}.{column} is only {now} empty (null), usually {usual}",
-        "{table}.{column} n'est plus vide (null) qu'à {now}, d'habitude {usual}",
-    ),
-    "slower": (
-        "the last {count} backups took about {now}; before, {usual}",
-        "les {count} dernières sauvegardes ont pris environ {now} ; avant, {usual}",
-    ),
-    "drill_stopped": (
-        "no {scenario} drill since {day}; there was one about every {usual}",
-        "aucun exercice {scenario} depuis le {day} ; il y en avait un tous les {usual} environ",
-    ),
-    "verifying_stopped": (
-        "the newest backup, {backup_id}, was never verified, though those before were",
-        "la sauvegarde la plus récente, {backup_id}, n'a jamais été vérifiée, contrairement aux précédentes",
-    ),
-    "fingerprint_stopped": (
-        "{backup_id} has a fingerprint of level {now}, those before of level {usual}: a restore of it proves less",
-        "{backup_id} a une empreinte de niveau {now}, les précédentes de niveau {usual} : "
-        "sa restauration prouve moins",
-    ),
-    "fingerprint_unreadable": (
-        "the fingerprint of {backup_id} cannot be read",
-        "l'empreinte de {backup_id} est illisible",
-    ),
-    "content_sealed": (
-        "what {count} backups contain is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY): "
-        "their tables are not compared",
-        "le contenu de {count} sauvegardes est scellé, et aucune clé disponible ne l'ouvre (BACKUP_ENCRYPTION_KEY) : "
-        "leurs tables ne sont pas comparées",
-    ),
     "incident": ("{what}", "{what}"),
     "alert_memory": (
         "What people were told is not shown: {why}",
@@ -242,19 +252,18 @@ WORDS: Mapping[str, Pair] = {
 }
 """Each sentence in English and French."""
 
-ATTEMPTS: Mapping[str, Pair] = {
+CHECKS: Mapping[str, Pair] = {
+    # Their kinds; in French with the article that each needs.
     "verify": ("verification", "la vérification"),
     "restore": ("restore", "la restauration"),
     "drill": ("drill", "l'exercice"),
+    "no_reason": ("no reason given", "aucune raison n'est donnée"),
+    "sealed": (
+        "why is sealed, and no key at hand opens it (BACKUP_ENCRYPTION_KEY)",
+        "la raison est scellée, et aucune clé disponible ne l’ouvre (BACKUP_ENCRYPTION_KEY)",
+    ),
 }
-"""What the kinds of checks beside a backup are called; in French with the article that each needs."""
-
-NO_REASON: Pair = ("no reason given", "aucune raison n'est donnée")
-"""Where a check that failed does not say why."""
-
-
-FREEABLE: Pair = ("could be freed: {what}", "pourraient être libérées : {what}")
-NOTHING_FREEABLE: Pair = ("could be freed: no backup", "pourraient être libérées : aucune sauvegarde")
+"""What is said of the checks that lie beside a backup."""
 
 SCENARIOS: Mapping[str, Pair] = {
     "simple": ("simple", "simple"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.languages import Pair
+from recyclic_backups.texts.language import Locale, Pair, fill
 
 WORDS: Mapping[str, Pair] = {
     "title": ("Backups of {database}", "Sauvegardes de {database}"),
@@ -22,7 +24,7 @@ WORDS: Mapping[str, Pair] = {
         "Cette page a {age}. Ce qui l'écrit s'est arrêté : regardez Dagster, ou lancez recyclic-backups report.",
     ),
     "hours": ("{count} h", "{count} h"),
-    "days": ("{count} days", "{count} jours"),
+    "days": ("{count:# day|# days}", "{count:# jour|# jours}"),
     "nothing known": ("Nothing known since {moment}", "Rien de connu depuis le {moment}"),
     "then": ("It said then: {word}.", "Elle disait alors : {word}."),
     "newest then": (
@@ -47,13 +49,9 @@ WORDS: Mapping[str, Pair] = {
         "No restore has been proven yet: recyclic-backups drill simple",
         "Aucune restauration n'a encore été prouvée : recyclic-backups drill simple",
     ),
-    "one incident": (
-        "One open incident ({critical} critical)",
-        "Un incident ouvert ({critical} critique)",
-    ),
     "open incidents": (
-        "{count} open incidents ({critical} critical)",
-        "{count} incidents ouverts ({critical} critiques)",
+        "{count:# open incident|# open incidents} ({critical} critical)",
+        "{count:# incident ouvert|# incidents ouverts} ({critical:# critique|# critiques})",
     ),
     "incidents": ("Open incidents", "Incidents ouverts"),
     "issues": ("What needs somebody", "Ce qui demande quelqu'un"),
@@ -66,8 +64,8 @@ WORDS: Mapping[str, Pair] = {
     "anomaly": ("unlike the nights before", "inhabituel"),
     "coverage": ("What each day has", "Ce que chaque jour possède"),
     "coverage of": (
-        "Each tier's partitions over the last {days} days, today on the right",
-        "Les périodes de chaque niveau sur les {days} derniers jours, aujourd'hui à droite",
+        "Each tier's partitions over the last {days:day|# days}, today on the right",
+        "Les périodes de chaque niveau sur {days:le dernier jour|les # derniers jours}, aujourd'hui à droite",
     ),
     "tier": ("Tier", "Niveau"),
     "legend": ("Legend", "Légende"),
@@ -91,8 +89,7 @@ WORDS: Mapping[str, Pair] = {
     "figures": ("Now", "Maintenant"),
     "age": ("Age of the newest", "Âge de la plus récente"),
     "stored": ("Stored", "Stocké"),
-    "one backup": ("in one backup", "en une sauvegarde"),
-    "backups": ("in {count} backups", "en {count} sauvegardes"),
+    "backups": ("in {count:# backup|# backups}", "en {count:# sauvegarde|# sauvegardes}"),
     "free": ("Free space", "Espace libre"),
     "size": ("Newest backup", "La plus récente"),
     "of dumped": ("of {size} dumped", "sur {size} extraits"),
@@ -117,8 +114,8 @@ WORDS: Mapping[str, Pair] = {
     "trend compression": ("Compression", "Compression"),
     "trend restore": ("Restore time, drill {scenario}", "Temps de restauration, exercice {scenario}"),
     "described": (
-        "{title}: {count} values from {first} to {last}; lowest {lowest}, highest {highest}, newest {newest}",
-        "{title} : {count} valeurs du {first} au {last} ; la plus basse {lowest}, la plus haute {highest}, "
+        "{title}: {count:# value|# values} from {first} to {last}; lowest {lowest}, highest {highest}, newest {newest}",
+        "{title} : {count:# valeur|# valeurs} du {first} au {last} ; la plus basse {lowest}, la plus haute {highest}, "
         "la dernière {newest}",
     ),
     "no trend": ("No values yet.", "Pas encore de valeurs."),
@@ -149,10 +146,16 @@ WORDS: Mapping[str, Pair] = {
     "leaves": ("On", "Le"),
     "backup": ("Backup", "Sauvegarde"),
     "why": ("Why", "Pourquoi"),
-    "and more": ("and {count} more within {days} days", "et {count} de plus d'ici {days} jours"),
-    "backups leave": ("{count} backups", "{count} sauvegardes"),
-    "tier over": ("{tier}: not among the newest {count}", "{tier} : pas parmi les {count} plus récentes"),
-    "none leaves": ("Nothing within {days} days.", "Rien d'ici {days} jours."),
+    "and more": (
+        "and {count} more within {days:# day|# days}",
+        "et {count} de plus d'ici {days:# jour|# jours}",
+    ),
+    "backups leave": ("{count:# backup|# backups}", "{count:# sauvegarde|# sauvegardes}"),
+    "tier over": (
+        "{tier}: not among the newest {count}",
+        "{tier} : {count:vient après # plus récente|pas parmi les # plus récentes}",
+    ),
+    "none leaves": ("Nothing within {days:# day|# days}.", "Rien d'ici {days:# jour|# jours}."),
     "run expired": (
         "{gone} expired and seen to be gone, {freed} freed; {kept} kept, {size}.",
         "Expirées, et vues disparues : {gone} ({freed} libérés) ; conservées : {kept} ({size}).",
@@ -168,6 +171,8 @@ WORDS: Mapping[str, Pair] = {
         "{size} by letting go of the hold on {name}",
         "{size} en levant la retenue de {name}",
     ),
+    "freeable": ("could be freed: {what}", "pourraient être libérées : {what}"),
+    "nothing_freeable": ("could be freed: no backup", "pourraient être libérées : aucune sauvegarde"),
     "no saving": (
         "None of the backups: what is left is what the policy protects. Look at other files of the disk, or give "
         "it more space.",
@@ -175,14 +180,15 @@ WORDS: Mapping[str, Pair] = {
         "ou agrandissez-le.",
     ),
     "held there": (
-        "{count} backups, {size}; free: {free}",
-        "{count} sauvegardes, {size} ; libre : {free}",
+        "{count:# backup|# backups}, {size}; free: {free}",
+        "{count:# sauvegarde|# sauvegardes}, {size} ; libre : {free}",
     ),
     "nobody needed": ("Nothing needs anybody.", "Rien ne demande quelqu'un."),
     "more in metrics": (
         "and {count} more: recyclic-backups metrics",
         "et {count} de plus : recyclic-backups metrics",
     ),
+    "written": ("{status}; the page is {file}", "{status} ; la page est {file}"),
     "made by": (
         "recyclic-backups {version}. Everything on this page is in the page: it loads nothing.",
         "recyclic-backups {version}. Tout ce qui est sur cette page est dans la page : elle ne charge rien.",
@@ -204,3 +210,29 @@ TIERS: Mapping[Tier, Pair] = {
     Tier.MONTHLY: ("monthly", "mensuel"),
     Tier.CHECKPOINT: ("checkpoint", "point de contrôle"),
 }
+
+
+def report_text(name: str, locale: Locale, /, **values: object) -> str:
+    """One of the fixed texts."""
+    return fill(WORDS[name], values, locale)
+
+
+def tier_text(tier: Tier, locale: Locale) -> str:
+    """The name of a row of the coverage."""
+    return TIERS[tier][locale == "fr"]
+
+
+def month_text(day: date, locale: Locale) -> str:
+    """``Nov 2026``, ``nov. 2026``."""
+    return f"{MONTHS[locale][day.month - 1]} {day.year}"
+
+
+def day_text(day: date, locale: Locale) -> str:
+    """``Sun 22 Nov``, ``dim. 22 nov.``."""
+    return f"{WEEKDAYS[locale][day.weekday()]} {day.day} {MONTHS[locale][day.month - 1]}"
+
+
+def moment_text(moment: datetime, timezone: ZoneInfo, locale: Locale) -> str:
+    """``Sun 22 Nov, 02:00`` on the operator's clock, with the year where it is another one than needs saying."""
+    local = moment.astimezone(timezone)
+    return f"{day_text(local.date(), locale)} {local.year}, {local:%H:%M}"

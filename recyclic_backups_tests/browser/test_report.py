@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recyclic_backups.catalog.catalog import Catalog
-from recyclic_backups.health.finding import Code, critical
-from recyclic_backups.languages import Locale
+from recyclic_backups.health.finding import critical
 from recyclic_backups.report.page import page as html_of
+from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.report.surveys import NOW, quarter, surveyed
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
     ) -> Page:
         file = tmp_path / "page.html"
         found = surveyed(catalog or quarter(), locale=locale, free_bytes=free_bytes)
-        still = [critical(Code.NO_VERIFIED, str(number)) for number in range(incidents)]
+        still = [critical("no_verified_backup", str(number)) for number in range(incidents)]
         file.write_text(html_of([found], incidents=still), encoding="utf-8")
         context = browser.new_context(
             viewport={"width": width, "height": height}, java_script_enabled=scripts

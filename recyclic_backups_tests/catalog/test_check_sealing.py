@@ -15,7 +15,7 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.why import why_text
+from recyclic_backups.catalog.why import why, why_text
 from recyclic_backups.envelope.document import decode, encode, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey
@@ -119,7 +119,9 @@ def test_without_the_key_nobody_takes_sealed_for_no_reasons(house: House, drille
     with pytest.raises(NoUsableKey):
         check.to_json()
     assert "sealed" in why_text(check)
-    assert "scellée" in why_text(check, "fr")
+    told = why(check)
+    assert told is not None
+    assert "scellée" in told.text("fr")
 
 
 def test_figures_and_verdicts_need_no_key(house: House, drilled: Check) -> None:

@@ -59,9 +59,9 @@ def test_the_last_line_of_a_report_is_in_the_language_of_its_page(operator: Oper
     """Loss prevented: the one word that says how it stands, in a language that its reader does not have."""
     operator.storage.mkdir()
     said = operator.must("report", "--output", "page.html").err
-    assert said.endswith("unhealthy; the page is page.html\n")
+    assert said.endswith("Unhealthy; the page is page.html\n")
     said = operator.must("report", "--output", "fr.html", BACKUP_LOCALE="fr").err
-    assert said.endswith("Critique ; la page est fr.html\n")
+    assert said.endswith("Critique\u00a0; la page est fr.html\n")
 
 
 def test_unhealthy_ends_with_80_and_still_prints_everything(operator: Operator) -> None:

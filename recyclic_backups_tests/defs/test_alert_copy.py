@@ -18,7 +18,6 @@ from recyclic_backups.notify.outbox import Delivery, Letter
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import name_in_storage
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, failed_run, looks, signed_looks
 from recyclic_backups_tests.notify.problems import problem
@@ -32,8 +31,8 @@ TEXT = "KEY LEAKED, open evil.example now"
 def forge(looks: Looks, serial: int) -> Path:
     """Write a memory there as anybody can: a letter in our name, and that the failure was told long ago."""
     settings, now = looks.house.settings(), looks.house.clock.at
-    told = replace(problem("run/daily_backup_job/2026-11-02", kind=Kind.BACKUP_FAILED), since=now)
-    lie = replace(problem("storage", kind=Kind.STORAGE), facts={"reason": TEXT}, since=now)
+    told = replace(problem("run/daily_backup_job/2026-11-02", kind="backup failed"), since=now)
+    lie = replace(problem("storage", kind="storage"), facts={"reason": TEXT}, since=now)
     incidents = {each.key: Incident(each, Severity.CRITICAL, now, now) for each in (told, lie)}
     letter = Letter(
         "x",
@@ -77,11 +76,11 @@ def test_a_forged_memory_sends_nothing_and_silences_nothing(
     assert said.count("CRITICAL: The daily backup of 2026-11-02 failed") > 0
     # That somebody writes there is told once, not each minute; where nothing is signed anybody may.
     assert sum("What alerts remember in the storage is not used" in text for text in bot.texts) == int(signs)
-    assert (Kind.MEMORY in looks.kinds) is signs
+    assert ("memory" in looks.kinds) is signs
     looks.house.clock.at += timedelta(minutes=1)
     for _ in range(15):
         looks.look()
-    assert Kind.MEMORY not in looks.kinds
+    assert "memory" not in looks.kinds
 
 
 def test_what_an_older_version_wrote_accuses_nobody(signed_looks: Looks, bot: Web) -> None:
@@ -96,6 +95,6 @@ def test_what_an_older_version_wrote_accuses_nobody(signed_looks: Looks, bot: We
     path.write_text(remembered.to_document(memory))
     bot.texts.clear()
     looks.look()
-    assert Kind.MEMORY not in looks.kinds
+    assert "memory" not in looks.kinds
     assert bot.texts == []
     assert "mac" in json.loads(path.read_bytes())

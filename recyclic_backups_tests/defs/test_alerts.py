@@ -46,7 +46,6 @@ from recyclic_backups.notify.channels import Channel, Email
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import name_in_storage
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import BEGINNING, PASSPHRASE, House, elsewhere, spoil
 from recyclic_backups_tests.flags.test_flags import switched_off_by_an_older_release
 from recyclic_backups_tests.house import KEY
@@ -74,7 +73,7 @@ class Looks:
         return str(data.skip_message)
 
     @property
-    def kinds(self) -> set[Kind]:
+    def kinds(self) -> set[str]:
         """What is wrong, as the sensor sees it."""
         memory = remembered.read(self.cursor)
         assert memory is not None
@@ -136,7 +135,7 @@ def test_nothing_is_said_of_an_installation_that_is_well(looks: Looks, bot: Web)
         looks.look()
     assert [text for text in bot.texts if "CRITICAL" in text] == []
     # Said once, of the backup that is neither encrypted nor, so small, well compressed.
-    assert looks.kinds <= {Kind.CHECK_FAILED}
+    assert looks.kinds <= {"check failed"}
     assert len(bot.texts) <= 1
 
 
@@ -173,12 +172,12 @@ def test_the_command_line_resolves_what_dagster_failed_at(looks: Looks, bot: Web
     house = looks.house
     failed_run(house, "daily_backup_job", "2026-11-01")
     looks.look()
-    assert Kind.BACKUP_FAILED in looks.kinds
+    assert "backup failed" in looks.kinds
     # Runs have the machine's time, which here is not that of the house.
     house.clock.at = datetime.now(BEGINNING.tzinfo) + timedelta(minutes=1)
     elsewhere(house, Tier.DAILY, "2026-11-01")
     looks.look()
-    assert Kind.BACKUP_FAILED not in looks.kinds
+    assert "backup failed" not in looks.kinds
 
 
 def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: Web) -> None:
@@ -189,7 +188,7 @@ def test_runs_from_the_asset_page_are_the_same_incident(looks: Looks, bot: Web) 
     assert "run/daily_backup_job/2026-10-30" in looks.facts
     failed_run(house, "daily_backup_job", "2026-10-30", "SUCCESS")
     looks.look()
-    assert Kind.BACKUP_FAILED not in looks.kinds
+    assert "backup failed" not in looks.kinds
 
 
 @pytest.mark.parametrize("way", ["job", "page", "command line", "page of the weeks", None])
@@ -240,7 +239,7 @@ def test_what_is_dated_in_the_future_makes_up_for_nothing(
         record_check(wiring.open_repository(house.settings()), passed, done.backup.manifest)
     house.clock.at = now
     looks.look()
-    kind = Kind.BACKUP_FAILED if partition else Kind.DRILL_FAILED
+    kind = "backup failed" if partition else "drill failed"
     assert (kind in looks.kinds) is bool(ahead)
 
 
@@ -289,10 +288,10 @@ def test_of_two_runs_the_one_that_was_over_later_is_the_last(looks: Looks, bot: 
     queued = failed_run(house, "daily_backup_job", "2026-11-01", "STARTED")
     failed_run(house, "daily_backup_job", "2026-11-01", "SUCCESS")
     looks.look()
-    assert Kind.BACKUP_FAILED not in looks.kinds
+    assert "backup failed" not in looks.kinds
     house.instance.report_run_failed(queued)
     looks.look()
-    assert Kind.BACKUP_FAILED in looks.kinds
+    assert "backup failed" in looks.kinds
 
 
 def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
@@ -408,7 +407,7 @@ def test_a_first_look_by_a_clock_that_was_ahead_silences_nothing(looks: Looks, b
     assert memory.began_at is not None
     assert memory.began_at.year == right.year
     looks.look(after=timedelta(hours=26))
-    assert Kind.NO_BACKUP in looks.kinds
+    assert "no backup" in looks.kinds
 
 
 def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) -> None:
@@ -420,12 +419,12 @@ def test_what_is_not_delivered_is_tried_again_and_shown(looks: Looks, bot: Web) 
     assert "telegram: Telegram answered 502: not today" in said
     for _ in range(9):
         looks.look()
-    assert Kind.DELIVERY_FAILED in looks.kinds
+    assert "delivery failed" in looks.kinds
     bot.status = 200
     for _ in range(70):
         looks.look()
     assert len([text for text in bot.texts if "The daily backup of 2026-11-01 failed" in text]) == 1
-    assert Kind.DELIVERY_FAILED not in looks.kinds
+    assert "delivery failed" not in looks.kinds
 
 
 def test_a_mail_server_that_trickles_costs_the_others_nothing_and_the_look_ends(
@@ -463,21 +462,21 @@ def test_old_backups_are_told_once_and_reminded_of_daily(looks: Looks, bot: Web)
     bot.texts.clear()
     house.clock.at = BEGINNING + timedelta(hours=24)
     looks.look()
-    assert Kind.TOO_OLD not in looks.kinds
+    assert "too old" not in looks.kinds
     house.clock.at = BEGINNING + timedelta(hours=26)
     # A backup that runs may end well at any moment.
     working = dg.DagsterRun(job_name="daily_backup_job", status=dg.DagsterRunStatus.STARTED)
     house.instance.add_run(working)
     house.instance.report_run_failed(working)
     looks.look()
-    assert Kind.TOO_OLD in looks.kinds
+    assert "too old" in looks.kinds
     (text,) = [each for each in bot.texts if "The newest verified backup is of 2026-11-01 02:00" in each]
     assert "do next: recyclic-backups backup" in text
     bot.texts.clear()
     for _ in range(48):
         looks.look(after=timedelta(hours=1))
     assert len([each for each in bot.texts if "] still CRITICAL: " in each]) in (1, 2)
-    assert {Kind.TOO_OLD, Kind.MISSED_DAY} <= looks.kinds
+    assert {"too old", "missed day"} <= looks.kinds
 
 
 def test_a_storage_that_is_gone_is_told_and_its_problems_are_not_taken_for_solved(
@@ -488,20 +487,20 @@ def test_a_storage_that_is_gone_is_told_and_its_problems_are_not_taken_for_solve
     elsewhere(house, Tier.DAILY, "2026-11-01")
     house.clock.at = BEGINNING + timedelta(hours=30)
     looks.look()
-    assert Kind.TOO_OLD in looks.kinds
+    assert "too old" in looks.kinds
     storage = house.settings().storage_url.removeprefix("file://")
     hidden = f"{storage}-unmounted"
     Path(storage).rename(hidden)
     bot.texts.clear()
     for _ in range(20):
         looks.look()
-    assert looks.kinds >= {Kind.STORAGE, Kind.TOO_OLD}
+    assert looks.kinds >= {"storage", "too old"}
     (text,) = [each for each in bot.texts if "The storage cannot be read" in each]
     assert "unknown, the storage cannot be read" in text
     assert not Path(storage).exists()
     Path(hidden).rename(storage)
     looks.look()
-    assert Kind.STORAGE not in looks.kinds
+    assert "storage" not in looks.kinds
 
 
 @pytest.mark.parametrize("emptied", [False, True])
@@ -574,7 +573,7 @@ def test_an_emptied_storage_is_told_at_once(looks: Looks) -> None:
     storage.rename(f"{storage}-unmounted")
     storage.mkdir()
     looks.look()
-    assert Kind.BACKUPS_GONE in looks.kinds
+    assert "backups gone" in looks.kinds
     assert list(storage.iterdir()) == []
 
 
@@ -583,10 +582,10 @@ def test_what_turns_a_check_red_is_told_before_the_check_runs(looks: Looks, bot:
     house = looks.house
     done = elsewhere(house, Tier.DAILY, "2026-11-01")
     looks.look()
-    assert Kind.DAMAGE not in looks.kinds
+    assert "damage" not in looks.kinds
     spoil(house, done.backup)
     looks.look()
-    assert Kind.DAMAGE in looks.kinds
+    assert "damage" in looks.kinds
     text = next(each for each in bot.texts if "is not what was stored" in each)
     assert "recyclic-backups verify --all" in text
 
@@ -601,13 +600,13 @@ def test_runs_that_wait_or_do_not_end_are_told(looks: Looks) -> None:
     began = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="health_job")
     house.instance.report_dagster_event(began, running.run_id)
     looks.look()
-    assert not {Kind.RUN_WAITS, Kind.RUN_ENDLESS} & looks.kinds
+    assert not {"run waits", "run endless"} & looks.kinds
     looks.look(after=timedelta(minutes=75))
     stuck = {facts["job"]: facts for key, facts in looks.facts.items() if key.startswith("stuck/")}
     assert stuck["daily_backup_job"]["partition"] == "2026-11-01"
     assert stuck["health_job"]["limit"] == "10 min"
     assert len(stuck) == 2
-    assert {Kind.RUN_WAITS, Kind.RUN_ENDLESS} <= looks.kinds
+    assert {"run waits", "run endless"} <= looks.kinds
 
 
 def ticks_of(instance: dg.DagsterInstance, sensor: str, now: datetime) -> Callable[[TickStatus, int], None]:
@@ -675,7 +674,7 @@ def test_a_flag_that_switched_itself_off_is_told(signed_looks: Looks, bot: Web) 
     assert "the last: out of streams" in text
     switch(repository, PARALLEL_STREAMS.name, None, house.clock())
     looks.look()
-    assert Kind.FLAG_TRIPPED not in looks.kinds
+    assert "flag tripped" not in looks.kinds
 
 
 def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(
@@ -689,7 +688,7 @@ def test_one_look_that_breaks_does_not_keep_the_others_from_being_told(
     failed_run(looks.house, "daily_backup_job", "2026-11-01")
     monkeypatch.setattr(dagster_facts, "_automation", broken)
     looks.look()
-    assert looks.kinds >= {Kind.OTHER, Kind.BACKUP_FAILED}
+    assert looks.kinds >= {"other", "backup failed"}
     assert any("RuntimeError" in text for text in bot.texts)
     assert all(PASSPHRASE not in text for text in bot.texts)
 
@@ -728,7 +727,7 @@ def test_a_file_whose_name_is_not_utf8_is_one_damage_among_others(
         r"\xe9.json",
         r"\xe9",
     }
-    assert Kind.BACKUP_FAILED in looks.kinds
+    assert "backup failed" in looks.kinds
     assert any(r"2026-11-01 (copi\xe9).json" in text for text in bot.texts)
     # Nor does anything else end over it.
     job = house.definitions.resolve_job_def("health_job")

@@ -18,7 +18,6 @@ from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.defs.conftest import elsewhere
 from recyclic_backups_tests.defs.test_alerts import Looks, looks, signed_looks
 from recyclic_backups_tests.house import KEY
@@ -250,7 +249,7 @@ def test_while_the_storage_is_not_there_nothing_has_gone_back(grown: Looks) -> N
     grown.look()
     storage.mkdir()
     grown.look()
-    assert Kind.ROLLBACK not in grown.kinds
+    assert "rollback" not in grown.kinds
     storage.rmdir()
     Path(f"{storage}-away").rename(storage)
     grown.look()

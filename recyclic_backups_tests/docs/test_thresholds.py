@@ -34,7 +34,7 @@ from recyclic_backups.health.thresholds import (
     UNVERIFIED_SECONDS,
     Thresholds,
 )
-from recyclic_backups.languages import Bytes, Seconds, Share
+from recyclic_backups.texts.language import Bytes, Seconds, Share
 from recyclic_backups_tests.docs.pages import read
 
 NOT_SHOWN = {"NIGHT_SECONDS", "OVERDUE_AFTER"}

@@ -35,7 +35,6 @@ from recyclic_backups.notify.channels import Service
 from recyclic_backups.notify.delivery import update_state
 from recyclic_backups.notify.incidents import Observation, Problem
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import Kind
 
 _SECRET = bytes(range(32))
 KEY = DataKey(key_id_of(_SECRET), _SECRET)
@@ -158,7 +157,7 @@ def _memory(data: bytes) -> None:
 
 
 def _remembered(moment: datetime) -> bytes:
-    problem = Problem("age", Kind.STORAGE, Severity.CRITICAL, moment, {"reason": "none"})
+    problem = Problem("age", "storage", Severity.CRITICAL, moment, {"reason": "none"})
     noted, *_ = update_state(
         memory.AlertState(),
         Observation((problem,)),

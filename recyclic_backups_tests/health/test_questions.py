@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,9 +15,9 @@ from hypothesis import strategies as st
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health import questions
-from recyclic_backups.health.finding import WORDS, CheckAnswer, Finding, Level, answer_of
+from recyclic_backups.health.finding import CheckAnswer, Finding, Level, answer_of
 from recyclic_backups.health.thresholds import COMPRESSION_PERCENT, HISTORY_COUNT, Thresholds
-from recyclic_backups.languages import Bytes, Seconds
+from recyclic_backups.texts.language import Bytes, Seconds
 from recyclic_backups_tests.health.catalogs import NOON, backup, catalog, check, manifest
 
 NOW = NOON
@@ -261,13 +260,6 @@ def test_verifying_is_no_proof() -> None:
     """Bytes that can be read say nothing about what a restore contains."""
     read = backup(NOW - 30 * DAY, check("verify", NOW - DAY))
     assert outcome(questions.proven(read, catalog(read), NOW)) == "warning"
-
-
-@pytest.mark.parametrize("code", WORDS)
-def test_both_languages_of_a_finding_say_the_same(code: str) -> None:
-    """Loss prevented: a figure that only one language tells, or a sentence with a hole."""
-    english, french = (set(re.findall(r"{(\w+)}", text)) for text in WORDS[code])
-    assert english == french
 
 
 @given(

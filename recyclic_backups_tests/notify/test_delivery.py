@@ -23,7 +23,6 @@ from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, to_cursor
 from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, name_in_storage, recall
 from recyclic_backups.storage.memory import MemoryStore
-from recyclic_backups.texts.alerts import Kind
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.problems import NOW, problem
 
@@ -79,10 +78,10 @@ class World:
             raise Killed
         return None
 
-    def look(self, *kinds: Kind, minutes: int = 1) -> None:
+    def look(self, *kinds: str, minutes: int = 1) -> None:
         """One look that finds problems of those kinds."""
         self.now += timedelta(minutes=minutes)
-        seen = Observation(tuple(problem(kind.value, kind=kind) for kind in kinds))
+        seen = Observation(tuple(problem(kind, kind=kind) for kind in kinds))
         stored = StoredAlertState(self.repository, None, self.cursor, self.said.append)
         after, _, lost = update_state(stored.state, seen, RecoveryPoint(), CHANNELS, self.now)
         self.lost += [(each.channel, letter.letter_id) for letter, each in lost]
@@ -110,13 +109,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_killed_in_the_middle_of_delivering_loses_nothing(world: World, number: int) -> None:
     """Loss prevented: the message that was being sent when the machine went down, or all those after it."""
     world.killed_in = lambda attempt: attempt == number
-    for kinds in ((Kind.STORAGE,), (Kind.STORAGE, Kind.TOO_OLD)):
+    for kinds in (("storage",), ("storage", "too old")):
         try:
             world.look(*kinds)
         except Killed:
             world.cursor = "" if number % 2 else world.cursor
     for _ in range(3):
-        world.look(Kind.STORAGE, Kind.TOO_OLD)
+        world.look("storage", "too old")
     subjects = {subject for _, subject in world.sent}
     assert len(subjects) == 2
     # Two messages by two channels, and at most one of the four twice.
@@ -128,18 +127,18 @@ def test_killed_in_the_middle_of_delivering_loses_nothing(world: World, number: 
 def test_a_channel_that_fails_does_not_keep_the_others_waiting(world: World) -> None:
     """Loss prevented: no message by telephone because the mail server is what is broken."""
     world.broken = {PHONE.name}
-    world.look(Kind.STORAGE)
+    world.look("storage")
     assert [name for name, _ in world.sent] == [MAIL.name]
     assert world.said == ["telegram: no answer (attempt 1, tried again later)"]
     for _ in range(4):
-        world.look(Kind.STORAGE)
+        world.look("storage")
     assert world.memory.outbox[0].deliveries[0].attempts == 3
-    world.look(Kind.STORAGE, minutes=2)
+    world.look("storage", minutes=2)
     # The others tell of it.
     assert any("Messages by telegram are not delivered: no answer" in subject for _, subject in world.sent)
     world.broken = set()
     for _ in range(20):
-        world.look(Kind.STORAGE, minutes=10)
+        world.look("storage", minutes=10)
     assert [name for name, _ in world.sent].count(PHONE.name) == 1
     assert any("resolved: Messages by telegram" in subject for _, subject in world.sent)
 
@@ -155,16 +154,16 @@ STORAGE, TOO_OLD = "The storage cannot be read", "The newest verified backup is 
 def test_after_an_outage_letters_come_in_the_order_in_which_they_were_written(world: World) -> None:
     """Loss prevented: "resolved", and an hour later the alarm itself, read as what is so now."""
     world.broken = {PHONE.name}
-    world.look(Kind.STORAGE)
+    world.look("storage")
     for _ in range(30):
-        world.look(Kind.STORAGE, minutes=7)
+        world.look("storage", minutes=7)
     for _ in range(30):
         world.look(minutes=7)
-    world.look(Kind.TOO_OLD)
-    world.look(Kind.TOO_OLD, minutes=2)
+    world.look("too old")
+    world.look("too old", minutes=2)
     world.broken = set()
     for _ in range(20):
-        world.look(Kind.TOO_OLD, minutes=10)
+        world.look("too old", minutes=10)
     taken = of_phone(world)
     assert [subject.split(": ", 1)[0] for subject in taken] == ["[recyclic] delayed message"] * 3
     assert [(STORAGE in each, TOO_OLD in each, "resolved" in each) for each in taken] == [
@@ -184,7 +183,7 @@ def test_no_letter_overtakes_another_whatever_a_channel_is_able_to_do(
         patched.setattr(delivery, "send", world.send)
         for minutes, works, storage, too_old in [*steps, *[(61, True, False, False)] * 4]:
             world.broken = set() if works else {PHONE.name}
-            world.look(*[Kind.STORAGE] * storage, *[Kind.TOO_OLD] * too_old, minutes=minutes)
+            world.look(*["storage"] * storage, *["too old"] * too_old, minutes=minutes)
     of_phone, of_mail = (
         [each for name, each in world.letters if name == channel.name] for channel in (PHONE, MAIL)
     )
@@ -198,29 +197,29 @@ def test_a_critical_letter_makes_a_waiting_channel_be_tried_at_once(world: World
     """Loss prevented: an hour of sleep after the channel was mended, with a storage that is gone."""
     world.broken = {PHONE.name}
     for _ in range(30):
-        world.look(Kind.TOO_OLD, minutes=7)
-    world.look(Kind.TOO_OLD, minutes=60)
+        world.look("too old", minutes=7)
+    world.look("too old", minutes=60)
     world.broken = set()
-    world.look(Kind.TOO_OLD)
+    world.look("too old")
     assert of_phone(world) == []
-    world.look(Kind.TOO_OLD, Kind.STORAGE)
+    world.look("too old", "storage")
     assert [STORAGE in each for each in of_phone(world)] == [False, True]
 
 
 def test_a_letter_that_a_channel_never_takes_does_not_keep_the_others(world: World) -> None:
     """Loss prevented: a week without alarms, because a filter dislikes one of them."""
     world.disliked = TOO_OLD
-    world.look(Kind.TOO_OLD)
-    world.look(Kind.TOO_OLD, Kind.STORAGE)
+    world.look("too old")
+    world.look("too old", "storage")
     assert of_phone(world) == []
     for _ in range(5):
-        world.look(Kind.TOO_OLD, Kind.STORAGE)
+        world.look("too old", "storage")
     assert [STORAGE in each for each in of_phone(world)] == [True]
     for _ in range(15):
-        world.look(Kind.TOO_OLD)
+        world.look("too old")
     assert ["resolved" in each for each in of_phone(world)] == [False, True]
     world.disliked = "\0"
-    world.look(Kind.TOO_OLD, minutes=61)
+    world.look("too old", minutes=61)
     assert TOO_OLD in of_phone(world)[-1]
     assert world.memory.outbox == ()
 
@@ -228,10 +227,10 @@ def test_a_letter_that_a_channel_never_takes_does_not_keep_the_others(world: Wor
 def test_a_channel_that_works_is_not_called_dead_for_one_letter(world: World) -> None:
     """Loss prevented: "messages by telegram are not delivered", a week long, of a telephone that rings."""
     world.disliked, world.dislikes = f"CRITICAL: {TOO_OLD}", {PHONE.name}
-    world.look(Kind.TOO_OLD)
-    world.look(Kind.TOO_OLD, Kind.STORAGE)
+    world.look("too old")
+    world.look("too old", "storage")
     for _ in range(24 * 9):
-        world.look(Kind.STORAGE, minutes=60)
+        world.look("storage", minutes=60)
     assert not any("Messages by telegram" in subject for _, subject in world.sent)
     # It was lost after a week all the same, and that is said.
     (lost,) = world.lost
@@ -243,7 +242,7 @@ def test_every_letter_that_a_channel_never_took_is_named(world: World) -> None:
     """Loss prevented: alarms that were written, reached nobody, and left no trace."""
     world.broken, written = {PHONE.name}, set()
     for number in range(24 * 9):
-        world.look(*[Kind.STORAGE] * (number % 2), minutes=60)
+        world.look(*["storage"] * (number % 2), minutes=60)
         written |= {
             (each.channel, letter.letter_id)
             for letter in world.memory.outbox
@@ -261,7 +260,7 @@ def test_every_letter_that_a_channel_never_took_is_named(world: World) -> None:
 def test_a_channel_that_is_dead_for_weeks_is_never_called_mended(world: World) -> None:
     """Loss prevented: "this is no longer so", said of the only way to whoever is on duty, while it is dead."""
     world.broken = {PHONE.name}
-    world.look(Kind.STORAGE)
+    world.look("storage")
     for _ in range(24 * 16):
         world.look(minutes=60)
     about_it = [subject for _, subject in world.sent if "Messages by telegram" in subject]
@@ -276,11 +275,11 @@ def test_a_channel_that_is_dead_for_weeks_is_never_called_mended(world: World) -
 
 def test_a_look_that_finds_nothing_new_writes_nothing(world: World) -> None:
     """Loss prevented: a write a minute to a bucket that is paid for by the write."""
-    world.look(Kind.STORAGE)
+    world.look("storage")
     for _ in range(15):
-        world.look(Kind.STORAGE)
+        world.look("storage")
     before = world.memory.serial
-    world.look(Kind.STORAGE)
+    world.look("storage")
     assert world.memory.serial == before
 
 
@@ -292,9 +291,9 @@ def test_delivering_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) 
         return world.send(channel, message)
 
     monkeypatch.setattr(delivery, "send", slow)
-    world.look(Kind.STORAGE)
+    world.look("storage")
     assert len(world.sent) == 1
-    world.look(Kind.STORAGE)
+    world.look("storage")
     assert len(world.sent) == 2
 
 
@@ -333,7 +332,7 @@ def test_without_channels_incidents_are_kept_and_nothing_piles_up() -> None:
 
 def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
     """Loss prevented: an operator who cannot see what alerts believe."""
-    world.look(Kind.STORAGE)
+    world.look("storage")
     content = world.repository.store.get(name_in_storage("recyclic")).decode()
     assert '"kind": "storage"' in content
     world.repository.store.replace(name_in_storage("recyclic"), b"\xff\xfe{")
@@ -343,7 +342,7 @@ def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
 def test_of_two_machines_that_look_at_once_one_tells(world: World) -> None:
     """Loss prevented: each message twice, from the line of cron here and from the sensor there."""
     lookers = [StoredAlertState(world.repository, None, None, world.said.append) for _ in range(2)]
-    seen = Observation((problem(Kind.STORAGE.value, kind=Kind.STORAGE),))
+    seen = Observation((problem("storage", kind="storage"),))
     after = [update_state(each.state, seen, RecoveryPoint(), CHANNELS, NOW)[0] for each in lookers]
     lookers[0].begin(after[0])
     with pytest.raises(LookedMeanwhile):

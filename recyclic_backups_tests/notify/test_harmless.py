@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.languages import Locale
 from recyclic_backups.notify import message as wording
 from recyclic_backups.notify.channels import Service
 from recyclic_backups.notify.harmless import harmless, shortened, unmarked
@@ -19,7 +18,8 @@ from recyclic_backups.notify.message import Message, compose
 from recyclic_backups.notify.outbox import write
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
-from recyclic_backups.texts.alerts import WORDS, Kind
+from recyclic_backups.texts.alerts import WORDS
+from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.notify.problems import FACTS, NOW, problem
 from recyclic_backups_tests.notify.receivers import Web
 from recyclic_backups_tests.notify.test_message import ALL, FRAME, RECOVERY
@@ -35,16 +35,16 @@ NASTY = {
 }
 
 
-def told(kind: Kind, value: str, locale: Locale = "en") -> Message:
+def told(kind: str, value: str, locale: Locale = "en") -> Message:
     """A message about a problem all of whose facts are that."""
     found = replace(problem(kind=kind), facts=dict.fromkeys(FACTS, value))
     _, (news,) = advance(OpenIncidents(), Observation((found,)), NOW)
     return compose(write(news, RECOVERY, ALL, NOW), Severity.WARNING, replace(FRAME, locale=locale), NOW)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", WORDS)
 @pytest.mark.parametrize("locale", ["en", "fr"])
-def test_no_name_forges_a_line_a_header_or_a_direction(kind: Kind, locale: Locale) -> None:
+def test_no_name_forges_a_line_a_header_or_a_direction(kind: str, locale: Locale) -> None:
     """Attack: a table or a file whose name ends the line, adds a recipient, or reads as our own advice."""
     plain = told(kind, "x", locale)
     for name, nasty in NASTY.items():
@@ -64,8 +64,8 @@ def test_no_name_forges_a_line_a_header_or_a_direction(kind: Kind, locale: Local
         assert "https://evil" not in message.body
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if "{" in WORDS[kind].command])
-def test_a_command_to_paste_is_one_command_whatever_the_names(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in WORDS if "{" in WORDS[kind].command])
+def test_a_command_to_paste_is_one_command_whatever_the_names(kind: str) -> None:
     """Attack: a name with a semicolon, pasted at three in the morning."""
     count = len(shlex.split(wording.command(kind, dict.fromkeys(FACTS, "x"))))
     for nasty in NASTY.values():
@@ -110,7 +110,7 @@ def test_a_secret_that_is_a_url_is_found_in_a_sentence_too() -> None:
 )
 def test_markup_in_a_value_is_text_for_services(markup: str, web: Web) -> None:
     """Attack: a link under our own words, an image that calls home, a mention that wakes everybody."""
-    message = told(Kind.DAMAGE, f"x {markup} y")
+    message = told("damage", f"x {markup} y")
     taken = unmarked(message.body)
     assert markup not in taken
     assert not any(each in taken for each in ("](", "<", "`", " @"))

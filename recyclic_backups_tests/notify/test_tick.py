@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from recyclic_backups.health.judge import Facts as HealthFacts
-from recyclic_backups.languages import Untranslated
 from recyclic_backups.notify.facts import (
     AlertTerms,
     AutomationFact,
@@ -22,6 +21,7 @@ from recyclic_backups.notify.facts import (
 from recyclic_backups.notify.rollback import Rollback
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.tick import DAGSTER_GONE_AFTER, tick
+from recyclic_backups.texts.language import Untranslated
 from recyclic_backups_tests.health.catalogs import nights, paris
 from recyclic_backups_tests.notify.test_findings import TERMS
 from recyclic_backups_tests.notify.test_message import FRAME

@@ -16,8 +16,8 @@ from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.languages import Locale
 from recyclic_backups.retention.policy import Retention, plan
+from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.health.catalogs import PARIS, manifest
 
 CALENDAR = Calendar(PARIS, date(2026, 9, 1), 2, 0)

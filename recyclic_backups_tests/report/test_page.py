@@ -8,23 +8,19 @@ import re
 from dataclasses import replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
-from string import Formatter
 
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
-from recyclic_backups.health.finding import WORDS, Code, Finding, Level, Status
-from recyclic_backups.languages import Locale
+from recyclic_backups.health.finding import Finding, Level, Status
 from recyclic_backups.report.coverage import SIGNS, State
 from recyclic_backups.report.markup import prose, quoted
 from recyclic_backups.report.page import page
 from recyclic_backups.report.upcoming_expiry import leaving
 from recyclic_backups.retention.forecast import Departure
-from recyclic_backups.retention.wording import Code as WhyCode
-from recyclic_backups.retention.wording import Sentence
-from recyclic_backups.texts import report
-from recyclic_backups.texts.findings import SCENARIOS
+from recyclic_backups.texts.language import Locale
+from recyclic_backups.texts.text import Text
 from recyclic_backups_tests.foreign import MOVING, NASTY
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
@@ -106,7 +102,7 @@ def test_what_an_operator_asks_first_is_on_it() -> None:
 
 def told(number: int, *, level: Level = Level.CRITICAL) -> Finding:
     """An open incident with a number by which it is told apart."""
-    return Finding(Code.INCIDENT, str(number), level, {"what": f"incident-{number:03}"})
+    return Finding("incident", str(number), level, {"what": f"incident-{number:03}"})
 
 
 GOOD = quarter(missing=(), damaged=(), late=(), held=())
@@ -212,7 +208,7 @@ def test_departures_for_one_reason_are_one_row() -> None:
 def test_a_backup_of_four_places_says_its_reason_once() -> None:
     """Loss prevented: a row of "daily: not among the newest 7" four times over, that nobody reads to its end."""
     over = [
-        Sentence(WhyCode.TIER_OVER, {"tier": Tier.DAILY, "partition": f"2026-11-0{day}", "count": 7})
+        Text("retention.tier_over", {"tier": Tier.DAILY, "partition": f"2026-11-0{day}", "count": 7})
         for day in (1, 2, 3)
     ]
     (row,) = leaving([Departure("20261103T010000Z-AAAAAA", date(2026, 11, 23), tuple(over))], "en")
@@ -225,7 +221,7 @@ def test_no_value_and_no_date_is_broken_over_two_lines() -> None:
         '<span class="line">55 %</span> of <span class="line">19 h 43 min</span> '
         'since <span class="line">2026-11-15</span>'
     )
-    assert prose("manquante : 3 jours") == 'manquante\u00a0: <span class="line">3 jours</span>'
+    assert prose("manquante depuis 3 jours") == 'manquante depuis <span class="line">3 jours</span>'
     assert prose("<b>2 s</b>") == '&lt;b&gt;<span class="line">2 s</span>&lt;/b&gt;'
 
 
@@ -319,17 +315,3 @@ def test_a_failed_drill_is_marked_in_the_table_and_in_its_curve() -> None:
     assert "✕ failed" in text
     assert 'class="bad"' in text
     assert Reader(text).text.count("Unhealthy") >= 1
-
-
-def test_every_sentence_is_there_in_both_languages_with_the_same_values() -> None:
-    """Loss prevented: a report that ends with an exception in one language."""
-
-    def fields(text: str) -> set[str]:
-        return {name for _, name, _, _ in Formatter().parse(text) if name}
-
-    for table in (WORDS, report.WORDS, SCENARIOS):
-        for name, (english, french) in table.items():
-            assert english
-            assert french
-            assert fields(english) == fields(french), name
-    assert set(Code) <= set(WORDS)

@@ -64,8 +64,12 @@ def test_a_history_ends_as_it_was_drawn(file: Path) -> None:
     expected = case["expected"]
     assert days(found.kept) == expected["kept"]
     assert days(found.expiring) == expected["expires"]
-    assert sorted(warning.code for warning in found.warnings) == expected.get("warnings", [])
-    assert [incident.code for incident in found.incidents] == expected.get("incidents", [])
+    assert sorted(warning.code.removeprefix("retention.") for warning in found.warnings) == expected.get(
+        "warnings", []
+    )
+    assert [incident.code.removeprefix("retention.") for incident in found.incidents] == expected.get(
+        "incidents", []
+    )
     # Told in both languages, whatever it is.
     for sentence in (
         *found.warnings,

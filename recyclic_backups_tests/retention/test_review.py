@@ -9,10 +9,10 @@ from datetime import date, timedelta
 import pytest
 
 from recyclic_backups.catalog.documents import Tombstone
-from recyclic_backups.languages import Locale
 from recyclic_backups.retention.forecast import departures
 from recyclic_backups.retention.policy import plan
 from recyclic_backups.retention.review import review
+from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, DEFAULTS, History, ids, paris
 
 NOW = paris("2026-11-22T12:00")
@@ -80,7 +80,7 @@ def test_nothing_leaves_an_empty_storage() -> None:
         (
             "fr",
             [
-                "# Revue de conservation : recyclic",
+                "# Revue de conservation\u00a0: recyclic",
                 "article 5, paragraphe 1, point e",
                 "quotidienne 2026-11-22",
             ],

@@ -17,15 +17,15 @@ from recyclic_backups.defs.runs import OWNERS, dagster_errors
 from recyclic_backups.errors import StorageError
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import survey
-from recyclic_backups.health.finding import Code, Level
+from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.languages import Phrase, Sayable
 from recyclic_backups.notify.stored_state import open_incidents
 from recyclic_backups.report.page import page
 from recyclic_backups.report.publish import keep_in_storage
 from recyclic_backups.report.space import savings
-from recyclic_backups.report.words import say
-from recyclic_backups.texts.findings import FREEABLE, NOTHING_FREEABLE
+from recyclic_backups.texts.language import Bilingual
+from recyclic_backups.texts.report import report_text
+from recyclic_backups.texts.text import say
 
 GROUP = "health"
 METRICS = "backup_metrics"
@@ -37,7 +37,7 @@ CHECKS = {
 }
 """What is asked of all backups together. Of a single one the checks of its tier ask."""
 
-_CODES = {"disk_space": Code.SPACE, "availability": Code.AVAILABILITY}
+_CODES = {"disk_space": "space", "availability": "availability"}
 
 _DESCRIPTION = """How healthy the backups are: age of the newest verified one, space, availability, drills, anomalies.
 
@@ -113,9 +113,9 @@ def metadata_of(found: Survey) -> dict[str, Any]:
 def health_note(found: Survey) -> dg.MarkdownMetadataValue:
     """What is wrong, the worst first; on a disk that is nearly full, what could be freed."""
     locale = found.terms.locale
-    lines = [f"**{say(found.status.value, locale)}**", ""]
+    lines = [f"**{report_text(found.status.value, locale)}**", ""]
     lines += [
-        f"- {say(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
+        f"- {report_text(each.level.value, locale)}: {markdown(each.sentence.text(locale))}"
         for each in found.findings
     ]
     return dg.MetadataValue.md("\n".join([*lines, *space_note(found)]))
@@ -123,7 +123,7 @@ def health_note(found: Survey) -> dg.MarkdownMetadataValue:
 
 def space_note(found: Survey) -> list[str]:
     """What could be freed besides, as lines of Markdown; nothing where there is space enough."""
-    texts, title = space_texts(found), say("space", found.terms.locale)
+    texts, title = space_texts(found), report_text("space", found.terms.locale)
     return ["", f"**{title}**", "", *(f"- {markdown(text)}" for text in texts)] if texts else []
 
 
@@ -132,7 +132,7 @@ def space_texts(found: Survey) -> list[str]:
     locale = found.terms.locale
     if not found.space_is_critical:
         return []
-    return [each.text(locale) for each in savings(found)] or [say("no saving", locale)]
+    return [each.text(locale) for each in savings(found)] or [report_text("no saving", locale)]
 
 
 def _publish(
@@ -158,7 +158,7 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
             figures["free_mb"] = round(found.free_bytes / 1e6, 1)
         if name == "availability" and found.availability is not None:
             figures["availability_pct"] = round(100 * found.availability.share, 3)
-        sentences: list[Sayable] = [each.sentence for each in wrong]
+        sentences: list[Bilingual] = [each.sentence for each in wrong]
         if name == "disk_space" and wrong:
             sentences.append(_freeable(found))
         yield dg.AssetCheckResult(
@@ -170,7 +170,7 @@ def _answers(found: Survey) -> Iterator[dg.AssetCheckResult]:
         )
 
 
-def _freeable(found: Survey) -> Sayable:
+def _freeable(found: Survey) -> Bilingual:
     """The largest of what could go."""
     largest = tuple(savings(found)[:_NAMED_SAVINGS])
-    return Phrase(FREEABLE, {"what": largest}) if largest else Phrase(NOTHING_FREEABLE, {})
+    return say("report.freeable", what=largest) if largest else say("report.nothing_freeable")

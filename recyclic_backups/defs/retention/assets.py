@@ -16,10 +16,10 @@ from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
-from recyclic_backups.languages import Bytes, listed
-from recyclic_backups.report.words import say
 from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
+from recyclic_backups.texts.language import Bytes, listed
+from recyclic_backups.texts.report import report_text
 
 GROUP = "retention"
 EXPIRED = "expired_backups"
@@ -89,7 +89,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
     locale = found.terms.locale
     free_bytes = found.free_bytes
     lines = [
-        say(
+        report_text(
             "run expired",
             locale,
             gone=len(report.removed),
@@ -99,7 +99,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         ),
         "",
         *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
-        *(f"- {markdown(say('run spared', locale, what=backup_id))}" for backup_id in report.spared),
+        *(f"- {markdown(report_text('run spared', locale, what=backup_id))}" for backup_id in report.spared),
     ]
     return {
         "expired": len(report.removed),

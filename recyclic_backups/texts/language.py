@@ -1,8 +1,4 @@
-"""English and French: names of tiers, quantities as each language writes them, sentences with values. Pure.
-
-What has something to say keeps what its sentence is made of, not a text: the command line, a report and a mail may
-say it in another language each.
-"""
+"""English and French: how words are filled with values, plural forms, quantities, names of tiers. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from string import Formatter
 from typing import Literal, Protocol, runtime_checkable
 
 from recyclic_backups.backup_calendar import Tier
@@ -22,9 +19,10 @@ Locale = Literal["en", "fr"]
 Pair = tuple[str, str]
 """The same in English and in French."""
 
-NO_LINE_ENDS = re.compile(r" (?=[:;?!»])|(?<=«) ")
+_NO_LINE_ENDS = re.compile(r" (?=[:;?!»])|(?<=«) ")
 """The spaces that French has before double punctuation marks and inside quotation marks."""
 
+_FORMATTER = Formatter()
 _NO_BREAK_SPACE = "\u00a0"
 _NARROW_SPACE = "\u202f"  # between the thousands of a number
 
@@ -37,58 +35,69 @@ TIER_NAMES: Mapping[Tier, Pair] = {
 
 
 @runtime_checkable
-class Sayable(Protocol):
-    """What says itself in a language."""
+class Bilingual(Protocol):
+    """A value that is written otherwise in each language."""
 
     def text(self, locale: Locale = "en") -> str:
         """As it is written there."""
         ...
 
 
-def column(locale: Locale) -> int:
-    """Which of a :data:`Pair` is in that language."""
-    return 1 if locale == "fr" else 0
-
-
 def tier_name(tier: Tier, locale: Locale) -> str:
     """What a tier is called."""
-    return TIER_NAMES[tier][column(locale)]
+    return TIER_NAMES[tier][locale == "fr"]
 
 
-def sentence(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
-    """The sentence in a language, with its values: texts, numbers, tiers, what says itself, and tuples of these."""
-    said = {name: _worded(value, locale) for name, value in values.items()}
-    return as_called(words[column(locale)].format(**said))
+def fill(words: Pair, values: Mapping[str, object], locale: Locale) -> str:
+    """The words in a language, with their values: texts, numbers, tiers, quantities, sentences, and tuples of these.
+
+    ``{name}`` is a value. ``{name:# backup|# backups}`` is the form that the number ``name`` asks for, in which ``#``
+    is the number; in French the form for one is also the form for none.
+
+    Spaces before a colon, and how our own commands are called here, are put into the words and never into a value: a
+    secret in it must stay as it is, or nobody would recognise it.
+    """
+    parts = []
+    for own, name, forms, _ in _FORMATTER.parse(words[locale == "fr"]):
+        parts.append(_ours(own, locale))
+        if name is not None:
+            value = values[name]
+            parts.append(_counted(value, forms, locale) if forms else _written(value, locale))
+    return "".join(parts)
+
+
+def is_singular(number: float, locale: Locale) -> bool:
+    """Whether a number wants the singular: 1 in English, 0 and 1 in French (Unicode CLDR, plural rules, cardinal)."""
+    return abs(number) < 2 if locale == "fr" else number == 1
 
 
 def listed(texts: Iterable[str], locale: Locale) -> str:
     """Clauses one after the other, as they are separated in the language."""
-    return (" ; " if locale == "fr" else "; ").join(texts)
+    return ("\u00a0; " if locale == "fr" else "; ").join(texts)
 
 
-def _worded(value: object, locale: Locale) -> str:
+def _ours(words: str, locale: Locale) -> str:
+    """Our own words as they are set and called here."""
+    return as_called(_NO_LINE_ENDS.sub(_NO_BREAK_SPACE, words) if locale == "fr" else words)
+
+
+def _counted(number: object, forms: str, locale: Locale) -> str:
+    one, _, many = forms.partition("|")
+    form = one if isinstance(number, int | float) and is_singular(number, locale) else many
+    return _ours(form, locale).replace("#", _written(number, locale))
+
+
+def _written(value: object, locale: Locale) -> str:
     if isinstance(value, Tier):
         return tier_name(value, locale)
-    if isinstance(value, Sayable):
+    if isinstance(value, Bilingual):
         return value.text(locale)
     if isinstance(value, tuple):
-        return listed((_worded(each, locale) for each in value), locale)
+        return listed((_written(each, locale) for each in value), locale)
     if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")  # a narrow space: the same in both languages
+        return f"{value:,}".replace(",", _NARROW_SPACE)  # the same in both languages
     # Names and reasons are other people's: they end no line of a mail or a log, and do nothing to a terminal.
     return visible(str(value))
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A sentence in both languages with its values, where it needs no code."""
-
-    words: Pair
-    values: Mapping[str, object]
-
-    def text(self, locale: Locale = "en") -> str:
-        """The sentence in a language."""
-        return sentence(self.words, self.values, locale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,9 @@ class Untranslated:
     """What there is in English only: what an error, a program or somebody else said."""
 
     english: str
+
+    def __str__(self) -> str:
+        return self.text()
 
     def text(self, locale: Locale = "en") -> str:
         """As it is; in French in quotation marks, with the no-break spaces that these have there."""
@@ -154,25 +166,6 @@ class Share:
         shown = min(round(percent, digits), 100 - 10**-digits) if percent < 100 else 100.0
         english = f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
         return _comma(english) if locale == "fr" else english
-
-
-def typeset(template: str, locale: Locale) -> str:
-    """French wants a space before a double punctuation mark and inside its quotation marks, and no line to end there.
-
-    Done to our own words only: a secret in a value must stay as it is, or nobody would recognise it.
-    """
-    if locale != "fr":
-        return template
-    return NO_LINE_ENDS.sub(_NO_BREAK_SPACE, template)
-
-
-def squeezed(text: str) -> str:
-    """Every stretch of space as one; one at which no line may end stays one."""
-
-    def one(stretch: re.Match[str]) -> str:
-        return next((each for each in (_NO_BREAK_SPACE, _NARROW_SPACE) if each in stretch[0]), " ")
-
-    return re.sub(r"\s+", one, text).strip()
 
 
 def _comma(text: str) -> str:
