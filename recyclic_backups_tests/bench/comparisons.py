@@ -9,8 +9,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.manifest import Manifest
+from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.demo.dataset import fill
 from recyclic_backups.envelope.document import encode, signed
 from recyclic_backups.envelope.keyring import Keyring
@@ -62,7 +64,7 @@ def backup(stand: Stand, scale: float) -> None:
     )
     stand.seen("whole command (counts) / pg_dump -Fc -Z0 >/dev/null", series.ratio("ours, counts", "limit"))
     stand.seen("old script / whole command (counts), wall", series.ratio("old script", "ours, counts"))
-    stored = int(manifests[-1]["stored_bytes"])
+    stored = manifests[-1].stored_bytes
     stand.at_most(
         "stored bytes / old script's", stored / (stand.directory / "old.enc.gz").stat().st_size, 0.87
     )
@@ -201,13 +203,21 @@ def pgbackrest(stand: Stand, scale: float) -> None:
     )
 
 
-def _manifests(storage: Path) -> list[dict[str, Any]]:
-    paths = sorted(storage.glob("bench/backups/*/manifest.json"))
-    return [json.loads(path.read_text()) for path in paths]
+def _manifests(storage: Path) -> list[Manifest]:
+    """The oldest first; what is sealed in them is opened with the key."""
+    store = LocalStore(storage)
+    return [
+        each.manifest
+        for each in reversed(list(load_catalog(Repository(store, "bench", Keyring(store, KEY), True))))
+    ]
 
 
-def _durations(manifests: list[dict[str, Any]], level: str) -> list[float]:
-    return [each["duration_seconds"] for each in manifests if each["fingerprint"]["level"] == level]
+def _durations(manifests: list[Manifest], level: str) -> list[float]:
+    return [
+        each.duration_seconds
+        for each in manifests
+        if each.fingerprint is not None and each.fingerprint["level"] == level
+    ]
 
 
 def _ratio(ones: list[float], others: list[float]) -> float:
