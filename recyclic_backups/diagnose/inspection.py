@@ -88,8 +88,7 @@ class Inspection:
 
         if not isinstance(self.attempt(subject, waiting), list):
             return False
-        same = all(is_still(self.beside, oid, relation) for oid, relation in named)
-        return same or self.changed(subject)
+        return is_still(self.beside, *named) or self.changed(subject)
 
     def changed(self, subject: str) -> bool:
         """False, and a note: what was going to be asked for by its name has another one by now."""

@@ -176,7 +176,7 @@ def read_live(inspection: Inspection, progress: Progress) -> LiveReading:
 def _materialized_views(inspection: Inspection, counting: _Counting, progress: Progress) -> None:
     for oid, schema, view, quoted, columns in inspection.rows(_MATERIALIZED_VIEWS):
         name = qualified_name(schema, view)
-        if not is_still(inspection.beside, oid, sql.Identifier(schema, view)):
+        if not is_still(inspection.beside, (oid, sql.Identifier(schema, view))):
             inspection.changed(f"materialized view {name}")
             continue
         if owners := run_by_planning(inspection.beside, oid).get(oid):

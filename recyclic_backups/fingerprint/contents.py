@@ -71,7 +71,7 @@ def read_tables(
         row: Sequence[Any]
         with reading(f"table {table.qualified}"):
             # Asked anew for each: an index may be made at any moment, and a name be another table's.
-            if not table.unreplicated and not is_still(beside, table.oid, table.identifier):
+            if not table.unreplicated and not is_still(beside, (table.oid, table.identifier)):
                 raise DatabaseError(
                     "it was renamed or replaced meanwhile", "try again once nobody changes it", retryable=True
                 )
@@ -168,7 +168,7 @@ def read_materialized_views(
         rows: int | None = None
         qualified = qualified_name(schema, name)
         relation = sql.Identifier(schema, name)
-        if populated and is_still(beside, oid, relation) and not run_by_planning(beside, oid):
+        if populated and is_still(beside, (oid, relation)) and not run_by_planning(beside, oid):
             query = sql.SQL("SELECT count(*) FROM {}").format(relation)
             with without_waiting(connection), reading(f"materialized view {qualified}"):
                 (rows,) = connection.execute(query).fetchone() or (None,)

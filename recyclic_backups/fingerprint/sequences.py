@@ -14,7 +14,7 @@ from psycopg import sql
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
 from recyclic_backups.fingerprint.relations import USER_SCHEMA
-from recyclic_backups.fingerprint.session import reading
+from recyclic_backups.fingerprint.session import is_still, reading
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
 
@@ -41,13 +41,6 @@ WHERE c.relpersistence <> 't' AND {USER_SCHEMA}
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x
                       WHERE x.oid = d.refobjid AND c.oid = ANY(x.extconfig)))
 ORDER BY 1, 2
-"""
-
-
-_STILL = """
-SELECT coalesce(pg_catalog.bool_and(pg_catalog.to_regclass(s.name)::pg_catalog.oid::bigint IS NOT DISTINCT FROM s.oid),
-    true)
-FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::bigint[])) s(name, oid)
 """
 
 
@@ -98,14 +91,15 @@ def _read(connection: Connection, owned_by: Collection[str] | None) -> dict[str,
         for row in connection.execute(_SEQUENCES).fetchall()
         if owned_by is None or (row[7] is not None and qualified_name(row[6], row[7]) in owned_by)
     ]
-    unreplicated = [(row, row[8], False) for row in listed if row[8] is not None]
-    asked = [row for row in listed if row[8] is None]
-    return dict(_reading_of(*each) for each in (*unreplicated, *_positions(connection, asked)))
+    return dict(_reading_of(*each) for each in _positions(connection, listed))
 
 
 def _positions(connection: Connection, listed: Sequence[Row]) -> Iterator[tuple[Row, int, bool]]:
-    for first in range(0, len(listed), SEQUENCES_PER_QUERY):
-        batch = listed[first : first + SEQUENCES_PER_QUERY]
+    """Where each stands; of an unlogged one a standby knows nothing, and it is not asked."""
+    yield from ((row, row[8], False) for row in listed if row[8] is not None)
+    asked = [row for row in listed if row[8] is None]
+    for first in range(0, len(asked), SEQUENCES_PER_QUERY):
+        batch = asked[first : first + SEQUENCES_PER_QUERY]
         query = sql.SQL(" UNION ALL ").join(
             sql.SQL("SELECT {}, last_value, is_called FROM {}").format(
                 sql.Literal(index), sql.Identifier(schema, name)
@@ -130,23 +124,16 @@ def _held(connection: Connection, query: sql.Composed, batch: Sequence[Row]) -> 
     )  # one that fails stays until the session ends
     with connection.transaction():
         connection.execute(sql.SQL("PREPARE {} AS {}").format(question, query))
-        names = [sql.Identifier(*row[:2]).as_string(connection) for row in batch]
-        same = connection.execute(_STILL, (names, [row[9] for row in batch])).fetchone()
-        if same is None or not same[0]:
+        if not is_still(connection, *((row[9], sql.Identifier(*row[:2])) for row in batch)):
             raise psycopg.errors.UndefinedTable("a sequence was replaced")
         yield sql.SQL("EXECUTE {}").format(question)
         connection.execute(sql.SQL("DEALLOCATE {}").format(question))
 
 
-def _asked(connection: Connection) -> list[Row]:
-    """The sequences that can be read: of an unlogged one a standby knows nothing."""
-    return [row for row in connection.execute(_SEQUENCES).fetchall() if row[8] is None]
-
-
 def hold_sequences(connection: Connection) -> bool:
     """Keep all sequences from being renamed or dropped until the transaction ends; False if one was just now."""
     try:
-        for _ in _positions(connection, _asked(connection)):
+        for _ in _positions(connection, connection.execute(_SEQUENCES).fetchall()):
             pass
     except (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState):
         return False

@@ -71,19 +71,26 @@ def reading_session(server: Server, database: str, *, lock_timeout_seconds: int 
         yield connection
 
 
+_STILL = """
+SELECT coalesce(pg_catalog.bool_and(pg_catalog.to_regclass(s.name)::pg_catalog.oid::bigint IS NOT DISTINCT FROM s.oid),
+    true)
+FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::bigint[])) s(name, oid)
+"""
+
+
 def refuse_views(connection: Connection) -> None:
     """Have the server refuse questions that lead to a view or foreign table of the database, where it can."""
     connection.execute(_NO_VIEWS)
 
 
-def is_still(connection: Connection, oid: int, relation: sql.Composable) -> bool:
-    """Whether a name means, at this moment, the relation that was looked at under it.
+def is_still(connection: Connection, *relations: tuple[int, sql.Composable]) -> bool:
+    """Whether names mean, at this moment, the relations that were looked at under them: each by its oid and its name.
 
     What is asked of a relation is asked by its name, and its owner, or that of its schema, may have given that to
-    another one. ``connection`` is in no transaction.
+    another one. ``connection`` is in no transaction, or holds locks on them.
     """
-    query = "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid = %s::bigint::pg_catalog.oid"
-    row = connection.execute(query, (relation.as_string(connection), oid)).fetchone()
+    names = [name.as_string(connection) for _, name in relations]
+    row = connection.execute(_STILL, (names, [oid for oid, _ in relations])).fetchone()
     return row is not None and bool(row[0])
 
 
