@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -99,7 +99,9 @@ class Backup:
 
         A restore that compared equal has read every byte too; one that did not says nothing about them.
         """
-        return _standing([check for check in self.checks if check.kind == "verify" or check.passed])
+        checks = (check for check in self.checks if check.kind == "verify" or check.passed)
+        newest = max(checks, key=lambda check: check.checked_at, default=None)
+        return newest.checked_at if newest is not None and newest.passed else None
 
     @property
     def good(self) -> bool:
@@ -119,11 +121,6 @@ class Backup:
     def known_damaged(self) -> bool:
         """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
         return not self.good and any(check.kind == "verify" for check in self.checks)
-
-
-def _standing(checks: Sequence[Check]) -> datetime | None:
-    newest = max(checks, key=lambda check: check.checked_at, default=None)
-    return newest.checked_at if newest is not None and newest.passed else None
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,12 @@ def read_dagster(
             broken[name] = type(error).__name__
             return None
 
+    newest_created_at = part("runs", lambda: _newest_created_at(instance))
     return DagsterFacts(
-        runs=part("runs", lambda: tuple(_runs(instance, database, before))),
+        runs=part("runs", lambda: tuple(_runs(instance, database, before, newest_created_at))),
         automation=part("automation", lambda: tuple(_automation(instance, database, own_sensor))),
         backfills=part("backfills", lambda: tuple(_broken_backfills(instance))),
-        newest_created_at=part("runs", lambda: _newest_created_at(instance)),
+        newest_created_at=newest_created_at,
         reason_of=lambda run_id: reason_of(instance, run_id),
         broken=broken,
     )
@@ -159,12 +160,14 @@ def port_of_code_server(arguments: Sequence[str]) -> int | None:
     return port if isinstance(port, int) else None
 
 
-def _runs(instance: dg.DagsterInstance, database: Database, before: AlertState) -> Iterator[RunFact]:
+def _runs(
+    instance: dg.DagsterInstance, database: Database, before: AlertState, newest_at: datetime | None
+) -> Iterator[RunFact]:
     """Unfinished runs, the newest failed ones, and of everything that failed, or that people were told of, what ended.
 
     A failure is seen while it is among the newest :data:`FAILED_LISTED`; from then on its incident is asked for by
     name. So what the list does not reach is neither forgotten nor open for ever. Runs of other databases are none of
-    ours, but they are in the same lists.
+    ours, but they are in the same lists. ``newest_at`` is when the newest run of all was created.
     """
     databases = 1 + len(database.others)
 
@@ -173,7 +176,6 @@ def _runs(instance: dg.DagsterInstance, database: Database, before: AlertState) 
         yield from _run_facts(found, database)
 
     yield from facts(dg.RunsFilter(statuses=UNFINISHED))
-    newest_at = _newest_created_at(instance)
     failed = [*facts(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), FAILED_LISTED)]
     asked = {*members_of(before.open.incidents)}
     for key, incident in before.open.incidents.items():

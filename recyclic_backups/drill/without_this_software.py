@@ -12,7 +12,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ from recyclic_backups.postgres.process import run
 
 _PROGRAMS = ("zstd", "psql", "createdb", "pg_restore", "vacuumdb", "rm")
 """What the script may ask for: anything else is a mistake in it."""
-
-Runner = Callable[[Sequence[str], Mapping[str, str], Path], None]
 
 
 def judge_script(repository: Repository) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.manifest import Checkpoint
 from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
+from recyclic_backups.catalog.recovery_point import newest_verified
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import compact
 from recyclic_backups.dump.facts import read_system_identifier
@@ -244,7 +245,7 @@ class _Run:
                 "set BACKUP_MISSED_DAY=late to label a dump of today for it",
             )
         earliest = since or self.clock() - timedelta(seconds=REUSE_SECONDS)
-        newest = self.catalog.until(self.clock()).newest_good()
+        newest = newest_verified(self.catalog, self.clock())
         if newest is None or newest.as_of < earliest:
             return None
         return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)
@@ -282,7 +283,7 @@ class _Run:
             clock=self.clock,
             progress=self.progress,
             check_lock=self.lock.require,
-            before=self.catalog.until(self.clock()).newest_good(),
+            before=newest_verified(self.catalog, self.clock()),
         )
         verification = verify(
             self.repository,

@@ -215,10 +215,12 @@ def _lapsed(
     A storage that is empty now knows of no gap: what people were told of it is neither over nor too old. Older versions
     had an incident for each check of each tier, and one for all anomalies and all promises.
     """
-    _, since = before_the_first(missing_partitions(catalog, terms.calendar, now), catalog, terms.calendar)
-    old = {f"missed/{gap.tier.value}/{gap.partition}" for gap in since}
-    old |= {key for key in known if key.startswith("check/") and key.count("/") == 2 and key not in _CHECKS}
-    return frozenset((old - {each.key for each in problems}).intersection(known))
+    untold = set(known) - {each.key for each in problems}
+    old = {key for key in untold if key.startswith("check/") and key.count("/") == 2 and key not in _CHECKS}
+    if any(key.startswith("missed/") for key in untold):
+        _, since = before_the_first(missing_partitions(catalog, terms.calendar, now), catalog, terms.calendar)
+        old |= {f"missed/{gap.tier.value}/{gap.partition}" for gap in since}
+    return frozenset(old & untold)
 
 
 def _bounded(

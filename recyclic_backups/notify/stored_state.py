@@ -227,11 +227,6 @@ def name_in_storage(database: str) -> str:
     return f"{Layout(database).root}/alerts/state.json"
 
 
-def recall(repository: Repository) -> AlertState | None:
-    """What was stored and may be gone on with; None if nothing there can be believed. Raises StorageError."""
-    return look_up(repository).state
-
-
 def look_up(repository: Repository) -> StoredCopy:
     """What lies in the storage, and whether it is believed. Raises StorageError.
 

@@ -214,7 +214,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
 
 
 def _flags(facts: Facts, now: datetime) -> Observation:
-    """Flags that switched themselves off, or cannot be read or believed, until a person sets them."""
+    """Flags that an older release switched off, or that cannot be read or believed, until a person sets them."""
     flags = facts.storage.flags
     if flags is None:
         return Observation(unseen=frozenset({"flag"}))

@@ -21,7 +21,7 @@ from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, to_cursor
-from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, name_in_storage, recall
+from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, look_up, name_in_storage
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.notify.problems import NOW, problem
@@ -92,7 +92,7 @@ class World:
     @property
     def memory(self) -> AlertState:
         """What is remembered."""
-        found = recall(self.repository)
+        found = look_up(self.repository).state
         assert found is not None
         return found
 
@@ -336,7 +336,7 @@ def test_what_lies_in_the_storage_can_be_read_by_people(world: World) -> None:
     content = world.repository.store.get(name_in_storage("recyclic")).decode()
     assert '"kind": "storage"' in content
     world.repository.store.replace(name_in_storage("recyclic"), b"\xff\xfe{")
-    assert recall(world.repository) is None
+    assert look_up(world.repository).state is None
 
 
 def test_of_two_machines_that_look_at_once_one_tells(world: World) -> None:

@@ -14,7 +14,7 @@ from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.notify import state as remembered
 from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.state import AlertState
-from recyclic_backups.notify.stored_state import look_up, name_in_storage, open_incidents, recall, store
+from recyclic_backups.notify.stored_state import look_up, name_in_storage, open_incidents, store
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.house import KEY
@@ -76,7 +76,7 @@ def test_a_memory_that_we_did_not_sign_is_used_for_nothing(forge: object, encryp
     repository = replace(repository, keyring=Keyring(repository.store, KEY), encrypt=encrypt)
     copy = look_up(repository)
     assert (copy.state, copy.shown, copy.had_backups) == (None, None, False)
-    assert recall(repository) is None
+    assert look_up(repository).state is None
     (issue,) = open_incidents(repository)
     assert "What people were told is not shown" in issue.sentence.text()
     assert "n’est pas montré" in issue.sentence.text("fr")
@@ -87,7 +87,7 @@ def test_what_we_signed_is_gone_on_with() -> None:
     """Loss prevented: everybody told everything again after Dagster's database was lost."""
     repository = house()
     store(repository, FORGED)
-    assert recall(repository) == FORGED
+    assert look_up(repository).state == FORGED
     assert "mac" in json.loads(repository.store.get(NAME))
     assert len(open_incidents(repository)) == 1
 
@@ -98,7 +98,7 @@ def test_where_nothing_is_signed_nothing_is_sent_or_kept_back_by_what_lies_there
     with_a_sum(repository)
     copy = look_up(repository)
     assert copy.state is None
-    assert recall(repository) is None
+    assert look_up(repository).state is None
     # It may raise an alarm, and it is shown where every word is the storage's.
     assert copy.had_backups
     assert len(open_incidents(repository)) == 1
@@ -121,7 +121,7 @@ def test_without_the_key_it_is_not_used_and_says_so(locale: Locale) -> None:
     assert sentence[locale] in copy.doubt.text(locale)
     for item in list(repository.store.list("keys/")):
         repository.store.delete(item.name)
-    assert recall(replace(repository, keyring=Keyring(repository.store, KEY))) is None
+    assert look_up(replace(repository, keyring=Keyring(repository.store, KEY))).state is None
 
 
 def test_nothing_makes_a_key_but_a_backup() -> None:
@@ -147,5 +147,5 @@ def test_a_passphrase_is_derived_once_however_often_the_sensor_looks(monkeypatch
     for serial in range(3):
         opened = replace(repository, keyring=Keyring(repository.store, text))  # as each look does
         store(opened, replace(FORGED, serial=serial))
-        assert recall(opened) is not None
+        assert look_up(opened).state is not None
     assert len(derived) == 1
