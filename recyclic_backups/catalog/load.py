@@ -24,8 +24,8 @@ from recyclic_backups.catalog.documents import (
     Hold,
     Label,
     Tombstone,
-    require_known_format,
 )
+from recyclic_backups.catalog.fields import require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.read_once import unlisted

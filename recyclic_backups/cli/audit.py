@@ -123,7 +123,7 @@ def run_verify(call: Invocation) -> int:
     heads = {
         f"the manifest of {backup.backup_id}": head
         for backup in call.catalog
-        if (head := Head.from_json(backup.manifest.audit_head)) is not None
+        if (head := Head.in_manifest(backup.manifest.audit_head)) is not None
     }
     heads |= {f"--head {text}": _head(text) for text in call.options.head}
     log = read_log(call.repository)
