@@ -20,7 +20,7 @@ from recyclic_backups.envelope.document import canonical, check_signature, decod
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.vectors import make_vectors
 
 FOLDER = Path(make_vectors.__file__).parent
