@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.sealing import unseal
+from recyclic_backups.catalog.sealing import unseal, unseal_check
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey
 from recyclic_backups.envelope.document import canonical, check_signature, decode
