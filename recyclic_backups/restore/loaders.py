@@ -13,7 +13,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from psycopg import sql
@@ -22,6 +22,7 @@ from recyclic_backups.errors import BackupError, DatabaseError, Refused
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.quoting import joined, name, statement
 from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.restore.kept_sessions import KeptSessions
 
 TRUST_HINT = (
     "if you trust whoever owns objects in this database as you trust a superuser: --trust-owners, which lets their "
@@ -93,6 +94,11 @@ class Loaders:
     _passwords: dict[str, str] = field(default_factory=dict, repr=False)
     # Streams work side by side, and two grants on one schema at once are an error.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    sessions: KeptSessions = field(init=False, repr=False)
+    """Of the role that restores, in that database."""
+
+    def __post_init__(self) -> None:
+        self.sessions = KeptSessions(self.server, self.database)
 
     def of(self, owner: str) -> Server:
         """How to log in with the rights of an owner and no others; :data:`NOBODY` for none at all.
@@ -108,7 +114,7 @@ class Loaders:
         """Rights on tables, for as long as the restore lasts; what the owner himself has needs no grant."""
         if tables:
             role = self.of(owner).user
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 relations = joined(", ", [statement("{}.{}", name(a), name(b)) for a, b in tables])
                 connection.execute(statement(f"GRANT {privileges} ON {{}} TO {{}}", relations, name(role)))
 
@@ -118,7 +124,7 @@ class Loaders:
         Often it is the schema alone that keeps people from functions which everybody may call.
         """
         role = self.of(owner).user
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             _on_schemas(connection, "GRANT USAGE", schemas, "TO", role)
 
     @contextmanager
@@ -132,7 +138,7 @@ class Loaders:
         give nobody a power of others: who was given a table may not use the schema of a type that it names.
         """
         loader = self.of(owner).user
-        with self._lock, self.server.connect(self.database) as connection:
+        with self._lock, self.sessions.session() as connection:
             lent = self._role(NOBODY, login=False)
             borrower = owner if as_owner else loader
             rights: dict[str, Collection[str]] = {"USAGE, CREATE": schemas}
@@ -148,7 +154,7 @@ class Loaders:
         try:
             yield
         finally:
-            with self._lock, self.server.connect(self.database) as connection:
+            with self._lock, self.sessions.session() as connection:
                 for privilege, where in lacking.items():
                     _on_schemas(connection, f"REVOKE {privilege}", where, "FROM", borrower)
                 self._drop(lent)
@@ -162,13 +168,13 @@ class Loaders:
         as themselves.
         """
         with self._lock:
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 self._keep_out(connection)
             try:
                 yield
             finally:
                 logins = self._logins
-                with self.server.connect(self.database, autocommit=False) as connection:
+                with self.sessions.session() as connection, connection.transaction():
                     self._may_enter("GRANT", logins, connection)
                     for role in logins:
                         _let_log_in(connection, role, self._passwords[role])
@@ -217,14 +223,14 @@ class Loaders:
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             self._may_enter("GRANT", [role], connection)
         return replace(self.server, user=role, password=self._passwords[role])
 
     def _role(self, owner: str, *, login: bool) -> str:
         """A new role that is a member of the owner."""
         role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
-        with self.server.connect(self.database, autocommit=False) as connection:
+        with self.sessions.session() as connection, connection.transaction():
             connection.execute(
                 sql.SQL(
                     "CREATE ROLE {} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -287,7 +293,7 @@ class Loaders:
     def drop(self) -> None:
         """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
         if self._by_owner and not self.on_behalf_of:
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 self._keep_out(connection)
                 if self.of_database_owner:
                     connection.execute(
@@ -301,7 +307,7 @@ class Loaders:
 
     def _drop(self, role: str) -> None:
         self._passwords.pop(role, None)
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             drop_role(connection, role)
 
 
@@ -375,20 +381,21 @@ def loaders(
     One that cannot be dropped is an error, but not at the end of a merge (``of_merge``), which has been committed.
     """
     made = Loaders(server, database, seconds, on_behalf_of, database_owner)
-    try:
-        yield made
-    except BaseException as error:
+    with closing(made.sessions):
+        try:
+            yield made
+        except BaseException as error:
+            try:
+                made.drop()
+            except BackupError as second:
+                error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
+            raise
         try:
             made.drop()
-        except BackupError as second:
-            error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
-        raise
-    try:
-        made.drop()
-    except BackupError as error:
-        if not of_merge:
-            raise
-        _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
+        except BackupError as error:
+            if not of_merge:
+                raise
+            _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
 
 
 def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:
