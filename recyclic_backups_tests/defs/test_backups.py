@@ -196,7 +196,7 @@ def locked(house: House) -> Iterator[None]:
         house.settings().server.connect(house.variables["POSTGRES_DB"]) as connection,
         connection.transaction(),
     ):
-        connection.execute("LOCK TABLE sales IN ACCESS EXCLUSIVE MODE")
+        connection.execute("LOCK TABLE sale IN ACCESS EXCLUSIVE MODE")
         yield
 
 
