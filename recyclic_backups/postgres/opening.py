@@ -103,10 +103,15 @@ def _connected(
         "keepalives_idle": 30,
         "keepalives_interval": 15,
         "keepalives_count": 5,
-        **server.protection(knows_require_auth=pq.version() >= _FIRST_WITH_REQUIRE_AUTH),
+        **protection_here(server),
     }
     with startup.without_libpq_variables():
         return PatientConnection.connect(autocommit=autocommit, **parameters)
+
+
+def protection_here(server: Server) -> dict[str, str]:
+    """What keeps the password from strangers, as parameters that our own libpq knows."""
+    return server.protection(knows_require_auth=pq.version() >= _FIRST_WITH_REQUIRE_AUTH)
 
 
 def _require_direct(connection: PatientConnection, server: Server, database: str) -> None:
