@@ -25,6 +25,7 @@ from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
+    from recyclic_backups.archive.receive import ReceiveTerms
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
@@ -165,6 +166,13 @@ def guard_plan(settings: Settings) -> GuardPlan:
     from recyclic_backups.guard.plan import GuardPlan
 
     return GuardPlan(backup_plan(settings), restore_options(settings), settings.drill_probes)
+
+
+def receive_terms(settings: Settings) -> ReceiveTerms:
+    """How WAL is received."""
+    from recyclic_backups.archive.receive import ReceiveTerms
+
+    return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
 
 
 def thresholds(settings: Settings) -> Thresholds:
