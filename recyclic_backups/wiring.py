@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -82,10 +82,7 @@ def with_first_day(settings: Settings) -> Settings:
         began_at = load_catalog(open_repository(settings, create=False)).began_at
     except StorageError:
         return settings
-    if began_at is None:
-        return settings
-    month = settings.calendar.partition_of(Tier.MONTHLY, began_at)
-    return replace(settings, start_date=date.fromisoformat(month))
+    return replace(settings, start_date=settings.calendar.since(began_at).start)
 
 
 def installations(settings: Settings) -> list[Installation]:
@@ -194,7 +191,7 @@ def health_terms(settings: Settings) -> HealthTerms:
 
     return HealthTerms(
         database=settings.database,
-        calendar=with_first_day(settings).calendar,
+        calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
         locale=settings.locale,
