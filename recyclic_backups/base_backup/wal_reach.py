@@ -87,8 +87,8 @@ def _not_reached(
         )
     return ArchiveError(
         f"the WAL archive of server {server} has nothing after {lsn_text(reached)} on timeline {timeline}, and the "
-        f"base backup needs it up to {lsn_text(needed)}; nothing more came for {patience_seconds:g} s: no receiver runs, or "
-        "it lags",
+        f"base backup needs it up to {lsn_text(needed)}; nothing more came for {patience_seconds:g} s: no receiver "
+        "runs, or it lags",
         _RECEIVER_HINT,
         retryable=True,
     )
