@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
+    from recyclic_backups.archive.receive import ReceiveTerms
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
@@ -81,10 +82,7 @@ def with_first_day(settings: Settings) -> Settings:
         began_at = load_catalog(open_repository(settings, create=False)).began_at
     except StorageError:
         return settings
-    if began_at is None:
-        return settings
-    month = settings.calendar.partition_of(Tier.MONTHLY, began_at)
-    return replace(settings, start_date=date.fromisoformat(month))
+    return replace(settings, start_date=settings.calendar.since(began_at).start)
 
 
 def installations(settings: Settings) -> list[Installation]:
@@ -167,6 +165,13 @@ def guard_plan(settings: Settings) -> GuardPlan:
     return GuardPlan(backup_plan(settings), restore_options(settings), settings.drill_probes)
 
 
+def receive_terms(settings: Settings) -> ReceiveTerms:
+    """How WAL is received."""
+    from recyclic_backups.archive.receive import ReceiveTerms
+
+    return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
 def thresholds(settings: Settings) -> Thresholds:
     """From where on health warns, and from where on it is critical."""
     from recyclic_backups.health.thresholds import Thresholds
@@ -186,7 +191,7 @@ def health_terms(settings: Settings) -> HealthTerms:
 
     return HealthTerms(
         database=settings.database,
-        calendar=with_first_day(settings).calendar,
+        calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
         locale=settings.locale,

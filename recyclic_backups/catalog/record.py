@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recyclic_backups.catalog.check_sealing import seal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import check_name
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.sealing import seal
+from recyclic_backups.catalog.sealing import seal, seal_check
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists, ObjectMissing
 

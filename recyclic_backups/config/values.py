@@ -110,6 +110,13 @@ def name(text: str) -> str:
     return text
 
 
+def slot(text: str) -> str:
+    """The name of a replication slot (ReplicationSlotValidateName in the server's source)."""
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", text):
+        raise ValueError(f"must be at most 63 of the characters a to z, 0 to 9 and _, not {text!r}")
+    return text
+
+
 def host(text: str) -> str:
     """A host name, an address or the directory of a socket."""
     if any(character.isspace() for character in text) or "://" in text or "@" in text:
