@@ -85,6 +85,10 @@ class BaseBackup:
         """Whether the last check of its bytes passed."""
         return self.verified_at is not None
 
+    def is_held(self, now: datetime) -> bool:
+        """Whether somebody's hold keeps it from expiring at that moment."""
+        return self.hold is not None and self.hold.holds(now)
+
 
 @dataclass(frozen=True, slots=True)
 class BaseBackups:

@@ -53,7 +53,7 @@ class BaseBackupTerms:
     compression: Compression
     rate_limit_bytes: int | None = None
     lock_wait_seconds: float = 600
-    wal_patience_seconds: float = 120
+    wal_patience_seconds: float = 120.0
 
 
 def take(
