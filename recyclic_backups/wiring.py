@@ -26,6 +26,7 @@ from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
     from recyclic_backups.archive.receive import ReceiveTerms
+    from recyclic_backups.base_backup.take import BaseBackupTerms
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
@@ -170,6 +171,19 @@ def receive_terms(settings: Settings) -> ReceiveTerms:
     from recyclic_backups.archive.receive import ReceiveTerms
 
     return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
+def base_backup_terms(settings: Settings) -> BaseBackupTerms:
+    """How base backups are taken."""
+    from recyclic_backups.base_backup.take import BaseBackupTerms
+
+    return BaseBackupTerms(
+        compression=settings.compression,
+        rate_limit_bytes=settings.rate_limit_bytes,
+        lock_wait_seconds=settings.lock_wait_seconds,
+        # A receiver that is at work stores a tail that often.
+        wal_patience_seconds=max(120.0, 6 * settings.wal_tail_seconds),
+    )
 
 
 def thresholds(settings: Settings) -> Thresholds:

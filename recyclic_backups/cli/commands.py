@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "hold": "keep a backup from expiring until a day",
     "release": "let a held backup expire again when its time comes",
     "wal": "the archive of the server's WAL: receive it, see how it is, fetch a part",
+    "base-backup": "the files of the whole server, from which WAL is replayed: take them, list them, verify them",
     "metrics": "how healthy the backups are, in figures",
     "report": "everything on one page: coverage, trends, objectives, what is wrong",
     "adopt": "take over backups made by other software",
