@@ -50,9 +50,13 @@ class DumpOptions:
 
 @dataclass
 class Streams:
-    """One attempt: where it reads, where it writes, and under which backup id."""
+    """One attempt: where it reads, where it writes, and under which backup id.
+
+    ``dumping`` is how pg_dump logs in, ``server`` how we do for the fingerprint.
+    """
 
     server: Server
+    dumping: Server
     repository: Repository
     backup_id: str
     options: DumpOptions
@@ -108,7 +112,7 @@ class Streams:
             encoding=self.held.encoding,
             extra=extra,
         )
-        environment = self.server.environment(self.repository.database)
+        environment = self.dumping.environment(self.repository.database)
         try:
             with (
                 write_object(
@@ -137,7 +141,7 @@ class Streams:
         if self.options.fingerprint == "off":
             return None
         definitions = read_definitions(
-            self.server,
+            self.dumping,
             self.repository.database,
             self.installation,
             encoding=self.held.encoding,

@@ -12,6 +12,7 @@ it, even to read: hence :func:`read.read_fingerprint` over the holding connectio
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,13 @@ FOR KEY SHARE
 """
 _MAY_HOLD = """
 SELECT r.rolsuper AND NOT pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+"""
+# Since 14 a lock says since when it is waited for.
+_END_WAITS = """
+SELECT pg_catalog.pg_cancel_backend(a.pid)
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+WHERE NOT l.granted AND a.usename = %s
+  AND l.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
 """
 _HOLDERS = """
 SELECT l.relation, l.pid, coalesce(a.application_name, '')
@@ -68,15 +76,19 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Iterator[Snapshot]:
+def snapshot(
+    server: Server, database: str, *, lock_timeout_seconds: int, holder: Server | None = None
+) -> Iterator[Snapshot]:
     """Hold a snapshot of a database whose tables nobody can truncate, alter or drop meanwhile.
+
+    ``holder`` is the login that keeps schemas from being renamed, if ``server`` is one without power.
 
     Reading and writing rows goes on undisturbed (ACCESS SHARE conflicts with ACCESS EXCLUSIVE only). Each
     lock is waited for ``lock_timeout_seconds`` at most. Raises DatabaseError: a table may not be read, is
     locked for too long (retryable), or tables kept appearing and vanishing (retryable).
     """
     with (
-        _schemas_held(server, database, lock_timeout_seconds),
+        _schemas_held(holder or server, database, lock_timeout_seconds, server.user),
         reading_session(server, database, lock_timeout_seconds=lock_timeout_seconds) as connection,
     ):
         for _ in range(ATTEMPTS):
@@ -93,7 +105,7 @@ def snapshot(server: Server, database: str, *, lock_timeout_seconds: int) -> Ite
 
 
 @contextmanager
-def _schemas_held(server: Server, database: str, lock_timeout_seconds: int) -> Iterator[None]:
+def _schemas_held(server: Server, database: str, lock_timeout_seconds: int, reader: str) -> Iterator[None]:
     """Keep strangers' schemas from being renamed or dropped: pg_dump asks by name, long after it has looked.
 
     An owner could put a table in the place of a sequence meanwhile, and planning a question on it runs his code. Only
@@ -105,8 +117,35 @@ def _schemas_held(server: Server, database: str, lock_timeout_seconds: int) -> I
             yield
             return
         with connection.transaction(force_rollback=True):
+            connection.execute("SET TRANSACTION READ WRITE")  # to lock rows counts as writing
             connection.execute(_HELD)
-            yield
+            if reader == server.user:
+                yield
+                return
+            over = threading.Event()
+            watching = threading.Thread(
+                target=_end_long_waits, args=(connection, reader, lock_timeout_seconds, over), daemon=True
+            )
+            watching.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watching.join()
+
+
+def _end_long_waits(
+    connection: Connection, reader: str, lock_timeout_seconds: int, over: threading.Event
+) -> None:
+    """End what the reader asks and waits for longer than that: pg_dump, once it runs, has no such limit itself.
+
+    Somebody may want to rename a sequence that we hold, and then pg_dump waits behind him who waits behind us.
+    """
+    while not over.wait(max(0.5, min(5.0, lock_timeout_seconds / 4))):
+        try:
+            connection.execute(_END_WAITS, (reader, lock_timeout_seconds))
+        except psycopg.Error:
+            return  # what is held is lost with the line; the dump itself goes on
 
 
 def lock_tables(connection: Connection, tables: Sequence[Table]) -> bool:
