@@ -36,7 +36,10 @@ _CANCEL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DumpOptions:
-    """How a dump is taken. Timeouts in seconds; ``jobs`` streams at once, ``rate_limit_bytes`` a second together."""
+    """How a dump is taken. Timeouts in seconds; ``jobs`` streams at once, ``rate_limit_bytes`` a second together.
+
+    ``find_replay_point`` asks for a snapshot with a place in the WAL.
+    """
 
     installations: Sequence[Installation]
     compression: Compression
@@ -45,6 +48,7 @@ class DumpOptions:
     timeout_seconds: int
     jobs: int = 1
     rate_limit_bytes: int | None = None
+    find_replay_point: bool = False
     split_bytes: int = SPLIT_BYTES
 
 

@@ -16,7 +16,7 @@ from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.layout import new_backup_id
-from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
+from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, ReplayPoint, Source
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.facts import read_server_facts, read_system_identifier
@@ -29,6 +29,7 @@ from recyclic_backups.fingerprint.model import SequenceReading
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.server import Server, translated
@@ -108,7 +109,13 @@ def take(
         )
         sequences_before = _sequences(reader, database, options)
         held = stack.enter_context(
-            snapshot(reader, database, lock_timeout_seconds=options.lock_timeout_seconds, holder=server)
+            snapshot(
+                reader,
+                database,
+                lock_timeout_seconds=options.lock_timeout_seconds,
+                holder=server,
+                find_replay_point=options.find_replay_point,
+            )
         )
         as_of = clock()
         backup_id = new_backup_id(as_of, secrets.token_bytes(4))
@@ -156,6 +163,9 @@ def take(
                 notes=(*notes, *_left_out(held), *filter(None, (readable, another))),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
+                replay_point=None
+                if held.replay_point is None
+                else ReplayPoint(held.replay_point.timeline, lsn_text(held.replay_point.lsn)),
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )

@@ -1,10 +1,10 @@
 """The place of a snapshot in the WAL: a recovery that stops there holds exactly what the snapshot saw.
 
-A transaction is in the WAL, by its commit record, a little before others see it. So a place is found only at a moment at
-which nobody is in between: no other session holds a transaction id, and the snapshot is the same before and after the
-position is read. Then no commit record lies before that position whose transaction the snapshot does not see.
-(ProcArrayEndTransaction comes after XLogFlush, and the lock on the own transaction id goes last: RecordTransactionCommit
-and CommitTransaction in the server's src/backend/access/transam/xact.c.)
+A transaction is in the WAL, by its commit record, a little before others see it. So a place is found only at a moment
+at which nobody is in between: no other session holds a transaction id, and the snapshot is the same before and after
+the position is read. Then no commit record lies before that position whose transaction the snapshot does not see.
+(ProcArrayEndTransaction comes after XLogFlush, and the lock on the own transaction id goes last:
+RecordTransactionCommit and CommitTransaction in the server's src/backend/access/transam/xact.c.)
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class ReplayPoint:
 def replay_point(snapshot: Connection, beside: Connection, ours: Collection[int]) -> ReplayPoint | None:
     """The place of the snapshot of a transaction; None where somebody was just writing: take another snapshot.
 
-    ``beside`` is a session outside of it, and ``ours`` are processes of the server that hold a transaction id for us and
-    commit nothing.
+    ``beside`` is a session outside of it, and ``ours`` are processes of the server that hold a transaction id for us
+    and commit nothing.
     """
     seen = snapshot.execute(_SNAPSHOT).fetchone()
     position = beside.execute(_POSITION).fetchone()

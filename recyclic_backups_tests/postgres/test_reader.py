@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from recyclic_backups.storage.memory import MemoryStore
 
 from recyclic_backups.dump.take import _needs_superuser
 from recyclic_backups.errors import BackupError, DatabaseError
@@ -18,7 +19,6 @@ from recyclic_backups.postgres import reader as readers
 from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import Operator
 

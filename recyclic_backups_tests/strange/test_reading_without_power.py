@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from recyclic_backups.storage.memory import MemoryStore
 
 from recyclic_backups.diagnose import constraints, live_counts
 from recyclic_backups.diagnose.diagnose import diagnose
@@ -24,7 +25,6 @@ from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.guard import live
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.temporary_roles import READS
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.restore.test_foreign_code import _hers
 from recyclic_backups_tests.strange.conftest import Servers
@@ -41,7 +41,8 @@ ACT = r"""
                                  'SET SESSION AUTHORIZATION postgres'] LOOP
         BEGIN EXECUTE way; EXCEPTION WHEN OTHERS THEN NULL; END;
         FOREACH deed IN ARRAY ARRAY[
-            'COPY (SELECT 1) TO ''/tmp/owned''', 'COPY (SELECT 1) TO PROGRAM ''cat''', 'SELECT pg_read_file(''PG_VERSION'')',
+            'COPY (SELECT 1) TO ''/tmp/owned''', 'COPY (SELECT 1) TO PROGRAM ''cat''',
+            'SELECT pg_read_file(''PG_VERSION'')',
             'ALTER ROLE mallory SUPERUSER', 'CREATE ROLE another', 'GRANT pg_write_all_data TO mallory',
             format('ALTER ROLE %I PASSWORD ''known''', whose), 'INSERT INTO m.noted VALUES (1)',
             'CREATE TABLE m.n (a int)', 'SET transaction_read_only = off', 'CREATE TABLE public.n (a int)',
