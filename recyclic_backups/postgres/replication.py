@@ -72,10 +72,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WalData:
-    """A piece of WAL, the position at which it begins, and up to where the server had flushed its WAL by then."""
+    """A piece of WAL, the position at which it begins, and up to where the server had flushed its WAL by then.
+
+    ``sent_at`` is what the server's clock showed (aware UTC).
+    """
 
     start_lsn: int
     server_end_lsn: int
+    sent_at: datetime
     data: memoryview
 
 
@@ -139,6 +143,10 @@ class Replication:
             "and reload the server"
         )
         raise last
+
+    def close(self) -> None:
+        """End the session now: the server waits for nothing any more, and keeps by the slot what was not confirmed."""
+        self._connection.finish()
 
     # -- what the server says of itself
 
@@ -215,11 +223,11 @@ class Replication:
             return self._end_of_stream()
         kind = data[0:1].tobytes()
         if kind == b"w":  # start, end and clock of the server, then the WAL
-            start, end = struct.unpack_from(">QQ", data, 1)
-            return WalData(start, end, data[25:])
+            start, end, clock = struct.unpack_from(">QQq", data, 1)
+            return WalData(start, end, _moment(clock), data[25:])
         if kind == b"k":
             end, clock, wants_reply = struct.unpack_from(">QqB", data, 1)
-            return Keepalive(end, _EPOCH + timedelta(microseconds=clock), bool(wants_reply))
+            return Keepalive(end, _moment(clock), bool(wants_reply))
         raise DatabaseError(f"{self._subject}: the server sent a message of unknown kind {kind!r}")
 
     def confirm(self, written_lsn: int, flushed_lsn: int, *, ask_reply: bool = False) -> None:
@@ -429,6 +437,11 @@ def _connected(server: Server, application_name: str, mode: Mode) -> pq.abc.PGco
     text = make_conninfo("", **{name: value for name, value in parameters.items() if value is not None})
     with startup.without_libpq_variables():
         return pq.PGconn.connect(text.encode())
+
+
+def _moment(clock: int) -> datetime:
+    """A time of the protocol: microseconds since the beginning of 2000."""
+    return _EPOCH + timedelta(microseconds=clock)
 
 
 def _next_timeline(result: PGresult) -> tuple[int, int]:
