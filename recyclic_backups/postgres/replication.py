@@ -278,11 +278,16 @@ class Replication:
     def base_backup_messages(self) -> Iterator[tuple[str, memoryview]]:
         """Kind (``n`` new archive, ``d`` data, ``m`` manifest, ``p`` progress) and content of each message."""
         while True:
-            length, data = self._connection.get_copy_data(0)
+            # Never get_copy_data(0): what waits inside of libpq keeps every other thread waiting too.
+            length, data = self._connection.get_copy_data(1)
             if length == -2:
                 raise self._lost()
             if length == -1:
                 return
+            if length == 0:
+                select.select([self._connection.socket], [], [], 60)
+                self._consume()
+                continue
             yield data[0:1].tobytes().decode("ascii", "replace"), data[1:]
 
     def end_base_backup(self) -> tuple[int, int]:
@@ -435,8 +440,24 @@ def _connected(server: Server, application_name: str, mode: Mode) -> pq.abc.PGco
         **protection_here(server),
     }
     text = make_conninfo("", **{name: value for name, value in parameters.items() if value is not None})
+    # Step by step: PGconn.connect() would keep every other thread of the process, and signals, waiting for the server.
     with startup.without_libpq_variables():
-        return pq.PGconn.connect(text.encode())
+        connection = pq.PGconn.connect_start(text.encode())
+        deadline = time.monotonic() + server.connect_timeout_seconds
+        while connection.status != pq.ConnStatus.BAD:
+            wanted = connection.connect_poll()
+            if wanted not in (pq.PollingStatus.READING, pq.PollingStatus.WRITING):
+                break
+            reads = [connection.socket] if wanted == pq.PollingStatus.READING else []
+            writes = [connection.socket] if wanted == pq.PollingStatus.WRITING else []
+            left = deadline - time.monotonic()
+            if left <= 0 or not any(select.select(reads, writes, [], left)):
+                connection.finish()
+                raise DatabaseError(
+                    f"replication from {server.label}: it did not answer within {server.connect_timeout_seconds:g} s",
+                    retryable=True,
+                )
+        return connection
 
 
 def _moment(clock: int) -> datetime:

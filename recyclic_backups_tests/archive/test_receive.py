@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -16,7 +17,8 @@ from recyclic_backups.archive import receive, stream
 from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.documents import read_gaps
 from recyclic_backups.archive.status import wal_status
-from recyclic_backups.errors import Refused, StorageError
+from recyclic_backups.errors import DatabaseError, Refused, StorageError
+from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.local import LocalStore
@@ -378,3 +380,22 @@ def test_tails_that_a_kill_left_beside_their_segment_go(
     listing = assert_as_on_the_server(server_of_its_own, archive)
     assert listing.segments
     assert not listing.tails.keys() & listing.segments.keys()
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
+    """Loss prevented: what was received, not stored while the receiver tries to reach the server again."""
+    ticks = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = Server(
+            host="127.0.0.1", port=silent.getsockname()[1], user="x", password="", connect_timeout_seconds=1
+        )
+        over = threading.Event()
+        thread = threading.Thread(
+            target=lambda: [ticks.append(1) for _ in iter(lambda: over.wait(0.01), True)]
+        )
+        thread.start()
+        with pytest.raises(DatabaseError, match="did not answer within 1 s"), Replication.open(server):
+            pass
+        over.set()
+        thread.join()
+    assert len(ticks) > 20
