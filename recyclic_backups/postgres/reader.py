@@ -47,6 +47,17 @@ _MAY_CONNECT = (
     "SELECT pg_catalog.has_database_privilege(%s::name, pg_catalog.current_database()::text, 'CONNECT')"
 )
 
+# Other databases in which it was granted something.
+_ELSEWHERE = """
+    SELECT DISTINCT d.datname FROM pg_catalog.pg_shdepend s
+    JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid AND s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+    JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+    WHERE r.rolname = %s AND d.datname <> pg_catalog.current_database()
+"""
+_LONGEST_WAIT_SECONDS = 2
+_MOST_DROPPED = 10
+"""So many roles that were left behind are looked at by one reading."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +100,7 @@ def reading_login(
                     return
             finally:
                 forget(login)
-                _drop(connection, login.user)
+                _drop(server, connection, login.user)
         if refusal:
             _log.warning("%s is read as %s: %s; %s", database, server.user, refusal, LET_IN_HINT)
         yield server
@@ -111,14 +122,14 @@ def drop_left_behind(server: Server, connection: Connection) -> None:
     here = connection.info.dbname
     try:
         there = {row[0] for row in connection.execute("SELECT datname FROM pg_catalog.pg_database")}
-        for role, comment in marked_roles(connection, READS):
+        for role, comment in marked_roles(connection, READS)[:_MOST_DROPPED]:
             found = _MARK.fullmatch(comment)
             database = "" if found is None else bytes.fromhex(found[1]).decode(errors="replace")
             if found is None or (database != here and database in there):
                 continue
             try:
                 with exclusive(server, here, _purpose(found[2]), wait_seconds=0):
-                    drop_role(connection, role)
+                    _drop(server, connection, role)
             except Refused:
                 continue  # that reading is under way
     except (psycopg.Error, BackupError) as error:
@@ -171,9 +182,18 @@ def _made(
     return login
 
 
-def _drop(connection: Connection, role: str) -> None:
-    """What cannot be dropped is of no use to anybody, and is dropped by the next reading. Raises nothing."""
+def _drop(server: Server, connection: Connection, role: str) -> None:
+    """Raises nothing: what remains may do nothing, and the next reading drops it.
+
+    Anybody may have granted it something in a database of his, or named it in a policy of a table that he keeps locked.
+    """
     try:
+        connection.execute(f"SET lock_timeout = '{_LONGEST_WAIT_SECONDS}s'".encode())
+        connection.execute(statement("ALTER ROLE {} PASSWORD NULL NOBYPASSRLS", name(role)))
+        connection.execute(statement("REVOKE pg_read_all_data FROM {}", name(role)))
+        for (elsewhere,) in connection.execute(_ELSEWHERE, (role,)).fetchall():
+            with server.connect(elsewhere, settings={"lock_timeout": f"{_LONGEST_WAIT_SECONDS}s"}) as inside:
+                inside.execute(statement("DROP OWNED BY {} CASCADE", name(role)))
         drop_role(connection, role)
     except (psycopg.Error, BackupError) as error:
-        _log.warning("the next reading drops the role %s, which remains: %s", role, error)
+        _log.warning("the next reading drops the role %s, which remains without any rights: %s", role, error)

@@ -104,6 +104,35 @@ def test_the_role_of_a_killed_reading_is_dropped_by_the_next_one(
     assert _roles(cluster.server) == []
 
 
+def test_what_somebody_granted_it_does_not_keep_it_on_the_server(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Attack: grants in another database, and a policy on a table kept locked, so that each backup leaves a role."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE TABLE public.elsewhere (a int)")
+    with (
+        cluster.server.connect("postgres") as elsewhere,
+        cluster.server.connect(database) as here,
+        cluster.server.connect(database, autocommit=False) as keeping,
+    ):
+        here.execute("CREATE TABLE public.t (a int)")
+        with reading_login(cluster.server, database) as login:
+            elsewhere.execute(f"GRANT SELECT ON public.elsewhere TO {login.user}".encode())
+            here.execute(f"CREATE POLICY p ON public.t TO {login.user}".encode())
+            keeping.execute("LOCK TABLE public.t")
+        rights = (
+            "SELECT rolcanlogin, rolbypassrls, pg_has_role(oid, 'pg_read_all_data', 'MEMBER') FROM pg_roles"
+            " WHERE rolname = %s"
+        )
+        assert here.execute(rights, (login.user,)).fetchone() == (False, False, False)
+        keeping.rollback()
+        elsewhere.execute("DROP TABLE IF EXISTS public.other")
+        with reading_login(cluster.server, database):
+            pass
+        elsewhere.execute("DROP TABLE public.elsewhere")
+    assert _roles(cluster.server) == []
+
+
 def test_a_server_that_lets_no_new_role_in_is_backed_up_all_the_same_and_validate_tells(
     cluster: ScratchCluster, operator: Operator, kept_out: None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,10 +18,13 @@ import pytest
 from recyclic_backups.diagnose import constraints, live_counts
 from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups.drill.probes import load_probes
+from recyclic_backups.dump import take
+from recyclic_backups.dump.globals import read_globals
 from recyclic_backups.errors import BackupError
 from recyclic_backups.fingerprint import contents, sequences, snapshot
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.guard import live
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups.storage.memory import MemoryStore
@@ -41,7 +44,8 @@ ACT = r"""
                                  'SET SESSION AUTHORIZATION postgres'] LOOP
         BEGIN EXECUTE way; EXCEPTION WHEN OTHERS THEN NULL; END;
         FOREACH deed IN ARRAY ARRAY[
-            'COPY (SELECT 1) TO ''/tmp/owned''', 'COPY (SELECT 1) TO PROGRAM ''cat''', 'SELECT pg_read_file(''PG_VERSION'')',
+            'COPY (SELECT 1) TO ''/tmp/owned''', 'COPY (SELECT 1) TO PROGRAM ''cat''',
+            'SELECT pg_read_file(''PG_VERSION'')',
             'ALTER ROLE mallory SUPERUSER', 'CREATE ROLE another', 'GRANT pg_write_all_data TO mallory',
             format('ALTER ROLE %I PASSWORD ''known''', whose), 'INSERT INTO m.noted VALUES (1)',
             'CREATE TABLE m.n (a int)', 'SET transaction_read_only = off', 'CREATE TABLE public.n (a int)',
@@ -162,6 +166,37 @@ def test_code_that_we_do_not_see_runs_as_a_login_that_can_only_read(
         since_bytes = cluster.log_path.stat().st_size
         _read(what, cluster)
         _require_harmless(cluster, _ran(cluster, since_bytes))
+
+
+def test_code_that_ran_in_a_reading_session_forges_nothing_that_a_restore_runs(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: her code, run by a backup, has the rest of its session call her operators, which write its roles' SQL."""
+    cluster, said = servers[15], []
+
+    def spied(connection: Connection) -> tuple[str, list[str]]:
+        said.append(read_globals(connection))
+        return said[0]
+
+    with _hers(cluster, "hers"):
+        _as_mallory(
+            cluster,
+            "CREATE SCHEMA m; GRANT USAGE ON SCHEMA m TO PUBLIC; CREATE TABLE m.t (a int);"
+            "CREATE FUNCTION m.forged(text, anyelement) RETURNS text LANGUAGE sql AS $$ SELECT 'FORGED' $$;"
+            "CREATE OPERATOR m.|| (LEFTARG = text, RIGHTARG = anyelement, FUNCTION = m.forged);"
+            "CREATE FUNCTION m.forged(text, int) RETURNS text LANGUAGE sql AS $$ SELECT 'FORGED' $$;"
+            "CREATE OPERATOR m.|| (LEFTARG = text, RIGHTARG = int, FUNCTION = m.forged);"
+            "CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN"
+            " PERFORM set_config('search_path', 'm, pg_catalog', false);"
+            " RAISE LOG 'RAN as % and could {}', session_user; RETURN 1; END $f$;" + ARMED.format("m.t"),
+        )
+        _blind(monkeypatch)
+        monkeypatch.setattr(take, "read_globals", spied)
+        since_bytes = cluster.log_path.stat().st_size
+        backup = House(cluster.server, "hers", MemoryStore()).back_up().backup
+        assert any(whose.startswith(READS) for whose, _ in _ran(cluster, since_bytes))
+        assert "FORGED" not in str(said)
+        assert "FORGED" not in str(backup.manifest.to_json())
 
 
 SWAPS = {
