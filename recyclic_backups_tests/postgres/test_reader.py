@@ -168,6 +168,41 @@ def test_a_limit_that_the_database_s_owner_sets_does_not_make_a_superuser_read(
     assert _roles(cluster.server) == []
 
 
+def test_a_right_that_the_database_s_owner_takes_away_does_not_make_a_superuser_read(
+    cluster: ScratchCluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: she takes the right to connect away between our grant and our login."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    monkeypatch.setattr(readers, "_let_connect", lambda *_: None)
+    with (
+        pytest.raises(DatabaseError, match="though it is elsewhere"),
+        reading_login(cluster.server, database),
+    ):
+        raise AssertionError("read as a superuser")
+    assert _roles(cluster.server) == []
+
+
+def test_a_role_that_owns_something_is_not_dropped_whatever_it_is_called(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Attack: an application's role, renamed as one of ours, so that the next backup drops it and its tables."""
+    role = "recyclic_reads_0123456789ab"
+    whose = database.encode().hex()
+    with cluster.server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role} VALID UNTIL '2001-01-01'; CREATE TABLE public.t (a int)")
+        connection.execute(
+            f"COMMENT ON ROLE {role} IS 'recyclic_backups: reads {whose} as 0123456789ab. Dropped at its end.';"
+            f"ALTER TABLE public.t OWNER TO {role}"
+        )
+        try:
+            with reading_login(cluster.server, database):
+                pass
+            assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (0,)
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_a_role_without_power_reads_as_itself(cluster: ScratchCluster, database: str) -> None:
     """Loss prevented: a backup that fails because its role may make none."""
     with cluster.server.connect(database) as connection:
