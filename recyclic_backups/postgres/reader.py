@@ -40,6 +40,7 @@ _LONGEST_SECONDS = 24 * 3600
 _USUAL_SESSIONS = 8
 _FIRST_WITH_READ_ALL_DATA = 140000
 _FIRST_WITH_OPTIONS_OF_MEMBERSHIP = 160000
+_FIRST_WITH_LOGIN_TRIGGERS = 170000
 
 # Which database, and what the lock is called after that is held for as long as the reading lasts.
 _MARK = re.compile(r"recyclic_backups: reads ((?:[0-9a-f]{2})+) as ([0-9a-f]{12})\. Dropped at its end\.")
@@ -224,6 +225,8 @@ def _made(
             connection.execute(statement(f"GRANT pg_read_all_data TO {{}}{membership}", name(role)))
             if large_objects:
                 connection.execute(statement("ALTER ROLE {} SET lo_compat_privileges = on", name(role)))
+            if version >= _FIRST_WITH_LOGIN_TRIGGERS:  # as for superusers: those mean people and applications
+                connection.execute(statement("ALTER ROLE {} SET event_triggers = off", name(role)))
             let_log_in(connection, role, password)
     except psycopg.errors.ReadOnlySqlTransaction:
         return None  # a standby

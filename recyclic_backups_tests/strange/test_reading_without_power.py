@@ -25,6 +25,7 @@ from recyclic_backups.fingerprint import contents, sequences, snapshot
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.guard import live
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups.storage.memory import MemoryStore
@@ -166,6 +167,21 @@ def test_code_that_we_do_not_see_runs_as_a_login_that_can_only_read(
         since_bytes = cluster.log_path.stat().st_size
         _read(what, cluster)
         _require_harmless(cluster, _ran(cluster, since_bytes))
+
+
+def test_a_trigger_at_login_does_not_keep_the_reading_login_out(servers: Servers) -> None:
+    """Loss prevented: no backup of a database whose superuser lets only some users in, or notes who came."""
+    cluster = servers[18]
+    with _hers(cluster, "hers"):
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE FUNCTION public.came() RETURNS event_trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'not you'; END $$;"
+                "CREATE EVENT TRIGGER came ON login EXECUTE FUNCTION public.came()"
+            )
+        with reading_login(cluster.server, "hers") as login, login.connect("hers"):
+            assert login.user.startswith(READS)
+        assert House(cluster.server, "hers", MemoryStore()).back_up().fresh
 
 
 def test_code_that_ran_in_a_reading_session_forges_nothing_that_a_restore_runs(
