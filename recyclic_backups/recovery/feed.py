@@ -1,0 +1,135 @@
+"""Hand a recovering server its WAL: unsealed ahead of it, and put into its ``pg_wal`` under its name, whole at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.wal import history_name, start_of
+from recyclic_backups.errors import ArchiveError, DamagedData, Refused
+from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.recovery.windows import Window
+
+AHEAD = 8
+"""So many segments beyond the one that is replayed."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_INCOMING = "recyclic_backups.incoming"
+
+
+class PgWal:
+    """The ``pg_wal`` of a data directory, by its descriptor: opened before the server runs, and never followed."""
+
+    def __init__(self, data_directory: Path, account: Account) -> None:
+        self._account = account
+        self._path = data_directory / "pg_wal"
+        data = os.open(data_directory, _DIRECTORY)
+        try:
+            self._opened = os.open("pg_wal", _DIRECTORY, dir_fd=data)
+        except OSError as error:
+            raise Refused(f"{self._path} is no directory of the server's: {error.strerror}") from None
+        finally:
+            os.close(data)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._opened)
+
+    def place(self, name: str, content: bytes, size_bytes: int | None = None) -> None:
+        """Put a file there, filled up with zeros to ``size_bytes``. Raises Refused where that cannot be done.
+
+        The directory is the server's, and code of strangers may run there: nothing in it is followed, and what lies
+        under the name is replaced, not written into.
+        """
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(_INCOMING, dir_fd=self._opened)
+            with open(os.open(_INCOMING, _NEW_FILE, 0o600, dir_fd=self._opened), "wb", buffering=0) as file:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                if size_bytes is not None:
+                    file.truncate(size_bytes)
+                if self._account.change:
+                    os.fchown(file.fileno(), self._account.uid, self._account.gid)
+            os.rename(_INCOMING, name, src_dir_fd=self._opened, dst_dir_fd=self._opened)
+        except OSError as error:
+            raise Refused(
+                f"the WAL segment {name} cannot be put into {self._path}: {error.strerror}",
+                "is there space on that disk?",
+            ) from None
+
+
+class Feeder:
+    """The WAL of a window from a position on, in order."""
+
+    def __init__(
+        self,
+        archive: WalArchive,
+        listing: Listing,
+        window: Window,
+        from_lsn: int,
+        tell: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._archive, self._listing, self._window = archive, listing, window
+        self._segments = window.segments(from_lsn, window.end_lsn)
+        self._tell = tell
+        self.placed = 0
+        self.placed_bytes = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a segment that was not placed yet."""
+        return self.placed < len(self._segments)
+
+    @property
+    def next_lsn(self) -> int:
+        """Where the next segment begins; behind the last one where there is none."""
+        if not self.has_more:
+            return self._window.end_lsn
+        return start_of(self._segments[self.placed], self._window.segment_bytes)
+
+    def is_wanted(self, replayed_lsn: int) -> bool:
+        """Whether the next segment is among those that are kept ahead of what is replayed."""
+        return self.has_more and self.next_lsn - replayed_lsn <= AHEAD * self._window.segment_bytes
+
+    def place_histories(self, pg_wal: PgWal) -> None:
+        """Every history file of the archive: a promotion then takes a number that no timeline has. Raises DamagedData."""
+        for timeline in sorted(self._listing.histories):
+            pg_wal.place(history_name(timeline), self._archive.read_history(self._listing, timeline))
+
+    def place_next(self, pg_wal: PgWal) -> None:
+        """Unseal the next segment and put it there.
+
+        Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
+        """
+        name, segment_bytes = self._segments[self.placed], self._window.segment_bytes
+        if name not in self._listing.segments and name not in self._listing.tails:
+            raise self._missing(name)
+        try:
+            content = self._archive.read_segment(self._listing, name, segment_bytes)
+        except DamagedData:
+            if self._is_gone(name):
+                raise self._missing(name) from None
+            raise
+        if len(content) < self._listing.end_in(name, segment_bytes):
+            raise DamagedData(f"the WAL segment {name} is shorter than its parts say")
+        pg_wal.place(name, content, segment_bytes)
+        self.placed += 1
+        self.placed_bytes += len(content)
+        self._tell(len(content))
+
+    def _is_gone(self, name: str) -> bool:
+        now = self._archive.listing()
+        return name not in now.segments and now.tails.get(name) != self._listing.tails.get(name)
+
+    def _missing(self, name: str) -> ArchiveError:
+        return ArchiveError(
+            f"the WAL segment {name} is missing from the archive",
+            f"recovery comes as far as --to-lsn {lsn_text(self.next_lsn)}",
+        )
