@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from recyclic_backups.archive.archive import Listing, WalArchive
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
@@ -42,7 +44,6 @@ from recyclic_backups.recovery import target as targets
 from recyclic_backups.recovery.configuration import PORT, ServerFiles, contents, parse_control_file
 from recyclic_backups.recovery.feed import Feeder, PgWal
 from recyclic_backups.recovery.plan import Plan
-from recyclic_backups.recovery.unpack import Tree
 from recyclic_backups.recovery.unpack_base import unpack_chain
 
 _TICK_SECONDS = 0.02
@@ -165,7 +166,9 @@ class RecoveredCluster(Cluster):
         """
         progress.stage("base backup", self.plan.plain_bytes)
         with self.phases.phase("base"):
-            unpack_chain(self, self._source.archive, self.plan.chain, self._account, progress)
+            unpack_chain(
+                self, self._source.archive, self.plan.chain, self.tablespaces, self._account, progress
+            )
 
     # -- replaying
 
@@ -205,7 +208,7 @@ class RecoveredCluster(Cluster):
             self.begin(
                 PORT,
                 ("-c", f"config_file={self._files.config}"),
-                writable=(self.tablespaces,),
+                writable=(self.tablespaces,) if self.tablespaces.exists() else (),
                 readable=(self._files.directory,),
             )
             reached = self._follow(feeder, pg_wal)
@@ -311,7 +314,10 @@ class RecoveredCluster(Cluster):
         plan = self.plan
         control = parse_control_file(
             self.run_program(
-                "pg_controldata", str(self.data_directory), readable=(self.data_directory,), timeout_seconds=60
+                "pg_controldata",
+                str(self.data_directory),
+                readable=(self.data_directory,),
+                timeout_seconds=60,
             )
         )
         if control.system_identifier != plan.system_identifier:
@@ -350,7 +356,7 @@ class RecoveredCluster(Cluster):
 
 
 class _Eyes:
-    """A session in the recovering server that asks where it is; opened when it lets somebody in, and anew if it ends."""
+    """A session in the recovering server that asks where it is, begun when it lets us in, and again if it ends."""
 
     def __init__(self, cluster: RecoveredCluster) -> None:
         self._cluster = cluster
@@ -377,7 +383,7 @@ class _Eyes:
             if not error.retryable:
                 raise
             return None
-        except Exception:  # of psycopg, which its own block translates as it is left
+        except psycopg.Error:  # replay ends sessions, such as those of a database that is dropped
             self._forget()
             return None
         if row is None:
@@ -451,11 +457,14 @@ def recovered(
     installations: Sequence[Installation],
     scratch: Path,
     *,
+    promote: bool = True,
     progress: Progress = SILENT,
 ) -> Iterator[RecoveredCluster]:
-    """A throwaway server, recovered to the plan's target and paused there; gone with all its files at the end.
+    """A throwaway server, recovered to the plan's target; gone with all its files at the end.
 
-    ``server`` of it is for sessions, which may read; ``reached`` tells where it stopped. Raises as
+    ``server`` of it is for sessions; ``reached`` tells where it stopped. With ``promote`` it is writable, and holds
+    exactly what was committed at that point. Without, it stays paused: transactions that were under way there keep
+    their locks, and who reads a table that one of them was dropping waits for ever. Raises as
     :meth:`RecoveredCluster.fill` and :meth:`RecoveredCluster.replay`.
     """
     installation = server_programs(installations, plan.base)
@@ -482,6 +491,8 @@ def recovered(
                 cluster.make_reachable()
                 cluster.fill(progress)
                 cluster.replay(progress)
+                if promote:
+                    cluster.promote()
                 yield cluster
             finally:
                 cluster.end()
@@ -500,8 +511,3 @@ def require_space(directory: Path, plan: Plan) -> None:
             f"{directory} has {human_bytes(free_bytes)} free, and the recovery may need {human_bytes(needed_bytes)}",
             "recover to a larger disk (BACKUP_SCRATCH, or --data-directory)",
         )
-
-
-def as_tree(cluster: RecoveredCluster, account: Account) -> Tree:
-    """The data directory of a cluster, by its descriptor."""
-    return Tree(cluster.data_directory, account)

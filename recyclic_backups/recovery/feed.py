@@ -99,7 +99,7 @@ class Feeder:
         return self.has_more and self.next_lsn - replayed_lsn <= AHEAD * self._window.segment_bytes
 
     def place_histories(self, pg_wal: PgWal) -> None:
-        """Every history file of the archive: a promotion then takes a number that no timeline has. Raises DamagedData."""
+        """Every history file there is: a promotion then takes a number that no timeline has. Raises DamagedData."""
         for timeline in sorted(self._listing.histories):
             pg_wal.place(history_name(timeline), self._archive.read_history(self._listing, timeline))
 

@@ -254,7 +254,9 @@ def with_only(windows: Sequence[Window], base_id: str) -> list[Window]:
         if bases:
             found.append(replace(window, bases=bases))
     if not found:
-        raise RecoveryError(f"there is no base backup {base_id} from which recovery on this timeline can start")
+        raise RecoveryError(
+            f"there is no base backup {base_id} from which recovery on this timeline can start"
+        )
     return found
 
 

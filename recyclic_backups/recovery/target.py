@@ -19,6 +19,7 @@ from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 Kind = Literal["time", "lsn", "xid", "name", "latest"]
 
 _XID_LIMIT = 1 << 32
+_FIRST_XID = 3  # FirstNormalTransactionId
 _NAME_BYTES = 63  # MAXFNAMELEN - 1 of pg_create_restore_point
 
 
@@ -120,7 +121,7 @@ def parse(kind: Kind, text: str, timezone: ZoneInfo, *, exclusive: bool = False)
             except ValueError as error:
                 raise UsageError(f"--to-lsn {error}") from None
         case "xid":
-            if not re.fullmatch(r"[0-9]{1,20}", text) or not 3 <= int(text) % _XID_LIMIT:
+            if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) % _XID_LIMIT < _FIRST_XID:
                 raise UsageError(f"--to-xid {text!r} is no number of a transaction", "write it as 7431")
             # pg_current_xact_id() tells 64 bits, the WAL has the lower half.
             return Target("xid", xid=int(text) % _XID_LIMIT, exclusive=exclusive)

@@ -121,7 +121,7 @@ class Tree:
 
 @dataclass(slots=True)
 class Unpacking:
-    """The archives of one base backup on their way into directories. ``expected`` is what the server's manifest lists."""
+    """The archives of one base backup on their way into directories. ``expected`` is the server's own list of files."""
 
     expected: Mapping[bytes, FileDigest]
     tell: Callable[[int], None] = lambda _: None
@@ -188,7 +188,7 @@ class Unpacking:
 
 
 def _inside(path: str, name: str) -> str:
-    """The path of an archive's member, below the root; empty for the root. Raises DamagedData for one that leads out."""
+    """The path of an archive's member below the root, which is empty. Raises DamagedData for one that leads out."""
     parts = path.rstrip("/").split("/")
     while parts and parts[0] == ".":
         parts = parts[1:]
