@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,6 +25,8 @@ from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
+    from recyclic_backups.archive.receive import ReceiveTerms
+    from recyclic_backups.base_backup.take import BaseBackupTerms
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
@@ -81,10 +83,7 @@ def with_first_day(settings: Settings) -> Settings:
         began_at = load_catalog(open_repository(settings, create=False)).began_at
     except StorageError:
         return settings
-    if began_at is None:
-        return settings
-    month = settings.calendar.partition_of(Tier.MONTHLY, began_at)
-    return replace(settings, start_date=date.fromisoformat(month))
+    return replace(settings, start_date=settings.calendar.since(began_at).start)
 
 
 def installations(settings: Settings) -> list[Installation]:
@@ -107,6 +106,7 @@ def backup_plan(settings: Settings) -> BackupPlan:
         timeout_seconds=settings.timeout_seconds,
         jobs=settings.jobs,
         rate_limit_bytes=settings.rate_limit_bytes,
+        find_replay_point=settings.wal_archive,
     )
     calendar = with_first_day(settings).calendar
     return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)
@@ -167,6 +167,26 @@ def guard_plan(settings: Settings) -> GuardPlan:
     return GuardPlan(backup_plan(settings), restore_options(settings), settings.drill_probes)
 
 
+def receive_terms(settings: Settings) -> ReceiveTerms:
+    """How WAL is received."""
+    from recyclic_backups.archive.receive import ReceiveTerms
+
+    return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
+def base_backup_terms(settings: Settings) -> BaseBackupTerms:
+    """How base backups are taken."""
+    from recyclic_backups.base_backup.take import BaseBackupTerms
+
+    return BaseBackupTerms(
+        compression=settings.compression,
+        rate_limit_bytes=settings.rate_limit_bytes,
+        lock_wait_seconds=settings.lock_wait_seconds,
+        # A receiver that is at work stores a tail that often.
+        wal_patience_seconds=max(120.0, 6 * settings.wal_tail_seconds),
+    )
+
+
 def thresholds(settings: Settings) -> Thresholds:
     """From where on health warns, and from where on it is critical."""
     from recyclic_backups.health.thresholds import Thresholds
@@ -186,7 +206,7 @@ def health_terms(settings: Settings) -> HealthTerms:
 
     return HealthTerms(
         database=settings.database,
-        calendar=with_first_day(settings).calendar,
+        calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
         locale=settings.locale,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from recyclic_backups.archive.wal import history_name, timeline_of
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
+from recyclic_backups.compression import Compression, Compressor, Decompressor, Source
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
@@ -230,7 +230,6 @@ class WalArchive:
         compressor.write(bytes(data))
         compressor.finish()
         with self.repository.store.writer(name) as upload:
-            sink: Sink = upload
             if key is None:
                 upload.write(packed.getbuffer())
             else:

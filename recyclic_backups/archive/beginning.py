@@ -141,8 +141,8 @@ def _on_the_servers_line(
     if identity.timeline == end.timeline:
         if identity.flushed_lsn < end.lsn:
             raise Refused(
-                f"this server's WAL ends at {lsn_text(identity.flushed_lsn)} of timeline {end.timeline}, and the archive "
-                f"has it up to {lsn_text(end.lsn)}: it is not the server whose WAL that is; nothing was written",
+                f"the WAL of this server ends at {lsn_text(identity.flushed_lsn)} of timeline {end.timeline}, and "
+                f"the archive has it up to {lsn_text(end.lsn)}: that is another server's; nothing was written",
                 _OTHER_HINT,
             )
         return end.timeline, None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from recyclic_backups.errors import BackupError, StorageError
+from recyclic_backups.errors import StorageError
 
 MOST_WAITING_BYTES = 64 << 20
 
@@ -39,7 +39,7 @@ class Storekeeper:
     def __init__(self, durable_lsn: int, segment_bytes: int, say: Callable[[str], None]) -> None:
         self.durable_lsn = durable_lsn
         self.failing = ""
-        self.failure: BackupError | Exception | None = None
+        self.failure: BaseException | None = None
         self._say = say
         self._jobs: queue.Queue[Job] = queue.Queue(max(1, min(4, MOST_WAITING_BYTES // segment_bytes)))
         self._over = threading.Event()
@@ -97,7 +97,7 @@ class Storekeeper:
                 if self._over.wait(pause):
                     return False
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            except Exception as error:  # noqa: BLE001 - raised by the receiver, in its own thread
+            except BaseException as error:  # noqa: BLE001 - raised by the receiver, in its own thread
                 self.failure = error
             else:
                 if self.failing:

@@ -1,6 +1,7 @@
 """The document that makes a base backup exist (docs/format/wal.md). Pure.
 
-It is written last, and only once the archive holds the WAL up to ``stop_lsn``: before that the files are not consistent.
+It is written last, and only once the archive holds the WAL up to ``stop_lsn``: before that the files are not
+consistent.
 """
 
 from __future__ import annotations

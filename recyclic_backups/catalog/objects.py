@@ -349,9 +349,7 @@ def require_stored_in(store: Store, folder: ObjectFolder, item: StoredItem, *, k
 
 
 @contextmanager
-def _opened(
-    store: Store, folder: ObjectFolder, item: StoredItem, offset: int = 0
-) -> Iterator[ObjectReader]:
+def _opened(store: Store, folder: ObjectFolder, item: StoredItem, offset: int = 0) -> Iterator[ObjectReader]:
     with ExitStack() as stack:
         try:
             reader = stack.enter_context(store.reader(f"{folder.path}/{item.name}", offset))

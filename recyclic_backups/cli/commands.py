@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = {
     "expire": "which backups stay, which leave, and why; with --yes, let them go",
     "hold": "keep a backup from expiring until a day",
     "release": "let a held backup expire again when its time comes",
+    "wal": "the archive of the server's WAL: receive it, see how it is, fetch a part",
+    "base-backup": "the files of the whole server, from which WAL is replayed: take them, list them, verify them",
     "metrics": "how healthy the backups are, in figures",
     "report": "everything on one page: coverage, trends, objectives, what is wrong",
     "adopt": "take over backups made by other software",
@@ -43,7 +45,7 @@ COMMANDS: Mapping[str, str] = {
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;
-60 no such backup; 70 refused by a safety rule; 80 ran well, the answer is no; 1 a bug
+50 WAL archive; 60 no such backup; 70 refused by a safety rule; 80 ran well, the answer is no; 1 a bug
 """
 
 

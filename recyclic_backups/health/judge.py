@@ -8,7 +8,7 @@ questions about one backup are in :mod:`recyclic_backups.health.questions`, ever
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -50,6 +50,10 @@ class HealthTerms:
     thresholds: Thresholds
     locale: Locale = "en"
     environment: Literal["production", "staging", "development"] = "production"
+
+    def since(self, catalog: Catalog) -> HealthTerms:
+        """The same; where the settings do not say the first day that counts, the first backup does."""
+        return replace(self, calendar=self.calendar.since(catalog.began_at))
 
 
 def findings(facts: Facts, terms: HealthTerms, now: datetime) -> tuple[Finding, ...]:

@@ -196,4 +196,4 @@ class Survey:
 
 def survey_of(facts: Facts, terms: HealthTerms, now: datetime) -> Survey:
     """The survey of what was found. Pure; ``now`` is aware."""
-    return Survey(facts, terms, now.astimezone(UTC))
+    return Survey(facts, terms.since(facts.catalog), now.astimezone(UTC))

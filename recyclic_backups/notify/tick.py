@@ -203,6 +203,7 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
         working=backup_is_working(facts, now), began_at=state.begun(now), had_backups=state.had_backups
     )
     catalog = storage.health.catalog
+    health = health.since(catalog)
     found = told_findings(
         findings(storage.health, health, now), catalog, health, given, state.open.incidents, now
     )

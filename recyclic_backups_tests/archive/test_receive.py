@@ -1,0 +1,243 @@
+"""The receiver: everything that it confirmed is stored, whatever happens to it, to the server and to the storage."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.archive import receive
+from recyclic_backups.archive.continuity import holes, stretches
+from recyclic_backups.archive.documents import read_gaps
+from recyclic_backups.archive.status import wal_status
+from recyclic_backups.errors import Refused, StorageError
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.archive.conftest import (
+    SEGMENT_BYTES,
+    SLOT,
+    Running,
+    archive_of,
+    assert_as_on_the_server,
+    reached,
+    receiving,
+    write_rows,
+)
+from recyclic_backups_tests.memory_store import MemoryStore
+
+
+class Killed(BaseException):
+    """The process is gone, at that call."""
+
+
+def test_every_committed_row_is_stored_within_seconds_and_nothing_of_it_is_plain(
+    server_of_its_own: ScratchCluster, tmp_path: Path
+) -> None:
+    """Loss prevented: a day of sales; and the members' names, in a storage that somebody else can read."""
+    store = LocalStore.open(tmp_path / "storage", create=True)
+    archive = archive_of(store, server_of_its_own)
+    with receiving(server_of_its_own, store) as running:
+        for _ in range(4):
+            end = write_rows(server_of_its_own, 2500)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert len(listing.segments) >= 2
+    assert not any(each in listing.tails for each in listing.segments), "tails of a whole segment stay"
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    for file in (tmp_path / "storage").rglob("*"):
+        assert file.is_dir() or b"Plaintext-Marker" not in file.read_bytes()
+
+
+def test_many_tails_of_one_segment_become_one(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a recovery that opens thousands of small objects, and bills of a storage for them."""
+    monkeypatch.setattr(receive, "_JOINED_AFTER", 3)
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        for _ in range(9):
+            end = write_rows(server_of_its_own, 3)
+            running.wait_until(lambda end=end: reached(archive) >= end)  # type: ignore[misc]
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert all(len(tails) <= 4 for tails in listing.tails.values())
+
+
+def test_killed_at_any_call_of_the_storage_it_goes_on_without_a_hole(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: WAL that was confirmed and not stored, by whatever moment the machine died at."""
+    archive = archive_of(memory, server_of_its_own)
+    for fatal in range(1, 25):
+        calls = iter(range(1, 10_000))
+
+        def die(verb: str, name: str, calls: Iterator[int] = calls, fatal: int = fatal) -> None:
+            changes = "/wal/" in name and verb in ("writer", "write", "commit", "delete", "replace")
+            if changes and next(calls) == fatal:
+                memory.before = lambda _verb, _name: None
+                raise Killed
+
+        end = write_rows(server_of_its_own, 150)
+        memory.before = die
+        running = Running(server_of_its_own, memory, tail_seconds=0.05)
+        try:
+            running.wait_until(lambda end=end: reached(archive) >= end)  # type: ignore[misc]
+            running.stop()
+        except Killed:
+            pass
+        memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own, 1)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_storage_that_fails_for_a_while_loses_nothing_and_lets_the_server_stop(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: WAL during an outage; and a server killed by Docker because it waited for our storage."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def full(verb: str, name: str) -> None:
+        if verb in ("writer", "replace"):
+            raise StorageError("there is no space left")
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = full
+        for _ in range(6):
+            end = write_rows(server_of_its_own, 1000)
+        running.wait_until(lambda: any("no space left" in each for each in running.said))
+        server_of_its_own.stop()  # raises where it takes too long
+        server_of_its_own.restart()
+        memory.before = lambda _verb, _name: None
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_slot_that_is_gone_is_made_anew_and_the_hole_is_told(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a hole in the WAL that is noticed on the day of the recovery."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+    for _ in range(3):
+        write_rows(server_of_its_own, 3000)
+        with server_of_its_own.server.connect("postgres") as connection:
+            connection.execute("CHECKPOINT")
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        assert len(running.gaps) == 1
+    (gap,) = read_gaps(archive)
+    assert "slot was gone" in gap.reason
+    status = wal_status(archive, None)
+    assert [(each.from_lsn, each.to_lsn) for each in status.live_holes] == [(gap.from_lsn, gap.to_lsn)]
+
+
+def test_the_timeline_of_a_promoted_server_is_followed(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: everything after a failover."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        server_of_its_own.stop()
+        (server_of_its_own.data_directory / "standby.signal").touch()
+        server_of_its_own.restart()
+        with server_of_its_own.server.connect("postgres") as connection:
+            connection.execute("SELECT pg_promote()")
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert listing.timelines == [1, 2]
+    assert 2 in listing.histories
+    status = wal_status(archive, None)
+    assert status.lineage == (1, 2)
+    assert status.live_holes == ()
+
+
+@pytest.mark.parametrize("went_on", [True, False])
+def test_a_clone_with_the_same_identifier_is_refused_before_it_writes(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, went_on: bool, tmp_path: Path
+) -> None:
+    """Attack, or mistake: a copy of production is started with our settings, and writes WAL of its own."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        server_of_its_own.stop()
+    copied = server_of_its_own.home / "copied"
+    shutil.copytree(server_of_its_own.data_directory, copied, symlinks=True)
+    server_of_its_own.restart()
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own, 300, "production")
+        running.wait_until(lambda: reached(archive) >= end)
+    server_of_its_own.stop()
+    data = server_of_its_own.data_directory
+    owner = data.stat()
+    shutil.rmtree(data)
+    copied.rename(data)
+    subprocess.run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(data)], check=True)
+    server_of_its_own.restart()
+    if went_on:
+        write_rows(server_of_its_own, 2000, "clone")
+    before = {each.name: each.version for each in memory.list("server.")}
+    running = Running(server_of_its_own, memory)
+    error = running.join()
+    assert isinstance(error, Refused), error
+    assert "another" in error.message or "not the one" in error.message
+    assert {each.name: each.version for each in memory.list("server.")} == before
+
+
+def test_a_second_receiver_gives_up(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: two that write tails over each other."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        monkeypatch.setattr(receive, "_SLOT_WAIT_SECONDS", 0)
+        error = Running(server_of_its_own, memory).join()
+        assert isinstance(error, Refused)
+        assert SLOT in error.message
+
+
+def test_a_pg_hba_conf_without_a_line_for_replication_is_enough(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: nothing is archived, since PostgreSQL's own image lets nobody in for replication."""
+    hba = server_of_its_own.data_directory / "pg_hba.conf"
+    hba.write_text("host all all all scram-sha-256\nlocal all all scram-sha-256\n")
+    server_of_its_own.restart()
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        assert any("replication=database" in each for each in running.said)
+
+
+def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory: MemoryStore) -> None:
+    """Attack: somebody reads the service's log."""
+    wrong = Server(
+        host="127.0.0.1", port=server_of_its_own.server.port, user="postgres", password="Geheim-1234"
+    )
+
+    class Elsewhere:
+        server = wrong
+
+    error = Running(Elsewhere(), memory).join()  # type: ignore[arg-type]
+    assert "Geheim-1234" not in f"{error} {getattr(error, 'hint', '')}"
+    assert "password authentication failed" in str(error)
