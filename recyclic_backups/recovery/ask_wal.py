@@ -158,7 +158,7 @@ class WalReader:
 
 
 def _batches(window: Window, from_lsn: int, to_lsn: int) -> list[tuple[int, int]]:
-    """Where to begin and end reading, in order: each piece has a segment of the next one too, for what goes on there."""
+    """Where to begin and end reading, in order: each piece has a segment of the next one too, for what goes on."""
     size = window.segment_bytes
     found = []
     start = from_lsn

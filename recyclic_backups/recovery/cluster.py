@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,16 @@ from recyclic_backups.postgres.watchdog import watchdog
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.recovery import target as targets
-from recyclic_backups.recovery.configuration import PORT, ServerFiles, contents, parse_control_file
+from recyclic_backups.recovery.configuration import (
+    PORT,
+    ControlFile,
+    ServerFiles,
+    contents,
+    parse_control_file,
+)
 from recyclic_backups.recovery.feed import Feeder, PgWal
 from recyclic_backups.recovery.plan import Plan
+from recyclic_backups.recovery.unpack import Tree, open_directory
 from recyclic_backups.recovery.unpack_base import unpack_chain
 
 _TICK_SECONDS = 0.02
@@ -151,6 +158,18 @@ class RecoveredCluster(Cluster):
         self._source = source
         self._files = ServerFiles(home / "configuration")
         self._log_from = 0
+        self._data = -1
+        self._target: Mapping[str, str] = plan.target.settings
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The data directory's descriptor, for the length of the block: it stays the same whatever gets its name."""
+        self._data = open_directory(self.data_directory)
+        try:
+            yield self._data
+        finally:
+            os.close(self._data)
+            self._data = -1
 
     @property
     def server(self) -> Server:
@@ -167,7 +186,13 @@ class RecoveredCluster(Cluster):
         progress.stage("base backup", self.plan.plain_bytes)
         with self.phases.phase("base"):
             unpack_chain(
-                self, self._source.archive, self.plan.chain, self.tablespaces, self._account, progress
+                self,
+                self._data,
+                self._source.archive,
+                self.plan.chain,
+                self.tablespaces,
+                self._account,
+                progress,
             )
 
     # -- replaying
@@ -184,7 +209,7 @@ class RecoveredCluster(Cluster):
         )
         progress.stage("WAL", plan.segments * plan.window.segment_bytes)
         with self.phases.phase("replay"):
-            pg_wal = PgWal(self.data_directory, self._account)
+            pg_wal = PgWal(self.data_directory, self._data, self._account)
             try:
                 feeder.place_histories(pg_wal)
                 reached = self._replay(feeder, pg_wal)
@@ -204,7 +229,7 @@ class RecoveredCluster(Cluster):
             self._log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
             with suppress(FileNotFoundError):
                 # Its own word of an earlier start must not be taken for this one's.
-                os.unlink(self.data_directory / "postmaster.pid")
+                os.unlink("postmaster.pid", dir_fd=self._data)
             self.begin(
                 PORT,
                 ("-c", f"config_file={self._files.config}"),
@@ -282,13 +307,43 @@ class RecoveredCluster(Cluster):
     # -- ending
 
     def promote(self) -> None:
-        """End the recovery: from now on the cluster goes its own way, on a new timeline. Raises DatabaseError."""
-        with self.phases.phase("promote"), self.connected() as connection:
-            connection.execute("SELECT pg_catalog.pg_promote(true, %s)", (int(_STOP_SECONDS),))
-            row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-            if row != (False,):
-                raise ProgramFailed(f"the server did not promote: {complaint(self._log())}")
-            connection.execute("CHECKPOINT")
+        """End the recovery: from now on the cluster goes its own way, on a new timeline. Raises ProgramFailed."""
+        assert self.reached is not None
+        with self.phases.phase("promote"):
+            if self._target and not self.reached.paused:
+                # With a target that it did not meet, the server would end with an error instead.
+                self._forget_target()
+            with self.connected() as connection:
+                if self.reached.paused:
+                    # Paused at its target, a server that is told to go on ends its recovery.
+                    connection.execute("SELECT pg_catalog.pg_wal_replay_resume()")
+                else:
+                    connection.execute("SELECT pg_catalog.pg_promote(false)")
+                give_up_at = time.monotonic() + _STOP_SECONDS
+                while connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() != (False,):
+                    if time.monotonic() > give_up_at:
+                        raise ProgramFailed(f"the server did not promote: {complaint(self._log())}")
+                    time.sleep(_TICK_SECONDS)
+                connection.execute("CHECKPOINT")
+
+    def _forget_target(self) -> None:
+        """Start it again without a target: it comes to the same end of the WAL, which lies in its directory."""
+        before = self.reached
+        assert before is not None
+        self.shut_down()
+        self._target = {}
+        window = replace(self.plan.window, end_lsn=self.plan.base.start_lsn)
+        nothing = Feeder(self._source.archive, self._source.listing, window, self.plan.base.start_lsn)
+        nothing.placed = nothing.total
+        pg_wal = PgWal(self.data_directory, self._data, self._account)
+        try:
+            again = self._replay(nothing, pg_wal)
+        finally:
+            pg_wal.close()
+        if again.lsn != before.lsn:
+            raise RecoveryError(
+                f"started again, the server comes to {lsn_text(again.lsn)} instead of {lsn_text(before.lsn)}"
+            )
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
@@ -311,38 +366,62 @@ class RecoveredCluster(Cluster):
 
     def _configure(self) -> Mapping[str, str]:
         """Write the configuration, for what pg_control asks for now; the parameters it asks for."""
-        plan = self.plan
-        control = parse_control_file(
-            self.run_program(
-                "pg_controldata",
-                str(self.data_directory),
-                readable=(self.data_directory,),
-                timeout_seconds=60,
-            )
-        )
-        if control.system_identifier != plan.system_identifier:
-            raise DamagedData(
-                f"the base backup {plan.base.base_id} is of the system {control.system_identifier}, not of "
-                f"{plan.system_identifier}"
-            )
+        control = self._control_file()
         self._files.directory.mkdir(mode=0o750, exist_ok=True)
         if self._account.change:
             os.chown(self._files.directory, -1, self._account.gid)
-        for path, text in contents(
-            self._files,
-            control,
-            plan.target.settings,
-            timeline=plan.window.timeline,
-            socket_directory=self.socket_directory,
-            superuser=plan.base.superuser,
-            segment_bytes=plan.window.segment_bytes,
-        ).items():
+        for path, text in self._contents(self._files, control, self.socket_directory, [os.geteuid()]).items():
             path.unlink(missing_ok=True)
             path.touch(mode=0o640)
             path.write_text(text, encoding="utf-8")
             if self._account.change:
                 os.chown(path, -1, self._account.gid)
         return control.settings
+
+    def write_configuration_into(self, opened: int, owner: int) -> None:
+        """Put the same configuration into the data directory, for whoever starts a server on it: it pauses there."""
+        tree = Tree(self.data_directory, opened, self._account)
+        files = ServerFiles(self.data_directory)
+        texts = self._contents(files, self._control_file(), self.data_directory, [0, owner], durable=True)
+        try:
+            for path, text in texts.items():
+                tree.write(path.name, text.encode())
+        finally:
+            tree.close()
+
+    def _control_file(self) -> ControlFile:
+        directory = self.data_directory
+        control = parse_control_file(
+            self.run_program("pg_controldata", str(directory), readable=(directory,), timeout_seconds=60)
+        )
+        if control.system_identifier != self.plan.system_identifier:
+            raise DamagedData(
+                f"the base backup {self.plan.base.base_id} is of the system {control.system_identifier}, not of "
+                f"{self.plan.system_identifier}"
+            )
+        return control
+
+    def _contents(
+        self,
+        files: ServerFiles,
+        control: ControlFile,
+        socket_directory: Path,
+        users: Sequence[int],
+        *,
+        durable: bool = False,
+    ) -> dict[Path, str]:
+        plan = self.plan
+        return contents(
+            files,
+            control,
+            self._target,
+            timeline=plan.window.timeline,
+            socket_directory=socket_directory,
+            superuser=plan.base.superuser,
+            segment_bytes=plan.window.segment_bytes,
+            users=users,
+            durable=durable,
+        )
 
     def _log(self) -> str:
         """What the server said since it was started last, the end of it."""
@@ -488,12 +567,13 @@ def recovered(
         ):
             try:
                 cluster.data_directory.mkdir(mode=0o700)
-                cluster.make_reachable()
-                cluster.fill(progress)
-                cluster.replay(progress)
-                if promote:
-                    cluster.promote()
-                yield cluster
+                with cluster.opened():
+                    cluster.make_reachable()
+                    cluster.fill(progress)
+                    cluster.replay(progress)
+                    if promote:
+                        cluster.promote()
+                    yield cluster
             finally:
                 cluster.end()
     finally:

@@ -7,10 +7,9 @@ is no ``restore_command`` either, which would need a shell and the key: as a sta
 
 from __future__ import annotations
 
-import os
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +92,13 @@ def contents(
     socket_directory: Path,
     superuser: str,
     segment_bytes: int,
+    users: Sequence[int],
+    durable: bool = False,
 ) -> dict[Path, str]:
-    """What to write into each file. ``target`` are the parameters of the recovery target."""
+    """What to write into each file. ``target`` are the parameters of the recovery target.
+
+    ``users`` of this machine may come in as the superuser. Without ``durable`` a crash of the machine loses all of it.
+    """
     segments_mb = segment_bytes >> 20
     settings = {
         **control.settings,
@@ -128,8 +132,8 @@ def contents(
         "shared_buffers": "128MB",
         "dynamic_shared_memory_type": "mmap",
         # Whoever loses the machine now begins again; at the end all of it is synced.
-        "fsync": "off",
-        "full_page_writes": "off",
+        "fsync": "on" if durable else "off",
+        "full_page_writes": "on" if durable else "off",
         "logging_collector": "off",
         "log_destination": "stderr",
         "log_min_messages": "warning",
@@ -137,20 +141,20 @@ def contents(
         "log_line_prefix": "",
         "lc_messages": "C",
     }
-    whom = _os_user()
-    rule = f"peer map={_MAP}" if whom else "trust"
+    names = [name for uid in dict.fromkeys(users) if (name := _name_of(uid))]
+    # The socket lies in a directory that nobody else may enter. A user without a name cannot be told by it.
+    rule = f"peer map={_MAP}" if len(names) == len(set(users)) else "trust"
     return {
         files.config: "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items()),
-        # The socket lies in a directory that nobody else may enter.
         files.hba: f"local all all {rule}\n",
-        files.ident: f"{_MAP} {_in_quotes(whom)} {_in_quotes(superuser)}\n" if whom else "",
+        files.ident: "".join(f"{_MAP} {_in_quotes(name)} {_in_quotes(superuser)}\n" for name in names),
     }
 
 
-def _os_user() -> str:
-    """Our own user's name, as the server will see it; empty where the system has none."""
+def _name_of(uid: int) -> str:
+    """A user's name, as the server will see it; empty where the system has none."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
         return ""
 

@@ -12,12 +12,12 @@ from recyclic_backups.archive.wal import history_name, start_of
 from recyclic_backups.errors import ArchiveError, DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.recovery.unpack import DIRECTORY
 from recyclic_backups.recovery.windows import Window
 
 AHEAD = 8
 """So many segments beyond the one that is replayed."""
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _INCOMING = "recyclic_backups.incoming"
 
@@ -25,16 +25,13 @@ _INCOMING = "recyclic_backups.incoming"
 class PgWal:
     """The ``pg_wal`` of a data directory, by its descriptor: opened before the server runs, and never followed."""
 
-    def __init__(self, data_directory: Path, account: Account) -> None:
+    def __init__(self, data_directory: Path, opened: int, account: Account) -> None:
         self._account = account
         self._path = data_directory / "pg_wal"
-        data = os.open(data_directory, _DIRECTORY)
         try:
-            self._opened = os.open("pg_wal", _DIRECTORY, dir_fd=data)
+            self._opened = os.open("pg_wal", DIRECTORY, dir_fd=opened)
         except OSError as error:
             raise Refused(f"{self._path} is no directory of the server's: {error.strerror}") from None
-        finally:
-            os.close(data)
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -83,9 +80,14 @@ class Feeder:
         self.placed_bytes = 0
 
     @property
+    def total(self) -> int:
+        """How many segments there are."""
+        return len(self._segments)
+
+    @property
     def has_more(self) -> bool:
         """Whether there is a segment that was not placed yet."""
-        return self.placed < len(self._segments)
+        return self.placed < self.total
 
     @property
     def next_lsn(self) -> int:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
+from recyclic_backups.archive.archive import Listing, WalArchive
 from recyclic_backups.archive.documents import Gap, Position, read_gaps, read_position
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError, UsageError
+from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError
 from recyclic_backups.recovery.cluster import Source
 from recyclic_backups.recovery.windows import Line, Window, lines_of, main_timeline, windows_of
 
@@ -127,25 +127,3 @@ def survey(repository: Repository, system_identifier: str, *, now: datetime) -> 
         gaps if isinstance(gaps, list) else [],
         damage,
     )
-
-
-def the_server(repository: Repository, wished: str | None) -> str:
-    """The system identifier of the server to recover: the only one there is, unless one is named.
-
-    Raises RecoveryError where the storage has none, UsageError where it has several.
-    """
-    known = servers_in(repository)
-    if wished is not None:
-        if wished not in known:
-            raise RecoveryError(
-                f"the storage has nothing of a server {wished}", f"it has {', '.join(known) or 'none at all'}"
-            )
-        return wished
-    if not known:
-        raise RecoveryError(
-            "the storage has no WAL and no base backup of any server",
-            "a backup of one database comes back with: recyclic-backups restore",
-        )
-    if len(known) > 1:
-        raise UsageError(f"the storage has several servers: {', '.join(known)}", "say which: --server SYSID")
-    return known[0]

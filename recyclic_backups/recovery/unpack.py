@@ -21,20 +21,31 @@ from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 
 _PIECE_BYTES = 1 << 20
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 NOT_IN_MANIFEST = ("pg_wal/", "backup_manifest")
 """What the server's manifest of a base backup does not list."""
 
 
-class Tree:
-    """A directory that is filled, by descriptors: nothing in it is followed. ``used_bytes`` is what was written."""
+def open_directory(path: Path) -> int:
+    """A descriptor of a directory that is no link. Raises Refused."""
+    try:
+        return os.open(path, DIRECTORY)
+    except OSError as error:
+        raise Refused(f"{path} is no directory that can be used: {error.strerror}") from None
 
-    def __init__(self, root: Path, account: Account) -> None:
+
+class Tree:
+    """A directory that is filled, by descriptors: nothing in it is followed.
+
+    ``root`` is for messages. ``opened`` is a descriptor of it, of which this one has a copy, to be closed.
+    """
+
+    def __init__(self, root: Path, opened: int, account: Account) -> None:
         self.root = root
         self._account = account
-        self._opened = {"": os.open(root, _DIRECTORY)}
+        self._opened = {"": os.dup(opened)}
         self._made: list[str] = []
 
     def close(self) -> None:
@@ -57,7 +68,7 @@ class Tree:
         if len(self._opened) > 200:
             for other in [each for each in self._opened if each and not path.startswith(f"{each}/")]:
                 os.close(self._opened.pop(other))
-        self._opened[path] = os.open(name, _DIRECTORY, dir_fd=parent)
+        self._opened[path] = os.open(name, DIRECTORY, dir_fd=parent)
         return self._opened[path]
 
     @contextmanager

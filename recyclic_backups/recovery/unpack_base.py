@@ -16,7 +16,7 @@ from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster
 from recyclic_backups.progress import Progress
-from recyclic_backups.recovery.unpack import Tree, Unpacking
+from recyclic_backups.recovery.unpack import Tree, Unpacking, open_directory
 
 PUT_ASIDE = "postgresql.auto.conf.production"
 """Under which name the settings of ALTER SYSTEM stay: they must not act here."""
@@ -27,6 +27,7 @@ _MAP = "tablespace_map"
 
 def unpack_chain(
     cluster: Cluster,
+    opened: int,
     archive: WalArchive,
     chain: Sequence[BaseManifest],
     tablespaces: Path,
@@ -35,15 +36,16 @@ def unpack_chain(
 ) -> None:
     """Fill the empty data directory of a cluster, which is ours so far, and give all of it to ``account``.
 
-    Tablespaces come to lie in ``tablespaces``, by their oid. Raises DamagedData, NoUsableKey, StorageError, Refused,
-    ProgramFailed.
+    ``opened`` is a descriptor of it. Tablespaces come to lie in ``tablespaces``, by their oid. Raises DamagedData,
+    NoUsableKey, StorageError, Refused, ProgramFailed.
     """
+    data_directory = cluster.data_directory
     last = chain[-1]
     oids = [each.oid for each in last.objects if each.oid is not None]
     if oids:
         tablespaces.mkdir(mode=0o700, exist_ok=True)
     if len(chain) == 1:
-        _unpack(archive, last, cluster.data_directory, tablespaces, account, progress)
+        _unpack(archive, last, data_directory, opened, tablespaces, account, progress)
     else:
         parts = cluster.home / "chain"
         parts.mkdir(mode=0o711)
@@ -51,16 +53,22 @@ def unpack_chain(
             directory, spaces = parts / str(number), parts / f"{number}-tablespaces"
             directory.mkdir(mode=0o700)
             spaces.mkdir(mode=0o700)
-            _unpack(archive, base, directory, spaces, account, progress, linked=True)
+            part = open_directory(directory)
+            try:
+                _unpack(archive, base, directory, part, spaces, account, progress, linked=True)
+            finally:
+                os.close(part)
         progress.stage("combining the incremental base backups")
+        _give(opened, account)
         _combine(cluster, [parts / str(number) for number in range(len(chain))], oids, tablespaces, account)
-    _make_harmless(cluster.data_directory, account, {oid: tablespaces / str(oid) for oid in oids})
+    _make_harmless(data_directory, opened, account, {oid: tablespaces / str(oid) for oid in oids})
 
 
 def _unpack(
     archive: WalArchive,
     base: BaseManifest,
     directory: Path,
+    opened: int,
     tablespaces: Path,
     account: Account,
     progress: Progress,
@@ -73,7 +81,7 @@ def _unpack(
     folder, is_sealed = folder_of_base(archive, base.base_id), base.key_id is not None
     trees: list[Tree] = []
     with ExitStack() as stack:
-        data = Tree(directory, account)
+        data = Tree(directory, opened, account)
         stack.callback(data.close)
         # First of all: whoever starts a server here by mistake gets one that only reads.
         data.write("standby.signal", b"")
@@ -84,7 +92,9 @@ def _unpack(
             if item.oid is not None:
                 place = tablespaces / str(item.oid)
                 place.mkdir(mode=0o700)
-                tree, prefix = Tree(place, account), f"pg_tblspc/{item.oid}/"
+                place_opened = open_directory(place)
+                stack.callback(os.close, place_opened)
+                tree, prefix = Tree(place, place_opened, account), f"pg_tblspc/{item.oid}/"
                 stack.callback(tree.close)
                 trees.append(tree)
                 if linked:
@@ -104,7 +114,6 @@ def _combine(
     cluster: Cluster, parts: Sequence[Path], oids: Sequence[int], tablespaces: Path, account: Account
 ) -> None:
     """A full base backup of a chain, into the data directory."""
-    account.own(cluster.data_directory)
     spaces = [parts[-1].with_name(f"{parts[-1].name}-tablespaces") / str(oid) for oid in oids]
     for oid in oids:
         (tablespaces / str(oid)).mkdir(mode=0o700)
@@ -124,9 +133,14 @@ def _combine(
     )
 
 
-def _make_harmless(directory: Path, account: Account, tablespaces: dict[int, Path]) -> None:
+def _give(opened: int, account: Account) -> None:
+    if account.change:
+        os.fchown(opened, account.uid, account.gid)
+
+
+def _make_harmless(directory: Path, opened: int, account: Account, tablespaces: dict[int, Path]) -> None:
     """Put aside what of production would act here, and let tablespaces be where they now are."""
-    tree = Tree(directory, account)
+    tree = Tree(directory, opened, account)
     try:
         tree.rename("postgresql.auto.conf", PUT_ASIDE)
         tree.write("postgresql.auto.conf", b"")

@@ -15,14 +15,14 @@ from zoneinfo import ZoneInfo
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.archive.receive import Receiver, ReceiveTerms
+from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.manifest import BaseManifest
-from recyclic_backups.base_backup.take import BaseBackupTerms, ServerFacts, take
+from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.compression import Compression
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.programs import Installation
-from recyclic_backups.postgres.replication import Replication
-from recyclic_backups.postgres.scratch import SUPERUSER, ScratchCluster
-from recyclic_backups.progress import SILENT
+from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.cluster import RecoveredCluster, recovered
 from recyclic_backups.recovery.ask_wal import questions
 from recyclic_backups.recovery.plan import Plan, plan_recovery, with_only
@@ -72,9 +72,7 @@ class Site:
     def receiving(self) -> Iterator[None]:
         """Receive WAL; at the end all that there is by then has come."""
         stopping = threading.Event()
-        receiver = Receiver(
-            self.cluster.server, self.repository, TERMS, clock=now, say=self.said.append
-        )
+        receiver = Receiver(self.cluster.server, self.repository, TERMS, clock=now, say=self.said.append)
         failed: list[BaseException] = []
 
         def run() -> None:
@@ -108,25 +106,8 @@ class Site:
 
     def take_base(self) -> BaseManifest:
         """Take a base backup; WAL has to be received meanwhile."""
-        with Replication.open(self.cluster.server, "base") as replication:
-            facts = ServerFacts(
-                replication.identify().system_identifier,
-                replication.server_version,
-                replication.segment_bytes(),
-                SUPERUSER,
-                data_checksums=False,
-            )
-            return take(
-                replication,
-                self.archive,
-                facts,
-                None,
-                BaseBackupTerms(),
-                self.repository.key_for_backups(now()),
-                clock=now,
-                progress=SILENT,
-                check_lock=lambda: None,
-            )
+        terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
+        return back_up_server(self.cluster.server, self.repository, None, terms, clock=now).base.manifest
 
     def survey(self) -> Survey:
         """What there is to recover from."""
