@@ -22,7 +22,7 @@ from recyclic_backups.postgres.cluster import Cluster, remove
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.watchdog import watchdog
-from recyclic_backups.recovery.cluster import Source
+from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Located, Questions
 from recyclic_backups.recovery.target import Target
 from recyclic_backups.recovery.windows import Window
@@ -105,14 +105,14 @@ class WalReader:
 
     def _batch(self, window: Window, start: int, end: int, managers: Collection[str]) -> Iterator[Record]:
         """The records in some segments. pg_waldump knows one timeline: files of all are given the name of the last."""
-        listing, size = self._source.listing, window.segment_bytes
+        size = window.segment_bytes
         directory = self._workshop.home / "wal"
         directory.mkdir(mode=0o750)
         try:
             if self._account.change:
                 os.chown(directory, -1, self._account.gid)
             for lsn in range(segment_start(start, size), end, size):
-                content = self._source.archive.read_segment(listing, window.line.segment_at(lsn, size), size)
+                content = self._source.segment(window.line.segment_at(lsn, size), size)
                 file = directory / segment_name(window.timeline, lsn, size)
                 with open(
                     os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb"

@@ -13,14 +13,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from recyclic_backups.archive.archive import Listing, WalArchive
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import (
@@ -48,7 +47,7 @@ from recyclic_backups.recovery.configuration import (
     contents,
     parse_control_file,
 )
-from recyclic_backups.recovery.feed import Feeder, PgWal
+from recyclic_backups.recovery.feed import Feeder, PgWal, Source
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.unpack import Tree, open_directory
 from recyclic_backups.recovery.unpack_base import unpack_chain
@@ -114,14 +113,6 @@ class Phases:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a recovery reads: the archive of a server, and its listing when the plan was made."""
-
-    archive: WalArchive
-    listing: Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +195,7 @@ class RecoveredCluster(Cluster):
         than the target's, ProgramFailed for a server that gave up.
         """
         plan = self.plan
-        feeder = Feeder(
-            self._source.archive, self._source.listing, plan.window, plan.base.start_lsn, progress.advance
-        )
+        feeder = Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance)
         progress.stage("WAL", plan.segments * plan.window.segment_bytes)
         with self.phases.phase("replay"):
             pg_wal = PgWal(self.data_directory, self._data, self._account)
@@ -332,9 +321,7 @@ class RecoveredCluster(Cluster):
         assert before is not None
         self.shut_down()
         self._target = {}
-        window = replace(self.plan.window, end_lsn=self.plan.base.start_lsn)
-        nothing = Feeder(self._source.archive, self._source.listing, window, self.plan.base.start_lsn)
-        nothing.placed = nothing.total
+        nothing = Feeder.empty(self._source, self.plan.window)
         pg_wal = PgWal(self.data_directory, self._data, self._account)
         try:
             again = self._replay(nothing, pg_wal)

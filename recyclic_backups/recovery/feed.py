@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from recyclic_backups.archive.archive import Listing, WalArchive
@@ -20,6 +21,38 @@ AHEAD = 8
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _INCOMING = "recyclic_backups.incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a recovery reads: the archive of a server, and its listing when the plan was made."""
+
+    archive: WalArchive
+    listing: Listing
+
+    def segment(self, name: str, segment_bytes: int) -> bytes:
+        """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
+
+        A receiver at work may have made one object of several meanwhile.
+        """
+        listed = self.listing.end_in(name, segment_bytes)
+        try:
+            content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
+        except DamagedData:
+            now = self.archive.listing()
+            if now.end_in(name, segment_bytes) < listed:
+                content = b""
+            elif self._objects(now, name) == self._objects(self.listing, name):
+                raise
+            else:
+                content = self.archive.read_segment(now, name, segment_bytes)
+        if not content or len(content) < listed:
+            raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
+        return content
+
+    @staticmethod
+    def _objects(listing: Listing, name: str) -> tuple[object, ...]:
+        return listing.segments.get(name), listing.tails.get(name)
 
 
 class PgWal:
@@ -66,35 +99,30 @@ class Feeder:
     """The WAL of a window from a position on, in order."""
 
     def __init__(
-        self,
-        archive: WalArchive,
-        listing: Listing,
-        window: Window,
-        from_lsn: int,
-        tell: Callable[[int], None] = lambda _: None,
+        self, source: Source, window: Window, from_lsn: int, tell: Callable[[int], None] = lambda _: None
     ) -> None:
-        self._archive, self._listing, self._window = archive, listing, window
+        self._source, self._window, self._tell = source, window, tell
         self._segments = window.segments(from_lsn, window.end_lsn)
-        self._tell = tell
-        self.placed = 0
-        self.placed_bytes = 0
+        self._placed = 0
 
-    @property
-    def total(self) -> int:
-        """How many segments there are."""
-        return len(self._segments)
+    @classmethod
+    def empty(cls, source: Source, window: Window) -> Feeder:
+        """One that has handed over everything before."""
+        feeder = cls(source, window, window.end_lsn)
+        feeder._segments = []
+        return feeder
 
     @property
     def has_more(self) -> bool:
         """Whether there is a segment that was not placed yet."""
-        return self.placed < self.total
+        return self._placed < len(self._segments)
 
     @property
     def next_lsn(self) -> int:
         """Where the next segment begins; behind the last one where there is none."""
         if not self.has_more:
             return self._window.end_lsn
-        return start_of(self._segments[self.placed], self._window.segment_bytes)
+        return start_of(self._segments[self._placed], self._window.segment_bytes)
 
     def is_wanted(self, replayed_lsn: int) -> bool:
         """Whether the next segment is among those that are kept ahead of what is replayed."""
@@ -102,36 +130,21 @@ class Feeder:
 
     def place_histories(self, pg_wal: PgWal) -> None:
         """Every history file there is: a promotion then takes a number that no timeline has. Raises DamagedData."""
-        for timeline in sorted(self._listing.histories):
-            pg_wal.place(history_name(timeline), self._archive.read_history(self._listing, timeline))
+        archive, listing = self._source.archive, self._source.listing
+        for timeline in sorted(listing.histories):
+            pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
 
     def place_next(self, pg_wal: PgWal) -> None:
         """Unseal the next segment and put it there.
 
         Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
         """
-        name, segment_bytes = self._segments[self.placed], self._window.segment_bytes
-        if name not in self._listing.segments and name not in self._listing.tails:
-            raise self._missing(name)
+        name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
         try:
-            content = self._archive.read_segment(self._listing, name, segment_bytes)
-        except DamagedData:
-            if self._is_gone(name):
-                raise self._missing(name) from None
+            content = self._source.segment(name, segment_bytes)
+        except (ArchiveError, DamagedData) as error:
+            error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
-        if len(content) < self._listing.end_in(name, segment_bytes):
-            raise DamagedData(f"the WAL segment {name} is shorter than its parts say")
         pg_wal.place(name, content, segment_bytes)
-        self.placed += 1
-        self.placed_bytes += len(content)
+        self._placed += 1
         self._tell(len(content))
-
-    def _is_gone(self, name: str) -> bool:
-        now = self._archive.listing()
-        return name not in now.segments and now.tails.get(name) != self._listing.tails.get(name)
-
-    def _missing(self, name: str) -> ArchiveError:
-        return ArchiveError(
-            f"the WAL segment {name} is missing from the archive",
-            f"recovery comes as far as --to-lsn {lsn_text(self.next_lsn)}",
-        )

@@ -22,11 +22,11 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.cluster import (
     Reached,
     RecoveredCluster,
-    Source,
     require_space,
     server_programs,
 )
 from recyclic_backups.recovery.configuration import ServerFiles
+from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.unpack import DIRECTORY, open_directory
 from recyclic_backups.recovery.unpack_base import PUT_ASIDE

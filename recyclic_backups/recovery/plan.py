@@ -167,8 +167,7 @@ def _to_time(
         if not bases:
             continue
         before = _end_of(window, questions)
-        if before is None or moment <= before:
-            # Where nothing was ever committed, the whole window is one state.
+        if moment <= before:
             return window, max(bases, key=lambda each: each.stop_lsn), window.end_lsn, moment
         later = windows[number + 1 :]
         after = later[0].starts_at if later else None
@@ -234,8 +233,9 @@ def _to_record(windows: Sequence[Window], target: Target, questions: Questions) 
     )
 
 
-def _end_of(window: Window, questions: Questions) -> datetime | None:
-    return window.ends_at if window.ends_at is not None else questions.last_commit(window)
+def _end_of(window: Window, questions: Questions) -> datetime:
+    """The last moment of a window: what came after its last commit is not known, unless the server told it."""
+    return window.ends_at or questions.last_commit(window) or window.starts_at
 
 
 def _missing(window: Window, what: str, hint: str = "") -> ArchiveError:

@@ -14,7 +14,7 @@ from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError
-from recyclic_backups.recovery.cluster import Source
+from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.windows import Line, Window, lines_of, main_timeline, windows_of
 
 
