@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,11 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from recyclic_backups import wiring
-from recyclic_backups.archive.status import which_server
 from recyclic_backups.audit.log import audited, last_event
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, given, positive
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.recover_look import run_look
+from recyclic_backups.cli.recover_survey import scratch_of, surveyed
 from recyclic_backups.errors import Refused, StorageError, UsageError
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.quantities import counted, human_bytes, human_seconds
@@ -27,7 +27,7 @@ from recyclic_backups.recovery.into_directory import (
     recover_into,
 )
 from recyclic_backups.recovery.plan import Plan, plan_recovery, with_only
-from recyclic_backups.recovery.survey import Survey, survey
+from recyclic_backups.recovery.survey import Survey
 from recyclic_backups.recovery.target import Kind, Target, parse
 
 ACTION = "recover"
@@ -58,6 +58,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--to-name", metavar="NAME", type=given, help="up to a point that pg_create_restore_point() set"
     )
+    target.add_argument(
+        "--look",
+        action="store_true",
+        help="recover nothing: which transactions deleted or dropped what, and when",
+    )
+    command.add_argument(
+        "--from",
+        dest="since",
+        metavar="TIME",
+        type=given,
+        help="with --look: from when on (default: the last hour)",
+    )
+    command.add_argument("--until", metavar="TIME", type=given, help="with --look: until when")
     command.add_argument(
         "--exclusive",
         action="store_true",
@@ -89,6 +102,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command."""
     options = call.options
+    if options.look:
+        return run_look(call)
+    if options.since or options.until:
+        raise UsageError("--from and --until say where to --look")
     target = target_of(call)
     if not options.dry_run and options.data_directory is None:
         raise UsageError(
@@ -116,17 +133,13 @@ def planned(
     call: Invocation, target: Target, timeline: int | None, base: str | None
 ) -> Iterator[tuple[Survey, Plan]]:
     """What there is, and how the target is reached. Raises RecoveryError, ArchiveError, and what reading raises."""
-    repository = call.repository
-    system_identifier = which_server(repository, call.options.server, None)
-    found = survey(repository, system_identifier, now=render.now())
-    for damage in found.damage:
-        render.warn(damage)
+    found = surveyed(call)
     windows = found.windows(timeline)
     if base is not None:
         windows = with_only(windows, base.upper())
     with questions(found.source, wiring.installations(call.settings), scratch_of(call), windows) as asked:
         plan = plan_recovery(
-            system_identifier,
+            found.archive.system_identifier,
             windows,
             target,
             found.chain_of,
@@ -135,11 +148,6 @@ def planned(
             timezone=call.timezone,
         )
     yield found, replace(plan, last_seconds=_last_time(call))
-
-
-def scratch_of(call: Invocation) -> Path:
-    """Where private files go."""
-    return call.settings.scratch or Path(tempfile.gettempdir())
 
 
 def _last_time(call: Invocation) -> float | None:

@@ -85,11 +85,17 @@ class WalReader:
         self._source, self._workshop, self._account = source, workshop, account
 
     def forward(
-        self, window: Window, from_lsn: int, to_lsn: int, managers: Collection[str]
+        self,
+        window: Window,
+        from_lsn: int,
+        to_lsn: int,
+        managers: Collection[str],
+        *,
+        at_once: int = BATCH,
     ) -> Iterator[Record]:
-        """The records between two positions, in order."""
+        """The records between two positions, in order; so many segments are fetched ``at_once``."""
         seen = from_lsn - 1
-        for start, end in _batches(window, from_lsn, to_lsn):
+        for start, end in _batches(window, from_lsn, to_lsn, at_once):
             for record in self._batch(window, start, end, managers):
                 if seen < record.lsn < to_lsn:
                     seen = record.lsn
@@ -99,7 +105,7 @@ class WalReader:
         self, window: Window, from_lsn: int, to_lsn: int, managers: Collection[str]
     ) -> Iterator[list[Record]]:
         """The same in pieces, the last one first; some records may be in two of them."""
-        for start, end in reversed(_batches(window, from_lsn, to_lsn)):
+        for start, end in reversed(_batches(window, from_lsn, to_lsn, BATCH)):
             records = self._batch(window, start, end, managers)
             yield [record for record in records if from_lsn <= record.lsn < to_lsn]
 
@@ -157,13 +163,13 @@ class WalReader:
             raise ProgramFailed(f"pg_waldump failed: {complaint or f'exit code {code}'}")
 
 
-def _batches(window: Window, from_lsn: int, to_lsn: int) -> list[tuple[int, int]]:
+def _batches(window: Window, from_lsn: int, to_lsn: int, at_once: int) -> list[tuple[int, int]]:
     """Where to begin and end reading, in order: each piece has a segment of the next one too, for what goes on."""
     size = window.segment_bytes
     found = []
     start = from_lsn
     while start < to_lsn:
-        following = segment_start(start, size) + BATCH * size
+        following = segment_start(start, size) + at_once * size
         found.append((start, min(to_lsn, following + size)))
         start = following
     return found

@@ -173,6 +173,10 @@ def history(installation: Installation, scratch_directory: Path) -> Iterator[His
                 "ALTER TABLE public.member ALTER name SET STORAGE EXTERNAL"  # to fill segments
             )
             site.take_base()
+            site.sql("CREATE TABLE public.kept AS SELECT n FROM generate_series(1, 5) n")
+            site.sql("TRUNCATE public.kept")
+            site.sql("INSERT INTO public.kept VALUES (1), (2)")
+            site.sql("UPDATE public.kept SET n = n + 1")
             site.sql(
                 "INSERT INTO public.member SELECT n, 'Amélie ' || n || repeat(md5(n::text), 300) "
                 "FROM generate_series(1, 300) n"
