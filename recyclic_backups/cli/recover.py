@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from recyclic_backups import wiring
-from recyclic_backups.audit.log import audited, last_event
+from recyclic_backups.audit.log import audited
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, given, positive
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.recover_look import run_look
-from recyclic_backups.cli.recover_survey import scratch_of, surveyed
-from recyclic_backups.errors import Refused, StorageError, UsageError
+from recyclic_backups.cli.recover_plan import ACTION, exact, planned, print_plan, scratch_of
+from recyclic_backups.errors import Refused, UsageError
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.quantities import counted, human_bytes, human_seconds
-from recyclic_backups.recovery.ask_wal import questions
+from recyclic_backups.quantities import human_seconds
 from recyclic_backups.recovery.into_directory import (
     RecoveryReport,
     describe,
     recover_into,
 )
-from recyclic_backups.recovery.plan import Plan, plan_recovery, with_only
+from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.survey import Survey
 from recyclic_backups.recovery.target import Kind, Target, parse
-
-ACTION = "recover"
-"""Its name in the audit log."""
 
 _KINDS: tuple[Kind, ...] = ("time", "lsn", "xid", "name")
 
@@ -111,8 +103,11 @@ def run(call: Invocation) -> int:
         raise UsageError(
             "say where to recover to: --data-directory DIR", "--dry-run shows the plan and needs no directory"
         )
-    with planned(call, target, options.timeline, options.base) as (found, plan):
-        call.report({"plan": plan.to_json()}, lambda: print_plan(call, found, plan))
+    with planned(call, target, timeline=options.timeline, base=options.base, server=options.server) as (
+        found,
+        plan,
+    ):
+        call.report({"plan": plan.to_json()}, lambda: print_plan(call, found, plan, render.entry))
         if options.dry_run:
             return 0
         return _recover(call, found, plan)
@@ -126,37 +121,6 @@ def target_of(call: Invocation) -> Target:
         if text is not None:
             return parse(kind, text, call.timezone, exclusive=options.exclusive)
     return parse("latest", "", call.timezone, exclusive=options.exclusive)
-
-
-@contextmanager
-def planned(
-    call: Invocation, target: Target, timeline: int | None, base: str | None
-) -> Iterator[tuple[Survey, Plan]]:
-    """What there is, and how the target is reached. Raises RecoveryError, ArchiveError, and what reading raises."""
-    found = surveyed(call)
-    windows = found.windows(timeline)
-    if base is not None:
-        windows = with_only(windows, base.upper())
-    with questions(found.source, wiring.installations(call.settings), scratch_of(call), windows) as asked:
-        plan = plan_recovery(
-            found.archive.system_identifier,
-            windows,
-            target,
-            found.chain_of,
-            asked,
-            now=render.now(),
-            timezone=call.timezone,
-        )
-    yield found, replace(plan, last_seconds=_last_time(call))
-
-
-def _last_time(call: Invocation) -> float | None:
-    try:
-        event = last_event(call.repository, ACTION, render.now())
-    except StorageError:
-        return None
-    seconds = None if event is None else event.details.get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _recover(call: Invocation, found: Survey, plan: Plan) -> int:
@@ -187,62 +151,6 @@ def _recover(call: Invocation, found: Survey, plan: Plan) -> int:
     return 0
 
 
-def print_plan(call: Invocation, found: Survey, plan: Plan) -> None:
-    """The plan in prose."""
-    base = plan.base
-    chain = f", on top of {counted(len(plan.chain) - 1, 'other')}" if len(plan.chain) > 1 else ""
-    render.entry("target", target_text(call, plan.target))
-    render.entry(
-        "base",
-        f"{base.base_id}, ended {call.local_time(base.taken_at)} ({human_bytes(plan.plain_bytes)}{chain})",
-    )
-    most = "" if plan.target.kind in ("lsn", "xid", "name", "latest") else "at most "
-    render.entry(
-        "WAL",
-        f"{most}{counted(plan.segments, 'segment')} from {lsn_text(base.start_lsn)} on, along timeline "
-        f"{plan.window.timeline}",
-    )
-    render.entry("window", window_text(call, plan))
-    if plan.at is not None and plan.lost_seconds is not None:
-        render.entry("state", f"of {_exact(call, plan.at)}")
-        render.entry("lost", f"what was committed in the {human_seconds(plan.lost_seconds)} since then")
-    if plan.last_seconds is not None:
-        render.entry("took", f"{human_seconds(plan.last_seconds)} the last time")
-    for note in plan.notes:
-        render.entry("note", note)
-    for window in found.branches():
-        render.entry(
-            "branch",
-            f"timeline {window.timeline} goes on to {lsn_text(window.end_lsn)}, which was given up: --timeline "
-            f"{window.timeline}",
-        )
-
-
-def window_text(call: Invocation, plan: Plan) -> str:
-    """From when to when that window reaches."""
-    window = plan.window
-    until = {
-        "position": _exact(call, window.ends_at),
-        "gap": f"{lsn_text(window.end_lsn)}, where WAL is lost",
-        "missing": f"{lsn_text(window.end_lsn)}, where the segment {window.missing} is missing",
-        "archive": f"{lsn_text(window.end_lsn)}, the end of that timeline in the archive",
-    }[window.ending]
-    return f"{_exact(call, window.starts_at)} to {until}"
-
-
-def target_text(call: Invocation, target: Target) -> str:
-    """The target, a moment on the operator's clock."""
-    if target.at is None:
-        return target.text
-    return f"{'before ' if target.exclusive else ''}{_exact(call, target.at)}"
-
-
-def _exact(call: Invocation, moment: datetime | None) -> str:
-    if moment is None:
-        return "-"
-    return moment.astimezone(call.timezone).isoformat(sep=" ", timespec="milliseconds")
-
-
 def print_report(call: Invocation, report: RecoveryReport) -> None:
     """What came of it in prose, and the next command."""
     reached = report.reached
@@ -255,7 +163,7 @@ def print_report(call: Invocation, report: RecoveryReport) -> None:
         "last commit",
         "none since the base backup"
         if reached.last_commit_at is None
-        else _exact(call, reached.last_commit_at),
+        else exact(call, reached.last_commit_at),
     )
     if report.lost_seconds is not None:
         render.entry("lost", f"what was committed in the {human_seconds(report.lost_seconds)} before now")

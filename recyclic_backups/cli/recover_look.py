@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from recyclic_backups import wiring
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.cli.recover_survey import scratch_of, surveyed
+from recyclic_backups.cli.recover_plan import exact, scratch_of, surveyed
 from recyclic_backups.errors import DatabaseError, RecoveryError, UsageError
 from recyclic_backups.own_command import own_command
 from recyclic_backups.quantities import counted
@@ -24,7 +24,7 @@ _DEFAULT = timedelta(hours=1)
 def run_look(call: Invocation) -> int:
     """Look into the WAL between ``--from`` and ``--until``."""
     options = call.options
-    found = surveyed(call)
+    found = surveyed(call, options.server)
     windows = found.windows(options.timeline)
     if not windows:
         raise RecoveryError("there is nothing to look into: no base backup with its WAL")
@@ -77,11 +77,11 @@ def _print(
     since: datetime,
     until: datetime,
 ) -> None:
-    render.entry("looked", f"from {_local(call, since)} to {_local(call, until)}")
+    render.entry("looked", f"from {exact(call, since)} to {exact(call, until)}")
     shown = sorted(happenings, key=lambda each: each.weight, reverse=True)[:_SHOWN]
     for each in sorted(shown, key=lambda each: each.lsn):
         did = list(_did(each, names))
-        render.line(f"{_local(call, each.at)}  xid {each.xid:<10} {did[0]}")
+        render.line(f"{exact(call, each.at)}  xid {each.xid:<10} {did[0]}")
         for more in did[1:]:
             render.line(f"{'':<40}{more}")
     if len(happenings) > len(shown):
@@ -127,7 +127,3 @@ def _did(happening: Happening, names: Names) -> Iterator[str]:
 def _rows(verb: str, counts: Mapping[RelationFile, int], names: Names) -> Iterator[str]:
     for file, rows in sorted(counts.items(), key=lambda each: -each[1])[:8]:
         yield f"{verb} {counted(rows, 'row')} of {names.of(file)}"
-
-
-def _local(call: Invocation, at: datetime) -> str:
-    return at.astimezone(call.timezone).isoformat(sep=" ", timespec="milliseconds")

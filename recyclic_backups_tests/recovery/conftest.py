@@ -173,6 +173,7 @@ def history(installation: Installation, scratch_directory: Path) -> Iterator[His
                 "ALTER TABLE public.member ALTER name SET STORAGE EXTERNAL"  # to fill segments
             )
             site.take_base()
+            site.sql("CREATE UNLOGGED TABLE public.scratch AS SELECT 1 AS n")
             site.sql("CREATE TABLE public.kept AS SELECT n FROM generate_series(1, 5) n")
             site.sql("TRUNCATE public.kept")
             site.sql("INSERT INTO public.kept VALUES (1), (2)")

@@ -123,7 +123,13 @@ def test_the_plan_says_what_it_will_be_and_touches_nothing(
     assert plan["window"]["ending"] == "position"
     assert 0 < plan["data_loss_seconds"] < 3600
     prose = recovering.must(
-        "recover", "--to-xid", str(history.deleting_xid), "--exclusive", "--dry-run", "--data-directory", str(place)
+        "recover",
+        "--to-xid",
+        str(history.deleting_xid),
+        "--exclusive",
+        "--dry-run",
+        "--data-directory",
+        str(place),
     ).out
     assert f"before xid {history.deleting_xid}" in prose
     assert plan["base_id"] in prose
@@ -131,9 +137,7 @@ def test_the_plan_says_what_it_will_be_and_touches_nothing(
 
 
 @pytest.mark.parametrize("wrong", ["full", "running", "file", "no parent"])
-def test_nothing_that_exists_is_written_over(
-    recovering: Operator, place: Path, wrong: str
-) -> None:
+def test_nothing_that_exists_is_written_over(recovering: Operator, place: Path, wrong: str) -> None:
     """Loss: the damaged production directory, all that is left of the last minutes, overwritten by a recovery."""
     words = {"full": "not empty", "running": "data directory of a server", "file": "no directory"}
     if wrong == "file":

@@ -26,9 +26,7 @@ def test_tables_that_are_still_there_have_their_names_and_a_truncated_one_is_tol
     """Loss: numbers of files, at night, when every minute costs."""
     site = history.site
     server = site.cluster.server
-    outcome = recovering.must(
-        "recover", "--look", POSTGRES_HOST=server.host, POSTGRES_PORT=str(server.port)
-    )
+    outcome = recovering.must("recover", "--look", POSTGRES_HOST=server.host, POSTGRES_PORT=str(server.port))
     assert "deleted 100 rows of" in outcome.out
     assert "truncated or rewrote public.kept in postgres" in outcome.out
     assert "changed 2 rows of public.kept in postgres" in outcome.out
