@@ -82,7 +82,8 @@ def test_promoted_it_is_an_ordinary_cluster_of_its_directory_s_owner(
     files = [each.lstat() for each in (place, *place.rglob("*"))]
     assert {each.st_uid for each in files} == {owner}
     assert not any(each.st_mode & 0o077 for each in files if not os.path.islink(place))
-    assert not list(place.glob("recyclic*")) and not list(place.glob("*.signal"))
+    assert not list(place.glob("recyclic*"))
+    assert not list(place.glob("*.signal"))
     with started(done["start"], place) as server:
         # production's pg_hba.conf asks for its password
         production = history.site.cluster.server
