@@ -48,7 +48,7 @@ def started(command: Sequence[str], directory: Path, *options: str) -> Iterator[
         while time.monotonic() < deadline:
             assert process.poll() is None, (directory.parent / "log").read_text()
             lines = pid_file.read_text().splitlines() if pid_file.exists() else []
-            if len(lines) >= 8 and lines[7].strip() in ("ready", "standby"):
+            if len(lines) >= 8 and lines[7].strip() == "ready":
                 break
             time.sleep(0.02)
         yield Server(host=str(directory), port=PORT)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
+from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.target import LATEST, at_lsn, at_time
 from recyclic_backups_tests.archive.conftest import receiving, small_segments
 from recyclic_backups_tests.recovery.conftest import Site, one
@@ -37,12 +40,7 @@ def test_the_branch_that_was_left_is_passed_over_and_can_still_be_had(
         cluster.stop()
         subprocess.run(["rm", "-r", str(cluster.data_directory)], check=True)
         kept.rename(cluster.data_directory)
-        signal = cluster.data_directory / "standby.signal"
-        signal.touch()
-        cluster._account.own(signal)
-        cluster.begin(cluster.server.port)
-        _wait(cluster)
-        site.sql("SELECT pg_promote()")
+        _promote(cluster)
         site.sql("INSERT INTO public.log VALUES ('b')")
         with receiving(cluster, site.store) as receiver:
             site.caught_up(receiver)
@@ -71,8 +69,13 @@ def test_the_branch_that_was_left_is_passed_over_and_can_still_be_had(
             assert one(recovered, ROWS) == "a,b,c,d"
 
 
-def _wait(cluster: object) -> None:
-    import time  # noqa: PLC0415
-
-    while getattr(cluster, "state", "") not in ("standby", "ready"):
+def _promote(cluster: ScratchCluster) -> None:
+    """Start it as a standby of nobody, and have it go its own way."""
+    signal = cluster.data_directory / "standby.signal"
+    signal.touch()
+    Account.for_servers().own(signal)
+    cluster.begin(cluster.server.port)
+    while cluster.state != "ready":
         time.sleep(0.02)
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_promote()")
