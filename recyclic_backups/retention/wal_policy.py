@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recyclic_backups.archive.archive import Listing
-from recyclic_backups.archive.documents import Gap
+from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
 from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
@@ -43,14 +43,6 @@ class BaseDecision:
     base: BaseBackup
     action: Action
     reasons: tuple[Text, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeptFrom:
-    """The WAL before this position is not kept as a whole any more: retention took it."""
-
-    timeline: int
-    lsn: int
 
 
 @dataclass(frozen=True, slots=True)
