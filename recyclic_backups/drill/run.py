@@ -21,6 +21,7 @@ from recyclic_backups.drill.server import drill_server
 from recyclic_backups.drill.simple import DrillContext, newest_of_each_tier, run_simple
 from recyclic_backups.dump.verify import record_damage
 from recyclic_backups.errors import DamagedData
+from recyclic_backups.health.assess import read_wal
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -57,6 +58,7 @@ def _drill(
     catalog = load_catalog(repository)
     catalog = catalog.for_latest(started_at) if backup_id is None else catalog
     newest = catalog.find("latest" if backup_id is None else backup_id)
+    wal_as_of = None if plan.wal is None else read_wal(repository, catalog, plan.wal).reaches_until
     backups = [newest]
     if scenario is Scenario.SIMPLE and backup_id is None:
         backups = _newest_first(newest_of_each_tier(catalog.sound), newest)
@@ -73,7 +75,7 @@ def _drill(
             over = ", ".join(each.backup_id for each in catalog.passed_over)
             note = f"passed over, for the last check found them damaged: {over}"
             results = (replace(results[0], notes=(*results[0].notes, note)), *results[1:])
-        report = DrillReport(scenario, started_at, place.label, results)
+        report = DrillReport(scenario, started_at, place.label, results, wal_as_of)
     for backup, result in zip(backups, results, strict=True):
         if result.damaged:
             record_damage(repository, backup, DamagedData(result.reasons[0]), "drill", clock())
