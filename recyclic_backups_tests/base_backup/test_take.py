@@ -18,6 +18,7 @@ from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.base_backup import back_up
 from recyclic_backups.base_backup.catalog import folder_of_base
 from recyclic_backups.base_backup.chain import chain_of
+from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.compression import Compression
 from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Refused, StorageError
@@ -260,7 +261,7 @@ def test_one_at_a_time(premises: Premises) -> None:
             server,
             premises.archive.repository,
             None,
-            back_up.BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
+            BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
             clock=premises.clock,
         )
 
