@@ -30,6 +30,7 @@ ACTIONS = (
     "flag",
     "hold",
     "merge",
+    "recover",
     "prune",
     "release",
     "restore",

@@ -95,6 +95,8 @@ def reading_login(
         connection, refusal = lock.connection, ""
         with translated(lock.subject):
             connection.execute(f"SET lock_timeout = '{_LONGEST_WAIT_SECONDS}s'".encode())
+            # A role for minutes waits for no synchronous standby, which may be down.
+            connection.execute("SET synchronous_commit = local")
         try:
             with translated(lock.subject):
                 login = _made(connection, server, database, token, seconds, sessions, large_objects)
