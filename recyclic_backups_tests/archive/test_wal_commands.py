@@ -17,6 +17,7 @@ from recyclic_backups_tests.archive.conftest import (
     receiving,
     write_rows,
 )
+from recyclic_backups_tests.cli.test_json import PAGE, _differences
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.operator import Operator, variables_of
 
@@ -74,6 +75,7 @@ def test_a_segment_that_is_gone_is_a_gap(archived: tuple[Operator, WalArchive, P
     assert result.code == 50
     (gap,) = result.document["gaps"]
     assert gap["from_lsn"] != gap["to_lsn"]
+    assert not list(_differences(PAGE["wal status"], result.document)), "it is not what docs/json.md says"
     assert "GAP" in operator.run("wal", "status").out
 
 

@@ -196,7 +196,7 @@ def copied() -> Iterator[Stack]:
     try:
         yield stack
     except BaseException:
-        for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
+        for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages", "backup-wal"):
             logs = stack.compose("logs", "--tail", "25", service, check=False)
             sys.stderr.write(f"--- {service}\n{logs}\n")
         raise
@@ -206,5 +206,7 @@ def copied() -> Iterator[Stack]:
                 f"kept: {stack.environment['COMPOSE_PROJECT_NAME']} in {home}; the door's users: {stack.users}"
             )
         else:
-            stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10", check=False)
+            stack.compose(
+                "--profile", "rescue", "--profile", "wal", "down", "--volumes", "--timeout", "10", check=False
+            )
             shutil.rmtree(parent)
