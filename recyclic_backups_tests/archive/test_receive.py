@@ -21,6 +21,7 @@ from recyclic_backups.errors import DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.slots import look_at
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.archive.conftest import (
@@ -399,3 +400,24 @@ def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
         over.set()
         thread.join()
     assert len(ticks) > 20
+
+
+def test_a_role_that_may_replicate_and_nothing_else_is_enough(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: whoever gets into the receiver's container has a superuser's login, because ours needed one."""
+    archive = archive_of(memory, server_of_its_own)
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE wal_receiver LOGIN REPLICATION PASSWORD 'of its own'")
+    login = replace(server_of_its_own.server, user="wal_receiver", password="of its own")
+
+    class Itself:
+        server = login
+
+    with receiving(Itself(), memory) as running:  # type: ignore[arg-type]
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    with pytest.raises(DatabaseError, match="permission denied"), login.connect("postgres") as connection:
+        connection.execute("SELECT * FROM public.log")
+    assert look_at(login, SLOT).slot is not None
+    assert_as_on_the_server(server_of_its_own, archive)

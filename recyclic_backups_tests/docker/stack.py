@@ -188,10 +188,11 @@ def copied() -> Iterator[Stack]:
     """
     parent = Path(tempfile.mkdtemp(prefix="compose-test-"))
     home = parent / "recyclic_backups"
-    no = shutil.ignore_patterns(
-        ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets", "backups"
+    no = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets")
+    storage = {str(PROJECT): {"backups"}}  # and no folder of that name in the package
+    shutil.copytree(
+        PROJECT, home, ignore=lambda folder, names: {*no(folder, names), *storage.get(folder, set())}
     )
-    shutil.copytree(PROJECT, home, ignore=no)
     stack = Stack(home)
     try:
         yield stack
