@@ -345,7 +345,7 @@ def test_a_server_that_says_nothing_any_more_is_asked_anew(
     server_of_its_own.restart()
     with (
         Proxy.to(server_of_its_own.server.port) as line,
-        receiving(_Behind(server_of_its_own, line), memory) as running,
+        receiving(_Behind(server_of_its_own, line), memory) as running,  # type: ignore[arg-type]
     ):
         end = write_rows(server_of_its_own)
         running.wait_until(lambda: reached(archive) >= end)
@@ -385,15 +385,18 @@ def test_tails_that_a_kill_left_beside_their_segment_go(
 
 def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
     """Loss prevented: what was received, not stored while the receiver tries to reach the server again."""
-    ticks = []
+    ticks: list[int] = []
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.01):
+            ticks.append(1)
+
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = Server(
             host="127.0.0.1", port=silent.getsockname()[1], user="x", password="", connect_timeout_seconds=1
         )
-        over = threading.Event()
-        thread = threading.Thread(
-            target=lambda: [ticks.append(1) for _ in iter(lambda: over.wait(0.01), True)]
-        )
+        thread = threading.Thread(target=tick)
         thread.start()
         with pytest.raises(DatabaseError, match="did not answer within 1 s"), Replication.open(server):
             pass
