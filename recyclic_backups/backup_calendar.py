@@ -10,7 +10,7 @@ a test compares the two, so that the command line needs no Dagster to know them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -138,6 +138,12 @@ class Calendar:
     def start_at(self, now: datetime) -> date:
         """The first day that counts, as it is seen at that aware moment."""
         return self.start or date.fromisoformat(self.partition_of(Tier.MONTHLY, now))
+
+    def since(self, began_at: datetime | None) -> Calendar:
+        """The same; where no first day is set, it is the first of the month of ``began_at``."""
+        if self.start is not None or began_at is None:
+            return self
+        return replace(self, start=date.fromisoformat(self.partition_of(Tier.MONTHLY, began_at)))
 
     def partitions(self, tier: Tier, now: datetime) -> list[str]:
         """Every key from the first partition to the one that contains ``now``, oldest first."""

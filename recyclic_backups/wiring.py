@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -26,10 +26,11 @@ from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
     from recyclic_backups.archive.receive import ReceiveTerms
+    from recyclic_backups.base_backup.take import BaseBackupTerms
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
-    from recyclic_backups.health.judge import HealthTerms
+    from recyclic_backups.health.judge import HealthTerms, WalSource
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.facts import AlertTerms
@@ -82,10 +83,7 @@ def with_first_day(settings: Settings) -> Settings:
         began_at = load_catalog(open_repository(settings, create=False)).began_at
     except StorageError:
         return settings
-    if began_at is None:
-        return settings
-    month = settings.calendar.partition_of(Tier.MONTHLY, began_at)
-    return replace(settings, start_date=date.fromisoformat(month))
+    return replace(settings, start_date=settings.calendar.since(began_at).start)
 
 
 def installations(settings: Settings) -> list[Installation]:
@@ -108,6 +106,7 @@ def backup_plan(settings: Settings) -> BackupPlan:
         timeout_seconds=settings.timeout_seconds,
         jobs=settings.jobs,
         rate_limit_bytes=settings.rate_limit_bytes,
+        find_replay_point=settings.wal_archive,
     )
     calendar = with_first_day(settings).calendar
     return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)
@@ -158,6 +157,7 @@ def drill_plan(settings: Settings) -> DrillPlan:
         options=options,
         probes=settings.drill_probes,
         access=StorageAccess(url, directory, settings.encryption_key, settings.encryption_old_keys),
+        wal=wal_source(settings),
     )
 
 
@@ -173,6 +173,26 @@ def receive_terms(settings: Settings) -> ReceiveTerms:
     from recyclic_backups.archive.receive import ReceiveTerms
 
     return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
+def wal_source(settings: Settings) -> WalSource | None:
+    """Whose WAL is archived; None where it is not."""
+    from recyclic_backups.health.judge import WalSource
+
+    return WalSource(settings.server, settings.wal_slot) if settings.wal_archive else None
+
+
+def base_backup_terms(settings: Settings) -> BaseBackupTerms:
+    """How base backups are taken."""
+    from recyclic_backups.base_backup.take import BaseBackupTerms
+
+    return BaseBackupTerms(
+        compression=settings.compression,
+        rate_limit_bytes=settings.rate_limit_bytes,
+        lock_wait_seconds=settings.lock_wait_seconds,
+        # A receiver that is at work stores a tail that often.
+        wal_patience_seconds=max(120.0, 6 * settings.wal_tail_seconds),
+    )
 
 
 def thresholds(settings: Settings) -> Thresholds:
@@ -194,9 +214,10 @@ def health_terms(settings: Settings) -> HealthTerms:
 
     return HealthTerms(
         database=settings.database,
-        calendar=with_first_day(settings).calendar,
+        calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
+        wal=wal_source(settings),
         locale=settings.locale,
         environment=settings.environment,
     )

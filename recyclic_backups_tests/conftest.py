@@ -26,8 +26,8 @@ from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 from recyclic_backups_tests.skipping import pytest_runtest_makereport  # noqa: F401 - pytest finds it here
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recyclic_backups.storage.memory import MemoryReader, MemoryStore
 from recyclic_backups.storage.store import StoredObject
+from recyclic_backups_tests.memory_store import MemoryReader, MemoryStore
 
 _KEYS_A_CALL = 1000
 

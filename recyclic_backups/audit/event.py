@@ -10,13 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from recyclic_backups.catalog.actor import Actor
-from recyclic_backups.catalog.timestamps import from_text, to_text
+from recyclic_backups.catalog.fields import OMITTED, Document
 from recyclic_backups.errors import DamagedData
-
-FORMAT = 1
 
 _LARGEST_NUMBER = 10**12
 _LAST_YEAR = 9000
@@ -32,6 +30,7 @@ ACTIONS = (
     "flag",
     "hold",
     "merge",
+    "recover",
     "prune",
     "release",
     "restore",
@@ -60,15 +59,11 @@ OUTCOMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Head(Document):
     """The newest event at some moment: its number, and the SHA-256 of its stored bytes."""
 
     number: int
     sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As manifests carry it."""
-        return {"number": self.number, "sha256": self.sha256}
 
     def __str__(self) -> str:
         return f"{self.number}:{self.sha256}"
@@ -82,22 +77,24 @@ class Head:
         return cls(int(number), sha256)
 
     @classmethod
-    def from_json(cls, document: object) -> Head | None:
+    def in_manifest(cls, document: Mapping[str, Any] | None) -> Head | None:
         """What a manifest says; None where it says nothing."""
-        if not isinstance(document, Mapping):
+        try:
+            return None if document is None else cls.from_json(document)
+        except DamagedData:
             return None
-        number, sha256 = document.get("number"), document.get("sha256")
-        return cls(number, sha256) if isinstance(number, int) and isinstance(sha256, str) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(Document):
     """What somebody did, when, from where, to which backup, and how it ended.
 
     ``previous`` are the hashes of the newest events that its writer saw: one, or two after two wrote at once.
     ``clock_at`` is what the writer's clock said where that was not ``at``: it had been ahead before. ``beside`` are
     the hashes of events that lay there without a MAC where one is asked for: they were there, and no more is said.
     """
+
+    FORMAT = 1
 
     number: int
     at: datetime
@@ -107,8 +104,8 @@ class Event:
     backup_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     previous: tuple[str, ...] = ()
-    clock_at: datetime | None = None
-    beside: tuple[str, ...] = ()
+    clock_at: datetime | None = field(default=None, metadata=OMITTED)
+    beside: tuple[str, ...] = field(default=(), metadata=OMITTED)
 
     @property
     def happened_at(self) -> datetime:
@@ -120,60 +117,13 @@ class Event:
         """``20261122T010003.250000Z-000042.json``: sorts by time."""
         return f"{self.at:%Y%m%dT%H%M%S.%fZ}-{self.number:06d}.json"
 
-    def to_json(self) -> dict[str, Any]:
-        """The document, without its MAC."""
-        return {
-            "format": FORMAT,
-            "number": self.number,
-            "at": to_text(self.at),
-            **({"clock_at": to_text(self.clock_at)} if self.clock_at else {}),
-            "action": self.action,
-            "outcome": self.outcome,
-            "backup_id": self.backup_id,
-            "actor": self.actor.to_json(),
-            "details": dict(self.details),
-            "previous": list(self.previous),
-            **({"beside": list(self.beside)} if self.beside else {}),
-        }
-
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Event:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read a document. Raises DamagedData."""
-        number, previous = document.get("number"), document.get("previous")
-        action, outcome, actor = document.get("action"), document.get("outcome"), document.get("actor")
-        backup_id, details = document.get("backup_id"), document.get("details")
-        beside = document.get("beside", [])
-        if (
-            document.get("format") != FORMAT
-            or isinstance(number, bool)
-            or not isinstance(number, int)
-            or not 1 <= number <= _LARGEST_NUMBER
-            or not isinstance(previous, list)
-            or not isinstance(beside, list)
-            or not all(isinstance(each, str) for each in (*previous, *beside))
-            or not isinstance(action, str)
-            or not isinstance(outcome, str)
-            or not isinstance(actor, Mapping)
-            or not isinstance(backup_id, str | None)
-            or not isinstance(details, Mapping)
-        ):
-            raise DamagedData("the event does not say who did what, or what came before it")
-        who = {name: str(actor.get(name, "")) for name in ("user", "host", "via", "address")}
-        at = from_text(document.get("at"))
-        if at.year > _LAST_YEAR:
-            raise DamagedData("the event is of a time that no clock shows")
-        return cls(
-            number,
-            at,
-            action,
-            outcome,
-            Actor(**who),
-            backup_id,
-            dict(details),
-            tuple(previous),
-            from_text(document["clock_at"]) if "clock_at" in document else None,
-            tuple(beside),
-        )
+        event = super(Event, cls).from_json(document)
+        if not 1 <= event.number <= _LARGEST_NUMBER or event.at.year > _LAST_YEAR:
+            raise DamagedData("the event is of a number or a time that no event has")
+        return event
 
 
 def hash_of(stored: bytes) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head
 from recyclic_backups.audit.log import Stored, head_given_up, read_log
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import key_id_of_mac
 
 _NAMED = 5
@@ -27,12 +28,12 @@ def examine(repository: Repository, heads: Mapping[str, Head]) -> tuple[list[str
     for stored in log:
         if stored.event is None:
             continue
-        match judge.of(stored.document, stored.name):
-            case Belief.BELIEVED:
+        match judge.verdict(stored.document, stored.name):
+            case Standing.SIGNED | Standing.CHECKSUM:
                 believed.append(stored)
-            case Belief.UNSIGNED:
+            case Standing.UNSIGNED:
                 unsigned.append(stored)
-            case Belief.UNCHECKED if not judge.knows_keys:
+            case Standing.NOT_CHECKED if not judge.knows_keys:
                 repository.keyring.for_reading(
                     key_id_of_mac(stored.document, stored.name)
                 )  # raises, and says why

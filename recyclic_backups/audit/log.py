@@ -1,4 +1,9 @@
-"""Append to the audit log, and read it. Events are create-only; nothing here changes one."""
+"""Append to the audit log, and read it. Events are create-only; nothing here changes one.
+
+Whoever can write to a storage can write an event in anybody's name. In a storage that asks for MACs an event without a
+valid one is shown with a mark and told by ``audit verify``. It is never the head of the log, no later event follows it,
+its moment and number move those of no other, and it makes no other event leave for its age.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import Event, Head, hash_of
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import RECENT_DAYS
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
+from recyclic_backups.catalog.signature_state import Standing
+from recyclic_backups.envelope.document import canonical, decode, encode, summed
 from recyclic_backups.errors import (
     BackupError,
     ConfigurationError,
@@ -262,10 +268,10 @@ def prune(repository: Repository, now: datetime) -> int:
         if stored.event is None:
             continue  # told by `audit verify`; it must not keep the others here for ever
         is_old = stored.event.happened_at < now - KEPT_FOR
-        belief = judge.of(stored.document, name)
-        if belief is not Belief.BELIEVED:
+        belief = judge.verdict(stored.document, name)
+        if not belief.is_vouched_for:
             # By its own word it may leave, and nothing else because of it: anybody can have written it.
-            unbelieved += [stored] if is_old and belief is Belief.UNSIGNED else []
+            unbelieved += [stored] if is_old and belief is Standing.UNSIGNED else []
             continue
         doubtful.append(stored)
         if is_old:
@@ -341,10 +347,11 @@ def _tail_of(newest_first: Iterable[Stored], judge: Judge, count: int) -> _Tail:
         if stored.event is None:
             continue
         kept = {
-            Belief.BELIEVED: believed,
-            Belief.UNSIGNED: unsigned,
-            Belief.UNCHECKED: unchecked,
-        }.get(judge.of(stored.document, stored.name))
+            Standing.SIGNED: believed,
+            Standing.CHECKSUM: believed,
+            Standing.UNSIGNED: unsigned,
+            Standing.NOT_CHECKED: unchecked,
+        }.get(judge.verdict(stored.document, stored.name))
         if kept is not None and len(kept) < count:
             kept.append(stored)
         if len(believed) == count:
@@ -378,9 +385,7 @@ def _read(name: str, get: Callable[[], bytes]) -> Stored:
 def _vouched(
     repository: Repository, document: Mapping[str, Any], name: str, now: datetime
 ) -> Mapping[str, Any]:
-    if not repository.asks_for_macs:
-        return summed(document, name)
     try:
-        return signed(document, name, repository.keyring.for_writing(now))
+        return repository.vouched(document, name, now)
     except (NoUsableKey, DamagedData, ConfigurationError):
         return summed(document, name)

@@ -13,7 +13,3 @@ class Actor:
     host: str = "unknown"
     via: str = "command line"
     address: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """For the audit log."""
-        return {"user": self.user, "host": self.host, "via": self.via, "address": self.address}

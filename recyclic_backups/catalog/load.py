@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
-from recyclic_backups.catalog.check_sealing import check_of
 from recyclic_backups.catalog.documents import (
     FORMAT,
     SEALED_CHECK_FORMAT,
@@ -24,13 +23,13 @@ from recyclic_backups.catalog.documents import (
     Hold,
     Label,
     Tombstone,
-    require_known_format,
 )
+from recyclic_backups.catalog.fields import require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.read_once import unlisted
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.sealing import manifest_of
+from recyclic_backups.catalog.sealing import check_of, manifest_of
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.strangers import objects_and_damage
 from recyclic_backups.envelope.document import decode

@@ -15,10 +15,9 @@ from functools import cache
 from typing import Any, Literal
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.fields import a_boolean, a_list, a_number, a_text, an_object, as_object, one_of
+from recyclic_backups.catalog.fields import OMITTED, UNSTORED, fields_of, parsed, require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
-from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.errors import DamagedData, NoUsableKey
 
 FORMAT = 1
@@ -34,9 +33,6 @@ SEALED_OBJECT_FIELDS = ("relation",)
 Source = Literal["scheduled", "backfill", "manual", "checkpoint", "reconstructed", "adopted"]
 Role = Literal["main", "table", "globals"]
 
-SOURCES: tuple[Source, ...] = ("scheduled", "backfill", "manual", "checkpoint", "reconstructed", "adopted")
-ROLES: tuple[Role, ...] = ("main", "table", "globals")
-
 
 @dataclass(frozen=True, slots=True)
 class BackupObject(PartlySealed):
@@ -48,7 +44,9 @@ class BackupObject(PartlySealed):
     stored_bytes: int
     stored_sha256: str
     relation: str | None = field(default=None, repr=False)
-    twin: Callable[[], BackupObject] | None = field(default=None, repr=False, compare=False)
+    twin: Callable[[], BackupObject] | None = field(
+        default=None, repr=False, compare=False, metadata=UNSTORED
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,8 @@ class Encryption:
 class ServerFacts(PartlySealed):
     """The server and database at the snapshot: what a restore has to make again around the dump.
 
-    Of an adopted backup some of it is not known: a text is empty then, as is the locale.
+    Of an adopted backup some of it is not known: a text is empty then, as is the locale. What older releases say
+    nothing of is as in a new database of an ordinary server, and left out where it is.
     """
 
     system_identifier: str
@@ -75,18 +74,11 @@ class ServerFacts(PartlySealed):
     settings: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     acl: tuple[Mapping[str, Any], ...] | None = field(default=None, repr=False)
     comment: str | None = field(default=None, repr=False)
-    connection_limit: int = field(default=-1, repr=False)
-    is_template: bool = field(default=False, repr=False)
-    has_plpgsql: bool = field(default=True, repr=False)
-    is_standby: bool = field(default=False, repr=False)
-    twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False)
-
-    def oddities(self) -> dict[str, Any]:
-        """The fields of the document that are left out where they are as in a new database of an ordinary server."""
-        odd = {"connection_limit": self.connection_limit} if self.connection_limit != -1 else {}
-        odd |= {"is_template": True} if self.is_template else {}
-        odd |= {} if self.has_plpgsql else {"has_plpgsql": False}
-        return odd | ({"is_standby": True} if self.is_standby else {})
+    connection_limit: int = field(default=-1, repr=False, metadata=OMITTED)
+    is_template: bool = field(default=False, repr=False, metadata=OMITTED)
+    has_plpgsql: bool = field(default=True, repr=False, metadata=OMITTED)
+    is_standby: bool = field(default=False, repr=False, metadata=OMITTED)
+    twin: Callable[[], ServerFacts] | None = field(default=None, repr=False, compare=False, metadata=UNSTORED)
 
     @property
     def major(self) -> int:
@@ -108,6 +100,14 @@ class Checkpoint:
 
     version: str = ""
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPoint:
+    """The snapshot's place in the server's WAL: a recovery that stops there, inclusive, holds what the dump holds."""
+
+    timeline: int
+    lsn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,34 +133,24 @@ class Manifest(PartlySealed):
     programs: Mapping[str, str]
     objects: tuple[BackupObject, ...]
     compression: str
-    encryption: Encryption | None
-    fingerprint: Mapping[str, Any] | None = field(repr=False)
-    notes: tuple[str, ...] = field(default=(), repr=False)
     kind: str = "dump"
-    adopted: Adopted | None = field(default=None, repr=False)
-    checkpoint: Checkpoint | None = field(default=None, repr=False)
-    audit_head: Mapping[str, Any] | None = None
+    encryption: Encryption | None = None
+    fingerprint: Mapping[str, Any] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    adopted: Adopted | None = field(default=None, repr=False, metadata=OMITTED)
+    audit_head: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
     """The newest event of the audit log when it was written: a log that was cut off later shows."""
-    storage_id: str | None = None
+    storage_id: str | None = field(default=None, metadata=OMITTED)
     """The storage that it was written into, where that has keys."""
-    recover_sha256: str = ""
-    instructions_sha256: str = ""
+    recover_sha256: str = field(default="", metadata=OMITTED)
+    instructions_sha256: str = field(default="", metadata=OMITTED)
     """Of the ``recover.py`` and ``RECOVERY.md`` that its writer puts into storages; empty in older manifests."""
-    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    checkpoint: Checkpoint | None = field(default=None, repr=False, metadata=OMITTED)
+    replay_point: ReplayPoint | None = field(default=None, metadata=OMITTED)
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, metadata=UNSTORED)
     """The document as stored, MAC included; empty before it is."""
-    twin: Callable[[], Manifest] | None = field(default=None, repr=False, compare=False)
+    twin: Callable[[], Manifest] | None = field(default=None, repr=False, compare=False, metadata=UNSTORED)
     """Opens what is sealed, once; None where all of it is known."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether what describes the content is sealed, and no key at hand opens it. Raises DamagedData."""
-        if self.twin is None:
-            return False
-        try:
-            self.twin()
-        except NoUsableKey:
-            return True
-        return False
 
     @property
     def plain_bytes(self) -> int:
@@ -207,68 +197,8 @@ class Manifest(PartlySealed):
 
     def to_json(self) -> dict[str, Any]:
         """The document of format 1, without its MAC: everything in clear."""
-        document: dict[str, Any] = {
-            "format": FORMAT,
-            "backup_id": self.backup_id,
-            "database": self.database,
-            "kind": self.kind,
-            "tier": self.tier.value,
-            "partition": self.partition,
-            "source": self.source,
-            "scheduled_for": to_text(self.scheduled_for),
-            "as_of": to_text(self.as_of),
-            "taken_at": to_text(self.taken_at),
-            "duration_seconds": self.duration_seconds,
-            "late": self.late,
-            "server": {
-                "system_identifier": self.server.system_identifier,
-                "version": self.server.version,
-                "lsn": self.server.lsn,
-                "encoding": self.server.encoding,
-                "locale": dict(self.server.locale),
-                "owner": self.server.owner,
-                "settings": [dict(setting) for setting in self.server.settings],
-                "acl": None if self.server.acl is None else [dict(grant) for grant in self.server.acl],
-                "comment": self.server.comment,
-                **self.server.oddities(),
-            },
-            "programs": dict(self.programs),
-            "objects": [
-                {
-                    "name": item.name,
-                    "role": item.role,
-                    "relation": item.relation,
-                    "plain_bytes": item.plain_bytes,
-                    "stored_bytes": item.stored_bytes,
-                    "stored_sha256": item.stored_sha256,
-                }
-                for item in self.objects
-            ],
-            "plain_bytes": self.plain_bytes,
-            "stored_bytes": self.stored_bytes,
-            "compression": self.compression,
-            "encryption": None
-            if self.encryption is None
-            else {"envelope": self.encryption.envelope, "key_id": self.encryption.key_id},
-            "fingerprint": None if self.fingerprint is None else dict(self.fingerprint),
-            "notes": list(self.notes),
-        }
-        if self.adopted is not None:
-            document["adopted"] = {"file_name": self.adopted.file_name, "sha256": self.adopted.sha256}
-        if self.audit_head is not None:
-            document["audit_head"] = dict(self.audit_head)
-        if self.storage_id is not None:
-            document["storage_id"] = self.storage_id
-        if self.recover_sha256:
-            document["recover_sha256"] = self.recover_sha256
-        if self.instructions_sha256:
-            document["instructions_sha256"] = self.instructions_sha256
-        if self.checkpoint is not None:
-            document["checkpoint"] = {
-                "version": self.checkpoint.version,
-                "revision": self.checkpoint.revision,
-            }
-        return document
+        sums = {"plain_bytes": self.plain_bytes, "stored_bytes": self.stored_bytes}
+        return {"format": FORMAT, **fields_of(self), **sums}
 
     @classmethod
     def from_json(
@@ -278,16 +208,10 @@ class Manifest(PartlySealed):
 
         Raises DamagedData, naming the field, on anything that the formats do not allow.
         """
-        version = document.get("format")
-        if isinstance(version, int) and version > SEALED_FORMAT:
-            raise DamagedData(
-                f"the manifest has format {version}, this version reads up to {SEALED_FORMAT}: "
-                "a newer release wrote it",
-                "use a newer recyclic-backups",
-            )
-        if version == FORMAT:
+        require_known_format(document, SEALED_FORMAT)
+        if document.get("format") == FORMAT:
             return _parsed(document, document)
-        if version != SEALED_FORMAT:
+        if document.get("format") != SEALED_FORMAT:
             raise DamagedData("the manifest does not say its format")
         return _sealed(document, unseal or _no_key)
 
@@ -298,14 +222,17 @@ def _no_key() -> Mapping[str, Any]:
 
 def _sealed(document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]]) -> Manifest:
     """The manifest of format 2: what is in clear is read now, the rest at the first look."""
-    server, objects = an_object(document, "server"), a_list(document, "objects")
-    a_text(document, "sealed")
+    server, objects = document.get("server"), document.get("objects")
+    if not (
+        isinstance(server, dict) and isinstance(objects, list) and isinstance(document.get("sealed"), str)
+    ):
+        raise DamagedData("the manifest lacks what is sealed in it, its server or its objects")
     if document.get("encryption") is None:
         raise DamagedData("the manifest is sealed, and says that its backup is not encrypted")
     readable = [name for name in SEALED_FIELDS if name in document]
     readable += [name for name in server if name not in CLEAR_SERVER_FIELDS]
     readable += [
-        name for item in objects for name in SEALED_OBJECT_FIELDS if name in as_object(item, "objects")
+        name for item in objects if isinstance(item, dict) for name in SEALED_OBJECT_FIELDS if name in item
     ]
     if readable:
         raise DamagedData(f"the manifest is sealed, and holds in clear: {', '.join(sorted(set(readable)))}")
@@ -331,117 +258,25 @@ def _sealed(document: Mapping[str, Any], unseal: Callable[[], Mapping[str, Any]]
 
 def _parsed(document: Mapping[str, Any], stored: Mapping[str, Any]) -> Manifest:
     """The manifest that a whole document describes; ``stored`` is what lies in the storage."""
-    backup_id = a_text(document, "backup_id")
-    if not BACKUP_ID.fullmatch(backup_id):
-        raise DamagedData(f"{backup_id!r} is not a backup id")
-    manifest = Manifest(
-        backup_id=backup_id,
-        database=a_text(document, "database"),
-        kind=a_text(document, "kind"),
-        tier=_tier(document),
-        partition=a_text(document, "partition"),
-        source=one_of(document, "source", SOURCES),
-        scheduled_for=from_text(document.get("scheduled_for")),
-        as_of=from_text(document.get("as_of")),
-        taken_at=from_text(document.get("taken_at")),
-        duration_seconds=float(a_number(document, "duration_seconds")),
-        late=a_boolean(document, "late"),
-        server=_server(an_object(document, "server")),
-        programs={name: str(version) for name, version in an_object(document, "programs").items()},
-        objects=tuple(_object(item) for item in a_list(document, "objects")),
-        compression=a_text(document, "compression"),
-        encryption=_encryption(document.get("encryption")),
-        fingerprint=None if document.get("fingerprint") is None else an_object(document, "fingerprint"),
-        notes=tuple(str(note) for note in a_list(document, "notes")),
-        adopted=_adopted(document.get("adopted")),
-        checkpoint=_checkpoint(document.get("checkpoint")),
-        audit_head=None if document.get("audit_head") is None else an_object(document, "audit_head"),
-        storage_id=None if document.get("storage_id") is None else a_text(document, "storage_id"),
-        recover_sha256=str(document.get("recover_sha256", "")),
-        instructions_sha256=str(document.get("instructions_sha256", "")),
-        document=stored,
-    )
-    names = {_plain_name(item.name).lower() for item in manifest.objects}
-    if len(names) != len(manifest.objects):
-        raise DamagedData(f"the manifest of {backup_id} lists an object twice")
+    manifest = parsed(Manifest, document, "manifest", document=stored)
+    if not BACKUP_ID.fullmatch(manifest.backup_id):
+        raise DamagedData(f"{manifest.backup_id!r} is not a backup id")
+    if not re.fullmatch(r"[0-9]{1,9}", manifest.server.version.split(".")[0]):
+        raise DamagedData(f"the manifest's server.version is {manifest.server.version!r}")
+    for item in manifest.objects:
+        if (
+            not _OBJECT_NAME.fullmatch(item.name)
+            or item.name in ("manifest.json", "checks")
+            or _plain_name(item.name) == "database.sql"  # recover.py writes one of its own
+        ):
+            raise DamagedData(f"{item.name!r} cannot be the name of a backup's object")
+        if not re.fullmatch(r"[0-9a-f]{64}", item.stored_sha256):
+            raise DamagedData(f"the manifest's hash of {item.name} is not a SHA-256")
+    if len({_plain_name(item.name).lower() for item in manifest.objects}) != len(manifest.objects):
+        raise DamagedData(f"the manifest of {manifest.backup_id} lists an object twice")
     return manifest
-
-
-def _server(document: Mapping[str, Any]) -> ServerFacts:
-    acl = document.get("acl")
-    version = a_text(document, "version")
-    if not re.fullmatch(r"[0-9]{1,9}", version.split(".")[0]):
-        raise DamagedData(f"the manifest's server.version is {version!r}")
-    return ServerFacts(
-        system_identifier=a_text(document, "system_identifier"),
-        version=version,
-        lsn=a_text(document, "lsn"),
-        encoding=a_text(document, "encoding"),
-        locale=an_object(document, "locale"),
-        owner=a_text(document, "owner"),
-        settings=tuple(as_object(item, "settings") for item in a_list(document, "settings")),
-        acl=None if acl is None else tuple(as_object(item, "acl") for item in a_list(document, "acl")),
-        comment=None if document.get("comment") is None else a_text(document, "comment"),
-        # Manifests of earlier releases say nothing of these: they are as in a new database then.
-        connection_limit=-1
-        if document.get("connection_limit", -1) == -1
-        else a_number(document, "connection_limit"),
-        is_template="is_template" in document and a_boolean(document, "is_template"),
-        has_plpgsql="has_plpgsql" not in document or a_boolean(document, "has_plpgsql"),
-        is_standby="is_standby" in document and a_boolean(document, "is_standby"),
-    )
 
 
 def _plain_name(name: str) -> str:
     """The name of what an object holds: its own without the suffixes that tell how it was packed."""
     return name.removesuffix(".sealed").removesuffix(".zst")
-
-
-def _object(document: Any) -> BackupObject:
-    item = as_object(document, "objects")
-    name = a_text(item, "name")
-    if (
-        not _OBJECT_NAME.fullmatch(name)
-        or name in ("manifest.json", "checks")
-        or _plain_name(name) == "database.sql"  # recover.py writes one of its own
-    ):
-        raise DamagedData(f"{name!r} cannot be the name of a backup's object")
-    sha256 = a_text(item, "stored_sha256")
-    if len(sha256) != 64 or any(character not in "0123456789abcdef" for character in sha256):
-        raise DamagedData(f"the manifest's hash of {name} is not a SHA-256")
-    return BackupObject(
-        name=name,
-        role=one_of(item, "role", ROLES),
-        relation=None if item.get("relation") is None else a_text(item, "relation"),
-        plain_bytes=a_number(item, "plain_bytes"),
-        stored_bytes=a_number(item, "stored_bytes"),
-        stored_sha256=sha256,
-    )
-
-
-def _encryption(document: Any) -> Encryption | None:
-    if document is None:
-        return None
-    item = as_object(document, "encryption")
-    return Encryption(envelope=a_number(item, "envelope"), key_id=a_text(item, "key_id"))
-
-
-def _adopted(document: Any) -> Adopted | None:
-    if document is None:
-        return None
-    item = as_object(document, "adopted")
-    return Adopted(file_name=a_text(item, "file_name"), sha256=a_text(item, "sha256"))
-
-
-def _checkpoint(document: Any) -> Checkpoint | None:
-    if document is None:
-        return None
-    item = as_object(document, "checkpoint")
-    return Checkpoint(version=a_text(item, "version"), revision=a_text(item, "revision"))
-
-
-def _tier(document: Mapping[str, Any]) -> Tier:
-    try:
-        return Tier(a_text(document, "tier"))
-    except ValueError:
-        raise DamagedData(f"the manifest's tier is {document.get('tier')!r}") from None

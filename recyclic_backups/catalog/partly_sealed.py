@@ -8,17 +8,34 @@ says why not: nobody can take "sealed, and no key" for "has none".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from recyclic_backups.catalog.fields import Document
+from recyclic_backups.errors import BackupError, NoUsableKey
 
 T = TypeVar("T", bound="PartlySealed")
 
 
-class PartlySealed:
+class PartlySealed(Document):
     """Base of frozen dataclasses with slots and a field ``twin``: a slot without value is looked up in the twin."""
 
     __slots__ = ()
+    CLOSED_BY: ClassVar[tuple[type[BackupError], ...]] = (NoUsableKey,)
+    """What opening raises where it is merely closed; whatever else it raises, asking :attr:`is_closed` does too."""
 
-    if not TYPE_CHECKING:  # a type checker would believe that every name is an attribute
+    @property
+    def is_closed(self) -> bool:
+        """Whether something of it is sealed, and no key at hand opens that."""
+        try:
+            if self.twin is not None:
+                self.twin()
+        except self.CLOSED_BY:
+            return True
+        return False
+
+    if TYPE_CHECKING:
+        twin: Callable[[], Any] | None
+    else:  # a type checker would believe that every name is an attribute
 
         def __getattr__(self, name: str) -> Any:
             """Called for an attribute without value only. Raises what opening raises: NoUsableKey, DamagedData."""

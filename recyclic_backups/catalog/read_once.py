@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recyclic_backups.storage.private_file import PrivateFile
 from recyclic_backups.storage.store import Store, StoredObject
 
 MOST_BYTES = 64 << 20
@@ -35,7 +34,6 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _LONGEST_FILE = 6 * MOST_FILE_BYTES
 """JSON spells a byte with six characters at most: a longer file was not written here."""
 _FORMAT = 1
-_OPEN_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 FOLDER = "recyclic_backups_documents"
 """The directory for them, below BACKUP_SCRATCH or Dagster's home."""
 
@@ -132,8 +130,8 @@ class _File:
     """What this machine remembers of a storage: one file in a directory that nobody else may enter."""
 
     def __init__(self, directory: Path, url: str) -> None:
-        self._folder = directory / FOLDER
-        self._name = f"{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.json"
+        name = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self._file = PrivateFile(directory / FOLDER, f"{name}.json")
         self._kept: _Kept | None = None
         self._has_news = False
 
@@ -154,34 +152,16 @@ class _File:
         }
         content = json.dumps({"format": _FORMAT, "documents": documents}).encode("ascii")
         with suppress(OSError):
-            with suppress(FileExistsError):
-                os.mkdir(self._folder, 0o700)
-            folder = _open_private(self._folder)
-            if folder is None:
-                return
-            try:
-                _replace(folder, self._name, content)
-            finally:
-                os.close(folder)
+            self._file.write(content)
 
     def _loaded(self) -> _Kept:
         if self._kept is None:
             self._kept = _Kept(MOST_FILE_BYTES)
-            for name, version, content in _entries_in(self._content()):
+            for name, version, content in _entries_in(self._file.read(_LONGEST_FILE)):
                 size_bytes, _, of_storage = version.partition("-")
                 if size_bytes == str(len(content)):
                     self._kept.put(StoredObject(name, len(content), _NEVER, of_storage), content)
         return self._kept
-
-    def _content(self) -> bytes:
-        with suppress(OSError):
-            folder = _open_private(self._folder)
-            if folder is not None:
-                try:
-                    return _read_private(folder, self._name)
-                finally:
-                    os.close(folder)
-        return b""
 
 
 def _entries_in(content: bytes) -> list[tuple[str, str, bytes]]:
@@ -196,41 +176,3 @@ def _entries_in(content: bytes) -> list[tuple[str, str, bytes]]:
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
-
-
-def _open_private(folder: Path) -> int | None:
-    """A descriptor of the directory if it is ours alone. Raises OSError."""
-    descriptor = os.open(folder, _OPEN_FILE | os.O_DIRECTORY | os.O_RDONLY)
-    if _is_ours_alone(os.fstat(descriptor)):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _read_private(folder: int, name: str) -> bytes:
-    """The file, if it is a regular one, ours alone, and not too large. Raises OSError."""
-    descriptor = os.open(name, _OPEN_FILE | os.O_RDONLY, dir_fd=folder)
-    with open(descriptor, "rb") as file:
-        details = os.fstat(descriptor)
-        if not stat.S_ISREG(details.st_mode) or not _is_ours_alone(details):
-            return b""
-        content = file.read(_LONGEST_FILE + 1)
-        return content if len(content) <= _LONGEST_FILE else b""
-
-
-def _replace(folder: int, name: str, content: bytes) -> None:
-    """Put the file there whole, or not at all. Raises OSError."""
-    temporary = f".{name}.{os.getpid()}-{threading.get_ident()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
-            file.write(content)
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
-
-
-def _is_ours_alone(details: os.stat_result) -> bool:
-    return details.st_uid == os.geteuid() and not details.st_mode & 0o077

@@ -18,6 +18,13 @@ class Standing(StrEnum):
     """No MAC, in a storage that asks for one."""
     FOREIGN = "of another storage"
     """A right MAC by a key that does not belong to this storage."""
+    DAMAGED = "damaged"
+    """A MAC or SHA-256 that is wrong."""
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether what vouches for it was checked and is right."""
+        return self in (Standing.SIGNED, Standing.CHECKSUM)
 
     @property
     def is_believed(self) -> bool:
@@ -33,4 +40,5 @@ class Standing(StrEnum):
 _NOT_BELIEVED = {
     Standing.UNSIGNED: "it is not signed: somebody put it there, or it was made before encryption was turned on",
     Standing.FOREIGN: "it belongs to another storage: it is signed with a key that is none of this one's",
+    Standing.DAMAGED: "it was edited, damaged or moved",
 }

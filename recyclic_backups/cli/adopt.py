@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from recyclic_backups import wiring
 from recyclic_backups.adopt.file import Adoption, AdoptOptions, Outcome, readable
@@ -14,7 +16,7 @@ from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import StorageMissing, most_serious
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups.storage.local import LocalStore
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -41,10 +43,10 @@ def run(call: Invocation) -> int:
         timeout_seconds=settings.timeout_seconds,
         passphrases=tuple(key for key in (settings.encryption_key, *settings.encryption_old_keys) if key),
     )
-    repository = _repository_to_read(call) if dry_run else call.new_repository
-    found = call.load_catalog(repository)
     outcomes = []
-    with render.progress() as progress:
+    reading = _repository_to_read(call) if dry_run else nullcontext(call.new_repository)
+    with reading as repository, render.progress() as progress:
+        found = call.load_catalog(repository)
         adoption = Adoption(repository, found, adopt_options, render.now, dry_run, progress)
         for file in call.options.files:
             outcomes.append(adoption.adopt(file))
@@ -53,13 +55,17 @@ def run(call: Invocation) -> int:
     return most_serious(outcome.error for outcome in outcomes if outcome.error is not None)
 
 
-def _repository_to_read(call: Invocation) -> Repository:
+@contextmanager
+def _repository_to_read(call: Invocation) -> Iterator[Repository]:
     """For a dry run, which does not even make the storage's directory, where it could be made."""
     try:
-        return call.repository
+        there = call.repository
     except StorageMissing:
-        store = MemoryStore()  # stands for the storage that is not there yet; nothing is written to it
-        return Repository(store, call.settings.database, Keyring(store, ""), encrypt=False)
+        with TemporaryDirectory() as empty:  # stands for the storage that is not there yet
+            store = LocalStore.open(Path(empty), create=False)
+            yield Repository(store, call.settings.database, Keyring(store, ""), encrypt=False)
+    else:
+        yield there
 
 
 def _say(outcome: Outcome) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from recyclic_backups.audit.belief import Belief, Judge
 from recyclic_backups.audit.event import ACTIONS, OUTCOMES, Event, Head
 from recyclic_backups.audit.examine import examine
 from recyclic_backups.audit.log import append, read_head, read_log
 from recyclic_backups.backup_calendar import Calendar, Tier
+from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import LATEST
 from recyclic_backups.catalog.layout import BACKUP_ID
+from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json, day, given
 from recyclic_backups.cli.invocation import Invocation
@@ -76,31 +77,33 @@ def run_show(call: Invocation) -> int:
             render.warn(f"damaged: {stored.name}: {stored.problem}")
     judge = Judge(call.repository)
     judged = [
-        (stored.event, judge.of(stored.document, stored.name)) for stored in log if stored.event is not None
+        (stored.event, judge.verdict(stored.document, stored.name))
+        for stored in log
+        if stored.event is not None
     ]
     every = [event for event, _ in judged]
     _require("action", options.what, {*ACTIONS, *(event.action for event in every)})
     _require("outcome", options.outcome, {*OUTCOMES, *(event.outcome for event in every)})
     beginning = None if options.backup is None and options.at is None else _beginning(call, every)
     shown = [each for each in judged if _is_wanted(each[0], options, beginning, call.settings.calendar)]
-    doubted = sum(belief is not Belief.BELIEVED for _, belief in shown)
+    doubted = sum(not belief.is_vouched_for for _, belief in shown)
     if doubted:
         render.warn(
             f"{doubted} of these events carry no MAC that could be checked and is right: anybody who can write to the "
             "storage may have written them; see: recyclic-backups audit verify"
         )
-    known = {Belief.BELIEVED: True, Belief.UNCHECKED: None}
+    known = {Standing.SIGNED: True, Standing.CHECKSUM: True, Standing.NOT_CHECKED: None}
     document = [{**event.to_json(), "authentic": known.get(belief, False)} for event, belief in shown]
     call.report({"events": document}, lambda: _print(call, judged, shown))
     return 0
 
 
 def _print(
-    call: Invocation, judged: Sequence[tuple[Event, Belief]], shown: Sequence[tuple[Event, Belief]]
+    call: Invocation, judged: Sequence[tuple[Event, Standing]], shown: Sequence[tuple[Event, Standing]]
 ) -> None:
     # What nobody vouches for changes nothing about what is said of the others.
-    believed = _changes([event for event, belief in judged if belief is Belief.BELIEVED])
-    others = _changes([event for event, belief in judged if belief is not Belief.BELIEVED])
+    believed = _changes([event for event, belief in judged if belief.is_vouched_for])
+    others = _changes([event for event, belief in judged if not belief.is_vouched_for])
     rows = [
         (
             call.local_time(event.happened_at),
@@ -110,7 +113,7 @@ def _print(
             f"{event.actor.user}@{event.actor.host}",
             event.actor.via + (f" from {event.actor.address}" if event.actor.address else ""),
             believed.get(event.file_name) or _remark(event)
-            if belief is Belief.BELIEVED
+            if belief.is_vouched_for
             else f"[{belief.value}] {others.get(event.file_name) or _remark(event)}",
         )
         for event, belief in shown
@@ -123,7 +126,7 @@ def run_verify(call: Invocation) -> int:
     heads = {
         f"the manifest of {backup.backup_id}": head
         for backup in call.catalog
-        if (head := Head.from_json(backup.manifest.audit_head)) is not None
+        if (head := Head.in_manifest(backup.manifest.audit_head)) is not None
     }
     heads |= {f"--head {text}": _head(text) for text in call.options.head}
     log = read_log(call.repository)

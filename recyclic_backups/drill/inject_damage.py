@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
+from recyclic_backups.catalog.fields import Document
 from recyclic_backups.merge.disabled_triggers import user_triggers_off
 from recyclic_backups.postgres import quoting
 from recyclic_backups.postgres.connection import Connection
@@ -68,16 +69,12 @@ _REFERENCES = """
 
 
 @dataclass(frozen=True, slots=True)
-class InjectedDamage:
+class InjectedDamage(Document):
     """One piece of damage: the table it is in, and what was done, for people."""
 
     table: str
     what: str
     rows: int
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {"table": self.table, "what": self.what, "rows": self.rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from typing import Any
 
 import psycopg
 
+from recyclic_backups.catalog.fields import Document
 from recyclic_backups.errors import ConfigurationError, DatabaseError
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.postgres.connection import Connection
@@ -81,16 +82,12 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Document):
     """What a probe found: ``passed`` is None for one that was passed over."""
 
     probe: str
     passed: bool | None
     reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {"probe": self.probe, "passed": self.passed, "reason": self.reason}
 
 
 def load_probes(own_directory: Path | None) -> list[Probe]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from psycopg import sql
 
+from recyclic_backups.catalog.fields import Document
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.merge import row_changes, row_writing
 from recyclic_backups.merge.disabled_triggers import policies_off, user_triggers_off
@@ -42,7 +42,7 @@ _PARTITION_OF = """
 
 
 @dataclass(frozen=True, slots=True)
-class TableMerge:
+class TableMerge(Document):
     """What putting one table back did: rows that came back, were set right, and went.
 
     ``newer_keys`` are the keys, by column, of the first few rows that the backup does not have: those written since.
@@ -78,19 +78,6 @@ class TableMerge:
     def keeps_rows(self) -> bool:
         """Whether rows of it are kept beside."""
         return bool(self.updated or self.deleted)
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {
-            "table": self.table,
-            "inserted": self.inserted,
-            "updated": self.updated,
-            "deleted": self.deleted,
-            "newer_keys": [dict(key) for key in self.newer_keys],
-            "keys_written_otherwise": dict(self.keys_written_otherwise),
-            "kept_as": self.kept_as,
-            "told_by": self.told_by,
-        }
 
 
 @dataclass(frozen=True, slots=True)

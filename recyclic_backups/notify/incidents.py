@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any, Self
 
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.catalog.fields import UNSTORED, Document, fields_of, named, parsed
 from recyclic_backups.errors import printable
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.severity import Severity
+from recyclic_backups.texts.alerts import WORDS
 from recyclic_backups.texts.language import TIER_NAMES, Bilingual
 
 REMIND_AFTER = timedelta(hours=24)
@@ -53,11 +56,11 @@ class Problem:
 
     key: str
     kind: str
-    severity: Severity
+    severity: Severity = field(metadata=named("now"))
     since: datetime
     facts: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
-    remind: bool = True
+    remind: bool = field(default=True, metadata=named("nags"))
 
     def __post_init__(self) -> None:
         # All that is ever told passes here, and one text that cannot be written would silence everything else.
@@ -106,10 +109,10 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Document):
     """A problem that people were told of. ``severity`` is the worst it ever had; moments are aware UTC."""
 
-    problem: Problem
+    problem: Problem = field(metadata=UNSTORED)
     severity: Severity
     opened_at: datetime
     told_at: datetime
@@ -119,6 +122,22 @@ class Incident:
     def key(self) -> str:
         """That of its problem."""
         return self.problem.key
+
+    def to_json(self) -> dict[str, Any]:
+        """On one level; ``now`` is how bad it is, ``severity`` how bad it ever was."""
+        return {**fields_of(self.problem), **fields_of(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read a document; older versions knew that there is no backup as an age. Raises DamagedData."""
+        changed: dict[str, Any] = {}
+        if document.get("kind") not in WORDS:
+            # One that a newer version knows: it is not told of as something new when that version is back.
+            changed = {"kind": "other"}
+        elif document.get("key") == "age" and document["kind"] in ("no backup", "backups gone"):
+            changed = {"key": "backups"}
+        problem = parsed(Problem, {**document, **changed}, "incident")
+        return parsed(cls, document, "incident", problem=problem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,16 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from recyclic_backups.audit.event import Head
-from recyclic_backups.catalog.timestamps import from_text, to_text
+from recyclic_backups.catalog.fields import UNSTORED, as_json, fields_of, parsed
+from recyclic_backups.catalog.timestamps import from_text
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.notify.incidents import Incident, OpenIncidents, Problem
+from recyclic_backups.notify.incidents import Incident, OpenIncidents
 from recyclic_backups.notify.outbox import Outbox
 from recyclic_backups.notify.rollback import Mark
-from recyclic_backups.texts.alerts import WORDS
 
 VERSION = 1
 
@@ -40,7 +37,7 @@ class AlertState:
     serial: int = 0
     began_at: datetime | None = None
     had_backups: bool = False
-    open: OpenIncidents = field(default_factory=OpenIncidents)
+    open: OpenIncidents = field(default_factory=OpenIncidents, metadata=UNSTORED)
     outbox: Outbox = ()
     mark: Mark | None = None
 
@@ -87,106 +84,12 @@ def read(text: str | bytes | None) -> AlertState | None:
 
 
 def _plain_state(state: AlertState) -> dict[str, Any]:
-    document = {"version": VERSION, **_plain(state)}
-    opened = document.pop("open")
-    return {**document, "reminded_at": opened["reminded_at"], "incidents": [*opened["incidents"].values()]}
+    opened = {"reminded_at": state.open.reminded_at, "incidents": [*state.open.incidents.values()]}
+    return {"version": VERSION, **fields_of(state), **as_json(opened)}
 
 
 def _built_state(document: Mapping[str, Any]) -> AlertState:
-    incidents = [_renamed(_built(Incident, each)) for each in document["incidents"]]
-    reminded_at = _built(datetime | None, document["reminded_at"])
-    nothing = _plain(OpenIncidents())
-    state: AlertState = _built(AlertState, {**document, "open": nothing})
-    return replace(state, open=OpenIncidents({each.key: each for each in incidents}, reminded_at))
-
-
-def _renamed(incident: Incident) -> Incident:
-    """Under the key that its problem has now. Older versions knew that there is no backup as an age."""
-    if incident.key == "age" and incident.problem.kind in ("no backup", "backups gone"):
-        return replace(incident, problem=replace(incident.problem, key="backups"))
-    return incident
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: of a dataclass its fields, by their names."""
-    match value:
-        case datetime():
-            return to_text(value)
-        case StrEnum():
-            return value.value
-        case Head():
-            return value.to_json()
-        case Incident():
-            return _plain_incident(value)
-        case Mapping():
-            return {name: _plain(each) for name, each in value.items()}
-        case tuple():
-            return [_plain(each) for each in value]
-    if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    return value
-
-
-def _built(kind: Any, value: Any) -> Any:
-    """A value of that type, from :func:`_plain`. Raises ValueError, TypeError, KeyError, DamagedData."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return None if value is None else _built(arguments[0], value)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError("not a list")
-        return tuple(_built(arguments[0], each) for each in value)
-    if origin is not None:
-        return {str(name): _built(arguments[1], each) for name, each in value.items()}
-    if kind is datetime:
-        return from_text(value)
-    if kind is Head:
-        return Head.from_json(value)
-    if kind is Incident:
-        return _built_incident(value)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        # Older versions did not write the fields that have a default.
-        names = [each.name for each in fields(kind) if each.name in value or _is_required(each)]
-        return kind(**{name: _built(hints[name], value[name]) for name in names})  # type: ignore[operator]
-    if issubclass(kind, StrEnum):
-        return kind(value)
-    if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
-        raise ValueError(f"not a {kind.__name__}")
-    return value
-
-
-def _is_required(each: Any) -> bool:
-    return each.default is MISSING and each.default_factory is MISSING
-
-
-def _plain_incident(incident: Incident) -> dict[str, Any]:
-    """On one level; ``now`` is how bad it is, ``severity`` how bad it ever was."""
-    problem = incident.problem
-    return {
-        "key": problem.key,
-        "kind": problem.kind,
-        "severity": incident.severity.value,
-        "now": problem.severity.value,
-        "since": to_text(problem.since),
-        "facts": dict(problem.facts),
-        "page": problem.page,
-        "nags": problem.remind,
-        "opened_at": to_text(incident.opened_at),
-        "told_at": to_text(incident.told_at),
-        "gone_since": _plain(incident.gone_since),
-    }
-
-
-def _built_incident(document: Mapping[str, Any]) -> Incident:
-    # One that a newer version knows: it is not told of as something new when that version is back.
-    kind = document["kind"] if document["kind"] in WORDS else "other"
-    problem = {**document, "kind": kind, "severity": document["now"], "remind": document["nags"]}
-    return Incident(
-        problem=_built(Problem, problem),
-        **{
-            name: _built(hint, document[name])
-            for name, hint in get_type_hints(Incident).items()
-            if name != "problem"
-        },
-    )
+    incidents = [Incident.from_json(each) for each in document["incidents"]]
+    reminded_at = None if document["reminded_at"] is None else from_text(document["reminded_at"])
+    opened = OpenIncidents({each.key: each for each in incidents}, reminded_at)
+    return parsed(AlertState, document, "state", open=opened)

@@ -15,10 +15,9 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,11 +28,11 @@ from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_sum, decode, encode, signed, summed
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.health.finding import Finding, Level
-from recyclic_backups.machine_users import lets_others_write, trusted_users
 from recyclic_backups.notify.incidents import Incident
 from recyclic_backups.notify.message import what
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, read, to_cursor, to_document, youngest
+from recyclic_backups.storage.private_file import PrivateFile
 from recyclic_backups.storage.shared import ask_anew
 from recyclic_backups.texts.language import Locale
 from recyclic_backups.texts.text import Text, say
@@ -80,14 +79,15 @@ class LocalCopy:
     def __init__(self, directory: Path, storage_url: str, database: str) -> None:
         whose = hashlib.sha256(f"{storage_url}\n{database}".encode()).hexdigest()[:16]
         self._directory = directory / "recyclic-backups"
-        self._path = self._directory / f"alerts-{whose}.json"
+        self._lock = self._directory / f"alerts-{whose}.lock"
+        self._file = PrivateFile(self._directory, f"alerts-{whose}.json")
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """False where another look goes on for too long; True also where this machine cannot keep anything."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError:
             yield True
             return
@@ -98,26 +98,11 @@ class LocalCopy:
 
     def read(self) -> AlertState | None:
         """What lies there, if nobody else can have written it."""
-        with suppress(OSError), open(self._path, "rb", opener=_opened_without_following) as file:
-            found = os.fstat(file.fileno())
-            if (
-                stat.S_ISREG(found.st_mode)
-                and found.st_uid in trusted_users(behind_sudo=False)
-                and not lets_others_write(found)
-            ):
-                return read(file.read(_MOST_BYTES))
-        return None
+        return read(self._file.read(_MOST_BYTES))
 
     def write(self, state: AlertState) -> None:
         """Put it there, whole or not at all. Raises OSError."""
-        new = self._path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(file, "w", encoding="utf-8") as opened:
-            opened.write(to_cursor(state))
-            opened.flush()
-            os.fsync(file)
-        new.replace(self._path)
+        self._file.write(to_cursor(state).encode())
 
 
 def _locks(lock: int) -> bool:
@@ -130,10 +115,6 @@ def _locks(lock: int) -> bool:
             if time.monotonic() > until:
                 return False
             time.sleep(0.2)
-
-
-def _opened_without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class StoredAlertState:

@@ -42,6 +42,7 @@ _MODES: tuple[Mode, ...] = ("true", "database")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of timestamps in the protocol
 _SLOT_IN_USE, _NO_SUCH_SLOT, _NO_SUCH_FILE = "55006", "42704", "58P01"
 _UNITS = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_MOST_WARNINGS = 20
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -102,6 +103,19 @@ class TimelineEnd:
     next: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class BaseBackupStart:
+    """What the server says before it sends a base backup: where WAL replay starts, on which timeline.
+
+    ``tablespaces`` are pairs of oid and place; ``size_bytes`` is how much it is about to send, as it estimates.
+    """
+
+    start_lsn: int
+    timeline: int
+    tablespaces: tuple[tuple[int, str], ...]
+    size_bytes: int
+
+
 class Replication:
     """One replication session. Errors of the server leave every method as DatabaseError."""
 
@@ -110,6 +124,9 @@ class Replication:
         self._subject = subject
         self._patience_seconds = patience_seconds
         self.mode = mode
+        self.warnings: list[str] = []
+        """What the server said beside its answers, the first ones."""
+        connection.notice_handler = self._note_warning
 
     @classmethod
     @contextmanager
@@ -155,9 +172,14 @@ class Replication:
         system_identifier, timeline, flushed, _ = self._row("IDENTIFY_SYSTEM")
         return Identity(system_identifier, int(timeline), lsn_of(flushed))
 
+    def setting(self, name: str) -> str:
+        """What SHOW says of a setting. Raises DatabaseError where there is none of that name."""
+        (text,) = self._row(f"SHOW {name}")
+        return text
+
     def segment_bytes(self) -> int:
         """How large its WAL segments are."""
-        (text,) = self._row("SHOW wal_segment_size")
+        text = self.setting("wal_segment_size")
         match = re.fullmatch(r"(\d+)(\w+)", text)
         if match is None or match[2] not in _UNITS:
             raise DatabaseError(f"{self._subject}: wal_segment_size is {text!r}")
@@ -255,8 +277,8 @@ class Replication:
 
     # -- base backups
 
-    def start_base_backup(self, options: Iterable[str]) -> tuple[int, int, list[tuple[int, str]]]:
-        """Begin a BASE_BACKUP. Returns where WAL replay starts, on which timeline, and the tablespaces: oid, place.
+    def start_base_backup(self, options: Iterable[str]) -> BaseBackupStart:
+        """Begin a BASE_BACKUP.
 
         Read :meth:`base_backup_messages` to the end afterwards, then :meth:`end_base_backup`.
         """
@@ -265,15 +287,20 @@ class Replication:
         first = self._tuples(patient=True)
         start_lsn, timeline = lsn_of(_text(first, 0, 0)), int(_text(first, 0, 1))
         spaces = self._tuples()
-        found = [
-            (int(_text(spaces, row, 0)), _text(spaces, row, 1))
-            for row in range(spaces.ntuples)
-            if spaces.get_value(row, 0) is not None
-        ]
+        rows = [[spaces.get_value(row, column) for column in range(3)] for row in range(spaces.ntuples)]
         copy = self._result(patient=True)
         if copy.status != pq.ExecStatus.COPY_OUT:
             raise DatabaseError(f"{self._subject}: the server began no base backup")
-        return start_lsn, timeline, found
+        return BaseBackupStart(
+            start_lsn,
+            timeline,
+            tuple(
+                (int(oid), (place or b"").decode(errors="replace"))
+                for oid, place, _ in rows
+                if oid is not None  # as of the data directory
+            ),
+            1024 * sum(int(size or 0) for _, _, size in rows),
+        )
 
     def base_backup_messages(self) -> Iterator[tuple[str, memoryview]]:
         """Kind (``n`` new archive, ``d`` data, ``m`` manifest, ``p`` progress) and content of each message."""
@@ -374,6 +401,11 @@ class Replication:
         ):
             raise self._refused(result)
         return result
+
+    def _note_warning(self, result: PGresult) -> None:
+        if len(self.warnings) < _MOST_WARNINGS:
+            primary = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b""
+            self.warnings.append(primary.decode(errors="replace"))
 
     def _consume(self) -> None:
         with self._translated():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from recyclic_backups.errors import StorageError
 from recyclic_backups.machine_users import lets_others_write, trusted_users
+from recyclic_backups.storage.private_file import replace_in
 
 if TYPE_CHECKING:
     from recyclic_backups.catalog.repository import Repository
@@ -188,28 +188,18 @@ def _is_ours(directory: int, found: os.stat_result) -> bool:
 
 
 def _replace(place: _Place, data: bytes, mode: int, found: os.stat_result | None = None) -> None:
-    """Write the file beside its place, then put it there by renaming, with ``mode`` and the owner of what was found.
+    """Put the file into its place whole, with ``mode`` and the owner of what was found.
 
-    What is there keeps its content until then, as node_exporter's textfile collector asks for
+    As node_exporter's textfile collector asks for
     (https://github.com/prometheus/node_exporter#textfile-collector).
     """
-    # The name ends otherwise than *.prom: the collector reads no other.
-    temporary = f".recyclic-{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=place.directory)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if found is not None:
-                _give_to(file.fileno(), found)
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
-    except BaseException:
-        with suppress(FileNotFoundError):  # of an interrupted attempt too
-            os.unlink(temporary, dir_fd=place.directory)
-        raise
+
+    def finish(file: int) -> None:
+        if found is not None:
+            _give_to(file, found)
+        os.fchmod(file, mode)
+
+    replace_in(place.directory, place.name, data, finish)
 
 
 def _give_to(file: int, found: os.stat_result) -> None:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recyclic_backups.catalog.fields import Document
 from recyclic_backups.postgres.names import split_qualified_name
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.database import MAINTENANCE_DATABASES
@@ -13,7 +14,7 @@ from recyclic_backups.restore.subscriptions import statements_to_remove
 
 
 @dataclass(frozen=True, slots=True)
-class GoBack:
+class GoBack(Document):
     """Two lines for a shell, and the name that the restored database gets by the first of them.
 
     ``command`` puts the replaced database back in its place, ``drop_command`` removes it for good.
@@ -22,14 +23,6 @@ class GoBack:
     command: str
     drop_command: str
     restored_as: str
-
-    def to_json(self) -> dict[str, str]:
-        """For reports."""
-        return {
-            "command": self.command,
-            "drop_command": self.drop_command,
-            "restored_as": self.restored_as,
-        }
 
 
 def go_back(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
+from recyclic_backups.catalog.fields import Document
 from recyclic_backups.catalog.manifest import BackupObject
 from recyclic_backups.dump.setting_lists import setting_value
 from recyclic_backups.errors import ProgramFailed
@@ -38,16 +39,12 @@ _OTHERS_HINT = "the backup is whole: --table restores other tables without this 
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Document):
     """An object that could not be made. ``name`` is what fingerprints call it, ``statement`` the SQL that makes it."""
 
     name: str
     reason: str
     statement: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The object as a report has it."""
-        return {"name": self.name, "reason": self.reason, "statement": self.statement}
 
 
 class Make(Protocol):

@@ -118,19 +118,68 @@ def restore(
             repository, "restore", clock, backup_id=backup.backup_id, details=details, required=False
         ) as entry,
     ):
-        report = _restore(
-            repository,
-            backup,
-            server,
-            into,
-            options,
-            clock,
-            request,
-            replace,
-            stays_marked,
-            recorded and backup.standing.is_believed,
-            unsigned,
-            progress,
+        server = server.answering_within(options.timeout_seconds)
+        databases.require_name(into)
+        backup.require_vouched(unsigned=unsigned)
+        manifest = backup.manifest
+        expected = None if manifest.fingerprint is None else Fingerprint.from_json(manifest.fingerprint)
+        selection = select(request, expected) if request else None
+        mark_of = partial(mark, manifest.backup_id, now=clock())
+        attempt = Attempt(repository, manifest, server, into, options, selection, expected, progress, mark_of)
+        attempt.require_possible(replace=replace)
+        installation = choose_for(
+            server, options.installations, manifest.archive_major, {"pg_restore", "pg_dump"}
+        )
+
+        with attempt.phase("fetch"):
+            attempt.require_whole()
+        attempt.notes.extend(drop_left_behind(server))
+        beside = databases.name_beside(into, "restoring")
+        with under_way(server, beside):
+            with attempt.phase("roles"):
+                created_roles = attempt.create_roles()
+            with attempt.database_beside(beside, attempt.mark_of(beside)):
+                rebuild = attempt.fill(beside, installation)
+                # Side by side: both only read, and neither keeps a second core of the server busy by itself.
+                with attempt.analyzing(beside), attempt.phase("compare"):
+                    comparison = attempt.compare_with(beside, installation, rebuild)
+                with databases.maintenance(server) as connection:
+                    attempt.notes.extend(
+                        detach(server, connection, beside, replaced=into if replace else None)
+                    )
+                if recorded and backup.standing.is_believed:
+                    attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
+                kept_as, name = None, beside
+                if comparison.equal is not False:
+                    comment = attempt.mark_of(into) if stays_marked else manifest.server.comment
+                    with attempt.phase("swap"):
+                        kept_as = attempt.put_in_place(
+                            beside, comment, replace=replace, limits=not stays_marked, now=clock()
+                        )
+                    name = into
+                    attempt.notes.extend(
+                        f"the extension {extension} was made when the database had its name: it is not compared"
+                        for extension in rebuild.finish_as(into)
+                    )
+                else:
+                    attempt.keep_beside(beside)
+                attempt.notes.extend(
+                    f"the extension {extension} cannot be in this database and is left out, its tables too: {reason}"
+                    for extension, reason in rebuild.extensions_elsewhere.items()
+                )
+        report = RestoreReport(
+            backup_id=manifest.backup_id,
+            as_of=manifest.as_of,
+            database=name,
+            server=server.label,
+            comparison=comparison,
+            phases=attempt.phases,
+            created_roles=created_roles,
+            selection=selection,
+            kept_as=kept_as,
+            notes=[*_nobody_vouches(backup), *attempt.notes, *(manifest.notes if created_roles else ())],
+            loaded_by=attempt.loaded_by,
+            missing=attempt.missing,
         )
         entry.outcome = {True: "equal", False: "differs", None: "not comparable"}[report.comparison.equal]
     return (
@@ -149,83 +198,6 @@ def _damage_remembered(
         if recorded and backup.standing is not Standing.NOT_CHECKED:  # then a key's file is what is damaged
             record_damage(repository, backup, damage, "restore", clock())
         raise
-
-
-def _restore(
-    repository: Repository,
-    backup: Backup,
-    server: Server,
-    into: str,
-    options: RestoreOptions,
-    clock: Callable[[], datetime],
-    request: Request | None,
-    replace: bool,
-    stays_marked: bool,
-    recorded: bool,
-    unsigned: bool,
-    progress: Progress,
-) -> RestoreReport:
-    server = server.answering_within(options.timeout_seconds)
-    databases.require_name(into)
-    backup.require_vouched(unsigned=unsigned)
-    manifest = backup.manifest
-    expected = None if manifest.fingerprint is None else Fingerprint.from_json(manifest.fingerprint)
-    selection = select(request, expected) if request else None
-    mark_of = partial(mark, manifest.backup_id, now=clock())
-    attempt = Attempt(repository, manifest, server, into, options, selection, expected, progress, mark_of)
-    attempt.require_possible(replace=replace)
-    installation = choose_for(
-        server, options.installations, manifest.archive_major, {"pg_restore", "pg_dump"}
-    )
-
-    with attempt.phase("fetch"):
-        attempt.require_whole()
-    attempt.notes.extend(drop_left_behind(server))
-    beside = databases.name_beside(into, "restoring")
-    with under_way(server, beside):
-        with attempt.phase("roles"):
-            created_roles = attempt.create_roles()
-        with attempt.database_beside(beside, attempt.mark_of(beside)):
-            rebuild = attempt.fill(beside, installation)
-            # Side by side: both only read, and neither keeps a second core of the server busy by itself.
-            with attempt.analyzing(beside), attempt.phase("compare"):
-                comparison = attempt.compare_with(beside, installation, rebuild)
-            with databases.maintenance(server) as connection:
-                attempt.notes.extend(detach(server, connection, beside, replaced=into if replace else None))
-            if recorded:
-                attempt.notes.extend(_record(repository, manifest, attempt, comparison, clock()))
-            kept_as, name = None, beside
-            if comparison.equal is not False:
-                comment = attempt.mark_of(into) if stays_marked else manifest.server.comment
-                with attempt.phase("swap"):
-                    kept_as = attempt.put_in_place(
-                        beside, comment, replace=replace, limits=not stays_marked, now=clock()
-                    )
-                name = into
-                attempt.notes.extend(
-                    f"the extension {extension} was made when the database had its name: it is not compared"
-                    for extension in rebuild.finish_as(into)
-                )
-            else:
-                attempt.keep_beside(beside)
-            attempt.notes.extend(
-                f"the extension {extension} cannot be in this database and is left out, its tables too: {reason}"
-                for extension, reason in rebuild.extensions_elsewhere.items()
-            )
-    return RestoreReport(
-        backup_id=manifest.backup_id,
-        as_of=manifest.as_of,
-        database=name,
-        server=server.label,
-        comparison=comparison,
-        phases=attempt.phases,
-        created_roles=created_roles,
-        selection=selection,
-        kept_as=kept_as,
-        notes=[*_nobody_vouches(backup), *attempt.notes, *(manifest.notes if created_roles else ())],
-        loaded_by=attempt.loaded_by,
-        missing=attempt.missing,
-    )
 
 
 def _nobody_vouches(backup: Backup) -> Iterator[str]:

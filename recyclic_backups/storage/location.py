@@ -20,25 +20,23 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """A storage URL, understood. ``path`` may be relative to the working directory; ``memory`` has none."""
+    """A storage URL, understood. ``path`` may be relative to the working directory."""
 
-    scheme: Literal["file", "memory"]
-    path: Path = Path()
+    scheme: Literal["file"]
+    path: Path
 
 
-def parse_storage_url(url: str, *, for_tests: bool = False) -> StorageLocation:
+def parse_storage_url(url: str) -> StorageLocation:
     """What a storage URL means. Pure.
 
     ``file:///absolute/path`` or ``file://./relative`` (RFC 8089, and the relative form that it lacks);
-    percent-encoding is undone. ``memory:`` only ``for_tests``: nothing kept there outlives the process.
+    percent-encoding is undone.
     Raises ConfigurationError; the URL, which may hold a password, is never part of the message.
     """
     match = _SCHEME.fullmatch(url.strip())
     if match is None:
         raise ConfigurationError("the storage is not a URL" if url.strip() else "the storage is empty", _HINT)
     scheme, rest = match[1].lower(), match[2]
-    if scheme == "memory" and for_tests and not rest:
-        return StorageLocation("memory")
     if scheme != "file":
         raise ConfigurationError(
             f"this version keeps backups in file:// storages only, and {scheme}: was asked for", _HINT

@@ -313,6 +313,40 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups validate",
     ),
+    "wal": Words(
+        (
+            "The archive of WAL has a problem: {reason}",
+            "L’archive WAL a un problème : {reason}",
+        ),
+        (
+            "A disaster now may cost more than seconds of work: the newest backup of the night may be all there is.",
+            "Un sinistre maintenant peut coûter plus que quelques secondes de travail : il ne resterait peut-être que "
+            "la dernière sauvegarde de la nuit.",
+        ),
+        "recyclic-backups wal status",
+    ),
+    "wal held": Words(
+        (
+            "WAL piles up on the database’s server: {reason}",
+            "Le WAL s’accumule sur le serveur de la base : {reason}",
+        ),
+        (
+            "If its disk fills up the database stops; if the server gives up first, WAL is lost to the archive.",
+            "Si son disque se remplit, la base s’arrête ; si le serveur abandonne avant, du WAL manque à l’archive.",
+        ),
+        "recyclic-backups wal status",
+    ),
+    "base backup": Words(
+        (
+            "WAL has nothing to be replayed on: {reason}",
+            "Le WAL n’a rien sur quoi être rejoué : {reason}",
+        ),
+        (
+            "Moments between the backups of the nights cannot be brought back, or only slowly.",
+            "Les moments entre les sauvegardes des nuits ne peuvent pas revenir, ou seulement lentement.",
+        ),
+        "recyclic-backups base-backup",
+    ),
     "storage": Words(
         ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),
         (

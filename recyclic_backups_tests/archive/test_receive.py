@@ -23,7 +23,6 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.slots import look_at
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.archive.conftest import (
     PATIENCE_SECONDS,
     SEGMENT_BYTES,
@@ -36,6 +35,7 @@ from recyclic_backups_tests.archive.conftest import (
     write_rows,
 )
 from recyclic_backups_tests.faults.proxy import Proxy
+from recyclic_backups_tests.memory_store import MemoryStore
 
 
 class Killed(BaseException):

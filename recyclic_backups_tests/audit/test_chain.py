@@ -20,10 +20,10 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DatabaseError, StorageError
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.storage.store import StoredObject
 from recyclic_backups_tests.counting import CountingStore
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 ACTOR = Actor("amelie", "till", "command line", "192.0.2.7")

@@ -24,9 +24,9 @@ from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import NoUsableKey
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.audit.test_chain import ACTOR, NOW, filled, problems, repository_of
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
 OTHER_KEY = "kN7vEjRWeJq83u8SNFZ4kKvN7xI0VniavN7vEjRWeJA="

@@ -31,8 +31,8 @@ from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.expire import expire, plan_expiry, plan_unsigned
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, History, manifest, paris
 from recyclic_backups_tests.retention.stored import catalog_of, names, open_repository, stored, write
 

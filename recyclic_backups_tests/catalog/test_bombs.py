@@ -18,7 +18,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression, Compressor, Decompressor
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.retention.histories import manifest, paris
 
 NAME = "main.dump.zst"

@@ -25,8 +25,8 @@ from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check, record_manifest, record_tombstone
 from recyclic_backups.catalog.timestamps import compact, from_text, to_text
 from recyclic_backups.errors import DamagedData, ObjectExists, RecoveryError
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 
 NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=63)
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

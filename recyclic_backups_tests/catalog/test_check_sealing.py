@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recyclic_backups.catalog import sealed_part
+from recyclic_backups.catalog import sealing
 from recyclic_backups.catalog.catalog import Backup
-from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.catalog.sealing import unseal_check
 from recyclic_backups.catalog.why import why, why_text
 from recyclic_backups.envelope.document import decode, encode, signed
 from recyclic_backups.envelope.keyring import Keyring
@@ -203,7 +203,7 @@ def test_reading_the_catalog_opens_no_check(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was opened")
 
-    monkeypatch.setattr(sealed_part, "UnsealedReader", refuse)
+    monkeypatch.setattr(sealing, "UnsealedReader", refuse)
     (backup,) = house.catalog.backups
     assert backup.good
     assert proven_at(backup, datetime.now(UTC)) is None

@@ -18,9 +18,9 @@ from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey, StorageError
 from recyclic_backups.fingerprint.model import Fingerprint, TableFingerprint
 from recyclic_backups.health.anomalies import anomalies
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.catalog.older import as_an_older_release_wrote_it
 from recyclic_backups_tests.house import KEY, NOON, House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.retention.histories import manifest as made_up
 
 SERVER_IN_CLEAR = {"system_identifier", "version", "lsn", "encoding"}

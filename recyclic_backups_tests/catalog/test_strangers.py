@@ -16,7 +16,7 @@ from recyclic_backups.catalog.strangers import HINT, MOST_TOLD, find_strangers, 
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ID = "20261122T010003Z-K3X7QA"

@@ -20,8 +20,8 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 
 WITHOUT_TRIGGERS = "SET session_replication_role = replica;"
 

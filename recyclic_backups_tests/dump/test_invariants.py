@@ -19,8 +19,8 @@ from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.programs import exchange
 
 

@@ -13,7 +13,7 @@ from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import StorageError
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
 FORGED = b"import os; open('loot', 'w').write(os.environ['BACKUP_ENCRYPTION_KEY'])\n"

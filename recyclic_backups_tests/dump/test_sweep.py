@@ -9,8 +9,8 @@ import pytest
 from recyclic_backups.dump.sweep import sweep
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.errors import Refused
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 
 ID = "20261101T000000Z-AAAAAA"
 

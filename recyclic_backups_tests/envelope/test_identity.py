@@ -18,8 +18,8 @@ from recyclic_backups.envelope.data_key import DataKey, key_id_of
 from recyclic_backups.envelope.document import canonical, signed
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.errors import DamagedData, NoUsableKey, Refused, StorageError, UsageError
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.envelope.test_keyring import NOW, ONE, THREE, TWO, older_storage
+from recyclic_backups_tests.memory_store import MemoryStore
 
 LATER = NOW + timedelta(days=9)
 

@@ -24,7 +24,7 @@ from recyclic_backups.errors import (
     StorageError,
 )
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
 ONE, TWO, THREE = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))

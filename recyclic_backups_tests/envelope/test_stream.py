@@ -16,7 +16,7 @@ from recyclic_backups.envelope.header import HEADER_BYTES
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader, sealed_size
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, StorageError
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 
 SECRET = bytes(range(32))
 KEY = DataKey(key_id_of(SECRET), SECRET)

@@ -10,17 +10,16 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.catalog.sealing import unseal
+from recyclic_backups.catalog.sealing import unseal, unseal_check
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey
 from recyclic_backups.envelope.document import canonical, check_signature, decode
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.vectors import make_vectors
 
 FOLDER = Path(make_vectors.__file__).parent

@@ -11,9 +11,9 @@ from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.dump.back_up import back_up
 from recyclic_backups.dump.take import BackupRequest
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 
 READINGS = 14
 """More often than this no backup looks at the clock. By its first look it judges whether the day asked for exists."""

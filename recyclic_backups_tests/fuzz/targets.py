@@ -14,11 +14,10 @@ from typing import Any
 from recyclic_backups.adopt.header import parse_header
 from recyclic_backups.audit.event import Event
 from recyclic_backups.catalog.actor import Actor
-from recyclic_backups.catalog.check_sealing import unseal_check
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.recovery_point import RecoveryPoint
-from recyclic_backups.catalog.sealing import unseal
+from recyclic_backups.catalog.sealing import unseal, unseal_check
 from recyclic_backups.compression import Compression, Compressor, Decompressor
 from recyclic_backups.envelope import key_file
 from recyclic_backups.envelope.data_key import DataKey, key_id_of

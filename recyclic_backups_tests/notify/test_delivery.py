@@ -22,8 +22,8 @@ from recyclic_backups.notify.message import Frame, Message
 from recyclic_backups.notify.severity import Severity
 from recyclic_backups.notify.state import AlertState, to_cursor
 from recyclic_backups.notify.stored_state import LookedMeanwhile, StoredAlertState, look_up, name_in_storage
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.notify.problems import NOW, problem
 
 FRAME = Frame("recyclic", "production", "en", ZoneInfo("Europe/Paris"))

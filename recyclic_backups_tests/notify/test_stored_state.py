@@ -15,9 +15,9 @@ from recyclic_backups.notify import state as remembered
 from recyclic_backups.notify.incidents import Observation
 from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.stored_state import look_up, name_in_storage, open_incidents, store
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.texts.language import Locale
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.notify.problems import NOW, problem
 from recyclic_backups_tests.notify.test_state import memory_of
 

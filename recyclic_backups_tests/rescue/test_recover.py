@@ -16,7 +16,7 @@ import zstandard
 from recyclic_backups import rescue
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.errors import DamagedData
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 from recyclic_backups_tests.rescue.storages import (
     DUMP,

@@ -21,8 +21,8 @@ from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.loaders import Loaders
 from recyclic_backups.restore.restore import RestoreReport, restore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 

@@ -16,8 +16,8 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.restore.selection import Request, select
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.programs import exchange
 
 

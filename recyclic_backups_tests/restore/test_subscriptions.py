@@ -17,8 +17,8 @@ from recyclic_backups.restore.commands import drop_command, go_back
 from recyclic_backups.restore.left_behind import drop_left_behind, mark
 from recyclic_backups.restore.restore import RestoreReport, restore
 from recyclic_backups.restore.selection import Request
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import NOON, House
+from recyclic_backups_tests.memory_store import MemoryStore
 
 NAME = 'zq\'s "news"'
 _QUOTED = '"' + NAME.replace('"', '""') + '"'

@@ -25,8 +25,8 @@ from recyclic_backups.restore.whose_rights import (
     keeping_functions,
     turn_of,
 )
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
 

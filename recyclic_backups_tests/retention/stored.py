@@ -10,9 +10,9 @@ from recyclic_backups.catalog.manifest import Encryption
 from recyclic_backups.catalog.record import record_check, record_hold, record_label, record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.storage.store import Store
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.retention.histories import History
 
 

@@ -29,9 +29,9 @@ from recyclic_backups.retention.expire import ExpiryReport, expire, expire_under
 from recyclic_backups.retention.holds import hold, release
 from recyclic_backups.retention.policy import Retention, plan
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.faults.disks import can_mount, mounted
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.retention.histories import CALENDAR, DAY, DEFAULTS, History, ids, paris
 from recyclic_backups_tests.retention.stored import catalog_of, names, open_repository, stored, write
 

@@ -15,8 +15,8 @@ from recyclic_backups.postgres.process import failure
 from recyclic_backups.postgres.standby import CONFLICT_HINT
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.restore import restore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 from recyclic_backups_tests.standby.conftest import Pair
 

@@ -13,8 +13,8 @@ from recyclic_backups.fingerprint.document import packed
 from recyclic_backups.fingerprint.model import TableFingerprint
 from recyclic_backups.storage.limits import LIMITS, kind_of_document, most_bytes
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.storage.store import Store
+from recyclic_backups_tests.memory_store import MemoryStore
 
 ID = "20261122T010003Z-K3X7QA"
 

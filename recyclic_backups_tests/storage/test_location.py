@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from recyclic_backups.errors import ConfigurationError, StorageMissing
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups.storage.location import StorageLocation, parse_storage_url
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.storage.opening import open_store
 
 
@@ -100,10 +99,3 @@ def test_opening_makes_the_directory_only_if_asked(tmp_path: Path) -> None:
     assert isinstance(store, LocalStore)
     assert store.url == url
     assert open_store(url, create=False).url == url
-
-
-def test_memory_is_for_tests_alone() -> None:
-    """A production backup into memory would succeed every night and be gone every morning."""
-    assert isinstance(open_store("memory:", for_tests=True), MemoryStore)
-    with pytest.raises(ConfigurationError):
-        parse_storage_url("memory:")

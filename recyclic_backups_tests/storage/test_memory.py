@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from recyclic_backups.errors import StorageError
-from recyclic_backups.storage.memory import MemoryStore
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.storage.contract import StoreContract, names, upload
 
 

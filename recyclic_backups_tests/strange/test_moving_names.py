@@ -19,8 +19,8 @@ from recyclic_backups.errors import BackupError
 from recyclic_backups.guard.live import ask_live
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.restore.test_foreign_code import _hers
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture

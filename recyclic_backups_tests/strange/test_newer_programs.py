@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recyclic_backups.errors import ProgramFailed
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.strange.conftest import Servers, create, dump_lines, put, run_sql
 from recyclic_backups_tests.strange.test_partial import LONG, SHAPES
 

@@ -15,8 +15,8 @@ from recyclic_backups.rescue import recover
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.restore import RestoreReport, restore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.strange.conftest import Servers
 
 INTO = "zq_surroundings"

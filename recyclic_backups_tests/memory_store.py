@@ -1,4 +1,4 @@
-"""A storage in RAM: the same contract, for tests, with a place to inject faults."""
+"""A storage in RAM: the contract of every other one, with a place to inject faults."""
 
 from __future__ import annotations
 
