@@ -100,7 +100,8 @@ class WalArchive:
         self.wal = f"{self.root}/wal"
 
     def listing(self) -> Listing:
-        """Everything that lies there now."""
+        """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
+        sealed_only = self.repository.asks_for_macs
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
@@ -108,6 +109,8 @@ class WalArchive:
         for each in self.repository.store.list(f"{self.wal}/"):
             stored_bytes += each.size_bytes
             file = each.name.rpartition("/")[2]
+            if sealed_only and not file.endswith(".sealed"):
+                continue
             if match := _FILE.fullmatch(file):
                 if each.name != self._in_timeline(file):
                     continue  # moved into the folder of another timeline

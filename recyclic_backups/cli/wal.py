@@ -58,6 +58,8 @@ def run_receive(call: Invocation) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     call.warn_of_plaintext()
+    if not call.settings.wal_archive:
+        render.warn("WAL_ARCHIVE is not true: nobody looks whether this goes on, and no base backup is taken")
     receiver = Receiver(
         call.settings.server,
         call.new_repository,
