@@ -106,6 +106,7 @@ def backup_plan(settings: Settings) -> BackupPlan:
         timeout_seconds=settings.timeout_seconds,
         jobs=settings.jobs,
         rate_limit_bytes=settings.rate_limit_bytes,
+        find_replay_point=settings.wal_archive,
     )
     calendar = with_first_day(settings).calendar
     return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)

@@ -78,7 +78,7 @@ def read_position(archive: WalArchive) -> Position | None:
 
 def store_gap(archive: WalArchive, gap: Gap, key: DataKey | None) -> None:
     """Write down a hole, once. Raises StorageError."""
-    name = f"{archive.wal}/gaps/{gap.timeline:08X}.{gap.from_lsn:016x}.json"
+    name = gap_name(archive, gap)
     document: dict[str, object] = {
         "format": FORMAT,
         "timeline": gap.timeline,
@@ -111,6 +111,40 @@ def read_gaps(archive: WalArchive) -> list[Gap]:
                 )
             )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrom:
+    """WAL before this position is not kept as a whole any more: retention took it. Where some is missing is no hole."""
+
+    timeline: int
+    lsn: int
+
+    def covers(self, timeline: int, to_lsn: int) -> bool:
+        """Whether WAL that is missing up to that position is missing because of it."""
+        return (timeline, to_lsn) <= (self.timeline, self.lsn)
+
+
+def store_kept_from(archive: WalArchive, kept: KeptFrom, key: DataKey | None) -> None:
+    """Write down from where on WAL is kept. Raises StorageError."""
+    name = f"{archive.wal}/kept_from.json"
+    document: dict[str, object] = {"format": FORMAT, "timeline": kept.timeline, "lsn": lsn_text(kept.lsn)}
+    archive.repository.store.replace(name, archive.encode_document(name, document, key))
+
+
+def read_kept_from(archive: WalArchive) -> KeptFrom | None:
+    """From where on WAL is kept; None where all is. Raises DamagedData, NoUsableKey, StorageError."""
+    name = f"{archive.wal}/kept_from.json"
+    document = archive.read_document(name)
+    if document is None:
+        return None
+    with _fields_of(name):
+        return KeptFrom(_integer(document["timeline"]), lsn_of(str(document["lsn"])))
+
+
+def gap_name(archive: WalArchive, gap: Gap) -> str:
+    """The storage name of the document on a hole."""
+    return f"{archive.wal}/gaps/{gap.timeline:08X}.{gap.from_lsn:016x}.json"
 
 
 class _fields_of:  # noqa: N801 - it reads as a statement

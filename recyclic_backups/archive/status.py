@@ -9,7 +9,14 @@ from typing import Any
 
 from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
 from recyclic_backups.archive.continuity import Hole, holes, stretches
-from recyclic_backups.archive.documents import Gap, Position, read_gaps, read_position
+from recyclic_backups.archive.documents import (
+    Gap,
+    KeptFrom,
+    Position,
+    read_gaps,
+    read_kept_from,
+    read_position,
+)
 from recyclic_backups.archive.wal import Stretch, parse_history
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
@@ -102,10 +109,12 @@ def wal_status(archive: WalArchive, server: ServerWal | None) -> WalStatus:
     listing = archive.listing()
     damage: list[str] = []
     position: Position | None = None
+    kept_from: KeptFrom | None = None
     gaps: Sequence[Gap] = ()
     lineage: tuple[int, ...] = ()
     try:
         position = read_position(archive)
+        kept_from = read_kept_from(archive)
         gaps = read_gaps(archive)
     except DamagedData as error:
         damage.append(error.message)
@@ -119,7 +128,12 @@ def wal_status(archive: WalArchive, server: ServerWal | None) -> WalStatus:
         archive.system_identifier,
         position,
         tuple(found),
-        tuple(holes(found)),
+        tuple(
+            hole
+            for hole in holes(found)
+            # Around the WAL that a hold keeps.
+            if kept_from is None or not kept_from.covers(hole.timeline, hole.to_lsn)
+        ),
         tuple(gaps),
         listing.stored_bytes,
         server,

@@ -16,10 +16,10 @@ from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Damage, is_of_the_future
-from recyclic_backups.catalog.check_sealing import check_of
 from recyclic_backups.catalog.documents import Check, Hold
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.objects import ObjectFolder
+from recyclic_backups.catalog.sealing import check_of
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing, RecoveryError

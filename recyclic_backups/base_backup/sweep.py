@@ -39,8 +39,8 @@ def sweep(archive: WalArchive, now: datetime) -> list[str]:
     strange = {each.name for each in store.strange(bases_folder(archive))}
     objects: dict[str, set[str]] = defaultdict(set)
     for stored in store.list(root):
-        base_id, _, inside = stored.name.removeprefix(root).partition("/")
-        objects[base_id].add(inside)
+        base_id, _, name = stored.name.removeprefix(root).partition("/")
+        objects[base_id].add(name)
     removed = []
     for base_id in sorted({*objects, *partials}):
         inside = objects[base_id]

@@ -7,7 +7,7 @@ from typing import Any
 
 from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive, servers_in
-from recyclic_backups.base_backup.back_up import BasedUp, back_up_server
+from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
 from recyclic_backups.base_backup.catalog import LATEST, BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.verify import verify
 from recyclic_backups.catalog.timestamps import to_text
@@ -54,7 +54,7 @@ def run(call: Invocation) -> int:
         return _verify(call)
     call.warn_of_plaintext()
     lower_priority()
-    wish = "full" if call.options.full else "incremental" if call.options.incremental else None
+    wish: Wish | None = "full" if call.options.full else "incremental" if call.options.incremental else None
     with render.progress() as progress:
         done = back_up_server(
             call.settings.server,

@@ -33,6 +33,18 @@ def known_peer(server: Server) -> Peer:
     return _peers.get(_key(server), UNKNOWN)
 
 
+def introduce(server: Server, peer: Peer) -> None:
+    """Say what a login is, so that its first session need not find that out in a database that it may not enter."""
+    with _learning:
+        _peers[_key(server)] = peer
+
+
+def forget(server: Server) -> None:
+    """Once a login is gone: this process may live for months."""
+    with _learning:
+        _peers.pop(_key(server), None)
+
+
 def open_session(
     server: Server, database: str, application_name: str, *, autocommit: bool
 ) -> PatientConnection:

@@ -320,8 +320,8 @@ WORDS: Mapping[str, Words] = {
         ),
         (
             "A disaster now may cost more than seconds of work: the newest backup of the night may be all there is.",
-            "Un sinistre maintenant peut coûter plus que quelques secondes de travail : il ne resterait peut-être que la "
-            "dernière sauvegarde de la nuit.",
+            "Un sinistre maintenant peut coûter plus que quelques secondes de travail : il ne resterait peut-être que "
+            "la dernière sauvegarde de la nuit.",
         ),
         "recyclic-backups wal status",
     ),

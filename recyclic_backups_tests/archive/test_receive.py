@@ -17,7 +17,6 @@ from recyclic_backups.errors import Refused, StorageError
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.local import LocalStore
-from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
     SLOT,
@@ -28,6 +27,7 @@ from recyclic_backups_tests.archive.conftest import (
     receiving,
     write_rows,
 )
+from recyclic_backups_tests.memory_store import MemoryStore
 
 
 class Killed(BaseException):
