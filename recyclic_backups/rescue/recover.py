@@ -1429,6 +1429,7 @@ def recover_cluster(storage: Storage, keys: Keys, asked: argparse.Namespace) -> 
     tars = [entry for entry in base.objects if entry["role"] != "server_manifest"]
     needed_bytes = sum(entry["plain_bytes"] for entry in tars) + size * len(recovery.segments)
     with appearing(into, needed_bytes) as partial:
+        os.mkdir(partial / "data", 0o700)
         reached, hole = write_wal(partial / "data" / "pg_wal", recovery)
         if reached < base.stop_lsn:
             raise Problem(
@@ -1459,7 +1460,7 @@ def recover_cluster(storage: Storage, keys: Keys, asked: argparse.Namespace) -> 
 def write_wal(folder: Path, recovery: Recovery) -> tuple[int, str]:
     """Put the segments where a server finds them; returns how far they reach, and why not further."""
     wal, size, reached = recovery.wal, recovery.base.segment_bytes, 0
-    os.makedirs(folder, 0o700)
+    os.mkdir(folder, 0o700)
     for timeline, _, _ in recovery.line:
         if timeline in wal.histories:
             content = wal.content(wal.root, wal.histories[timeline], MOST_HISTORY_BYTES)
@@ -1490,6 +1491,7 @@ def unpack(blocks: Iterator[bytes], directory: Path, name: str) -> None:
                 if member.isdir():
                     os.makedirs(path, 0o700, exist_ok=True)
                 elif parts and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                    os.makedirs(path.parent, 0o700, exist_ok=True)
                     write_file(path, blocks_of(archive.extractfile(member)), sync=False)
                 else:
                     raise Problem(40, f"{name} is damaged: {shown(member.name)} in it is no file or folder")

@@ -14,7 +14,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -24,9 +24,6 @@ import zstandard
 
 from recyclic_backups import rescue
 from recyclic_backups.archive.documents import read_position
-from recyclic_backups.base_backup.back_up import back_up_server
-from recyclic_backups.base_backup.take import BaseBackupTerms
-from recyclic_backups.compression import Compression
 from recyclic_backups.envelope.document import encode, summed
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
@@ -36,13 +33,13 @@ from recyclic_backups_tests.archive.conftest import (
     archive_of,
     reached,
     receiving,
-    repository_of,
     small_segments,
     write_rows,
 )
+from recyclic_backups_tests.base_backup.conftest import Premises
 from recyclic_backups_tests.house import KEY
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,8 @@ def archived(
     store = LocalStore.open(root, create=True)
     with small_segments(installation, scratch_directory) as cluster:
         archive = archive_of(store, cluster)
-        account = Account.for_servers()
-        space = cluster.home / "space"
-        space.mkdir()
-        os.chown(space, account.uid, account.gid)
+        space = cluster.socket_directory / "space"
+        Account.for_servers().directory(cluster.socket_directory, space.name)
         with cluster.server.connect("postgres") as connection:
             connection.execute("CREATE TABLE public.log (id bigserial, what text)")
             connection.execute(f"CREATE TABLESPACE apart LOCATION '{space}'")
@@ -100,13 +95,7 @@ def archived(
             connection.execute("ALTER SYSTEM SET archive_command = 'touch /nonexistent/harmed'")
         with receiving(cluster, store) as running:
             write_rows(cluster, 500, "base")
-            based = back_up_server(
-                cluster.server,
-                repository_of(store),
-                "full",
-                BaseBackupTerms(Compression("zstd", 2)),
-                clock=lambda: datetime.now(UTC),
-            )
+            based = Premises(cluster, store).take("full")
             write_rows(cluster, 3000, "before")
             cluster.stop()
             (cluster.data_directory / "standby.signal").touch()
@@ -185,7 +174,8 @@ def into(scratch_directory: Path) -> Iterator[Path]:
         yield Path(name) / "back"
 
 
-ROWS = "SELECT count(*) FILTER (WHERE what LIKE 'base%'), count(*) FILTER (WHERE what LIKE 'before%'), count(*) FILTER (WHERE what = 'the last before'), count(*) FILTER (WHERE what LIKE 'after%') FROM log"
+ROWS = """SELECT count(*) FILTER (WHERE what LIKE 'base%'), count(*) FILTER (WHERE what LIKE 'before%'),
+    count(*) FILTER (WHERE what = 'the last before'), count(*) FILTER (WHERE what LIKE 'after%') FROM log"""
 
 
 def test_everything_up_to_the_moment_comes_back_and_nothing_after_it(archived: Archived, into: Path) -> None:
@@ -278,7 +268,7 @@ def test_wal_that_is_missing_or_damaged_is_told_and_never_an_early_end(
         victim.unlink()
         victim.with_suffix("").write_bytes(zstandard.compress(bytes(SEGMENT_BYTES)))
     elif harm == "moved":
-        victim.rename(spoilt.wal / "00000001" / victim.name)
+        victim.rename(spoilt.wal / "00000002" / victim.name)
     else:
         (spoilt.wal / "00000002.history.zst.sealed").unlink()
     done = spoilt.recover("cluster", "--into", into)
@@ -297,7 +287,7 @@ def test_wal_that_is_missing_or_damaged_is_told_and_never_an_early_end(
 def test_a_moment_before_the_damage_does_not_hide_the_damage(
     archived: Archived, tmp_path: Path, into: Path
 ) -> None:
-    """The moment may lie behind the hole: only PostgreSQL finds that out, with a message that has another reason too."""
+    """The moment may lie behind the hole: PostgreSQL would find out, with a message that has another reason too."""
     spoilt = archived.copied(tmp_path / "spoilt")
     max(path for path in spoilt.wal.glob("00000001/*") if path.name.count(".") == 2).unlink()
     assert spoilt.recover("cluster", "--into", into, "--to-time", archived.moment).returncode == 40
