@@ -1558,12 +1558,13 @@ TO_START = """
 Everything was whole; it is in {place}. A server of PostgreSQL {version} starts there, with the
 locales that production had, as another user than root. With Docker:
 
-  {docker} run --rm {mounted} {image} chown -R postgres: {place}
-  {docker} run -d --name recovered --network none {mounted} -e {data} {image} -c {config}
-  {docker} logs -f recovered
-  {docker} exec -it -u postgres recovered {psql}
+  docker run --rm {mounted} {image} chown -R postgres: {place}
+  docker run -d --name recovered --network none {mounted} -e {data} {image} -c {config}
+  docker logs -f recovered
+  docker exec -it -u postgres recovered {psql}
 
-With programs of this machine, as the user whom these files belong to (root gives them away: chown -R postgres: ...):
+With programs of this machine (on Debian in /usr/lib/postgresql/{version}/bin), as the user whom these files belong to;
+root gives them away first, chown -R postgres:
 
   {pg_ctl}
   {psql}
@@ -1597,7 +1598,6 @@ def how_to_start(into: Path, recovery: Recovery) -> Iterator[str]:
     yield from (
         TO_START[1:]
         .format(
-            docker="docker",
             place=shell_word(place),
             version=recovery.base.version,
             image=f"postgres:{recovery.base.version}",

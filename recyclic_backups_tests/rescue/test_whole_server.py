@@ -14,7 +14,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -23,8 +23,10 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_position
-from recyclic_backups.envelope.document import encode, summed
+from recyclic_backups.envelope.document import encode, signed, summed
+from recyclic_backups.envelope.keyring import DataKey, Keyring
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.storage.local import LocalStore
@@ -33,11 +35,15 @@ from recyclic_backups_tests.archive.conftest import (
     archive_of,
     reached,
     receiving,
+    repository_of,
     small_segments,
     write_rows,
 )
 from recyclic_backups_tests.base_backup.conftest import Premises
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
+from recyclic_backups_tests.rescue.storages import OTHER_PASSPHRASE
+from recyclic_backups_tests.vectors.primitives import without
 
 PATIENCE_SECONDS = 30
 
@@ -63,15 +69,17 @@ class Archived:
         shutil.copytree(self.root, to)
         return Archived(to, self.installation, self.base_id, self.system_identifier, self.moment, self.end)
 
-    def recover(self, *arguments: str | Path, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-        """Run the storage's own recover.py, isolated."""
+    def recover(
+        self, *arguments: str | Path, key: str | None = KEY, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the storage's own recover.py, isolated, with that key and these variables."""
         return subprocess.run(
             [sys.executable, "-I", str(self.root / "recover.py"), *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], **({"BACKUP_ENCRYPTION_KEY": key} if key else {})},
+            env={"PATH": os.environ["PATH"], **variables, **({"BACKUP_ENCRYPTION_KEY": key} if key else {})},
             timeout=120,
         )
 
@@ -183,6 +191,8 @@ def test_everything_up_to_the_moment_comes_back_and_nothing_after_it(archived: A
     done = archived.recover("cluster", "--into", into, "--to-time", archived.moment)
     assert done.returncode == 0, done.stderr
     assert (into / "postgresql.auto.conf.production").read_text().count("production") == 1
+    # A standby that allows less than production did would not be open for reading.
+    assert "max_locks_per_transaction = '1024'" in (into / "postgresql.conf").read_text()
     with Started(archived, into, done.stdout) as server:
         server.wait_for("pausing at the end of recovery")
         assert server.ask(ROWS) == "500|3000|1|0"
@@ -198,7 +208,6 @@ def test_everything_up_to_the_moment_comes_back_and_nothing_after_it(archived: A
         assert server.ask("CREATE TABLE proof (); SELECT timeline_id FROM pg_control_checkpoint()").endswith(
             "3"
         )
-    assert not (into / "tablespaces").joinpath("escaped").exists()
     assert stat.S_IMODE(into.stat().st_mode) == 0o700
 
 
@@ -303,7 +312,7 @@ def test_what_nobody_signed_is_not_believed(archived: Archived, tmp_path: Path, 
     newer = manifest.parent.parent / "20991122T010003Z-EVILEV" / "manifest.json"
     shutil.copytree(manifest.parent, newer.parent)
     content = json.loads(manifest.read_text()) | {"base_id": newer.parent.name, "key_id": None}
-    content = {name: value for name, value in content.items() if name != "mac"}
+    content = without(content, "mac")
     content["objects"] = [
         each | {"name": each["name"].removesuffix(".sealed")} for each in content["objects"]
     ]
@@ -322,6 +331,47 @@ def test_what_nobody_signed_is_not_believed(archived: Archived, tmp_path: Path, 
     shutil.rmtree(manifest.parent)
     assert spoilt.recover("cluster", "--into", elsewhere).returncode == 70
     assert not elsewhere.exists()
+
+
+def planted(storage: Archived) -> DataKey:
+    """A key of somebody who knows a former passphrase, laid into the storage."""
+    elsewhere = MemoryStore()
+    key = Keyring(elsewhere, OTHER_PASSPHRASE).for_writing(datetime.now(UTC))
+    name = f"keys/{key.key_id}.json"
+    (storage.root / name).write_bytes(elsewhere.get(name))
+    return key
+
+
+def test_wal_of_a_planted_key_is_not_replayed(archived: Archived, tmp_path: Path, into: Path) -> None:
+    """Attack: who knows a former passphrase seals WAL of his own, which would make him a superuser."""
+    spoilt = archived.copied(tmp_path / "spoilt")
+    archive = WalArchive(repository_of(LocalStore(spoilt.root)), spoilt.system_identifier)
+    segment = max(archive.listing().segments)
+    archive.store_segment(segment, bytes(SEGMENT_BYTES), planted(spoilt))
+    done = spoilt.recover("cluster", "--into", into, BACKUP_ENCRYPTION_OLD_KEYS=OTHER_PASSPHRASE)
+    assert done.returncode == 40, done.stderr
+    assert "somebody planted" in done.stderr
+    assert segment in done.stderr
+
+
+def test_a_former_passphrase_has_no_say_about_servers_once_our_key_file_was_taken_away(
+    archived: Archived, tmp_path: Path, into: Path
+) -> None:
+    """Attack: who knows a former passphrase leaves but his own key there, and a base backup of his own."""
+    spoilt = archived.copied(tmp_path / "spoilt")
+    shutil.rmtree(spoilt.root / "keys")
+    (spoilt.root / "storage.json").unlink()
+    (spoilt.root / "keys").mkdir()
+    key = planted(spoilt)
+    (manifest,) = spoilt.root.glob("server.*/base/*/manifest.json")
+    newer = manifest.parent.with_name("20991122T010003Z-EVILEV") / manifest.name
+    shutil.copytree(manifest.parent, newer.parent)
+    content = json.loads(manifest.read_text()) | {"base_id": newer.parent.name, "key_id": key.key_id}
+    name = newer.relative_to(spoilt.root).as_posix()
+    newer.write_bytes(encode(signed(without(content, "mac"), name, key)))
+    done = spoilt.recover("cluster", "--into", into, BACKUP_ENCRYPTION_OLD_KEYS=OTHER_PASSPHRASE)
+    assert done.returncode in (41, 70), done.stderr
+    assert "put his own key in the place of ours" in done.stderr
 
 
 @pytest.mark.parametrize(
