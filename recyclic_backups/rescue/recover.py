@@ -254,7 +254,7 @@ def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = Fa
                 f"{name} was signed with a key of another storage, or with one that somebody planted",
                 "OF ANOTHER STORAGE",
             )
-        if "storage_id" in document and keys.storage_id not in (None, document["storage_id"]):
+        if keys.storage_id is not None and document.get("storage_id") not in (None, keys.storage_id):
             raise Unsigned(f"{name} was written into another storage, and copied here", "OF ANOTHER STORAGE")
         return
     message = name.encode() + b"\x00" + canonical(without(document, "sha256"))

@@ -94,7 +94,7 @@ def test_a_segment_that_somebody_changed_or_moved_is_damage(
     file.unlink()
     plain = archive._store(listing.segments[first].removesuffix(".sealed"), bytes(SEGMENT_BYTES), None)
     assert (folder / plain).exists()
-    assert operator.run("wal", "fetch", first, "--output", str(tmp_path / "3")).code == 40
+    assert operator.run("wal", "fetch", first, "--output", str(tmp_path / "3")).code == 60
 
 
 def test_a_position_that_nobody_signed_is_believed_nothing_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, MANIFESTS, named
+from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, MANIFESTS, WAL, named
 
 EXIT_CODES = {"damaged": 40, "no usable key": 41}
 
@@ -103,3 +103,65 @@ def test_the_script_opens_a_manifest_as_its_vector_says(
     assert outcome_of(recover, read) == EXIT_CODES.get(case["outcome"], 0)
     if case["outcome"] == "good":
         assert found == [case["whole"]]
+
+
+def wal_of(recover: ModuleType, case: dict[str, Any], storage: Path) -> Any:
+    """The script's view of a storage that has keys, and the WAL of a case."""
+    (storage / "keys").mkdir()
+    for key_id in WAL["data_keys"]:
+        (storage / "keys" / f"{key_id}.json").touch()
+    for name, content in case.get("objects", {}).items():
+        path = storage / f"server.{WAL['system_identifier']}" / "wal" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(content))
+    keys = keys_with(recover, WAL["data_keys"], storage)
+    return recover.Wal(recover.Storage(storage), WAL["system_identifier"], keys)
+
+
+@pytest.mark.parametrize("case", WAL["segments"], ids=named)
+def test_the_script_puts_a_segment_together_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """What was committed last lies in tails: bytes too many, or too few, are another history."""
+    wal, segment, size = wal_of(recover, case, tmp_path), WAL["segment"], WAL["segment_bytes"]
+    assert wal.filled(segment, size) == case["filled"]
+    found: list[bytes] = []
+    code = outcome_of(recover, lambda: found.append(wal.segment(segment, size)))
+    assert code == EXIT_CODES.get(case["outcome"], 0)
+    if case["outcome"] == "good":
+        assert found == [base64.b64decode(case["content"])]
+
+
+@pytest.mark.parametrize("case", WAL["histories"], ids=named)
+def test_the_script_reads_a_history_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """A wrong line of timelines leads to a branch that was given up."""
+    wal = wal_of(recover, case, tmp_path)
+    found: list[Any] = []
+    assert outcome_of(recover, lambda: found.extend(wal.line(2))) == EXIT_CODES.get(case["outcome"], 0)
+    if case["outcome"] == "good":
+        ((timeline, left),) = case["line"]
+        assert found == [(timeline, 0, recover.lsn_of(left)), (2, recover.lsn_of(left), recover.NEVER)]
+
+
+@pytest.mark.parametrize("case", WAL["documents"], ids=named)
+def test_the_script_believes_a_document_of_a_server_as_its_vector_says(
+    recover: ModuleType, tmp_path: Path, case: dict[str, Any]
+) -> None:
+    """A base backup or a position of somebody else's decides what is brought back."""
+    path = tmp_path / case["storage_name"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(base64.b64decode(case["content"]))
+    wal = wal_of(recover, case, tmp_path)
+    folder, _, base_id, _ = f"{case['storage_name']}/".split("/", 3)
+    server = folder.removeprefix("server.")
+    if case["kind"] == "position":
+        wal = recover.Wal(wal.storage, server, wal.keys)
+        assert bool(wal.position()) is (case["outcome"] == "good")
+        return
+
+    def read() -> None:
+        recover.Base(wal.storage, server, base_id).authenticate(wal.keys)
+
+    assert outcome_of(recover, read) == EXIT_CODES.get(case["outcome"], 0)
