@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from recyclic_backups.drill.plan import DrillPlan
     from recyclic_backups.dump.back_up import BackupPlan
     from recyclic_backups.guard.plan import GuardPlan
-    from recyclic_backups.health.judge import HealthTerms
+    from recyclic_backups.health.judge import HealthTerms, WalSource
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.facts import AlertTerms
@@ -157,6 +157,7 @@ def drill_plan(settings: Settings) -> DrillPlan:
         options=options,
         probes=settings.drill_probes,
         access=StorageAccess(url, directory, settings.encryption_key, settings.encryption_old_keys),
+        wal=wal_source(settings),
     )
 
 
@@ -172,6 +173,13 @@ def receive_terms(settings: Settings) -> ReceiveTerms:
     from recyclic_backups.archive.receive import ReceiveTerms
 
     return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
+def wal_source(settings: Settings) -> WalSource | None:
+    """Whose WAL is archived; None where it is not."""
+    from recyclic_backups.health.judge import WalSource
+
+    return WalSource(settings.server, settings.wal_slot) if settings.wal_archive else None
 
 
 def base_backup_terms(settings: Settings) -> BaseBackupTerms:
@@ -209,6 +217,7 @@ def health_terms(settings: Settings) -> HealthTerms:
         calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
+        wal=wal_source(settings),
         locale=settings.locale,
         environment=settings.environment,
     )

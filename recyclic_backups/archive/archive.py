@@ -6,15 +6,15 @@ bound to the server and to its own name: none can be put in the place of another
 
 from __future__ import annotations
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 from recyclic_backups.archive.wal import history_name, timeline_of
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.compression import Compression, Compressor, Decompressor, Source
+from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
@@ -228,21 +228,23 @@ class WalArchive:
         return f"{self.wal}/{file[:8]}/{file}"
 
     def _store(self, name: str, data: bytes | bytearray | memoryview, key: DataKey | None) -> str:
-        packed = io.BytesIO()
-        compressor = Compressor(packed, _LEVEL, len(data))
-        compressor.write(bytes(data))
-        compressor.finish()
         with self.repository.store.writer(name) as upload:
             if key is None:
-                upload.write(packed.getbuffer())
+                _compress(data, upload)
             else:
-                with SealedWriter(
-                    upload, key, f"wal/{self.system_identifier}", name.rpartition("/")[2]
-                ) as sealed:
-                    sealed.write(packed.getbuffer())
+                context, file = f"wal/{self.system_identifier}", name.rpartition("/")[2]
+                with SealedWriter(upload, key, context, file) as sealed:
+                    _compress(data, sealed)
                     sealed.finish()
             upload.commit()
         return name
+
+
+def _compress(data: bytes | bytearray | memoryview, sink: Sink) -> None:
+    compressor = Compressor(sink, _LEVEL, len(data))
+    # Any buffer will do, and none of these is copied: segments may have 64 MB, and several wait.
+    compressor.write(cast("bytes", data))
+    compressor.finish()
 
 
 def _suffixed(file: str, key: DataKey | None) -> str:

@@ -38,8 +38,9 @@ class WalStatus:
     server: ServerWal | None = None
     damage: str = ""
     """Why something of it cannot be believed, as a sentence; empty where nothing is wrong."""
-    lineage: tuple[int, ...] = field(default=())
+    lineage: tuple[int, ...] = ()
     """The timelines that lead to the newest one, oldest first."""
+    listing: Listing = field(default_factory=lambda: Listing({}, {}, {}), repr=False, compare=False)
 
     @property
     def live_holes(self) -> tuple[Hole, ...]:
@@ -139,6 +140,7 @@ def wal_status(archive: WalArchive, server: ServerWal | None) -> WalStatus:
         server,
         "; ".join(damage),
         lineage,
+        listing,
     )
 
 

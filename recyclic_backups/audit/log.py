@@ -19,7 +19,7 @@ from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import RECENT_DAYS
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.signature_state import Standing
-from recyclic_backups.envelope.document import canonical, decode, encode, signed, summed
+from recyclic_backups.envelope.document import canonical, decode, encode, summed
 from recyclic_backups.errors import (
     BackupError,
     ConfigurationError,
@@ -385,9 +385,7 @@ def _read(name: str, get: Callable[[], bytes]) -> Stored:
 def _vouched(
     repository: Repository, document: Mapping[str, Any], name: str, now: datetime
 ) -> Mapping[str, Any]:
-    if not repository.asks_for_macs:
-        return summed(document, name)
     try:
-        return signed(document, name, repository.keyring.for_writing(now))
+        return repository.vouched(document, name, now)
     except (NoUsableKey, DamagedData, ConfigurationError):
         return summed(document, name)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from recyclic_backups.catalog.actor import Actor
 from recyclic_backups.catalog.layout import Layout
 from recyclic_backups.catalog.read_once import Documents
+from recyclic_backups.envelope.document import signed, summed
 from recyclic_backups.envelope.keyring import DataKey, Keyring
 from recyclic_backups.errors import Refused
 from recyclic_backups.storage.store import Store
@@ -59,6 +61,15 @@ class Repository:
                 "set BACKUP_ENCRYPTION=true, or use another BACKUP_STORAGE for backups that are not encrypted",
             )
         return None
+
+    def vouched(self, document: Mapping[str, Any], name: str, now: datetime) -> Mapping[str, Any]:
+        """A document of no backup's, for storage under ``name``: with a MAC where one is asked for, else a SHA-256.
+
+        Raises NoUsableKey, DamagedData, ConfigurationError where there is no key to write with, StorageError.
+        """
+        if self.asks_for_macs:
+            return signed(document, name, self.keyring.for_writing(now))
+        return summed(document, name)
 
     def documents(self) -> Documents:
         """Its documents, each of which is read once."""

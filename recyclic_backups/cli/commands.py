@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "one backup: its manifest, checks and tiers",
     "verify": "check that stored backups are whole and can be read",
     "restore": "restore a backup beside what exists, and compare it",
+    "recover": "bring the whole server back as it was at a moment: a base backup, and WAL",
     "diagnose": "what is damaged or lost in a live database, and the command that puts it right",
     "drill": "rehearse a recovery on a throwaway server, compare, and measure it",
     "guard": "run a migration between a checkpoint and the probes; say, or go, the way back",

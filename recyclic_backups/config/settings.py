@@ -76,7 +76,7 @@ class Settings:
     port: int = _database("POSTGRES_PORT", "5432", _port)
     """port of the server"""
     user: str = _database("POSTGRES_USER", "postgres", values.name)
-    """a superuser, or a role that may read everything (then password hashes of roles are not in the backup)"""
+    """a superuser, or a member of `pg_read_all_data` with BYPASSRLS"""
     password: str = _database("POSTGRES_PASSWORD", "", str, secret=True)
     """empty: none is sent, and libpq's own ways apply (peer, `~/.pgpass`). It is never told as it is to a server that
     has not proved who it is: see below"""

@@ -66,7 +66,7 @@ class Inspection:
     @property
     def of_indexes(self) -> Inspection:
         """The same with our own login's session: amcheck is for superusers, and itself acts as an index's owner."""
-        return replace(self, connection=self.as_login)
+        return replace(self, connection=self.as_login, beside=self.as_login)
 
     def ask(
         self, subject: str, query: str | sql.Composed, parameters: tuple[Any, ...] | None = None
@@ -146,8 +146,11 @@ class Inspection:
         return True
 
     def rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        """The answer to a question about the catalog, which must be had. Raises DatabaseError."""
-        return self.connection.execute(query.encode(), parameters).fetchall()
+        """The answer to a question about the catalog, which must be had. Raises DatabaseError.
+
+        Asked beside: code that ran in a session could make its later answers what it likes, and they become commands.
+        """
+        return self.beside.execute(query.encode(), parameters).fetchall()
 
 
 @contextmanager

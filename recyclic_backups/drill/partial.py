@@ -16,14 +16,14 @@ from recyclic_backups.drill.inject_damage import (
     inject_damage,
 )
 from recyclic_backups.drill.report import ScenarioResult
-from recyclic_backups.drill.simple import DrillContext, excuse_unloaded, failure, probe, reasons_of, timed
+from recyclic_backups.drill.simple import DrillContext, bring_back, failure, probe, reasons_of, timed
 from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.merge.merge import MergeReport, merge_backup
 from recyclic_backups.restore import database as databases
-from recyclic_backups.restore.restore import RestoreReport, restore
+from recyclic_backups.restore.restore import RestoreReport
 from recyclic_backups.restore.selection import Request
 
 _LOCK_TIMEOUT_SECONDS = 60
@@ -43,21 +43,7 @@ def run_partial(context: DrillContext, backup: Backup) -> ScenarioResult:
         )
     with context.place.database("partial") as live:
         try:
-            copy = restore(
-                context.repository,
-                backup,
-                context.place.server,
-                live,
-                context.options,
-                clock=context.clock,
-                replace=True,
-                recorded=False,
-                progress=context.progress,
-            )
-            context.place.created_roles.extend(copy.created_roles)
-            comparison, excused = excuse_unloaded(
-                context.place, copy.comparison, [(each.name, each.reason) for each in copy.missing]
-            )
+            copy, comparison, excused = bring_back(context, backup, live)
             copy = replace(copy, comparison=comparison, notes=[*copy.notes, *excused])
             if comparison.differences:
                 return ScenarioResult(

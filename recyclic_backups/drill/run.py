@@ -21,6 +21,7 @@ from recyclic_backups.drill.server import drill_server
 from recyclic_backups.drill.simple import DrillContext, newest_of_each_tier, run_simple
 from recyclic_backups.dump.verify import record_damage
 from recyclic_backups.errors import DamagedData
+from recyclic_backups.health.assess import read_wal
 from recyclic_backups.progress import SILENT, Progress
 
 
@@ -39,45 +40,34 @@ def drill(
     RecoveryError without backups, ProgramMissing, Refused, DatabaseError, StorageError, NoUsableKey.
     """
     with audited(repository, "drill", clock, details={"scenario": str(scenario)}, required=False) as entry:
-        report = _drill(scenario, repository, plan, clock, backup_id, progress)
+        started_at = clock()
+        catalog = load_catalog(repository)
+        catalog = catalog.for_latest(started_at) if backup_id is None else catalog
+        newest = catalog.find("latest" if backup_id is None else backup_id)
+        wal_as_of = None if plan.wal is None else read_wal(repository, catalog, plan.wal).reaches_until
+        backups = [newest]
+        if scenario is Scenario.SIMPLE and backup_id is None:
+            backups = _newest_first(newest_of_each_tier(catalog.sound), newest)
+        probes = load_probes(plan.probes)
+        with drill_server(plan.placement, [backup.manifest for backup in backups]) as place:
+            options = replace(plan.options, disarm_roles=not place.throwaway)
+            context = DrillContext(repository, place, options, probes, clock, progress)
+            results = tuple(_rehearse(scenario, context, plan, backup) for backup in backups)
+            unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
+            for note in (place.lacking, unloaded):
+                if note:
+                    results = tuple(replace(each, notes=(*each.notes, note)) for each in results)
+            if backup_id is None and catalog.passed_over:
+                over = ", ".join(each.backup_id for each in catalog.passed_over)
+                note = f"passed over, for the last check found them damaged: {over}"
+                results = (replace(results[0], notes=(*results[0].notes, note)), *results[1:])
+            report = DrillReport(scenario, started_at, place.label, results, wal_as_of)
+        for backup, result in zip(backups, results, strict=True):
+            if result.damaged:
+                record_damage(repository, backup, DamagedData(result.reasons[0]), "drill", clock())
+            record_check(repository, report.check_of(result, clock()), backup.manifest)
         entry.backup_id = report.newest.backup_id
         entry.outcome = "passed" if report.passed else "not passed"
-    return report
-
-
-def _drill(
-    scenario: Scenario,
-    repository: Repository,
-    plan: DrillPlan,
-    clock: Callable[[], datetime],
-    backup_id: str | None,
-    progress: Progress,
-) -> DrillReport:
-    started_at = clock()
-    catalog = load_catalog(repository)
-    catalog = catalog.for_latest(started_at) if backup_id is None else catalog
-    newest = catalog.find("latest" if backup_id is None else backup_id)
-    backups = [newest]
-    if scenario is Scenario.SIMPLE and backup_id is None:
-        backups = _newest_first(newest_of_each_tier(catalog.sound), newest)
-    probes = load_probes(plan.probes)
-    with drill_server(plan.placement, [backup.manifest for backup in backups]) as place:
-        options = replace(plan.options, disarm_roles=not place.throwaway)
-        context = DrillContext(repository, place, options, probes, clock, progress)
-        results = tuple(_rehearse(scenario, context, plan, backup) for backup in backups)
-        unloaded = f"the drill's server: {place.unloaded}" if place.unloaded else ""
-        for note in (place.lacking, unloaded):
-            if note:
-                results = tuple(replace(each, notes=(*each.notes, note)) for each in results)
-        if backup_id is None and catalog.passed_over:
-            over = ", ".join(each.backup_id for each in catalog.passed_over)
-            note = f"passed over, for the last check found them damaged: {over}"
-            results = (replace(results[0], notes=(*results[0].notes, note)), *results[1:])
-        report = DrillReport(scenario, started_at, place.label, results)
-    for backup, result in zip(backups, results, strict=True):
-        if result.damaged:
-            record_damage(repository, backup, DamagedData(result.reasons[0]), "drill", clock())
-        record_check(repository, report.check_of(result, clock()), backup.manifest)
     return report
 
 

@@ -25,7 +25,7 @@ from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.left_behind import under_way
 from recyclic_backups.restore.loaders import loaders
 from recyclic_backups.restore.missing_roles import create_named_roles
-from recyclic_backups.restore.restore import restore
+from recyclic_backups.restore.restore import RestoreReport, restore
 
 _PROBING_SECONDS = 24 * 3600
 """For how long the login of probes is valid, at most."""
@@ -53,23 +53,9 @@ def run_simple(context: DrillContext, backup: Backup) -> ScenarioResult:
     with context.place.database("simple") as name:
         try:
             notes = bring_roles(context, backup, context.place)
-            report = restore(
-                context.repository,
-                backup,
-                context.place.server,
-                name,
-                context.options,
-                clock=context.clock,
-                replace=True,  # the name is ours: nothing else can have it
-                recorded=False,
-                progress=context.progress,
-            )
+            report, comparison, excused = bring_back(context, backup, name)
         except (DamagedData, ProgramFailed) as found:
             return failure(backup, found)
-        context.place.created_roles.extend(report.created_roles)
-        comparison, excused = excuse_unloaded(
-            context.place, report.comparison, [(each.name, each.reason) for each in report.missing]
-        )
         phases = dict(report.phases)
         with timed(phases, "probes"):
             answers, role = probe(context, report.database, backup)
@@ -77,11 +63,31 @@ def run_simple(context: DrillContext, backup: Backup) -> ScenarioResult:
         backup_id=backup.backup_id,
         as_of=backup.as_of,
         phases=phases,
-        reasons=(*differences_of(comparison), *reasons_of(answers)),
+        reasons=(*comparison.differences, *reasons_of(answers)),
         comparison=comparison,
         notes=(*comparison.notes, *report.notes, *notes, *excused),
         details={"probes": [answer.to_json() for answer in answers], "probed_as": role},
     )
+
+
+def bring_back(
+    context: DrillContext, backup: Backup, name: str
+) -> tuple[RestoreReport, Comparison, list[str]]:
+    """Restore a backup as a database of ours; what :func:`excuse_unloaded` leaves of its comparison, and its notes."""
+    report = restore(
+        context.repository,
+        backup,
+        context.place.server,
+        name,
+        context.options,
+        clock=context.clock,
+        replace=True,  # the name is ours: nothing else can have it
+        recorded=False,
+        progress=context.progress,
+    )
+    context.place.created_roles.extend(report.created_roles)
+    missing = [(each.name, each.reason) for each in report.missing]
+    return report, *excuse_unloaded(context.place, report.comparison, missing)
 
 
 def bring_roles(context: DrillContext, backup: Backup, place: DrillServer) -> list[str]:
@@ -116,11 +122,6 @@ def failure(backup: Backup, found: DamagedData | ProgramFailed) -> ScenarioResul
         raise found
     damaged = isinstance(found, DamagedData)
     return ScenarioResult(backup.backup_id, backup.as_of, {}, (found.message,), damaged=damaged)
-
-
-def differences_of(comparison: Comparison) -> tuple[str, ...]:
-    """Reasons to fail; a backup that says nothing of its content proves nothing, which is no failure of it."""
-    return comparison.differences
 
 
 def reasons_of(answers: Sequence[Answer]) -> list[str]:

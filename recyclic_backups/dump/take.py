@@ -7,9 +7,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+
+from psycopg import sql
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
@@ -32,7 +34,7 @@ from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.reader import reading_login
-from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
 
@@ -131,9 +133,10 @@ def take(
                 data = streams.dump(sizes, while_good=lambda: reading.done() and reading.result())
                 progress.stage("fingerprinting")
                 fingerprint = streams.in_time(reading, give_up_at)
-            with translated(f"database {database!r} on {server.label}"):
-                facts = read_server_facts(held.connection)
-                globals_text, notes = read_globals(held.connection)
+            with _catalog(server, database, held) as connection:
+                facts = read_server_facts(connection)
+                globals_text, notes = read_globals(connection)
+                left_out = [*_left_out(held, connection)]
             roles = streams.store_text("globals.sql", globals_text)
             sequences_after = _sequences(reader, database, options)
             if fingerprint is not None:
@@ -160,7 +163,7 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=(*notes, *_left_out(held), *filter(None, (readable, another))),
+                notes=(*notes, *left_out, *filter(None, (readable, another))),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
                 replay_point=None
@@ -176,6 +179,19 @@ def take(
 def _sequences(reader: Server, database: str, options: DumpOptions) -> dict[str, SequenceReading]:
     with reading_session(reader, database, lock_timeout_seconds=options.lock_timeout_seconds) as connection:
         return read_sequences(connection)
+
+
+@contextmanager
+def _catalog(server: Server, database: str, held: Snapshot) -> Iterator[Connection]:
+    """A session in the snapshot that has asked no table anything: a restore runs what it answers, as a superuser.
+
+    Code that ran in a session could make its later answers what it likes.
+    """
+    with reading_session(server, database) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(held.identifier)))
+        yield connection
+        connection.execute("ROLLBACK")
 
 
 # pg_dump leaves out subscriptions, and the options of user mappings, for whoever is no superuser. To make either takes
@@ -206,14 +222,14 @@ _HIDDEN = """
 """
 
 
-def _left_out(held: Snapshot) -> Iterator[str]:
+def _left_out(held: Snapshot, connection: Connection) -> Iterator[str]:
     """What a standby does not have, as pg_dump knows too: people must not look for it in the backup."""
     if names := [table.qualified for table in held.tables if table.unreplicated]:
         yield (
             "taken from a hot standby, where unlogged tables have no rows: they and their sequences come back "
             f"empty: {', '.join(names)}"
         )
-    if names := [qualified_name(*row) for row in held.connection.execute(_HIDDEN).fetchall()]:
+    if names := [qualified_name(*row) for row in connection.execute(_HIDDEN).fetchall()]:
         yield (
             f"not in the backup, since pg_dump leaves out what belongs to an extension: {', '.join(names)}; "
             "to have them in it: ALTER EXTENSION … DROP TABLE …"

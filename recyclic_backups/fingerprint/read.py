@@ -66,16 +66,21 @@ def read_fingerprint(
         require_readable(tables)
         if sequences_before is None and sequences_after is None:
             sequences_before = sequences_after = read_sequences(connection)
+        # The catalog comes first: code that ran in a session could make its later answers what it likes.
+        sequences = sequences_between(list_sequences(connection), sequences_before, sequences_after)
+        roles = read_roles(connection, everyone=held is None and snapshot_identifier is None)
+        extensions, listing = _extensions(connection), read_listing(connection)
+        large_objects = read_large_objects(connection, level)
         return Fingerprint(
             level=level,
             tables=read_tables(connection, beside, tables, level, progress),
-            sequences=sequences_between(list_sequences(connection), sequences_before, sequences_after),
+            sequences=sequences,
             materialized_views=read_materialized_views(connection, beside),
-            large_objects=read_large_objects(connection, level),
-            roles=read_roles(connection, everyone=held is None and snapshot_identifier is None),
-            extensions=_extensions(connection),
+            large_objects=large_objects,
+            roles=roles,
+            extensions=extensions,
             schema=None if schema_text is None else schema_entries(schema_text),
-            listing=read_listing(connection),
+            listing=listing,
         )
 
 

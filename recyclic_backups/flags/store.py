@@ -11,7 +11,7 @@ from recyclic_backups.audit.log import audited
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.signature_state import Standing
-from recyclic_backups.envelope.document import decode, encode, key_id_of_mac, signed, summed
+from recyclic_backups.envelope.document import decode, encode, key_id_of_mac
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
 from recyclic_backups.flags.flags import FEATURES, Flags, Switch, known
 from recyclic_backups.storage.store import StoredObject
@@ -75,7 +75,8 @@ def switch(repository: Repository, name: str, on: bool | None, now: datetime) ->
         if on is None:
             store.delete(layout.flag(name))
         else:
-            _write(repository, layout.flag(name), Switch(on, now).to_json(name), now)
+            document = repository.vouched(Switch(on, now).to_json(name), layout.flag(name), now)
+            store.replace(layout.flag(name), encode(document))
         store.delete(layout.flag_outcome(name))
     return load_flags(repository)
 
@@ -91,11 +92,3 @@ def _believed(
     if not standing.is_believed:
         raise DamagedData(f"{name} is not believed: {standing.problem}")
     return document
-
-
-def _write(repository: Repository, name: str, document: Mapping[str, Any], now: datetime) -> None:
-    if repository.asks_for_macs:
-        stored = signed(document, name, repository.keyring.for_writing(now))
-    else:
-        stored = summed(document, name)
-    repository.store.replace(name, encode(stored))

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recyclic_backups.archive.archive import WalArchive, servers_in
+from recyclic_backups.archive.status import WalStatus, wal_status
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.base_backup.catalog import load_base_backups
+from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, NoUsableKey
 from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
-from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wal import WalFacts
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.windows import Window, lines_of, main_timeline, windows_of
 from recyclic_backups.texts.language import Untranslated
+
+_PATIENCE_SECONDS = 3
+"""A server that is gone must not keep people waiting for how the backups are."""
 
 
 def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
@@ -29,15 +41,59 @@ def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], da
 
     Raises StorageError.
     """
-    found = survey_of(read_facts(repository), terms, clock())
+    found = survey_of(read_facts(repository, terms.wal), terms, clock())
     return replace(found, audit_head=read_head(repository, clock()))
 
 
-def read_facts(repository: Repository) -> Facts:
-    """What is judged. Raises StorageError."""
+def read_facts(repository: Repository, wal: WalSource | None) -> Facts:
+    """What is judged; ``wal`` says whose WAL is archived, if any. Raises StorageError."""
     catalog = load_catalog(repository)
     changed = changed_rescue_files(repository, lambda: catalog)
-    return Facts(catalog, repository.store.free_bytes(), tuple(changed))
+    archived = None if wal is None else read_wal(repository, catalog, wal)
+    return Facts(catalog, repository.store.free_bytes(), tuple(changed), archived)
+
+
+def read_wal(repository: Repository, catalog: Catalog, source: WalSource) -> WalFacts:
+    """What is known of the server's WAL, also while the server does not answer. Raises StorageError."""
+    server: ServerWal | None = None
+    with suppress(DatabaseError):
+        server = look_at(replace(source.server, connect_timeout_seconds=_PATIENCE_SECONDS), source.slot)
+    newest = catalog.newest_good()
+    known = servers_in(repository)
+    asked = server.system_identifier if server else newest.manifest.server.system_identifier if newest else ""
+    if asked not in known:
+        asked = known[0] if len(known) == 1 and server is None else ""
+    if not asked:
+        return WalFacts()
+    archive = WalArchive(repository, asked)
+    status = wal_status(archive, server)
+    bases = load_base_backups(archive)
+    damage = "; ".join(
+        (*filter(None, [status.damage]), *(f"{each.name}: {each.problem}" for each in bases.damage))
+    )
+    found = WalFacts(replace(status, damage=damage), bases.bases)
+    if status.position is None:
+        return found
+    try:
+        reached = windows_of_server(archive, status, [each.manifest for each in bases.bases if each.good])
+    except (DamagedData, NoUsableKey) as error:
+        return replace(found, status=replace(status, damage=damage or error.message))
+    return replace(found, windows=tuple(reached))
+
+
+def windows_of_server(archive: WalArchive, status: WalStatus, bases: Sequence[BaseManifest]) -> list[Window]:
+    """What these base backups and the WAL reach, on the line that the server is on. Raises DamagedData, NoUsableKey."""
+    assert status.position is not None
+    lines = lines_of(status.listing, lambda timeline: archive.read_history(status.listing, timeline))
+    newest = main_timeline(status.listing, status.position)
+    return [
+        window
+        for line in lines
+        if line.timeline == newest
+        for window in windows_of(
+            line, bases, status.listing, status.position, status.gaps, status.position.segment_bytes
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +160,7 @@ def answers(
         if name not in wanted:
             continue
         if name == "age":
-            found = tuple(age(catalog, thresholds, now))
+            found = tuple(age(recovery_point(catalog, now), catalog, thresholds, now))
         elif label is None or backup is None:
             found = (critical("absent", f"{tier.value}/{partition}", tier=tier, partition=partition),)
         elif name == "integrity" and error is not None and not backup.known_damaged:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.archive.continuity import Hole
-from recyclic_backups.archive.status import WalStatus
-from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.catalog.recovery_point import seconds_between
+from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.thresholds import (
     BASE_AGE_SECONDS,
@@ -24,9 +23,14 @@ from recyclic_backups.health.thresholds import (
     WAL_SILENT_WARNING_SECONDS,
 )
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.postgres.slots import SlotState
-from recyclic_backups.recovery.windows import Window
 from recyclic_backups.texts.language import Bytes, Moment, Seconds, Untranslated
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.continuity import Hole
+    from recyclic_backups.archive.status import WalStatus
+    from recyclic_backups.base_backup.catalog import BaseBackup
+    from recyclic_backups.postgres.slots import SlotState
+    from recyclic_backups.recovery.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,26 @@ class WalFacts:
             if window.ends_at is not None and any(each.base_id in good for each in window.bases)
         ]
         return max(ends, default=None)
+
+    def to_json(self, now: datetime) -> dict[str, Any]:
+        """For reports."""
+        newest, status = self.newest_base, self.status
+        until, slot = (
+            self.reaches_until,
+            None if status is None or status.server is None else status.server.slot,
+        )
+        return {
+            "reaches_until": None if until is None else to_text(until),
+            "age_seconds": None if status is None else status.age_seconds(now),
+            "gaps": 0 if status is None else len(status.live_holes),
+            "window_seconds": None
+            if until is None
+            else seconds_between(min(w.starts_at for w in self.windows), until),
+            "newest_base": None if newest is None else newest.base_id,
+            "newest_base_as_of": None if newest is None else to_text(newest.as_of),
+            "stored_bytes": 0 if status is None else status.stored_bytes,
+            "held_bytes": None if slot is None else slot.held_bytes,
+        }
 
 
 def wal_findings(facts: WalFacts, now: datetime) -> Iterator[Finding]:

@@ -73,10 +73,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WalData:
-    """A piece of WAL, the position at which it begins, and up to where the server had flushed its WAL by then."""
+    """A piece of WAL, the position at which it begins, and up to where the server had flushed its WAL by then.
+
+    ``sent_at`` is what the server's clock showed (aware UTC).
+    """
 
     start_lsn: int
     server_end_lsn: int
+    sent_at: datetime
     data: memoryview
 
 
@@ -156,6 +160,10 @@ class Replication:
             "and reload the server"
         )
         raise last
+
+    def close(self) -> None:
+        """End the session now: the server waits for nothing any more, and keeps by the slot what was not confirmed."""
+        self._connection.finish()
 
     # -- what the server says of itself
 
@@ -237,11 +245,11 @@ class Replication:
             return self._end_of_stream()
         kind = data[0:1].tobytes()
         if kind == b"w":  # start, end and clock of the server, then the WAL
-            start, end = struct.unpack_from(">QQ", data, 1)
-            return WalData(start, end, data[25:])
+            start, end, clock = struct.unpack_from(">QQq", data, 1)
+            return WalData(start, end, _moment(clock), data[25:])
         if kind == b"k":
             end, clock, wants_reply = struct.unpack_from(">QqB", data, 1)
-            return Keepalive(end, _EPOCH + timedelta(microseconds=clock), bool(wants_reply))
+            return Keepalive(end, _moment(clock), bool(wants_reply))
         raise DatabaseError(f"{self._subject}: the server sent a message of unknown kind {kind!r}")
 
     def confirm(self, written_lsn: int, flushed_lsn: int, *, ask_reply: bool = False) -> None:
@@ -297,11 +305,16 @@ class Replication:
     def base_backup_messages(self) -> Iterator[tuple[str, memoryview]]:
         """Kind (``n`` new archive, ``d`` data, ``m`` manifest, ``p`` progress) and content of each message."""
         while True:
-            length, data = self._connection.get_copy_data(0)
+            # Never get_copy_data(0): what waits inside of libpq keeps every other thread waiting too.
+            length, data = self._connection.get_copy_data(1)
             if length == -2:
                 raise self._lost()
             if length == -1:
                 return
+            if length == 0:
+                select.select([self._connection.socket], [], [], 60)
+                self._consume()
+                continue
             yield data[0:1].tobytes().decode("ascii", "replace"), data[1:]
 
     def end_base_backup(self) -> tuple[int, int]:
@@ -459,8 +472,29 @@ def _connected(server: Server, application_name: str, mode: Mode) -> pq.abc.PGco
         **protection_here(server),
     }
     text = make_conninfo("", **{name: value for name, value in parameters.items() if value is not None})
+    # Step by step: PGconn.connect() would keep every other thread of the process, and signals, waiting for the server.
     with startup.without_libpq_variables():
-        return pq.PGconn.connect(text.encode())
+        connection = pq.PGconn.connect_start(text.encode())
+        deadline = time.monotonic() + server.connect_timeout_seconds
+        while connection.status != pq.ConnStatus.BAD:
+            wanted = connection.connect_poll()
+            if wanted not in (pq.PollingStatus.READING, pq.PollingStatus.WRITING):
+                break
+            reads = [connection.socket] if wanted == pq.PollingStatus.READING else []
+            writes = [connection.socket] if wanted == pq.PollingStatus.WRITING else []
+            left = deadline - time.monotonic()
+            if left <= 0 or not any(select.select(reads, writes, [], left)):
+                connection.finish()
+                raise DatabaseError(
+                    f"replication from {server.label}: it did not answer within {server.connect_timeout_seconds:g} s",
+                    retryable=True,
+                )
+        return connection
+
+
+def _moment(clock: int) -> datetime:
+    """A time of the protocol: microseconds since the beginning of 2000."""
+    return _EPOCH + timedelta(microseconds=clock)
 
 
 def _next_timeline(result: PGresult) -> tuple[int, int]:

@@ -90,6 +90,8 @@ class Window:
     segment_bytes: int
     missing: str = ""
     """The first segment that is missing, where it ends at a hole."""
+    position_lsn: int | None = None
+    """Up to where the server's WAL went when it was last received, where the window ends there."""
 
     @property
     def timeline(self) -> int:
@@ -172,14 +174,16 @@ def windows_of(
         if not inside:
             continue
         here = position if position is not None and position.timeline == line.timeline else None
-        ends_at, ending, missing = None, "archive", ""
+        ends_at, ending, missing, position_lsn = None, "archive", "", None
         if number + 1 < len(stretches) or (here is not None and here.lsn > end):
             missing = line.segment_at(end, segment_bytes)
             written_down = any(low <= end < high for low, high in holes)
             ending = "gap" if written_down else "missing"
         elif here is not None and here.lsn >= inside[0].start_lsn:
-            ends_at, ending = here.server_time, "position"
-        found.append(Window(line, inside, end, ends_at, cast("Ending", ending), segment_bytes, missing))
+            ends_at, ending, position_lsn = here.server_time, "position", here.lsn
+        found.append(
+            Window(line, inside, end, ends_at, cast("Ending", ending), segment_bytes, missing, position_lsn)
+        )
     return found
 
 

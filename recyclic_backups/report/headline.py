@@ -19,7 +19,7 @@ def overall(surveys: Sequence[Survey], incidents: Sequence[Finding]) -> Status:
 
 def recoverable_sentence(survey: Survey) -> str:
     """From when the database comes back, and what would be missing."""
-    terms, as_of, age_seconds = survey.terms, survey.recovery_point.verified_as_of, survey.age_seconds
+    terms, as_of, age_seconds = survey.terms, survey.recovery_point.as_of, survey.age_seconds
     if as_of is None or age_seconds is None:
         return report_text("no recovery point", terms.locale)
     moment = moment_text(as_of, terms.calendar.timezone, terms.locale)

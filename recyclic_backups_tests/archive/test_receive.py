@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive import receive
+from recyclic_backups.archive import receive, stream
 from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.documents import read_gaps
 from recyclic_backups.archive.status import wal_status
-from recyclic_backups.errors import Refused, StorageError
+from recyclic_backups.errors import DatabaseError, Refused, StorageError
+from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
+    PATIENCE_SECONDS,
     SEGMENT_BYTES,
     SLOT,
     Running,
@@ -27,11 +33,19 @@ from recyclic_backups_tests.archive.conftest import (
     receiving,
     write_rows,
 )
+from recyclic_backups_tests.faults.proxy import Proxy
 from recyclic_backups_tests.memory_store import MemoryStore
 
 
 class Killed(BaseException):
     """The process is gone, at that call."""
+
+
+class _Behind:
+    """A server behind a line that may fail."""
+
+    def __init__(self, cluster: ScratchCluster, line: Proxy) -> None:
+        self.server = replace(cluster.server, port=line.port)
 
 
 def test_every_committed_row_is_stored_within_seconds_and_nothing_of_it_is_plain(
@@ -56,7 +70,7 @@ def test_many_tails_of_one_segment_become_one(
     server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss prevented: a recovery that opens thousands of small objects, and bills of a storage for them."""
-    monkeypatch.setattr(receive, "_JOINED_AFTER", 3)
+    monkeypatch.setattr(stream, "_JOINED_AFTER", 3)
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
         for _ in range(9):
@@ -241,3 +255,147 @@ def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory
     error = Running(Elsewhere(), memory).join()  # type: ignore[arg-type]
     assert "Geheim-1234" not in f"{error} {getattr(error, 'hint', '')}"
     assert "password authentication failed" in str(error)
+
+
+def test_a_storage_that_hangs_lets_the_server_stop(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a server that Docker kills after ten seconds, since our storage never answers."""
+    archive = archive_of(memory, server_of_its_own)
+    answers = threading.Event()
+
+    def hang(verb: str, name: str) -> None:
+        if "/wal/" in name and verb in ("commit", "replace"):
+            answers.wait(PATIENCE_SECONDS)
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = hang
+        end = write_rows(server_of_its_own)
+        began = time.monotonic()
+        server_of_its_own.stop()
+        assert time.monotonic() - began < 9
+        server_of_its_own.restart()
+        answers.set()
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_full_queue_lets_the_server_stop_and_the_receiver_too(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: the same, when so much waits for the storage that nothing more is read."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def full(verb: str, name: str) -> None:
+        if verb in ("writer", "replace"):
+            raise StorageError("there is no space left")
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = full
+        for _ in range(9):
+            end = write_rows(server_of_its_own, 3000)
+        time.sleep(1)
+        began = time.monotonic()
+        server_of_its_own.stop()
+        assert time.monotonic() - began < 9
+        server_of_its_own.restart()
+        write_rows(server_of_its_own, 3000)
+    assert running.error is None, "it ended when it was told to"
+    memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_slow_storage_and_a_busy_server_still_have_a_position(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: "nothing is stored since an hour", of an archive that is a second behind."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def slow(verb: str, name: str) -> None:
+        if "/wal/" in name and verb == "commit":
+            time.sleep(0.3)
+
+    memory.before = slow
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: reached(archive) > 0)
+        seen = set()
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            write_rows(server_of_its_own, 5)
+            seen.add(reached(archive))
+    assert len(seen) >= 4
+
+
+def test_a_server_that_says_nothing_any_more_is_asked_anew(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a firewall forgot the connection, and nothing was received for a quarter of an hour."""
+    monkeypatch.setattr(stream, "_SILENCE_SECONDS", 1.5)
+    archive = archive_of(memory, server_of_its_own)
+    server_of_its_own.configure({"wal_sender_timeout": "2s"})
+    server_of_its_own.restart()
+    with (
+        Proxy.to(server_of_its_own.server.port) as line,
+        receiving(_Behind(server_of_its_own, line), memory) as running,
+    ):
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        line.go_silent()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: any("said nothing" in each for each in running.said))
+        line.speak_again()
+        running.wait_until(lambda: reached(archive) >= end)
+        line.cut()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    assert_as_on_the_server(server_of_its_own, archive)
+
+
+def test_tails_that_a_kill_left_beside_their_segment_go(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: small objects that stay for ever, one lot for each kill."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def die(verb: str, name: str) -> None:
+        if verb == "delete":
+            raise Killed
+
+    memory.before = die
+    running = Running(server_of_its_own, memory, tail_seconds=0.05)
+    while running.error is None:
+        write_rows(server_of_its_own, 300)
+    memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert listing.segments
+    assert not listing.tails.keys() & listing.segments.keys()
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
+    """Loss prevented: what was received, not stored while the receiver tries to reach the server again."""
+    ticks = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = Server(
+            host="127.0.0.1", port=silent.getsockname()[1], user="x", password="", connect_timeout_seconds=1
+        )
+        over = threading.Event()
+        thread = threading.Thread(
+            target=lambda: [ticks.append(1) for _ in iter(lambda: over.wait(0.01), True)]
+        )
+        thread.start()
+        with pytest.raises(DatabaseError, match="did not answer within 1 s"), Replication.open(server):
+            pass
+        over.set()
+        thread.join()
+    assert len(ticks) > 20

@@ -18,9 +18,10 @@ from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.base_backup import back_up
 from recyclic_backups.base_backup.catalog import folder_of_base
 from recyclic_backups.base_backup.chain import chain_of
+from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.compression import Compression
-from recyclic_backups.errors import ArchiveError, DatabaseError, Refused, StorageError
+from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -130,6 +131,22 @@ def test_wal_that_is_not_this_servers_makes_no_base_backup(based_cluster: Scratc
     for number in range(40):
         archive.store_segment(segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES), other, key)
     with pytest.raises(Refused, match="the WAL in the archive is not this server's"):
+        premises.take()
+    assert premises.base_objects == []
+
+
+def test_wal_that_nobody_sealed_makes_no_base_backup(based_cluster: ScratchCluster) -> None:
+    """Attack: whoever can write to the storage has a base backup exist for which there is no WAL."""
+    premises = Premises(based_cluster, patience_seconds=5)
+    archive = premises.archive
+    archive.repository.key_for_backups(
+        datetime.now(UTC)
+    )  # from now on nothing is believed that is not sealed
+    first = segment_start(write_rows(based_cluster, 1), SEGMENT_BYTES)
+    for number in range(40):
+        name = segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES)
+        premises.store.create(f"{archive.wal}/00000001/{name}.zst.sealed", b"nonsense")
+    with pytest.raises(DamagedData):
         premises.take()
     assert premises.base_objects == []
 
@@ -244,7 +261,7 @@ def test_one_at_a_time(premises: Premises) -> None:
             server,
             premises.archive.repository,
             None,
-            back_up.BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
+            BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
             clock=premises.clock,
         )
 

@@ -104,6 +104,35 @@ def test_the_role_of_a_killed_reading_is_dropped_by_the_next_one(
     assert _roles(cluster.server) == []
 
 
+def test_what_somebody_granted_it_does_not_keep_it_on_the_server(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Attack: grants in another database, and a policy on a table kept locked, so that each backup leaves a role."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE TABLE public.elsewhere (a int)")
+    with (
+        cluster.server.connect("postgres") as elsewhere,
+        cluster.server.connect(database) as here,
+        cluster.server.connect(database, autocommit=False) as keeping,
+    ):
+        here.execute("CREATE TABLE public.t (a int)")
+        with reading_login(cluster.server, database) as login:
+            elsewhere.execute(f"GRANT SELECT ON public.elsewhere TO {login.user}".encode())
+            here.execute(f"CREATE POLICY p ON public.t TO {login.user}".encode())
+            keeping.execute("LOCK TABLE public.t")
+        rights = (
+            "SELECT rolcanlogin, rolbypassrls, pg_has_role(oid, 'pg_read_all_data', 'MEMBER') FROM pg_roles"
+            " WHERE rolname = %s"
+        )
+        assert here.execute(rights, (login.user,)).fetchone() == (False, False, False)
+        keeping.rollback()
+        elsewhere.execute("DROP TABLE IF EXISTS public.other")
+        with reading_login(cluster.server, database):
+            pass
+        elsewhere.execute("DROP TABLE public.elsewhere")
+    assert _roles(cluster.server) == []
+
+
 def test_a_server_that_lets_no_new_role_in_is_backed_up_all_the_same_and_validate_tells(
     cluster: ScratchCluster, operator: Operator, kept_out: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -137,6 +166,41 @@ def test_a_limit_that_the_database_s_owner_sets_does_not_make_a_superuser_read(
     assert told.value.retryable
     assert "CONNECTION LIMIT" in told.value.hint
     assert _roles(cluster.server) == []
+
+
+def test_a_right_that_the_database_s_owner_takes_away_does_not_make_a_superuser_read(
+    cluster: ScratchCluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: she takes the right to connect away between our grant and our login."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    monkeypatch.setattr(readers, "_let_connect", lambda *_: None)
+    with (
+        pytest.raises(DatabaseError, match="though it is elsewhere"),
+        reading_login(cluster.server, database),
+    ):
+        raise AssertionError("read as a superuser")
+    assert _roles(cluster.server) == []
+
+
+def test_a_role_that_owns_something_is_not_dropped_whatever_it_is_called(
+    cluster: ScratchCluster, database: str
+) -> None:
+    """Attack: an application's role, renamed as one of ours, so that the next backup drops it and its tables."""
+    role = "recyclic_reads_0123456789ab"
+    whose = database.encode().hex()
+    with cluster.server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role} VALID UNTIL '2001-01-01'; CREATE TABLE public.t (a int)")
+        connection.execute(
+            f"COMMENT ON ROLE {role} IS 'recyclic_backups: reads {whose} as 0123456789ab. Dropped at its end.';"
+            f"ALTER TABLE public.t OWNER TO {role}"
+        )
+        try:
+            with reading_login(cluster.server, database):
+                pass
+            assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (0,)
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_a_role_without_power_reads_as_itself(cluster: ScratchCluster, database: str) -> None:

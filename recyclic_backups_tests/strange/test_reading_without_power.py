@@ -19,10 +19,14 @@ from recyclic_backups.storage.memory import MemoryStore
 from recyclic_backups.diagnose import constraints, live_counts
 from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups.drill.probes import load_probes
+from recyclic_backups.dump import take
+from recyclic_backups.dump.globals import read_globals
 from recyclic_backups.errors import BackupError
 from recyclic_backups.fingerprint import contents, sequences, snapshot
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.guard import live
+from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups_tests.house import House
@@ -163,6 +167,52 @@ def test_code_that_we_do_not_see_runs_as_a_login_that_can_only_read(
         since_bytes = cluster.log_path.stat().st_size
         _read(what, cluster)
         _require_harmless(cluster, _ran(cluster, since_bytes))
+
+
+def test_a_trigger_at_login_does_not_keep_the_reading_login_out(servers: Servers) -> None:
+    """Loss prevented: no backup of a database whose superuser lets only some users in, or notes who came."""
+    cluster = servers[18]
+    with _hers(cluster, "hers"):
+        with cluster.server.connect("hers") as connection:
+            connection.execute(
+                "CREATE FUNCTION public.came() RETURNS event_trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'not you'; END $$;"
+                "CREATE EVENT TRIGGER came ON login EXECUTE FUNCTION public.came()"
+            )
+        with reading_login(cluster.server, "hers") as login, login.connect("hers"):
+            assert login.user.startswith(READS)
+        assert House(cluster.server, "hers", MemoryStore()).back_up().fresh
+
+
+def test_code_that_ran_in_a_reading_session_forges_nothing_that_a_restore_runs(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: her code, run by a backup, has the rest of its session call her operators, which write its roles' SQL."""
+    cluster, said = servers[15], []
+
+    def spied(connection: Connection) -> tuple[str, list[str]]:
+        said.append(read_globals(connection))
+        return said[0]
+
+    with _hers(cluster, "hers"):
+        _as_mallory(
+            cluster,
+            "CREATE SCHEMA m; GRANT USAGE ON SCHEMA m TO PUBLIC; CREATE TABLE m.t (a int);"
+            "CREATE FUNCTION m.forged(text, anyelement) RETURNS text LANGUAGE sql AS $$ SELECT 'FORGED' $$;"
+            "CREATE OPERATOR m.|| (LEFTARG = text, RIGHTARG = anyelement, FUNCTION = m.forged);"
+            "CREATE FUNCTION m.forged(text, int) RETURNS text LANGUAGE sql AS $$ SELECT 'FORGED' $$;"
+            "CREATE OPERATOR m.|| (LEFTARG = text, RIGHTARG = int, FUNCTION = m.forged);"
+            "CREATE FUNCTION m.one(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN"
+            " PERFORM set_config('search_path', 'm, pg_catalog', false);"
+            " RAISE LOG 'RAN as % and could {}', session_user; RETURN 1; END $f$;" + ARMED.format("m.t"),
+        )
+        _blind(monkeypatch)
+        monkeypatch.setattr(take, "read_globals", spied)
+        since_bytes = cluster.log_path.stat().st_size
+        backup = House(cluster.server, "hers", MemoryStore()).back_up().backup
+        assert any(whose.startswith(READS) for whose, _ in _ran(cluster, since_bytes))
+        assert "FORGED" not in str(said)
+        assert "FORGED" not in str(backup.manifest.to_json())
 
 
 SWAPS = {
