@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.catalog.repository import Repository
+from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups_tests.envelope.test_vectors import DOCUMENTS, ENVELOPE, KEY_FILES, MANIFESTS, WAL, named
+from recyclic_backups_tests.memory_store import MemoryStore
+from recyclic_backups_tests.rescue.storages import PASSPHRASE
 
 EXIT_CODES = {"damaged": 40, "no usable key": 41}
 
@@ -165,3 +172,37 @@ def test_the_script_believes_a_document_of_a_server_as_its_vector_says(
         recover.Base(wal.storage, server, base_id).authenticate(wal.keys)
 
     assert outcome_of(recover, read) == EXIT_CODES.get(case["outcome"], 0)
+
+
+class Names:
+    """A storage of names alone, in which nothing can be read."""
+
+    def __init__(self, server: str, files: list[str]) -> None:
+        self._folders = {
+            "": [f"server.{server}"],
+            f"server.{server}/wal": sorted({each[:8] for each in files}),
+            **{f"server.{server}/wal/{each[:8]}": sorted(files) for each in files},
+        }
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder."""
+        return self._folders.get(folder, [])
+
+
+parts = st.tuples(st.integers(0, 70), st.integers(0, 70), st.sampled_from(["", ".sealed"]))
+
+
+@given(st.lists(parts, max_size=8), st.booleans())
+def test_both_readers_make_the_same_of_any_names(
+    recover: ModuleType, tails: list[tuple[int, int, str]], whole: bool
+) -> None:
+    """If the two readers differ, the product plans a recovery that the script cannot do, or the other way round."""
+    files = [f"{WAL['segment']}.{start:08x}-{end:08x}.zst{seal}" for start, end, seal in tails]
+    files += [f"{WAL['segment']}.zst.sealed"] if whole else []
+    store = MemoryStore()
+    for file in set(files):
+        store.create(f"server.73/wal/{file[:8]}/{file}", b"")
+    ours = WalArchive(Repository(store, "postgres", Keyring(store, PASSPHRASE), encrypt=True), "73")
+    keys = SimpleNamespace(asked_for=lambda: True)
+    theirs = recover.Wal(Names("73", files), "73", keys)
+    assert theirs.filled(WAL["segment"], 64) == ours.listing().end_in(WAL["segment"], 64)
