@@ -20,7 +20,7 @@ _READ_BYTES = 1 << 20
 class Sink(Protocol):
     """Where bytes go."""
 
-    def write(self, data: bytes, /) -> object:
+    def write(self, data: bytes | memoryview, /) -> object:
         """Append bytes."""
 
 
@@ -78,7 +78,7 @@ class Compressor:
             ).compressobj(size=-1 if size_bytes is None else size_bytes)
         )
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Compress and pass on."""
         packed = data if self._frame is None else self._frame.compress(data)
         if packed:

@@ -7,9 +7,11 @@ repository, and knows nothing of drills.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import tempfile
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,10 +27,13 @@ from recyclic_backups.storage.shared import shared
 from recyclic_backups.storage.store import Store
 
 if TYPE_CHECKING:
+    from recyclic_backups.archive.receive import ReceiveTerms
+    from recyclic_backups.base_backup.take import BaseBackupTerms
+    from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.drill.plan import DrillPlan
-    from recyclic_backups.dump.back_up import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan, MissedDay
     from recyclic_backups.guard.plan import GuardPlan
-    from recyclic_backups.health.judge import HealthTerms
+    from recyclic_backups.health.judge import HealthTerms, WalSource
     from recyclic_backups.health.thresholds import Thresholds
     from recyclic_backups.notify.channels import Channel
     from recyclic_backups.notify.facts import AlertTerms
@@ -104,9 +109,23 @@ def backup_plan(settings: Settings) -> BackupPlan:
         timeout_seconds=settings.timeout_seconds,
         jobs=settings.jobs,
         rate_limit_bytes=settings.rate_limit_bytes,
+        find_replay_point=settings.wal_archive,
     )
     calendar = with_first_day(settings).calendar
-    return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)
+    return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds, _rebuild(settings))
+
+
+def _rebuild(settings: Settings) -> Callable[[MissedDay], Manifest | str] | None:
+    """How a missed day is rebuilt from WAL; None where that is not archived."""
+    if not settings.wal_archive:
+        return None
+
+    def made(day: MissedDay) -> Manifest | str:
+        from recyclic_backups.recovery.missed_day import rebuild
+
+        return rebuild(day, settings.scratch or Path(tempfile.gettempdir()), settings.timezone)
+
+    return made
 
 
 def restore_options(
@@ -154,6 +173,7 @@ def drill_plan(settings: Settings) -> DrillPlan:
         options=options,
         probes=settings.drill_probes,
         access=StorageAccess(url, directory, settings.encryption_key, settings.encryption_old_keys),
+        wal=wal_source(settings),
     )
 
 
@@ -162,6 +182,33 @@ def guard_plan(settings: Settings) -> GuardPlan:
     from recyclic_backups.guard.plan import GuardPlan
 
     return GuardPlan(backup_plan(settings), restore_options(settings), settings.drill_probes)
+
+
+def receive_terms(settings: Settings) -> ReceiveTerms:
+    """How WAL is received."""
+    from recyclic_backups.archive.receive import ReceiveTerms
+
+    return ReceiveTerms(settings.wal_slot, settings.wal_tail_seconds, settings.wal_heartbeat_seconds)
+
+
+def wal_source(settings: Settings) -> WalSource | None:
+    """Whose WAL is archived; None where it is not."""
+    from recyclic_backups.health.judge import WalSource
+
+    return WalSource(settings.server, settings.wal_slot) if settings.wal_archive else None
+
+
+def base_backup_terms(settings: Settings) -> BaseBackupTerms:
+    """How base backups are taken."""
+    from recyclic_backups.base_backup.take import BaseBackupTerms
+
+    return BaseBackupTerms(
+        compression=settings.compression,
+        rate_limit_bytes=settings.rate_limit_bytes,
+        lock_wait_seconds=settings.lock_wait_seconds,
+        # A receiver that is at work stores a tail that often.
+        wal_patience_seconds=max(120.0, 6 * settings.wal_tail_seconds),
+    )
 
 
 def thresholds(settings: Settings) -> Thresholds:
@@ -186,6 +233,7 @@ def health_terms(settings: Settings) -> HealthTerms:
         calendar=settings.calendar,
         retention=settings.retention,
         thresholds=thresholds(settings),
+        wal=wal_source(settings),
         locale=settings.locale,
         environment=settings.environment,
     )

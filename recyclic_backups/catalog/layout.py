@@ -81,6 +81,11 @@ def manifest_beside(name: str) -> str:
     return f"{database}/{backups}/{backup_id}/manifest.json"
 
 
+def check_name(folder: str, moment: datetime) -> str:
+    """A verification or drill of what lies in that folder, append-only."""
+    return f"{folder}/checks/{moment.strftime(_CHECK_TIME)}.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one database's objects."""
@@ -111,7 +116,7 @@ class Layout:
 
     def check(self, backup_id: str, moment: datetime) -> str:
         """A verification or drill, append-only."""
-        return f"{self.backup(backup_id)}/checks/{moment.strftime(_CHECK_TIME)}.json"
+        return check_name(self.backup(backup_id), moment)
 
     @property
     def labels(self) -> str:

@@ -103,6 +103,14 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayPoint:
+    """The snapshot's place in the server's WAL: a recovery that stops there, inclusive, holds what the dump holds."""
+
+    timeline: int
+    lsn: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest(PartlySealed):
     """Times are aware UTC; ``fingerprint`` is the JSON of fingerprint.model, kept as it was read.
 
@@ -138,6 +146,7 @@ class Manifest(PartlySealed):
     instructions_sha256: str = field(default="", metadata=OMITTED)
     """Of the ``recover.py`` and ``RECOVERY.md`` that its writer puts into storages; empty in older manifests."""
     checkpoint: Checkpoint | None = field(default=None, repr=False, metadata=OMITTED)
+    replay_point: ReplayPoint | None = field(default=None, metadata=OMITTED)
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, metadata=UNSTORED)
     """The document as stored, MAC included; empty before it is."""
     twin: Callable[[], Manifest] | None = field(default=None, repr=False, compare=False, metadata=UNSTORED)

@@ -1,5 +1,7 @@
 """The bytes of a backup: written as plain → zstd → envelope → storage in one stream, read back the other way.
 
+Dumps and base backups share it: what differs is the folder that their objects lie in (:class:`ObjectFolder`).
+
 Nothing is ever plain on disk once encryption is on (invariant 7), and nothing partial ever becomes an object:
 the end of the frame, the final chunk of the envelope and the storage's commit all happen in
 :meth:`ObjectStream.finish`, which the caller reaches only when every child process exited 0 (invariant 2).
@@ -10,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from recyclic_backups.catalog.manifest import BackupObject, Manifest, Role
 from recyclic_backups.catalog.repository import Repository
@@ -20,12 +23,59 @@ from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
-from recyclic_backups.storage.store import ObjectReader, ObjectWriter
+from recyclic_backups.storage.store import ObjectReader, ObjectWriter, Store
 
 READ_BYTES = 1 << 20
 KEPT_BYTES = 8 << 20
 """How much of an object's beginning a restore keeps in memory, as it is stored: its table of contents is there."""
 SEALED_SUFFIX = ".sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFolder:
+    """Where objects lie that one manifest lists, what each is bound to beside its name, what sentences call them.
+
+    ``bound_to`` is the "backup id" of the envelope's associated data.
+    """
+
+    path: str
+    bound_to: str
+    called: str
+
+    @classmethod
+    def of_backup(cls, repository: Repository, backup_id: str) -> ObjectFolder:
+        """That of a dump."""
+        return cls(repository.layout.backup(backup_id), backup_id, f"backup {backup_id}")
+
+
+class StoredItem(Protocol):
+    """What a manifest says of one of its objects."""
+
+    @property
+    def name(self) -> str:
+        """With its suffixes."""
+
+    @property
+    def plain_bytes(self) -> int:
+        """Before compression."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """As it lies in the storage."""
+
+    @property
+    def stored_sha256(self) -> str:
+        """Of those bytes, in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """An object that was written: what its manifest is to say of it."""
+
+    name: str
+    plain_bytes: int
+    stored_bytes: int
+    stored_sha256: str
 
 
 class _Hashing:
@@ -52,34 +102,49 @@ class ObjectStream:
     def __init__(
         self,
         name: str,
-        role: Role,
         writer: ObjectWriter,
         stored: _Hashing,
         compressor: Compressor,
         sealed: SealedWriter | None,
     ) -> None:
-        self._name, self._role = name, role
+        self._name = name
         self._writer, self._stored = writer, stored
         self._compressor, self._sealed = compressor, sealed
         self.plain_bytes = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append plain bytes. Raises StorageError."""
         self.plain_bytes += len(data)
         self._compressor.write(data)
 
-    def finish(self) -> BackupObject:
+    def finish(self) -> WrittenObject:
         """Commit: only after whatever produced the bytes is known to have ended well. Raises StorageError."""
         self._compressor.finish()
         if self._sealed is not None:
             self._sealed.finish()
         self._writer.commit()
+        return WrittenObject(self._name, self.plain_bytes, self._stored.size_bytes, self._stored.sha256)
+
+
+class BackupStream:
+    """An object of a dump being written: as :class:`ObjectStream`, and the manifest's entry at the end."""
+
+    def __init__(self, stream: ObjectStream, role: Role) -> None:
+        self._stream, self._role = stream, role
+
+    def write(self, data: bytes) -> None:
+        """Append plain bytes. Raises StorageError."""
+        self._stream.write(data)
+
+    def finish(self) -> BackupObject:
+        """Commit, as :meth:`ObjectStream.finish`. Raises StorageError."""
+        done = self._stream.finish()
         return BackupObject(
-            name=self._name,
+            name=done.name,
             role=self._role,
-            plain_bytes=self.plain_bytes,
-            stored_bytes=self._stored.size_bytes,
-            stored_sha256=self._stored.sha256,
+            plain_bytes=done.plain_bytes,
+            stored_bytes=done.stored_bytes,
+            stored_sha256=done.stored_sha256,
         )
 
 
@@ -92,21 +157,36 @@ def write_object(
     compression: Compression,
     data_key: DataKey | None,
     size_bytes: int | None = None,
+) -> Iterator[BackupStream]:
+    """Open an object of a dump for writing, as :func:`write_into`."""
+    folder = ObjectFolder.of_backup(repository, backup_id)
+    with write_into(repository.store, folder, base_name, compression, data_key, size_bytes) as stream:
+        yield BackupStream(stream, role)
+
+
+@contextmanager
+def write_into(
+    store: Store,
+    folder: ObjectFolder,
+    base_name: str,
+    compression: Compression,
+    data_key: DataKey | None,
+    size_bytes: int | None = None,
 ) -> Iterator[ObjectStream]:
-    """Open an object of a backup for writing; its name tells what was done to it (``main.dump.zst.sealed``).
+    """Open an object for writing; its name tells what was done to it (``main.dump.zst.sealed``).
 
     ``size_bytes`` is how many plain bytes it will have, where that is known.
     """
     name = f"{base_name}{compression.suffix}{SEALED_SUFFIX if data_key else ''}"
     with ExitStack() as stack:
-        writer = stack.enter_context(repository.store.writer(repository.layout.object(backup_id, name)))
+        writer = stack.enter_context(store.writer(f"{folder.path}/{name}"))
         stored = _Hashing(writer)
         sealed = None
         sink: Sink = stored
         if data_key is not None:
-            sealed = stack.enter_context(SealedWriter(stored, data_key, backup_id, name))
+            sealed = stack.enter_context(SealedWriter(stored, data_key, folder.bound_to, name))
             sink = sealed
-        yield ObjectStream(name, role, writer, stored, Compressor(sink, compression, size_bytes), sealed)
+        yield ObjectStream(name, writer, stored, Compressor(sink, compression, size_bytes), sealed)
 
 
 class _Continued:
@@ -130,7 +210,7 @@ class _Continued:
 class _Stored:
     """Counts and hashes what the storage returns; its first ``kept_bytes`` stay in ``beginning``."""
 
-    def __init__(self, reader: ObjectReader, item: BackupObject, kept_bytes: int = 0) -> None:
+    def __init__(self, reader: ObjectReader, item: StoredItem, kept_bytes: int = 0) -> None:
         self._reader, self._item = reader, item
         self._kept_bytes, self.beginning = kept_bytes, b""
         self._sha256 = hashlib.sha256()
@@ -167,7 +247,7 @@ class PlainReader:
     A reader that stops before the end has checked every chunk it was given, and no more.
     """
 
-    item: BackupObject
+    item: StoredItem
     stored: _Stored
     plain: Source
     on_bytes: Callable[[int], None]
@@ -202,7 +282,6 @@ class PlainReader:
             raise
 
 
-@contextmanager
 def read_object(
     repository: Repository,
     manifest: Manifest,
@@ -210,20 +289,42 @@ def read_object(
     on_bytes: Callable[[int], None] = lambda _: None,
     *,
     beginning: bytes = b"",
-) -> Iterator[PlainReader]:
-    """Open an object of a backup for reading. A missing object is damage: its manifest promises it (DamagedData).
+) -> AbstractContextManager[PlainReader]:
+    """Open an object of a dump for reading, as :func:`read_from`."""
+    return read_from(
+        repository,
+        ObjectFolder.of_backup(repository, manifest.backup_id),
+        item,
+        on_bytes,
+        is_sealed=manifest.encryption is not None,
+        beginning=beginning,
+    )
 
-    ``beginning`` is what :func:`require_stored` kept of it: the storage is asked only for what comes after.
+
+@contextmanager
+def read_from(
+    repository: Repository,
+    folder: ObjectFolder,
+    item: StoredItem,
+    on_bytes: Callable[[int], None] = lambda _: None,
+    *,
+    is_sealed: bool,
+    beginning: bytes = b"",
+) -> Iterator[PlainReader]:
+    """Open an object for reading. A missing object is damage: its manifest promises it (DamagedData).
+
+    ``is_sealed`` is what the manifest says, never the object's name. ``beginning`` is what :func:`require_stored` kept
+    of it: the storage is asked only for what comes after.
     """
     with ExitStack() as stack:
 
         def open_rest() -> ObjectReader:
-            return stack.enter_context(_opened(repository, manifest, item, len(beginning)))
+            return stack.enter_context(_opened(repository.store, folder, item, len(beginning)))
 
         stored = _Stored(_Continued(beginning, open_rest), item)
         source: Source = stored
-        if manifest.encryption is not None:
-            source = UnsealedReader(stored, repository.keyring.for_reading, manifest.backup_id, item.name)
+        if is_sealed:
+            source = UnsealedReader(stored, repository.keyring.for_reading, folder.bound_to, item.name)
         compressed = item.name.removesuffix(SEALED_SUFFIX).endswith(".zst")
         yield PlainReader(item, stored, Decompressor(source, compressed=compressed, name=item.name), on_bytes)
 
@@ -231,26 +332,27 @@ def read_object(
 def require_stored(
     repository: Repository, manifest: Manifest, item: BackupObject, *, kept_bytes: int = 0
 ) -> bytes:
+    """Compare an object of a dump with its manifest, as :func:`require_stored_in`."""
+    folder = ObjectFolder.of_backup(repository, manifest.backup_id)
+    return require_stored_in(repository.store, folder, item, kept_bytes=kept_bytes)
+
+
+def require_stored_in(store: Store, folder: ObjectFolder, item: StoredItem, *, kept_bytes: int = 0) -> bytes:
     """Compare size and SHA-256 of an object with its manifest, without any key; returns its first ``kept_bytes``.
 
     Raises DamagedData, StorageError.
     """
-    with _opened(repository, manifest, item) as raw:
+    with _opened(store, folder, item) as raw:
         stored = _Stored(raw, item, kept_bytes)
         stored.require_whole()
         return stored.beginning
 
 
 @contextmanager
-def _opened(
-    repository: Repository, manifest: Manifest, item: BackupObject, offset: int = 0
-) -> Iterator[ObjectReader]:
+def _opened(store: Store, folder: ObjectFolder, item: StoredItem, offset: int = 0) -> Iterator[ObjectReader]:
     with ExitStack() as stack:
-        name = repository.layout.object(manifest.backup_id, item.name)
         try:
-            reader = stack.enter_context(repository.store.reader(name, offset))
+            reader = stack.enter_context(store.reader(f"{folder.path}/{item.name}", offset))
         except ObjectMissing:
-            raise DamagedData(
-                f"{item.name} of backup {manifest.backup_id} is missing from the storage"
-            ) from None
+            raise DamagedData(f"{item.name} of {folder.called} is missing from the storage") from None
         yield reader

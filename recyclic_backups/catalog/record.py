@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
+from recyclic_backups.catalog.layout import check_name
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import seal, seal_check
@@ -45,22 +46,29 @@ def record_label(repository: Repository, label: Label, manifest: Manifest) -> No
 
 
 def record_check(repository: Repository, check: Check, manifest: Manifest) -> None:
-    """Append a verdict to a backup. Raises NoUsableKey, StorageError.
+    """Append a verdict to a dump, as :func:`append_check`."""
+    key_id = None if manifest.encryption is None else manifest.encryption.key_id
+    append_check(repository, check, repository.layout.backup(check.backup_id), key_id)
 
-    Of an encrypted backup the reasons and the details are sealed. The newest verdict is the one that counts, so it is
-    never filed before one that is there already, whatever the clock says: two in the same microsecond, or after the
-    clock was set back, get later names.
+
+def append_check(repository: Repository, check: Check, folder: str, key_id: str | None) -> None:
+    """Append a verdict to what lies in ``folder``. Raises NoUsableKey, StorageError.
+
+    With a key, reasons and details are sealed. The newest verdict is the one that counts, so it is never filed before
+    one that is there already, whatever the clock says: two in the same microsecond, or after the clock was set back,
+    get later names.
     """
-    store, layout = repository.store, repository.layout
+    store = repository.store
     moment = check.checked_at
     for _ in range(100):
-        moment = max(moment, _after_the_last(repository, manifest, layout.check(check.backup_id, moment)))
-        name = layout.check(check.backup_id, moment)
+        name = check_name(folder, moment)
+        moment = max(moment, _after_the_last(repository, name, signed=key_id is not None))
+        name = check_name(folder, moment)
         check = dataclasses.replace(check, checked_at=moment)
         content = check.to_json()
-        if manifest.encryption is not None:
-            content = seal_check(content, name, repository.keyring.for_reading(manifest.encryption.key_id))
-        document = _signed(repository, content, name, manifest)
+        if key_id is not None:
+            content = seal_check(content, name, repository.keyring.for_reading(key_id))
+        document = _vouched(repository, content, name, key_id)
         try:
             store.create(name, envelope_document.encode(document))
         except ObjectExists:
@@ -70,7 +78,7 @@ def record_check(repository: Repository, check: Check, manifest: Manifest) -> No
     raise ObjectExists(f"others keep adding checks to {check.backup_id}", "try again later", retryable=True)
 
 
-def _after_the_last(repository: Repository, manifest: Manifest, name: str) -> datetime:
+def _after_the_last(repository: Repository, name: str, *, signed: bool) -> datetime:
     """A microsecond after the newest check filed under that name or a later one that is believed; the beginning of time
     if none is. Raises StorageError.
 
@@ -81,9 +89,7 @@ def _after_the_last(repository: Repository, manifest: Manifest, name: str) -> da
     for each in sorted(later, reverse=True):
         try:
             document = envelope_document.decode(store.get(each), each)
-            envelope_document.check_authentic(
-                document, each, repository.keyring.for_reading, signed=manifest.encryption is not None
-            )
+            envelope_document.check_authentic(document, each, repository.keyring.for_reading, signed=signed)
             return Check.from_json(document).checked_at + timedelta(microseconds=1)
         except (DamagedData, NoUsableKey, ObjectMissing):
             continue
@@ -116,8 +122,13 @@ def record_tombstone(repository: Repository, tombstone: Tombstone, manifest: Man
 def _signed(
     repository: Repository, document: Mapping[str, Any], name: str, manifest: Manifest
 ) -> Mapping[str, Any]:
-    if manifest.encryption is None:
+    key_id = None if manifest.encryption is None else manifest.encryption.key_id
+    return _vouched(repository, document, name, key_id)
+
+
+def _vouched(
+    repository: Repository, document: Mapping[str, Any], name: str, key_id: str | None
+) -> Mapping[str, Any]:
+    if key_id is None:
         return envelope_document.summed(document, name)
-    return envelope_document.signed(
-        document, name, repository.keyring.for_reading(manifest.encryption.key_id)
-    )
+    return envelope_document.signed(document, name, repository.keyring.for_reading(key_id))

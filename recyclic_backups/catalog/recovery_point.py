@@ -30,16 +30,24 @@ class RecoveryPoint:
     proven_as_of: datetime | None = None
     proven_at: datetime | None = None
     known: bool = True
+    wal_as_of: datetime | None = None
+    """Up to when WAL, replayed on a verified base backup, brings everything back; None where that is not so."""
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The newest moment of all, by whichever way."""
+        return max((each for each in (self.verified_as_of, self.wal_as_of) if each is not None), default=None)
 
     def age_seconds(self, now: datetime) -> float | None:
         """How much work would be lost if the server were gone ``now``; None where nothing can come back."""
-        return None if self.verified_as_of is None else max(seconds_between(self.verified_as_of, now), 0.0)
+        return None if self.as_of is None else max(seconds_between(self.as_of, now), 0.0)
 
     def to_json(self, now: datetime) -> dict[str, Any]:
         """For reports."""
         return {
             "backup_id": self.verified_id or None,
             "as_of": None if self.verified_as_of is None else to_text(self.verified_as_of),
+            "wal_as_of": None if self.wal_as_of is None else to_text(self.wal_as_of),
             "age_seconds": self.age_seconds(now),
             "proven_backup_id": self.proven_id or None,
             "proven_as_of": None if self.proven_as_of is None else to_text(self.proven_as_of),
@@ -47,8 +55,8 @@ class RecoveryPoint:
         }
 
 
-def recovery_point(catalog: Catalog, now: datetime) -> RecoveryPoint:
-    """The recovery point at ``now`` (aware)."""
+def recovery_point(catalog: Catalog, now: datetime, wal_as_of: datetime | None = None) -> RecoveryPoint:
+    """The recovery point at ``now`` (aware); ``wal_as_of`` is how far WAL brings everything back."""
     verified, proven = newest_verified(catalog, now), newest_proven(catalog, now)
     return RecoveryPoint(
         verified_id="" if verified is None else verified.backup_id,
@@ -56,6 +64,7 @@ def recovery_point(catalog: Catalog, now: datetime) -> RecoveryPoint:
         proven_id="" if proven is None else proven.backup_id,
         proven_as_of=None if proven is None else proven.as_of,
         proven_at=None if proven is None else proven_at(proven, now),
+        wal_as_of=wal_as_of,
     )
 
 

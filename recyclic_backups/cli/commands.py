@@ -23,12 +23,15 @@ COMMANDS: Mapping[str, str] = {
     "show": "one backup: its manifest, checks and tiers",
     "verify": "check that stored backups are whole and can be read",
     "restore": "restore a backup beside what exists, and compare it",
+    "recover": "bring the whole server back as it was at a moment: a base backup, and WAL",
     "diagnose": "what is damaged or lost in a live database, and the command that puts it right",
     "drill": "rehearse a recovery on a throwaway server, compare, and measure it",
     "guard": "run a migration between a checkpoint and the probes; say, or go, the way back",
     "expire": "which backups stay, which leave, and why; with --yes, let them go",
     "hold": "keep a backup from expiring until a day",
     "release": "let a held backup expire again when its time comes",
+    "wal": "the archive of the server's WAL: receive it, see how it is, fetch a part",
+    "base-backup": "the files of the whole server, from which WAL is replayed: take them, list them, verify them",
     "metrics": "how healthy the backups are, in figures",
     "report": "everything on one page: coverage, trends, objectives, what is wrong",
     "adopt": "take over backups made by other software",
@@ -43,7 +46,7 @@ COMMANDS: Mapping[str, str] = {
 
 _EPILOG = """\
 exit codes: 0 done; 2 usage; 10 configuration; 20 database; 30 storage; 40 damaged data; 41 no usable key;
-60 no such backup; 70 refused by a safety rule; 80 ran well, the answer is no; 1 a bug
+50 WAL archive; 60 no such backup; 70 refused by a safety rule; 80 ran well, the answer is no; 1 a bug
 """
 
 

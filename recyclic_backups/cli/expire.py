@@ -8,6 +8,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import UsageError
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.retention.expire import (
     ExpiryReport,
     expire,
@@ -15,8 +16,10 @@ from recyclic_backups.retention.expire import (
     freed_by,
     plan_expiry,
     plan_unsigned,
+    plan_wal_expiry,
 )
 from recyclic_backups.retention.policy import Decision, ExpiryPlan
+from recyclic_backups.retention.wal_expire import ServerExpiry, expires_nothing
 from recyclic_backups.texts.language import Bytes, Locale, listed, tier_name
 from recyclic_backups.texts.text import say
 
@@ -54,17 +57,25 @@ def run(call: Invocation) -> int:
     if options.yes:
         report = _expire(call)
         _say_what_matters(report.plan, settings.locale)
-        document = {"plan": report.to_json(), "freed_bytes": report.freed_bytes, "done": True}
+        wal = [each.to_json() for each in report.servers]
+        document = {"plan": report.to_json(), "wal": wal, "freed_bytes": report.freed_bytes, "done": True}
         call.report(document, lambda: _print_report(report, settings.locale))
         return 0
+    servers: list[ServerExpiry] = []
     if options.unsigned:
         found = plan_unsigned(repository, render.now())
     else:
         found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
+        servers = plan_wal_expiry(repository, settings.retention, render.now())
     _say_what_matters(found, settings.locale)
-    freed_bytes = freed_by(repository, found)
-    document = {"plan": found.to_json(), "freed_bytes": freed_bytes, "done": False}
-    call.report(document, lambda: _print_plan(call, found, freed_bytes))
+    freed_bytes = freed_by(repository, found) + sum(each.freed_bytes for each in servers)
+    document = {
+        "plan": found.to_json(),
+        "wal": [each.to_json() for each in servers],
+        "freed_bytes": freed_bytes,
+        "done": False,
+    }
+    call.report(document, lambda: _print_plan(call, found, servers, freed_bytes))
     return 0
 
 
@@ -98,9 +109,9 @@ def _say_what_matters(found: ExpiryPlan, locale: Locale) -> None:
         render.warn(each.text(locale))
 
 
-def _print_plan(call: Invocation, found: ExpiryPlan, freed_bytes: int) -> None:
+def _print_plan(call: Invocation, found: ExpiryPlan, servers: list[ServerExpiry], freed_bytes: int) -> None:
     locale, leaving = call.settings.locale, found.expiring
-    if not found.decisions:
+    if not found.decisions and not servers:
         render.line(say("expire.empty").text(locale))
         return
     render.print_table(
@@ -118,10 +129,45 @@ def _print_plan(call: Invocation, found: ExpiryPlan, freed_bytes: int) -> None:
             leaving_size=_stored(leaving),
         ).text(locale)
     )
-    if leaving:
+    for each in servers:
+        _print_server(call, each)
+    if not expires_nothing(servers):
+        render.line(say("expire.would with wal", leaving=len(leaving), size=Bytes(freed_bytes)).text(locale))
+    elif leaving:
         render.line(say("expire.would", leaving=len(leaving), size=Bytes(freed_bytes)).text(locale))
     else:
         render.line(say("expire.would not").text(locale))
+
+
+def _print_server(call: Invocation, found: ServerExpiry) -> None:
+    """Base backups with what becomes of each, and how much WAL goes."""
+    locale = call.settings.locale
+    if found.plan.decisions:
+        render.line()
+        render.print_table(
+            say("expire.base plan").text(locale).split("|"),
+            [
+                (
+                    each.base.base_id,
+                    call.local_time(each.base.as_of),
+                    Bytes(each.base.manifest.stored_bytes).text(locale),
+                    say(
+                        "expire.keep" if each.base.base_id in found.spared else f"expire.{each.action.value}"
+                    ).text(locale),
+                    listed((reason.text(locale) for reason in each.reasons), locale),
+                )
+                for each in found.plan.decisions
+            ],
+            right=(2,),
+        )
+    kept = found.plan.kept_from
+    if kept is not None:
+        render.line(
+            say(
+                "expire.wal", lsn=lsn_text(kept.lsn), timeline=kept.timeline, objects=len(found.plan.wal)
+            ).text(locale)
+        )
+    render.line()
 
 
 def _row(call: Invocation, decision: Decision) -> tuple[str, ...]:
@@ -163,6 +209,10 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
         render.line(say("expire.spared", backup_id=backup_id).text(locale))
     if report.swept:
         render.line(say("expire.swept", number=len(report.swept)).text(locale))
+    for each in report.servers:
+        gone = [base.base_id for base in each.plan.leaving if base.base_id not in each.spared]
+        if gone or each.plan.wal:
+            render.line(say("expire.wal gone", bases=len(gone), objects=len(each.plan.wal)).text(locale))
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     render.line(
         say("expire.done", removed=len(report.removed), size=Bytes(report.freed_bytes), kept=kept).text(

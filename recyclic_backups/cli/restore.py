@@ -7,9 +7,10 @@ from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from recyclic_backups import wiring
-from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.catalog import Backup, Catalog
+from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.cli import render
-from recyclic_backups.cli.arguments import add_backup, add_json, positive
+from recyclic_backups.cli.arguments import add_backup, add_json, given, positive
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.restore_plan_prose import say_plan
 from recyclic_backups.cli.restore_report_prose import print_merge, print_report, print_what_next, way_back
@@ -30,6 +31,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "take a name. With --replace the database that had the name is kept under another one."
     )
     add_backup(command)
+    command.add_argument(
+        "--at-time",
+        metavar="TIME",
+        type=given,
+        help="instead of an ID: as it was at that moment, to the second, from a base backup and the WAL",
+    )
     command.add_argument("--into", metavar="NAME", help="the database to restore into; it must not exist yet")
     command.add_argument(
         "--table", action="append", default=[], metavar="S.T", help="only this table (repeatable)"
@@ -82,11 +89,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command. Damage ends it with the command that restores the next backup that is whole."""
     _require_sense(call.options)
+    if call.options.at_time is not None:
+        from recyclic_backups.cli.restore_at_time import run_at_time  # noqa: PLC0415 - nobody else needs all that
+
+        return run_at_time(call, _restore)
     found, damaged_id = call.catalog, (call.options.backup or "").upper()
     try:
         backup = call.find(unvouched=True)
         damaged_id = backup.backup_id
-        return _restore(call, backup)
+        return _restore(call, backup, call.catalog, call.repository)
     except DamagedData as damage:
         # Unchecked, a key's file is damaged, or missing: no other backup would do.
         whole = _whole_instead_of(call, damaged_id) if found.is_checked else None
@@ -96,7 +107,7 @@ def run(call: Invocation) -> int:
         raise
 
 
-def _restore(call: Invocation, backup: Backup) -> int:
+def _restore(call: Invocation, backup: Backup, catalog: Catalog, repository: Repository) -> int:
     options, settings = call.options, call.settings
     backup.require_vouched(unsigned=options.unsigned)
     if not backup.standing.is_believed:
@@ -106,10 +117,10 @@ def _restore(call: Invocation, backup: Backup) -> int:
         )
     server = _other_server(call, options.to_server) if options.to_server else settings.server
     if not options.to_server:
-        require_its_server(call.catalog, backup, server)
+        require_its_server(catalog, backup, server)
     into = options.into or settings.database
     plan = plan_restore(
-        call.catalog,
+        catalog,
         backup,
         server,
         options.merge_into or into,
@@ -122,7 +133,6 @@ def _restore(call: Invocation, backup: Backup) -> int:
     call.document["plan"] = plan.to_json()
     if plan.touches_what_exists and not options.yes:
         raise Refused("nothing was done: add --yes to do it")
-    repository = call.repository
     restore_options = wiring.restore_options(
         settings,
         jobs=options.jobs,
@@ -224,6 +234,10 @@ def _other_server(call: Invocation, url: str) -> Server:
 
 
 def _require_sense(options: argparse.Namespace) -> None:
+    if options.at_time is not None and (options.backup or options.at or options.unsigned):
+        raise UsageError(
+            "--at-time goes without an ID, --at and --unsigned: it makes a backup of that moment itself"
+        )
     for name in ("into", "merge_into", "to_server"):
         if getattr(options, name) == "":  # an empty variable of a shell: the live database would be meant
             raise UsageError(f"--{name.replace('_', '-')} is empty", "say which one, or leave the option out")

@@ -27,7 +27,17 @@ _log = logging.getLogger(__name__)
 _NEARLY = 0.86
 """How alike (difflib's ratio) a name has to be to a setting's to be taken for a misspelling of it."""
 
-_PREFIXES = ("BACKUP_", "RETENTION_", "POSTGRES_", "ALERT_", "NOTIFICATION_", "SMTP_", "DRILL_", "WAL_")
+_PREFIXES = (
+    "BACKUP_",
+    "RETENTION_",
+    "POSTGRES_",
+    "ALERT_",
+    "NOTIFICATION_",
+    "SMTP_",
+    "DRILL_",
+    "WAL_",
+    "BASE_BACKUP_",
+)
 """A name that begins so is told wherever it is no setting, be it like one or not."""
 
 _OF_OTHERS = (

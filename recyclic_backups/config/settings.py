@@ -57,6 +57,7 @@ _when = partial(_declare, "When")
 _how = partial(_declare, "How")
 _encryption = partial(_declare, "Encryption")
 _retention = partial(_declare, "Retention")
+_wal = partial(_declare, "WAL")
 _drills = partial(_declare, "Drills")
 _alerts = partial(_declare, "Alerts")
 _other = partial(_declare, "Other")
@@ -75,7 +76,7 @@ class Settings:
     port: int = _database("POSTGRES_PORT", "5432", _port)
     """port of the server"""
     user: str = _database("POSTGRES_USER", "postgres", values.name)
-    """a superuser, or a role that may read everything (then password hashes of roles are not in the backup)"""
+    """a superuser, or a member of `pg_read_all_data` with BYPASSRLS"""
     password: str = _database("POSTGRES_PASSWORD", "", str, secret=True)
     """empty: none is sent, and libpq's own ways apply (peer, `~/.pgpass`). It is never told as it is to a server that
     has not proved who it is: see below"""
@@ -169,6 +170,24 @@ class Settings:
     retention_max_days: int = _retention("RETENTION_MAX_DAYS", "400", values.integer(1, 100_000))
     """days after which a backup leaves whatever tier or proof it has; not those of `RETENTION_MINIMUM`, nor held
     ones"""
+
+    wal_archive: bool = _wal("WAL_ARCHIVE", "false", values.boolean, example="true")
+    """`true` where [`wal receive`](wal.md) runs beside the backups: then at most seconds are lost, health judges the
+    archive of WAL, and base backups are taken"""
+    wal_tail_seconds: int = _wal("WAL_TAIL_SECONDS", "10", _seconds)
+    """seconds after which the beginning of the running segment is stored: what a disaster costs at most, and as many
+    requests to the storage"""
+    wal_slot: str = _wal("WAL_SLOT", "recyclic_backups", values.slot)
+    """name of the replication slot by which the server keeps what is not stored yet"""
+    wal_heartbeat_seconds: int = _wal("WAL_HEARTBEAT_SECONDS", "300", _seconds)
+    """seconds after which an idle server is made to commit a few bytes, so that every moment can be recovered to"""
+
+    retention_base: int = _wal("RETENTION_BASE", "2", values.integer(1, 1000))
+    """so many of the newest verified full base backups stay, with the incremental ones that build on them, and all WAL
+    since the oldest of them"""
+    base_backup_cron: values.Cron | None = _wal("BASE_BACKUP_CRON", "", values.cron, example="0 3 * * 0")
+    """when Dagster takes a base backup, as the five fields of cron; empty: each Sunday, one hour after the daily
+    backup"""
 
     drill_server: Server | None = _drills(
         "DRILL_SERVER_URL",
@@ -301,7 +320,17 @@ class Settings:
             checkpoint=self.retention_checkpoint,
             minimum=self.retention_minimum,
             max_days=self.retention_max_days,
+            base=self.retention_base,
         )
+
+    @property
+    def base_backup_schedule(self) -> str:
+        """When base backups are due, as the five fields of cron, on the clock of ``timezone``."""
+        if self.base_backup_cron is not None:
+            return self.base_backup_cron
+        calendar = self.calendar
+        sunday, monday = 0, 1
+        return f"{calendar.minute} {(calendar.hour + 1) % 24} * * {sunday if calendar.hour < 23 else monday}"
 
     @property
     def mail_server(self) -> MailServer:

@@ -89,6 +89,47 @@ def severity(text: str) -> Severity:
     return Severity(one_of(*Severity)(text))
 
 
+Cron = str
+"""Five fields as cron(8) reads them."""
+
+_CRON_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("weekday", 0, 7),
+)
+_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", re.ASCII)
+
+
+def cron(text: str) -> Cron | None:
+    """Minute, hour, day of the month, month and weekday in numbers, as cron has them (crontab(5)); or nothing."""
+    fields = text.split()
+    if not fields:
+        return None
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError(
+            f"must have five fields as cron has them (minute hour day month weekday), not {text!r}"
+        )
+    for field, (name, lowest, highest) in zip(fields, _CRON_FIELDS, strict=True):
+        for part in field.split(","):
+            found = _CRON_PART.fullmatch(part)
+            first, last = (
+                (int(each) if each else None for each in found.groups()[:2]) if found else (None, None)
+            )
+            given = [each for each in (first, last) if each is not None]
+            if (
+                found is None
+                or not all(lowest <= each <= highest for each in given)
+                or given != sorted(given)
+                or (found[3] is not None and int(found[3]) == 0)
+            ):
+                raise ValueError(
+                    f"has the {name} {field!r}: write numbers from {lowest} to {highest}, 1-5, 1,3, */2 or *"
+                )
+    return " ".join(fields)
+
+
 sslmode = one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """How libpq uses TLS."""
 
@@ -107,6 +148,13 @@ def name(text: str) -> str:
     """Any text that PostgreSQL takes for a name."""
     if "\0" in text:
         raise ValueError("contains a NUL character")
+    return text
+
+
+def slot(text: str) -> str:
+    """The name of a replication slot (ReplicationSlotValidateName in the server's source)."""
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", text):
+        raise ValueError(f"must be at most 63 of the characters a to z, 0 to 9 and _, not {text!r}")
     return text
 
 

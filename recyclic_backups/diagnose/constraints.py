@@ -157,7 +157,7 @@ def foreign_keys(inspection: Inspection, skipped: Collection[str], progress: Pro
 
 def checks(inspection: Inspection, skipped: Collection[str], progress: Progress) -> Iterator[Violation]:
     """CHECK constraints that are false for some row. All of a table are put to each row at once."""
-    foreign = run_by_checks(inspection.connection)
+    foreign = run_by_checks(inspection.beside)
     found = []
     for row in inspection.rows(_CHECKS):
         if owners := foreign.get(row[6]):

@@ -85,7 +85,7 @@ def diagnose(
         live = read_live(session, progress)
         findings = list(live.findings)
         known = {finding.name for finding in findings}
-        indexes = look_at_indexes(session, live.unreadable, limits, progress)
+        indexes = look_at_indexes(session.of_indexes, live.unreadable, limits, progress)
         findings += [each for each in indexes if each.name not in known]
         violations = list(_violations(session, live, progress))
         listing = _listing(session)

@@ -7,8 +7,8 @@ no old row versions alive. Indexes are not used to find rows, because a damaged 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from psycopg import sql
 
 from recyclic_backups.fingerprint.session import SETTINGS, is_still, refuse_views
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.server import Server, first_line, translated
 
 _WITHOUT_INDEXES = {
@@ -50,14 +51,22 @@ class Inspection:
     ``incomplete`` is what should have been; ``not_looked_at`` is what no diagnosis looks at. ``beside`` is a second
     session in the same database, for what cannot be asked while rows are on their way, and for what is asked of the
     catalog before each of thousands of questions. It uses indexes, as the planner does, which would find nothing else.
+    Both are of a role that can only read (:mod:`recyclic_backups.postgres.reader`), if there is one; ``as_login`` is
+    ours.
     """
 
     connection: Connection
     beside: Connection
+    as_login: Connection
     label: str
     lock_timeout_seconds: float
     incomplete: list[str] = field(default_factory=list)
     not_looked_at: list[str] = field(default_factory=list)
+
+    @property
+    def of_indexes(self) -> Inspection:
+        """The same with our own login's session: amcheck is for superusers, and itself acts as an index's owner."""
+        return replace(self, connection=self.as_login, beside=self.as_login)
 
     def ask(
         self, subject: str, query: str | sql.Composed, parameters: tuple[Any, ...] | None = None
@@ -98,9 +107,13 @@ class Inspection:
     def attempt(
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]
     ) -> list[tuple[Any, ...]] | Failed | None:
-        """As :meth:`ask`, for an answer that takes more than one question."""
+        """As :meth:`ask`, for an answer that takes more than one question.
+
+        Nothing of it stays, not even a setting: code that was run could else begin the next transaction as it likes.
+        """
         try:
-            return asking()
+            with self.connection.transaction(force_rollback=True):
+                return asking()
         except psycopg.errors.InsufficientPrivilege as error:
             self.incomplete.append(f"{subject} was not looked at: {first_line(str(error))}")
         except psycopg.errors.LockNotAvailable:
@@ -126,7 +139,10 @@ class Inspection:
     def copies(self, subject: str, query: sql.Composed) -> bool:
         """Whether a COPY to us runs to its end. Unlike a query it is not planned, so that it opens no index."""
         try:
-            with self.connection.cursor().copy(query) as copying:
+            with (
+                self.connection.transaction(force_rollback=True),
+                self.connection.cursor().copy(query) as copying,
+            ):
                 for _ in copying:
                     pass
         except psycopg.Error:
@@ -137,8 +153,11 @@ class Inspection:
         return True
 
     def rows(self, query: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        """The answer to a question about the catalog, which must be had. Raises DatabaseError."""
-        return self.connection.execute(query.encode(), parameters).fetchall()
+        """The answer to a question about the catalog, which must be had. Raises DatabaseError.
+
+        Asked beside: code that ran in a session could make its later answers what it likes, and they become commands.
+        """
+        return self.beside.execute(query.encode(), parameters).fetchall()
 
 
 @contextmanager
@@ -154,10 +173,14 @@ def inspection(
     }
     patient = server.answering_within(timeout_seconds + _GRACE_SECONDS)
     with (
-        patient.connect(database, settings=settings | _WITHOUT_INDEXES) as connection,
-        patient.connect(database, settings=settings) as beside,
+        reading_login(patient, database) as reader,
+        reader.connect(database, settings=settings | _WITHOUT_INDEXES) as connection,
+        reader.connect(database, settings=settings) as beside,
+        nullcontext(connection)
+        if reader is patient
+        else patient.connect(database, settings=settings | _WITHOUT_INDEXES) as as_login,
     ):
         for session in (connection, beside):
             refuse_views(session)
         label = f"database {database!r} on {server.label}"
-        yield Inspection(connection, beside, label, lock_timeout_seconds)
+        yield Inspection(connection, beside, as_login, label, lock_timeout_seconds)

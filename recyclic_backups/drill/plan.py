@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recyclic_backups.health.judge import WalSource
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.attempt import RestoreOptions
@@ -48,3 +49,5 @@ class DrillPlan:
     options: RestoreOptions
     probes: Path | None
     access: StorageAccess
+    wal: WalSource | None = None
+    """Whose WAL is archived, if any: then a disaster costs seconds, and no drill says otherwise."""

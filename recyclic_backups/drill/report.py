@@ -63,6 +63,8 @@ class DrillReport:
     started_at: datetime
     ground: str
     results: tuple[ScenarioResult, ...]
+    wal_as_of: datetime | None = None
+    """Up to when WAL would have brought everything back when it began; None where it is not archived."""
 
     @property
     def newest(self) -> ScenarioResult:
@@ -82,7 +84,8 @@ class DrillReport:
     @property
     def data_loss_seconds(self) -> float:
         """How much of the latest work would be missing had everything been lost when the drill began."""
-        return max(0.0, round((self.started_at - self.newest.as_of).total_seconds(), 3))
+        newest = max(self.newest.as_of, self.wal_as_of or self.newest.as_of)
+        return max(0.0, round((self.started_at - newest).total_seconds(), 3))
 
     @property
     def in_time(self) -> bool:
@@ -162,6 +165,7 @@ class DrillReport:
             "compared": newest.compared,
             "restore_seconds": self.restore_seconds,
             "data_loss_seconds": self.data_loss_seconds,
+            "wal_as_of": None if self.wal_as_of is None else to_text(self.wal_as_of),
             "objectives": self.objective.to_json(),
             "objectives_met": self.in_time and self.loss_in_bounds,
             "phases": {name: round(seconds, 3) for name, seconds in newest.phases.items()},

@@ -13,6 +13,7 @@ import psycopg
 
 from recyclic_backups.catalog.manifest import ServerFacts
 from recyclic_backups.postgres.server import as_meant
+from recyclic_backups.postgres.temporary_roles import NAME
 
 # datlocprovider: c = libc, i = icu, b = builtin (17+); datlocale was daticulocale before 17.
 _DATABASE = """
@@ -22,11 +23,12 @@ _DATABASE = """
            EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'plpgsql')
     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
-_ACL = """
+_ACL = f"""
     SELECT CASE WHEN grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(grantee) END,
            privilege_type, is_grantable
     FROM pg_catalog.pg_database, pg_catalog.aclexplode(datacl)
-    WHERE datname = pg_catalog.current_database() ORDER BY 1 NULLS FIRST, 2
+    WHERE datname = pg_catalog.current_database() AND pg_catalog.pg_get_userbyid(grantee) !~ '{NAME}'
+    ORDER BY 1 NULLS FIRST, 2
 """
 _SETTINGS = """
     SELECT CASE WHEN setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(setrole) END,

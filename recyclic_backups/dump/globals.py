@@ -16,6 +16,7 @@ import psycopg
 from recyclic_backups.dump.setting_lists import quoted_text, setting_value
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres.server import as_meant
+from recyclic_backups.postgres.temporary_roles import NAME
 
 CREATED_ROLES = "recyclic_created_roles"
 
@@ -26,8 +27,8 @@ SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
 CREATE TEMPORARY TABLE IF NOT EXISTS {CREATED_ROLES} (rolname name PRIMARY KEY);
 """
 
-# Not those that a restore of ours has made for its own time (restore/loaders.py).
-_ROLES = """
+# Not those that we have made for a time.
+_ROLES = f"""
     SELECT rolname, pg_catalog.concat_ws(' ',
         CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,
         CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
@@ -37,11 +38,11 @@ _ROLES = """
         CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
         CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
         'CONNECTION LIMIT ' || rolconnlimit,
-        {password}
+        {{password}}
         CASE WHEN rolvaliduntil IS NOT NULL
              THEN 'VALID UNTIL ' || pg_catalog.quote_literal(rolvaliduntil::text) END),
         pg_catalog.shobj_description(oid, 'pg_authid')
-    FROM {source} WHERE rolname !~ '^(pg_|recyclic_loads_[0-9a-f]+$)' ORDER BY rolname
+    FROM {{source}} WHERE rolname !~ '^pg_|{NAME}' ORDER BY rolname
 """
 _WITH_HASH = (
     "CASE WHEN rolpassword IS NOT NULL THEN 'PASSWORD ' || pg_catalog.quote_literal(rolpassword) END,"
@@ -51,11 +52,11 @@ _WITH_HASH = (
 _OPTIONS = (
     "a.inherit_option, a.set_option, CASE WHEN a.grantor <> 10 THEN pg_catalog.pg_get_userbyid(a.grantor) END"
 )
-_MEMBERSHIPS = """
-    SELECT g.rolname, m.rolname, a.admin_option, {options}
+_MEMBERSHIPS = f"""
+    SELECT g.rolname, m.rolname, a.admin_option, {{options}}
     FROM pg_catalog.pg_auth_members a
     JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
-    WHERE m.rolname !~ '^(pg_|recyclic_loads_[0-9a-f]+$)' ORDER BY 1, 2, a.grantor
+    WHERE m.rolname !~ '^pg_|{NAME}' ORDER BY 1, 2, a.grantor
 """
 # Since 15. 10 is the bootstrap superuser, who may set everything anyhow.
 _PARAMETERS = """
@@ -64,10 +65,10 @@ _PARAMETERS = """
     FROM pg_catalog.pg_parameter_acl p CROSS JOIN pg_catalog.aclexplode(p.paracl) x
     WHERE x.grantee <> 10 ORDER BY 1, 2, 3
 """
-_SETTINGS = """
+_SETTINGS = f"""
     SELECT rolname, pg_catalog.unnest(setconfig)
     FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-    WHERE setdatabase = 0 AND rolname !~ '^pg_' ORDER BY 1, 2
+    WHERE setdatabase = 0 AND rolname !~ '^pg_|{NAME}' ORDER BY 1, 2
 """
 
 

@@ -36,7 +36,10 @@ _CANCEL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DumpOptions:
-    """How a dump is taken. Timeouts in seconds; ``jobs`` streams at once, ``rate_limit_bytes`` a second together."""
+    """How a dump is taken. Timeouts in seconds; ``jobs`` streams at once, ``rate_limit_bytes`` a second together.
+
+    ``find_replay_point`` asks for a snapshot with a place in the WAL.
+    """
 
     installations: Sequence[Installation]
     compression: Compression
@@ -45,14 +48,19 @@ class DumpOptions:
     timeout_seconds: int
     jobs: int = 1
     rate_limit_bytes: int | None = None
+    find_replay_point: bool = False
     split_bytes: int = SPLIT_BYTES
 
 
 @dataclass
 class Streams:
-    """One attempt: where it reads, where it writes, and under which backup id."""
+    """One attempt: where it reads, where it writes, and under which backup id.
+
+    ``dumping`` is how pg_dump logs in, ``server`` how we do for the fingerprint.
+    """
 
     server: Server
+    dumping: Server
     repository: Repository
     backup_id: str
     options: DumpOptions
@@ -108,7 +116,7 @@ class Streams:
             encoding=self.held.encoding,
             extra=extra,
         )
-        environment = self.server.environment(self.repository.database)
+        environment = self.dumping.environment(self.repository.database)
         try:
             with (
                 write_object(
@@ -137,7 +145,7 @@ class Streams:
         if self.options.fingerprint == "off":
             return None
         definitions = read_definitions(
-            self.server,
+            self.dumping,
             self.repository.database,
             self.installation,
             encoding=self.held.encoding,

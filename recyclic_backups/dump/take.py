@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+
+from psycopg import sql
 
 from recyclic_backups import rescue
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.layout import new_backup_id
-from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, Source
+from recyclic_backups.catalog.manifest import Checkpoint, Encryption, Manifest, ReplayPoint, Source
 from recyclic_backups.catalog.record import record_manifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.facts import read_server_facts, read_system_identifier
@@ -24,15 +27,23 @@ from recyclic_backups.dump.split import TableSize
 from recyclic_backups.dump.streams import DumpOptions, Streams
 from recyclic_backups.envelope.header import VERSION as ENVELOPE_VERSION
 from recyclic_backups.errors import DatabaseError
+from recyclic_backups.fingerprint.model import SequenceReading
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
-from recyclic_backups.fingerprint.session import refuse_views
+from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.names import qualified_name
-from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.reader import reading_login
+from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, plaintext
 from recyclic_backups.progress import SILENT, Progress
 
 Clock = Callable[[], datetime]
+
+_GRACE_SECONDS = 3600
+"""For how much longer than a dump may take its login may begin sessions."""
+_SESSIONS_BESIDE_STREAMS = 8
+"""The snapshot's, one beside it, one for definitions; a session that has just ended may count for a moment."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +69,14 @@ def take(
     progress: Progress = SILENT,
     check_lock: Callable[[], None] = lambda: None,
     before: Backup | None = None,
+    as_of: datetime | None = None,
+    notes: Sequence[str] = (),
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
 
     ``check_lock`` is called before the manifest is written and raises if the lock of this run was lost: another
-    run may have swept our objects then. ``before`` is the newest good backup: that another server answers now is said.
+    run may have swept our objects then. Of a server that was recovered to a moment, ``as_of`` is that one, and
+    ``notes`` say what came of it. ``before`` is the newest good backup: that another server answers now is said.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
     of the attempt are removed again.
@@ -74,8 +88,6 @@ def take(
     with server.connect(database) as connection:
         major = _number(connection, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000")
         size_bytes = _number(connection, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
-        refuse_views(connection)
-        sequences_before = read_sequences(connection)
         system_identifier = read_system_identifier(connection)
         installation = choose_for(server, options.installations, major, {"pg_dump", "pg_restore"})
         readable = plaintext(connection, server, installation)
@@ -90,11 +102,33 @@ def take(
         _log.warning("%s", another)
     data_key = repository.key_for_backups(started_at)
 
-    with snapshot(server, database, lock_timeout_seconds=options.lock_timeout_seconds) as held:
-        as_of = clock()
+    with ExitStack() as stack:
+        reader = stack.enter_context(
+            reading_login(
+                server,
+                database,
+                seconds=options.timeout_seconds + _GRACE_SECONDS,
+                sessions=options.jobs + _SESSIONS_BESIDE_STREAMS,
+                large_objects=True,
+            )
+        )
+        sequences_before = _sequences(reader, database, options)
+        held = stack.enter_context(
+            snapshot(
+                reader,
+                database,
+                lock_timeout_seconds=options.lock_timeout_seconds,
+                holder=server,
+                find_replay_point=options.find_replay_point,
+            )
+        )
+        as_of = as_of or clock()
         backup_id = new_backup_id(as_of, secrets.token_bytes(4))
         sizes = _sizes(held) if options.jobs > 1 else []
-        streams = Streams(server, repository, backup_id, options, installation, data_key, held, progress)
+        dumping = server if _needs_superuser(held) else reader
+        streams = Streams(
+            reader, dumping, repository, backup_id, options, installation, data_key, held, progress
+        )
         with streams.announced(system_identifier), ThreadPoolExecutor(1, "fingerprint") as beside:
             reading = beside.submit(streams.fingerprint, sequences_before)
             with streams.interrupting_on_error(reading):
@@ -102,13 +136,12 @@ def take(
                 data = streams.dump(sizes, while_good=lambda: reading.done() and reading.result())
                 progress.stage("fingerprinting")
                 fingerprint = streams.in_time(reading, give_up_at)
-            with translated(f"database {database!r} on {server.label}"):
-                facts = read_server_facts(held.connection)
-                globals_text, notes = read_globals(held.connection)
+            with _catalog(server, database, held) as connection:
+                facts = read_server_facts(connection)
+                globals_text, of_globals = read_globals(connection)
+                left_out = [*_left_out(held, connection)]
             roles = streams.store_text("globals.sql", globals_text)
-            with server.connect(database) as connection:
-                refuse_views(connection)
-                sequences_after = read_sequences(connection)
+            sequences_after = _sequences(reader, database, options)
             if fingerprint is not None:
                 fingerprint = fingerprint.with_sequences_after(sequences_after)
             finished_at = clock()
@@ -133,14 +166,49 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=(*notes, *_left_out(held), *filter(None, (readable, another))),
+                notes=(*notes, *of_globals, *left_out, *filter(None, (readable, another))),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
+                replay_point=None
+                if held.replay_point is None
+                else ReplayPoint(held.replay_point.timeline, lsn_text(held.replay_point.lsn)),
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )
             check_lock()
             return record_manifest(repository, manifest)
+
+
+def _sequences(reader: Server, database: str, options: DumpOptions) -> dict[str, SequenceReading]:
+    with reading_session(reader, database, lock_timeout_seconds=options.lock_timeout_seconds) as connection:
+        return read_sequences(connection)
+
+
+@contextmanager
+def _catalog(server: Server, database: str, held: Snapshot) -> Iterator[Connection]:
+    """A session in the snapshot that has asked no table anything: a restore runs what it answers, as a superuser.
+
+    Code that ran in a session could make its later answers what it likes.
+    """
+    with reading_session(server, database) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(held.identifier)))
+        yield connection
+        connection.execute("ROLLBACK")
+
+
+# pg_dump leaves out subscriptions, and the options of user mappings, for whoever is no superuser. To make either takes
+# a right that only a superuser gives.
+_OF_SUPERUSERS = """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+                   WHERE d.datname = pg_catalog.current_database())
+        OR EXISTS (SELECT FROM pg_catalog.pg_user_mappings)
+"""
+
+
+def _needs_superuser(held: Snapshot) -> bool:
+    row = held.connection.execute(_OF_SUPERUSERS).fetchone()
+    return row is None or bool(row[0])
 
 
 # Tables that somebody made members of an extension (ALTER EXTENSION … ADD TABLE), which pg_dump takes for its script's
@@ -157,14 +225,14 @@ _HIDDEN = """
 """
 
 
-def _left_out(held: Snapshot) -> Iterator[str]:
+def _left_out(held: Snapshot, connection: Connection) -> Iterator[str]:
     """What a standby does not have, as pg_dump knows too: people must not look for it in the backup."""
     if names := [table.qualified for table in held.tables if table.unreplicated]:
         yield (
             "taken from a hot standby, where unlogged tables have no rows: they and their sequences come back "
             f"empty: {', '.join(names)}"
         )
-    if names := [qualified_name(*row) for row in held.connection.execute(_HIDDEN).fetchall()]:
+    if names := [qualified_name(*row) for row in connection.execute(_HIDDEN).fetchall()]:
         yield (
             f"not in the backup, since pg_dump leaves out what belongs to an extension: {', '.join(names)}; "
             "to have them in it: ALTER EXTENSION … DROP TABLE …"

@@ -48,7 +48,7 @@ CROSS JOIN LATERAL pg_catalog.generate_series(
 def read_large_objects(connection: Connection, level: Level) -> LargeObjectsFingerprint:
     """All large objects of the database, in the transaction under way. Raises DatabaseError.
 
-    Each needs SELECT on it, which pg_read_all_data does not give before PostgreSQL 18.
+    Each needs SELECT on it, which pg_read_all_data does not give, or ``lo_compat_privileges``.
     """
     count, ownership = connection.execute(_OWNERSHIP).fetchone() or (0, "0")
     if not count:

@@ -7,7 +7,7 @@ and :func:`read_fingerprint`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from psycopg import sql
 
@@ -23,6 +23,7 @@ from recyclic_backups.fingerprint.sequences import list_sequences, read_sequence
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.fingerprint.snapshot import Snapshot, lock_tables, snapshot
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.server import Server
 
 __all__ = ["Snapshot", "read_fingerprint", "read_sequences", "reading_session", "snapshot"]
@@ -45,9 +46,10 @@ def read_fingerprint(
 
     Three ways to say which: ``held`` reads over the connection that holds the snapshot and its locks, and is
     what a backup should use: a TRUNCATE that queues up behind those locks would keep any other connection
-    waiting. ``snapshot_identifier`` imports an exported snapshot into a connection of its own. With neither,
-    the database is one to be compared, a restored one: it is read as it stands now, and *all* roles of its
-    server are listed, because a role can be there without the restored database referring to it.
+    waiting; ``server`` is then the login that holds it. ``snapshot_identifier`` imports an exported snapshot into a
+    connection of its own. With neither, the database is one to be compared, a restored one: it is read as it stands
+    now, and *all* roles of its server are listed, because a role can be there without the restored database referring
+    to it.
 
     ``schema_text`` is the output of ``pg_dump --schema-only``, by the same program that the other side's
     comes from and with SCHEMA_DUMP_ENVIRONMENT (see :mod:`schema_text`). Sequences that were not read before
@@ -56,23 +58,29 @@ def read_fingerprint(
     if level == "off":
         return Fingerprint(level="off")
     with (
-        _connection(server, database, snapshot_identifier, held, lock_timeout_seconds) as connection,
-        reading_session(server, database) as beside,
+        nullcontext(server) if held else reading_login(server, database, large_objects=True) as reader,
+        _connection(reader, database, snapshot_identifier, held, lock_timeout_seconds) as connection,
+        reading_session(reader, database) as beside,
     ):
         tables = held.tables if held else list_tables(connection)
         require_readable(tables)
         if sequences_before is None and sequences_after is None:
             sequences_before = sequences_after = read_sequences(connection)
+        # The catalog comes first: code that ran in a session could make its later answers what it likes.
+        sequences = sequences_between(list_sequences(connection), sequences_before, sequences_after)
+        roles = read_roles(connection, everyone=held is None and snapshot_identifier is None)
+        extensions, listing = _extensions(connection), read_listing(connection)
+        large_objects = read_large_objects(connection, level)
         return Fingerprint(
             level=level,
             tables=read_tables(connection, beside, tables, level, progress),
-            sequences=sequences_between(list_sequences(connection), sequences_before, sequences_after),
+            sequences=sequences,
             materialized_views=read_materialized_views(connection, beside),
-            large_objects=read_large_objects(connection, level),
-            roles=read_roles(connection, everyone=held is None and snapshot_identifier is None),
-            extensions=_extensions(connection),
+            large_objects=large_objects,
+            roles=roles,
+            extensions=extensions,
             schema=None if schema_text is None else schema_entries(schema_text),
-            listing=read_listing(connection),
+            listing=listing,
         )
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from recyclic_backups.fingerprint.model import RoleFingerprint
 from recyclic_backups.postgres.connection import Connection
+from recyclic_backups.postgres.temporary_roles import NAME
 
 # pg_shdepend knows owners, grants and policies, but not those of the bootstrap superuser, who is "pinned"
 # (https://www.postgresql.org/docs/15/catalog-pg-shdepend.html): hence the owners beside it.
@@ -21,10 +22,10 @@ UNION SELECT nspowner FROM pg_catalog.pg_namespace WHERE oid >= 16384
 UNION SELECT proowner FROM pg_catalog.pg_proc WHERE oid >= 16384
 """
 
-_ROLES = """
+_ROLES = f"""
 SELECT oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
        rolbypassrls, rolconnlimit, rolvaliduntil::text
-FROM pg_catalog.pg_roles
+FROM pg_catalog.pg_roles WHERE rolname !~ '{NAME}'
 """
 
 _MEMBERSHIPS = """

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.fingerprint.model import SequenceReading
@@ -122,7 +123,9 @@ def _held(connection: Connection, query: sql.Composed, batch: Sequence[Row]) -> 
     question = sql.Identifier(
         f"recyclic_{secrets.token_hex(6)}"
     )  # one that fails stays until the session ends
-    with connection.transaction():
+    # Nothing of it is to stay; but a transaction that was there before keeps the locks.
+    idle = connection.info.transaction_status is TransactionStatus.IDLE
+    with connection.transaction(force_rollback=idle):
         connection.execute(sql.SQL("PREPARE {} AS {}").format(question, query))
         if not is_still(connection, *((row[9], sql.Identifier(*row[:2])) for row in batch)):
             raise psycopg.errors.UndefinedTable("a sequence was replaced")

@@ -61,11 +61,15 @@ def cannot_refuse_views(server_version: int) -> bool:
 
 @contextmanager
 def reading_session(server: Server, database: str, *, lock_timeout_seconds: int = 60) -> Iterator[Connection]:
-    """A connection in autocommit with the fixed settings, never waiting longer than this for a lock.
+    """A read-only connection in autocommit with the fixed settings, never waiting longer than this for a lock.
 
     Raises DatabaseError.
     """
-    settings = {**SETTINGS, "lock_timeout": f"{lock_timeout_seconds}s"}
+    settings = {
+        **SETTINGS,
+        "default_transaction_read_only": "on",
+        "lock_timeout": f"{lock_timeout_seconds}s",
+    }
     with server.connect(database, settings=settings) as connection:
         refuse_views(connection)
         yield connection

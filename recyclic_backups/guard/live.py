@@ -13,6 +13,7 @@ from recyclic_backups.fingerprint.foreign_code import has_foreign_views, run_by_
 from recyclic_backups.fingerprint.session import refuse_views
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.server import Server, translated
 
 _SETTINGS = {"statement_timeout": "300s", "default_transaction_read_only": "on", "row_security": "on"}
@@ -49,8 +50,8 @@ def ask_live(
 
     After a command, ``before`` tells how it was: probes are asked as the same role, which may have lost its grants,
     and about tables and columns that were there, which may be gone. A superuser's login asks nothing but of the
-    catalog: a login of the role's rights does. With any other login what would run the code of somebody without our
-    rights is passed over. Raises DatabaseError.
+    catalog: a login of the role's rights does, or one that can only read. With any other login than the role's, what
+    would run the code of somebody without our rights is passed over. Raises DatabaseError.
     """
     with ExitStack() as stack:
         connection = stack.enter_context(server.connect(database, settings=_SETTINGS))
@@ -61,9 +62,13 @@ def ask_live(
         running: Mapping[str, Sequence[str]] = {}
         views_refused = False
         # Whatever role we put on, code that runs in our session can take it off again.
-        if role and _is_superuser(connection):
+        superuser = _is_superuser(connection)
+        if role and superuser:
             connection = stack.enter_context(as_application(server, database, role, _SETTINGS))
         else:
+            if superuser:
+                reader = stack.enter_context(reading_login(server, database))
+                connection = stack.enter_context(reader.connect(database, settings=_SETTINGS))
             foreign = run_by_planning(connection)
             running = {name: foreign[oid] for name, oid in found.items() if oid in foreign}
             if views_refused := has_foreign_views(connection):

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from recyclic_backups.archive.archive import servers_in
+from recyclic_backups.archive.status import wal_status
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.errors import BackupError
+from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, NoUsableKey, RecoveryError
 from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
-from recyclic_backups.health.judge import Facts, HealthTerms
+from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wal import WalFacts
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery.survey import survey as recoverable
 from recyclic_backups.texts.language import Untranslated
+
+_PATIENCE_SECONDS = 3
+"""A server that is gone must not keep people waiting for how the backups are."""
 
 
 def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], datetime]) -> Survey:
@@ -29,15 +39,41 @@ def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], da
 
     Raises StorageError.
     """
-    found = survey_of(read_facts(repository), terms, clock())
+    found = survey_of(read_facts(repository, terms.wal, clock()), terms, clock())
     return replace(found, audit_head=read_head(repository, clock()))
 
 
-def read_facts(repository: Repository) -> Facts:
-    """What is judged. Raises StorageError."""
+def read_facts(repository: Repository, wal: WalSource | None, now: datetime) -> Facts:
+    """What is judged; ``wal`` says whose WAL is archived, if any. Raises StorageError."""
     catalog = load_catalog(repository)
     changed = changed_rescue_files(repository, lambda: catalog)
-    return Facts(catalog, repository.store.free_bytes(), tuple(changed))
+    archived = None if wal is None else read_wal(repository, catalog, wal, now)
+    return Facts(catalog, repository.store.free_bytes(), tuple(changed), archived)
+
+
+def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: datetime) -> WalFacts:
+    """What is known of the server's WAL, also while the server does not answer. Raises StorageError."""
+    server: ServerWal | None = None
+    with suppress(DatabaseError):
+        server = look_at(replace(source.server, connect_timeout_seconds=_PATIENCE_SECONDS), source.slot)
+    newest = catalog.newest_good()
+    known = servers_in(repository)
+    asked = server.system_identifier if server else newest.manifest.server.system_identifier if newest else ""
+    if asked not in known:
+        asked = known[0] if len(known) == 1 and server is None else ""
+    if not asked:
+        return WalFacts()
+    found = recoverable(repository, asked, now=now)
+    status = wal_status(found.archive, server, found.listing)
+    try:
+        windows = tuple(found.windows()) if status.position is not None else ()
+        damage = [
+            *filter(None, [status.damage]),
+            *(f"{each.name}: {each.problem}" for each in found.bases.damage),
+        ]
+    except (DamagedData, NoUsableKey, RecoveryError) as error:
+        windows, damage = (), [status.damage or error.message]
+    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +140,7 @@ def answers(
         if name not in wanted:
             continue
         if name == "age":
-            found = tuple(age(catalog, thresholds, now))
+            found = tuple(age(recovery_point(catalog, now), catalog, thresholds, now))
         elif label is None or backup is None:
             found = (critical("absent", f"{tier.value}/{partition}", tier=tier, partition=partition),)
         elif name == "integrity" and error is not None and not backup.known_damaged:

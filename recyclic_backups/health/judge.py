@@ -10,22 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.recovery_point import newest_verified
+from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verified, recovery_point
 from recyclic_backups.health import questions
 from recyclic_backups.health.anomalies import anomalies
 from recyclic_backups.health.availability import availability
-from recyclic_backups.health.drill_records import last_drills, scenario_name
+from recyclic_backups.health.drill_records import HasChecks, last_drills, scenario_name
 from recyclic_backups.health.finding import Finding, Level, alarm, critical, note, warning, worst_first
 from recyclic_backups.health.gaps import Gap, Remedy, gaps_that_matter
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, NIGHT_SECONDS, Thresholds
+from recyclic_backups.health.wal import WalFacts, wal_findings
 from recyclic_backups.retention.authenticity import set_aside
 from recyclic_backups.retention.policy import ExpiryPlan, Retention, plan
 from recyclic_backups.texts.language import Bytes, Locale, Seconds, Share, Untranslated
 from recyclic_backups.texts.text import Text
+
+if TYPE_CHECKING:
+    from recyclic_backups.postgres.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,25 @@ class Facts:
     catalog: Catalog
     free_bytes: int | None = None
     changed_rescue_files: tuple[str, ...] = ()
+    wal: WalFacts | None = None
+    """What is known of the server's WAL; None where it is not archived."""
+
+    @property
+    def drilled(self) -> tuple[HasChecks, ...]:
+        """Everything that drills write their verdicts beside."""
+        return (*self.catalog, *(() if self.wal is None else self.wal.bases))
+
+    def recovery_point(self, now: datetime) -> RecoveryPoint:
+        """The recovery point at ``now`` (aware), by backups and by WAL."""
+        return recovery_point(self.catalog, now, None if self.wal is None else self.wal.reaches_until)
+
+
+@dataclass(frozen=True, slots=True)
+class WalSource:
+    """Whose WAL is archived, and the slot that it is received by."""
+
+    server: Server
+    slot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +73,7 @@ class HealthTerms:
     thresholds: Thresholds
     locale: Locale = "en"
     environment: Literal["production", "staging", "development"] = "production"
+    wal: WalSource | None = None
 
     def since(self, catalog: Catalog) -> HealthTerms:
         """The same; where the settings do not say the first day that counts, the first backup does."""
@@ -71,7 +95,7 @@ def expiry_plan(catalog: Catalog, terms: HealthTerms, now: datetime) -> ExpiryPl
 def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Finding]:
     catalog, thresholds = facts.catalog, terms.thresholds
     newest = newest_verified(catalog, now)
-    yield from questions.age(catalog, thresholds, now)
+    yield from questions.age(facts.recovery_point(now), catalog, thresholds, now)
     yield from space(facts.free_bytes, thresholds)
     yield from _damage(catalog, newest)
     if newest is not None:
@@ -81,7 +105,7 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
         yield questions.size(newest, catalog)
         yield questions.proven(newest, catalog, now)
     yield from _timeliness(catalog, terms.calendar, now)
-    for scenario, drill in sorted(last_drills(catalog, now).items()):
+    for scenario, drill in sorted(last_drills(facts.drilled, now).items()):
         if not drill.in_time and drill.restore_objective_seconds is not None:
             took, limit = Seconds(drill.restore_seconds), Seconds(drill.restore_objective_seconds)
             named = scenario_name(scenario)
@@ -89,7 +113,10 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
     for gap in gaps_that_matter(catalog, terms.calendar, terms.retention, now):
         yield _gap(gap, terms.calendar)
     yield from _availability(catalog, thresholds, now)
-    yield note("data_loss", interval=Seconds(NIGHT_SECONDS))
+    if facts.wal is None:
+        yield note("data_loss", interval=Seconds(NIGHT_SECONDS))
+    else:
+        yield from wal_findings(facts.wal, now)
     decided = expiry_plan(catalog, terms, now)
     for sentence in decided.incidents:
         yield _retention(sentence, Level.CRITICAL)

@@ -14,7 +14,7 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.proof import last_attempt, last_proof, proven_at, unproven_since
-from recyclic_backups.catalog.recovery_point import newest_verified, recovery_point, seconds_between
+from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verified, seconds_between
 from recyclic_backups.catalog.why import why
 from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.outliers import Usual
@@ -90,9 +90,8 @@ def integrity(backup: Backup, newest: Backup | None) -> Finding:
     )
 
 
-def age(catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Finding]:
+def age(point: RecoveryPoint, catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Finding]:
     """How old the recovery point is; and that a backup is of the future, which must not hide that no other comes."""
-    point = recovery_point(catalog, now)
     seconds = point.age_seconds(now)
     if seconds is None or point.verified_as_of is None:
         yield critical("no_verified_backup")

@@ -13,7 +13,7 @@ from typing import Any
 from recyclic_backups.audit.event import Head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
-from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verified, recovery_point
+from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verified
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.availability import Availability, availability
 from recyclic_backups.health.drill_records import DrillRecord, last_drills
@@ -63,7 +63,7 @@ class Survey:
     @cached_property
     def recovery_point(self) -> RecoveryPoint:
         """The newest moment from which the database can come back."""
-        return recovery_point(self.catalog, self.measured_at)
+        return self.facts.recovery_point(self.measured_at)
 
     @property
     def newest(self) -> Backup | None:
@@ -79,7 +79,7 @@ class Survey:
     @cached_property
     def drills(self) -> dict[str, DrillRecord]:
         """The newest drill of each scenario."""
-        return last_drills(self.catalog, self.measured_at)
+        return last_drills(self.facts.drilled, self.measured_at)
 
     @property
     def status(self) -> Status:
@@ -188,6 +188,7 @@ class Survey:
                 "checked": self.catalog.is_checked,
                 "unvouched_backups": len(self.catalog.unvouched),
             },
+            "wal": None if self.facts.wal is None else self.facts.wal.to_json(self.measured_at),
             "missing_partitions": list(self.missing_partitions),
             "issues": [each.to_json(self.terms.locale) for each in self.findings],
             "audit_head": None if self.audit_head is None else self.audit_head.to_json(),

@@ -35,6 +35,19 @@ DURATION_SECONDS = 0.5 * _HOUR
 NIGHT_SECONDS = 24 * _HOUR
 """From one nightly dump to the next: so much a disaster just before it would lose."""
 
+WAL_SILENT_WARNING_SECONDS, WAL_SILENT_CRITICAL_SECONDS = 300.0, 900.0
+"""A receiver says once a minute that it lives, also when nobody works. A quarter of the hour that may be lost is gone
+by the second."""
+
+WAL_HELD_WARNING_BYTES, WAL_HELD_CRITICAL_BYTES = 2 << 30, 10 << 30
+"""So much WAL on production's own disk is a lot, for a server that sets no limit to it."""
+
+WAL_LEFT_WARNING_SHARE, WAL_LEFT_CRITICAL_SHARE = 0.5, 0.2
+"""So much of max_slot_wal_keep_size is left before WAL is lost."""
+
+BASE_AGE_SECONDS = 9 * 24 * _HOUR
+"""A base backup a week, and two days for the one that is late."""
+
 AVAILABILITY_OBJECTIVE = 0.999
 """In so much of the time a verified backup younger than the critical age was there."""
 

@@ -58,6 +58,18 @@ TOLD: Mapping[str, Told] = {
     "restore_failed": Told("not proven", "check/daily_backup/proven"),
     "space": Told("space", "check/backup_metrics/disk_space"),
     "availability": Told("availability", "check/backup_metrics/availability"),
+    **{
+        code: Told("wal", f"wal/{code}", remind=True)
+        for code in ("wal_absent", "wal_silent", "wal_gap", "wal_damaged", "wal_slot_lost")
+    },
+    "wal_held": Told("wal held", "wal/held"),
+    "wal_held_without_limit": Told("wal held", "wal/held"),
+    "base_absent": Told("base backup", "wal/base", remind=True),
+    "base_old": Told("base backup", "wal/base"),
+    "base_damaged": Told("base backup", "wal/base_damaged"),
+    "pitr_failed": Told("wal proof", "wal/proof", remind=True),
+    "pitr_unproven": Told("wal proof", "wal/proof"),
+    "pitr_never_proven": Told("wal proof", "wal/proof"),
     "not_encrypted": Told("check failed", "check/daily_backup/encrypted"),
     "compression": Told("check failed", "check/daily_backup/compression"),
     "not_compressed": Told("check failed", "check/daily_backup/compression"),

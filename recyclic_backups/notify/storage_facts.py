@@ -16,6 +16,7 @@ from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, Objec
 from recyclic_backups.flags.flags import Flags
 from recyclic_backups.flags.store import load_flags
 from recyclic_backups.health.assess import read_facts
+from recyclic_backups.health.judge import HealthTerms
 from recyclic_backups.notify.facts import StorageFacts
 from recyclic_backups.notify.findings import is_bare
 from recyclic_backups.notify.rollback import Mark, Rollback, keys_gone, mark_of, went_back
@@ -24,7 +25,7 @@ from recyclic_backups.notify.state import AlertState
 
 def read_storage(
     open_repository: Callable[[], Repository],
-    calendar: Calendar,
+    terms: HealthTerms,
     before: AlertState,
     now: datetime,
     say: Callable[[str], None],
@@ -32,7 +33,7 @@ def read_storage(
     """Everything the storage says, as far as it can be read; ``before`` is what was known at the last look."""
     try:
         repository = open_repository()
-        health = read_facts(repository)
+        health = read_facts(repository, terms.wal, now)
         failures = recent_failures(repository, now)
     except BackupError as error:
         return None, StorageFacts(problem=error)
@@ -42,7 +43,7 @@ def read_storage(
         flags=_flags(repository, say),
         rollback=None
         if before.had_backups and is_bare(health.catalog)
-        else _rollback(repository, calendar, health.catalog, before.mark, now, say),
+        else _rollback(repository, terms.calendar, health.catalog, before.mark, now, say),
         is_signed=repository.asks_for_macs,
     )
 

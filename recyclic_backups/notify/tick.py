@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from recyclic_backups.catalog.recovery_point import RecoveryPoint, recovery_point
+from recyclic_backups.catalog.recovery_point import RecoveryPoint
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import BackupError
@@ -87,7 +87,8 @@ def tick(facts: Facts, state: AlertState, now: datetime) -> Tick:
             where = "".join(traceback.format_tb(error.__traceback__))
             broken.append(f"could not look at {', '.join(sorted(sources))}: {type(error).__name__}\n{where}")
             seen += _broken(sources, type(error).__name__, now)
-    point = RecoveryPoint(known=False) if catalog is None else recovery_point(catalog, now)
+    health = facts.storage.health
+    point = RecoveryPoint(known=False) if health is None else health.recovery_point(now)
     mark = None if facts.storage.rollback is None else facts.storage.rollback.mark
     after, news, lost = update_state(state, seen, point, facts.terms.channels, now, mark=mark)
     return Tick(after, tuple(news), tuple(lost), tuple(broken))
@@ -130,7 +131,7 @@ def look(
         if not is_alone:
             return Look(before, is_done=False)
         repository, storage = read_storage(
-            lambda: open_repository(not before.had_backups), terms.health.calendar, before, now, warn
+            lambda: open_repository(not before.had_backups), terms.health, before, now, warn
         )
         remembered.store_in(repository if storage.catalog else None)
         dagster = None if read_dagster is None else read_dagster(before)
@@ -200,7 +201,10 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
         problem = Problem("storage", "storage", Severity.CRITICAL, now, in_both(reason=reason))
         return Observation((problem,), unseen=SOURCES)
     given = Circumstances(
-        working=backup_is_working(facts, now), began_at=state.begun(now), had_backups=state.had_backups
+        working=backup_is_working(facts, now),
+        began_at=state.begun(now),
+        had_backups=state.had_backups,
+        wal_archived=health.wal is not None,
     )
     catalog = storage.health.catalog
     health = health.since(catalog)

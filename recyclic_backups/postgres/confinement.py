@@ -42,18 +42,32 @@ class Confinement:
     port: int
 
     @classmethod
-    def of_server(cls, installation: Installation, homes: tuple[Path, ...], port: int) -> Confinement:
+    def of_server(
+        cls, installation: Installation, homes: tuple[Path, ...], port: int, readable: tuple[Path, ...] = ()
+    ) -> Confinement:
         """What a server of this installation needs that lives in ``homes`` and listens on ``port``."""
+        return cls.of_program(installation, "postgres", homes, readable, port)
+
+    @classmethod
+    def of_program(
+        cls,
+        installation: Installation,
+        name: str,
+        writable: tuple[Path, ...],
+        readable: tuple[Path, ...] = (),
+        port: int = 0,
+    ) -> Confinement:
+        """What a program of this installation needs that writes and reads these directories and files."""
         directory = installation.directory.resolve()
         package = directory.parent.parent
-        program = directory / "postgres"
+        program = directory / name
         libraries = package.with_name(f"{package.name}.libs")  # of a wheel, beside its package
         # Debian's layout, wherever it lies: lib/postgresql/15/bin beside share/postgresql/15.
         share = directory.joinpath("../../../../share/postgresql", directory.parent.name).resolve()
         interpreter = _interpreter_of(program)
         return cls(
-            write=(*homes, Path("/dev/null")),
-            read=(directory.parent, libraries, share, *map(Path, _SYSTEM)),
+            write=(*writable, Path("/dev/null")),
+            read=(directory.parent, libraries, share, *map(Path, _SYSTEM), *readable),
             execute=(program, *([interpreter] if interpreter else [])),
             port=port,
         )

@@ -33,6 +33,18 @@ def known_peer(server: Server) -> Peer:
     return _peers.get(_key(server), UNKNOWN)
 
 
+def introduce(server: Server, peer: Peer) -> None:
+    """Say what a login is, so that its first session need not find that out in a database that it may not enter."""
+    with _learning:
+        _peers[_key(server)] = peer
+
+
+def forget(server: Server) -> None:
+    """Once a login is gone: this process may live for months."""
+    with _learning:
+        _peers.pop(_key(server), None)
+
+
 def open_session(
     server: Server, database: str, application_name: str, *, autocommit: bool
 ) -> PatientConnection:
@@ -103,10 +115,15 @@ def _connected(
         "keepalives_idle": 30,
         "keepalives_interval": 15,
         "keepalives_count": 5,
-        **server.protection(knows_require_auth=pq.version() >= _FIRST_WITH_REQUIRE_AUTH),
+        **protection_here(server),
     }
     with startup.without_libpq_variables():
         return PatientConnection.connect(autocommit=autocommit, **parameters)
+
+
+def protection_here(server: Server) -> dict[str, str]:
+    """What keeps the password from strangers, as parameters that our own libpq knows."""
+    return server.protection(knows_require_auth=pq.version() >= _FIRST_WITH_REQUIRE_AUTH)
 
 
 def _require_direct(connection: PatientConnection, server: Server, database: str) -> None:

@@ -53,6 +53,7 @@ _LATER = re.compile(
     r"\bterminat(?:ed|ing)\b|closed the connection|connection refused|connection reset|timeout expired|"
     r"timed out|database system is|too many (?:clients|connections)|remaining connection slots|lock timeout|"
     r"could not receive data|could not send data|SSL SYSCALL|SSL connection has been closed|"
+    r"canceling statement due to user request|"
     r"no connection to the server|no such file or directory.*server running|could not obtain lock|"
     + CONFLICT,
     re.IGNORECASE,
@@ -83,6 +84,11 @@ _HINTS = (
     (r"server version mismatch", "use programs at least as new as the server: see PG_BIN"),
     (r"permission denied", "grant pg_read_all_data to the backup role, or make it the owner"),
     (r"lock timeout|could not obtain lock", "something holds a lock for longer than BACKUP_LOCK_TIMEOUT"),
+    (
+        r"canceling statement due to user request",
+        "it waited for a lock for longer than BACKUP_LOCK_TIMEOUT (somebody renames or drops a sequence), or somebody "
+        "ended it: try again",
+    ),
     (r"no space left on device|could not extend file", "free space on the server's disk"),
     (
         r"closed the connection|connection reset|could not (?:receive|send) data|terminating connection|"

@@ -224,10 +224,11 @@ def translated(subject: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _database_error(subject, error) from None
+        raise database_error(subject, error) from None
 
 
-def _database_error(subject: str, error: psycopg.Error) -> DatabaseError:
+def database_error(subject: str, error: psycopg.Error) -> DatabaseError:
+    """What psycopg's error is called here, with a hint and whether another try may help."""
     text = first_line(str(error))
     state = error.sqlstate or ""
     lowered = text.lower()

@@ -17,27 +17,31 @@ from pathlib import Path
 
 from recyclic_backups.postgres.account import Account
 
-# Reads one line and never gets it unless all is well. Its arguments are the directories to remove, first the
-# cluster's own. The working directory of a postmaster is its data directory: a number in a stale
-# postmaster.pid that meanwhile belongs to another process is left alone where /proc can tell.
+# Reads one line and never gets it unless all is well. Its arguments are the data directory and the directories to
+# remove, first the cluster's own. The working directory of a postmaster is its data directory: a number in a stale
+# postmaster.pid that meanwhile belongs to another process is left alone where /proc can tell. A data directory that
+# stays is looked at for a second: the server may just be starting.
 _WATCHDOG = """
 trap '' INT TERM HUP
 read -r _ && exit 0
-home=$1
+data=$1
+shift
 round=0
-while [ -d "$home/data" ] && [ $round -lt 100 ]; do
+while [ -d "$data" ] && [ $round -lt 100 ] && {
+  [ $round -lt 10 ] || [ -d "$1" ] || [ -e "$data/postmaster.pid" ]
+}; do
   server=
-  [ -f "$home/data/postmaster.pid" ] && server=$(head -c 4096 "$home/data/postmaster.pid" 2>/dev/null | head -n 1)
+  [ -f "$data/postmaster.pid" ] && server=$(head -c 4096 "$data/postmaster.pid" 2>/dev/null | head -n 1)
   case $server in *[!0-9]*) server= ;; esac  # initdb's own server writes a negative number, a group for kill
-  if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$home/data" ]; }; then
+  if [ -n "$server" ] && { [ ! -e /proc/self/cwd ] || [ "/proc/$server/cwd" -ef "$data" ]; }; then
     kill -QUIT "$server" 2>/dev/null
     waited=0
-    while [ -e "$home/data/postmaster.pid" ] && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
+    while [ -e "$data/postmaster.pid" ] && [ $waited -lt 80 ]; do sleep 0.1; waited=$((waited + 1)); done
     kill -KILL "$server" 2>/dev/null
   fi
   rm -rf -- "$@" 2>/dev/null
   round=$((round + 1))
-  [ -d "$home/data" ] && sleep 0.1
+  [ -d "$data" ] && sleep 0.1
 done
 rm -rf -- "$@" 2>/dev/null
 """
@@ -45,15 +49,15 @@ rm -rf -- "$@" 2>/dev/null
 
 @contextmanager
 def watchdog(
-    account: Account, directories: Sequence[Path], *, all_is_well: Callable[[], bool]
+    account: Account, data: Path, directories: Sequence[Path], *, all_is_well: Callable[[], bool]
 ) -> Iterator[None]:
     """Watch over a cluster as long as the block runs.
 
-    The first of ``directories`` is the cluster's own, with its data directory ``data``; all of them are
-    removed if we die, with whatever lies in them. At the end of the block ``all_is_well`` tells whether the server has
-    ended; otherwise the watchdog ends it.
+    ``data`` is its data directory, in one of ``directories`` or elsewhere; those are removed if we die, with whatever
+    lies in them. At the end of the block ``all_is_well`` tells whether the server has ended; otherwise the watchdog
+    ends it.
     """
-    argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", *dict.fromkeys(map(str, directories))]
+    argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", str(data), *dict.fromkeys(map(str, directories))]
     reading, writing = os.pipe()
     try:
         # As we are, not as the server's user: what we put into the directories he may not remove where we are root.

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
-from psycopg import sql
-
 from recyclic_backups.errors import BackupError, DatabaseError, Refused
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.quoting import joined, name, statement
 from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.temporary_roles import (
+    LOADS,
+    drop_role,
+    end_sessions,
+    let_log_in,
+    make_role,
+    marked_roles,
+)
 from recyclic_backups.restore.kept_sessions import KeptSessions
 
 TRUST_HINT = (
@@ -40,12 +45,6 @@ _MARK = re.compile(
     r" Dropped at its end\."
 )
 _log = logging.getLogger(__name__)
-
-_SESSIONS = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
-# Waits for each of them, ten seconds at most.
-_ENDING = (
-    "SELECT pg_catalog.pg_terminate_backend(pid, 10000) FROM pg_catalog.pg_stat_activity WHERE usename = %s"
-)
 
 # A session that begins holds its database's lock from before it is asked whether it may enter until it is listed
 # (InitPostgres in src/backend/utils/init/postinit.c).
@@ -69,11 +68,6 @@ _WITHOUT_POWERS = """
         SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
         JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
         WHERE p.pronamespace = n.oid AND r.rolname <> %s AND (p.prosecdef OR NOT l.lanpltrusted))
-"""
-
-_OURS = """
-    SELECT rolname, pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles
-    WHERE pg_catalog.starts_with(rolname, 'recyclic_loads_') ORDER BY 1
 """
 
 
@@ -177,7 +171,7 @@ class Loaders:
                 with self.sessions.session() as connection, connection.transaction():
                     self._may_enter("GRANT", logins, connection)
                     for role in logins:
-                        _let_log_in(connection, role, self._passwords[role])
+                        let_log_in(connection, role, self._passwords[role])
 
     @property
     def _logins(self) -> Sequence[str]:
@@ -229,23 +223,14 @@ class Loaders:
 
     def _role(self, owner: str, *, login: bool) -> str:
         """A new role that is a member of the owner."""
-        role, password = f"recyclic_loads_{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+        whose = self.database.encode().hex()
+        if self.on_behalf_of:
+            whose = f"{self.on_behalf_of.encode().hex()} into {whose}"
+        mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
         with self.sessions.session() as connection, connection.transaction():
-            connection.execute(
-                sql.SQL(
-                    "CREATE ROLE {} NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-                    " VALID UNTIL {}"
-                ).format(sql.Identifier(role), sql.Literal(self._end(connection)))
-            )
-            whose = self.database.encode().hex()
-            if self.on_behalf_of:
-                whose = f"{self.on_behalf_of.encode().hex()} into {whose}"
-            mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
-            connection.execute(
-                sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(role), sql.Literal(mark))
-            )
+            role, password = make_role(connection, LOADS, mark, "NOBYPASSRLS", seconds=self.seconds)
             if login:
-                _let_log_in(connection, role, password)
+                let_log_in(connection, role, password)
             if owner:
                 self._make_member(connection, self._login_of(owner), role)
         self._passwords[role] = password
@@ -264,12 +249,6 @@ class Loaders:
 
     def _make_member(self, connection: Connection, of: str, role: str) -> None:
         connection.execute(statement(f"GRANT {{}} TO {{}}{_as_member(connection)}", name(of), name(role)))
-
-    def _end(self, connection: Connection) -> str:
-        row = connection.execute(
-            "SELECT (pg_catalog.now() + pg_catalog.make_interval(secs => %s))::text", (self.seconds,)
-        ).fetchone()
-        return str(row[0]) if row else "infinity"
 
     def require_login(self, owner: str = NOBODY) -> None:
         """Before anything is loaded. Raises Refused where the server does not let a role in that it has just got."""
@@ -311,16 +290,6 @@ class Loaders:
             drop_role(connection, role)
 
 
-def _let_log_in(connection: Connection, role: str, password: str) -> None:
-    """The password leaves us as a verifier: nobody finds it in the server's log."""
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-    connection.execute(
-        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(verifier.decode())
-        )
-    )
-
-
 def _lacking(
     connection: Connection, role: str, rights: Mapping[str, Collection[str]]
 ) -> Mapping[str, Sequence[str]]:
@@ -345,25 +314,6 @@ def _on_schemas(
 def _as_member(connection: Connection) -> str:
     # Since 16 a membership has options of its own (https://www.postgresql.org/docs/16/sql-grant.html).
     return " WITH INHERIT TRUE, SET TRUE" if connection.info.server_version >= 160000 else ""
-
-
-def drop_role(connection: Connection, role: str) -> None:
-    """End its sessions and drop it, with what it owns or was given in the connected database."""
-    end_sessions(connection, role)
-    connection.execute(statement("DROP OWNED BY {} CASCADE", name(role)))
-    connection.execute(statement("DROP ROLE {}", name(role)))
-
-
-def end_sessions(connection: Connection, role: str) -> None:
-    """Keep a role from logging in and end its sessions. Raises Refused if one does not end."""
-    connection.execute(statement("ALTER ROLE {} NOLOGIN", name(role)))
-    connection.execute(_ENDING, (role,))
-    left = connection.execute(_SESSIONS, (role,)).fetchone()
-    if left is None or left[0]:
-        raise Refused(
-            f"a session of the role {role!r} does not end",
-            "end it (pg_terminate_backend), or restart the server",
-        )
 
 
 @contextmanager
@@ -406,8 +356,8 @@ def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[
     """
     there = {row[0] for row in connection.execute("SELECT datname FROM pg_catalog.pg_database")}
     notes = []
-    for role, comment in connection.execute(_OURS).fetchall():
-        found = _MARK.fullmatch(comment or "")
+    for role, comment in marked_roles(connection, LOADS):
+        found = _MARK.fullmatch(comment)
         if found is None or not _OWN_NAME.fullmatch(role):
             continue
         restored, database = (

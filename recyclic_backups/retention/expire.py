@@ -24,6 +24,7 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.retention.authenticity import trusted
 from recyclic_backups.retention.deletion import Deletions, Removal
 from recyclic_backups.retention.policy import Action, Decision, ExpiryPlan, Retention, plan
+from recyclic_backups.retention.wal_expire import ServerExpiry, expire_servers, plan_servers, servers_of
 from recyclic_backups.texts.text import say
 
 # An event and a tombstone, each a few blocks of a file system; what is deleted after them frees more than they take.
@@ -32,17 +33,22 @@ _ROOM_BYTES = 32 << 10
 
 @dataclass(frozen=True, slots=True)
 class ExpiryReport:
-    """What a run did. ``spared`` were held while it ran; ``swept`` are orphans of killed backups and old tombstones."""
+    """What a run did. ``spared`` were held while it ran; ``swept`` are orphans of killed backups and old tombstones.
+
+    ``servers`` are the base backups and the WAL of the database's servers.
+    """
 
     plan: ExpiryPlan
     removed: tuple[Removal, ...]
     spared: tuple[str, ...]
     swept: tuple[str, ...]
+    servers: tuple[ServerExpiry, ...] = ()
 
     @property
     def freed_bytes(self) -> int:
         """What all removals freed."""
-        return sum(removal.freed_bytes for removal in self.removed)
+        of_servers = sum(each.freed_bytes for each in self.servers)
+        return of_servers + sum(removal.freed_bytes for removal in self.removed)
 
     def to_json(self) -> list[dict[str, Any]]:
         """For reports: ``[{backup_id, action, reasons, freed_bytes}]``."""
@@ -81,6 +87,15 @@ def plan_expiry(
         for backup_id in Deletions(repository, now, lambda: None, [], []).unfinished(catalog)
     )
     return replace(decided, decisions=(*decided.decisions, *begun))
+
+
+def plan_wal_expiry(repository: Repository, retention: Retention, now: datetime) -> list[ServerExpiry]:
+    """What :func:`expire` would do now to the base backups and the WAL of the database's servers. Changes nothing.
+
+    Raises DamagedData (40), NoUsableKey (41), StorageError (30).
+    """
+    servers = servers_of(repository, trusted(load_catalog(repository)), None)
+    return plan_servers(repository, servers, retention.base, now)
 
 
 def freed_by(repository: Repository, found: ExpiryPlan) -> int:
@@ -185,6 +200,8 @@ def expire(
 ) -> ExpiryReport:
     """Finish deletions that had begun, sweep orphans, then delete what the plan of this moment lets go.
 
+    Base backups and WAL of the database's servers are the last (:mod:`recyclic_backups.retention.wal_expire`).
+
     The caller sees to it that no backup runs meanwhile (:func:`expire_under_lock`); ``check_lock`` raises once that is
     not true any more. ``system_identifier`` is the locked server's, None without one.
 
@@ -212,9 +229,17 @@ def expire(
             progress.stage(f"deleting {decision.backup_id}")
             with _room(repository):
                 work.remove(decision.backup, decision.reasons)
+    servers = expire_servers(
+        repository,
+        servers_of(repository, catalog, system_identifier),
+        retention.base,
+        now=now,
+        check_lock=check_lock,
+        progress=progress,
+    )
     if decided.steady:
         prune(repository, now)
-    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept))
+    return ExpiryReport(decided, tuple(work.removed), tuple(work.spared), tuple(swept), tuple(servers))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ _ANY_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How many distinct backups each tier keeps, and the bounds around them."""
+    """How many distinct backups each tier keeps, and the bounds around them; ``base`` is of chains of base backups."""
 
     daily: int = 7
     weekly: int = 4
@@ -58,6 +58,7 @@ class Retention:
     checkpoint: int = 5
     minimum: int = 3
     max_days: int = 400
+    base: int = 2
 
 
 class Action(StrEnum):

@@ -47,9 +47,9 @@ def kind_of_document(name: str) -> str:
             return "storage.json"
         case ["recover.py" | "RECOVERY.md"]:
             return "rescue"
-        case [_, "backups", _, "manifest.json"]:
+        case [_, "backups" | "base", _, "manifest.json"]:
             return "manifest"
-        case [_, "backups", _, "checks", _]:
+        case [_, "backups" | "base", _, "checks", _]:
             return "check"
         case [_, folder, *_] if folder in _BY_FOLDER:
             return _BY_FOLDER[folder]

@@ -313,6 +313,52 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups validate",
     ),
+    "wal": Words(
+        (
+            "The archive of WAL has a problem: {reason}",
+            "L’archive WAL a un problème : {reason}",
+        ),
+        (
+            "A disaster now may cost more than seconds of work: the newest backup of the night may be all there is.",
+            "Un sinistre maintenant peut coûter plus que quelques secondes de travail : il ne resterait peut-être que "
+            "la dernière sauvegarde de la nuit.",
+        ),
+        "recyclic-backups wal status",
+    ),
+    "wal held": Words(
+        (
+            "WAL piles up on the database’s server: {reason}",
+            "Le WAL s’accumule sur le serveur de la base : {reason}",
+        ),
+        (
+            "If its disk fills up the database stops; if the server gives up first, WAL is lost to the archive.",
+            "Si son disque se remplit, la base s’arrête ; si le serveur abandonne avant, du WAL manque à l’archive.",
+        ),
+        "recyclic-backups wal status",
+    ),
+    "base backup": Words(
+        (
+            "WAL has nothing to be replayed on: {reason}",
+            "Le WAL n’a rien sur quoi être rejoué : {reason}",
+        ),
+        (
+            "Moments between the backups of the nights cannot be brought back, or only slowly.",
+            "Les moments entre les sauvegardes des nuits ne peuvent pas revenir, ou seulement lentement.",
+        ),
+        "recyclic-backups base-backup",
+    ),
+    "wal proof": Words(
+        (
+            "Nothing proves that WAL brings the server back: {reason}",
+            "Rien ne prouve que le WAL ramène le serveur : {reason}",
+        ),
+        (
+            "A recovery to a moment may fail on the day it is needed; the backups of the nights remain.",
+            "Une reprise à un instant donné peut échouer le jour où elle sera nécessaire ; restent les sauvegardes des "
+            "nuits.",
+        ),
+        "recyclic-backups drill pitr",
+    ),
     "storage": Words(
         ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),
         (

@@ -30,6 +30,25 @@ EXPIRE: Mapping[str, Pair] = {
         "rien n'a été supprimé ; --yes supprimerait {leaving:# sauvegarde|# sauvegardes} et libérerait {size}, "
         "{leaving:ses|leurs} documents compris",
     ),
+    "would with wal": (
+        "nothing was deleted; --yes would delete {leaving:# backup|# backups}, what leaves of base backups and WAL, "
+        "and free {size}",
+        "rien n'a été supprimé ; --yes supprimerait {leaving:# sauvegarde|# sauvegardes}, ce qui part des sauvegardes "
+        "de base et du WAL, et libérerait {size}",
+    ),
+    "base plan": (
+        "BASE BACKUP|BEGUN|STORED|ACTION|WHY",
+        "SAUVEGARDE DE BASE|COMMENCÉE|TAILLE|DÉCISION|POURQUOI",
+    ),
+    "wal": (
+        "WAL is kept from {lsn} of timeline {timeline} on; {objects:# object leaves|# objects leave}",
+        "le WAL reste à partir de {lsn} de la ligne de temps {timeline} ; {objects:# objet part|# objets partent}",
+    ),
+    "wal gone": (
+        "of base backups and WAL: {bases:# base backup|# base backups} and {objects:# object|# objects} deleted",
+        "sauvegardes de base et WAL : {bases:# sauvegarde de base|# sauvegardes de base} et "
+        "{objects:# objet|# objets} de WAL en moins",
+    ),
     "would not": (
         "nothing was deleted; --yes would delete no backup",
         "rien n'a été supprimé ; --yes ne supprimerait aucune sauvegarde",

@@ -244,6 +244,77 @@ WORDS: Mapping[str, Pair] = {
         "une extraction par nuit perd jusqu'à {interval} de travail ; une heure au plus demande l'archivage WAL, "
         "qui n'est pas actif",
     ),
+    "recoverable": (
+        "everything up to {as_of} UTC can be brought back: {age} ago",
+        "tout ce qui précède le {as_of} UTC peut revenir : il y a {age}",
+    ),
+    "wal_absent": (
+        "WAL archiving is on (WAL_ARCHIVE), and no WAL was ever received",
+        "l'archivage WAL est actif (WAL_ARCHIVE), et aucun WAL n'a jamais été reçu",
+    ),
+    "wal_silent": (
+        "no WAL was stored since {as_of} UTC, {age} ago: the receiver is down, or does not reach server or storage",
+        "aucun WAL n'a été stocké depuis le {as_of} UTC, il y a {age} : le récepteur est arrêté, ou n'atteint pas le "
+        "serveur ou le stockage",
+    ),
+    "wal_gap": (
+        "WAL is missing from {from_lsn} to {to_lsn} on timeline {timeline}, and no base backup was taken since: no "
+        "recovery comes past it",
+        "il manque du WAL de {from_lsn} à {to_lsn} sur la ligne de temps {timeline}, et aucune sauvegarde de base n'a "
+        "été faite depuis : aucune reprise ne va au-delà",
+    ),
+    "wal_old_gap": (
+        "WAL is missing from {from_lsn} to {to_lsn} on timeline {timeline}: the moments in between cannot be brought "
+        "back, those after the base backup that followed can",
+        "il manque du WAL de {from_lsn} à {to_lsn} sur la ligne de temps {timeline} : les moments entre les deux ne "
+        "peuvent pas revenir, ceux d'après la sauvegarde de base suivante le peuvent",
+    ),
+    "wal_damaged": (
+        "the archive of WAL cannot be believed: {problem}",
+        "l'archive WAL ne peut pas être crue : {problem}",
+    ),
+    "wal_slot_lost": (
+        "the server has given up what it kept for the receiver (max_slot_wal_keep_size): WAL is lost",
+        "le serveur a abandonné ce qu'il gardait pour le récepteur (max_slot_wal_keep_size) : du WAL est perdu",
+    ),
+    "wal_held": (
+        "the server keeps {held} of WAL for the receiver, on its own disk; it gives up after {left} more",
+        "le serveur garde {held} de WAL pour le récepteur, sur son propre disque ; il abandonne après {left} de plus",
+    ),
+    "wal_held_without_limit": (
+        "the server keeps {held} of WAL for the receiver, on its own disk, and goes on until that is full "
+        "(max_slot_wal_keep_size)",
+        "le serveur garde {held} de WAL pour le récepteur, sur son propre disque, et continue jusqu'à ce qu'il soit "
+        "plein (max_slot_wal_keep_size)",
+    ),
+    "base_absent": (
+        "WAL is received, and there is no verified base backup to replay it on",
+        "le WAL est reçu, et il n'y a aucune sauvegarde de base vérifiée sur laquelle le rejouer",
+    ),
+    "base_old": (
+        "the newest verified base backup, {base_id}, is {age} old: a recovery replays all WAL since",
+        "la dernière sauvegarde de base vérifiée, {base_id}, date de {age} : une reprise rejoue tout le WAL depuis",
+    ),
+    "base_damaged": (
+        "the base backup {base_id} was found damaged: {why}",
+        "la sauvegarde de base {base_id} a été trouvée endommagée : {why}",
+    ),
+    "pitr_failed": (
+        "the last recovery from WAL that was rehearsed ({base_id}) failed: {why}",
+        "la dernière reprise par le WAL qui a été répétée ({base_id}) a échoué : {why}",
+    ),
+    "pitr_unproven": (
+        "it is {unproven} since a recovery from WAL was last proven",
+        "la dernière reprise prouvée par le WAL remonte à {unproven}",
+    ),
+    "pitr_never_proven": (
+        "base backups are taken since {unproven}, and no recovery from WAL was ever proven",
+        "des sauvegardes de base existent depuis {unproven}, et aucune reprise par le WAL n'a jamais été prouvée",
+    ),
+    "wal_whole": (
+        "the WAL is whole from {from_lsn} to {to_lsn}",
+        "le WAL est complet de {from_lsn} à {to_lsn}",
+    ),
     "incident": ("{what}", "{what}"),
     "alert_memory": (
         "What people were told is not shown: {why}",
@@ -269,5 +340,6 @@ SCENARIOS: Mapping[str, Pair] = {
     "simple": ("simple", "simple"),
     "partial": ("partial", "partiel"),
     "full": ("full", "complet"),
+    "pitr": ("pitr", "à un instant donné"),
 }
 """What a drill's scenario is called."""

@@ -8,6 +8,35 @@ from recyclic_backups.texts.language import Pair
 
 WORDS: Mapping[str, Pair] = {
     "tier_kept": ("{tier} {partition}, {number} of {count}", "{tier} {partition}, {number} sur {count}"),
+    "base_kept": (
+        "verified, chain {number} of {count}",
+        "vérifiée, chaîne {number} sur {count}",
+    ),
+    "base_few": (
+        "{count:there is no verified one|there are fewer than # verified ones} yet",
+        "{count:aucune n'est encore vérifiée|il y en a encore moins de # vérifiées}",
+    ),
+    "base_no_good": (
+        "there is no verified base backup: nothing expires",
+        "il n'y a aucune sauvegarde de base vérifiée : rien n'expire",
+    ),
+    "base_not_counted": (
+        "not verified, so not counted: newer than the oldest that is kept",
+        "non vérifiée, donc non comptée : plus récente que la plus ancienne qui reste",
+    ),
+    "base_other_line": (
+        "of a timeline that was left: newer than the oldest that is kept",
+        "d'une ligne de temps abandonnée : plus récente que la plus ancienne qui reste",
+    ),
+    "base_future": (
+        "it is of the future: a clock is or was wrong",
+        "elle est datée du futur : une horloge est ou était fausse",
+    ),
+    "base_held": ("{base_id} is held: {reason}", "{base_id} est retenue : {reason}"),
+    "base_over": (
+        "{count:a newer chain is verified|# newer chains are verified}",
+        "{count:une chaîne plus récente est vérifiée|# chaînes plus récentes sont vérifiées}",
+    ),
     "tier_shared": ("also {tier} {partition}", "aussi {tier} {partition}"),
     "tier_not_counted": (
         "{tier} {partition}, not counted because it is not verified",

@@ -14,6 +14,7 @@ from recyclic_backups.fingerprint.relations import list_tables, require_readable
 from recyclic_backups.fingerprint.session import cannot_refuse_views
 from recyclic_backups.postgres.process import run as run_program
 from recyclic_backups.postgres.programs import Installation, dump_argv, scripts_may_run_commands
+from recyclic_backups.postgres.reader import LET_IN_HINT, ROLE_WITHOUT_POWER, reading_login
 from recyclic_backups.postgres.standby import PREVENTION
 from recyclic_backups.postgres.startup import VERIFIED_MODES
 from recyclic_backups.postgres.tls import TLS_HINT, choose_for, is_this_machine, plaintext
@@ -33,14 +34,17 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     with settings.server.connect(settings.database) as connection:
         row = connection.execute(
             "SELECT pg_catalog.current_setting('server_version'),"
-            " pg_catalog.pg_database_size(pg_catalog.current_database()), rolsuper"
+            " pg_catalog.pg_database_size(pg_catalog.current_database()), rolsuper, pg_catalog.pg_is_in_recovery(),"
+            " pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')"
             " FROM pg_catalog.pg_roles WHERE rolname = current_user"
         ).fetchone()
         tables = list_tables(connection)
         require_readable(tables)
         delay = connection.execute(_STANDBY).fetchone()
         old = cannot_refuse_views(connection.info.server_version)
-    version, size_bytes, superuser = row or ("?", 0, False)
+    version, size_bytes, superuser, standby, hashes = row or ("?", 0, False, False, False)
+    with reading_login(settings.server, settings.database) as reader:
+        powerless = reader.user != settings.user
 
     yield Finding(
         "database",
@@ -55,44 +59,60 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             f"a hot standby, which ends queries that keep it from replaying for {delay[0] / 1000:g} s",
             PREVENTION,
         )
-    if superuser and old:
-        yield Finding(
-            "database",
-            "warning",
-            f"PostgreSQL {version} lets whoever owns a sequence have {settings.user!r} run his code (CVE-2024-7348)",
-            "update the server to the newest minor version, or take backups as a role with pg_read_all_data that is no"
-            " superuser",
-        )
-    if not superuser:
+    if superuser and not powerless:
         yield Finding(
             "privileges",
             "warning",
-            f"{settings.user!r} is no superuser: password hashes of roles are not backed up",
+            f"tables are read as the superuser {settings.user!r}, who could do more than read if code of their "
+            "owners were run",
+            f"back up as a role that can only read, made on the primary: {ROLE_WITHOUT_POWER}"
+            if standby
+            else LET_IN_HINT,
+        )
+    if superuser and old:
+        whose = "a login that may read everything" if powerless else f"{settings.user!r}"
+        yield Finding(
+            "database",
+            "warning",
+            f"PostgreSQL {version} lets whoever owns a sequence have {whose} run his code (CVE-2024-7348)",
+            "update the server to the newest minor version",
+        )
+    if not hashes:
+        yield Finding(
+            "privileges",
+            "warning",
+            f"{settings.user!r} may not read password hashes of roles: they are not backed up",
             "restore as a superuser, or with --no-owner",
         )
 
 
-# Of whom the limit is, how many sessions it allows, how many there are beside ours. Superusers have no limit.
+# Of whom the limit is, how many sessions it allows, how many there are beside ours, whether we are superuser.
+# Those have no limit, but the role that reads for them has that of the database; on a standby there is no such role.
 _LIMITS = """
 SELECT 'role ' || r.rolname, r.rolconnlimit,
-       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid())
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()),
+       r.rolsuper
 FROM pg_catalog.pg_roles r WHERE r.rolname = session_user AND NOT r.rolsuper AND r.rolconnlimit >= 0
 UNION ALL
 SELECT 'database ' || d.datname, d.datconnlimit,
-       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid())
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid()),
+       r.rolsuper
 FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.rolname = session_user
-WHERE d.datname = current_database() AND NOT r.rolsuper AND d.datconnlimit >= 0
+WHERE d.datname = current_database() AND NOT (r.rolsuper AND pg_catalog.pg_is_in_recovery()) AND d.datconnlimit >= 0
 """
 # One holds the lock, one the snapshot; one reads definitions, and later whose code a query would run; the streams.
 _SESSIONS_BESIDE_STREAMS = 3
+_SESSIONS_OF_SUPERUSER = 2
+"""One has the reading role and drops it, one keeps schemas from being renamed."""
 
 
 def check_connections(settings: Settings) -> Iterator[Finding]:
     """As many sessions as a backup needs are left to our role and to the database."""
-    needed = wiring.backup_plan(settings).options.jobs + _SESSIONS_BESIDE_STREAMS
+    usual = wiring.backup_plan(settings).options.jobs + _SESSIONS_BESIDE_STREAMS
     with settings.server.connect(settings.database) as connection:
         limits = connection.execute(_LIMITS).fetchall()
-    for whose, limit, taken in limits:
+    for whose, limit, taken, superuser in limits:
+        needed = usual + (_SESSIONS_OF_SUPERUSER if superuser else 0)
         if limit - taken < needed:
             others = f", {taken} of them taken" if taken else ""
             yield Finding(

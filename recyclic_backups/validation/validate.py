@@ -7,7 +7,7 @@ from datetime import datetime
 
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import BackupError
-from recyclic_backups.validation import machine, server, storage
+from recyclic_backups.validation import machine, server, storage, wal
 from recyclic_backups.validation.finding import Finding
 
 
@@ -23,6 +23,7 @@ def validate(load: Callable[[], Settings], now: datetime) -> Iterator[Finding]:
         "database": server.check_database,
         "connections": server.check_connections,
         "programs": server.check_programs,
+        "wal": wal.check_wal,
         "storage": storage.check_storage,
         "rescue": storage.check_rescue,
         "encryption": lambda settings: storage.check_encryption(settings, now),

@@ -68,6 +68,19 @@ def test_too_few_sessions_for_a_backup_are_an_error(operator: Operator, cluster:
     assert "CONNECTION LIMIT" in finding["hint"]
 
 
+def test_a_limit_of_the_database_counts_for_a_superuser_too(
+    operator: Operator, cluster: ScratchCluster
+) -> None:
+    """Loss prevented: superusers have no limit, but the role that reads in their place has that of the database."""
+    database = operator.variables["POSTGRES_DB"]
+    with cluster.server.connect("postgres") as connection:
+        connection.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 4")
+    outcome = operator.run("validate", "--json")
+    assert outcome.code == 20
+    (finding,) = [each for each in outcome.json if each["check"] == "connections"]
+    assert finding["message"] == f"a backup has 6 sessions at once, and the database {database} may have 4"
+
+
 def test_variables_of_libpq_are_said_to_be_read_by_nothing(operator: Operator) -> None:
     """Loss prevented: a password file that everybody takes for the one in use."""
     findings = operator.must("validate", "--json", PGPASSFILE="/none", PGHOSTADDR="192.0.2.1").json

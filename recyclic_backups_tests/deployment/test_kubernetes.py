@@ -92,6 +92,11 @@ def _cron_pod() -> dict[str, Any]:
     return pod
 
 
+def _receiver_pod() -> dict[str, Any]:
+    pod: dict[str, Any] = _only("Deployment")["spec"]["template"]
+    return pod
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_manifests_are_valid(path: Path, version: str) -> None:
@@ -176,6 +181,26 @@ def test_runs_and_the_job_without_dagster_have_the_same_settings(tmp_path: Path)
     )
 
 
+def test_the_receiver_of_wal_writes_where_backups_are_and_is_one(tmp_path: Path) -> None:
+    """Loss prevented: WAL in another storage than its base backups; two receivers at one slot during a rollout."""
+    spec = _only("Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    (container,) = _receiver_pod()["spec"]["containers"]
+    assert parser().parse_args(container["args"]).verb == "receive"
+    assert "command" not in container, "the image's entry point is the command line"
+    (job,) = _cron_pod()["spec"]["containers"]
+    assert container["image"] == job["image"]
+    theirs = {each["name"]: each["value"] for each in job["env"]}
+    ours = {each["name"]: each["value"] for each in container["env"]}
+    assert ours.pop("WAL_ARCHIVE") == "true"
+    assert ours.items() <= theirs.items()
+    assert _settings(container["env"], tmp_path).encryption
+    assert container["readinessProbe"]["exec"]["command"] == ["healthcheck", "wal"]
+    assert "livenessProbe" not in container, "a restart brings neither the server nor the storage back"
+    assert _receiver_pod()["spec"]["terminationGracePeriodSeconds"] >= 20
+    assert spec["selector"]["matchLabels"].items() <= _receiver_pod()["metadata"]["labels"].items()
+
+
 def test_a_port_of_the_code_server_comes_with_the_policy_that_closes_it() -> None:
     """Attack prevented: any pod of the cluster has the code server run its program, with the key in reach."""
     assert {each["name"]: each["value"] for each in DEPLOYMENT["env"]}[SERVED_ON_A_PORT] == "true"
@@ -208,9 +233,11 @@ def test_every_file_that_is_named_is_mounted_and_in_the_secret() -> None:
     }
     claim = _only("PersistentVolumeClaim")["metadata"]["name"]
     (container,) = _cron_pod()["spec"]["containers"]
+    (receiver,) = _receiver_pod()["spec"]["containers"]
     for env, mounts, volumes in (
         (DEPLOYMENT["env"], DEPLOYMENT["volumeMounts"], DEPLOYMENT["volumes"]),
         (container["env"], container["volumeMounts"], _cron_pod()["spec"]["volumes"]),
+        (receiver["env"], receiver["volumeMounts"], _receiver_pod()["spec"]["volumes"]),
     ):
         assert {each["name"] for each in mounts} == {each["name"] for each in volumes}
         at = {each["name"]: each["mountPath"] for each in mounts}
@@ -231,6 +258,7 @@ def test_nothing_runs_as_root_or_may_become_it() -> None:
     pods = [
         DEPLOYMENT["podSecurityContext"],
         _cron_pod()["spec"]["securityContext"],
+        _receiver_pod()["spec"]["securityContext"],
         VALUES["dagsterWebserver"]["podSecurityContext"],
         VALUES["dagsterDaemon"]["podSecurityContext"],
         VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]["securityContext"],
@@ -244,11 +272,13 @@ def test_nothing_runs_as_root_or_may_become_it() -> None:
         DEPLOYMENT["securityContext"],
         VALUES["runLauncher"]["config"]["k8sRunLauncher"]["securityContext"],
         _cron_pod()["spec"]["containers"][0]["securityContext"],
+        _receiver_pod()["spec"]["containers"][0]["securityContext"],
     ):
         assert container["readOnlyRootFilesystem"] is True
         assert container["allowPrivilegeEscalation"] is False
         assert container["capabilities"] == {"drop": ["ALL"]}
-    assert _cron_pod()["spec"]["automountServiceAccountToken"] is False
+    for pod in (_cron_pod(), _receiver_pod()):
+        assert pod["spec"]["automountServiceAccountToken"] is False
 
 
 def test_policies_and_the_budget_select_pods_that_there_are() -> None:
@@ -258,6 +288,7 @@ def test_policies_and_the_budget_select_pods_that_there_are() -> None:
         VALUES["dagsterWebserver"]["labels"][PART],
         VALUES["dagsterDaemon"]["labels"][PART],
         _cron_pod()["metadata"]["labels"][PART],
+        _receiver_pod()["metadata"]["labels"][PART],
     }
     documents = [each for path in MANIFESTS for each in _documents(path)]
     guarded: dict[str, set[str]] = {"Ingress": set(), "Egress": set()}
@@ -273,7 +304,7 @@ def test_policies_and_the_budget_select_pods_that_there_are() -> None:
         for direction in document["spec"].get("policyTypes", []):
             guarded[direction] |= chosen
     assert guarded["Ingress"] == parts
-    assert guarded["Egress"] == {"code", "rescue"}, "those who hold the password and the key"
+    assert guarded["Egress"] == {"code", "rescue", "wal"}, "those who hold the password and the key"
     ports = {
         port["port"]
         for each in documents

@@ -53,7 +53,13 @@ def test_the_pages_start_nothing_for_whoever_reaches_the_loopback() -> None:
     assert command[command.index("-h") + 1] == "127.0.0.1"
 
 
-EXPOSURE = {"daemon.service": 1.2, "backup@.service": 1.2, "alerts.service": 1.2, "pages.service": 0.9}
+EXPOSURE = {
+    "daemon.service": 1.2,
+    "backup@.service": 1.2,
+    "alerts.service": 1.2,
+    "wal.service": 1.1,
+    "pages.service": 0.9,
+}
 
 
 @pytest.mark.skipif(
@@ -109,6 +115,19 @@ def test_alerts_are_looked_for_by_a_command_that_is_understood_and_remembers_on_
     # The sensor of the daemon remembers in the same place.
     assert _unit("recyclic-backups-daemon.service")["Service"]["StateDirectory"] == "recyclic-backups"
     assert _unit("recyclic-backups-alerts.timer")["Timer"]["OnCalendar"] == "*:0/5"
+
+
+def test_the_receiver_of_wal_is_started_again_and_has_the_time_to_store_the_end() -> None:
+    """Loss prevented: an archive that ended on the day of a server's restart; one killed before the last seconds."""
+    service = _unit("recyclic-backups-wal.service")["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    options = parser().parse_args(arguments)
+    assert (Path(program).name, options.command, options.verb) == ("recyclic-backups", "wal", "receive")
+    assert service["Restart"] == "always"
+    # Slower than systemd's limit of five starts in ten seconds, which would end it for good.
+    assert int(service["RestartSec"]) > 2
+    assert not {"20", "30", "70"} & set(service["RestartPreventExitStatus"].split()), "these may pass"
+    assert int(service["TimeoutStopSec"]) >= 20
 
 
 @pytest.mark.parametrize("tier", [Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY])

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from recyclic_backups.cli.commands import parser
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.config.settings import SECRETS
 from recyclic_backups_tests.docker import compose_run
@@ -23,7 +25,15 @@ from recyclic_backups_tests.skipping import EXCEPT, SWITCH
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER = PROJECT / "docker"
 OVERRIDES = ("compose.staging.yaml", "compose.development.yaml")
-OURS = {"backup-code", "backup-daemon", "backup-ui", "backup-ui-readonly", "backup-pages", "backup-rescue"}
+OURS = {
+    "backup-code",
+    "backup-daemon",
+    "backup-ui",
+    "backup-ui-readonly",
+    "backup-pages",
+    "backup-rescue",
+    "backup-wal",
+}
 """Services that run this project's images."""
 
 NOT_SETTINGS = re.compile(r"DAGSTER_POSTGRES_(HOST|USER|DB|PASSWORD_FILE)|PAGES_INTERVAL_SECONDS|PYTHONPATH")
@@ -106,12 +116,46 @@ def test_only_who_needs_the_password_of_the_database_has_it() -> None:
     """Loss prevented: a hole in the web server opens the database and the backups."""
     holders = {name for name, each in services().items() if "postgres_password" in each.get("secrets", ())}
     # The pages pass the same settings; they have no network, and the backups read-only.
-    assert holders == {"backup-code", "backup-pages", "backup-rescue"}
+    assert holders == {"backup-code", "backup-pages", "backup-rescue", "backup-wal"}
     assert services()["backup-pages"]["network_mode"] == "none"
     assert "${BACKUP_DIRECTORY:-backups}:/backups:ro" in services()["backup-pages"]["volumes"]
     for name in ("backup-daemon", "backup-ui", "backup-ui-readonly"):
         assert services()[name]["secrets"] == ["dagster_postgres_password"]
         assert not [volume for volume in services()[name]["volumes"] if "/backups" in volume]
+
+
+def test_the_receiver_of_wal_knows_what_it_needs_and_nothing_else() -> None:
+    """Attack prevented: a hole in what speaks with the server all day opens the mail account and the drills' server."""
+    each = services()["backup-wal"]
+    assert each["secrets"] == ["postgres_password", "backup_encryption_key", "backup_encryption_old_keys"]
+    passed = set(each["environment"])
+    assert {name for name in passed if name.endswith("_FILE")} == {
+        f"{name.upper()}_FILE" for name in each["secrets"]
+    }
+    assert not {name for name in passed if re.match("SMTP|NOTIFICATION|HEARTBEAT|DRILL|DAGSTER", name)}
+    assert {name for name in settings_and_secrets() if name.startswith("WAL_")} <= passed
+    assert each["networks"] == ["default"], "that of the database"
+    assert each["volumes"] == ["${BACKUP_DIRECTORY:-backups}:/backups"]
+    assert parser().parse_args(each["command"]).verb == "receive"
+    assert int(each["stop_grace_period"].removesuffix("s")) >= 20, "it stores the end first"
+
+
+def test_a_receiver_that_stores_nothing_is_seen_without_the_database(tmp_path: Path) -> None:
+    """Loss prevented: a container that is called healthy while nothing has been received for an hour."""
+    environment = {"BACKUP_STORAGE": f"file://{tmp_path}"}
+
+    def is_healthy(**more: str) -> bool:
+        command = [sys.executable, str(DOCKER / "programs/healthcheck"), "wal"]
+        return subprocess.run(command, env={**environment, **more}, cwd=PROJECT, check=False).returncode == 0
+
+    assert not is_healthy()
+    position = tmp_path / "server.7423/wal/position.json"
+    position.parent.mkdir(parents=True)
+    position.touch()
+    assert is_healthy()
+    os.utime(position, (time.time() - 400,) * 2)
+    assert not is_healthy()
+    assert is_healthy(WAL_TAIL_SECONDS="10 min")
 
 
 def test_only_the_door_is_open_and_all_else_is_bound_to_this_machine() -> None:
@@ -145,6 +189,8 @@ def test_every_service_is_confined_and_watched(name: str, service: str) -> None:
         assert "SYS_ADMIN" not in each["cap_add"]
     else:
         assert each["user"] == "${BACKUP_UID:-10001}:${BACKUP_UID:-10001}"
+    if service == "backup-wal":
+        assert each["profiles"] == ["wal"]
     if service == "backup-rescue":
         assert each["restart"] == "no"
         assert each["profiles"] == ["rescue"]
@@ -160,8 +206,9 @@ def test_beside_an_application_is_the_same_behind_a_profile() -> None:
     assert set(file["services"]) == set(fresh["services"])
     for name, each in file["services"].items():
         assert each["extends"]["service"] == name
-        assert each.get("profiles") == (None if name == "backup-rescue" else ["backup"])
-    assert file["services"]["backup-code"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        assert each.get("profiles") == (None if fresh["services"][name].get("profiles") else ["backup"])
+    for name in ("backup-code", "backup-wal"):
+        assert file["services"][name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for kind in ("networks", "volumes"):
         assert set(file[kind]) == set(fresh[kind]) - {"default"}
     home = "${RECYCLIC_BACKUPS:-./recyclic_backups}/docker/"

@@ -60,6 +60,10 @@ class Proxy:
         """Pass nothing on any more, and close nothing: the other side is just not there."""
         self._silent.set()
 
+    def speak_again(self) -> None:
+        """Pass new connections on again; those of the silence stay as they are."""
+        self._silent.clear()
+
     def let_go(self) -> None:
         """Hold no connection any more."""
         self._let_go.set()

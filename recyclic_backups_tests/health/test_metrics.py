@@ -21,9 +21,11 @@ from recyclic_backups.health.finding import Level, Status
 from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.postgres.slots import SlotState
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.texts.metrics import HELP
 from recyclic_backups_tests.health.catalogs import backup, calendar, catalog, check, days, nights, paris
+from recyclic_backups_tests.health.wals import base, wal
 
 NOW = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
 PLENTY = 10**13
@@ -296,7 +298,10 @@ def test_prometheus_reads_the_same_figures() -> None:
 
 def test_every_metric_has_help_and_type_and_a_base_unit() -> None:
     """Loss prevented: a figure in minutes on an axis of seconds."""
-    text = to_prometheus(measured(catalog(drilled(seconds=20))))
+    found = measured(catalog(drilled(seconds=20)))
+    slot = SlotState(active=True, restart_lsn=0, wal_status="reserved", held_bytes=1, left_bytes=None)
+    archived = wal(found.measured_at, base(found.measured_at - timedelta(days=1)), slot=slot)
+    text = to_prometheus(replace(found, facts=replace(found.facts, wal=archived)))
     names = set(exposed(text))
     for name in names:
         assert f"# HELP {name} " in text

@@ -25,9 +25,11 @@ from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.wal import WalFacts
 from recyclic_backups.notify.findings import Circumstances, key_of, told_findings
 from recyclic_backups.notify.incidents import Problem
 from recyclic_backups.notify.severity import Severity
+from recyclic_backups.postgres.slots import SlotState
 from recyclic_backups.report.coverage import State, coverage
 from recyclic_backups.report.page import page
 from recyclic_backups.report.status import status_document, status_lines
@@ -37,6 +39,7 @@ from recyclic_backups_tests.health.catalogs import backup, calendar, catalog
 from recyclic_backups_tests.health.nights import NOW as NIGHTS_NOW
 from recyclic_backups_tests.health.nights import catalog as nights_catalog
 from recyclic_backups_tests.health.nights import found_in, night
+from recyclic_backups_tests.health.wals import MIB, base, wal
 
 NOW = datetime(2026, 11, 29, 9, 30, tzinfo=UTC)
 CALENDAR = calendar("2026-10-01")
@@ -101,12 +104,40 @@ def catalogs(draw: st.DrawFn) -> Catalog:
 
 
 @st.composite
+def wals(draw: st.DrawFn) -> WalFacts | None:
+    """WAL that is not archived, never came, stopped, has a hole, is damaged, or fills production's disk."""
+    if draw(st.booleans()):
+        return draw(st.sampled_from([None, WalFacts()]))
+    ages = draw(st.lists(st.sampled_from([1, 3, 12]), unique=True, max_size=2))
+    bases = [
+        base(
+            NOW - days * DAY,
+            start=(100 - days) * MIB,
+            passed=draw(st.sampled_from([True, True, False, None])),
+        )
+        for days in sorted(ages)
+    ]
+    return wal(
+        draw(st.sampled_from([None, NOW, NOW - timedelta(minutes=6), NOW - 10 * HOUR])),
+        *bases,
+        hole=draw(st.sampled_from([None, (90 * MIB, 98 * MIB)])),
+        slot=draw(
+            st.sampled_from(
+                [None, SlotState(True, 0, "lost", 0, None), SlotState(False, 0, "extended", 9 << 30, None)]
+            )
+        ),
+        damage=draw(st.sampled_from(["", "position.json was edited"])),
+    )
+
+
+@st.composite
 def surveys(draw: st.DrawFn) -> Survey:
     """What is found of such a catalog under some settings."""
     facts = Facts(
         draw(catalogs()),
         draw(st.sampled_from([None, 10**8, 3 * 10**9, 10**13])),
         draw(st.sampled_from([(), ("recover.py",)])),
+        draw(wals()),
     )
     thresholds = Thresholds(
         age_warning_seconds=draw(st.sampled_from([3600.0, 6 * 3600.0])), encryption=draw(st.booleans())
@@ -194,7 +225,7 @@ def test_the_page_and_the_terminal_show_what_was_found(found: Survey) -> None:
 def test_the_checks_of_a_backup_say_what_health_says_of_it(found: Survey) -> None:
     """Loss prevented: a check that is green beside a finding that is critical."""
     whole, thresholds = found.catalog, found.terms.thresholds
-    ages = answer_of([*age(whole, thresholds, NOW)])
+    ages = answer_of([*age(found.recovery_point, whole, thresholds, NOW)])
     assert named(each for each in ages.findings if each.level is not Level.FINE) == named(
         only(found.findings, "old", "no_verified_backup", "future")
     )
@@ -236,7 +267,7 @@ def test_alerts_tell_what_was_found_and_nothing_else(found: Survey) -> None:
     for each in found.findings:
         key = key_of(each)
         if key is None:
-            assert each.code in ("data_loss", "late", "not_checked", "restore_slow")
+            assert each.code in ("data_loss", "late", "not_checked", "restore_slow", "wal_old_gap")
             continue  # nobody is called for these
         told.add(key)
         severity = problems[key].severity

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups.health import questions
 from recyclic_backups.health.finding import CheckAnswer, Finding, Level, answer_of
 from recyclic_backups.health.thresholds import COMPRESSION_PERCENT, HISTORY_COUNT, Thresholds
@@ -36,7 +37,7 @@ def outcome(found: Finding | CheckAnswer) -> str:
 
 def age(whole: Catalog, now: datetime = NOW) -> CheckAnswer:
     """What the check ``age`` says, with the default thresholds."""
-    return answer_of([*questions.age(whole, Thresholds(), now)])
+    return answer_of([*questions.age(recovery_point(whole, now), whole, Thresholds(), now)])
 
 
 def age_of(old: timedelta, now: datetime = NOW) -> CheckAnswer:

@@ -1,0 +1,164 @@
+"""Where a receiver goes on: after what the archive has, on the server's own line of timelines, or not at all.
+
+What is asked first is a segment that the archive knows, whole or in part: its bytes are compared before anything is
+written. A clone and a copy of an older state share the system identifier and the timeline with production, and often
+its slot; their WAL differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recyclic_backups.archive.archive import Listing, Tail, WalArchive
+from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
+from recyclic_backups.errors import Refused
+from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.postgres.replication import Identity, Replication
+
+_OTHER_HINT = (
+    "a clone, or a copy of an older state, shares the system identifier: let it use another BACKUP_STORAGE; "
+    "if it is production from now on, move the archive's folder away first"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A place to begin at. Everything before ``stored_lsn`` is stored; ``known`` is what the first segment must be.
+
+    ``whose`` says where ``known`` comes from. ``gap_from`` is where the archive ended, if WAL between is lost.
+    ``is_last`` is True of the last one that there is to try.
+    """
+
+    timeline: int
+    start_lsn: int
+    stored_lsn: int
+    known: bytes = b""
+    whose: str = ""
+    tails: tuple[Tail, ...] = ()
+    stored_bytes: int = 0
+    gap_from: int | None = None
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEnd:
+    """The last segment of the newest timeline of which there is WAL, and how much of it there is."""
+
+    timeline: int
+    segment: str
+    start_lsn: int
+    filled: int
+
+    @property
+    def lsn(self) -> int:
+        """The position behind the last byte."""
+        return self.start_lsn + self.filled
+
+
+def archive_end(listing: Listing, segment_bytes: int) -> ArchiveEnd | None:
+    """Where the archive ends; None for an empty one."""
+    timelines = sorted(map(timeline_of, {*listing.segments, *listing.tails}))
+    if not timelines:
+        return None
+    segment = listing.segments_of(timelines[-1])[-1]
+    return ArchiveEnd(
+        timelines[-1], segment, start_of(segment, segment_bytes), listing.end_in(segment, segment_bytes)
+    )
+
+
+def beginnings(
+    archive: WalArchive,
+    listing: Listing,
+    replication: Replication,
+    identity: Identity,
+    segment_bytes: int,
+    slot: str,
+) -> Iterator[Beginning]:
+    """Where to begin, and where else if the server has removed that.
+
+    Raises Refused where this server's WAL cannot be what follows in the archive.
+    """
+    kept = replication.slot(slot)
+    reserved_lsn = (
+        kept.restart_lsn if kept is not None and kept.restart_lsn is not None else identity.flushed_lsn
+    )
+    reserved = Beginning(
+        (kept.timeline if kept is not None else None) or identity.timeline,
+        segment_start(reserved_lsn, segment_bytes),
+        segment_start(reserved_lsn, segment_bytes),
+        is_last=True,
+    )
+    end = archive_end(listing, segment_bytes)
+    if end is None:
+        yield reserved
+        return
+    timeline, left_at = _on_the_servers_line(replication, identity, end)
+    content = archive.read_segment(listing, end.segment, segment_bytes)
+    if left_at is not None:
+        # The server left that timeline before the archive's end, in a recovery: up to there both are the same.
+        fork = segment_start(left_at, segment_bytes)
+        before = segment_name(end.timeline, fork, segment_bytes)
+        known = archive.read_segment(listing, before, segment_bytes)[: left_at - fork]
+        target = segment_name(timeline, fork, segment_bytes)
+        filled = listing.end_in(target, segment_bytes)
+        yield Beginning(
+            timeline,
+            fork,
+            fork + filled,
+            known,
+            f"timeline {end.timeline} up to {lsn_text(left_at)}",
+            tuple(listing.tails.get(target, ())),
+            filled,
+        )
+        end_lsn = left_at
+    else:
+        yield Beginning(
+            end.timeline,
+            end.start_lsn,
+            end.lsn,
+            content,
+            end.segment,
+            tuple(listing.tails.get(end.segment, ())),
+            end.filled,
+        )
+        end_lsn = end.lsn
+        if end.filled == segment_bytes:
+            yield Beginning(timeline, end.lsn, end.lsn)
+    if reserved.start_lsn <= end_lsn:
+        yield reserved
+        return
+    yield Beginning(reserved.timeline, reserved.start_lsn, reserved.start_lsn, gap_from=end_lsn, is_last=True)
+
+
+def _on_the_servers_line(
+    replication: Replication, identity: Identity, end: ArchiveEnd
+) -> tuple[int, int | None]:
+    """The timeline to go on with; and where the server left the archive's one, if that was before the archive's end.
+
+    Raises Refused where the server's WAL does not follow the archive's.
+    """
+    if identity.timeline == end.timeline:
+        if identity.flushed_lsn < end.lsn:
+            raise Refused(
+                f"the WAL of this server ends at {lsn_text(identity.flushed_lsn)} of timeline {end.timeline}, and "
+                f"the archive has it up to {lsn_text(end.lsn)}: that is another server's; nothing was written",
+                _OTHER_HINT,
+            )
+        return end.timeline, None
+    if identity.timeline < end.timeline:
+        raise Refused(
+            f"this server is on timeline {identity.timeline}, and the archive has WAL of timeline {end.timeline}: "
+            "it is not the server whose WAL that is; nothing was written",
+            _OTHER_HINT,
+        )
+    line = parse_history(replication.history(identity.timeline), identity.timeline)
+    later = [*(timeline for timeline, _ in line[1:]), identity.timeline]
+    for (ancestor, left_at), following in zip(line, later, strict=True):
+        if ancestor == end.timeline:
+            return (following, left_at) if left_at < end.lsn else (end.timeline, None)
+    raise Refused(
+        f"timeline {end.timeline} of the archive is not in this server's history: another branch of it; "
+        "nothing was written",
+        _OTHER_HINT,
+    )

@@ -1,0 +1,165 @@
+"""Verify a base backup: read every object again, and compare every file in it with the server's own manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.audit.log import audited
+from recyclic_backups.base_backup.catalog import BaseBackup, folder_of_base, manifest_name
+from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject
+from recyclic_backups.base_backup.server_manifest import MOST_BYTES, differences, parse_server_manifest
+from recyclic_backups.base_backup.tar_files import FileDigest, TarFiles
+from recyclic_backups.catalog.documents import Check
+from recyclic_backups.catalog.objects import READ_BYTES, read_from, require_stored_in
+from recyclic_backups.catalog.record import append_check
+from recyclic_backups.catalog.signature_state import Standing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, StorageError
+from recyclic_backups.progress import SILENT, Progress
+
+LEVEL = "files"
+"""Of the check: every file of the server was compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseVerification:
+    """One base backup's verdict; ``error`` is what was found, with its exit code (40 damaged, 41 no key, …)."""
+
+    base_id: str
+    checked_at: datetime
+    duration_seconds: float
+    error: BackupError | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return self.error is None
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "base_id": self.base_id,
+            "passed": self.passed,
+            "reasons": [] if self.error is None else [self.error.message],
+            "duration_seconds": round(self.duration_seconds, 3),
+        }
+
+
+def verify(
+    archive: WalArchive,
+    base: BaseBackup,
+    *,
+    clock: Callable[[], datetime],
+    progress: Progress = SILENT,
+) -> BaseVerification:
+    """Read it again from the storage and record the verdict beside it. Raises no BackupError.
+
+    A missing key (41) and a storage that does not answer (30) say nothing about the bytes, and are returned without
+    being written.
+    """
+    started_at = clock()
+    progress.stage(f"verifying base backup {base.base_id}", base.manifest.plain_bytes)
+    with audited(
+        archive.repository, "verify", clock, backup_id=base.base_id, details={"level": LEVEL}, required=False
+    ) as entry:
+        error = _examine(archive, base, progress)
+        entry.outcome = "whole" if error is None else "failed"
+        if error is not None:
+            entry.details["error"] = error.message
+    finished_at = clock()
+    duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
+    if error is None or isinstance(error, DamagedData):
+        check = Check(
+            kind="verify",
+            backup_id=base.base_id,
+            checked_at=finished_at,
+            passed=error is None,
+            reasons=() if error is None else (error.message,),
+            duration_seconds=duration_seconds,
+            details={"level": LEVEL},
+        )
+        try:
+            record_base_check(archive, check, base.manifest)
+        except StorageError as unrecorded:
+            said = (
+                f"the base backup is whole, but the storage does not keep the verdict: {unrecorded.message}"
+            )
+            error = error or StorageError(said, unrecorded.hint, retryable=unrecorded.retryable)
+        except BackupError as unsigned:
+            error = error or unsigned
+    return BaseVerification(base.base_id, finished_at, duration_seconds, error)
+
+
+def record_base_check(archive: WalArchive, check: Check, manifest: BaseManifest) -> None:
+    """Append a verdict to a base backup. Raises NoUsableKey, StorageError."""
+    append_check(archive.repository, check, folder_of_base(archive, manifest.base_id).path, manifest.key_id)
+
+
+def _examine(archive: WalArchive, base: BaseBackup, progress: Progress) -> BackupError | None:
+    """What is wrong with it, or what kept us from knowing."""
+    manifest = base.manifest
+    try:
+        if base.standing is Standing.NOT_CHECKED:
+            raise NoUsableKey(
+                f"whether base backup {base.base_id} was edited cannot be told: no key of the storage is at hand",
+                "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with",
+            )
+        # The listing may know it from a cache: whether it is whole, the storage tells.
+        archive.read_document(manifest_name(archive, base.base_id))
+        _compare(archive, manifest, progress)
+    except NoUsableKey as no_key:
+        # Hashes need no key: that the bytes are damaged is worse than that they cannot be read, and said first.
+        try:
+            for item in manifest.objects:
+                require_stored_in(archive.repository.store, folder_of_base(archive, base.base_id), item)
+        except BackupError as damage:
+            return damage
+        return no_key
+    except BackupError as found:
+        return found
+    return None
+
+
+def _compare(archive: WalArchive, manifest: BaseManifest, progress: Progress) -> None:
+    """Read everything, and compare the files with the server's manifest. Raises as its reader, and DamagedData."""
+    files: dict[bytes, FileDigest] = {}
+    server_manifest = bytearray()
+    for item in manifest.objects:
+        if item.role == "server_manifest":
+            for piece in _pieces(archive, manifest, item, progress):
+                server_manifest += piece
+                if len(server_manifest) > MOST_BYTES:
+                    raise DamagedData(f"{item.name} has more than {MOST_BYTES} bytes")
+            continue
+        tar = TarFiles(b"" if item.oid is None else f"pg_tblspc/{item.oid}/".encode())
+        with _understood(item.name):
+            for piece in _pieces(archive, manifest, item, progress):
+                tar.write(piece)
+            tar.finish()
+        files.update(tar.files)
+    with _understood("the server's manifest"):
+        said = parse_server_manifest(bytes(server_manifest))
+    if problem := differences(said.files, files):
+        raise DamagedData(f"the files are not what the server's manifest says: {problem}")
+
+
+def _pieces(
+    archive: WalArchive, manifest: BaseManifest, item: BaseObject, progress: Progress
+) -> Iterator[bytes]:
+    folder = folder_of_base(archive, manifest.base_id)
+    is_sealed = manifest.key_id is not None
+    with read_from(archive.repository, folder, item, progress.advance, is_sealed=is_sealed) as reader:
+        while piece := reader.read(READ_BYTES):
+            yield piece
+
+
+@contextmanager
+def _understood(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise DamagedData(f"{name} {error}") from None

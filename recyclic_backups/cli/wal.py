@@ -1,0 +1,182 @@
+"""``wal receive``, ``wal status`` and ``wal fetch``: the archive of the server's WAL."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from recyclic_backups import wiring
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import read_position
+from recyclic_backups.archive.receive import Receiver
+from recyclic_backups.archive.status import WalStatus, wal_status, which_server
+from recyclic_backups.archive.wal import SEGMENT_NAME
+from recyclic_backups.cli import render
+from recyclic_backups.cli.arguments import add_json, output_file
+from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.errors import ArchiveError, DatabaseError, RecoveryError, Refused, UsageError
+from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.postgres.slots import ServerWal, look_at
+from recyclic_backups.quantities import human_bytes, human_seconds
+
+_HISTORY_NAME = re.compile(r"([0-9A-F]{8})\.history")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    verbs = command.add_subparsers(dest="verb", metavar="VERB", required=True)
+    receive = verbs.add_parser("receive", help="receive WAL and store it until told to stop: a service")
+    receive.set_defaults(run=run_receive)
+    status = verbs.add_parser("status", help="up to when the WAL reaches, its holes, what the server keeps")
+    _add_server(status)
+    add_json(status)
+    status.set_defaults(run=run_status)
+    fetch = verbs.add_parser("fetch", help="write one segment, or the history of a timeline, to a file")
+    fetch.add_argument("segment", metavar="SEGMENT", help="its file name: 000000010000000000000003")
+    fetch.add_argument(
+        "--output", type=output_file, metavar="FILE", help="where to write it (default: standard output)"
+    )
+    _add_server(fetch)
+    fetch.set_defaults(run=run_fetch)
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--server", metavar="ID", help="its system identifier, where the storage has WAL of several servers"
+    )
+
+
+def run_receive(call: Invocation) -> int:
+    """Run ``wal receive``: until SIGTERM or SIGINT, after which the end of the WAL is stored and confirmed."""
+    stopping = threading.Event()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    call.warn_of_plaintext()
+    if not call.settings.wal_archive:
+        render.warn("WAL_ARCHIVE is not true: nobody looks whether this goes on, and no base backup is taken")
+    receiver = Receiver(
+        call.settings.server,
+        call.new_repository,
+        wiring.receive_terms(call.settings),
+        clock=render.now,
+        say=lambda sentence: render.warn(f"{call.local_time(render.now())}  {sentence}"),
+    )
+    receiver.run(stopping)
+    return 0
+
+
+def run_status(call: Invocation) -> int:
+    """Run ``wal status``: 50 where WAL is missing in between, 40 where something of it cannot be believed."""
+    status = wal_status(*_archive(call))
+    now = render.now()
+    call.report(status.to_json(now), lambda: _print_status(call, status))
+    if status.damage:
+        return 40
+    return ArchiveError.exit_code if status.live_holes else 0
+
+
+def run_fetch(call: Invocation) -> int:
+    """Run ``wal fetch``. Raises RecoveryError (60) where the archive does not have it."""
+    name: str = call.options.segment
+    history = _HISTORY_NAME.fullmatch(name)
+    if not history and not SEGMENT_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no segment of WAL", "a segment is called like 000000010000000000000003"
+        )
+    archive, _ = _archive(call, ask=False)
+    listing = archive.listing()
+    if history:
+        timeline = int(history[1], 16)
+        content = archive.read_history(listing, timeline) if timeline in listing.histories else b""
+    else:
+        position = read_position(archive)
+        if position is None:
+            raise RecoveryError(
+                "nobody ever said how far the archive reaches: there is no position.json in it"
+            )
+        content = archive.read_segment(listing, name, position.segment_bytes)
+        if content:
+            content += bytes(position.segment_bytes - len(content))  # as PostgreSQL wants it
+    if not content:
+        raise RecoveryError(f"the archive has no {name}", "see: recyclic-backups wal status")
+    _write(call.options.output, content)
+    return 0
+
+
+def _archive(call: Invocation, *, ask: bool = True) -> tuple[WalArchive, ServerWal | None]:
+    """The archive that is meant; and what the server says, where it answers."""
+    server: ServerWal | None = None
+    if ask or call.options.server is None:
+        try:
+            server = look_at(call.settings.server, call.settings.wal_slot)
+        except DatabaseError as error:
+            render.warn(f"not asked what the server keeps: {error.message}")
+    chosen = which_server(call.repository, call.options.server, server)
+    same = server is not None and server.system_identifier == chosen
+    return WalArchive(call.repository, chosen), server if same else None
+
+
+def _print_status(call: Invocation, status: WalStatus) -> None:
+    render.entry("server", f"system {status.system_identifier}")
+    if status.position is None:
+        render.entry("reaches", "nobody ever said how far: no receiver has been at work")
+    else:
+        age = human_seconds(status.age_seconds(render.now()) or 0.0)
+        render.entry(
+            "reaches",
+            f"{call.local_time(status.position.server_time)}, {age} ago: {lsn_text(status.position.lsn)} "
+            f"on timeline {status.position.timeline}",
+        )
+    for each in status.stretches:
+        render.entry(
+            "whole", f"timeline {each.timeline}: {lsn_text(each.start_lsn)} to {lsn_text(each.end_lsn)}"
+        )
+    for hole in status.live_holes:
+        render.entry(
+            "GAP",
+            f"timeline {hole.timeline}: {lsn_text(hole.from_lsn)} to {lsn_text(hole.to_lsn)} is missing",
+        )
+    for gap in status.gaps:
+        render.entry("lost", f"noticed {call.local_time(gap.noticed_at)}: {gap.reason}")
+    render.entry("stored", human_bytes(status.stored_bytes))
+    if status.server is not None:
+        slot = status.server.slot
+        if slot is None:
+            render.entry("slot", f"{call.settings.wal_slot} is not there: start the receiver")
+        else:
+            limit = (
+                "without a limit"
+                if slot.left_bytes is None
+                else f"{human_bytes(slot.left_bytes)} more at most"
+            )
+            render.entry(
+                "slot",
+                f"{call.settings.wal_slot}, {'in use' if slot.active else 'NOBODY RECEIVES'}, {slot.wal_status}; "
+                f"the server keeps {human_bytes(slot.held_bytes)} for it, {limit}",
+            )
+    if status.damage:
+        render.warn(f"damaged: {status.damage}")
+
+
+def _write(output: Path | None, content: bytes) -> None:
+    if output is None:
+        if sys.stdout.isatty():
+            raise UsageError("a segment is not for a terminal", "give --output FILE")
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        opened = os.open(output, flags, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"cannot write {output}: {error.strerror}", "name a file that is not there yet"
+        ) from None
+    with open(opened, "wb") as file:
+        file.write(content)

@@ -1,0 +1,512 @@
+"""The replication protocol: the stream of WAL, slots, histories of timelines, base backups.
+
+https://www.postgresql.org/docs/15/protocol-replication.html. psycopg has no interface for it; its ``pq`` layer has
+the calls of libpq that it needs. Nothing has to be installed or restarted on the server.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from recyclic_backups.errors import DatabaseError
+from recyclic_backups.postgres import startup
+from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+from recyclic_backups.postgres.opening import NEUTRAL_DATABASE, protection_here
+from recyclic_backups.postgres.server import database_error
+from recyclic_backups.postgres.startup import UNKNOWN
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+    from recyclic_backups.postgres.server import Server
+
+APPLICATION_NAME = "recyclic_backups_wal"
+"""As what the receiver shows in pg_stat_replication. ``synchronous_standby_names`` must not name it: every commit would
+wait for our storage."""
+
+Mode = Literal["true", "database"]
+_MODES: tuple[Mode, ...] = ("true", "database")
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of timestamps in the protocol
+_SLOT_IN_USE, _NO_SUCH_SLOT, _NO_SUCH_FILE = "55006", "42704", "58P01"
+_UNITS = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_MOST_WARNINGS = 20
+_SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
+
+
+class SlotInUse(DatabaseError):
+    """Another receiver is at the slot: one at a time is served."""
+
+
+class WalRemoved(DatabaseError):
+    """The server does not have that part of its WAL any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What IDENTIFY_SYSTEM tells: which cluster this is, its timeline, and up to where its WAL is flushed."""
+
+    system_identifier: str
+    timeline: int
+    flushed_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A physical slot; ``restart_lsn`` is None where it reserves nothing (any more)."""
+
+    restart_lsn: int | None
+    timeline: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalData:
+    """A piece of WAL, the position at which it begins, and up to where the server had flushed its WAL by then.
+
+    ``sent_at`` is what the server's clock showed (aware UTC).
+    """
+
+    start_lsn: int
+    server_end_lsn: int
+    sent_at: datetime
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """The server says up to where its WAL goes, and what its clock shows (aware UTC)."""
+
+    end_lsn: int
+    sent_at: datetime
+    wants_reply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEnd:
+    """A timeline has no more; ``next`` is the one after it and the position where that begins.
+
+    None: the server ended the stream in good order, since it is being shut down.
+    """
+
+    next: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseBackupStart:
+    """What the server says before it sends a base backup: where WAL replay starts, on which timeline.
+
+    ``tablespaces`` are pairs of oid and place; ``size_bytes`` is how much it is about to send, as it estimates.
+    """
+
+    start_lsn: int
+    timeline: int
+    tablespaces: tuple[tuple[int, str], ...]
+    size_bytes: int
+
+
+class Replication:
+    """One replication session. Errors of the server leave every method as DatabaseError."""
+
+    def __init__(self, connection: pq.abc.PGconn, subject: str, mode: Mode, patience_seconds: float) -> None:
+        self._connection = connection
+        self._subject = subject
+        self._patience_seconds = patience_seconds
+        self.mode = mode
+        self.warnings: list[str] = []
+        """What the server said beside its answers, the first ones."""
+        connection.notice_handler = self._note_warning
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, server: Server, application_name: str = APPLICATION_NAME, *, patience_seconds: float = 60
+    ) -> Iterator[Replication]:
+        """A session, closed at the end. ``patience_seconds`` bounds the answer to each command.
+
+        The pg_hba.conf of stock images lets nobody in for ``replication``, and everybody for every database: a session
+        that names the database ``postgres`` may ask for the same (walsender of either kind).
+        """
+        last: DatabaseError | None = None
+        for mode in _MODES:
+            connection = _connected(server, application_name, mode)
+            if connection.status == pq.ConnStatus.OK:
+                try:
+                    subject = f"replication from {server.label}"
+                    yield cls(connection, subject, mode, patience_seconds)
+                finally:
+                    connection.finish()
+                return
+            message = connection.error_message.decode(errors="replace")
+            connection.finish()
+            error = database_error(f"replication from {server.label}", psycopg.OperationalError(message))
+            last = last or error
+            if "pg_hba.conf" not in message:
+                raise error
+        assert last is not None
+        last.hint = (
+            f"add to pg_hba.conf:  host  replication  {server.user}  ADDRESS/32  scram-sha-256  "
+            "and reload the server"
+        )
+        raise last
+
+    def close(self) -> None:
+        """End the session now: the server waits for nothing any more, and keeps by the slot what was not confirmed."""
+        self._connection.finish()
+
+    # -- what the server says of itself
+
+    def identify(self) -> Identity:
+        """IDENTIFY_SYSTEM."""
+        system_identifier, timeline, flushed, _ = self._row("IDENTIFY_SYSTEM")
+        return Identity(system_identifier, int(timeline), lsn_of(flushed))
+
+    def setting(self, name: str) -> str:
+        """What SHOW says of a setting. Raises DatabaseError where there is none of that name."""
+        (text,) = self._row(f"SHOW {name}")
+        return text
+
+    def segment_bytes(self) -> int:
+        """How large its WAL segments are."""
+        text = self.setting("wal_segment_size")
+        match = re.fullmatch(r"(\d+)(\w+)", text)
+        if match is None or match[2] not in _UNITS:
+            raise DatabaseError(f"{self._subject}: wal_segment_size is {text!r}")
+        return int(match[1]) * _UNITS[match[2]]
+
+    @property
+    def server_version(self) -> int:
+        """As ``150018``."""
+        return self._connection.server_version
+
+    def slot(self, name: str) -> Slot | None:
+        """A physical slot, or None where there is none (READ_REPLICATION_SLOT, PostgreSQL 15)."""
+        kind, restart, timeline = self._row(f"READ_REPLICATION_SLOT {_slot_name(name)}")
+        if not kind:
+            return None
+        return Slot(lsn_of(restart) if restart else None, int(timeline) if timeline else None)
+
+    def create_slot(self, name: str) -> None:
+        """Make a physical slot that keeps WAL from now on."""
+        self._rows(f"CREATE_REPLICATION_SLOT {_slot_name(name)} PHYSICAL RESERVE_WAL")
+
+    def drop_slot(self, name: str) -> None:
+        """Remove a slot; one that is not there is no error."""
+        with suppress(_NoSuchSlot):
+            self._rows(f"DROP_REPLICATION_SLOT {_slot_name(name)}")
+
+    def history(self, timeline: int) -> bytes:
+        """The content of a timeline's history file. Raises WalRemoved where the server has none."""
+        self._ask(f"TIMELINE_HISTORY {timeline}")
+        result = self._tuples()
+        self._drain()
+        return bytes(result.get_value(0, 1) or b"")
+
+    # -- the stream of WAL
+
+    def start(self, slot: str, lsn: int, timeline: int) -> TimelineEnd | None:
+        """Begin to stream. A TimelineEnd at once where that timeline ends at that very position.
+
+        Raises SlotInUse, WalRemoved.
+        """
+        self._ask(f"START_REPLICATION SLOT {_slot_name(slot)} PHYSICAL {lsn_text(lsn)} TIMELINE {timeline}")
+        result = self._result()
+        if result.status == pq.ExecStatus.COPY_BOTH:
+            return None
+        end = TimelineEnd(_next_timeline(result))
+        self._drain()
+        return end
+
+    def receive(self, timeout_seconds: float) -> WalData | Keepalive | TimelineEnd | None:
+        """The next message; None when none came in time."""
+        length, data = self._connection.get_copy_data(1)
+        if length == 0:
+            readable, _, _ = select.select([self._connection.socket], [], [], max(0.0, timeout_seconds))
+            if not readable:
+                return None
+            self._consume()
+            length, data = self._connection.get_copy_data(1)
+            if length == 0:
+                return None
+        if length == -2:
+            raise self._lost()
+        if length == -1:
+            return self._end_of_stream()
+        kind = data[0:1].tobytes()
+        if kind == b"w":  # start, end and clock of the server, then the WAL
+            start, end, clock = struct.unpack_from(">QQq", data, 1)
+            return WalData(start, end, _moment(clock), data[25:])
+        if kind == b"k":
+            end, clock, wants_reply = struct.unpack_from(">QqB", data, 1)
+            return Keepalive(end, _moment(clock), bool(wants_reply))
+        raise DatabaseError(f"{self._subject}: the server sent a message of unknown kind {kind!r}")
+
+    def confirm(self, written_lsn: int, flushed_lsn: int, *, ask_reply: bool = False) -> None:
+        """Tell what has come, and what is stored for good: only that may the server forget."""
+        now = int((datetime.now(UTC) - _EPOCH) / timedelta(microseconds=1))
+        message = struct.pack(">cQQQqB", b"r", written_lsn, flushed_lsn, 0, now, int(ask_reply))
+        with self._translated():
+            self._connection.put_copy_data(message)
+            self._flush()
+
+    def _end_of_stream(self) -> TimelineEnd:
+        """The server has ended the copy: answer in kind, and learn what comes next."""
+        result = self._optional_result()
+        if result is not None and result.status == pq.ExecStatus.COPY_IN:
+            with self._translated():
+                self._connection.put_copy_end()
+                self._flush()
+            result = self._optional_result()
+        following: tuple[int, int] | None = None
+        while result is not None:
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                following = _next_timeline(result)
+            result = self._optional_result()
+        return TimelineEnd(following)
+
+    # -- base backups
+
+    def start_base_backup(self, options: Iterable[str]) -> BaseBackupStart:
+        """Begin a BASE_BACKUP.
+
+        Read :meth:`base_backup_messages` to the end afterwards, then :meth:`end_base_backup`.
+        """
+        self._ask(f"BASE_BACKUP ( {', '.join(options)} )")
+        # The checkpoint comes first, which may take as long as it takes.
+        first = self._tuples(patient=True)
+        start_lsn, timeline = lsn_of(_text(first, 0, 0)), int(_text(first, 0, 1))
+        spaces = self._tuples()
+        rows = [[spaces.get_value(row, column) for column in range(3)] for row in range(spaces.ntuples)]
+        copy = self._result(patient=True)
+        if copy.status != pq.ExecStatus.COPY_OUT:
+            raise DatabaseError(f"{self._subject}: the server began no base backup")
+        return BaseBackupStart(
+            start_lsn,
+            timeline,
+            tuple(
+                (int(oid), (place or b"").decode(errors="replace"))
+                for oid, place, _ in rows
+                if oid is not None  # as of the data directory
+            ),
+            1024 * sum(int(size or 0) for _, _, size in rows),
+        )
+
+    def base_backup_messages(self) -> Iterator[tuple[str, memoryview]]:
+        """Kind (``n`` new archive, ``d`` data, ``m`` manifest, ``p`` progress) and content of each message."""
+        while True:
+            # Never get_copy_data(0): what waits inside of libpq keeps every other thread waiting too.
+            length, data = self._connection.get_copy_data(1)
+            if length == -2:
+                raise self._lost()
+            if length == -1:
+                return
+            if length == 0:
+                select.select([self._connection.socket], [], [], 60)
+                self._consume()
+                continue
+            yield data[0:1].tobytes().decode("ascii", "replace"), data[1:]
+
+    def end_base_backup(self) -> tuple[int, int]:
+        """Where WAL replay must have come for the backup to be consistent, and on which timeline.
+
+        The server tells of checksum failures only after this position: everything is read to the end. Raises
+        DatabaseError for them.
+        """
+        last = self._tuples(patient=True)
+        end_lsn, timeline = lsn_of(_text(last, 0, 0)), int(_text(last, 0, 1))
+        self._drain(patient=True)
+        return end_lsn, timeline
+
+    def upload_manifest(self, pieces: Iterable[bytes]) -> None:
+        """The server's manifest of the base backup that an incremental one builds on (PostgreSQL 17)."""
+        self._ask("UPLOAD_MANIFEST")
+        if self._result().status != pq.ExecStatus.COPY_IN:
+            raise DatabaseError(f"{self._subject}: the server takes no manifest")
+        with self._translated():
+            for piece in pieces:
+                self._connection.put_copy_data(piece)
+            self._connection.put_copy_end()
+            self._flush()
+        self._drain(patient=True)
+
+    # -- answers
+
+    def _row(self, command: str) -> list[str]:
+        rows = self._rows(command)
+        if len(rows) != 1:
+            raise DatabaseError(f"{self._subject}: {command.split(maxsplit=1)[0]} told {len(rows)} rows")
+        return rows[0]
+
+    def _rows(self, command: str) -> list[list[str]]:
+        self._ask(command)
+        result = self._result()
+        rows = [
+            [(result.get_value(row, column) or b"").decode() for column in range(result.nfields)]
+            for row in range(result.ntuples)
+        ]
+        self._drain()
+        return rows
+
+    def _ask(self, command: str) -> None:
+        with self._translated():
+            self._connection.send_query(command.encode())
+            self._flush()
+
+    def _tuples(self, *, patient: bool = False) -> PGresult:
+        result = self._result(patient=patient)
+        if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples == 0:
+            raise DatabaseError(f"{self._subject}: the server's answer is not the expected one")
+        return result
+
+    def _result(self, *, patient: bool = False) -> PGresult:
+        result = self._optional_result(patient=patient)
+        if result is None:
+            raise self._lost()
+        return result
+
+    def _drain(self, *, patient: bool = False) -> None:
+        """Read every result that is left: an error may be among them."""
+        while self._optional_result(patient=patient) is not None:
+            pass
+
+    def _optional_result(self, *, patient: bool = False) -> PGresult | None:
+        """The next result. Raises DatabaseError for an error, and for an answer that is overdue."""
+        deadline = None if patient else time.monotonic() + self._patience_seconds
+        while self._connection.is_busy():
+            left = 60.0 if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise DatabaseError(
+                    f"{self._subject} did not answer within {self._patience_seconds:g} s", retryable=True
+                )
+            if select.select([self._connection.socket], [], [], left)[0]:
+                self._consume()
+        result = self._connection.get_result()
+        if result is None:
+            return None
+        if result.status in (
+            pq.ExecStatus.FATAL_ERROR,
+            pq.ExecStatus.BAD_RESPONSE,
+            pq.ExecStatus.NONFATAL_ERROR,
+        ):
+            raise self._refused(result)
+        return result
+
+    def _note_warning(self, result: PGresult) -> None:
+        if len(self.warnings) < _MOST_WARNINGS:
+            primary = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b""
+            self.warnings.append(primary.decode(errors="replace"))
+
+    def _consume(self) -> None:
+        with self._translated():
+            self._connection.consume_input()
+
+    def _flush(self) -> None:
+        while self._connection.flush():
+            _, writable, _ = select.select([], [self._connection.socket], [], self._patience_seconds)
+            if not writable:
+                raise DatabaseError(f"{self._subject} takes no more of what we send", retryable=True)
+
+    def _refused(self, result: PGresult) -> DatabaseError:
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        message = result.error_message.decode(errors="replace")
+        while self._connection.get_result() is not None:  # so that the session can be used again
+            pass
+        try:
+            error: psycopg.Error = psycopg.errors.lookup(state)(message)
+        except KeyError:
+            error = psycopg.OperationalError(message)
+        translated = database_error(self._subject, error)
+        kind = {_SLOT_IN_USE: SlotInUse, _NO_SUCH_SLOT: _NoSuchSlot, _NO_SUCH_FILE: WalRemoved}.get(state)
+        if kind is None:
+            return translated
+        return kind(translated.message, translated.hint, retryable=translated.retryable)
+
+    def _lost(self) -> DatabaseError:
+        message = (
+            self._connection.error_message.decode(errors="replace") or "the server closed the connection"
+        )
+        return database_error(self._subject, psycopg.OperationalError(message))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise database_error(self._subject, error) from None
+        except OSError as error:
+            raise DatabaseError(f"{self._subject}: {error.strerror}", retryable=True) from None
+
+
+class _NoSuchSlot(DatabaseError):
+    """There is no slot of that name."""
+
+
+def _connected(server: Server, application_name: str, mode: Mode) -> pq.abc.PGconn:
+    begun = startup.settings_for(UNKNOWN, program=False)
+    parameters = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password or None,
+        "sslmode": server.sslmode,
+        "sslrootcert": server.sslrootcert or None,
+        "connect_timeout": server.connect_timeout_seconds,
+        "application_name": application_name,
+        "replication": mode,
+        "dbname": NEUTRAL_DATABASE if mode == "database" else None,
+        "options": startup.as_options(begun),
+        "keepalives_idle": 30,
+        "keepalives_interval": 15,
+        "keepalives_count": 5,
+        **protection_here(server),
+    }
+    text = make_conninfo("", **{name: value for name, value in parameters.items() if value is not None})
+    # Step by step: PGconn.connect() would keep every other thread of the process, and signals, waiting for the server.
+    with startup.without_libpq_variables():
+        connection = pq.PGconn.connect_start(text.encode())
+        deadline = time.monotonic() + server.connect_timeout_seconds
+        while connection.status != pq.ConnStatus.BAD:
+            wanted = connection.connect_poll()
+            if wanted not in (pq.PollingStatus.READING, pq.PollingStatus.WRITING):
+                break
+            reads = [connection.socket] if wanted == pq.PollingStatus.READING else []
+            writes = [connection.socket] if wanted == pq.PollingStatus.WRITING else []
+            left = deadline - time.monotonic()
+            if left <= 0 or not any(select.select(reads, writes, [], left)):
+                connection.finish()
+                raise DatabaseError(
+                    f"replication from {server.label}: it did not answer within {server.connect_timeout_seconds:g} s",
+                    retryable=True,
+                )
+        return connection
+
+
+def _moment(clock: int) -> datetime:
+    """A time of the protocol: microseconds since the beginning of 2000."""
+    return _EPOCH + timedelta(microseconds=clock)
+
+
+def _next_timeline(result: PGresult) -> tuple[int, int]:
+    return int(_text(result, 0, 0)), lsn_of(_text(result, 0, 1))
+
+
+def _text(result: PGresult, row: int, column: int) -> str:
+    return (result.get_value(row, column) or b"").decode(errors="replace")
+
+
+def _slot_name(name: str) -> str:
+    """The name, quoted. Raises DatabaseError for one that no slot can have."""
+    if not _SLOT_NAME.fullmatch(name):
+        raise DatabaseError(f"{name!r} is no name for a replication slot: a to z, 0 to 9 and _ are allowed")
+    return f'"{name}"'

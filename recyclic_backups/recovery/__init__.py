@@ -1,0 +1,1 @@
+"""Recovery: a base backup and WAL, replayed to a moment."""

@@ -1,0 +1,580 @@
+"""A server made of a base backup and WAL, paused where it was told to be.
+
+It runs shut in, as throwaway servers do, with a configuration of ours, and replays what we put into its ``pg_wal``. It
+never ends its recovery by itself: reaching the target it pauses, and where the WAL ends it waits. So no error of the
+archive can look like an end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from recyclic_backups.base_backup.manifest import BaseManifest
+from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.errors import (
+    ArchiveError,
+    DamagedData,
+    DatabaseError,
+    ProgramFailed,
+    ProgramMissing,
+    RecoveryError,
+    Refused,
+)
+from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.cluster import Cluster, complaint, remove
+from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.watchdog import watchdog
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.quantities import human_bytes
+from recyclic_backups.recovery import target as targets
+from recyclic_backups.recovery.configuration import (
+    PORT,
+    ControlFile,
+    ServerFiles,
+    contents,
+    parse_control_file,
+)
+from recyclic_backups.recovery.feed import Feeder, PgWal, Source
+from recyclic_backups.recovery.plan import Plan
+from recyclic_backups.recovery.unpack import Tree, open_directory
+from recyclic_backups.recovery.unpack_base import unpack_chain
+
+_TICK_SECONDS = 0.02
+_END_LOOKS = 4
+"""So many looks in a row have to find the server waiting for more WAL, each after it has looked for it once more."""
+_BLIND_END_LOOKS = 40
+"""The same where the system does not tell how often it looked."""
+_STALL_SECONDS = 120.0
+"""A server that takes nothing, and neither waits nor answers, is given up after that."""
+_STOP_SECONDS = 300.0
+_WAITS = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream")
+_RELAUNCHES = 5
+_LOG_BYTES = 1 << 20
+
+_STOPPED = re.compile(r"recovery stopping (before|after) ([^\n]+)")
+_TOO_LOW = "insufficient parameter settings"
+_PAUSED = "pausing at the end of recovery"
+
+_LOOK = """
+SELECT pg_catalog.pg_get_wal_replay_pause_state(), pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text,
+    pg_catalog.pg_last_xact_replay_timestamp(),
+    (SELECT a.pid FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup'),
+    (SELECT a.wait_event FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup')
+WHERE pg_catalog.pg_is_in_recovery()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a recovery stopped: the last position that was replayed, and when the last commit in it was made.
+
+    ``paused`` at the target, or else at the end of the WAL. ``stopped`` is what the server says of the place.
+    """
+
+    lsn: int
+    last_commit_at: datetime | None
+    paused: bool
+    stopped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As reports have it."""
+        return {
+            "lsn": lsn_text(self.lsn),
+            "last_commit_time": None if self.last_commit_at is None else to_text(self.last_commit_at),
+            "at": "target" if self.paused else "end of WAL",
+            "stopped": self.stopped or None,
+        }
+
+
+@dataclass(slots=True)
+class Phases:
+    """How long each phase took, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's time as that phase's."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the recovering server showed."""
+
+    pause_state: str
+    lsn: int
+    last_commit_at: datetime | None
+    startup_pid: int | None
+    waits: bool
+
+
+class RecoveredCluster(Cluster):
+    """A data directory filled from a base backup, and the server that replays WAL in it."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        home: Path,
+        data_directory: Path,
+        tablespaces: Path,
+        socket_directory: Path,
+        account: Account,
+        source: Source,
+        plan: Plan,
+    ) -> None:
+        super().__init__(installation, home, data_directory, socket_directory, account)
+        self.tablespaces = tablespaces
+        self.plan = plan
+        self.reached: Reached | None = None
+        self.phases = Phases()
+        self.notes: list[str] = []
+        self._source = source
+        self._files = ServerFiles(home / "configuration")
+        self._log_from = 0
+        self._data = -1
+        self._target: Mapping[str, str] = plan.target.settings
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The data directory's descriptor, for the length of the block: it stays the same whatever gets its name."""
+        self._data = open_directory(self.data_directory)
+        try:
+            yield self._data
+        finally:
+            os.close(self._data)
+            self._data = -1
+
+    @property
+    def server(self) -> Server:
+        """How to reach it, through its Unix socket, as its bootstrap superuser."""
+        return Server(host=str(self.socket_directory), port=PORT, user=self.plan.base.superuser)
+
+    # -- filling
+
+    def fill(self, progress: Progress = SILENT) -> None:
+        """Unpack the base backup, or a chain of them, into the data directory, and give it to the server's user.
+
+        Raises DamagedData, NoUsableKey, StorageError, Refused where the disk is full, ProgramMissing, ProgramFailed.
+        """
+        progress.stage("base backup", self.plan.plain_bytes)
+        with self.phases.phase("base"):
+            unpack_chain(
+                self,
+                self._data,
+                self._source.archive,
+                self.plan.chain,
+                self.tablespaces,
+                self._account,
+                progress,
+            )
+
+    # -- replaying
+
+    def replay(self, progress: Progress = SILENT) -> Reached:
+        """Start the server and hand it WAL until it pauses at the target or has all there is.
+
+        Raises DamagedData and ArchiveError for a segment that is damaged or missing, RecoveryError for another place
+        than the target's, ProgramFailed for a server that gave up.
+        """
+        plan = self.plan
+        feeder = Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance)
+        progress.stage("WAL", plan.segments * plan.window.segment_bytes)
+        with self.phases.phase("replay"):
+            pg_wal = PgWal(self.data_directory, self._data, self._account)
+            try:
+                feeder.place_histories(pg_wal)
+                reached = self._replay(feeder, pg_wal)
+            finally:
+                pg_wal.close()
+        self._require_target(reached)
+        self.reached = reached
+        return reached
+
+    def _replay(self, feeder: Feeder, pg_wal: PgWal) -> Reached:
+        before: Mapping[str, str] = {}
+        for _ in range(_RELAUNCHES):
+            settings = self._configure()
+            if settings == before:
+                break
+            before = settings
+            self._log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
+            with suppress(FileNotFoundError):
+                # Its own word of an earlier start must not be taken for this one's.
+                os.unlink("postmaster.pid", dir_fd=self._data)
+            self.begin(
+                PORT,
+                ("-c", f"config_file={self._files.config}"),
+                writable=(self.tablespaces,) if self.tablespaces.exists() else (),
+                readable=(self._files.directory,),
+            )
+            reached = self._follow(feeder, pg_wal)
+            if reached is not None:
+                return reached
+            # The WAL says that production was given more of something since the base backup.
+            self.stop(_STOP_SECONDS)
+        raise ProgramFailed(f"the recovering server gave up: {complaint(self._log())}")
+
+    def _follow(self, feeder: Feeder, pg_wal: PgWal) -> Reached | None:
+        """Feed it and watch it; None where its settings are lower than the WAL asks for."""
+        plan, ends = self.plan, _EndOfWal()
+        replayed = plan.base.stop_lsn  # before that nobody can ask
+        moved = time.monotonic()
+        with ExitStack() as stack:
+            eyes = stack.enter_context(_Eyes(self))
+            while True:
+                if not self.running:
+                    if _TOO_LOW in self._log():
+                        return None
+                    raise ProgramFailed(f"the recovering server gave up: {complaint(self._log())}")
+                look = eyes.look()
+                if look is not None:
+                    if look.pause_state == "paused":
+                        if _PAUSED in self._log():
+                            return self._reached(look, paused=True)
+                        return None
+                    if look.lsn != replayed:
+                        replayed, moved = max(replayed, look.lsn), time.monotonic()
+                if feeder.is_wanted(replayed):
+                    feeder.place_next(pg_wal)
+                    moved = time.monotonic()
+                    continue
+                if look is not None and not feeder.has_more and ends.is_it(look):
+                    return self._reached(look, paused=False)
+                if time.monotonic() - moved > _STALL_SECONDS:
+                    raise ProgramFailed(
+                        f"the recovering server stands still at {lsn_text(replayed)}: {complaint(self._log())}"
+                    )
+                time.sleep(_TICK_SECONDS)
+
+    def _reached(self, look: Look, *, paused: bool) -> Reached:
+        said = list(_STOPPED.finditer(self._log()))
+        stopped = f"{said[-1][1]} {said[-1][2]}" if paused and said else ""
+        return Reached(look.lsn, look.last_commit_at, paused, stopped)
+
+    def _require_target(self, reached: Reached) -> None:
+        """Compare what was reached with what was asked for: a server takes a target that it has passed for reached."""
+        plan, target = self.plan, self.plan.target
+        if not targets.reached_in_time(target, reached.last_commit_at):
+            assert reached.last_commit_at is not None
+            raise RecoveryError(
+                f"recovery to {target.text} holds a commit of {to_text(reached.last_commit_at)}, which is later: the "
+                f"base backup {plan.base.base_id} is not old enough",
+                "name an older one with --base",
+            )
+        if reached.paused:
+            return
+        window = plan.window
+        # A record may go on in WAL that the archive does not have; a page that ends with one tells its end.
+        short_of_end = window.end_lsn - reached.lsn > window.segment_bytes
+        if target.kind in ("xid", "name") or (target.lsn is not None and reached.lsn < target.lsn):
+            raise RecoveryError(f"the WAL ended at {lsn_text(reached.lsn)}, before {target.text}")
+        if short_of_end or (window.position_lsn is not None and reached.lsn < window.position_lsn):
+            raise ArchiveError(
+                f"the server replayed no further than {lsn_text(reached.lsn)}, and the archive has WAL up to "
+                f"{lsn_text(window.end_lsn)}: what follows is no valid WAL",
+                f"what is before that can be had: recover --to-lsn {lsn_text(reached.lsn)}",
+            )
+
+    # -- ending
+
+    def promote(self) -> None:
+        """End the recovery: from now on the cluster goes its own way, on a new timeline. Raises ProgramFailed."""
+        assert self.reached is not None
+        with self.phases.phase("promote"):
+            if self._target and not self.reached.paused:
+                # With a target that it did not meet, the server would end with an error instead.
+                self._forget_target()
+            with self.connected() as connection:
+                if self.reached.paused:
+                    # Paused at its target, a server that is told to go on ends its recovery.
+                    connection.execute("SELECT pg_catalog.pg_wal_replay_resume()")
+                else:
+                    connection.execute("SELECT pg_catalog.pg_promote(false)")
+                give_up_at = time.monotonic() + _STOP_SECONDS
+                while connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() != (False,):
+                    if time.monotonic() > give_up_at:
+                        raise ProgramFailed(f"the server did not promote: {complaint(self._log())}")
+                    time.sleep(_TICK_SECONDS)
+                connection.execute("CHECKPOINT")
+
+    def _forget_target(self) -> None:
+        """Start it again without a target: it comes to the same end of the WAL, which lies in its directory."""
+        before = self.reached
+        assert before is not None
+        self.shut_down()
+        self._target = {}
+        nothing = Feeder.empty(self._source, self.plan.window)
+        pg_wal = PgWal(self.data_directory, self._data, self._account)
+        try:
+            again = self._replay(nothing, pg_wal)
+        finally:
+            pg_wal.close()
+        if again.lsn != before.lsn:
+            raise RecoveryError(
+                f"started again, the server comes to {lsn_text(again.lsn)} instead of {lsn_text(before.lsn)}"
+            )
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """A session in a database that every server has. Raises DatabaseError."""
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self.server.connect("postgres"))
+            except DatabaseError as error:
+                if "does not exist" not in error.message:
+                    raise
+                connection = stack.enter_context(self.server.connect("template1"))
+            yield connection
+
+    def shut_down(self) -> None:
+        """Stop it cleanly. Raises ProgramFailed."""
+        with self.phases.phase("shutdown"):
+            self.stop(_STOP_SECONDS)
+
+    # -- inside
+
+    def _configure(self) -> Mapping[str, str]:
+        """Write the configuration, for what pg_control asks for now; the parameters it asks for."""
+        control = self._control_file()
+        self._files.directory.mkdir(mode=0o750, exist_ok=True)
+        if self._account.change:
+            os.chown(self._files.directory, -1, self._account.gid)
+        for path, text in self._contents(self._files, control, self.socket_directory, [os.geteuid()]).items():
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o640)
+            path.write_text(text, encoding="utf-8")
+            if self._account.change:
+                os.chown(path, -1, self._account.gid)
+        return control.settings
+
+    def write_configuration_into(self, opened: int, owner: int) -> None:
+        """Put the same configuration into the data directory, for whoever starts a server on it: it pauses there."""
+        tree = Tree(self.data_directory, opened, self._account)
+        files = ServerFiles(self.data_directory)
+        texts = self._contents(files, self._control_file(), self.data_directory, [0, owner], durable=True)
+        try:
+            for path, text in texts.items():
+                tree.write(path.name, text.encode())
+        finally:
+            tree.close()
+
+    def _control_file(self) -> ControlFile:
+        directory = self.data_directory
+        control = parse_control_file(
+            self.run_program("pg_controldata", str(directory), readable=(directory,), timeout_seconds=60)
+        )
+        if control.system_identifier != self.plan.system_identifier:
+            raise DamagedData(
+                f"the base backup {self.plan.base.base_id} is of the system {control.system_identifier}, not of "
+                f"{self.plan.system_identifier}"
+            )
+        return control
+
+    def _contents(
+        self,
+        files: ServerFiles,
+        control: ControlFile,
+        socket_directory: Path,
+        users: Sequence[int],
+        *,
+        durable: bool = False,
+    ) -> dict[Path, str]:
+        plan = self.plan
+        return contents(
+            files,
+            control,
+            self._target,
+            timeline=plan.window.timeline,
+            socket_directory=socket_directory,
+            superuser=plan.base.superuser,
+            segment_bytes=plan.window.segment_bytes,
+            users=users,
+            durable=durable,
+        )
+
+    def _log(self) -> str:
+        """What the server said since it was started last, the end of it."""
+        try:
+            with self.log_path.open("rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                log.seek(max(self._log_from, size - _LOG_BYTES))
+                return log.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+class _Eyes:
+    """A session in the recovering server that asks where it is, begun when it lets us in, and again if it ends."""
+
+    def __init__(self, cluster: RecoveredCluster) -> None:
+        self._cluster = cluster
+        self._stack = ExitStack()
+        self._connection: Any = None
+
+    def __enter__(self) -> _Eyes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(DatabaseError):
+            self._stack.close()
+
+    def look(self) -> Look | None:
+        """Where it is; None while it lets nobody in. Raises DatabaseError if it never will."""
+        if self._cluster.state != "ready":  # which a standby says too, once somebody may come in
+            return None
+        try:
+            if self._connection is None:
+                self._connection = self._stack.enter_context(self._cluster.connected())
+            row = self._connection.execute(_LOOK).fetchone()
+        except DatabaseError as error:
+            self._forget()
+            if not error.retryable:
+                raise
+            return None
+        except psycopg.Error:  # replay ends sessions, such as those of a database that is dropped
+            self._forget()
+            return None
+        if row is None:
+            raise ProgramFailed("somebody ended the recovery of this server")
+        state, lsn, at, pid, wait = row
+        return Look(
+            str(state),
+            lsn_of(lsn) if lsn else 0,
+            None if at is None else at.astimezone(UTC),
+            pid,
+            wait in _WAITS,
+        )
+
+    def _forget(self) -> None:
+        self._connection = None
+        with suppress(DatabaseError):
+            self._stack.close()
+        self._stack = ExitStack()
+
+
+class _EndOfWal:
+    """Whether the server has all there is and waits for more: seen several times, between which it looked again."""
+
+    def __init__(self) -> None:
+        self._lsn = -1
+        self._switches = -1
+        self._looks = 0
+
+    def is_it(self, look: Look) -> bool:
+        """Whether this look shows that, after those before it."""
+        switches = _voluntary_switches(look.startup_pid)
+        if not look.waits or look.lsn != self._lsn:
+            self._lsn, self._switches, self._looks = look.lsn, switches, 0
+            return False
+        if switches < 0:
+            self._looks += 1
+            return self._looks >= _BLIND_END_LOOKS
+        if switches > self._switches + 1:
+            self._switches = switches
+            self._looks += 1
+        return self._looks >= _END_LOOKS
+
+
+def _voluntary_switches(pid: int | None) -> int:
+    """How often a process has waited for something so far; -1 where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return -1
+    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)
+    return int(found[1]) if found else -1
+
+
+def server_programs(installations: Sequence[Installation], base: BaseManifest) -> Installation:
+    """The installation to recover with: a server of the base backup's own major version. Raises ProgramMissing."""
+    major = base.server_version // 10000
+    needed = {*SERVER_PROGRAMS, "pg_controldata", *({"pg_combinebackup"} if base.is_incremental else ())}
+    for each in installations:
+        if each.major == major and each.programs >= needed:
+            return each
+    raise ProgramMissing(
+        f"recovery needs the server programs of PostgreSQL {major}, and this machine has none",
+        f"install postgresql-{major}, the server package: files of a server are read by its own version alone",
+    )
+
+
+@contextmanager
+def recovered(
+    source: Source,
+    plan: Plan,
+    installations: Sequence[Installation],
+    scratch: Path,
+    *,
+    promote: bool = True,
+    progress: Progress = SILENT,
+) -> Iterator[RecoveredCluster]:
+    """A throwaway server, recovered to the plan's target; gone with all its files at the end.
+
+    ``server`` of it is for sessions; ``reached`` tells where it stopped. With ``promote`` it is writable, and holds
+    exactly what was committed at that point. Without, it stays paused: transactions that were under way there keep
+    their locks, and who reads a table that one of them was dropping waits for ever. Raises as
+    :meth:`RecoveredCluster.fill` and :meth:`RecoveredCluster.replay`.
+    """
+    installation = server_programs(installations, plan.base)
+    account = Account.for_servers()
+    home = account.private_directory(scratch)
+    socket_directory = account.socket_directory(home)
+    cluster = RecoveredCluster(
+        installation,
+        home,
+        home / "data",
+        home / "tablespaces",
+        socket_directory,
+        account,
+        source,
+        plan,
+    )
+    try:
+        require_space(home, plan)
+        with watchdog(
+            account, cluster.data_directory, (home, socket_directory), all_is_well=lambda: not cluster.running
+        ):
+            try:
+                cluster.data_directory.mkdir(mode=0o700)
+                with cluster.opened():
+                    cluster.make_reachable()
+                    cluster.fill(progress)
+                    cluster.replay(progress)
+                    if promote:
+                        cluster.promote()
+                    yield cluster
+            finally:
+                cluster.end()
+    finally:
+        for each in (socket_directory, home):
+            remove(each)
+
+
+def require_space(directory: Path, plan: Plan) -> None:
+    """Refuse a disk that the base backup does not fit on, with the WAL that a server keeps. Raises Refused."""
+    kept_wal = min(2 << 30, plan.segments * plan.window.segment_bytes)
+    needed_bytes = plan.plain_bytes * (2 if len(plan.chain) > 1 else 1) + kept_wal
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < needed_bytes:
+        raise Refused(
+            f"{directory} has {human_bytes(free_bytes)} free, and the recovery may need {human_bytes(needed_bytes)}",
+            "recover to a larger disk (BACKUP_SCRATCH, or --data-directory)",
+        )

@@ -1,0 +1,150 @@
+"""Hand a recovering server its WAL: unsealed ahead of it, and put into its ``pg_wal`` under its name, whole at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.wal import history_name, start_of
+from recyclic_backups.errors import ArchiveError, DamagedData, Refused
+from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.recovery.unpack import DIRECTORY
+from recyclic_backups.recovery.windows import Window
+
+AHEAD = 8
+"""So many segments beyond the one that is replayed."""
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_INCOMING = "recyclic_backups.incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a recovery reads: the archive of a server, and its listing when the plan was made."""
+
+    archive: WalArchive
+    listing: Listing
+
+    def segment(self, name: str, segment_bytes: int) -> bytes:
+        """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
+
+        A receiver at work may have made one object of several meanwhile.
+        """
+        listed = self.listing.end_in(name, segment_bytes)
+        try:
+            content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
+        except DamagedData:
+            now = self.archive.listing()
+            if now.end_in(name, segment_bytes) < listed:
+                content = b""
+            elif self._objects(now, name) == self._objects(self.listing, name):
+                raise
+            else:
+                content = self.archive.read_segment(now, name, segment_bytes)
+        if not content or len(content) < listed:
+            raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
+        return content
+
+    @staticmethod
+    def _objects(listing: Listing, name: str) -> tuple[object, ...]:
+        return listing.segments.get(name), listing.tails.get(name)
+
+
+class PgWal:
+    """The ``pg_wal`` of a data directory, by its descriptor: opened before the server runs, and never followed."""
+
+    def __init__(self, data_directory: Path, opened: int, account: Account) -> None:
+        self._account = account
+        self._path = data_directory / "pg_wal"
+        try:
+            self._opened = os.open("pg_wal", DIRECTORY, dir_fd=opened)
+        except OSError as error:
+            raise Refused(f"{self._path} is no directory of the server's: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._opened)
+
+    def place(self, name: str, content: bytes, size_bytes: int | None = None) -> None:
+        """Put a file there, filled up with zeros to ``size_bytes``. Raises Refused where that cannot be done.
+
+        The directory is the server's, and code of strangers may run there: nothing in it is followed, and what lies
+        under the name is replaced, not written into.
+        """
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(_INCOMING, dir_fd=self._opened)
+            with open(os.open(_INCOMING, _NEW_FILE, 0o600, dir_fd=self._opened), "wb", buffering=0) as file:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                if size_bytes is not None:
+                    file.truncate(size_bytes)
+                if self._account.change:
+                    os.fchown(file.fileno(), self._account.uid, self._account.gid)
+            os.rename(_INCOMING, name, src_dir_fd=self._opened, dst_dir_fd=self._opened)
+        except OSError as error:
+            raise Refused(
+                f"the WAL segment {name} cannot be put into {self._path}: {error.strerror}",
+                "is there space on that disk?",
+            ) from None
+
+
+class Feeder:
+    """The WAL of a window from a position on, in order."""
+
+    def __init__(
+        self, source: Source, window: Window, from_lsn: int, tell: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._source, self._window, self._tell = source, window, tell
+        self._segments = window.segments(from_lsn, window.end_lsn)
+        self._placed = 0
+
+    @classmethod
+    def empty(cls, source: Source, window: Window) -> Feeder:
+        """One that has handed over everything before."""
+        feeder = cls(source, window, window.end_lsn)
+        feeder._segments = []
+        return feeder
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a segment that was not placed yet."""
+        return self._placed < len(self._segments)
+
+    @property
+    def next_lsn(self) -> int:
+        """Where the next segment begins; behind the last one where there is none."""
+        if not self.has_more:
+            return self._window.end_lsn
+        return start_of(self._segments[self._placed], self._window.segment_bytes)
+
+    def is_wanted(self, replayed_lsn: int) -> bool:
+        """Whether the next segment is among those that are kept ahead of what is replayed."""
+        return self.has_more and self.next_lsn - replayed_lsn <= AHEAD * self._window.segment_bytes
+
+    def place_histories(self, pg_wal: PgWal) -> None:
+        """Every history file there is: a promotion then takes a number that no timeline has. Raises DamagedData."""
+        archive, listing = self._source.archive, self._source.listing
+        for timeline in sorted(listing.histories):
+            pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
+
+    def place_next(self, pg_wal: PgWal) -> None:
+        """Unseal the next segment and put it there.
+
+        Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
+        """
+        name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
+        try:
+            content = self._source.segment(name, segment_bytes)
+        except (ArchiveError, DamagedData) as error:
+            error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
+            raise
+        pg_wal.place(name, content, segment_bytes)
+        self._placed += 1
+        self._tell(len(content))

@@ -1,0 +1,185 @@
+"""From the objects of a base backup, or of a chain of them, to a data directory that a server can recover in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.base_backup.catalog import folder_of_base
+from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject
+from recyclic_backups.base_backup.server_manifest import MOST_BYTES, ServerManifest, parse_server_manifest
+from recyclic_backups.catalog.objects import READ_BYTES, read_from
+from recyclic_backups.errors import DamagedData
+from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.cluster import Cluster
+from recyclic_backups.progress import Progress
+from recyclic_backups.recovery.unpack import Tree, Unpacking, open_directory
+
+PUT_ASIDE = "postgresql.auto.conf.production"
+"""Under which name the settings of ALTER SYSTEM stay: they must not act here."""
+
+_COMBINE_SECONDS = 24 * 3600.0
+_MAP = "tablespace_map"
+
+
+def unpack_chain(
+    cluster: Cluster,
+    opened: int,
+    archive: WalArchive,
+    chain: Sequence[BaseManifest],
+    tablespaces: Path,
+    account: Account,
+    progress: Progress,
+) -> None:
+    """Fill the empty data directory of a cluster, which is ours so far, and give all of it to ``account``.
+
+    ``opened`` is a descriptor of it. Tablespaces come to lie in ``tablespaces``, by their oid. Raises DamagedData,
+    NoUsableKey, StorageError, Refused, ProgramFailed.
+    """
+    data_directory = cluster.data_directory
+    last = chain[-1]
+    oids = [each.oid for each in last.objects if each.oid is not None]
+    if oids:
+        tablespaces.mkdir(mode=0o700, exist_ok=True)
+    if len(chain) == 1:
+        _unpack(archive, last, data_directory, opened, tablespaces, account, progress)
+    else:
+        parts = cluster.home / "chain"
+        parts.mkdir(mode=0o711)
+        for number, base in enumerate(chain):
+            directory, spaces = parts / str(number), parts / f"{number}-tablespaces"
+            directory.mkdir(mode=0o700)
+            spaces.mkdir(mode=0o700)
+            part = open_directory(directory)
+            try:
+                _unpack(archive, base, directory, part, spaces, account, progress, linked=True)
+            finally:
+                os.close(part)
+        progress.stage("combining the incremental base backups")
+        _give(opened, account)
+        _combine(cluster, [parts / str(number) for number in range(len(chain))], oids, tablespaces, account)
+    _make_harmless(data_directory, opened, account, {oid: tablespaces / str(oid) for oid in oids})
+
+
+def _unpack(
+    archive: WalArchive,
+    base: BaseManifest,
+    directory: Path,
+    opened: int,
+    tablespaces: Path,
+    account: Account,
+    progress: Progress,
+    *,
+    linked: bool = False,
+) -> None:
+    """Unpack one base backup and give it away; ``linked`` with the links to its tablespaces."""
+    said = _server_manifest(archive, base)
+    unpacking = Unpacking(said.files, progress.advance)
+    folder, is_sealed = folder_of_base(archive, base.base_id), base.key_id is not None
+    trees: list[Tree] = []
+    with ExitStack() as stack:
+        data = Tree(directory, opened, account)
+        stack.callback(data.close)
+        # First of all: whoever starts a server here by mistake gets one that only reads.
+        data.write("standby.signal", b"")
+        for item in base.objects:
+            if item.role == "server_manifest":
+                continue
+            tree, prefix = data, ""
+            if item.oid is not None:
+                place = tablespaces / str(item.oid)
+                place.mkdir(mode=0o700)
+                place_opened = open_directory(place)
+                stack.callback(os.close, place_opened)
+                tree, prefix = Tree(place, place_opened, account), f"pg_tblspc/{item.oid}/"
+                stack.callback(tree.close)
+                trees.append(tree)
+                if linked:
+                    os.symlink(place, str(item.oid), dir_fd=data.directory("pg_tblspc"))
+            with read_from(archive.repository, folder, item, is_sealed=is_sealed) as reader:
+                unpacking.unpack(reader, tree, item.name, prefix)
+        unpacking.finish()
+        if linked:  # pg_combinebackup reads it
+            data.write("backup_manifest", _content(archive, base, _server_manifest_of(base)))
+        for tree in (*trees, data):
+            tree.give_away()
+        if trees:
+            account.own(tablespaces)
+
+
+def _combine(
+    cluster: Cluster, parts: Sequence[Path], oids: Sequence[int], tablespaces: Path, account: Account
+) -> None:
+    """A full base backup of a chain, into the data directory."""
+    spaces = [parts[-1].with_name(f"{parts[-1].name}-tablespaces") / str(oid) for oid in oids]
+    for oid in oids:
+        (tablespaces / str(oid)).mkdir(mode=0o700)
+        account.own(tablespaces / str(oid))
+    if oids:
+        account.own(tablespaces)
+    cluster.run_program(
+        "pg_combinebackup",
+        *map(str, parts),
+        "--no-sync",
+        "--no-manifest",
+        f"--output={cluster.data_directory}",
+        *(f"--tablespace-mapping={each}={tablespaces / each.name}" for each in spaces),
+        writable=(cluster.data_directory, *([tablespaces] if oids else [])),
+        readable=(parts[0].parent,),
+        timeout_seconds=_COMBINE_SECONDS,
+    )
+
+
+def _give(opened: int, account: Account) -> None:
+    if account.change:
+        os.fchown(opened, account.uid, account.gid)
+
+
+def _make_harmless(directory: Path, opened: int, account: Account, tablespaces: dict[int, Path]) -> None:
+    """Put aside what of production would act here, and let tablespaces be where they now are."""
+    tree = Tree(directory, opened, account)
+    try:
+        tree.rename("postgresql.auto.conf", PUT_ASIDE)
+        tree.write("postgresql.auto.conf", b"")
+        tree.remove("recovery.signal")
+        tree.write("standby.signal", b"")
+        if tablespaces:
+            tree.write(
+                _MAP, b"".join(b"%d %s\n" % (oid, _in_map(place)) for oid, place in tablespaces.items())
+            )
+    finally:
+        tree.close()
+
+
+def _in_map(place: Path) -> bytes:
+    # read_tablespace_map in the server's source: a backslash before what would end the line.
+    return os.fsencode(place).replace(b"\\", b"\\\\").replace(b"\n", b"\\\n").replace(b"\r", b"\\\r")
+
+
+def _server_manifest_of(base: BaseManifest) -> BaseObject:
+    for item in base.objects:
+        if item.role == "server_manifest":
+            return item
+    raise DamagedData(f"the base backup {base.base_id} has no manifest of its server's")
+
+
+def _server_manifest(archive: WalArchive, base: BaseManifest) -> ServerManifest:
+    item = _server_manifest_of(base)
+    try:
+        return parse_server_manifest(_content(archive, base, item))
+    except ValueError as error:
+        raise DamagedData(f"{item.name} of the base backup {base.base_id} {error}") from None
+
+
+def _content(archive: WalArchive, base: BaseManifest, item: BaseObject) -> bytes:
+    found = bytearray()
+    folder = folder_of_base(archive, base.base_id)
+    with read_from(archive.repository, folder, item, is_sealed=base.key_id is not None) as reader:
+        while piece := reader.read(READ_BYTES):
+            found += piece
+            if len(found) > MOST_BYTES:
+                raise DamagedData(f"{item.name} has more than {MOST_BYTES} bytes")
+    return bytes(found)

@@ -1,0 +1,426 @@
+"""The receiver: everything that it confirmed is stored, whatever happens to it, to the server and to the storage."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.archive import receive, stream
+from recyclic_backups.archive.continuity import holes, stretches
+from recyclic_backups.archive.documents import read_gaps
+from recyclic_backups.archive.status import wal_status
+from recyclic_backups.errors import DatabaseError, Refused, StorageError
+from recyclic_backups.postgres.replication import Replication
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.slots import look_at
+from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.archive.conftest import (
+    PATIENCE_SECONDS,
+    SEGMENT_BYTES,
+    SLOT,
+    Running,
+    archive_of,
+    assert_as_on_the_server,
+    reached,
+    receiving,
+    write_rows,
+)
+from recyclic_backups_tests.faults.proxy import Proxy
+from recyclic_backups_tests.memory_store import MemoryStore
+
+
+class Killed(BaseException):
+    """The process is gone, at that call."""
+
+
+class _Behind:
+    """A server behind a line that may fail."""
+
+    def __init__(self, cluster: ScratchCluster, line: Proxy) -> None:
+        self.server = replace(cluster.server, port=line.port)
+
+
+def test_every_committed_row_is_stored_within_seconds_and_nothing_of_it_is_plain(
+    server_of_its_own: ScratchCluster, tmp_path: Path
+) -> None:
+    """Loss prevented: a day of sales; and the members' names, in a storage that somebody else can read."""
+    store = LocalStore.open(tmp_path / "storage", create=True)
+    archive = archive_of(store, server_of_its_own)
+    with receiving(server_of_its_own, store) as running:
+        for _ in range(4):
+            end = write_rows(server_of_its_own, 2500)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert len(listing.segments) >= 2
+    assert not any(each in listing.tails for each in listing.segments), "tails of a whole segment stay"
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    for file in (tmp_path / "storage").rglob("*"):
+        assert file.is_dir() or b"Plaintext-Marker" not in file.read_bytes()
+
+
+def test_many_tails_of_one_segment_become_one(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a recovery that opens thousands of small objects, and bills of a storage for them."""
+    monkeypatch.setattr(stream, "_JOINED_AFTER", 3)
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        for _ in range(9):
+            end = write_rows(server_of_its_own, 3)
+            running.wait_until(lambda end=end: reached(archive) >= end)  # type: ignore[misc]
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert all(len(tails) <= 4 for tails in listing.tails.values())
+
+
+def test_killed_at_any_call_of_the_storage_it_goes_on_without_a_hole(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: WAL that was confirmed and not stored, by whatever moment the machine died at."""
+    archive = archive_of(memory, server_of_its_own)
+    for fatal in range(1, 25):
+        calls = iter(range(1, 10_000))
+
+        def die(verb: str, name: str, calls: Iterator[int] = calls, fatal: int = fatal) -> None:
+            changes = "/wal/" in name and verb in ("writer", "write", "commit", "delete", "replace")
+            if changes and next(calls) == fatal:
+                memory.before = lambda _verb, _name: None
+                raise Killed
+
+        end = write_rows(server_of_its_own, 150)
+        memory.before = die
+        running = Running(server_of_its_own, memory, tail_seconds=0.05)
+        try:
+            running.wait_until(lambda end=end: reached(archive) >= end)  # type: ignore[misc]
+            running.stop()
+        except Killed:
+            pass
+        memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own, 1)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_storage_that_fails_for_a_while_loses_nothing_and_lets_the_server_stop(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: WAL during an outage; and a server killed by Docker because it waited for our storage."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def full(verb: str, name: str) -> None:
+        if verb in ("writer", "replace"):
+            raise StorageError("there is no space left")
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = full
+        for _ in range(6):
+            end = write_rows(server_of_its_own, 1000)
+        running.wait_until(lambda: any("no space left" in each for each in running.said))
+        server_of_its_own.stop()  # raises where it takes too long
+        server_of_its_own.restart()
+        memory.before = lambda _verb, _name: None
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_slot_that_is_gone_is_made_anew_and_the_hole_is_told(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a hole in the WAL that is noticed on the day of the recovery."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+    for _ in range(3):
+        write_rows(server_of_its_own, 3000)
+        with server_of_its_own.server.connect("postgres") as connection:
+            connection.execute("CHECKPOINT")
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        assert len(running.gaps) == 1
+    (gap,) = read_gaps(archive)
+    assert "slot was gone" in gap.reason
+    status = wal_status(archive, None)
+    assert [(each.from_lsn, each.to_lsn) for each in status.live_holes] == [(gap.from_lsn, gap.to_lsn)]
+
+
+def test_the_timeline_of_a_promoted_server_is_followed(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: everything after a failover."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        server_of_its_own.stop()
+        (server_of_its_own.data_directory / "standby.signal").touch()
+        server_of_its_own.restart()
+        with server_of_its_own.server.connect("postgres") as connection:
+            connection.execute("SELECT pg_promote()")
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert listing.timelines == [1, 2]
+    assert 2 in listing.histories
+    status = wal_status(archive, None)
+    assert status.lineage == (1, 2)
+    assert status.live_holes == ()
+
+
+@pytest.mark.parametrize("went_on", [True, False])
+def test_a_clone_with_the_same_identifier_is_refused_before_it_writes(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, went_on: bool, tmp_path: Path
+) -> None:
+    """Attack, or mistake: a copy of production is started with our settings, and writes WAL of its own."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        server_of_its_own.stop()
+    copied = server_of_its_own.home / "copied"
+    shutil.copytree(server_of_its_own.data_directory, copied, symlinks=True)
+    server_of_its_own.restart()
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own, 300, "production")
+        running.wait_until(lambda: reached(archive) >= end)
+    server_of_its_own.stop()
+    data = server_of_its_own.data_directory
+    owner = data.stat()
+    shutil.rmtree(data)
+    copied.rename(data)
+    subprocess.run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(data)], check=True)
+    server_of_its_own.restart()
+    if went_on:
+        write_rows(server_of_its_own, 2000, "clone")
+    before = {each.name: each.version for each in memory.list("server.")}
+    running = Running(server_of_its_own, memory)
+    error = running.join()
+    assert isinstance(error, Refused), error
+    assert "another" in error.message or "not the one" in error.message
+    assert {each.name: each.version for each in memory.list("server.")} == before
+
+
+def test_a_second_receiver_gives_up(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: two that write tails over each other."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        monkeypatch.setattr(receive, "_SLOT_WAIT_SECONDS", 0)
+        error = Running(server_of_its_own, memory).join()
+        assert isinstance(error, Refused)
+        assert SLOT in error.message
+
+
+def test_a_pg_hba_conf_without_a_line_for_replication_is_enough(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: nothing is archived, since PostgreSQL's own image lets nobody in for replication."""
+    hba = server_of_its_own.data_directory / "pg_hba.conf"
+    hba.write_text("host all all all scram-sha-256\nlocal all all scram-sha-256\n")
+    server_of_its_own.restart()
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        assert any("replication=database" in each for each in running.said)
+
+
+def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory: MemoryStore) -> None:
+    """Attack: somebody reads the service's log."""
+    wrong = Server(
+        host="127.0.0.1", port=server_of_its_own.server.port, user="postgres", password="Geheim-1234"
+    )
+
+    class Elsewhere:
+        server = wrong
+
+    error = Running(Elsewhere(), memory).join()  # type: ignore[arg-type]
+    assert "Geheim-1234" not in f"{error} {getattr(error, 'hint', '')}"
+    assert "password authentication failed" in str(error)
+
+
+def test_a_storage_that_hangs_lets_the_server_stop(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a server that Docker kills after ten seconds, since our storage never answers."""
+    archive = archive_of(memory, server_of_its_own)
+    answers = threading.Event()
+
+    def hang(verb: str, name: str) -> None:
+        if "/wal/" in name and verb in ("commit", "replace"):
+            answers.wait(PATIENCE_SECONDS)
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = hang
+        end = write_rows(server_of_its_own)
+        began = time.monotonic()
+        server_of_its_own.stop()
+        assert time.monotonic() - began < 9
+        server_of_its_own.restart()
+        answers.set()
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_full_queue_lets_the_server_stop_and_the_receiver_too(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: the same, when so much waits for the storage that nothing more is read."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def full(verb: str, name: str) -> None:
+        if verb in ("writer", "replace"):
+            raise StorageError("there is no space left")
+
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        memory.before = full
+        for _ in range(9):
+            end = write_rows(server_of_its_own, 3000)
+        time.sleep(1)
+        began = time.monotonic()
+        server_of_its_own.stop()
+        assert time.monotonic() - began < 9
+        server_of_its_own.restart()
+        write_rows(server_of_its_own, 3000)
+    assert running.error is None, "it ended when it was told to"
+    memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+
+
+def test_a_slow_storage_and_a_busy_server_still_have_a_position(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: "nothing is stored since an hour", of an archive that is a second behind."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def slow(verb: str, name: str) -> None:
+        if "/wal/" in name and verb == "commit":
+            time.sleep(0.3)
+
+    memory.before = slow
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: reached(archive) > 0)
+        seen = set()
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            write_rows(server_of_its_own, 5)
+            seen.add(reached(archive))
+    assert len(seen) >= 4
+
+
+def test_a_server_that_says_nothing_any_more_is_asked_anew(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a firewall forgot the connection, and nothing was received for a quarter of an hour."""
+    monkeypatch.setattr(stream, "_SILENCE_SECONDS", 1.5)
+    archive = archive_of(memory, server_of_its_own)
+    server_of_its_own.configure({"wal_sender_timeout": "2s"})
+    server_of_its_own.restart()
+    with (
+        Proxy.to(server_of_its_own.server.port) as line,
+        receiving(_Behind(server_of_its_own, line), memory) as running,  # type: ignore[arg-type]
+    ):
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        line.go_silent()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: any("said nothing" in each for each in running.said))
+        line.speak_again()
+        running.wait_until(lambda: reached(archive) >= end)
+        line.cut()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    assert_as_on_the_server(server_of_its_own, archive)
+
+
+def test_tails_that_a_kill_left_beside_their_segment_go(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: small objects that stay for ever, one lot for each kill."""
+    archive = archive_of(memory, server_of_its_own)
+
+    def die(verb: str, name: str) -> None:
+        if verb == "delete":
+            raise Killed
+
+    memory.before = die
+    running = Running(server_of_its_own, memory, tail_seconds=0.05)
+    while running.error is None:
+        write_rows(server_of_its_own, 300)
+    memory.before = lambda _verb, _name: None
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert listing.segments
+    assert not listing.tails.keys() & listing.segments.keys()
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
+    """Loss prevented: what was received, not stored while the receiver tries to reach the server again."""
+    ticks: list[int] = []
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.01):
+            ticks.append(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = Server(
+            host="127.0.0.1", port=silent.getsockname()[1], user="x", password="", connect_timeout_seconds=1
+        )
+        thread = threading.Thread(target=tick)
+        thread.start()
+        with pytest.raises(DatabaseError, match="did not answer within 1 s"), Replication.open(server):
+            pass
+        over.set()
+        thread.join()
+    assert len(ticks) > 20
+
+
+def test_a_role_that_may_replicate_and_nothing_else_is_enough(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: whoever gets into the receiver's container has a superuser's login, because ours needed one."""
+    archive = archive_of(memory, server_of_its_own)
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE wal_receiver LOGIN REPLICATION PASSWORD 'of its own'")
+    login = replace(server_of_its_own.server, user="wal_receiver", password="of its own")
+
+    class Itself:
+        server = login
+
+    with receiving(Itself(), memory) as running:  # type: ignore[arg-type]
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    with pytest.raises(DatabaseError, match="permission denied"), login.connect("postgres") as connection:
+        connection.execute("SELECT * FROM public.log")
+    assert look_at(login, SLOT).slot is not None
+    assert_as_on_the_server(server_of_its_own, archive)
