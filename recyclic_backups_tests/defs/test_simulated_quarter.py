@@ -89,7 +89,7 @@ class Operation(Simulation):
         heads = {
             backup.backup_id: head
             for backup in self.catalog
-            if (head := Head.from_json(backup.manifest.audit_head)) is not None
+            if (head := Head.in_manifest(backup.manifest.audit_head)) is not None
         }
         return examine(wiring.open_repository(self.house.settings()), heads)[0]
 
