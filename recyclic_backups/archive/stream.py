@@ -284,6 +284,7 @@ class Stream:
                 self._clock(),
                 self._segment_bytes,
                 self._replication.server_version,
+                self._archive.system_identifier,
             )
         )
 
