@@ -31,6 +31,7 @@ _COMPARISONS: tuple[Callable[[Stand, float], None], ...] = (
     comparisons.pgbackrest,
     wal.wal,
     wal.base_backup,
+    wal.recovery,
     production,
 )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import environ
@@ -18,6 +21,7 @@ from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.bench.comparisons import pgbackrest_options
@@ -133,6 +137,87 @@ def base_backup(stand: Stand, scale: float) -> None:
         )
 
 
+def recovery(stand: Stand, scale: float) -> None:
+    """A base backup and the segments after it, to a server that can be written to: ours and pgBackRest's, from disk."""
+    account = Account.for_servers()
+    place = Path(tempfile.mkdtemp(prefix="recyclic-bench-recovered-"))
+    place.chmod(0o755)
+    account.own(place)
+    (place / "none.conf").touch()
+    ours, theirs = place / "ours", place / "theirs"
+    storage = stand.directory / "recovery-ours"
+    options = pgbackrest_options(stand) | {
+        "PGBACKREST_REPO1_PATH": f"{place}/repository",
+        "PGBACKREST_LOCK_PATH": f"{place}/lock",
+        "PGBACKREST_SPOOL_PATH": f"{place}/spool",
+        "PGBACKREST_CONFIG": f"{place}/none.conf",  # the system's may be root's alone
+    }
+    try:
+        with _receiver(stand, storage):
+            stand.once(stand.ours("base-backup", "--full", BACKUP_STORAGE=f"file://{storage}"))
+            if shutil.which("pgbackrest"):
+                full = "pgbackrest stanza-create; pgbackrest --type=full backup"
+                stand.once(stand.shell("full", full, more=options))
+            written = _written(stand, max(4, round(_SEGMENTS_PER_SCALE * scale)))
+            _wait_for(storage, written)
+        commands = [
+            stand.after(
+                stand.ours(
+                    *("recover", "--latest", "--promote", "--yes", "--data-directory", str(ours)),
+                    name="ours",
+                    BACKUP_STORAGE=f"file://{storage}",
+                ),
+                lambda: shutil.rmtree(ours, ignore_errors=True),
+            )
+        ]
+        if shutil.which("pgbackrest"):
+            folder = stand.cluster.data_directory / "pg_wal"
+            names = " ".join(sorted(each.name for each in folder.iterdir() if len(each.name) == 24))
+            push = f"for name in {names}; do pgbackrest archive-push '{folder}'/$name; done"
+            stand.once(stand.shell("push", f"{push}; chown -R {account.uid} '{place}'", more=options))
+            commands.append(_restored(stand, account, theirs, options))
+        series = stand.compare("recovery", commands)
+        stand.seen("segments", len(written.names))
+        stand.seen("ours, seconds", series.median("ours"))
+        if shutil.which("pgbackrest"):
+            stand.seen("ours / pgBackRest restore and recovery, wall", series.ratio("ours", "pgBackRest"))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _restored(stand: Stand, account: Account, place: Path, options: Mapping[str, str]) -> Command:
+    """pgBackRest's restore, and the server started on it until it can be written to."""
+    lent = f"setpriv --reuid={account.uid} --regid={account.gid} --clear-groups " if account.change else ""
+    start = f"-c archive_mode=off -c listen_addresses= -c unix_socket_directories={place} -c port=5432"
+    script = f"""
+        pgbackrest restore
+        pg_ctl -s -D '{place}' -l '{place}/log' -t 600 -o '{start}' start
+        recovering() {{ psql -XAt -h '{place}' -p 5432 -d postgres -c 'SELECT pg_is_in_recovery()'; }}
+        until test "$(recovering)" = f; do sleep 0.05; done
+        pg_ctl -s -D '{place}' -m immediate stop
+    """
+
+    def emptied() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(mode=0o700)
+        account.own(place)
+
+    more = {**options, "PGBACKREST_PG1_PATH": str(place), "PGOPTIONS": "", "HOME": str(place)}
+    command = stand.shell("pgBackRest", script, emptied, more)
+    return replace(command, argv=[*shlex.split(lent), *command.argv], cwd=Path("/"))
+
+
+def _wait_for(storage: Path, written: WrittenWal) -> None:
+    """Until our archive has the last segment."""
+    last = written.names[-1]
+    file = storage / f"server.{written.system_identifier}/wal/{last[:8]}/{last}.zst.sealed"
+    deadline = time.monotonic() + 600
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{file} does not come")
+        time.sleep(0.1)
+
+
 @contextmanager
 def _receiver(stand: Stand, storage: Path) -> Iterator[None]:
     """Our receiver at work, as the service is."""
@@ -160,6 +245,10 @@ def _written(stand: Stand, segments: int) -> WrittenWal:
             return str(row[0])
 
         ask("SELECT pg_switch_wal()")
+        ask(
+            "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = %s",
+            _KEPT,
+        )
         ask("SELECT pg_create_physical_replication_slot(%s, true)", _KEPT)
         start = lsn_of(ask("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = %s", _KEPT))
         start -= start % _SEGMENT_BYTES
