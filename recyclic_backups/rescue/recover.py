@@ -1358,7 +1358,7 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
         try:
             base.authenticate(keys)
         except Problem as problem:
-            if not isinstance(problem, Unsigned) or not asked.unsigned or base.id != asked.base:
+            if not isinstance(problem, Unsigned) or not asked.unsigned or base.id != asked.base.upper():
                 problems.append(problem)
                 continue
             say(f"warning: {problem}; nothing vouches for what is extracted now")
@@ -1374,7 +1374,7 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
     full = [base for base in bases if base.parent is None]
     usable = [base for base in full if base.taken_at <= (asked.to_time or LATEST)]
     if asked.base:
-        usable = [base for base in bases if base.id == asked.base]
+        usable = [base for base in bases if base.id == asked.base.upper()]
     if not usable and problems:
         raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
     if not usable:
@@ -1555,7 +1555,7 @@ def configure(partial: Path, into: Path, recovery: Recovery) -> None:
 
 
 TO_START = """
-Everything was whole; it is in {place}. A server of PostgreSQL {version} starts there, with the
+The server's files are in {place}; all that was read is whole. PostgreSQL {version} starts there, with the
 locales that production had, as another user than root. With Docker:
 
   docker run --rm {mounted} {image} chown -R postgres: {place}
