@@ -230,6 +230,9 @@ def _receiver(stand: Stand, storage: Path) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
+            with stand.cluster.server.connect("postgres") as connection:
+                # An idle server has nothing to send, and a base backup waits for something to come.
+                connection.execute("SELECT pg_logical_emit_message(true, 'bench', '')")
             yield
         finally:
             process.terminate()
