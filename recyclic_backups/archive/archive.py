@@ -100,7 +100,8 @@ class WalArchive:
         self.wal = f"{self.root}/wal"
 
     def listing(self) -> Listing:
-        """Everything that lies there now."""
+        """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
+        sealed_only = self.repository.asks_for_macs
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}

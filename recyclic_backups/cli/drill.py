@@ -20,10 +20,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what it takes."""
     command.description = (
         "simple: the newest backup of each tier into a new database. partial: damage is done to a copy, "
-        "found by diagnose, and put right. full: everything but storage and key is gone. Never touches production; "
-        "the verdict is kept beside the backup."
+        "found by diagnose, and put right. full: everything but storage and key is gone. pitr: the server comes back "
+        "from a base backup and WAL, and is compared with a dump of that moment. Never touches production; the verdict "
+        "is kept beside the backup."
     )
-    command.add_argument("scenario", metavar="SCENARIO", choices=("simple", "partial", "full"))
+    command.add_argument("scenario", metavar="SCENARIO", choices=[each.value for each in Scenario])
     add_backup(command, option=True, default="the newest")
     add_json(command)
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from recyclic_backups.fingerprint.model import Fingerprint, SequenceReading, TableFingerprint
+from recyclic_backups.fingerprint.replayed import LOGGED_AHEAD
 from recyclic_backups.fingerprint.sketch import REWRITTEN_SHARE, new_name, overlap
 from recyclic_backups.postgres.names import some
 from recyclic_backups.quantities import counted
@@ -25,9 +26,6 @@ _DAY = timedelta(days=1)
 NOTABLE_SHARE = 0.05
 """By how much of all rows a column may lack more values than ever before without a remark."""
 
-STANDBY_STEPS = 32
-"""How many values of a sequence are logged, and so replayed, before they are given (SEQ_LOG_VALS in sequence.c)."""
-
 _STEPS_KNOWN = 4  # from one backup to the next, before it is known how many rows usually stay
 
 
@@ -35,7 +33,7 @@ _STEPS_KNOWN = 4  # from one backup to the next, before it is known how many row
 class Dated:
     """What a database contained at ``as_of`` (aware UTC).
 
-    ``sequences_ahead``: a standby said where sequences stand, and may have said up to :data:`STANDBY_STEPS` too many.
+    ``sequences_ahead``: a standby said where sequences stand, and may have said up to :data:`LOGGED_AHEAD` too many.
     """
 
     as_of: datetime
@@ -133,7 +131,7 @@ class LossComparison:
         self.live = live
         self.past = past
         self.elapsed = now - base.as_of
-        self.steps_ahead = STANDBY_STEPS if base.sequences_ahead else 0
+        self.steps_ahead = LOGGED_AHEAD if base.sequences_ahead else 0
         self.notes: list[str] = []
         self.without_history: set[str] = set()
 

@@ -16,6 +16,8 @@ class Scenario(StrEnum):
     """Some rows of some tables: they are found and put back, the rest stays."""
     FULL = "full"
     """Everything but the storage and the key."""
+    PITR = "pitr"
+    """The server: it comes back as it was at a moment, from a base backup and WAL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +38,6 @@ OBJECTIVES = {
     Scenario.SIMPLE: Objective(0.5 * _HOUR, _HOUR),
     Scenario.PARTIAL: Objective(2 * _HOUR, _HOUR),
     Scenario.FULL: Objective(4 * _HOUR, _HOUR),
+    Scenario.PITR: Objective(4 * _HOUR, _HOUR),
 }
 """docs/design.md, section 10."""

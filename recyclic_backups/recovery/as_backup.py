@@ -74,7 +74,8 @@ def database_at(
         keyring = Keyring(store, generate_passphrase())
         repository = Repository(store, database, keyring, encrypt=True, actor=actor)
         with recovered(source, plan, options.installations, scratch, progress=progress) as cluster:
-            unlogged = _unlogged(cluster, database, plan)
+            require_there(cluster, database, plan)
+            unlogged = unlogged_tables(cluster, database)
             assert cluster.reached is not None
             reached = cluster.reached
             # Not the clock's: it is of the moment that was asked for.
@@ -94,14 +95,18 @@ def database_at(
         yield AsBackup(repository, backup, reached, unlogged, phases)
 
 
-def _unlogged(cluster: RecoveredCluster, database: str, plan: Plan) -> tuple[str, ...]:
-    """Its unlogged tables. Raises RecoveryError where there is no such database."""
+def require_there(cluster: RecoveredCluster, database: str, plan: Plan) -> None:
+    """Raises RecoveryError where there is no such database."""
     with cluster.connected() as connection:
         if connection.execute(_THERE, (database,)).fetchone() != (True,):
             raise RecoveryError(
                 f"there was no database {database!r} at {plan.target.text}",
                 "recover --look shows when a database was dropped",
             )
+
+
+def unlogged_tables(cluster: RecoveredCluster, database: str) -> tuple[str, ...]:
+    """Its unlogged tables, by qualified name: WAL does not have their rows."""
     with cluster.server.connect(database) as connection:
         return tuple(qualified_name(*row) for row in connection.execute(_UNLOGGED))
 

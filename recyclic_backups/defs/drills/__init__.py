@@ -10,7 +10,8 @@ from recyclic_backups.drill.scenarios import Scenario
 
 def drills(database: Database) -> dg.Definitions:
     """Those of one database."""
-    jobs, schedules = zip(*(rehearsal(database, scenario) for scenario in Scenario), strict=True)
+    scenarios = [each for each in Scenario if each is not Scenario.PITR or database.settings.wal_archive]
+    jobs, schedules = zip(*(rehearsal(database, scenario) for scenario in scenarios), strict=True)
     return dg.Definitions(
-        assets=[drill_asset(database, scenario) for scenario in Scenario], jobs=jobs, schedules=schedules
+        assets=[drill_asset(database, scenario) for scenario in scenarios], jobs=jobs, schedules=schedules
     )

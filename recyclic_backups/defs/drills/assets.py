@@ -43,6 +43,12 @@ tables keep their newer rows. A newer row that would lose its parent stops it, a
 
 **What does it prove?** That a new machine gets the database back with our command line alone, without Dagster, and
 again without this software, by the commands that `recover.py` prints; and that the application can log in.""",
+    Scenario.PITR: """The server, recovered from a base backup and WAL to the moment of a dump, and compared with that.
+
+**What does it prove?** That the archive of WAL brings the server back as it was: the dump of that moment was taken
+another way, and has the same rows, table by table. A second recovery goes to a moment drawn by lot.
+
+**Can it harm production?** No: it never connects there, and archives nothing.""",
 }
 
 

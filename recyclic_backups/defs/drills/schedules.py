@@ -14,6 +14,7 @@ from recyclic_backups.quantities import human_seconds
 _TIMES = {
     Scenario.SIMPLE: ("0 5 * * 0", "Every Sunday at 05:00."),
     Scenario.PARTIAL: ("0 6 * * 0", "Every Sunday at 06:00."),
+    Scenario.PITR: ("30 5 * * 0", "Every Sunday at 05:30."),
     Scenario.FULL: ("0 7 1 1,4,7,10 *", "On the first day of every quarter at 07:00."),
 }
 

@@ -1,0 +1,156 @@
+"""``drill pitr``: what WAL brings back is what a dump of that moment holds, and whatever is wrong turns it red."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from recyclic_backups.base_backup.back_up import back_up_server
+from recyclic_backups.base_backup.catalog import load_base_backups
+from recyclic_backups.base_backup.take import BaseBackupTerms
+from recyclic_backups.compression import Compression
+from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.archive.conftest import (
+    archive_of,
+    reached,
+    receiving,
+    small_segments,
+    write_rows,
+)
+from recyclic_backups_tests.house import KEY, House
+from recyclic_backups_tests.operator import Operator, variables_of
+
+
+@dataclass
+class Archived:
+    """A server whose WAL was archived from a base backup on, and a dump taken in between."""
+
+    cluster: ScratchCluster
+    storage: Path
+    backup_id: str
+
+
+@pytest.fixture(scope="module")
+def archived(
+    installation: Installation, scratch_directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Archived]:
+    """See :class:`Archived`. Damage a copy."""
+    directory = tmp_path_factory.mktemp("pitr")
+    storage = directory / "backups"
+    store = LocalStore.open(storage, create=True)
+    with small_segments(installation, scratch_directory) as cluster:
+        with cluster.server.connect("postgres") as connection:
+            connection.execute(
+                "CREATE TABLE public.log (id bigserial, what text); CREATE SEQUENCE public.ticket;"
+                "CREATE UNLOGGED TABLE public.cache AS SELECT 1 AS n; SELECT nextval('public.ticket')"
+            )
+        archive = archive_of(store, cluster)
+        with receiving(cluster, store) as running:
+            terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
+            back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+            write_rows(cluster, 3000)
+            house = House(cluster.server, "postgres", store, datetime.now(UTC))
+            house.options(find_replay_point=True)
+            backup_id = house.back_up().backup.backup_id
+            end = write_rows(cluster, 3000, "later")
+            running.wait_until(lambda: reached(archive) >= end)
+        yield Archived(cluster, storage, backup_id)
+
+
+def _variables(cluster: ScratchCluster) -> dict[str, str]:
+    return {
+        **variables_of(cluster.server, "postgres"),
+        "BACKUP_ENCRYPTION": "true",
+        "BACKUP_ENCRYPTION_KEY": KEY,
+        "WAL_ARCHIVE": "true",
+    }
+
+
+@pytest.fixture
+def operator(archived: Archived, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
+    """The command line beside a copy of the storage."""
+    shutil.copytree(archived.storage, tmp_path / "backups")
+    return Operator(tmp_path, capsys, _variables(archived.cluster))
+
+
+def test_what_wal_brings_back_is_what_the_dump_of_that_moment_holds(
+    archived: Archived, operator: Operator
+) -> None:
+    """Loss prevented: an archive of a year that nobody ever recovered from, and that brings back something else."""
+    report = operator.must("drill", "pitr", "--json").document
+    assert report["scenario"] == "pitr"
+    assert report["backup_id"] == archived.backup_id
+    assert report["passed"]
+    assert report["compared"]
+    assert report["objectives_met"]
+    (table,) = report["tables"]
+    assert (table["name"], table["rows_actual"], table["equal"]) == ("public.log", 3000, True)
+    assert report["random_reached"] is None or report["random_reached"] <= report["random_time"]
+    # The verdict is the base backup's: nobody has restored the dump.
+    assert operator.must("show", archived.backup_id, "--json").document["checks"] != []
+    assert operator.must("list", "--json").json[0]["proven_at"] is None
+    store = LocalStore.open(operator.storage, create=False)
+    (base,) = load_base_backups(archive_of(store, archived.cluster)).bases
+    assert [check.kind for check in base.checks if check.details.get("scenario") == "pitr"] == ["drill"]
+
+
+def _segments(operator: Operator, archived: Archived) -> list[Path]:
+    store = LocalStore.open(operator.storage, create=False)
+    return [
+        operator.storage / name
+        for _, name in sorted(archive_of(store, archived.cluster).listing().segments.items())
+    ]
+
+
+def test_a_flipped_byte_in_a_segment_is_red_and_named(archived: Archived, operator: Operator) -> None:
+    """Loss prevented: WAL that rotted in the storage, found out on the day of the recovery."""
+    segment = _segments(operator, archived)[3]
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    outcome = operator.run("drill", "pitr", "--json")
+    assert outcome.code == 80
+    assert any(segment.name.split(".")[0] in reason for reason in outcome.document["reasons"])
+
+
+def test_a_missing_segment_is_red_and_named(archived: Archived, operator: Operator) -> None:
+    """Loss prevented: a recovery that ends early without a word."""
+    segment = _segments(operator, archived)[3]
+    segment.unlink()
+    outcome = operator.run("drill", "pitr", "--json")
+    assert outcome.code == 80
+    assert any(segment.name.split(".")[0] in reason for reason in outcome.document["reasons"])
+
+
+def test_one_row_that_is_another_is_red_and_named(
+    archived: Archived, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a comparison that looks at nothing. One row is changed in what was recovered."""
+    from recyclic_backups.drill import pitr
+
+    compared = pitr.read_fingerprint
+
+    def after_a_change(server: object, database: str, **options: object) -> object:
+        with server.connect(database) as connection:  # type: ignore[attr-defined]
+            connection.execute("UPDATE public.log SET what = 'another' WHERE id = 7")
+        return compared(server, database, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pitr, "read_fingerprint", after_a_change)
+    outcome = operator.run("drill", "pitr", "--json")
+    assert outcome.code == 80
+    assert outcome.document["reasons"] == ["public.log: content differs though row counts are equal"]
+
+
+def test_without_a_dump_that_carries_its_place_nothing_is_claimed(operator: Operator) -> None:
+    """Loss prevented: a green drill that compared nothing."""
+    for manifest in operator.storage.glob("postgres/backups/*/manifest.json"):
+        shutil.rmtree(manifest.parent)
+    shutil.rmtree(operator.storage / "postgres" / "tiers", ignore_errors=True)
+    assert operator.run("drill", "pitr").code == 60
