@@ -154,6 +154,9 @@ class Stream:
                 time.sleep(0.02)
                 continue
             stuck_at = None
+            if stop_until is not None:
+                time.sleep(0.02)  # a busy server would go on for ever; what it writes now it keeps
+                continue
             message = self._replication.receive(0.05 if urgent else min(0.5, max(0.0, self._next_ask - now)))
             if message is not None:
                 heard = time.monotonic()
