@@ -236,6 +236,16 @@ WRONG: dict[str, tuple[str, ...]] = {
     "RETENTION_CHECKPOINT": ("-1", "x"),
     "RETENTION_MINIMUM": ("0", "x"),
     "RETENTION_MAX_DAYS": ("0", "400d"),
+    "RETENTION_BASE": ("0", "two"),
+    "BASE_BACKUP_CRON": (
+        "weekly",
+        "0 3 * *",
+        "60 3 * * 0",
+        "0 3 * * 8",
+        "0 5-3 * * 0",
+        "*/0 3 * * 0",
+        "0 3 * * sun",
+    ),
     "WAL_ARCHIVE": ("archive", "2"),
     "WAL_TAIL_SECONDS": ("0", "often", "-1"),
     "WAL_SLOT": ("Slot", "our-slot", "a slot", "é", "x" * 64),
@@ -285,7 +295,7 @@ def test_a_wrong_value_says_what_to_write(name: str, value: str) -> None:
         load_settings({name: value})
     said = refused.value.message
     assert said.startswith(name)
-    written = re.search(rf"; write for example {name}=(\S+)$", said)
+    written = re.search(rf"; write for example {name}=(.+)$", said)
     if name != "BACKUP_ENCRYPTION_KEY":
         assert written is not None, said
         # What is recommended is right by itself, though another setting may have to go with it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,6 @@ class WalStatus:
     """Why something of it cannot be believed, as a sentence; empty where nothing is wrong."""
     lineage: tuple[int, ...] = ()
     """The timelines that lead to the newest one, oldest first."""
-    listing: Listing = field(default_factory=lambda: Listing({}, {}, {}), repr=False, compare=False)
 
     @property
     def live_holes(self) -> tuple[Hole, ...]:
@@ -105,9 +104,12 @@ class WalStatus:
         }
 
 
-def wal_status(archive: WalArchive, server: ServerWal | None) -> WalStatus:
-    """Look at the archive. Raises StorageError; what cannot be believed is told, and believed nothing of."""
-    listing = archive.listing()
+def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing | None = None) -> WalStatus:
+    """Look at the archive, whose ``listing`` may be known already.
+
+    Raises StorageError; what cannot be believed is told, and believed nothing of.
+    """
+    listing = archive.listing() if listing is None else listing
     damage: list[str] = []
     position: Position | None = None
     kept_from: KeptFrom | None = None
@@ -140,7 +142,6 @@ def wal_status(archive: WalArchive, server: ServerWal | None) -> WalStatus:
         server,
         "; ".join(damage),
         lineage,
-        listing,
     )
 
 

@@ -53,7 +53,9 @@ def drill(
             entry.outcome = "passed" if report.passed else "not passed"
             return report
         newest = catalog.find("latest" if backup_id is None else backup_id)
-        wal_as_of = None if plan.wal is None else read_wal(repository, catalog, plan.wal).reaches_until
+        wal_as_of = (
+            None if plan.wal is None else read_wal(repository, catalog, plan.wal, started_at).reaches_until
+        )
         backups = [newest]
         if scenario is Scenario.SIMPLE and backup_id is None:
             backups = _newest_first(newest_of_each_tier(catalog.sound), newest)

@@ -7,19 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recyclic_backups.archive.archive import WalArchive, servers_in
-from recyclic_backups.archive.status import WalStatus, wal_status
+from recyclic_backups.archive.archive import servers_in
+from recyclic_backups.archive.status import wal_status
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.base_backup.catalog import load_base_backups
-from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, NoUsableKey
+from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, NoUsableKey, RecoveryError
 from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
@@ -29,7 +27,7 @@ from recyclic_backups.health.wal import WalFacts
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.recovery.windows import Window, lines_of, main_timeline, windows_of
+from recyclic_backups.recovery.survey import survey as recoverable
 from recyclic_backups.texts.language import Untranslated
 
 _PATIENCE_SECONDS = 3
@@ -41,19 +39,19 @@ def survey(repository: Repository, terms: HealthTerms, *, clock: Callable[[], da
 
     Raises StorageError.
     """
-    found = survey_of(read_facts(repository, terms.wal), terms, clock())
+    found = survey_of(read_facts(repository, terms.wal, clock()), terms, clock())
     return replace(found, audit_head=read_head(repository, clock()))
 
 
-def read_facts(repository: Repository, wal: WalSource | None) -> Facts:
+def read_facts(repository: Repository, wal: WalSource | None, now: datetime) -> Facts:
     """What is judged; ``wal`` says whose WAL is archived, if any. Raises StorageError."""
     catalog = load_catalog(repository)
     changed = changed_rescue_files(repository, lambda: catalog)
-    archived = None if wal is None else read_wal(repository, catalog, wal)
+    archived = None if wal is None else read_wal(repository, catalog, wal, now)
     return Facts(catalog, repository.store.free_bytes(), tuple(changed), archived)
 
 
-def read_wal(repository: Repository, catalog: Catalog, source: WalSource) -> WalFacts:
+def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: datetime) -> WalFacts:
     """What is known of the server's WAL, also while the server does not answer. Raises StorageError."""
     server: ServerWal | None = None
     with suppress(DatabaseError):
@@ -65,35 +63,17 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource) -> Wal
         asked = known[0] if len(known) == 1 and server is None else ""
     if not asked:
         return WalFacts()
-    archive = WalArchive(repository, asked)
-    status = wal_status(archive, server)
-    bases = load_base_backups(archive)
-    damage = "; ".join(
-        (*filter(None, [status.damage]), *(f"{each.name}: {each.problem}" for each in bases.damage))
-    )
-    found = WalFacts(replace(status, damage=damage), bases.bases)
-    if status.position is None:
-        return found
+    found = recoverable(repository, asked, now=now)
+    status = wal_status(found.archive, server, found.listing)
     try:
-        reached = windows_of_server(archive, status, [each.manifest for each in bases.bases if each.good])
-    except (DamagedData, NoUsableKey) as error:
-        return replace(found, status=replace(status, damage=damage or error.message))
-    return replace(found, windows=tuple(reached))
-
-
-def windows_of_server(archive: WalArchive, status: WalStatus, bases: Sequence[BaseManifest]) -> list[Window]:
-    """What these base backups and the WAL reach, on the line that the server is on. Raises DamagedData, NoUsableKey."""
-    assert status.position is not None
-    lines = lines_of(status.listing, lambda timeline: archive.read_history(status.listing, timeline))
-    newest = main_timeline(status.listing, status.position)
-    return [
-        window
-        for line in lines
-        if line.timeline == newest
-        for window in windows_of(
-            line, bases, status.listing, status.position, status.gaps, status.position.segment_bytes
-        )
-    ]
+        windows = tuple(found.windows()) if status.position is not None else ()
+        damage = [
+            *filter(None, [status.damage]),
+            *(f"{each.name}: {each.problem}" for each in found.bases.damage),
+        ]
+    except (DamagedData, NoUsableKey, RecoveryError) as error:
+        windows, damage = (), [status.damage or error.message]
+    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows)
 
 
 @dataclass(frozen=True, slots=True)

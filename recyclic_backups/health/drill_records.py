@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.texts.findings import SCENARIOS
 from recyclic_backups.texts.text import Text, say
@@ -45,9 +45,17 @@ class DrillRecord:
         return document
 
 
-def drill_records(catalog: Catalog) -> list[DrillRecord]:
+class HasChecks(Protocol):
+    """A backup, be it a dump or a base backup."""
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What was found of it."""
+
+
+def drill_records(backups: Iterable[HasChecks]) -> list[DrillRecord]:
     """Every drill that is recorded, oldest first. One that restored several backups is one: that of the newest."""
-    found = [_read(check) for backup in catalog for check in backup.checks if tells_of_a_drill(check)]
+    found = [_read(check) for backup in backups for check in backup.checks if tells_of_a_drill(check)]
     return sorted(found, key=lambda each: each.checked_at)
 
 
@@ -64,11 +72,11 @@ def tells_of_a_drill(check: Check) -> bool:
     )
 
 
-def last_drills(catalog: Catalog, now: datetime) -> dict[str, DrillRecord]:
+def last_drills(backups: Iterable[HasChecks], now: datetime) -> dict[str, DrillRecord]:
     """The newest drill of each scenario; one of the future only if it failed, as it must hide no failure of today."""
     counted: Iterable[DrillRecord] = (
         each
-        for each in drill_records(catalog)
+        for each in drill_records(backups)
         if not each.passed or not is_of_the_future(each.checked_at, now)
     )
     return {each.scenario: each for each in counted}

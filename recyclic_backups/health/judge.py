@@ -18,7 +18,7 @@ from recyclic_backups.catalog.recovery_point import RecoveryPoint, newest_verifi
 from recyclic_backups.health import questions
 from recyclic_backups.health.anomalies import anomalies
 from recyclic_backups.health.availability import availability
-from recyclic_backups.health.drill_records import last_drills, scenario_name
+from recyclic_backups.health.drill_records import HasChecks, last_drills, scenario_name
 from recyclic_backups.health.finding import Finding, Level, alarm, critical, note, warning, worst_first
 from recyclic_backups.health.gaps import Gap, Remedy, gaps_that_matter
 from recyclic_backups.health.thresholds import AVAILABILITY_OBJECTIVE, NIGHT_SECONDS, Thresholds
@@ -44,6 +44,11 @@ class Facts:
     changed_rescue_files: tuple[str, ...] = ()
     wal: WalFacts | None = None
     """What is known of the server's WAL; None where it is not archived."""
+
+    @property
+    def drilled(self) -> tuple[HasChecks, ...]:
+        """Everything that drills write their verdicts beside."""
+        return (*self.catalog, *(() if self.wal is None else self.wal.bases))
 
     def recovery_point(self, now: datetime) -> RecoveryPoint:
         """The recovery point at ``now`` (aware), by backups and by WAL."""
@@ -100,7 +105,7 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
         yield questions.size(newest, catalog)
         yield questions.proven(newest, catalog, now)
     yield from _timeliness(catalog, terms.calendar, now)
-    for scenario, drill in sorted(last_drills(catalog, now).items()):
+    for scenario, drill in sorted(last_drills(facts.drilled, now).items()):
         if not drill.in_time and drill.restore_objective_seconds is not None:
             took, limit = Seconds(drill.restore_seconds), Seconds(drill.restore_objective_seconds)
             named = scenario_name(scenario)

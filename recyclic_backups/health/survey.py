@@ -79,7 +79,7 @@ class Survey:
     @cached_property
     def drills(self) -> dict[str, DrillRecord]:
         """The newest drill of each scenario."""
-        return last_drills(self.catalog, self.measured_at)
+        return last_drills(self.facts.drilled, self.measured_at)
 
     @property
     def status(self) -> Status:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.proof import last_attempt
 from recyclic_backups.catalog.recovery_point import seconds_between
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
 from recyclic_backups.health.thresholds import (
     BASE_AGE_SECONDS,
+    PROOF_SECONDS,
     WAL_HELD_CRITICAL_BYTES,
     WAL_HELD_WARNING_BYTES,
     WAL_LEFT_CRITICAL_SHARE,
@@ -60,20 +63,27 @@ class WalFacts:
         ]
         return max(ends, default=None)
 
+    @property
+    def reaches_since(self) -> datetime | None:
+        """The first moment of the window that ends at :attr:`reaches_until`."""
+        until = self.reaches_until
+        return next(
+            (each.starts_at for each in self.windows if until is not None and each.ends_at == until), None
+        )
+
     def to_json(self, now: datetime) -> dict[str, Any]:
         """For reports."""
         newest, status = self.newest_base, self.status
-        until, slot = (
+        until, since, slot = (
             self.reaches_until,
+            self.reaches_since,
             None if status is None or status.server is None else status.server.slot,
         )
         return {
             "reaches_until": None if until is None else to_text(until),
             "age_seconds": None if status is None else status.age_seconds(now),
             "gaps": 0 if status is None else len(status.live_holes),
-            "window_seconds": None
-            if until is None
-            else seconds_between(min(w.starts_at for w in self.windows), until),
+            "window_seconds": None if until is None or since is None else seconds_between(since, until),
             "newest_base": None if newest is None else newest.base_id,
             "newest_base_as_of": None if newest is None else to_text(newest.as_of),
             "stored_bytes": 0 if status is None else status.stored_bytes,
@@ -87,6 +97,7 @@ def wal_findings(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     yield from continuous(facts)
     yield from held(facts)
     yield from bases(facts, now)
+    yield from proven(facts, now)
 
 
 def recent(facts: WalFacts, now: datetime) -> Iterator[Finding]:
@@ -165,6 +176,25 @@ def bases(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     if age > BASE_AGE_SECONDS:
         due = newest.as_of + timedelta(seconds=BASE_AGE_SECONDS)
         yield warning("base_old", "", due, base_id=newest.base_id, age=Seconds(age))
+
+
+def proven(facts: WalFacts, now: datetime) -> Iterator[Finding]:
+    """Whether a recovery from WAL was tried, and held what a dump of that moment holds."""
+    drills = [check for each in facts.bases for check in each.checks if check.kind == "drill"]
+    last = last_attempt(drills, now)
+    if last is not None and not last.passed:
+        why = Untranslated("; ".join(last.reasons))
+        yield critical("pitr_failed", "", last.checked_at, base_id=last.backup_id, why=why)
+        return
+    proofs = [
+        check.checked_at for check in drills if check.proves and not is_of_the_future(check.checked_at, now)
+    ]
+    first = min((each.as_of for each in facts.bases), default=now)
+    since = max(proofs, default=first)
+    waited = seconds_between(since, now)
+    if waited > PROOF_SECONDS:
+        due = since + timedelta(seconds=PROOF_SECONDS)
+        yield warning("pitr_unproven" if proofs else "pitr_never_proven", "", due, unproven=Seconds(waited))
 
 
 def _values(hole: Hole) -> dict[str, object]:

@@ -33,7 +33,7 @@ def read_storage(
     """Everything the storage says, as far as it can be read; ``before`` is what was known at the last look."""
     try:
         repository = open_repository()
-        health = read_facts(repository, terms.wal)
+        health = read_facts(repository, terms.wal, now)
         failures = recent_failures(repository, now)
     except BackupError as error:
         return None, StorageFacts(problem=error)

@@ -38,3 +38,15 @@ def proven_sentence(survey: Survey) -> str:
         for each in (point.proven_as_of, point.proven_at)
     )
     return report_text("proven point", terms.locale, moment=moment, at=at)
+
+
+def window_sentence(survey: Survey) -> str:
+    """Between which moments WAL brings back any; empty where it is not archived."""
+    wal, terms = survey.facts.wal, survey.terms
+    if wal is None:
+        return ""
+    until, since = wal.reaches_until, wal.reaches_since
+    if until is None or since is None:
+        return report_text("no window", terms.locale)
+    first, last = (moment_text(each, terms.calendar.timezone, terms.locale) for each in (since, until))
+    return report_text("window", terms.locale, first=first, last=last)

@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recyclic_backups import __version__
-from recyclic_backups.drill.scenarios import OBJECTIVES
+from recyclic_backups.drill.scenarios import OBJECTIVES, Scenario
 from recyclic_backups.health.finding import Finding, Level, worst_first
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.report.charts import svg
 from recyclic_backups.report.coverage import SIGNS, coverage
 from recyclic_backups.report.figures import quantity, tiles
-from recyclic_backups.report.headline import overall, proven_sentence, recoverable_sentence
+from recyclic_backups.report.headline import overall, proven_sentence, recoverable_sentence, window_sentence
 from recyclic_backups.report.markup import plain, prose, sentence
 from recyclic_backups.report.space import savings
 from recyclic_backups.report.trends import trends
@@ -106,12 +106,17 @@ def _part(survey: Survey, incidents: Sequence[Finding], locale: Locale) -> dict[
         "point": point,
         "then": point if as_of is None else report_text("newest then", locale, moment=moment(as_of)),
         "proof": proven_sentence(survey),
+        "window": window_sentence(survey),
         "tiles": list(tiles(survey)),
         "savings": savings(survey)[:_SHOWN_SAVINGS] if survey.space_is_low else [],
         "coverage": coverage(
             survey.catalog, terms.calendar, now, gaps={each.subject for each in survey.gaps}
         ),
-        "drills": [(each.value, asked, survey.drills.get(each.value)) for each, asked in OBJECTIVES.items()],
+        "drills": [
+            (each.value, asked, survey.drills.get(each.value))
+            for each, asked in OBJECTIVES.items()
+            if each is not Scenario.PITR or survey.facts.wal is not None
+        ],
         "leaving": leaving(coming, locale),
         "forecast_days": _FORECAST_DAYS,
         "charts": trends(survey),

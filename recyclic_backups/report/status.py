@@ -6,7 +6,7 @@ from typing import Any
 
 from recyclic_backups.health.finding import Level
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.report.headline import proven_sentence, recoverable_sentence
+from recyclic_backups.report.headline import proven_sentence, recoverable_sentence, window_sentence
 from recyclic_backups.texts.language import Bytes
 from recyclic_backups.texts.report import report_text
 
@@ -31,6 +31,7 @@ def status_lines(found: Survey) -> list[str]:
         f"{found.terms.database}: {report_text(found.status.value, locale)}",
         recoverable_sentence(found),
         proven_sentence(found),
+        *filter(None, [window_sentence(found)]),
         report_text("held there", locale, count=len(found.catalog), size=size, free=free),
     ]
     # A note is to know, and needs nobody.

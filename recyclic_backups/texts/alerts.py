@@ -347,6 +347,18 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups base-backup",
     ),
+    "wal proof": Words(
+        (
+            "Nothing proves that WAL brings the server back: {reason}",
+            "Rien ne prouve que le WAL ramène le serveur : {reason}",
+        ),
+        (
+            "A recovery to a moment may fail on the day it is needed; the backups of the nights remain.",
+            "Une reprise à un instant donné peut échouer le jour où elle sera nécessaire ; restent les sauvegardes des "
+            "nuits.",
+        ),
+        "recyclic-backups drill pitr",
+    ),
     "storage": Words(
         ("The storage cannot be read: {reason}", "Le stockage ne peut pas être lu : {reason}"),
         (

@@ -299,6 +299,18 @@ WORDS: Mapping[str, Pair] = {
         "the base backup {base_id} was found damaged: {why}",
         "la sauvegarde de base {base_id} a été trouvée endommagée : {why}",
     ),
+    "pitr_failed": (
+        "the last recovery from WAL that was rehearsed ({base_id}) failed: {why}",
+        "la dernière reprise par le WAL qui a été répétée ({base_id}) a échoué : {why}",
+    ),
+    "pitr_unproven": (
+        "it is {unproven} since a recovery from WAL was last proven",
+        "la dernière reprise prouvée par le WAL remonte à {unproven}",
+    ),
+    "pitr_never_proven": (
+        "base backups are taken since {unproven}, and no recovery from WAL was ever proven",
+        "des sauvegardes de base existent depuis {unproven}, et aucune reprise par le WAL n'a jamais été prouvée",
+    ),
     "wal_whole": (
         "the WAL is whole from {from_lsn} to {to_lsn}",
         "le WAL est complet de {from_lsn} à {to_lsn}",

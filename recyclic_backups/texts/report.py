@@ -45,6 +45,14 @@ WORDS: Mapping[str, Pair] = {
         "La sauvegarde la plus récente prouvée par une restauration est du {moment} ; elle a été trouvée identique "
         "le {at}.",
     ),
+    "window": (
+        "Any moment between {first} and {last} can be brought back.",
+        "Tout instant entre le {first} et le {last} peut revenir.",
+    ),
+    "no window": (
+        "No moment between the backups can be brought back: recyclic-backups wal status",
+        "Aucun instant entre les sauvegardes ne peut revenir : recyclic-backups wal status",
+    ),
     "nothing proven": (
         "No restore has been proven yet: recyclic-backups drill simple",
         "Aucune restauration n'a encore été prouvée : recyclic-backups drill simple",
@@ -128,6 +136,7 @@ WORDS: Mapping[str, Pair] = {
     "scenario": ("Scenario", "Scénario"),
     "simple": ("simple: the newest backup into a database", "simple : la dernière sauvegarde dans une base"),
     "partial": ("partial: chosen tables put right", "partiel : des tables choisies réparées"),
+    "pitr": ("pitr: the server as it was at a moment", "pitr : le serveur tel qu'il était à un instant"),
     "full": ("full: only storage and key are left", "complet : il ne reste que le stockage et la clé"),
     "last drill": ("Last drill", "Dernier exercice"),
     "never": ("never", "jamais"),

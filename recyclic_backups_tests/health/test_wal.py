@@ -54,7 +54,10 @@ def test_wal_that_was_never_received_or_has_nothing_to_be_replayed_on_is_an_alar
     assert said(wal(NOW, base(NOW - DAY, passed=None))) == {"base_absent": Level.CRITICAL}
     damaged = said(wal(NOW, base(NOW - DAY, passed=False), base(NOW - 2 * DAY)))
     assert damaged == {"base_damaged": Level.WARNING}
-    assert said(wal(NOW, base(NOW - 10 * DAY))) == {"base_old": Level.WARNING}
+    assert said(wal(NOW, base(NOW - 10 * DAY))) == {
+        "base_old": Level.WARNING,
+        "pitr_never_proven": Level.WARNING,
+    }
 
 
 def test_a_hole_is_an_alarm_until_a_base_backup_begins_behind_it() -> None:
