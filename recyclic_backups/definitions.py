@@ -12,6 +12,7 @@ import dagster as dg
 
 from recyclic_backups.defs.alerts.sensors import alerts_sensor
 from recyclic_backups.defs.backups import backups
+from recyclic_backups.defs.base_backups import base_backups
 from recyclic_backups.defs.database import Database, Environment, databases_of
 from recyclic_backups.defs.drills import drills
 from recyclic_backups.defs.health import health
@@ -19,6 +20,7 @@ from recyclic_backups.defs.history.sensors import catalog_sync_sensor
 from recyclic_backups.defs.retention import retention
 from recyclic_backups.defs.runs import sentence
 from recyclic_backups.defs.serving import guard_the_server
+from recyclic_backups.defs.wal import wal
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.own_command import name_program
 from recyclic_backups.postgres.process import keep_to_ourselves
@@ -43,9 +45,11 @@ def definitions_of(database: Database) -> dg.Definitions:
     """All definitions of one database."""
     return dg.Definitions.merge(
         backups(database),
+        base_backups(database),
         health(database),
         retention(database),
         drills(database),
+        wal(database),
         dg.Definitions(sensors=[catalog_sync_sensor(database), alerts_sensor(database)]),
     )
 

@@ -96,7 +96,7 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(misspelt: str, m
 
 @pytest.mark.parametrize(
     ("unknown", "nearest"),
-    [("RETENTION_KEEP", "RETENTION_WEEKLY"), ("BACKUP_FORMAT", "BACKUP_"), ("WAL_ARCHIVE", "")],
+    [("RETENTION_KEEP", "RETENTION_WEEKLY"), ("BACKUP_FORMAT", "BACKUP_"), ("WAL_LEVEL", "WAL_")],
 )
 def test_any_unknown_name_with_a_prefix_of_ours_is_told(unknown: str, nearest: str) -> None:
     """Loss prevented: a setting of a newer release, or of another software, that somebody relies upon."""
@@ -236,6 +236,20 @@ WRONG: dict[str, tuple[str, ...]] = {
     "RETENTION_CHECKPOINT": ("-1", "x"),
     "RETENTION_MINIMUM": ("0", "x"),
     "RETENTION_MAX_DAYS": ("0", "400d"),
+    "RETENTION_BASE": ("0", "two"),
+    "BASE_BACKUP_CRON": (
+        "weekly",
+        "0 3 * *",
+        "60 3 * * 0",
+        "0 3 * * 8",
+        "0 5-3 * * 0",
+        "*/0 3 * * 0",
+        "0 3 * * sun",
+    ),
+    "WAL_ARCHIVE": ("archive", "2"),
+    "WAL_TAIL_SECONDS": ("0", "often", "-1"),
+    "WAL_SLOT": ("Slot", "our-slot", "a slot", "é", "x" * 64),
+    "WAL_HEARTBEAT_SECONDS": ("0", "never"),
     "ALERT_BACKUP_AGE_WARNING": ("6x", "0"),
     "ALERT_BACKUP_AGE_CRITICAL": ("a day", "-1h"),
     "ALERT_DISK_SPACE_WARNING": ("5 percent", "5%"),
@@ -281,7 +295,7 @@ def test_a_wrong_value_says_what_to_write(name: str, value: str) -> None:
         load_settings({name: value})
     said = refused.value.message
     assert said.startswith(name)
-    written = re.search(rf"; write for example {name}=(\S+)$", said)
+    written = re.search(rf"; write for example {name}=(.+)$", said)
     if name != "BACKUP_ENCRYPTION_KEY":
         assert written is not None, said
         # What is recommended is right by itself, though another setting may have to go with it.

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import read_gaps
 from recyclic_backups.audit.log import Entry, audited
 from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
+from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.base_backup.sweep import sweep
 from recyclic_backups.base_backup.take import BaseBackupTerms, IncrementalImpossible, ServerFacts, take
@@ -44,10 +46,11 @@ _GROWTH = 1.2
 
 @dataclass(frozen=True, slots=True)
 class BasedUp:
-    """A base backup that was taken and verified; ``notes`` are sentences about it."""
+    """A verified base backup; ``notes`` are sentences about it. ``fresh`` is False where one was there already."""
 
     base: BaseBackup
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    fresh: bool = True
 
 
 def back_up_server(
@@ -58,13 +61,16 @@ def back_up_server(
     *,
     clock: Callable[[], datetime],
     progress: Progress = SILENT,
+    enough_since: datetime | None = None,
 ) -> BasedUp:
     """Take a base backup of the whole server, and verify it.
 
-    Without a ``wish`` it is full where none is younger than a week, else incremental if that is possible. Raises
-    Refused where an incremental one was wished for and is not possible, where the lock is busy, there is no space, or
-    the archive's WAL is another server's; ArchiveError where the WAL does not come; DatabaseError, DamagedData,
-    NoUsableKey, StorageError.
+    Without a ``wish`` it is full where none is younger than a week, else incremental if that is possible. A verified
+    one that was begun after ``enough_since``, by another run that we waited for, is enough.
+
+    Raises Refused where an incremental one was wished for and is not possible, where the lock is busy, there is no
+    space, or the archive's WAL is another server's; ArchiveError where the WAL does not come; DatabaseError,
+    DamagedData, NoUsableKey, StorageError.
     """
     progress.stage("waiting for other base backups")
     with (
@@ -76,6 +82,11 @@ def back_up_server(
             facts = _facts(lock.connection, identity, replication)
         archive = WalArchive(repository, identity.system_identifier)
         run = _Run(server, archive, facts, terms, clock, progress, lock, entry)
+        there = run.enough(enough_since)
+        if there is not None:
+            entry.backup_id = there.base_id
+            entry.outcome = "kept"
+            return BasedUp(there, fresh=False)
         run.require_receiver(identity)
         sweep(archive, clock())
         return run.based_up(wish)
@@ -93,6 +104,17 @@ class _Run:
     progress: Progress
     lock: HeldLock
     entry: Entry
+
+    def enough(self, since: datetime | None) -> BaseBackup | None:
+        """The newest verified one, if it was begun since then, and no WAL was lost after it."""
+        if since is None:
+            return None
+        bases = load_base_backups(self.archive).bases
+        newest = next((each for each in bases if each.good), None)
+        is_enough = (
+            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive))
+        )
+        return newest if is_enough else None
 
     def require_receiver(self, identity: Identity) -> None:
         """Nothing is copied while the WAL of now does not come into the archive. Raises ArchiveError, StorageError."""

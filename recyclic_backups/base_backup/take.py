@@ -16,11 +16,12 @@ from datetime import datetime
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.base_backup.catalog import folder_of_base, manifest_name
 from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject, BaseRole
+from recyclic_backups.base_backup.relay import Relay
 from recyclic_backups.base_backup.server_manifest import MOST_BYTES, differences, parse_server_manifest
 from recyclic_backups.base_backup.tar_files import FileDigest, TarFiles
 from recyclic_backups.base_backup.wal_reach import require_wal_of, wait_for_wal
 from recyclic_backups.catalog.layout import new_backup_id
-from recyclic_backups.catalog.objects import READ_BYTES, ObjectStream, read_from, write_into
+from recyclic_backups.catalog.objects import READ_BYTES, read_from, write_into
 from recyclic_backups.compression import Compression
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, StorageError
@@ -263,8 +264,10 @@ class _Attempt:
         oid: int | None,
     ) -> tuple[str, memoryview]:
         with write_into(self._store, self._folder, name, self._terms.compression, self._data_key) as stream:
-            following = self._pour(messages, stream, take_piece)
-            come_to_end()
+            with Relay(stream) as relay:
+                following = self._pour(messages, relay, take_piece)
+                come_to_end()
+                relay.finish()
             done = stream.finish()
         self.objects.append(
             BaseObject(
@@ -282,14 +285,14 @@ class _Attempt:
     def _pour(
         self,
         messages: Iterator[tuple[str, memoryview]],
-        stream: ObjectStream,
+        relay: Relay,
         take_piece: Callable[[memoryview], None],
     ) -> tuple[str, memoryview]:
         """Data of one archive, up to the message that begins another; an empty one at the end of all."""
         for kind, content in messages:
             if kind == "d":
                 take_piece(content)
-                stream.write(content)
+                relay.write(content)
                 self._progress.advance(len(content))
             elif kind != "p":
                 return kind, content

@@ -10,6 +10,7 @@ from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
 from recyclic_backups.base_backup.catalog import LATEST, BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.verify import verify
+from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, given
@@ -99,6 +100,18 @@ def _found(call: Invocation) -> list[tuple[WalArchive, BaseBackups]]:
             render.warn(f"{'not known' if damage.lacks_key else 'damaged'}: {damage.name}: {damage.problem}")
         found.append((archive, bases))
     return found
+
+
+def base_meant(call: Invocation) -> tuple[WalArchive, BaseBackup] | None:
+    """The base backup that ``ID`` is the id of; None where a dump is meant. Raises StorageError."""
+    reference = (call.options.backup or "").upper()
+    if not BACKUP_ID.fullmatch(reference) or any(each.backup_id == reference for each in call.catalog):
+        return None
+    for archive, bases in _found(call):
+        for base in bases.bases:
+            if base.base_id == reference:
+                return archive, base
+    return None
 
 
 def _list(call: Invocation) -> int:

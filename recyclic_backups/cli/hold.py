@@ -8,9 +8,10 @@ from datetime import date, datetime
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup
+from recyclic_backups.cli.base_backup import base_meant
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import UsageError
-from recyclic_backups.retention.holds import hold
+from recyclic_backups.retention.holds import hold, hold_base
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -27,6 +28,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(call: Invocation) -> int:
     """Run the command."""
     until = _end_of(call.options.until, call.settings.calendar)
+    if (meant := base_meant(call)) is not None:
+        archive, base = meant
+        hold_base(archive, base, call.options.reason, until, render.now())
+        render.line(
+            f"base backup {base.base_id} is held until {call.options.until} inclusive, with the WAL that it needs"
+        )
+        return 0
     backup = call.find()
     hold(call.repository, backup, call.options.reason, until, render.now())
     render.line(f"{backup.backup_id} is held until {call.options.until} inclusive")

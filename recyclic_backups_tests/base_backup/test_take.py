@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,9 +21,10 @@ from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.base_backup import back_up
 from recyclic_backups.base_backup.catalog import folder_of_base
 from recyclic_backups.base_backup.chain import chain_of
+from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.compression import Compression
-from recyclic_backups.errors import ArchiveError, DatabaseError, Refused, StorageError
+from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.lock import exclusive
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -62,8 +66,12 @@ def test_what_is_stored_is_the_server_as_postgresqls_own_program_sees_it(
             tar.extractall(inside, filter="fully_trusted")
     [space] = [each for each in base.manifest.objects if each.role == "tablespace"]
     assert space.location == str(based.cluster.socket_directory / "space")
+    for said in json.loads((tmp_path / "backup_manifest").read_bytes())["Files"]:
+        assert hashlib.sha256((tmp_path / said["Path"]).read_bytes()).hexdigest() == said["Checksum"]
     program = based.cluster.installation.directory / "pg_verifybackup"
-    subprocess.run([program, "--no-parse-wal", tmp_path], check=True, capture_output=True)
+    if subprocess.run([program, "--version"], check=False, capture_output=True).returncode == 0:
+        # That of the wheel of PostgreSQL 18 crashes whatever it is asked.
+        subprocess.run([program, "--no-parse-wal", tmp_path], check=True, capture_output=True)
 
 
 def test_no_byte_of_it_is_readable(based: Premises) -> None:
@@ -130,6 +138,22 @@ def test_wal_that_is_not_this_servers_makes_no_base_backup(based_cluster: Scratc
     for number in range(40):
         archive.store_segment(segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES), other, key)
     with pytest.raises(Refused, match="the WAL in the archive is not this server's"):
+        premises.take()
+    assert premises.base_objects == []
+
+
+def test_wal_that_nobody_sealed_makes_no_base_backup(based_cluster: ScratchCluster) -> None:
+    """Attack: whoever can write to the storage has a base backup exist for which there is no WAL."""
+    premises = Premises(based_cluster, patience_seconds=5)
+    archive = premises.archive
+    archive.repository.key_for_backups(
+        datetime.now(UTC)
+    )  # from now on nothing is believed that is not sealed
+    first = segment_start(write_rows(based_cluster, 1), SEGMENT_BYTES)
+    for number in range(40):
+        name = segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES)
+        premises.store.create(f"{archive.wal}/00000001/{name}.zst.sealed", b"nonsense")
+    with pytest.raises(DamagedData):
         premises.take()
     assert premises.base_objects == []
 
@@ -244,9 +268,41 @@ def test_one_at_a_time(premises: Premises) -> None:
             server,
             premises.archive.repository,
             None,
-            back_up.BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
+            BaseBackupTerms(compression=Compression("none", 0), lock_wait_seconds=0.2),
             clock=premises.clock,
         )
+
+
+def test_a_storage_that_is_full_ends_it_and_keeps_nothing(premises: Premises) -> None:
+    """Loss prevented: a run that hangs, or half a base backup that fills what is left."""
+    seen = 0
+
+    def full(verb: str, name: str) -> None:
+        nonlocal seen
+        if verb == "write" and "/base.tar" in name:
+            seen += 1
+            if seen > 3:
+                raise StorageError("no space left")
+
+    premises.store.before = full  # type: ignore[attr-defined]
+    with pytest.raises(StorageError, match="no space left"):
+        premises.take()
+    assert premises.base_objects == []
+    premises.store.before = lambda _verb, _name: None  # type: ignore[attr-defined]
+    assert premises.take().base.good
+
+
+def test_a_role_that_may_replicate_and_nothing_else_is_enough(premises: Premises) -> None:
+    """Loss prevented: a superuser's password on one more machine."""
+    server = premises.cluster.server
+    with server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE copyist LOGIN REPLICATION PASSWORD 'a long password'")
+    try:
+        copyist = replace(server, user="copyist", password="a long password")
+        assert premises.take(server=copyist).base.manifest.superuser == "postgres"
+    finally:
+        with server.connect("postgres") as connection:
+            connection.execute("DROP ROLE copyist")
 
 
 def test_the_rate_limit_holds(premises: Premises) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recyclic_backups.archive.receive import Receiver, ReceiveTerms
+from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.cli.commands import parser
+from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.storage.local import LocalStore
+from recyclic_backups_tests.archive.conftest import SLOT
+from recyclic_backups_tests.base_backup.conftest import forgotten_slot
 from recyclic_backups_tests.docs.pages import blocks, read
-from recyclic_backups_tests.operator import Operator
+from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
 PAGE = {
     each.mark.removeprefix("of="): json.loads(each.text)
@@ -22,7 +31,7 @@ PAGE = {
 }
 
 
-OF_SERVERS = {"recover"}
+OF_SERVERS = {"recover", "wal status"}
 """Commands about whole servers: tests beside those of the command compare what they print (:func:`differences`)."""
 
 
@@ -74,7 +83,27 @@ def test_the_page_has_every_command_that_prints_json() -> None:
     assert commands == {*_with_json(parser(whole=True)), "metrics"}
 
 
-def _reports(operator: Operator, directory: Path) -> Iterator[tuple[str, str, int]]:
+@contextmanager
+def _receiving(cluster: ScratchCluster, operator: Operator) -> Iterator[None]:
+    """A receiver of WAL beside the operator, for the block."""
+    store = LocalStore.open(operator.storage, create=False)
+    repository = Repository(store, "postgres", Keyring(store, PASSPHRASE), encrypt=True)
+    terms = ReceiveTerms(SLOT, tail_seconds=0.2, heartbeat_seconds=3600)
+    receiver = Receiver(
+        cluster.server, repository, terms, clock=lambda: datetime.now(UTC), say=lambda _: None
+    )
+    stopping = threading.Event()
+    thread = threading.Thread(target=receiver.run, args=(stopping,), daemon=True)
+    with forgotten_slot(cluster):
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def _reports(cluster: ScratchCluster, operator: Operator, directory: Path) -> Iterator[tuple[str, str, int]]:
     """Reports of all commands: the example on the page, what was printed, and the exit code."""
     live = operator.variables["POSTGRES_DB"]
 
@@ -87,6 +116,10 @@ def _reports(operator: Operator, directory: Path) -> Iterator[tuple[str, str, in
     yield "an error", operator.run("show", "latest", "--json").out, 30
     yield run("validate")
     yield run("backup")
+    with _receiving(cluster, operator):
+        yield run("base-backup")
+    yield run("base-backup, with --list", "--list")
+    yield run("base-backup, with --verify", "--verify")
     yield run("verify", "--all")
     operator.must("hold", "latest", "--reason", "a dispute", "--until", "2099-12-31")
     yield run("restore, with its plan alone", "latest", "--replace")
@@ -122,7 +155,7 @@ def test_every_report_is_as_the_page_says(
     """Loss prevented: a field that a script reads, gone after an update; or one that nobody knows of."""
     seen = set()
     try:
-        for name, printed, code in _reports(small_operator, tmp_path):
+        for name, printed, code in _reports(cluster, small_operator, tmp_path):
             report = json.loads(printed)
             assert report["format"] == PAGE[name]["format"], name
             assert ("error" in report) is ("error" in PAGE[name]), printed
@@ -137,7 +170,8 @@ def test_every_report_is_as_the_page_says(
             )
             for (other,) in found.fetchall():
                 connection.execute(f'DROP DATABASE "{other}" WITH (FORCE)'.encode())
-    assert seen == {name for name in PAGE if name.split(",")[0] not in OF_SERVERS and "moment" not in name}
+    elsewhere = {name for name in PAGE if name.split(",")[0] in OF_SERVERS or "moment" in name}
+    assert seen == PAGE.keys() - elsewhere
 
 
 @pytest.mark.parametrize("arguments", [("no-such-command",), ("list", "--no-such-option"), ("show",)])
