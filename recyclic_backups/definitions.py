@@ -20,6 +20,7 @@ from recyclic_backups.defs.history.sensors import catalog_sync_sensor
 from recyclic_backups.defs.retention import retention
 from recyclic_backups.defs.runs import sentence
 from recyclic_backups.defs.serving import guard_the_server
+from recyclic_backups.defs.wal import wal
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.own_command import name_program
 from recyclic_backups.postgres.process import keep_to_ourselves
@@ -48,6 +49,7 @@ def definitions_of(database: Database) -> dg.Definitions:
         health(database),
         retention(database),
         drills(database),
+        wal(database),
         dg.Definitions(sensors=[catalog_sync_sensor(database), alerts_sensor(database)]),
     )
 

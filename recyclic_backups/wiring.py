@@ -7,9 +7,11 @@ repository, and knows nothing of drills.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import tempfile
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -27,8 +29,9 @@ from recyclic_backups.storage.store import Store
 if TYPE_CHECKING:
     from recyclic_backups.archive.receive import ReceiveTerms
     from recyclic_backups.base_backup.take import BaseBackupTerms
+    from recyclic_backups.catalog.manifest import Manifest
     from recyclic_backups.drill.plan import DrillPlan
-    from recyclic_backups.dump.back_up import BackupPlan
+    from recyclic_backups.dump.back_up import BackupPlan, MissedDay
     from recyclic_backups.guard.plan import GuardPlan
     from recyclic_backups.health.judge import HealthTerms, WalSource
     from recyclic_backups.health.thresholds import Thresholds
@@ -109,7 +112,20 @@ def backup_plan(settings: Settings) -> BackupPlan:
         find_replay_point=settings.wal_archive,
     )
     calendar = with_first_day(settings).calendar
-    return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds)
+    return BackupPlan(calendar, options, settings.missed_day, settings.lock_wait_seconds, _rebuild(settings))
+
+
+def _rebuild(settings: Settings) -> Callable[[MissedDay], Manifest | str] | None:
+    """How a missed day is rebuilt from WAL; None where that is not archived."""
+    if not settings.wal_archive:
+        return None
+
+    def made(day: MissedDay) -> Manifest | str:
+        from recyclic_backups.recovery.missed_day import rebuild
+
+        return rebuild(day, settings.scratch or Path(tempfile.gettempdir()), settings.timezone)
+
+    return made
 
 
 def restore_options(

@@ -214,10 +214,18 @@ def _left(before: set[int]) -> list[str]:
 
 @pytest.fixture
 def operator(
-    cluster: ScratchCluster, recyclic_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest,
+    cluster: ScratchCluster,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> Operator:
-    """The command line beside a copy of the demonstration's database, encryption on, an empty storage."""
-    variables = variables_of(cluster.server, recyclic_database)
+    """The command line beside a copy of the demonstration's database, encryption on, an empty storage.
+
+    Beside two small tables where a test or its file is marked ``small``: what is in them is no matter there.
+    """
+    is_small = request.node.get_closest_marker("small") is not None
+    database: str = request.getfixturevalue("small_database" if is_small else "recyclic_database")
+    variables = variables_of(cluster.server, database)
     return Operator(tmp_path, capsys, {**variables, **ENCRYPTED})
 
 

@@ -96,7 +96,7 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(misspelt: str, m
 
 @pytest.mark.parametrize(
     ("unknown", "nearest"),
-    [("RETENTION_KEEP", "RETENTION_WEEKLY"), ("BACKUP_FORMAT", "BACKUP_"), ("WAL_ARCHIVE", "")],
+    [("RETENTION_KEEP", "RETENTION_WEEKLY"), ("BACKUP_FORMAT", "BACKUP_"), ("WAL_LEVEL", "WAL_")],
 )
 def test_any_unknown_name_with_a_prefix_of_ours_is_told(unknown: str, nearest: str) -> None:
     """Loss prevented: a setting of a newer release, or of another software, that somebody relies upon."""
@@ -246,6 +246,10 @@ WRONG: dict[str, tuple[str, ...]] = {
         "*/0 3 * * 0",
         "0 3 * * sun",
     ),
+    "WAL_ARCHIVE": ("archive", "2"),
+    "WAL_TAIL_SECONDS": ("0", "often", "-1"),
+    "WAL_SLOT": ("Slot", "our-slot", "a slot", "é", "x" * 64),
+    "WAL_HEARTBEAT_SECONDS": ("0", "never"),
     "ALERT_BACKUP_AGE_WARNING": ("6x", "0"),
     "ALERT_BACKUP_AGE_CRITICAL": ("a day", "-1h"),
     "ALERT_DISK_SPACE_WARNING": ("5 percent", "5%"),

@@ -64,7 +64,7 @@ class Listing:
             if tail.start > filled:
                 break
             filled = max(filled, tail.end)
-        return filled
+        return min(filled, segment_bytes)
 
     def segments_of(self, timeline: int) -> list[str]:
         """The segments of a timeline, whole or in part, in order."""
@@ -100,14 +100,18 @@ class WalArchive:
         self.wal = f"{self.root}/wal"
 
     def listing(self) -> Listing:
-        """Everything that lies there now."""
+        """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
+        sealed_only = self.repository.asks_for_macs
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
         stored_bytes = 0
+        sealed_only = self.repository.asks_for_macs
         for each in self.repository.store.list(f"{self.wal}/"):
             stored_bytes += each.size_bytes
             file = each.name.rpartition("/")[2]
+            if sealed_only and not file.endswith(".sealed"):
+                continue  # it proves nothing, and must not stand in the way of what does
             if match := _FILE.fullmatch(file):
                 if each.name != self._in_timeline(file):
                     continue  # moved into the folder of another timeline
@@ -193,7 +197,7 @@ class WalArchive:
                 break
             if tail.end > len(content):
                 part = self.read(tail.name, segment_bytes)
-                if len(part) != tail.end - tail.start:
+                if len(part) != tail.end - tail.start or tail.end > segment_bytes:
                     raise DamagedData(f"{tail.name} is not as long as its name says")
                 content += part[len(content) - tail.start :]
         return content

@@ -16,6 +16,8 @@ from recyclic_backups.archive.documents import read_position
 from recyclic_backups.archive.receive import Receiver
 from recyclic_backups.archive.status import WalStatus, wal_status, which_server
 from recyclic_backups.archive.wal import SEGMENT_NAME
+from recyclic_backups.base_backup.back_up import back_up_server
+from recyclic_backups.base_backup.first import FirstBase
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, output_file
 from recyclic_backups.cli.invocation import Invocation
@@ -58,14 +60,34 @@ def run_receive(call: Invocation) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     call.warn_of_plaintext()
-    receiver = Receiver(
-        call.settings.server,
-        call.new_repository,
-        wiring.receive_terms(call.settings),
-        clock=render.now,
-        say=lambda sentence: render.warn(f"{call.local_time(render.now())}  {sentence}"),
+    if not call.settings.wal_archive:
+        render.warn("WAL_ARCHIVE is not true: nobody looks whether this goes on, and no base backup is taken")
+    settings, repository = call.settings, call.new_repository
+
+    def say(sentence: str) -> None:
+        render.warn(f"{call.local_time(render.now())}  {sentence}")
+
+    first = FirstBase(
+        lambda: WalArchive(repository, look_at(settings.server, settings.wal_slot).system_identifier),
+        lambda: back_up_server(
+            settings.server, repository, "full", wiring.base_backup_terms(settings), clock=render.now
+        ),
+        say,
     )
-    receiver.run(stopping)
+    receiver = Receiver(
+        settings.server,
+        repository,
+        wiring.receive_terms(settings),
+        clock=render.now,
+        say=say,
+        on_gap=lambda _: first.look_now(),
+    )
+    if settings.wal_archive:
+        first.start()
+    try:
+        receiver.run(stopping)
+    finally:
+        first.end()
     return 0
 
 

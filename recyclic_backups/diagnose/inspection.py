@@ -107,9 +107,13 @@ class Inspection:
     def attempt(
         self, subject: str, asking: Callable[[], list[tuple[Any, ...]]]
     ) -> list[tuple[Any, ...]] | Failed | None:
-        """As :meth:`ask`, for an answer that takes more than one question."""
+        """As :meth:`ask`, for an answer that takes more than one question.
+
+        Nothing of it stays, not even a setting: code that was run could else begin the next transaction as it likes.
+        """
         try:
-            return asking()
+            with self.connection.transaction(force_rollback=True):
+                return asking()
         except psycopg.errors.InsufficientPrivilege as error:
             self.incomplete.append(f"{subject} was not looked at: {first_line(str(error))}")
         except psycopg.errors.LockNotAvailable:
@@ -135,7 +139,10 @@ class Inspection:
     def copies(self, subject: str, query: sql.Composed) -> bool:
         """Whether a COPY to us runs to its end. Unlike a query it is not planned, so that it opens no index."""
         try:
-            with self.connection.cursor().copy(query) as copying:
+            with (
+                self.connection.transaction(force_rollback=True),
+                self.connection.cursor().copy(query) as copying,
+            ):
                 for _ in copying:
                     pass
         except psycopg.Error:

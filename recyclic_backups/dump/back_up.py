@@ -5,11 +5,12 @@ Take or promote, verify, and only then label. The lock of the server makes it on
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from recyclic_backups.audit.log import Entry, audited, last_event, note_configuration
@@ -17,7 +18,7 @@ from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Label
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.catalog.manifest import Checkpoint
+from recyclic_backups.catalog.manifest import Checkpoint, Manifest
 from recyclic_backups.catalog.promotion import choose_promotion, takes_over
 from recyclic_backups.catalog.record import record_label
 from recyclic_backups.catalog.recovery_point import newest_verified
@@ -37,6 +38,8 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
 
+_log = logging.getLogger(__name__)
+
 REUSE_SECONDS = 3600
 """A missed day takes a dump younger than this instead of burdening production with another that is as late."""
 
@@ -51,6 +54,21 @@ GROWTH = 1.2
 
 
 @dataclass(frozen=True, slots=True)
+class MissedDay:
+    """A day that is over and has no backup: ``at`` is when that was due, aware UTC."""
+
+    repository: Repository
+    request: BackupRequest
+    at: datetime
+    system_identifier: str
+    calendar: Calendar
+    options: DumpOptions
+    clock: Clock
+    progress: Progress
+    check_lock: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class BackupPlan:
     """How partitions are backed up. ``lock_wait_seconds`` bounds the wait for another backup of the database."""
 
@@ -58,6 +76,8 @@ class BackupPlan:
     options: DumpOptions
     missed_day: Literal["late", "refuse"]
     lock_wait_seconds: float
+    rebuild: Callable[[MissedDay], Manifest | str] | None = None
+    """Makes the backup of a day that is over, or says why it cannot; None where WAL is not archived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +101,9 @@ def back_up(
 ) -> BackedUp:
     """Make the request's partition point at a verified backup.
 
-    A day that is over gets a late dump, or one taken since ``reuse_since`` (default: within the last hour);
-    with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has is kept.
+    A day that is over is rebuilt where WAL reaches. Else it gets a late dump, or one taken since ``reuse_since``
+    (default: within the last hour); with ``missed_day`` ``refuse``, Refused. A good backup that such a day already has
+    is kept.
 
     Raises UsageError for a partition that cannot be, Refused when the lock is busy or the period is over with
     nothing to promote, DamagedData when what was stored does not verify, and whatever taking a dump raises.
@@ -97,7 +118,7 @@ def _fill(run: _Run, reuse_since: datetime | None) -> BackedUp:
         later = run.after_its_day()
         return later.promoted() or later.fresh()
     if run.is_over:
-        return run.kept() or run.reused(reuse_since) or run.fresh()
+        return run.kept() or run.rebuilt() or run.reused(reuse_since) or run.fresh()
     return run.already_done() or run.fresh()
 
 
@@ -238,6 +259,33 @@ class _Run:
             return None
         return BackedUp(holder, label, fresh=False)
 
+    def rebuilt(self) -> BackedUp | None:
+        """The day as it was, from base backup and WAL."""
+        if self.plan.rebuild is None:
+            return None
+        with self.server.connect(self.repository.database) as connection:
+            system_identifier = read_system_identifier(connection)
+        at = self.plan.calendar.scheduled_for(self.request.tier, self.request.partition)
+        self.progress.stage(f"rebuilding {self.request.partition} from WAL")
+        made = self.plan.rebuild(
+            MissedDay(
+                self.repository,
+                self.request,
+                at.astimezone(UTC),
+                system_identifier,
+                self.plan.calendar,
+                self.plan.options,
+                self.clock,
+                self.progress,
+                self.lock.require,
+            )
+        )
+        if isinstance(made, str):
+            self.entry.details["not_rebuilt"] = made
+            _log.warning("%s is not rebuilt from WAL: %s", self.request.partition, made)
+            return None
+        return self.verified(made, "the day was missed: rebuilt from WAL")
+
     def reused(self, since: datetime | None) -> BackedUp | None:
         if self.plan.missed_day == "refuse":
             raise Refused(
@@ -285,6 +333,10 @@ class _Run:
             check_lock=self.lock.require,
             before=newest_verified(self.catalog, self.clock()),
         )
+        return self.verified(manifest, "the day was missed" if manifest.late else "")
+
+    def verified(self, manifest: Manifest, reason: str) -> BackedUp:
+        """The backup that was just taken, once it is verified, with its label."""
         verification = verify(
             self.repository,
             # As the storage gives it back: what was stored wrong must not be found out in the night it is needed.
@@ -303,7 +355,6 @@ class _Run:
                 )
             raise verification.error
         backup = load_catalog(self.repository).find(manifest.backup_id)
-        reason = "the day was missed" if manifest.late else ""
         return self.label(backup, reason=reason, fresh=True)
 
     def label(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -69,11 +69,14 @@ def take(
     progress: Progress = SILENT,
     check_lock: Callable[[], None] = lambda: None,
     before: Backup | None = None,
+    as_of: datetime | None = None,
+    notes: Sequence[str] = (),
 ) -> Manifest:
     """Dump the repository's database and make the backup exist. It is neither verified nor labelled yet.
 
     ``check_lock`` is called before the manifest is written and raises if the lock of this run was lost: another
-    run may have swept our objects then. ``before`` is the newest good backup: that another server answers now is said.
+    run may have swept our objects then. Of a server that was recovered to a moment, ``as_of`` is that one, and
+    ``notes`` say what came of it. ``before`` is the newest good backup: that another server answers now is said.
 
     Raises DatabaseError, ProgramMissing, StorageError, NoUsableKey; then no manifest was written and the objects
     of the attempt are removed again.
@@ -119,7 +122,7 @@ def take(
                 find_replay_point=options.find_replay_point,
             )
         )
-        as_of = clock()
+        as_of = as_of or clock()
         backup_id = new_backup_id(as_of, secrets.token_bytes(4))
         sizes = _sizes(held) if options.jobs > 1 else []
         dumping = server if _needs_superuser(held) else reader
@@ -135,7 +138,7 @@ def take(
                 fingerprint = streams.in_time(reading, give_up_at)
             with _catalog(server, database, held) as connection:
                 facts = read_server_facts(connection)
-                globals_text, notes = read_globals(connection)
+                globals_text, of_globals = read_globals(connection)
                 left_out = [*_left_out(held, connection)]
             roles = streams.store_text("globals.sql", globals_text)
             sequences_after = _sequences(reader, database, options)
@@ -163,7 +166,7 @@ def take(
                 compression=str(options.compression),
                 encryption=Encryption(ENVELOPE_VERSION, data_key.key_id) if data_key else None,
                 fingerprint=fingerprint.to_json() if fingerprint else None,
-                notes=(*notes, *left_out, *filter(None, (readable, another))),
+                notes=(*notes, *of_globals, *left_out, *filter(None, (readable, another))),
                 audit_head=None if (head := read_head(repository, finished_at)) is None else head.to_json(),
                 checkpoint=request.checkpoint,
                 replay_point=None

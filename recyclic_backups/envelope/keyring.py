@@ -50,7 +50,7 @@ _RACES = 5
 """How often a key is looked for again because somebody else changed the storage meanwhile."""
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _STORAGE_NAME = re.compile(r"keys/([0-9a-f]{16})\.json")
-_MANIFEST = re.compile(r"[^/]+/backups/[^/]+/manifest\.json")
+_MANIFEST = re.compile(r"[^/]+/(?:backups|base)/[^/]+/manifest\.json")
 _OLD_KEYS_HINT = (
     "set BACKUP_ENCRYPTION_KEY to the passphrase the backups were made with, or, if it was changed, "
     "put the former one into BACKUP_ENCRYPTION_OLD_KEYS"
@@ -336,7 +336,7 @@ class Keyring:
         )
 
     def _asked_for_in_vain(self, opened: Collection[str]) -> str | None:
-        """A key that a manifest, of whatever database, says it is signed with, and that is not among these."""
+        """A key that a manifest, of a database or a server, says it is signed with, and that is not among these."""
         for each in self._store.list():
             if _MANIFEST.fullmatch(each.name):
                 with suppress(DamagedData, ObjectMissing):

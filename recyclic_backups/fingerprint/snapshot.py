@@ -174,6 +174,9 @@ def _end_long_waits(
     """
     while not over.wait(max(0.5, min(5.0, lock_timeout_seconds / 4))):
         try:
+            connection.execute(
+                "SELECT pg_catalog.pg_stat_clear_snapshot()"
+            )  # or it is that of our first look
             connection.execute(_END_WAITS, (reader, lock_timeout_seconds))
         except psycopg.Error:
             return  # what is held is lost with the line; the dump itself goes on

@@ -191,7 +191,7 @@ class Cluster:
 
     @property
     def state(self) -> str:
-        """What the server says of itself: ``starting``, ``ready``, ``standby``, ``stopping``; empty for nothing yet."""
+        """What the server says of itself: ``starting``, ``ready`` for sessions, ``stopping``; empty for nothing."""
         # Line 8 of postmaster.pid is the server's own word, as pg_ctl reads it; a connection that succeeds
         # could be to somebody else's server on that port.
         lines = self._pid_file()

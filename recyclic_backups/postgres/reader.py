@@ -49,7 +49,7 @@ _OVER = """
     SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolvaliduntil < pg_catalog.now()
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid)
 """
-# One of ours owns nothing: what does is somebody's, renamed.
+# One of ours owns nothing. What does may be somebody's, renamed: what it owns is not dropped.
 _OWNER = """
     SELECT EXISTS (SELECT FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
                    WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.deptype = 'o'
@@ -186,7 +186,7 @@ def drop_left_behind(server: Server, connection: Connection) -> None:
                     else exclusive(server, here, _purpose(found[2]), wait_seconds=0)
                 )
                 with held:
-                    _drop(server, connection, role)
+                    _drop(server, connection, role, left_behind=True)
             except Refused:
                 continue  # that reading is under way
     except (psycopg.Error, BackupError) as error:
@@ -237,16 +237,16 @@ def _made(
     return login
 
 
-def _drop(server: Server, connection: Connection, role: str) -> None:
+def _drop(server: Server, connection: Connection, role: str, *, left_behind: bool = False) -> None:
     """Raises nothing: what remains may do nothing, and the next reading drops it.
 
     Anybody may have granted it something in a database of his, or named it in a policy of a table that he keeps locked.
     """
     try:
-        if connection.execute(_OWNER, (role,)).fetchone() != (False,):
-            return
-        connection.execute(statement("ALTER ROLE {} PASSWORD NULL NOBYPASSRLS", name(role)))
+        connection.execute(statement("ALTER ROLE {} NOLOGIN PASSWORD NULL NOBYPASSRLS", name(role)))
         connection.execute(statement("REVOKE pg_read_all_data FROM {}", name(role)))
+        if left_behind and connection.execute(_OWNER, (role,)).fetchone() != (False,):
+            return
         for (elsewhere,) in connection.execute(_ELSEWHERE, (role,)).fetchall():
             with server.connect(elsewhere, settings={"lock_timeout": f"{_LONGEST_WAIT_SECONDS}s"}) as inside:
                 inside.execute(statement("DROP OWNED BY {} CASCADE", name(role)))

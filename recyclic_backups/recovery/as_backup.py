@@ -74,7 +74,7 @@ def database_at(
         keyring = Keyring(store, generate_passphrase())
         repository = Repository(store, database, keyring, encrypt=True, actor=actor)
         with recovered(source, plan, options.installations, scratch, progress=progress) as cluster:
-            _require_there(cluster, database, plan)
+            require_there(cluster, database, plan)
             unlogged = unlogged_tables(cluster, database)
             assert cluster.reached is not None
             reached = cluster.reached
@@ -95,7 +95,7 @@ def database_at(
         yield AsBackup(repository, backup, reached, unlogged, phases)
 
 
-def _require_there(cluster: RecoveredCluster, database: str, plan: Plan) -> None:
+def require_there(cluster: RecoveredCluster, database: str, plan: Plan) -> None:
     """Raises RecoveryError where there is no such database."""
     with cluster.connected() as connection:
         if connection.execute(_THERE, (database,)).fetchone() != (True,):

@@ -438,7 +438,7 @@ class _Eyes:
 
     def look(self) -> Look | None:
         """Where it is; None while it lets nobody in. Raises DatabaseError if it never will."""
-        if self._cluster.state not in ("standby", "ready"):
+        if self._cluster.state != "ready":  # which a standby says too, once somebody may come in
             return None
         try:
             if self._connection is None:

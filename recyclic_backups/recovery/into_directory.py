@@ -141,9 +141,9 @@ def recover_into(
             progress.stage("writing everything to the disk")
             with cluster.phases.phase("finish"):
                 _finish(cluster, opened, owner, promoted=promote)
-                for each in (opened_spaces, opened):
-                    if each is not None:
-                        hand_over(each, owner, account)
+                for descriptor in (opened_spaces, opened):
+                    if descriptor is not None:
+                        hand_over(descriptor, owner, account)
     finally:
         for each in (socket_directory, home):
             remove(each)

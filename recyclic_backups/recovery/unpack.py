@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from recyclic_backups.base_backup.tar_files import FileDigest
 from recyclic_backups.compression import Source
@@ -153,7 +153,7 @@ class Unpacking:
             ) as archive:
                 for member in archive:
                     self._take(archive, member, tree, name, prefix)
-                    archive.members = []  # else all of them are remembered
+                    cast("Any", archive).members = []  # else all of them are remembered
         except tarfile.TarError as error:
             raise DamagedData(f"{name} is no whole archive: {error}") from None
         except OSError as error:

@@ -5,6 +5,7 @@
     python3 -I recover.py extract latest --output DIRECTORY
     python3 -I recover.py extract latest --output DIRECTORY --as NAME
     python3 -I recover.py extract BACKUP_ID --stdout | pg_restore ...
+    python3 -I recover.py cluster --into DIRECTORY --to-time "2026-11-22 14:31:07+01:00"
 
 Needs Python 3.9 or newer; for encrypted backups also the package `cryptography`; for compressed ones any of:
 Python 3.14, the packages `zstandard` or `backports.zstd`, the program `zstd`. RECOVERY.md tells the rest, also how to
@@ -42,11 +43,13 @@ import signal
 import stat
 import struct
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn, Optional
 from urllib.parse import quote, unquote
@@ -64,6 +67,7 @@ MOST_COSTLY_KEYS = 4  # of those that take longer than ours: up to ten seconds a
 OUR_SCRYPT_COST = 2**17  # n times p of what is written
 BACKUP_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Z2-7]{6}")
 KEY_ID = re.compile(r"[0-9a-f]{16}")
+SERVER = re.compile(r"server\.([0-9]{1,20})")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 # Beyond these some time zone cannot say it: dated so, a backup would be the latest for ever.
 EARLIEST, LATEST = "0001-01-02T00:00:00.000000Z", "9999-12-31T09:59:59.999999Z"
@@ -250,7 +254,7 @@ def check_document(document: Json, name: str, keys: "Keys", encrypted: bool = Fa
                 f"{name} was signed with a key of another storage, or with one that somebody planted",
                 "OF ANOTHER STORAGE",
             )
-        if "storage_id" in document and keys.storage_id not in (None, document["storage_id"]):
+        if keys.storage_id is not None and document.get("storage_id") not in (None, keys.storage_id):
             raise Unsigned(f"{name} was written into another storage, and copied here", "OF ANOTHER STORAGE")
         return
     message = name.encode() + b"\x00" + canonical(without(document, "sha256"))
@@ -482,9 +486,10 @@ class Keys:
             return "BACKUP_ENCRYPTION_KEY opens no key, and two former passphrases do"
         for folder in self.storage.names(""):
             with contextlib.suppress(Problem, OSError):
-                for backup_id in self.storage.names(f"{folder}/backups"):
+                kind = "base" if SERVER.fullmatch(folder) else "backups"
+                for backup_id in self.storage.names(f"{folder}/{kind}"):
                     with contextlib.suppress(Problem, OSError):
-                        name = f"{folder}/backups/{backup_id}/manifest.json"
+                        name = f"{folder}/{kind}/{backup_id}/manifest.json"
                         mac = self.storage.document(name, MOST_MANIFEST_BYTES).get("mac")
                         if isinstance(mac, dict) and str(mac.get("key_id")) not in self.opened:
                             return (
@@ -725,7 +730,7 @@ class Pulled:
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self.blocks = blocks
-        self.rest = b""
+        self.rest = memoryview(b"")
 
     def read(self, size: int = BLOCK_BYTES) -> bytes:
         """At most ``size`` bytes."""
@@ -733,9 +738,9 @@ class Pulled:
             block = next(self.blocks, None)
             if block is None:
                 return b""
-            self.rest = block
+            self.rest = memoryview(block)
         piece, self.rest = self.rest[:size], self.rest[size:]
-        return piece
+        return bytes(piece)
 
 
 def zstd_reader() -> Optional[Callable[[Iterator[bytes]], Iterator[bytes]]]:
@@ -820,12 +825,63 @@ def through_program(program: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
 ROLES = ("globals", "main", "table")
 
 
-class Backup:
+class Objects:
+    """Objects in one folder, each of them sealed for ``bound`` and for its own name."""
+
+    def __init__(self, storage: Storage, folder: str, bound: str) -> None:
+        self.storage, self.folder, self.bound = storage, folder, bound
+
+    def verify(self, entry: Json) -> None:
+        """Compare size and SHA-256 of a stored object, before any key is tried on it."""
+        seen, size = hashlib.sha256(), 0
+        with self.storage.open(f"{self.folder}/{entry['name']}") as source:
+            stored_bytes = os.fstat(source.fileno()).st_size
+            if stored_bytes == entry["stored_bytes"]:
+                for block in blocks_of(source):
+                    seen.update(block)
+                    size += len(block)
+                    if size > entry["stored_bytes"]:
+                        break
+        if stored_bytes != entry["stored_bytes"] or size != stored_bytes:
+            raise Problem(
+                40, f"{entry['name']} is damaged: {stored_bytes} bytes, not {entry['stored_bytes']}"
+            )
+        if seen.hexdigest() != entry["stored_sha256"]:
+            raise Problem(40, f"{entry['name']} is damaged: its SHA-256 is not the manifest's")
+
+    def read(self, entry: Json, keys: Keys, *, decompress: bool) -> Iterator[bytes]:
+        """The object's plaintext in blocks; compressed as it is if ``decompress`` is false."""
+        compressed = entry["name"].endswith((".zst", ".zst.sealed"))
+        blocks = self.blocks(entry["name"], keys, decompress=decompress)
+        return blocks if compressed and not decompress else counted(blocks, entry)
+
+    def blocks(self, name: str, keys: Keys, *, decompress: bool = True) -> Iterator[bytes]:
+        """The same of any object, however long it is."""
+        with self.storage.open(f"{self.folder}/{name}") as source:
+            blocks = blocks_of(source)
+            if name.endswith(".sealed"):
+                blocks = unsealed(source, keys, self.bound, name)
+            if not name.endswith((".zst", ".zst.sealed")):
+                yield from blocks
+                return
+            frames = whole_frames(blocks, name)
+            if not decompress:
+                yield from frames
+                return
+            reader = zstd_reader()
+            if reader is None:
+                raise Problem(10, "nothing here decompresses zstd: install `zstd` or `pip install zstandard`")
+            yield from reader(frames)
+            for _ in frames:
+                pass  # what the decompressor had no need of must be whole as well
+
+
+class Backup(Objects):
     """One backup that has a readable manifest. Nothing in it is to be believed before :meth:`authenticate`."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
-        self.storage, self.folder = storage, folder
         self.id = folder.rpartition("/")[2]
+        super().__init__(storage, folder, self.id)
         self.name = f"{folder}/manifest.json"
         self.database = database_of(folder.partition("/")[0]) or ""
         self.manifest = storage.document(self.name, MOST_MANIFEST_BYTES)
@@ -849,13 +905,12 @@ class Backup:
     @property
     def as_of(self) -> str:
         """When the dump is of: UTC with microseconds, so that it sorts as text."""
-        second, _, fraction = str(self.manifest["as_of"])[:-1].partition(".")
-        return f"{second}.{fraction:0<6}Z"
+        return sortable(self.manifest["as_of"])
 
     @property
     def moment(self) -> str:
         """The same for people: ``2026-11-22 01:00:03 UTC``."""
-        return re.sub(r"^(\S{10})T(\d\d:\d\d:\d\d)(\.\d+)?Z$", r"\1 \2 UTC", self.as_of)
+        return for_people(self.as_of)
 
     @property
     def encrypted(self) -> bool:
@@ -916,44 +971,16 @@ class Backup:
             return False
         return True
 
-    def verify(self, entry: Json) -> None:
-        """Compare size and SHA-256 of a stored object, before any key is tried on it."""
-        seen, size = hashlib.sha256(), 0
-        with self.storage.open(f"{self.folder}/{entry['name']}") as source:
-            stored_bytes = os.fstat(source.fileno()).st_size
-            if stored_bytes == entry["stored_bytes"]:
-                for block in blocks_of(source):
-                    seen.update(block)
-                    size += len(block)
-                    if size > entry["stored_bytes"]:
-                        break
-        if stored_bytes != entry["stored_bytes"] or size != stored_bytes:
-            raise Problem(
-                40, f"{entry['name']} is damaged: {stored_bytes} bytes, not {entry['stored_bytes']}"
-            )
-        if seen.hexdigest() != entry["stored_sha256"]:
-            raise Problem(40, f"{entry['name']} is damaged: its SHA-256 is not the manifest's")
 
-    def read(self, entry: Json, keys: Keys, *, decompress: bool) -> Iterator[bytes]:
-        """The object's plaintext in blocks; compressed as it is if ``decompress`` is false."""
-        name = entry["name"]
-        with self.storage.open(f"{self.folder}/{name}") as source:
-            blocks = blocks_of(source)
-            if name.endswith(".sealed"):
-                blocks, name = unsealed(source, keys, self.id, name), name[: -len(".sealed")]
-            if not name.endswith(".zst"):
-                yield from counted(blocks, entry)
-                return
-            frames = whole_frames(blocks, entry["name"])
-            if not decompress:
-                yield from frames
-                return
-            reader = zstd_reader()
-            if reader is None:
-                raise Problem(10, "nothing here decompresses zstd: install `zstd` or `pip install zstandard`")
-            yield from counted(reader(frames), entry)
-            for _ in frames:
-                pass  # what the decompressor had no need of must be whole as well
+def sortable(moment: object) -> str:
+    """A moment of a document with microseconds, so that it sorts as text."""
+    second, _, fraction = str(moment)[:-1].partition(".")
+    return f"{second}.{fraction:0<6}Z"
+
+
+def for_people(moment: str) -> str:
+    """The same for people: ``2026-11-22 01:00:03 UTC``."""
+    return re.sub(r"^(\S{10})T(\d\d:\d\d:\d\d)(\.\d+)?Z$", r"\1 \2 UTC", moment)
 
 
 def counted(blocks: Iterator[bytes], entry: Json) -> Iterator[bytes]:
@@ -970,7 +997,7 @@ def counted(blocks: Iterator[bytes], entry: Json) -> Iterator[bytes]:
         )
 
 
-def is_object(entry: object) -> bool:
+def is_object(entry: object, roles: tuple[str, ...] = ROLES) -> bool:
     """Whether an entry of a manifest's ``objects`` is one, with a name that stays in its folder."""
     return (
         isinstance(entry, dict)
@@ -978,7 +1005,7 @@ def is_object(entry: object) -> bool:
         and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", entry["name"]) is not None
         and entry["name"] not in ("manifest.json", "checks")
         and plain_name(entry) not in ("", "database.sql")
-        and entry.get("role") in ROLES
+        and entry.get("role") in roles
         and all(
             type(entry.get(name)) is int and 0 <= entry[name] < 2**63
             for name in ("plain_bytes", "stored_bytes")
@@ -1099,6 +1126,496 @@ def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
     return backup
 
 
+# --- whole servers: base backups and WAL (docs/format/wal.md) ---
+
+BASE_OBJECTS = {"data": "base.tar", "tablespace": "", "server_manifest": "backup_manifest"}
+LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
+WAL_NAME = re.compile(
+    r"([0-9A-F]{8})(?:\.history|([0-9A-F]{16})(?:\.([0-9a-f]{8})-([0-9a-f]{8}))?)\.zst(\.sealed)?"
+)
+Line = list[tuple[int, int, int]]  # timelines, oldest first: each with where it begins and where it was left
+NEVER = 2**64
+MOST_HISTORY_BYTES = 1024 * 1024
+
+
+def lsn_of(text: object) -> int:
+    """The position in the WAL that ``16/B374D848`` means. Raises ValueError."""
+    found = LSN.fullmatch(str(text))
+    if not found:
+        raise ValueError("a position in the WAL is malformed")
+    return int(found[1], 16) << 32 | int(found[2], 16)
+
+
+def number_of(segment: str, segment_bytes: int) -> int:
+    """Which segment it is: it begins at so many times the size of one."""
+    return int(segment[8:16], 16) * (2**32 // segment_bytes) + int(segment[16:], 16)
+
+
+class Base(Backup):
+    """One base backup of a whole server. Nothing in it is to be believed before :meth:`authenticate`."""
+
+    def __init__(self, storage: Storage, server: str, base_id: str) -> None:
+        Objects.__init__(self, storage, f"server.{server}/base/{base_id}", f"base/{server}/{base_id}")
+        self.id, self.name = base_id, f"{self.folder}/manifest.json"
+        self.manifest = manifest = storage.document(self.name, MOST_MANIFEST_BYTES)
+        try:
+            self.start_lsn, self.stop_lsn = lsn_of(manifest["start_lsn"]), lsn_of(manifest["stop_lsn"])
+            self.timeline, self.version = int(manifest["timeline"]), int(manifest["server_version"]) // 10000
+            self.segment_bytes, self.parent = int(manifest["segment_bytes"]), manifest["parent"]
+            self.taken_at, self.objects = sortable(manifest["taken_at"]), manifest["objects"]
+            names = [plain_name(each) for each in self.objects]
+            sound = (
+                [manifest[name] for name in ("format", "base_id", "system_identifier")]
+                == [1, base_id, server]
+                and all(MOMENT.fullmatch(str(manifest[name])) for name in ("as_of", "taken_at"))
+                and EARLIEST <= self.as_of <= LATEST
+                and self.segment_bytes in [2**power for power in range(20, 31)]
+                and all(is_object(each, tuple(BASE_OBJECTS)) for each in self.objects)
+                and names
+                == [BASE_OBJECTS[each["role"]] or f"{int(each['oid'])}.tar" for each in self.objects]
+                and "base.tar" in names
+                and len(set(names)) == len(names)
+            )
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise Problem(40, f"{self.name} is damaged, or is not the manifest of this base backup")
+
+    def authenticate(self, keys: Keys) -> None:
+        """Return if the manifest is what was written. Raises Unsigned if nobody with the keys says so, or Problem."""
+        key_id, mac = self.manifest.get("key_id"), self.manifest.get("mac")
+        sealed = any(each["name"].endswith(".sealed") for each in self.objects)
+        check_document(self.manifest, self.name, keys, encrypted=sealed or key_id is not None)
+        if key_id != (mac or {}).get("key_id"):
+            raise Problem(40, f"{self.name} was signed with another key than its objects")
+
+
+class Wal:
+    """The WAL of one server, by the names of its objects. Where the storage has keys, what is not sealed is none."""
+
+    def __init__(self, storage: Storage, server: str, keys: Keys, unsigned: bool = False) -> None:
+        self.storage, self.server, self.keys, self.unsigned = storage, server, keys, unsigned
+        self.root = f"server.{server}/wal"
+        self.parts: dict[str, list[tuple[int, int, str]]] = {}  # of each segment; a whole one ends at NEVER
+        self.histories: dict[int, str] = {}
+        passed_over = 0
+        for folder in storage.names(self.root):
+            is_timeline = re.fullmatch("[0-9A-F]{8}", folder)
+            for name in storage.names(f"{self.root}/{folder}") if is_timeline else [folder]:
+                found = WAL_NAME.fullmatch(name)
+                if not found or (found[2] and found[1] != folder):
+                    continue  # something else, or moved into the folder of another timeline
+                if not found[5] and keys.asked_for() and not unsigned:
+                    passed_over += 1
+                elif not found[2]:
+                    self.histories[int(found[1], 16)] = name
+                else:
+                    start, end = (int(found[3], 16), int(found[4], 16)) if found[3] else (0, NEVER)
+                    self.parts.setdefault(found[1] + found[2], []).append((start, end, name))
+        if passed_over:
+            say(
+                f"warning: {passed_over} files in {self.root} are passed over: the storage has keys, and they no seal"
+            )
+
+    def position(self) -> Json:
+        """What the receiver said last: ``timeline``, ``lsn``, ``at``. Empty where nothing is to be believed."""
+        name = f"{self.root}/position.json"
+        try:
+            said = self.storage.document(name)
+            check_document(said, name, self.keys)
+            if not MOMENT.fullmatch(str(said["server_time"])):
+                raise ValueError("it does not say of when it is")
+            return {
+                "timeline": said["timeline"],
+                "lsn": lsn_of(said["lsn"]),
+                "at": sortable(said["server_time"]),
+            }
+        except (Problem, KeyError, ValueError) as problem:
+            if not isinstance(problem, Missing):
+                say(f"warning: {name} is passed over: {problem}")
+            return {}
+
+    def content(self, folder: str, name: str, most_bytes: int) -> bytes:
+        """The plain content of an object. Raises Problem, Unsigned."""
+        with self.storage.open(f"{folder}/{name}") as source:
+            key_id = source.read(22)[14:].hex() if name.endswith(".sealed") else ""  # docs/format/envelope.md
+        if key_id in self.keys.names() and not self.unsigned and key_id not in self.keys.belonging():
+            raise Unsigned(
+                f"{name} is sealed with a key of another storage, or with one that somebody planted"
+            )
+        content = bytearray()
+        for block in Objects(self.storage, folder, f"wal/{self.server}").blocks(name, self.keys):
+            content += block
+            if len(content) > most_bytes:
+                raise Problem(40, f"{name} is damaged: it holds more than it can")
+        return bytes(content)
+
+    def line(self, timeline: int) -> Line:
+        """The timelines that lead to this one. Raises Problem where its history is missing or damaged."""
+        line: Line = []
+        begin, parent = 0, 0
+        if timeline > 1:
+            damaged = Problem(
+                40, f"the history of timeline {timeline} is damaged or missing; --timeline names another one"
+            )
+            if timeline not in self.histories:
+                raise damaged
+            text = self.content(self.root, self.histories[timeline], MOST_HISTORY_BYTES)
+            for words in (row.split() for row in text.decode("utf-8", "replace").splitlines()):
+                if words and not words[0].startswith("#"):
+                    try:
+                        before, parent, left = parent, int(words[0]), lsn_of(words[1])
+                    except (ValueError, IndexError):
+                        raise damaged from None
+                    if not before < parent < timeline or left < begin:
+                        raise damaged
+                    line.append((parent, begin, left))
+                    begin = left
+        return [*line, (timeline, begin, NEVER)]
+
+    def chain(self, segment: str, segment_bytes: int) -> list[tuple[int, int, str]]:
+        """The objects that make up a segment from its beginning on, without a hole: a whole one, or tails."""
+        chain: list[tuple[int, int, str]] = []
+        # A whole one goes before its tails, a sealed one before one that is not.
+        for start, end, name in sorted(
+            self.parts.get(segment, []), key=lambda part: (part[0], part[1] != NEVER, part[1], -len(part[2]))
+        ):
+            if start <= (chain[-1][1] if chain else 0) < end:
+                chain.append((start, segment_bytes if end == NEVER else end, name))
+        return chain
+
+    def filled(self, segment: str, segment_bytes: int) -> int:
+        """How many bytes of a segment there are, by the names of its objects."""
+        chain = self.chain(segment, segment_bytes)
+        return min(chain[-1][1], segment_bytes) if chain else 0
+
+    def segment(self, segment: str, segment_bytes: int) -> bytes:
+        """What there is of a segment. Raises Problem for an object that is not what its name says."""
+        content = b""
+        for start, end, name in self.chain(segment, segment_bytes):
+            part = self.content(f"{self.root}/{segment[:8]}", name, segment_bytes)
+            if len(part) != end - start or end > segment_bytes:
+                raise Problem(40, f"{name} is damaged: it is not as long as its name says")
+            content += part[len(content) - start :]
+        return content
+
+    def reach(self, line: Line, start_lsn: int, end_lsn: int, segment_bytes: int) -> tuple[list[str], str]:
+        """The segments between two positions; and the first that is missing though later ones are here, or ""."""
+
+        def at(number: int) -> str:
+            # A server reads each segment of the newest timeline that had begun by then.
+            timeline = max(each for each, begin, _ in line if begin // segment_bytes <= number)
+            high, low = divmod(number, 2**32 // segment_bytes)
+            return f"{timeline:08X}{high:08X}{low:08X}"
+
+        here = (number_of(each, segment_bytes) for each in self.parts)
+        last = max((number for number in here if self.filled(at(number), segment_bytes)), default=-1)
+        found: list[str] = []
+        for number in range(start_lsn // segment_bytes, min(last, (end_lsn - 1) // segment_bytes) + 1):
+            filled = self.filled(at(number), segment_bytes)
+            found += [at(number)] if filled else []
+            if filled < segment_bytes and number < last:
+                return found, at(number)
+        return found, ""
+
+
+def bases_of(storage: Storage, server: str) -> tuple[list[Base], list[Problem]]:
+    """Every base backup with a readable manifest, newest first, and what is wrong with the others."""
+    found: list[Base] = []
+    problems: list[Problem] = []
+    for base_id in filter(BACKUP_ID.fullmatch, storage.names(f"server.{server}/base")):
+        try:
+            found.append(Base(storage, server, base_id))
+        except Missing:
+            continue  # it was being taken, or deleted
+        except Problem as problem:
+            problems.append(problem)
+    return sorted(found, key=lambda base: (base.as_of, base.id), reverse=True), problems
+
+
+class Recovery(NamedTuple):
+    """What a server is brought back from. ``hole`` says why not all WAL is reached that was stored, "" if it is."""
+
+    base: Base
+    wal: Wal
+    line: Line
+    segments: list[str]
+    hole: str
+    target: str
+
+
+def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Recovery:
+    """Base backup, timelines and segments to the moment that is asked for. Raises Problem."""
+    servers = [name[7:] for name in storage.names("") if SERVER.fullmatch(name)]
+    servers = [server for server in servers if asked.server in (None, server)]
+    if len(servers) > 1:
+        raise Problem(2, f"there are several servers, say which with --server: {', '.join(servers)}")
+    if not servers:
+        raise Problem(60, f"there is no base backup of such a server in {storage.root}")
+    found, problems = bases_of(storage, servers[0])
+    bases: list[Base] = []
+    for base in found:
+        try:
+            base.authenticate(keys)
+        except Problem as problem:
+            if not isinstance(problem, Unsigned) or not asked.unsigned or base.id != asked.base:
+                problems.append(problem)
+                continue
+            say(f"warning: {problem}; nothing vouches for what is extracted now")
+        bases.append(base)
+    for problem in problems:
+        say(f"warning: {problem}; it is passed over")
+    wal = Wal(storage, servers[0], keys, asked.unsigned)
+    line = wal.line(asked.timeline or max((int(name[:8], 16) for name in wal.parts), default=1))
+    # Only those from which WAL leads along that line.
+    bases = [
+        base for base in bases if any(base.timeline == each[0] and base.stop_lsn <= each[2] for each in line)
+    ]
+    full = [base for base in bases if base.parent is None]
+    usable = [base for base in full if base.taken_at <= (asked.to_time or LATEST)]
+    if asked.base:
+        usable = [base for base in bases if base.id == asked.base]
+    if not usable and problems:
+        raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
+    if not usable:
+        earliest = f": the earliest moment is {for_people(full[-1].taken_at)}" if full else ""
+        raise Problem(60, f"there is no full base backup that leads there{earliest}")
+    base = usable[0]
+    if base.parent is not None:
+        raise Problem(
+            70,
+            f"{base.id} is incremental, a matter for pg_combinebackup of PostgreSQL {base.version}; without --base the "
+            "full one before it is taken, and more WAL",
+        )
+    return reach_of(base, bases, wal, line, asked.to_time or "")
+
+
+def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -> Recovery:
+    """The WAL that is needed from a base backup on. Raises Problem for a target after the end of it."""
+    size, position, needless = base.segment_bytes, wal.position(), NEVER
+    if position and position["at"] < target:
+        raise Problem(
+            60, f"the WAL ends at {for_people(position['at'])}: all of it comes back without --to-time"
+        )
+    if target:
+        # What follows a base backup that was begun an hour later, whatever two clocks say, is not needed.
+        later = datetime.fromisoformat(f"{target[:-1]}+00:00") + timedelta(hours=1)
+        begun = [each for each in bases if each.as_of > later.strftime("%Y-%m-%dT%H:%M:%S.%fZ")]
+        needless = min((each.stop_lsn for each in begun), default=NEVER)
+    segments, missing = wal.reach(line, base.start_lsn, needless, size)
+    hole = f"{missing} is missing, or a part of it, and later WAL is here" if missing else ""
+    if segments and needless == NEVER and not hole and position and position["timeline"] == line[-1][0]:
+        end_lsn = number_of(segments[-1], size) * size + wal.filled(segments[-1], size)
+        if end_lsn < position["lsn"]:
+            hole = (
+                f"what followed in {segments[-1]} or after it was stored, says position.json, and is missing"
+            )
+    return Recovery(base, wal, line, segments, hole, target)
+
+
+def recover_cluster(storage: Storage, keys: Keys, asked: argparse.Namespace) -> None:
+    """Write a server's files, with the WAL that leads to the moment asked for, and say how it is started."""
+    into = Path(os.path.abspath(asked.into))
+    # It stands in configuration files, in options of docker, and in the name of a socket.
+    if not str(into).isprintable() or re.search(r"[\\'\":]", str(into)) or len(os.fsencode(into)) > 80:
+        raise Problem(
+            70, "--into: name a directory of 80 bytes at most, without quotes, colons and backslashes"
+        )
+    recovery = recovery_of(storage, keys, asked)
+    base, wal, size = recovery.base, recovery.wal, recovery.base.segment_bytes
+    say(
+        f"base backup {base.id} of server {wal.server}, as of {base.moment}; {len(recovery.segments)} segments"
+    )
+    tars = [entry for entry in base.objects if entry["role"] != "server_manifest"]
+    needed_bytes = sum(entry["plain_bytes"] for entry in tars) + size * len(recovery.segments)
+    with appearing(into, needed_bytes) as partial:
+        os.mkdir(partial / "data", 0o700)
+        reached, hole = write_wal(partial / "data" / "pg_wal", recovery)
+        if reached < base.stop_lsn:
+            raise Problem(
+                40, f"the WAL of base backup {base.id} itself is not whole: {hole or 'it is missing'}"
+            )
+        after = (
+            f"WAL is missing after position {reached >> 32:X}/{reached & 0xFFFFFFFF:X}: {hole}"
+            if hole
+            else ""
+        )
+        if after and not asked.up_to_hole:
+            raise Problem(40, f"{after}; with --up-to-hole what was before that comes back")
+        for entry in tars:
+            say(f"{entry['name']}: checking")
+            base.verify(entry)
+            say(f"{entry['name']}: unpacking")
+            target = partial / ("data" if entry["role"] == "data" else f"tablespaces/{int(entry['oid'])}")
+            unpack(base.read(entry, keys, decompress=True), target, entry["name"])
+        configure(partial, into, recovery)
+        say("writing all of it to the disk")
+        os.sync()
+    for line in how_to_start(into, recovery):
+        result(line)
+    if after:
+        result(f"NOT ALL CAME BACK. {after}")
+
+
+def write_wal(folder: Path, recovery: Recovery) -> tuple[int, str]:
+    """Put the segments where a server finds them; returns how far they reach, and why not further."""
+    wal, size, reached = recovery.wal, recovery.base.segment_bytes, 0
+    os.mkdir(folder, 0o700)
+    for timeline, _, _ in recovery.line:
+        if timeline in wal.histories:
+            content = wal.content(wal.root, wal.histories[timeline], MOST_HISTORY_BYTES)
+            write_file(folder / f"{timeline:08X}.history", [content], sync=False)
+    for segment in recovery.segments:
+        try:
+            content = wal.segment(segment, size)
+        except Problem as problem:
+            if problem.exit_code not in (40, 70):
+                raise
+            return reached, str(problem)
+        write_file(folder / segment, [content, bytes(size - len(content))], sync=False)
+        reached = number_of(segment, size) * size + len(content)
+    return reached, recovery.hole
+
+
+def unpack(blocks: Iterator[bytes], directory: Path, name: str) -> None:
+    """Write what is in a tar archive into a directory of ours: files and folders, nothing else, nothing outside."""
+    os.makedirs(directory, 0o700, exist_ok=True)
+    try:
+        source: Any = Pulled(blocks)
+        with tarfile.open(fileobj=source, mode="r|", bufsize=64 * 1024, errors="surrogateescape") as archive:
+            for member in archive:
+                parts = [part for part in member.name.rstrip("/").split("/") if part != "."]
+                if any(part in ("", "..") or "\0" in part for part in parts):
+                    raise Problem(40, f"{name} is damaged: {shown(member.name)} in it leads elsewhere")
+                path = directory.joinpath(*parts)
+                if member.isdir():
+                    os.makedirs(path, 0o700, exist_ok=True)
+                elif parts and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                    os.makedirs(path.parent, 0o700, exist_ok=True)
+                    write_file(path, blocks_of(archive.extractfile(member)), sync=False)
+                else:
+                    raise Problem(40, f"{name} is damaged: {shown(member.name)} in it is no file or folder")
+                archive.members = []  # else all of them are remembered
+    except (tarfile.TarError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise Problem(40, f"{name} is damaged: {error}") from None
+    for _ in blocks:
+        pass  # what follows the archive's end must be whole as well
+
+
+# Nothing of production acts in a recovered server: nothing is archived, nobody connected to, no library loaded.
+SETTINGS = {
+    "restore_command": "exit 1",  # all WAL that there is lies in pg_wal
+    "recovery_target_action": "pause",
+    "archive_mode": "off",
+    "listen_addresses": "",
+    "max_logical_replication_workers": "0",
+}
+# A standby must allow as many as production did: five numbers at this place of pg_control, from PostgreSQL 13 to 18.
+CONTROL_FILE_OFFSET = 180
+CONTROL_FILE_SETTINGS = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+)
+
+
+def configure(partial: Path, into: Path, recovery: Recovery) -> None:
+    """Let the server recover to the target and do nothing else; ``into`` is where the files will be by then."""
+    data = partial / "data"
+    for name in ("standby.signal", "recovery.signal", "tablespace_map"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(data / name)
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # what ALTER SYSTEM set: connections and commands of production
+        os.rename(data / "postgresql.auto.conf", partial / "postgresql.auto.conf.production")
+    write_file(data / "postgresql.auto.conf", [])
+    write_file(data / "recovery.signal", [])
+    spaces = [int(entry["oid"]) for entry in recovery.base.objects if entry["role"] == "tablespace"]
+    if spaces:
+        places = "".join(f"{oid} {into}/tablespaces/{oid}\n" for oid in spaces)
+        write_file(data / "tablespace_map", [os.fsencode(places)])
+    settings = {**SETTINGS, "hba_file": f"{into}/pg_hba.conf", "unix_socket_directories": str(into)}
+    settings["recovery_target_timeline"] = str(recovery.line[-1][0])
+    if recovery.target:
+        settings["recovery_target_time"] = f"{recovery.target[:10]} {recovery.target[11:-1]}+00"
+    with contextlib.suppress(OSError, struct.error):
+        control = (data / "global" / "pg_control").read_bytes()
+        values = struct.unpack_from("<5I", control, CONTROL_FILE_OFFSET)
+        settings.update(
+            (CONTROL_FILE_SETTINGS[at], str(value)) for at, value in enumerate(values) if value < 2**18
+        )
+    text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+    write_file(partial / "postgresql.conf", [os.fsencode(text)])
+    write_file(
+        partial / "pg_hba.conf", [b"local all all trust\n"]
+    )  # the socket's directory is the owner's alone
+
+
+TO_START = """
+Everything was whole; it is in {place}. A server of PostgreSQL {version} starts there, with the
+locales that production had, as another user than root. With Docker:
+
+  docker run --rm {mounted} {image} chown -R postgres: {place}
+  docker run -d --name recovered --network none {mounted} -e {data} {image} -c {config}
+  docker logs -f recovered
+  docker exec -it -u postgres recovered {psql}
+
+With programs of this machine (on Debian in /usr/lib/postgresql/{version}/bin), as the user whom these files belong to;
+root gives them away first, chown -R postgres:
+
+  {pg_ctl}
+  {psql}
+
+{end}
+A single database goes elsewhere with pg_dump. To make this one production: stop it, give it production's settings
+(data/postgresql.conf if it is there; postgresql.auto.conf.production has those of ALTER SYSTEM), start it without
+config_file, take a base backup."""
+TO_TARGET = """The server replays up to {moment} and waits there, paused and read-only. Look whether it is the moment:
+  SELECT pg_get_wal_replay_pause_state(), pg_last_xact_replay_timestamp();
+If so, `SELECT pg_wal_replay_resume();` opens it for writing. If it is too early: stop it, write a later moment into
+recovery_target_time of postgresql.conf, start it again. If it is too late: run this again, into another directory.
+If it ends with "recovery ended before configured recovery target was reached", no transaction ended after that
+moment in all this WAL: take the line recovery_target_time out of postgresql.conf and start it again."""
+
+
+def how_to_start(into: Path, recovery: Recovery) -> Iterator[str]:
+    """What a person types to have a server on these files."""
+    place, config = str(into), f"config_file={into}/postgresql.conf"
+    pg_ctl = [
+        "pg_ctl",
+        "-D",
+        f"{place}/data",
+        "-l",
+        f"{place}/log",
+        "-t",
+        "86400",
+        "-o",
+        f"-c {shell_word(config)}",
+    ]
+    yield from (
+        TO_START[1:]
+        .format(
+            place=shell_word(place),
+            version=recovery.base.version,
+            image=f"postgres:{recovery.base.version}",
+            mounted=shell_line(["-v", f"{place}:{place}"]),
+            data=shell_word(f"PGDATA={place}/data"),
+            config=shell_word(config),
+            psql=shell_line(
+                ["psql", "-h", place, "-U", str(recovery.base.manifest.get("superuser")), "-d", "postgres"]
+            ),
+            pg_ctl=shell_line([*pg_ctl, "start"]),
+            end=TO_TARGET.format(moment=for_people(recovery.target))
+            if recovery.target
+            else "The server replays all this WAL, then opens for writing.",
+        )
+        .splitlines()
+    )
+
+
 # --- commands ---
 
 
@@ -1114,21 +1631,10 @@ def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
     found, problems = backups_of(storage, database)
     labels = labels_of(storage, keys if checking else None, problems)
     for backup in found:
-        marks = []
-        if checking:
-            try:
-                backup.authenticate(keys)
-                if backup.is_deleted(keys):
-                    continue
-            except Unsigned as problem:
-                marks.append(problem.mark)
-            except Problem as problem:
-                if problem.exit_code not in (40, 41):
-                    raise
-                marks.append("NOT AUTHENTIC" if problem.exit_code == 40 else "KEY NOT OPEN")
-                problems.append(problem)
-        else:
-            marks += ["UNSIGNED"] if keys.asked_for() and "mac" not in backup.manifest else []
+        marks = marks_of(backup, keys, checking, problems)
+        if checking and not marks and backup.is_deleted(keys):
+            continue
+        if not checking:
             with contextlib.suppress(Missing):
                 storage.open(backup.tombstone).close()
                 marks.append("TOMBSTONE")
@@ -1139,7 +1645,8 @@ def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
         name = re.sub(" (?= )", r"\\x20", visible(backup.database))
         columns = [backup.id, name, backup.moment, tiers, f"{stored_bytes} bytes", secrecy, *marks]
         result("  ".join(columns))
-    if not found:
+    servers = list_servers(storage, keys, checking, problems) if database is None else 0
+    if not found and not servers:
         say(f"there is no usable backup in {storage.root}")
     elif keys.asked_for() and not checking:
         say("note: without the key nothing of this was checked, and it may be forged; extract checks it")
@@ -1147,6 +1654,52 @@ def list_backups(storage: Storage, keys: Keys, database: Optional[str]) -> None:
         say(f"warning: {warning}")
     if any(problem.exit_code == 40 for problem in problems):
         raise Problem(40, "some of it is damaged")
+
+
+def list_servers(storage: Storage, keys: Keys, checking: bool, problems: list[Problem]) -> int:
+    """Print the base backups of each server, and how far its WAL reaches. Returns how many lines that were."""
+    lines = 0
+    for server in (name[7:] for name in storage.names("") if SERVER.fullmatch(name)):
+        bases, damaged = bases_of(storage, server)
+        problems += damaged
+        for base in bases:
+            marks = marks_of(base, keys, checking, problems)
+            stored_bytes = sum(entry["stored_bytes"] for entry in base.objects)
+            secrecy = "plain" if base.manifest.get("key_id") is None else "encrypted"
+            kind = "base backup" if base.parent is None else "incremental base backup"
+            columns = [
+                base.id,
+                f"server {server}",
+                base.moment,
+                kind,
+                f"{stored_bytes} bytes",
+                secrecy,
+                *marks,
+            ]
+            result("  ".join(columns))
+        wal = Wal(storage, server, keys)
+        position = wal.position() if checking or not keys.asked_for() else {}
+        if wal.parts:
+            until = for_people(position["at"]) if position else "an unknown moment"
+            result(f"WAL  server {server}  up to {until}  {len(wal.parts)} segments")
+        lines += len(bases) + bool(wal.parts)
+    return lines
+
+
+def marks_of(backup: Backup, keys: Keys, checking: bool, problems: list[Problem]) -> list[str]:
+    """What is to be said of a manifest's authenticity behind its line."""
+    if not checking:
+        return ["UNSIGNED"] if keys.asked_for() and "mac" not in backup.manifest else []
+    try:
+        backup.authenticate(keys)
+    except Unsigned as problem:
+        return [problem.mark]
+    except Problem as problem:
+        if problem.exit_code not in (40, 41):
+            raise
+        problems.append(problem)
+        return ["NOT AUTHENTIC" if problem.exit_code == 40 else "KEY NOT OPEN"]
+    return []
 
 
 def labels_of(
@@ -1213,20 +1766,12 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
 
     ``database`` is what the commands to restore it, printed at the end, call the restored one.
     """
-    if os.path.lexists(output):
-        raise Problem(70, f"{output} exists already: name a directory that does not")
-    if not output.parent.is_dir():
-        raise Problem(70, f"{output.parent} is not a directory")
     if not as_json and database.endswith("\n"):
         raise Problem(
             70, "no shell passes a name on that ends with a line end: name the new one with --as NAME"
         )
-    needed_bytes = sum(entry["plain_bytes"] for entry in backup.objects)
-    if shutil.disk_usage(output.parent).free < needed_bytes:
-        raise Problem(70, f"there is no space for {needed_bytes} bytes in {output.parent}")
     decompress = zstd_reader() is not None
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=str(output.parent)))  # 0700
-    try:
+    with appearing(output, sum(entry["plain_bytes"] for entry in backup.objects)) as partial:
         compressed = []
         for entry in backup.objects:
             name = plain = plain_name(entry)
@@ -1241,6 +1786,26 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
                 blocks = iter([repaired(b"".join(blocks).decode()).encode()])
             write_file(partial / name, blocks)
         write_file(partial / "database.sql", iter([database_sql(backup.manifest).encode()]))
+    steps = restoring(backup, output, compressed, database)
+    if as_json:
+        print(json.dumps(plan_of(backup, output, steps), indent=2))
+        return
+    for line in how_to_restore(backup, output, compressed, database, steps):
+        result(line)
+
+
+@contextlib.contextmanager
+def appearing(output: Path, needed_bytes: int) -> Iterator[Path]:
+    """A private directory to fill; it appears under its own name at the end of the block, if all went well."""
+    if os.path.lexists(output):
+        raise Problem(70, f"{output} exists already: name a directory that does not")
+    if not output.parent.is_dir():
+        raise Problem(70, f"{output.parent} is not a directory")
+    if shutil.disk_usage(output.parent).free < needed_bytes:
+        raise Problem(70, f"there is no space for {needed_bytes} bytes in {output.parent}")
+    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=str(output.parent)))  # 0700
+    try:
+        yield partial
         os.mkdir(output, 0o700)  # fails if somebody made something of that name meanwhile
         try:
             os.rename(partial, output)
@@ -1250,22 +1815,17 @@ def extract_to_directory(backup: Backup, keys: Keys, output: Path, database: str
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    steps = restoring(backup, output, compressed, database)
-    if as_json:
-        print(json.dumps(plan_of(backup, output, steps), indent=2))
-        return
-    for line in how_to_restore(backup, output, compressed, database, steps):
-        result(line)
 
 
-def write_file(path: Path, blocks: Iterator[bytes]) -> None:
-    """A new file that only its owner can read, on the disk when this returns."""
+def write_file(path: Path, blocks: Iterable[bytes], sync: bool = True) -> None:
+    """A new file that only its owner can read; with ``sync`` it is on the disk when this returns."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o600), "wb") as target:
         for block in blocks:
             target.write(block)
         target.flush()
-        os.fsync(target.fileno())
+        if sync:
+            os.fsync(target.fileno())
 
 
 # --- what to do with the files ---
@@ -1511,6 +2071,27 @@ def arguments() -> argparse.Namespace:
     extract.add_argument("backup_id", help="as `list` shows it, or: latest")
     for command in (listing, extract):
         command.add_argument("--database", help="only this database's backups")
+    cluster = commands.add_parser("cluster", help="bring a whole server back, by a base backup and WAL")
+    cluster.add_argument("--into", type=Path, required=True, help="a directory that does not exist yet")
+    cluster.add_argument(
+        "--to-time",
+        metavar="TIME",
+        type=moment_asked,
+        help='with its zone: "2026-11-22 14:31:07+01:00"; default: all WAL',
+    )
+    cluster.add_argument("--base", metavar="ID", help="start from this base backup, as `list` shows it")
+    cluster.add_argument("--server", metavar="ID", help="of this server, where there are several")
+    cluster.add_argument(
+        "--timeline", metavar="N", type=int, help="along this timeline (default: the newest)"
+    )
+    cluster.add_argument(
+        "--up-to-hole", action="store_true", help="also where WAL is missing or damaged: what was before that"
+    )
+    cluster.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="with --base: also one without a MAC, and WAL that is not sealed",
+    )
     target = extract.add_mutually_exclusive_group(required=True)
     target.add_argument("--output", type=Path, help="a directory that does not exist yet")
     target.add_argument("--stdout", action="store_true", help="write one object to standard output")
@@ -1532,6 +2113,8 @@ def arguments() -> argparse.Namespace:
         "--deleted", action="store_true", help="also one that has a tombstone: may be incomplete"
     )
     asked = parser.parse_args()
+    if asked.command == "cluster" and asked.unsigned and not asked.base:
+        parser.error("--unsigned goes with the id of a base backup: see list")
     if asked.command == "extract":
         if asked.object and not asked.stdout:
             parser.error("--object goes with --stdout")
@@ -1545,6 +2128,19 @@ def arguments() -> argparse.Namespace:
     return asked
 
 
+def moment_asked(text: str) -> str:
+    """The moment as documents have it, in UTC. Raises what argparse tells people."""
+    try:
+        moment = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip()))
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"write it as 2026-11-22T14:31:07+01:00, or with Z for UTC: {text!r}"
+        ) from None
+
+
 def run(asked: argparse.Namespace) -> None:
     """Do what was asked for."""
     if os.open not in os.supports_dir_fd:
@@ -1556,6 +2152,9 @@ def run(asked: argparse.Namespace) -> None:
     keys = Keys(storage)
     if asked.command == "list":
         list_backups(storage, keys, asked.database)
+        return
+    if asked.command == "cluster":
+        recover_cluster(storage, keys, asked)
         return
     backup = chosen(storage, keys, asked)
     backup.open_manifest(keys)

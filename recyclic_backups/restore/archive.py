@@ -22,6 +22,7 @@ from recyclic_backups.postgres.process import PipedProcess, StoppedReading
 from recyclic_backups.postgres.programs import Installation, Section, psql_argv, restore_argv
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.restore.contents import Entry, entries_of
+from recyclic_backups.restore.kept_sessions import KeptSessions
 from recyclic_backups.restore.list_file import list_file_of
 from recyclic_backups.restore.script import needs_psql, play
 
@@ -43,6 +44,8 @@ class Archive:
     server_major: int | None = None
     beginnings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """What is at hand of stored objects: the table of contents is not fetched again for each section."""
+    sessions: KeptSessions | None = None
+    """Sessions in the database that are kept for the next question."""
     maintenance_work_mem: str = "128MB"
     """What each session may take to build an index."""
     _running: list[PipedProcess] = field(default_factory=list, repr=False)
@@ -56,7 +59,7 @@ class Archive:
 
     def connect(self) -> AbstractContextManager[Connection]:
         """A session in the database that is restored."""
-        return self.server.connect(self.database)
+        return self.server.connect(self.database) if self.sessions is None else self.sessions.session()
 
     def entries(self, section: Section, item: BackupObject | None = None) -> list[Entry]:
         """What a section contains, of the main archive or of that of one table, in the archive's order."""

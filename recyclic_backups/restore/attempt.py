@@ -245,6 +245,8 @@ class Attempt:
                 if guarded
                 else None
             )
+            if roles is not None:
+                archive = dataclasses.replace(archive, sessions=roles.sessions)
             yield Rebuild(EntryMaker(archive, roles), self.loaded_by)
 
     @contextmanager

@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from recyclic_backups.errors import BackupError, DatabaseError, Refused
@@ -27,6 +27,7 @@ from recyclic_backups.postgres.temporary_roles import (
     make_role,
     marked_roles,
 )
+from recyclic_backups.restore.kept_sessions import KeptSessions
 
 TRUST_HINT = (
     "if you trust whoever owns objects in this database as you trust a superuser: --trust-owners, which lets their "
@@ -87,6 +88,11 @@ class Loaders:
     _passwords: dict[str, str] = field(default_factory=dict, repr=False)
     # Streams work side by side, and two grants on one schema at once are an error.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    sessions: KeptSessions = field(init=False, repr=False)
+    """Of the role that restores, in that database."""
+
+    def __post_init__(self) -> None:
+        self.sessions = KeptSessions(self.server, self.database)
 
     def of(self, owner: str) -> Server:
         """How to log in with the rights of an owner and no others; :data:`NOBODY` for none at all.
@@ -102,7 +108,7 @@ class Loaders:
         """Rights on tables, for as long as the restore lasts; what the owner himself has needs no grant."""
         if tables:
             role = self.of(owner).user
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 relations = joined(", ", [statement("{}.{}", name(a), name(b)) for a, b in tables])
                 connection.execute(statement(f"GRANT {privileges} ON {{}} TO {{}}", relations, name(role)))
 
@@ -112,7 +118,7 @@ class Loaders:
         Often it is the schema alone that keeps people from functions which everybody may call.
         """
         role = self.of(owner).user
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             _on_schemas(connection, "GRANT USAGE", schemas, "TO", role)
 
     @contextmanager
@@ -126,7 +132,7 @@ class Loaders:
         give nobody a power of others: who was given a table may not use the schema of a type that it names.
         """
         loader = self.of(owner).user
-        with self._lock, self.server.connect(self.database) as connection:
+        with self._lock, self.sessions.session() as connection:
             lent = self._role(NOBODY, login=False)
             borrower = owner if as_owner else loader
             rights: dict[str, Collection[str]] = {"USAGE, CREATE": schemas}
@@ -142,7 +148,7 @@ class Loaders:
         try:
             yield
         finally:
-            with self._lock, self.server.connect(self.database) as connection:
+            with self._lock, self.sessions.session() as connection:
                 for privilege, where in lacking.items():
                     _on_schemas(connection, f"REVOKE {privilege}", where, "FROM", borrower)
                 self._drop(lent)
@@ -156,13 +162,13 @@ class Loaders:
         as themselves.
         """
         with self._lock:
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 self._keep_out(connection)
             try:
                 yield
             finally:
                 logins = self._logins
-                with self.server.connect(self.database, autocommit=False) as connection:
+                with self.sessions.session() as connection, connection.transaction():
                     self._may_enter("GRANT", logins, connection)
                     for role in logins:
                         let_log_in(connection, role, self._passwords[role])
@@ -211,7 +217,7 @@ class Loaders:
 
     def _made(self, owner: str) -> Server:
         role = self._role(owner, login=True)
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             self._may_enter("GRANT", [role], connection)
         return replace(self.server, user=role, password=self._passwords[role])
 
@@ -221,7 +227,7 @@ class Loaders:
         if self.on_behalf_of:
             whose = f"{self.on_behalf_of.encode().hex()} into {whose}"
         mark = f"recyclic_backups: loads rows for the restore of {whose}. Dropped at its end."
-        with self.server.connect(self.database, autocommit=False) as connection:
+        with self.sessions.session() as connection, connection.transaction():
             role, password = make_role(connection, LOADS, mark, "NOBYPASSRLS", seconds=self.seconds)
             if login:
                 let_log_in(connection, role, password)
@@ -266,7 +272,7 @@ class Loaders:
     def drop(self) -> None:
         """All of them, with whatever they own or hold. One that stays is noted for the next restore."""
         if self._by_owner and not self.on_behalf_of:
-            with self.server.connect(self.database) as connection:
+            with self.sessions.session() as connection:
                 self._keep_out(connection)
                 if self.of_database_owner:
                     connection.execute(
@@ -280,7 +286,7 @@ class Loaders:
 
     def _drop(self, role: str) -> None:
         self._passwords.pop(role, None)
-        with self.server.connect(self.database) as connection:
+        with self.sessions.session() as connection:
             drop_role(connection, role)
 
 
@@ -325,20 +331,21 @@ def loaders(
     One that cannot be dropped is an error, but not at the end of a merge (``of_merge``), which has been committed.
     """
     made = Loaders(server, database, seconds, on_behalf_of, database_owner)
-    try:
-        yield made
-    except BaseException as error:
+    with closing(made.sessions):
+        try:
+            yield made
+        except BaseException as error:
+            try:
+                made.drop()
+            except BackupError as second:
+                error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
+            raise
         try:
             made.drop()
-        except BackupError as second:
-            error.add_note(f"the next restore drops the roles recyclic_loads_…, which remain: {second}")
-        raise
-    try:
-        made.drop()
-    except BackupError as error:
-        if not of_merge:
-            raise
-        _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
+        except BackupError as error:
+            if not of_merge:
+                raise
+            _log.warning("the next restore drops the roles recyclic_loads_…, which remain: %s", error)
 
 
 def drop_left_behind(server: Server, connection: Connection, is_alive: Callable[[str], bool]) -> list[str]:

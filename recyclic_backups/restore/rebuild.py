@@ -610,7 +610,7 @@ class Rebuild:
             armed = connection.execute("SELECT FROM pg_catalog.pg_event_trigger LIMIT 1").fetchone()
             if armed is not None and connection.info.server_version < 170000:
                 return []
-        self.maker.archive = replace(self.maker.archive, database=database)
+        self.maker.archive = replace(self.maker.archive, database=database, sessions=None)
         others = self._other_owners()
         self.maker.aside = [
             each

@@ -29,9 +29,9 @@ PATIENCE_SECONDS = 60
 
 
 @contextmanager
-def small_segments(installation: Installation, directory: Path) -> Iterator[ScratchCluster]:
-    """A server of its own: these tests stop it, promote it, and drop its slots."""
-    with ScratchCluster.start(installation, directory, settings={"wal_keep_size": "0"}) as cluster:
+def small_segments(installation: Installation, directory: Path, keep: str = "0") -> Iterator[ScratchCluster]:
+    """A server of its own: these tests stop it, promote it, and drop its slots. It keeps so much WAL of itself."""
+    with ScratchCluster.start(installation, directory, settings={"wal_keep_size": keep}) as cluster:
         cluster.stop()
         subprocess.run(
             [

@@ -21,6 +21,7 @@ from recyclic_backups.errors import DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.slots import look_at
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
     PATIENCE_SECONDS,
@@ -344,7 +345,7 @@ def test_a_server_that_says_nothing_any_more_is_asked_anew(
     server_of_its_own.restart()
     with (
         Proxy.to(server_of_its_own.server.port) as line,
-        receiving(_Behind(server_of_its_own, line), memory) as running,
+        receiving(_Behind(server_of_its_own, line), memory) as running,  # type: ignore[arg-type]
     ):
         end = write_rows(server_of_its_own)
         running.wait_until(lambda: reached(archive) >= end)
@@ -384,18 +385,42 @@ def test_tails_that_a_kill_left_beside_their_segment_go(
 
 def test_a_server_that_does_not_answer_keeps_nobody_else_waiting() -> None:
     """Loss prevented: what was received, not stored while the receiver tries to reach the server again."""
-    ticks = []
+    ticks: list[int] = []
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.01):
+            ticks.append(1)
+
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = Server(
             host="127.0.0.1", port=silent.getsockname()[1], user="x", password="", connect_timeout_seconds=1
         )
-        over = threading.Event()
-        thread = threading.Thread(
-            target=lambda: [ticks.append(1) for _ in iter(lambda: over.wait(0.01), True)]
-        )
+        thread = threading.Thread(target=tick)
         thread.start()
         with pytest.raises(DatabaseError, match="did not answer within 1 s"), Replication.open(server):
             pass
         over.set()
         thread.join()
     assert len(ticks) > 20
+
+
+def test_a_role_that_may_replicate_and_nothing_else_is_enough(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: whoever gets into the receiver's container has a superuser's login, because ours needed one."""
+    archive = archive_of(memory, server_of_its_own)
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE wal_receiver LOGIN REPLICATION PASSWORD 'of its own'")
+    login = replace(server_of_its_own.server, user="wal_receiver", password="of its own")
+
+    class Itself:
+        server = login
+
+    with receiving(Itself(), memory) as running:  # type: ignore[arg-type]
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    with pytest.raises(DatabaseError, match="permission denied"), login.connect("postgres") as connection:
+        connection.execute("SELECT * FROM public.log")
+    assert look_at(login, SLOT).slot is not None
+    assert_as_on_the_server(server_of_its_own, archive)

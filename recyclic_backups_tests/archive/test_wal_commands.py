@@ -13,10 +13,12 @@ from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
     archive_of,
+    assert_as_on_the_server,
     reached,
     receiving,
     write_rows,
 )
+from recyclic_backups_tests.cli.test_json import PAGE, _differences
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.operator import Operator, variables_of
 
@@ -74,6 +76,7 @@ def test_a_segment_that_is_gone_is_a_gap(archived: tuple[Operator, WalArchive, P
     assert result.code == 50
     (gap,) = result.document["gaps"]
     assert gap["from_lsn"] != gap["to_lsn"]
+    assert not list(_differences(PAGE["wal status"], result.document)), "it is not what docs/json.md says"
     assert "GAP" in operator.run("wal", "status").out
 
 
@@ -94,7 +97,49 @@ def test_a_segment_that_somebody_changed_or_moved_is_damage(
     file.unlink()
     plain = archive._store(listing.segments[first].removesuffix(".sealed"), bytes(SEGMENT_BYTES), None)
     assert (folder / plain).exists()
-    assert operator.run("wal", "fetch", first, "--output", str(tmp_path / "3")).code == 40
+    assert operator.run("wal", "fetch", first, "--output", str(tmp_path / "3")).code == 60, (
+        "it does not exist"
+    )
+
+
+def test_what_is_not_sealed_hides_no_gap(archived: tuple[Operator, WalArchive, Path]) -> None:
+    """Attack: who writes to the storage took a segment away, and lays something in its place that has its name."""
+    operator, archive, folder = archived
+    listing = archive.listing()
+    name = listing.segments[sorted(listing.segments)[1]]
+    (folder / name).rename(folder / name.removesuffix(".sealed"))
+    assert operator.run("wal", "status").code == 50
+
+
+def test_what_was_deleted_or_replaced_and_is_put_back_makes_the_archive_older_and_nothing_else(
+    archived: tuple[Operator, WalArchive, Path], server_of_its_own: ScratchCluster
+) -> None:
+    """Attack: who writes to the storage lays back a position of ours, and tails that one of ours took the place of."""
+    operator, archive, folder = archived
+    position = folder / f"{archive.wal}/position.json"
+    older, store = position.read_bytes(), LocalStore(folder)
+    listing = archive.listing()
+    kept = {
+        tail.name: (folder / tail.name).read_bytes() for tails in listing.tails.values() for tail in tails
+    }
+    with receiving(server_of_its_own, store) as running:
+        for _ in range(3):
+            end = write_rows(server_of_its_own, 4000)
+        running.wait_until(lambda: reached(archive) >= end)
+    assert kept
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    newer = operator.run("wal", "status", "--json").document
+    position.write_bytes(older)
+    result = operator.run("wal", "status", "--json")
+    assert result.code == 0
+    assert result.document["position"]["lsn"] != newer["position"]["lsn"]
+    assert result.document["age_seconds"] > newer["age_seconds"]
+    with receiving(server_of_its_own, store) as running:
+        end = write_rows(server_of_its_own, 4000)
+        running.wait_until(lambda: reached(archive) >= end)
+    assert_as_on_the_server(server_of_its_own, archive)
+    assert operator.run("wal", "status").code == 0
 
 
 def test_a_position_that_nobody_signed_is_believed_nothing_of(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
+
+pytestmark = pytest.mark.small
 
 
 def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator: Operator) -> None:
@@ -11,7 +15,7 @@ def test_everything_done_to_a_backup_is_in_the_log_and_the_log_is_whole(operator
     operator.must("verify", backup_id)
     operator.must("restore", backup_id, "--into", f"{operator.variables['POSTGRES_DB']}_audit")
     live = operator.variables["POSTGRES_DB"]
-    operator.must("restore", backup_id, "--table", "public.sale_items", "--merge-into", live, "--yes")
+    operator.must("restore", backup_id, "--table", "public.sale", "--merge-into", live, "--yes")
     operator.must("hold", backup_id, "--reason", "a dispute", "--until", "2030-01-01")
     operator.must("release", backup_id)
     operator.must("expire", "--yes")

@@ -29,6 +29,8 @@ from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 OTHER_KEY = "kN7vEjRWeJq83u8SNFZ4kKvN7xI0VniavN7vEjRWeJA="
 
 

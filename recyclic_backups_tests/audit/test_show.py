@@ -14,6 +14,8 @@ from recyclic_backups.audit.event import ACTIONS, OUTCOMES
 from recyclic_backups.cli import render
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 NONSENSE = {
     "unknown action": (("--action", "restor"), ("'restor'", "restore", "rotate keys")),
     "unknown outcome": (("--outcome", "ok"), ("'ok'", "done", "not comparable")),

@@ -22,7 +22,14 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage.store import Store
-from recyclic_backups_tests.archive.conftest import SLOT, archive_of, receiving, repository_of, small_segments
+from recyclic_backups_tests.archive.conftest import (
+    SLOT,
+    archive_of,
+    receiving,
+    repository_of,
+    server_of_its_own,
+    small_segments,
+)
 from recyclic_backups_tests.memory_store import MemoryStore
 
 
@@ -139,3 +146,6 @@ def based(based_cluster: ScratchCluster, taken_once: MemoryStore) -> Premises:
 def environment_path() -> str:
     """PATH, for a command that is started as a program."""
     return os.environ["PATH"]
+
+
+__all__ = ["server_of_its_own"]

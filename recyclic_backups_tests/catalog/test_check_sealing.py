@@ -24,6 +24,8 @@ from recyclic_backups.health.finding import Level
 from recyclic_backups.health.questions import proven
 from recyclic_backups_tests.house import House
 
+pytestmark = pytest.mark.small
+
 IN_CLEAR = {
     *("format", "check", "backup_id", "checked_at", "passed", "proves", "duration_seconds"),
     *("details", "sealed", "mac"),

@@ -18,6 +18,8 @@ from recyclic_backups.envelope.document import canonical, encode
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
+pytestmark = pytest.mark.small
+
 NEWER = 3
 """One more than the newest format of a manifest; labels, checks, holds and keys are still at 1."""
 

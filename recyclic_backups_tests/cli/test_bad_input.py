@@ -11,6 +11,8 @@ import pytest
 from recyclic_backups.cli.main import main
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
+pytestmark = pytest.mark.small
+
 CASES: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
     "wrong password": (("backup",), {"POSTGRES_PASSWORD": "wr0ng-secret"}, 20, "authentication failed"),
     "unknown host": (("backup",), {"POSTGRES_HOST": "no-such-host.invalid"}, 20, "no-such-host.invalid"),

@@ -16,6 +16,8 @@ from recyclic_backups.cli.commands import parser
 from recyclic_backups.cli.restore import command_for
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 
 def damage(operator: Operator, backup_id: str) -> Path:
     """Flip a byte of a backup's dump."""

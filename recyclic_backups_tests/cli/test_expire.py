@@ -12,6 +12,8 @@ from recyclic_backups.cli import render
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 FEW = {
     "RETENTION_DAILY": "1",
     "RETENTION_WEEKLY": "0",

@@ -9,6 +9,8 @@ import pytest
 from recyclic_backups.cli import render
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 
 @pytest.mark.parametrize(
     ("start", "today"),

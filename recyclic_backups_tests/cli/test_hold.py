@@ -9,6 +9,8 @@ import pytest
 from recyclic_backups.cli import render
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 
 def _day(days: int) -> str:
     return (render.now() + timedelta(days=days)).date().isoformat()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
+
+pytestmark = pytest.mark.small
 
 NEW = "a new passphrase that nobody has seen"
 

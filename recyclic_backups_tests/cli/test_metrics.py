@@ -17,6 +17,8 @@ from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.health.test_metrics import KEYS
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
+pytestmark = pytest.mark.small
+
 
 @pytest.fixture
 def plenty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
+
+pytestmark = pytest.mark.small
 
 
 def _lines_sold(cluster: ScratchCluster, database: str, change: str = "") -> int:
     with cluster.server.connect(database) as connection:
         if change:
             connection.execute(change.encode())
-        row = connection.execute("SELECT count(*) FROM sale_items").fetchone()
+        row = connection.execute("SELECT count(*) FROM sale").fetchone()
     return int(row[0]) if row else -1
 
 
@@ -71,11 +75,11 @@ def test_the_plan_says_what_is_lost_what_is_proven_and_how_long_it_takes(operato
     assert "newer " not in newest
     assert f"newer     {newer_id}, of 20" in operator.run("restore", backup_id, "--replace").err
 
-    merge = operator.run("restore", "latest", "--table", "public.sale_items", "--merge-into", live).err
+    merge = operator.run("restore", "latest", "--table", "public.sale", "--merge-into", live).err
     assert "since     what was written into these tables in the " in merge
     assert "since then is taken out, and kept beside" in merge
     assert "lost" not in merge
-    assert "public.sale_items become those of the backup" in merge
+    assert "public.sale become those of the backup" in merge
     assert "the rows are put back with the rights of the tables' owner" in merge
 
 
@@ -84,7 +88,7 @@ def test_the_printed_line_goes_back_and_the_other_drops(cluster: ScratchCluster,
     before = _databases(cluster)
     backup_id = operator.backup_id()
     live = operator.variables["POSTGRES_DB"]
-    assert _lines_sold(cluster, live, "DELETE FROM sale_items") == 0
+    assert _lines_sold(cluster, live, "DELETE FROM sale") == 0
     try:
         out = operator.must("restore", backup_id, "--replace", "--yes").out
         assert _lines_sold(cluster, live) > 0
@@ -143,7 +147,7 @@ def test_rows_taken_out_are_looked_at_and_dropped_by_the_printed_lines(
         "UPDATE remark SET id = 1.00, said = 'since then'; INSERT INTO remark VALUES (2, 'new')",
     )
     try:
-        tables = ("--table", "public.remark", "--table", "public.sale_items")
+        tables = ("--table", "public.remark", "--table", "public.sale")
         out = operator.must("restore", "latest", *tables, "--merge-into", live, "--yes").out
         assert out.splitlines()[-1] == "equal"
         look, drop = (line.strip() for line in out.splitlines() if line.startswith("  "))
@@ -178,7 +182,7 @@ def test_a_database_beside_is_opened_and_dropped_by_the_printed_lines(
     try:
         out = operator.must("restore", "latest", "--into", into).out
         look, drop = (line.strip() for line in out.splitlines() if line.startswith("  psql"))
-        assert "sale_items" in _paste(cluster, f"{look} -c '\\dt'")
+        assert "sale" in _paste(cluster, f"{look} -c '\\dt'")
         _paste(cluster, drop)
         assert into not in _databases(cluster)
     finally:

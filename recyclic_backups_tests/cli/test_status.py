@@ -12,6 +12,8 @@ import pytest
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 WITHOUT_DAGSTER = """
 import sys
 sys.modules["dagster"] = None

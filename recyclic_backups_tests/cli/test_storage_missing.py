@@ -12,6 +12,8 @@ from recyclic_backups.cli.commands import parser
 from recyclic_backups.storage import mounts
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "validate": (),
     "backup": (),

@@ -12,6 +12,8 @@ from recyclic_backups.envelope.keyring import generate_passphrase
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import PASSPHRASE, Operator
 
+pytestmark = pytest.mark.small
+
 
 @pytest.fixture
 def evil(operator: Operator) -> str:

@@ -11,6 +11,8 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import read
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 
 def _alerts(operator: Operator, urls: str) -> list[dict[str, str]]:
     outcome = operator.must("validate", "--json", NOTIFICATION_URLS=urls)

@@ -25,6 +25,8 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.docs.pages import PROJECT
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 
+pytestmark = pytest.mark.small
+
 NOBODY = 65534
 
 

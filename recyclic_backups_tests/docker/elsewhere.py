@@ -39,6 +39,10 @@ def beside(stack: Stack) -> None:
         "without the profile only the application starts",
         stack.compose("config", "--services").split() == ["postgres"],
     )
+    both = stack.compose("--profile", "backup", "--profile", "wal", "config", "--services").split()
+    expect(
+        "with both profiles WAL is received too", {"backup-wal", "backup-code", "postgres"} <= {*both}, both
+    )
     stack.types("beside", application)
     expect("beside an application: everything healthy", healthy(stack))
     expect("and a backup is taken", json.loads(stack.rescue("backup", "--json"))["backup_id"])

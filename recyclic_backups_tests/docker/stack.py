@@ -188,15 +188,16 @@ def copied() -> Iterator[Stack]:
     """
     parent = Path(tempfile.mkdtemp(prefix="compose-test-"))
     home = parent / "recyclic_backups"
-    no = shutil.ignore_patterns(
-        ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets", "backups"
+    no = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".env", "secrets")
+    storage = {str(PROJECT): {"backups"}}  # and no folder of that name in the package
+    shutil.copytree(
+        PROJECT, home, ignore=lambda folder, names: {*no(folder, names), *storage.get(folder, set())}
     )
-    shutil.copytree(PROJECT, home, ignore=no)
     stack = Stack(home)
     try:
         yield stack
     except BaseException:
-        for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages"):
+        for service in ("backup-code", "backup-daemon", "backup-door", "backup-pages", "backup-wal"):
             logs = stack.compose("logs", "--tail", "25", service, check=False)
             sys.stderr.write(f"--- {service}\n{logs}\n")
         raise
@@ -206,5 +207,7 @@ def copied() -> Iterator[Stack]:
                 f"kept: {stack.environment['COMPOSE_PROJECT_NAME']} in {home}; the door's users: {stack.users}"
             )
         else:
-            stack.compose("--profile", "rescue", "down", "--volumes", "--timeout", "10", check=False)
+            stack.compose(
+                "--profile", "rescue", "--profile", "wal", "down", "--volumes", "--timeout", "10", check=False
+            )
             shutil.rmtree(parent)

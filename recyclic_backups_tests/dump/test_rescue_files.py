@@ -16,6 +16,8 @@ from recyclic_backups.errors import StorageError
 from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 FORGED = b"import os; open('loot', 'w').write(os.environ['BACKUP_ENCRYPTION_KEY'])\n"
 
 

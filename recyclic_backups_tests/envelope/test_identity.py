@@ -151,15 +151,18 @@ def test_a_rotation_does_not_ask_a_passphrase_of_long_ago_which_keys_belong(sign
 MANIFEST = "app/backups/20261122T010003Z-K3X7QA/manifest.json"
 
 
+@pytest.mark.parametrize("manifest", [MANIFEST, "server.73/base/20261122T010003Z-K3X7QA/manifest.json"])
 @pytest.mark.parametrize("signs", [False, True])
-def test_a_former_passphrase_has_no_say_once_our_own_key_file_was_taken_away(signs: bool) -> None:
+def test_a_former_passphrase_has_no_say_once_our_own_key_file_was_taken_away(
+    signs: bool, manifest: str
+) -> None:
     """The attack: who knows a former passphrase leaves but his own key there; his backups would be signed, and the
     operator, told that only a former passphrase opens keys, would rotate: what is written next would be his to read.
     """
     store, own = other_storage(TWO)
     storage_id = Keyring(store, TWO).storage_id()
     assert storage_id is not None
-    store.create(MANIFEST, json.dumps(signed({"format": 1}, MANIFEST, own)).encode())
+    store.create(manifest, json.dumps(signed({"format": 1}, manifest, own)).encode())
     copy = store.get(f"keys/{own.key_id}.json")
     store.delete(f"keys/{own.key_id}.json")
     store.delete(identity.NAME)

@@ -35,6 +35,7 @@ def load(name: str) -> dict[str, Any]:
 ENVELOPE, KEY_FILES, DOCUMENTS = load("envelope.json"), load("key_files.json"), load("documents.json")
 MANIFESTS = load("manifests.json")
 CHECKS = load("checks.json")
+WAL = load("wal.json")
 
 
 def named(case: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ from recyclic_backups.storage.store import StoredObject
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 
 

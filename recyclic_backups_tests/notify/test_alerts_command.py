@@ -18,6 +18,8 @@ from recyclic_backups_tests.docs.pages import read
 from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 WITHOUT_DAGSTER = (
     "import sys; sys.modules['dagster'] = None; from recyclic_backups.cli.main import main; "
     "sys.exit(main(sys.argv[1:]))"

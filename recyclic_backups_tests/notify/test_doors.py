@@ -10,6 +10,8 @@ from recyclic_backups_tests.defs.conftest import House, quick_house
 from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web
 from recyclic_backups_tests.operator import Operator
 
+pytestmark = pytest.mark.small
+
 __all__ = ["quick_house"]
 
 SECRET = "a-uuid-that-nobody-may-see"

@@ -199,6 +199,7 @@ def test_a_role_that_owns_something_is_not_dropped_whatever_it_is_called(
             with reading_login(cluster.server, database):
                 pass
             assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (0,)
+            assert _roles(cluster.server) == [role]
         finally:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 

@@ -19,6 +19,7 @@ from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.opening import known_peer
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import Installation, dump_argv, scripts_may_run_commands
+from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.startup import (
@@ -200,6 +201,18 @@ def test_the_password_is_not_told_to_whoever_asks_for_it(sslmode: str) -> None:
     assert SECRET not in str(raised.value)
     if sslmode != "require":
         assert "POSTGRES_SSLMODE=verify-full" in raised.value.hint
+
+
+@pytest.mark.parametrize("sslmode", ["prefer", "require"])
+def test_nor_does_the_receiver_of_wal_tell_it(sslmode: str) -> None:
+    """Attack prevented: the same, of a service that connects again each time somebody cuts its line."""
+    loot: list[bytes] = []
+    with _impostor(loot) as port:
+        server = Server("127.0.0.1", port, password=SECRET, sslmode=sslmode)
+        with pytest.raises(DatabaseError) as raised, Replication.open(server):
+            pass
+    assert SECRET.encode() not in b"".join(loot)
+    assert SECRET not in f"{raised.value} {raised.value.hint}"
 
 
 def test_nor_do_programs_tell_it(installations_by_major: dict[int, Installation]) -> None:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from recyclic_backups.archive import receive
+from recyclic_backups.archive import stream
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.take import BaseBackupTerms
@@ -162,7 +162,7 @@ class History:
 def history(installation: Installation, scratch_directory: Path) -> Iterator[History]:
     """See :class:`History`. Its archive is whole, and stays so: damage copies."""
     patched = pytest.MonkeyPatch()
-    patched.setattr(receive, "_IDLE_POSITION_SECONDS", 0.2)
+    patched.setattr(stream, "_IDLE_POSITION_SECONDS", 0.2)
     with small_segments(installation, scratch_directory) as cluster:
         cluster.configure({"shared_preload_libraries": "", "track_commit_timestamp": "on"})
         cluster.restart()

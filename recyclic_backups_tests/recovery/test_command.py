@@ -48,7 +48,7 @@ def started(command: Sequence[str], directory: Path, *options: str) -> Iterator[
         while time.monotonic() < deadline:
             assert process.poll() is None, (directory.parent / "log").read_text()
             lines = pid_file.read_text().splitlines() if pid_file.exists() else []
-            if len(lines) >= 8 and lines[7].strip() in ("ready", "standby"):
+            if len(lines) >= 8 and lines[7].strip() == "ready":
                 break
             time.sleep(0.02)
         yield Server(host=str(directory), port=PORT)
@@ -82,7 +82,8 @@ def test_promoted_it_is_an_ordinary_cluster_of_its_directory_s_owner(
     files = [each.lstat() for each in (place, *place.rglob("*"))]
     assert {each.st_uid for each in files} == {owner}
     assert not any(each.st_mode & 0o077 for each in files if not os.path.islink(place))
-    assert not list(place.glob("recyclic*")) and not list(place.glob("*.signal"))
+    assert not list(place.glob("recyclic*"))
+    assert not list(place.glob("*.signal"))
     with started(done["start"], place) as server:
         # production's pg_hba.conf asks for its password
         production = history.site.cluster.server

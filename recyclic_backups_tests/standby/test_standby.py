@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,37 @@ def test_every_command_works_with_a_standby(
     assert "session" in operator.must("show", "latest").out
     for command in ("verify", "drill simple", "drill partial", "diagnose", "expire --yes"):
         operator.must(*command.split())
+
+
+def test_a_role_that_can_only_read_backs_a_standby_up_as_validate_says(
+    shop: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Attack: nobody can make a role on a standby, so that a superuser asks the tables of strangers there."""
+    more = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": PASSPHRASE}
+    superuser = Operator(tmp_path, capsys, {**variables_of(shop.standby, DATABASE), **more})
+    (warned,) = [each for each in superuser.must("validate", "--json").json if each["check"] == "privileges"]
+    made, _, large_objects = warned["hint"].partition("primary: ")[2].partition("; ")
+    make = made.replace("ROLE …", "ROLE reads_standby").replace("PASSWORD …", "PASSWORD 'x'")
+    shop.execute(
+        DATABASE,
+        make,
+        large_objects.replace("…", "reads_standby"),
+        "SELECT lo_from_bytea(0, 'x')",
+        "CREATE TABLE hidden (a int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; INSERT INTO hidden VALUES (1)",
+    )
+    try:
+        weak = replace(shop.standby, user="reads_standby", password="x")
+        reading = Operator(tmp_path, capsys, {**variables_of(weak, DATABASE), **more})
+        assert [
+            each for each in reading.must("validate", "--json").json if each["check"] == "privileges"
+        ] == []
+        reading.backup_id()
+        shown = reading.must("show", "latest", "--json").json
+        assert "password hashes" not in str(shown)
+        reading.must("drill", "simple")
+    finally:
+        with shop.primary.connect(DATABASE) as connection:
+            connection.execute("DROP ROLE reads_standby")
 
 
 def test_sequences_that_a_standby_saw_ahead_have_not_gone_back(

@@ -22,6 +22,14 @@ from recyclic_backups_tests.vectors.primitives import (
     canonical,
     key_id_of,
 )
+from recyclic_backups_tests.vectors.wal_cases import (
+    SEGMENT,
+    SEGMENT_BYTES,
+    SYSTEM_IDENTIFIER,
+    document_cases_of_a_server,
+    history_cases,
+    segment_cases,
+)
 
 FOLDER = Path(__file__).parent
 
@@ -63,6 +71,18 @@ def vectors() -> dict[str, str]:
             "data_keys": data_keys,
             "storage_name": CHECK_NAME,
             "cases": check_cases(),
+        },
+        "wal.json": {
+            "about": "docs/format/wal.md. The reader has the keys below, and so has the storage. Of a case in "
+            "`segments` or `histories` only its `objects` are there: base64, by their names in the folder `wal` of the "
+            "server. `filled` is how many bytes of the segment there are by names alone.",
+            "data_keys": data_keys,
+            "system_identifier": SYSTEM_IDENTIFIER,
+            "segment": SEGMENT,
+            "segment_bytes": SEGMENT_BYTES,
+            "segments": segment_cases(),
+            "histories": history_cases(),
+            "documents": document_cases_of_a_server(),
         },
     }
     return {name: json.dumps(content, indent=1, ensure_ascii=True) + "\n" for name, content in files.items()}

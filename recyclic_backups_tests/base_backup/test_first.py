@@ -1,0 +1,58 @@
+"""The receiver sees to it that there is a base backup: the first one, and another when WAL was lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from recyclic_backups.base_backup import first
+from recyclic_backups.base_backup.back_up import back_up_server
+from recyclic_backups.base_backup.catalog import load_base_backups
+from recyclic_backups.base_backup.first import FirstBase, is_needed
+from recyclic_backups.base_backup.take import BaseBackupTerms
+from recyclic_backups.compression import Compression
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.archive.conftest import SLOT, archive_of, reached, receiving, write_rows
+from recyclic_backups_tests.memory_store import MemoryStore
+
+
+def test_the_first_base_backup_and_the_one_after_lost_wal_come_by_themselves(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a year of WAL that can be replayed on nothing; a hole, and a week until the next Sunday."""
+    monkeypatch.setattr(first, "_FIRST_LOOK_SECONDS", 0.2)
+    archive = archive_of(memory, server_of_its_own)
+    assert is_needed(archive) is None
+    terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
+    said: list[str] = []
+    keeper = FirstBase(
+        lambda: archive,
+        lambda: back_up_server(
+            server_of_its_own.server, archive.repository, "full", terms, clock=lambda: datetime.now(UTC)
+        ),
+        said.append,
+    )
+    keeper.start()
+    try:
+        with receiving(server_of_its_own, memory) as running:
+            write_rows(server_of_its_own)
+            running.wait_until(lambda: is_needed(archive) is False)
+        (of_the_beginning,) = load_base_backups(archive).bases
+        assert of_the_beginning.good
+        with server_of_its_own.server.connect("postgres") as connection:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+        for _ in range(3):
+            write_rows(server_of_its_own, 3000)
+            with server_of_its_own.server.connect("postgres") as connection:
+                connection.execute("CHECKPOINT")
+        with receiving(server_of_its_own, memory) as running:
+            end = write_rows(server_of_its_own)
+            running.wait_until(lambda: reached(archive) >= end)
+            assert is_needed(archive)
+            keeper.look_now()
+            running.wait_until(lambda: is_needed(archive) is False)
+        assert len(load_base_backups(archive).bases) == 2
+        assert any("taken and verified" in each for each in said)
+    finally:
+        keeper.end()

@@ -1,0 +1,144 @@
+"""The receiver of WAL beside the application's server as it comes: no line of its configuration was changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from recyclic_backups_tests.docker.seeing import expect, until
+from recyclic_backups_tests.docker.stack import Stack, say
+
+WRITE = (
+    "INSERT INTO sales (deposit_id, price_cents) SELECT 1, n FROM generate_series(1, 400) n"
+    " RETURNING pg_current_wal_insert_lsn()"
+)
+
+
+def status(stack: Stack) -> dict[str, Any]:
+    """What ``wal status --json`` says; empty while there is nothing, or a gap, which is an exit code of its own."""
+    try:
+        found: dict[str, Any] = json.loads(stack.rescue("wal", "status", "--json"))
+    except AssertionError:
+        return {}
+    return found
+
+
+def _number(lsn: str) -> int:
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _reached(stack: Stack) -> int:
+    position = status(stack).get("position")
+    return _number(position["lsn"]) if position else 0
+
+
+def _container(stack: Stack, service: str) -> str:
+    return stack.compose("ps", "--all", "--quiet", service).strip()
+
+
+class _Writing(threading.Thread):
+    """A client of the application, which goes on through whatever happens; what it was told is committed."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self._stack, self._over = stack, threading.Event()
+        self.rows = 0
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.rows += len(self._stack.psql("recyclic", WRITE).splitlines())
+            except AssertionError:
+                self._over.wait(0.5)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def the_receiver(stack: Stack) -> None:
+    """Turned on by two lines; the server stopped, then both killed, under load; nothing is missing."""
+    before = stack.psql(
+        "postgres", "SELECT string_agg(line::text, ' ' ORDER BY line_number) FROM pg_hba_file_rules line"
+    )
+    stack.settings(WAL_ARCHIVE="true", COMPOSE_PROFILES="wal", WAL_TAIL_SECONDS="5")
+    stack.compose("up", "--detach", "--wait")
+    expect("backup-wal is healthy: it has stored something", _reached(stack) > 0)
+    log = stack.compose("logs", "backup-wal")
+    expect("the server's own pg_hba.conf lets it in", "replication=database" in log, log)
+    mounted = json.loads(stack.run("docker", "inspect", _container(stack, "backup-wal")))[0]["Mounts"]
+    secrets = {each["Destination"] for each in mounted if each["Destination"].startswith("/run/secrets/")}
+    expect("it knows three secrets", len(secrets) == 3, secrets)
+
+    counted = int(stack.psql("recyclic", "SELECT count(*) FROM sales"))
+    writing = _Writing(stack)
+    writing.start()
+    try:
+        until("it follows under load", lambda: writing.rows > 2000)
+        used = stack.run(
+            "docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", _container(stack, "backup-wal")
+        )
+        say(f"memory of backup-wal under load: {used.strip()}")
+        server, began = _container(stack, "postgres"), time.monotonic()
+        stack.run("docker", "stop", server)
+        took = time.monotonic() - began
+        code = stack.run("docker", "inspect", "--format", "{{.State.ExitCode}}", server).strip()
+        expect(f"docker stop of the server took {took:.1f} s, and nobody killed it", code == "0", code)
+        stack.run("docker", "start", server)
+        written = writing.rows
+        until("the application writes again", lambda: writing.rows > written + 400)
+        stack.run("docker", "kill", server, _container(stack, "backup-wal"))
+        stack.run("docker", "start", server)
+        stack.compose("up", "--detach", "--wait", "postgres", "backup-wal")
+        written = writing.rows
+        until("and again, after both were killed", lambda: writing.rows > written + 400)
+    finally:
+        writing.stop()
+    now = int(stack.psql("recyclic", "SELECT count(*) FROM sales"))
+    expect(
+        "the server has every row that it said it has",
+        now - counted >= writing.rows,
+        (now, counted, writing.rows),
+    )
+    end = _number(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
+    until("all of that is in the archive", lambda: _reached(stack) >= end)
+    expect("without a gap", status(stack)["gaps"] == [])
+    _as_on_the_server(stack)
+    after = stack.psql(
+        "postgres", "SELECT string_agg(line::text, ' ' ORDER BY line_number) FROM pg_hba_file_rules line"
+    )
+    expect("nothing of the server's configuration was changed", before == after)
+    _told_to_stop(stack)
+    stack.settings(WAL_ARCHIVE="", COMPOSE_PROFILES="", WAL_TAIL_SECONDS="")
+    stack.compose("--profile", "wal", "rm", "--stop", "--force", "backup-wal")
+    stack.psql("postgres", "SELECT pg_drop_replication_slot('recyclic_backups')")
+    stack.compose("up", "--detach", "--wait")
+
+
+def _as_on_the_server(stack: Stack) -> None:
+    """Loss prevented: an archive of WAL that PostgreSQL would not read."""
+    folder = "/var/lib/postgresql/data/pg_wal"
+    login = ("exec", "-T", "postgres", "sh", "-c")
+    theirs = stack.compose(*login, f"cd {folder} && sha256sum 0*[0-9A-F]").split()
+    hashes = dict(zip(theirs[1::2], theirs[::2], strict=True))
+    list_them = "ls /backups/server.*/wal/00000001 | sed -n 's/^\\([0-9A-F]\\{24\\}\\)[.]zst.*/\\1/p'"
+    run = ("run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "backup-rescue", "-c")
+    stored = stack.compose(*run, list_them).split()
+    compared = 0
+    for segment in sorted({*stored} & {*hashes}):
+        ours = stack.compose(*run, f"recyclic-backups wal fetch {segment} | sha256sum").split()[0]
+        expect(f"{segment} is the server's, byte for byte", ours == hashes[segment])
+        compared += 1
+    say(
+        f"{len(stored)} whole segments are stored; {compared} of them the server still has, and they are equal"
+    )
+
+
+def _told_to_stop(stack: Stack) -> None:
+    began = time.monotonic()
+    stack.compose("stop", "backup-wal")
+    code = stack.run("docker", "inspect", "--format", "{{.State.ExitCode}}", _container(stack, "backup-wal"))
+    expect(f"told to stop, it ended well within {time.monotonic() - began:.1f} s", code.strip() == "0", code)
