@@ -3,15 +3,16 @@
 import dagster as dg
 
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.wal.assets import archive_asset, base_asset
-from recyclic_backups.defs.wal.schedules import every_quarter_of_an_hour, every_week
+from recyclic_backups.defs.wal.archive import archive_asset
+from recyclic_backups.defs.wal.base_backup import base_backup_asset
+from recyclic_backups.defs.wal.schedules import base_backups_due, every_quarter_of_an_hour
 
 
 def wal(database: Database) -> dg.Definitions:
-    """Those of one database."""
+    """Those of one database's server."""
     if not database.settings.wal_archive:
         return dg.Definitions()
-    jobs, schedules = zip(every_week(database), every_quarter_of_an_hour(database), strict=True)
+    jobs, schedules = zip(base_backups_due(database), every_quarter_of_an_hour(database), strict=True)
     return dg.Definitions(
-        assets=[base_asset(database), archive_asset(database)], jobs=jobs, schedules=schedules
+        assets=[base_backup_asset(database), archive_asset(database)], jobs=jobs, schedules=schedules
     )

@@ -18,7 +18,7 @@ from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.process import lower_priority
 
 BASE_BACKUP = "base_backup"
-GROUP = "backups"
+GROUP = "wal"
 
 _DESCRIPTION = """The files of the whole server, all its databases, from which WAL is replayed to any moment.
 
