@@ -3,7 +3,7 @@
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,7 +11,9 @@ import dagster as dg
 from recyclic_backups import wiring
 from recyclic_backups.base_backup.back_up import BasedUp, back_up_server
 from recyclic_backups.catalog.load import load_catalog
+from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.catalog.timestamps import to_text
+from recyclic_backups.defs.backups.assets import source_of
 from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors, door_of
@@ -38,6 +40,9 @@ _ARCHIVE_DESCRIPTION = """Up to when everything that the server did is stored, a
 **Who receives it?** The service `recyclic-backups wal receive`, which is no run of Dagster's. This asset looks at what
 it has stored, every quarter of an hour."""
 
+_ENOUGH = timedelta(hours=1)
+"""Several databases of a server ask for the same: one that is younger is not taken again by a schedule or sensor."""
+
 CHECKS: dict[str, tuple[str, Callable[[WalFacts, datetime], Iterable[Finding]]]] = {
     "continuous": (
         "Is the WAL whole, without a hole since the newest base backup?",
@@ -60,19 +65,24 @@ def base_asset(database: Database) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"postgres"},
         tags={"environment": database.settings.environment},
-        pool=database.pool,
+        # Not the pool of dumps: one of a large server takes hours, and the backup of the night has to be taken too.
+        pool=f"base_{database.pool}",
     )
     def base_backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with dagster_errors(context, database.environment):
             settings = database.settings_now(door_of(context.run))
             lower_priority()
+            repository = wiring.open_repository(settings)
+            tell_strangers(repository.store, context.log.warning)
+            by_itself = source_of(context.run) == "scheduled"
             done = back_up_server(
                 settings.server,
-                wiring.open_repository(settings),
+                repository,
                 None,
                 wiring.base_backup_terms(settings),
                 clock=database.now,
                 progress=LoggedProgress(context.log),
+                enough_since=database.now() - _ENOUGH if by_itself else None,
             )
         for note in done.notes:
             context.log.info(note)
@@ -90,6 +100,8 @@ def base_metadata(done: BasedUp) -> dict[str, Any]:
     return {
         "base_id": manifest.base_id,
         "kind": "incremental" if manifest.is_incremental else "full",
+        **({} if manifest.parent is None else {"builds_on": manifest.parent}),
+        "new": done.fresh,
         "as_of": to_text(manifest.as_of),
         "plain_mb": round(manifest.plain_bytes / 1e6, 3),
         "stored_mb": round(manifest.stored_bytes / 1e6, 3),

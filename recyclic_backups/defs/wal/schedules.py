@@ -8,6 +8,8 @@ from recyclic_backups.defs.automation import Job, scheduled
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.wal.assets import ARCHIVE, BASE
 
+_LIMIT_SECONDS = 24 * 3600
+
 
 def every_week(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
     """``base_backup_job``: when BASE_BACKUP_CRON says, else each Sunday, an hour after the backup of the night."""
@@ -19,8 +21,8 @@ def every_week(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
         does="Copy the files of the whole server, from which WAL is replayed.",
         cron=settings.base_backup_schedule,
         when="Each Sunday, an hour after the backup of the night, or when BASE_BACKUP_CRON says.",
-        # Copying, and reading it again; the server's files are larger than a dump.
-        limit_seconds=settings.lock_wait_seconds + 4 * settings.timeout_seconds,
+        # Copying a large server takes hours, and reading it again: nothing else ends it, also not BACKUP_TIMEOUT.
+        limit_seconds=settings.lock_wait_seconds + _LIMIT_SECONDS,
         priority=-1,
     )
 

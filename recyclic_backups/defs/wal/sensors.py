@@ -12,9 +12,9 @@ from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.defs.automation import Job, sensor_that
-from recyclic_backups.defs.base_backups.assets import BASE_BACKUP
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import is_in_work
+from recyclic_backups.defs.wal.assets import BASE
 from recyclic_backups.errors import StorageMissing
 
 
@@ -52,7 +52,7 @@ def look(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     reason = why_due(bases.bases, read_gaps(archive))
     if not reason:
         return skipped("There is a verified base backup, and no WAL was lost since.")
-    if is_in_work(context.instance, database, BASE_BACKUP):
+    if is_in_work(context.instance, database, BASE):
         return skipped(f"A base backup is being taken: {reason}.")
     context.log.warning(f"{reason}: taking a base backup")
     return dg.SensorResult(
