@@ -14,7 +14,7 @@ from recyclic_backups.catalog.catalog import is_of_the_future
 from recyclic_backups.catalog.proof import last_attempt
 from recyclic_backups.catalog.recovery_point import seconds_between
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
+from recyclic_backups.health.finding import Finding, Level, alarm, critical, fine, note, warning
 from recyclic_backups.health.thresholds import (
     BASE_AGE_SECONDS,
     PROOF_SECONDS,
@@ -115,6 +115,12 @@ def recent(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     since = position.server_time + timedelta(seconds=WAL_SILENT_WARNING_SECONDS)
     values = {"as_of": Moment(position.server_time), "age": Seconds(age)}
     yield alarm(age > WAL_SILENT_CRITICAL_SECONDS, "wal_silent", "", since, **values)
+
+
+def unheard(facts: WalFacts, now: datetime) -> Finding | None:
+    """Why nobody hears of the receiver, or can believe what it says; None while it is heard."""
+    found = (*recent(facts, now), *(each for each in continuous(facts) if each.code == "wal_damaged"))
+    return next((each for each in found if each.level is Level.CRITICAL), None)
 
 
 def continuous(facts: WalFacts) -> Iterator[Finding]:

@@ -81,6 +81,9 @@ TOLD: Mapping[str, Told] = {
 The others are shown only: notes, whose level says that nobody can act on them, and drills that were slow, which failed.
 """
 
+SILENT = frozenset({"wal/wal_absent", "wal/wal_silent"})
+"""Keys of the problems that say that nobody hears of the receiver of WAL."""
+
 SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 

@@ -34,6 +34,10 @@ SECONDS = 100.0
 KEPT = timedelta(hours=1)
 """What lies outside the listing (keys, recover.py, what people were told of) is looked at so often at least."""
 
+PASSING = "server."
+"""Beginning of names outside the listing that change by themselves: WAL, and how far it reaches. They are remembered as
+long as the listing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -81,7 +85,7 @@ class _View:
     after: str = ""
     listed_at: datetime | None = None
     begun_at: datetime | None = None
-    answers: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    answers: dict[tuple[str, ...], tuple[datetime, Any]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def forget(self) -> None:
@@ -216,9 +220,12 @@ class SharedStore:
     def _answer(self, asked: tuple[str, ...], ask: Callable[[], T]) -> T:
         with self._view.lock:
             self._listing()
-            if asked not in self._view.answers:
-                self._view.answers[asked] = ask()
-            found: T = self._view.answers[asked]
+            now = self._look.clock()
+            kept = self._view.answers.get(asked)
+            is_passing = asked[1].startswith(PASSING)
+            if kept is None or (is_passing and not _is_within(self._look.age, kept[0], now)):
+                kept = self._view.answers[asked] = (now, ask())
+            found: T = kept[1]
             return found
 
     def _changing(self, change: Callable[[], None]) -> None:

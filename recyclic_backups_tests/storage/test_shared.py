@@ -85,6 +85,18 @@ def test_what_lies_outside_the_listing_is_looked_at_every_hour_and_when_the_cloc
     assert watch.look()[2] == b"more"
 
 
+def test_how_far_wal_reaches_is_as_young_as_the_listing(watch: Watch) -> None:
+    """Loss prevented: an alarm every hour that the receiver is silent, of a receiver that says each minute that it lives."""
+    position = "server.7/wal/position.json"
+    watch.store.create(position, b"12:00")
+    assert watch.view().get(position) == b"12:00"
+    watch.store.replace(position, b"12:01")
+    watch.now += timedelta(seconds=shared.SECONDS - 1)
+    assert watch.view().get(position) == b"12:00"
+    watch.now += timedelta(seconds=1)
+    assert watch.view().get(position) == b"12:01"
+
+
 def test_whoever_does_not_look_asks_the_storage_itself(watch: Watch) -> None:
     """Loss prevented: an expiry that is decided by what was there two minutes ago."""
     watch.look()

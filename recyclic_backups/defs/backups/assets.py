@@ -81,6 +81,7 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
                 wiring.heartbeat_for(now_settings, tier, context.partition_key, database.now()),
                 context.log.warning,
                 will_retry=partial(will_retry, context),
+                doubt=wiring.heartbeat_doubt(now_settings, database.now),
             ):
                 repository = wiring.open_repository(now_settings)
                 tell_strangers(repository.store, context.log.warning)
