@@ -347,6 +347,16 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups base-backup",
     ),
+    "base backup failed": Words(
+        ("The base backup failed: {reason}", "La sauvegarde de base a échoué : {reason}"),
+        (
+            "A recovery begins with the base backup before it, and takes longer the older that is; without any, only "
+            "the backups of the nights come back.",
+            "Une reprise part de la sauvegarde de base précédente, et dure d’autant plus qu’elle est ancienne ; sans "
+            "aucune, seules reviennent les sauvegardes des nuits.",
+        ),
+        "recyclic-backups base-backup",
+    ),
     "wal proof": Words(
         (
             "Nothing proves that WAL brings the server back: {reason}",
