@@ -55,13 +55,20 @@ class WalFacts:
     @property
     def reaches_until(self) -> datetime | None:
         """The newest moment to which a recovery comes, from a verified base backup on; None where there is none."""
-        good = {each.base_id for each in self.bases if each.good}
-        ends = [
-            window.ends_at
-            for window in self.windows
-            if window.ends_at is not None and any(each.base_id in good for each in window.bases)
-        ]
+        ends = [window.ends_at for window in self._good_windows if window.ends_at is not None]
         return max(ends, default=None)
+
+    def reaches(self, moment: datetime) -> bool:
+        """Whether a recovery from a verified base backup comes to that moment (aware)."""
+        return any(
+            window.ends_at is not None and window.starts_at <= moment <= window.ends_at
+            for window in self._good_windows
+        )
+
+    @property
+    def _good_windows(self) -> list[Window]:
+        good = {each.base_id for each in self.bases if each.good}
+        return [window for window in self.windows if any(each.base_id in good for each in window.bases)]
 
     @property
     def reaches_since(self) -> datetime | None:

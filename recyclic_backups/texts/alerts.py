@@ -172,6 +172,17 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups backup --partition {partition}",
     ),
+    "missed day in wal": Words(
+        (
+            "The day {partition} is over and has no good backup",
+            "Le jour {partition} est passé sans sauvegarde valable",
+        ),
+        (
+            "WAL reaches that day: this rebuilds its backup, with what the database held when it was due.",
+            "Le WAL atteint ce jour : ceci reconstruit sa sauvegarde, avec ce que contenait la base à l’heure prévue.",
+        ),
+        "recyclic-backups backup --partition {partition}",
+    ),
     "missed period": Words(
         (
             "The {tier} partition {partition} is over and has no good backup",

@@ -36,6 +36,7 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "backup_id": manifest.backup_id,
         "late": label.late,
+        "source": manifest.source,
         "restore": dg.MetadataValue.md(restore_note(done, settings)),
         "stored_mb": round(manifest.stored_bytes / 1e6, 3),
         "dumped_mb": round(manifest.plain_bytes / 1e6, 3),
