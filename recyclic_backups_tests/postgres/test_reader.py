@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from recyclic_backups.storage.memory import MemoryStore
 
 from recyclic_backups.dump.take import _needs_superuser
 from recyclic_backups.errors import BackupError, DatabaseError
@@ -20,6 +19,7 @@ from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator
 
 _ROLES = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'recyclic_reads_')"
