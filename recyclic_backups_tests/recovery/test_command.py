@@ -14,6 +14,7 @@ import pytest
 from recyclic_backups.catalog.timestamps import from_text, to_text
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.server import Server
+from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.operator import Operator
 from recyclic_backups_tests.recovery.conftest import History
 
@@ -192,3 +193,25 @@ def test_a_target_that_makes_no_sense_is_one_sentence(recovering: Operator, word
     refused = recovering.run("recover", *words, "--dry-run")
     assert refused.code == 2
     assert "Traceback" not in refused.err
+
+
+def test_every_report_is_as_the_page_says(recovering: Operator, history: History, place: Path) -> None:
+    """Loss prevented: a field that a script reads, gone after an update; or one that nobody knows of."""
+    server = history.site.cluster.server
+    moment, where = (
+        to_text(history.deleted),
+        {"POSTGRES_HOST": server.host, "POSTGRES_PORT": str(server.port)},
+    )
+    printed = {
+        "recover, with its plan alone": recovering.must(
+            "recover", "--to-time", moment, "--dry-run", "--json"
+        ),
+        "recover": recovering.must("recover", "--latest", "--data-directory", str(place), "--json"),
+        "recover, with --look": recovering.must("recover", "--look", "--json"),
+        "restore, as it was at a moment": recovering.must(
+            "restore", "--at-time", moment, "--into", "json_look", "--json", **where
+        ),
+    }
+    history.site.sql("DROP DATABASE json_look")
+    for name, outcome in printed.items():
+        assert not differences(name, outcome.out), name

@@ -79,7 +79,7 @@ def test_production_that_was_given_more_connections_after_the_base_backup_is_rec
                 assert one(recovered, "SELECT current_setting('max_connections')") == "150"
 
 
-def test_a_damaged_base_backup_is_named_and_an_older_one_is_taken_instead_once_that_is_known(
+def test_a_damaged_base_backup_is_named_and_files_of_it_are_not_kept(
     history: History, tmp_path: Path
 ) -> None:
     """Loss: a recovery that ends halfway at night, each time again."""

@@ -1,4 +1,4 @@
-"""Base backups in Dagster, and the archive of WAL as it is now. The receiver itself is a service, never a run."""
+"""The asset ``wal_archive``: the archive of WAL as it is now. The receiver itself is a service, never a run."""
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
@@ -9,31 +9,20 @@ from typing import Any
 import dagster as dg
 
 from recyclic_backups import wiring
-from recyclic_backups.base_backup.back_up import BasedUp, back_up_server
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
+from recyclic_backups.defs.base_backups.assets import BASE_BACKUP, GROUP
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors, door_of
+from recyclic_backups.defs.runs import OWNERS, dagster_errors
 from recyclic_backups.errors import ConfigurationError
-from recyclic_backups.foreign_text import markdown
 from recyclic_backups.health.assess import read_wal
 from recyclic_backups.health.finding import Finding, answer_of
 from recyclic_backups.health.wal import WalFacts, bases, continuous, held, recent, wal_findings
-from recyclic_backups.postgres.process import lower_priority
 
-GROUP = "wal"
-BASE = "base_backup"
 ARCHIVE = "wal_archive"
 
-_BASE_DESCRIPTION = """The files of the whole server, all its databases, from which WAL is replayed.
-
-**When?** Once a week, full; where the server can, what changed, in between (PostgreSQL 17 with `summarize_wal`). Each
-is verified file by file, and exists only once the archive holds the WAL that belongs to it.
-
-**How does it come back?** `recyclic-backups recover --to-time … --data-directory DIR`."""
-
-_ARCHIVE_DESCRIPTION = """Up to when everything that the server did is stored, and whether any of it is missing.
+_DESCRIPTION = """Up to when everything that the server did is stored, and whether any of it is missing.
 
 **Who receives it?** The service `recyclic-backups wal receive`, which is no run of Dagster's. This asset looks at what
 it has stored, every quarter of an hour."""
@@ -50,65 +39,14 @@ CHECKS: dict[str, tuple[str, Callable[[WalFacts, datetime], Iterable[Finding]]]]
 """Name of each check, the question it answers, and what answers it."""
 
 
-def base_asset(database: Database) -> dg.AssetsDefinition:
-    """The asset: its newest materialization is the newest base backup."""
-
-    @dg.asset(
-        key=database.key(BASE),
-        description=_BASE_DESCRIPTION,
-        group_name=GROUP,
-        owners=OWNERS,
-        kinds={"postgres"},
-        tags={"environment": database.settings.environment},
-        pool=database.pool,
-    )
-    def base_backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with dagster_errors(context, database.environment):
-            settings = database.settings_now(door_of(context.run))
-            lower_priority()
-            done = back_up_server(
-                settings.server,
-                wiring.open_repository(settings),
-                None,
-                wiring.base_backup_terms(settings),
-                clock=database.now,
-                progress=LoggedProgress(context.log),
-            )
-        for note in done.notes:
-            context.log.info(note)
-        return dg.MaterializeResult(
-            metadata=base_metadata(done), data_version=dg.DataVersion(done.base.base_id)
-        )
-
-    return base_backup
-
-
-def base_metadata(done: BasedUp) -> dict[str, Any]:
-    """What the asset's page shows: sizes and times for the plots, and how to recover from it."""
-    manifest = done.base.manifest
-    notes = dg.MetadataValue.md("\n".join(f"- {markdown(each)}" for each in done.notes))
-    return {
-        "base_id": manifest.base_id,
-        "kind": "incremental" if manifest.is_incremental else "full",
-        "as_of": to_text(manifest.as_of),
-        "plain_mb": round(manifest.plain_bytes / 1e6, 3),
-        "stored_mb": round(manifest.stored_bytes / 1e6, 3),
-        "duration_s": round(manifest.duration_seconds, 2),
-        "recover": dg.MetadataValue.md(
-            "`recyclic-backups recover --latest --data-directory DIR`; `--to-time '2026-11-20 14:31:07'` for a moment"
-        ),
-        **({"notes": notes} if done.notes else {}),
-    }
-
-
 def archive_asset(database: Database) -> dg.AssetsDefinition:
     """The asset: its newest materialization is the state of the archive."""
     key = database.key(ARCHIVE)
 
     @dg.asset(
         key=key,
-        description=_ARCHIVE_DESCRIPTION,
-        deps=[dg.AssetDep(database.key(BASE))],
+        description=_DESCRIPTION,
+        deps=[dg.AssetDep(database.key(BASE_BACKUP))],
         group_name=GROUP,
         owners=OWNERS,
         tags={"environment": database.settings.environment},

@@ -1,4 +1,4 @@
-"""Jobs and schedules: base backups, by default on Sundays, and a look at the archive every quarter of an hour."""
+"""When the archive of WAL is looked at."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ import dagster as dg
 
 from recyclic_backups.defs.automation import Job, scheduled
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.wal.assets import ARCHIVE, BASE
-
-
-def every_week(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
-    """``base_backup_job``: when BASE_BACKUP_CRON says, else each Sunday, an hour after the backup of the night."""
-    settings = database.settings
-    return scheduled(
-        database,
-        BASE,
-        dg.AssetSelection.assets(database.key(BASE)),
-        does="Copy the files of the whole server, from which WAL is replayed.",
-        cron=settings.base_backup_schedule,
-        when="Each Sunday, an hour after the backup of the night, or when BASE_BACKUP_CRON says.",
-        # Copying, and reading it again; the server's files are larger than a dump.
-        limit_seconds=settings.lock_wait_seconds + 4 * settings.timeout_seconds,
-        priority=-1,
-    )
+from recyclic_backups.defs.wal.assets import ARCHIVE
 
 
 def every_quarter_of_an_hour(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
