@@ -170,9 +170,6 @@ def test_every_report_is_as_the_page_says(
             )
             for (other,) in found.fetchall():
                 connection.execute(f'DROP DATABASE "{other}" WITH (FORCE)'.encode())
-    assert seen == PAGE.keys() - {"wal status"}, "that one is compared in archive/test_wal_commands.py"
->>>>>>>>> Temporary merge branch 2
-=======
     elsewhere = {name for name in PAGE if name.split(",")[0] in OF_SERVERS or "moment" in name}
     assert seen == PAGE.keys() - elsewhere
 
