@@ -86,7 +86,7 @@ def test_what_lies_outside_the_listing_is_looked_at_every_hour_and_when_the_cloc
 
 
 def test_how_far_wal_reaches_is_as_young_as_the_listing(watch: Watch) -> None:
-    """Loss prevented: an alarm every hour that the receiver is silent, of a receiver that says each minute that it lives."""
+    """Loss prevented: a receiver that says each minute that it lives, called silent each hour."""
     position = "server.7/wal/position.json"
     watch.store.create(position, b"12:00")
     assert watch.view().get(position) == b"12:00"
