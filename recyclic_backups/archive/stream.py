@@ -75,6 +75,7 @@ class Stream:
     def run(self, beginning: Beginning, stopping: threading.Event) -> None:
         """Stream until told to stop, over every timeline. Raises DatabaseError, Refused, StorageError."""
         timeline, start_lsn = beginning.timeline, beginning.start_lsn
+        self._known_lsn = beginning.stored_lsn
         with Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper:
             self._keeper = keeper
             following: Beginning | None = beginning
@@ -154,6 +155,9 @@ class Stream:
                 time.sleep(0.02)
                 continue
             stuck_at = None
+            if stop_until is not None:
+                time.sleep(0.02)  # a busy server would go on for ever; what it writes now it keeps
+                continue
             message = self._replication.receive(0.05 if urgent else min(0.5, max(0.0, self._next_ask - now)))
             if message is not None:
                 heard = time.monotonic()
@@ -202,7 +206,7 @@ class Stream:
         self._make_room(timeline)
         self._received(end_lsn)
 
-    _server_end_lsn = 0
+    _server_end_lsn = _known_lsn = 0
     _noted_at = 0.0
 
     def _make_room(self, timeline: int) -> bool:
@@ -268,10 +272,11 @@ class Stream:
     def _note_position(self, timeline: int, lsn: int, server_time: datetime) -> None:
         """The server's WAL ended at ``lsn`` when its clock showed that time. It counts once all of that is stored.
 
-        What it had flushed and not sent yet is told with each piece of WAL: before that its word is no end. While the
-        storage takes nothing, fewer and fewer of them wait.
+        What it had flushed and not sent yet is told with each piece of WAL: before that its word is no end. Nor is it
+        anybody's word whom we know before all that is stored was compared with what it sends. While the storage takes
+        nothing, fewer and fewer of them wait.
         """
-        if lsn < self._server_end_lsn:
+        if lsn < max(self._server_end_lsn, self._known_lsn):
             return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
@@ -284,6 +289,7 @@ class Stream:
                 self._clock(),
                 self._segment_bytes,
                 self._replication.server_version,
+                self._archive.system_identifier,
             )
         )
 

@@ -204,7 +204,7 @@ class _Reading:
         self.names.add(item.name)
         match item.name.removeprefix(f"{bases_folder(self.archive)}/").split("/"):
             case (base_id, "manifest.json") if BACKUP_ID.fullmatch(base_id):
-                read = self._document(item, lambda document: self._manifest(document, item.name, base_id))
+                read = self._document(item, lambda document: self._manifest(document, base_id))
                 if read is not None:
                     self.manifests[base_id] = read
             case (base_id, "checks", _) if BACKUP_ID.fullmatch(base_id):
@@ -229,8 +229,8 @@ class _Reading:
         said = problem.message.removeprefix(f"{name} ") if isinstance(problem, BackupError) else problem
         self.damage.append(Damage(name, said, lacks_key=isinstance(problem, NoUsableKey)))
 
-    def _manifest(self, document: Mapping[str, Any], name: str, base_id: str) -> BaseManifest:
-        manifest = BaseManifest.from_json(document, name)
+    def _manifest(self, document: Mapping[str, Any], base_id: str) -> BaseManifest:
+        manifest = BaseManifest.from_json(document)
         if (manifest.base_id, manifest.system_identifier) != (base_id, self.archive.system_identifier):
             raise DamagedData(f"it describes {manifest.system_identifier}/{manifest.base_id}")
         if manifest.key_id != _key_of(document):

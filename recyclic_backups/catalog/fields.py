@@ -33,6 +33,11 @@ def named(name: str) -> Mapping[str, Any]:
     return {"name": name}
 
 
+def spelled(write: Callable[[Any], str], read: Callable[[str], Any]) -> Mapping[str, Any]:
+    """Metadata of a field that is a text in the document; ``read`` raises ValueError with a sentence's end."""
+    return {"spelled": (write, read)}
+
+
 class Document:
     """Base of dataclasses with slots that are documents, or say themselves how they are written in one.
 
@@ -88,7 +93,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     """The fields of a dataclass, in their order."""
     kind: Any = type(value)
     found = ((each, getattr(value, each.attribute)) for each in _fields_of(kind))
-    return {each.name: as_json(it) for each, it in found if not (each.omitted and it == each.default)}
+    return {each.name: each.write(it) for each, it in found if not (each.omitted and it == each.default)}
 
 
 def parsed(kind: type[T], document: Any, of: str, /, **given: Any) -> T:
@@ -112,6 +117,7 @@ def parsed(kind: type[T], document: Any, of: str, /, **given: Any) -> T:
 class _Field(NamedTuple):
     attribute: str
     name: str
+    write: Callable[[Any], Any]
     read: Read
     default: Any
     is_required: bool
@@ -125,7 +131,7 @@ def _fields_of(kind: Any) -> tuple[_Field, ...]:
         _Field(
             each.name,
             each.metadata.get("name", each.name),
-            _reader(hints[each.name]),
+            *_spelling(each.metadata.get("spelled"), hints[each.name]),
             each.default,
             each.default is MISSING and each.default_factory is MISSING,
             "omitted" in each.metadata,
@@ -133,6 +139,23 @@ def _fields_of(kind: Any) -> tuple[_Field, ...]:
         for each in fields(kind)
         if "stored" not in each.metadata
     )
+
+
+def _spelling(
+    given: tuple[Callable[[Any], str], Callable[[str], Any]] | None, kind: Any
+) -> tuple[Callable[[Any], Any], Read]:
+    """How a field is written, and read."""
+    if given is None:
+        return as_json, _reader(kind)
+    write, read = given
+
+    def read_text(value: Any, where: str) -> Any:
+        try:
+            return read(_plain(str, value, where))
+        except ValueError as error:
+            raise DamagedData(f"the {where} {error}") from None
+
+    return write, read_text
 
 
 @cache

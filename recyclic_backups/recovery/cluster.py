@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
+from recyclic_backups.archive.wal import start_of
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import (
@@ -33,7 +32,7 @@ from recyclic_backups.errors import (
 )
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster, complaint, remove
-from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.watchdog import watchdog
@@ -51,30 +50,21 @@ from recyclic_backups.recovery.feed import Feeder, PgWal, Source
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.unpack import Tree, open_directory
 from recyclic_backups.recovery.unpack_base import unpack_chain
+from recyclic_backups.recovery.watch import EndOfWal, Eyes, Look, replaying
 
 _TICK_SECONDS = 0.02
-_END_LOOKS = 4
-"""So many looks in a row have to find the server waiting for more WAL, each after it has looked for it once more."""
-_BLIND_END_LOOKS = 40
-"""The same where the system does not tell how often it looked."""
-_STALL_SECONDS = 120.0
-"""A server that takes nothing, and neither waits nor answers, is given up after that."""
+_STALL_SECONDS = 300.0
+"""A server that comes no further, and neither waits nor answers, is given up after that."""
+_SILENT_SECONDS = 5.0
+"""A server of which the system does not tell what it replays gets all that makes its files consistent after that."""
 _STOP_SECONDS = 300.0
-_WAITS = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream")
 _RELAUNCHES = 5
+_PAGE_BYTES = 8192  # XLOG_BLCKSZ
 _LOG_BYTES = 1 << 20
 
 _STOPPED = re.compile(r"recovery stopping (before|after) ([^\n]+)")
 _TOO_LOW = "insufficient parameter settings"
 _PAUSED = "pausing at the end of recovery"
-
-_LOOK = """
-SELECT pg_catalog.pg_get_wal_replay_pause_state(), pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text,
-    pg_catalog.pg_last_xact_replay_timestamp(),
-    (SELECT a.pid FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup'),
-    (SELECT a.wait_event FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup')
-WHERE pg_catalog.pg_is_in_recovery()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +103,6 @@ class Phases:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at the recovering server showed."""
-
-    pause_state: str
-    lsn: int
-    last_commit_at: datetime | None
-    startup_pid: int | None
-    waits: bool
 
 
 class RecoveredCluster(Cluster):
@@ -234,11 +213,11 @@ class RecoveredCluster(Cluster):
 
     def _follow(self, feeder: Feeder, pg_wal: PgWal) -> Reached | None:
         """Feed it and watch it; None where its settings are lower than the WAL asks for."""
-        plan, ends = self.plan, _EndOfWal()
-        replayed = plan.base.stop_lsn  # before that nobody can ask
-        moved = time.monotonic()
+        plan, ends = self.plan, EndOfWal()
+        replayed = plan.base.start_lsn
+        began = moved = time.monotonic()
         with ExitStack() as stack:
-            eyes = stack.enter_context(_Eyes(self))
+            eyes = stack.enter_context(Eyes(lambda: self.state, self.connected))
             while True:
                 if not self.running:
                     if _TOO_LOW in self._log():
@@ -250,8 +229,13 @@ class RecoveredCluster(Cluster):
                         if _PAUSED in self._log():
                             return self._reached(look, paused=True)
                         return None
-                    if look.lsn != replayed:
-                        replayed, moved = max(replayed, look.lsn), time.monotonic()
+                    seen = look.lsn
+                else:
+                    seen = self._replaying()
+                    if not seen and time.monotonic() - began > _SILENT_SECONDS:
+                        seen = plan.base.stop_lsn  # before that nobody can ask
+                if seen > replayed:
+                    replayed, moved = seen, time.monotonic()
                 if feeder.is_wanted(replayed):
                     feeder.place_next(pg_wal)
                     moved = time.monotonic()
@@ -263,6 +247,12 @@ class RecoveredCluster(Cluster):
                         f"the recovering server stands still at {lsn_text(replayed)}: {complaint(self._log())}"
                     )
                 time.sleep(_TICK_SECONDS)
+
+    def _replaying(self) -> int:
+        """The beginning of the segment that is replayed before anybody may come in and ask; 0 where nobody knows."""
+        assert self._process is not None
+        segment = replaying(self._process.pid)
+        return start_of(segment, self.plan.window.segment_bytes) if segment else 0
 
     def _reached(self, look: Look, *, paused: bool) -> Reached:
         said = list(_STOPPED.finditer(self._log()))
@@ -286,7 +276,10 @@ class RecoveredCluster(Cluster):
         short_of_end = window.end_lsn - reached.lsn > window.segment_bytes
         if target.kind in ("xid", "name") or (target.lsn is not None and reached.lsn < target.lsn):
             raise RecoveryError(f"the WAL ended at {lsn_text(reached.lsn)}, before {target.text}")
-        if short_of_end or (window.position_lsn is not None and reached.lsn < window.position_lsn):
+        missing = 0 if window.position_lsn is None else window.position_lsn - reached.lsn
+        # A server may have flushed its WAL up to the end of a page, in the middle of a record.
+        cut = missing <= window.segment_bytes and (window.position_lsn or 0) % _PAGE_BYTES == 0
+        if short_of_end or (missing > 0 and not cut):
             raise ArchiveError(
                 f"the server replayed no further than {lsn_text(reached.lsn)}, and the archive has WAL up to "
                 f"{lsn_text(window.end_lsn)}: what follows is no valid WAL",
@@ -419,88 +412,6 @@ class RecoveredCluster(Cluster):
                 return log.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
-
-
-class _Eyes:
-    """A session in the recovering server that asks where it is, begun when it lets us in, and again if it ends."""
-
-    def __init__(self, cluster: RecoveredCluster) -> None:
-        self._cluster = cluster
-        self._stack = ExitStack()
-        self._connection: Any = None
-
-    def __enter__(self) -> _Eyes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(DatabaseError):
-            self._stack.close()
-
-    def look(self) -> Look | None:
-        """Where it is; None while it lets nobody in. Raises DatabaseError if it never will."""
-        if self._cluster.state != "ready":  # which a standby says too, once somebody may come in
-            return None
-        try:
-            if self._connection is None:
-                self._connection = self._stack.enter_context(self._cluster.connected())
-            row = self._connection.execute(_LOOK).fetchone()
-        except DatabaseError as error:
-            self._forget()
-            if not error.retryable:
-                raise
-            return None
-        except psycopg.Error:  # replay ends sessions, such as those of a database that is dropped
-            self._forget()
-            return None
-        if row is None:
-            raise ProgramFailed("somebody ended the recovery of this server")
-        state, lsn, at, pid, wait = row
-        return Look(
-            str(state),
-            lsn_of(lsn) if lsn else 0,
-            None if at is None else at.astimezone(UTC),
-            pid,
-            wait in _WAITS,
-        )
-
-    def _forget(self) -> None:
-        self._connection = None
-        with suppress(DatabaseError):
-            self._stack.close()
-        self._stack = ExitStack()
-
-
-class _EndOfWal:
-    """Whether the server has all there is and waits for more: seen several times, between which it looked again."""
-
-    def __init__(self) -> None:
-        self._lsn = -1
-        self._switches = -1
-        self._looks = 0
-
-    def is_it(self, look: Look) -> bool:
-        """Whether this look shows that, after those before it."""
-        switches = _voluntary_switches(look.startup_pid)
-        if not look.waits or look.lsn != self._lsn:
-            self._lsn, self._switches, self._looks = look.lsn, switches, 0
-            return False
-        if switches < 0:
-            self._looks += 1
-            return self._looks >= _BLIND_END_LOOKS
-        if switches > self._switches + 1:
-            self._switches = switches
-            self._looks += 1
-        return self._looks >= _END_LOOKS
-
-
-def _voluntary_switches(pid: int | None) -> int:
-    """How often a process has waited for something so far; -1 where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return -1
-    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)
-    return int(found[1]) if found else -1
 
 
 def server_programs(installations: Sequence[Installation], base: BaseManifest) -> Installation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ from recyclic_backups.recovery.unpack_base import PUT_ASIDE
 
 _AFTERWARDS = ("backup_label.old", "tablespace_map.old", "postmaster.opts", "backup_manifest")
 """What is of no use in a recovered cluster."""
+POSTGRES = "postgres"
 _HARDLINKED = "a file in it has a second name"
 
 
@@ -117,10 +119,8 @@ def recover_into(
     cluster = RecoveredCluster(installation, home, directory, spaces, socket_directory, account, source, plan)
     try:
         with ExitStack() as stack:
-            opened = stack.enter_context(_kept_if_well(directory, owner, account))
-            opened_spaces = (
-                stack.enter_context(_kept_if_well(spaces, owner, account)) if has_tablespaces else None
-            )
+            opened = stack.enter_context(_kept_if_well(directory, account))
+            opened_spaces = stack.enter_context(_kept_if_well(spaces, account)) if has_tablespaces else None
             stack.enter_context(
                 watchdog(
                     account, directory, (home, socket_directory), all_is_well=lambda: not cluster.running
@@ -199,11 +199,24 @@ def require_usable(directory: Path, account: Account) -> Owner:
             f"recover into another place, and move it; or open the way: chmod o+x {parent}",
         )
     whose = found if found is not None else parent.stat()
-    return Owner(whose.st_uid, whose.st_gid)
+    return _owner(whose.st_uid, whose.st_gid, account)
+
+
+def _owner(uid: int, gid: int, account: Account) -> Owner:
+    """Whose a cluster becomes. No server runs as root: what would be root's is given to PostgreSQL's own user."""
+    if not account.change:
+        return Owner(account.uid, account.gid)
+    if uid != 0:
+        return Owner(uid, gid)
+    try:
+        entry = pwd.getpwnam(POSTGRES)
+    except KeyError:
+        return Owner(account.uid, account.gid)
+    return Owner(entry.pw_uid, entry.pw_gid)
 
 
 @contextmanager
-def _kept_if_well(directory: Path, owner: Owner, account: Account) -> Iterator[int]:
+def _kept_if_well(directory: Path, account: Account) -> Iterator[int]:
     """A descriptor of the directory, made if it is missing and ours meanwhile; emptied again where the block fails."""
     made = not directory.exists()
     if made:
@@ -223,7 +236,7 @@ def _kept_if_well(directory: Path, owner: Owner, account: Account) -> Iterator[i
                 directory.rmdir()
             else:
                 if account.change:
-                    os.fchown(opened, owner.uid, owner.gid)
+                    os.fchown(opened, found.st_uid, found.st_gid)
                 os.fchmod(opened, mode)
         raise
     finally:

@@ -16,7 +16,7 @@ from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import ArchiveError, RecoveryError
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.recovery.target import Target, at_lsn
+from recyclic_backups.recovery.target import Target
 from recyclic_backups.recovery.windows import Window
 
 
@@ -57,7 +57,6 @@ class Plan:
     through_lsn: int
     at: datetime | None
     lost_seconds: float | None
-    last_time: str = ""
     last_seconds: float | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -258,8 +257,3 @@ def with_only(windows: Sequence[Window], base_id: str) -> list[Window]:
             f"there is no base backup {base_id} from which recovery on this timeline can start"
         )
     return found
-
-
-def end_of(window: Window) -> Target:
-    """The last position of a window, as a target."""
-    return at_lsn(window.end_lsn)

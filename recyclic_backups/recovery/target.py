@@ -101,11 +101,6 @@ def at_lsn(lsn: int, *, exclusive: bool = False) -> Target:
     return Target("lsn", lsn=lsn, exclusive=exclusive)
 
 
-def before_xid(xid: int) -> Target:
-    """All that was committed before a transaction was."""
-    return Target("xid", xid=xid, exclusive=True)
-
-
 def parse(kind: Kind, text: str, timezone: ZoneInfo, *, exclusive: bool = False) -> Target:
     """What ``--to-<kind> TEXT`` means; a time without a zone is of ``timezone``. Raises UsageError."""
     match kind:

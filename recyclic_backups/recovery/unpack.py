@@ -90,20 +90,6 @@ class Tree:
         with self.new_file(path) as file:
             file.write(content)
 
-    def read(self, path: str, most_bytes: int = 1 << 24) -> bytes | None:
-        """A small file; None where there is none."""
-        above, _, name = path.rpartition("/")
-        try:
-            opened = os.open(
-                name,
-                os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-                dir_fd=self.directory(above),
-            )
-        except FileNotFoundError:
-            return None
-        with open(opened, "rb") as file:
-            return file.read(most_bytes)
-
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
         above, _, name = path.rpartition("/")

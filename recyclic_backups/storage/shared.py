@@ -34,9 +34,9 @@ SECONDS = 100.0
 KEPT = timedelta(hours=1)
 """What lies outside the listing (keys, recover.py, what people were told of) is looked at so often at least."""
 
-PASSING = "server."
-"""Beginning of names outside the listing that change by themselves: WAL, and how far it reaches. They are remembered as
-long as the listing."""
+_OF_SERVERS = "server."
+"""WAL and base backups come while the database's own listing stays the same: what was seen of them is forgotten as soon
+as the listing is asked for anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _View:
     after: str = ""
     listed_at: datetime | None = None
     begun_at: datetime | None = None
-    answers: dict[tuple[str, ...], tuple[datetime, Any]] = field(default_factory=dict)
+    answers: dict[tuple[str, ...], Any] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def forget(self) -> None:
@@ -207,6 +207,7 @@ class SharedStore:
             found = tuple(self._store.everything(view.folder, view.after))
             if found != before:
                 view.answers.clear()
+            view.answers = {asked: each for asked, each in view.answers.items() if not _is_of_a_server(asked)}
             view.listing, view.listed_at = found, now
             return found
 
@@ -220,12 +221,9 @@ class SharedStore:
     def _answer(self, asked: tuple[str, ...], ask: Callable[[], T]) -> T:
         with self._view.lock:
             self._listing()
-            now = self._look.clock()
-            kept = self._view.answers.get(asked)
-            is_passing = asked[1].startswith(PASSING)
-            if kept is None or (is_passing and not _is_within(self._look.age, kept[0], now)):
-                kept = self._view.answers[asked] = (now, ask())
-            found: T = kept[1]
+            if asked not in self._view.answers:
+                self._view.answers[asked] = ask()
+            found: T = self._view.answers[asked]
             return found
 
     def _changing(self, change: Callable[[], None]) -> None:
@@ -233,6 +231,10 @@ class SharedStore:
             change()
         finally:
             self._view.forget()
+
+
+def _is_of_a_server(asked: tuple[str, ...]) -> bool:
+    return asked[1].startswith(_OF_SERVERS)
 
 
 def _is_within(age: timedelta, moment: datetime | None, now: datetime) -> bool:

@@ -87,7 +87,7 @@ def test_a_document_of_a_server_is_believed_as_its_vector_says(case: dict[str, A
             return read_position(archive)
         document = archive.read_document(name)
         assert document is not None
-        return BaseManifest.from_json(document, name)
+        return BaseManifest.from_json(document)
 
     found = assert_ends_as(case, read)
     if isinstance(found, BaseManifest):

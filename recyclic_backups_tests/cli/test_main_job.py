@@ -64,6 +64,7 @@ def test_a_backup_is_verified_restored_and_found_equal(cluster: ScratchCluster, 
     assert operator.must("list", "--json").json[0]["proven_at"] is not None
 
 
+@pytest.mark.small
 def test_the_last_line_of_a_restore_says_equal(cluster: ScratchCluster, operator: Operator) -> None:
     """Loss prevented: a person who has to search a report for its verdict reads the wrong line."""
     operator.backup_id()
@@ -108,6 +109,7 @@ def test_replace_keeps_the_database_it_replaces(cluster: ScratchCluster, operato
         _drop(cluster, report["kept_as"])
 
 
+@pytest.mark.small
 def test_replace_without_consent_changes_nothing(cluster: ScratchCluster, operator: Operator) -> None:
     """Loss prevented: sessions ended and names swapped by a command somebody typed to see what it does."""
     operator.backup_id()
@@ -225,6 +227,7 @@ def test_a_difference_is_named_ends_with_80_and_keeps_its_name_off(
     assert "restoring" in outcome.json["database"]
 
 
+@pytest.mark.small
 def test_the_command_line_works_where_dagster_is_not_installed(
     cluster: ScratchCluster, operator: Operator
 ) -> None:
@@ -270,6 +273,7 @@ def test_every_command_has_help_that_says_what_it_does(capsys: pytest.CaptureFix
         assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.small
 def test_list_needs_no_key(operator: Operator) -> None:
     """Loss prevented: a listing that takes seconds, or fails on the host that must not have the key."""
     operator.backup_id()

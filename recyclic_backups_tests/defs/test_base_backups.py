@@ -66,28 +66,15 @@ def test_it_is_due_an_hour_after_sundays_dump_or_as_somebody_says(
     assert house.definitions.resolve_schedule_def("base_backup_schedule").cron_schedule == cron
 
 
-def test_the_sensor_asks_for_the_first_and_after_lost_wal(archived: House) -> None:
-    """Loss prevented: WAL received for days, and no moment of them that can be recovered to."""
-    [request] = archived.evaluate("needed_base_backups").run_requests
-    assert request.run_key.startswith("needed_base_backups 2026-11-01T")
-    found = _run(archived, **{"dagster/sensor_name": "needed_base_backups"})
+def test_one_is_taken_by_schedule_and_once_for_all_databases_of_the_server(archived: House) -> None:
+    """Loss prevented: a week of WAL more to replay; production copied once for each of its databases."""
+    found = _run(archived, **{"dagster/schedule_name": "base_backup_schedule"})
     assert (found["kind"], found["new"]) == ("full", True)
     [base] = load_base_backups(_archive(archived)).bases
     assert base.base_id == found["base_id"]
-    assert not archived.evaluate("needed_base_backups").run_requests
     # Another database of the server asks for the same an instant later.
     assert _run(archived, **{"dagster/schedule_name": "base_backup_schedule"})["new"] is False
     archive, start_lsn = _archive(archived), base.manifest.start_lsn
     key = archive.repository.key_for_backups(archived.clock())
     store_gap(archive, Gap(1, start_lsn, start_lsn + (16 << 20), archived.clock(), "the slot was gone"), key)
-    assert archived.evaluate("needed_base_backups").run_requests
     assert _run(archived)["new"] is True
-
-
-def test_where_no_wal_is_received_nothing_is_asked_for(house: House) -> None:
-    """Loss prevented: a run each hour that fails, until nobody looks at red runs any more."""
-    house.variables["WAL_ARCHIVE"] = "true"
-    wiring.open_repository(house.settings())
-    answer = house.evaluate("needed_base_backups")
-    assert not answer.run_requests
-    assert "wal receive" in answer.skip_message

@@ -61,7 +61,7 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
 
     def changed(attempt: Any, name: str, *how: Any) -> Any:
         with attempt.server.connect(name) as connection:
-            connection.execute("DELETE FROM sale_items")
+            connection.execute("DELETE FROM sale")
         return compare_with(attempt, name, *how)
 
     monkeypatch.setattr(Attempt, "compare_with", changed)
@@ -69,7 +69,7 @@ def test_a_drill_that_fails_turns_its_run_red_and_keeps_its_report(
     assert not result.success
     (report,) = reports(house)
     assert report.metadata["passed"].value is False
-    assert "public.sale_items" in str(report.metadata["report"].value).replace("\\", "")
+    assert "public.sale" in str(report.metadata["report"].value).replace("\\", "")
     (evaluation,) = result.get_asset_check_evaluations()
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.ERROR

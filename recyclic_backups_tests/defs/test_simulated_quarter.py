@@ -89,7 +89,7 @@ class Operation(Simulation):
         heads = {
             backup.backup_id: head
             for backup in self.catalog
-            if (head := Head.from_json(backup.manifest.audit_head)) is not None
+            if (head := Head.in_manifest(backup.manifest.audit_head)) is not None
         }
         return examine(wiring.open_repository(self.house.settings()), heads)[0]
 
@@ -157,6 +157,7 @@ QUALITY = "warning: 2 problems: A backup is not as it should be: ID is "
 """Of a tiny, unencrypted database."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_three_weeks_expire_drill_tell_and_record_what_a_person_would_expect(
     operation: Operation, bot: Web

@@ -31,7 +31,7 @@ def test_the_formats_of_the_page_are_those_of_the_code() -> None:
         "manifest": f"{manifest.FORMAT}; of encrypted backups {manifest.SEALED_FORMAT}",
         "check": f"{documents.FORMAT}; of encrypted backups {documents.SEALED_CHECK_FORMAT}",
         "label, hold, tombstone": str(documents.FORMAT),
-        "audit event": str(event.FORMAT),
+        "audit event": str(event.Event.FORMAT),
         "key file, `storage.json`": str(key_file.FORMAT),
         "envelope": str(header.VERSION),
         "flags": str(flags.FORMAT),

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from recyclic_backups.envelope.keyring import generate_passphrase
+from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.docs.pages import PROJECT, Block, blocks, read, rows
 from recyclic_backups_tests.docs.reader import Reader, databases_of_the_reader, keeps_promise, shape
+from recyclic_backups_tests.recovery.test_command import started
 
 ENGLISH = read("docs/runbooks/database-recovery.md")
 FRENCH = read("docs/runbooks/database-recovery.fr.md")
@@ -36,7 +44,7 @@ def test_both_languages_have_the_same_commands() -> None:
 def test_every_scenario_begins_with_what_to_do(page: str) -> None:
     """Loss prevented: minutes spent reading how it works, at three in the morning."""
     chapters = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
-    assert [chapter.split(".")[0] for chapter in chapters] == ["1", "2", "3", "4", "5"]
+    assert [chapter.split(".")[0] for chapter in chapters] == ["1", "2", "3", "4", "5", "6"]
     for chapter in chapters:
         first = chapter.split("\n")[2]
         assert first.startswith("**"), f"a chapter begins with {first!r}"
@@ -83,6 +91,15 @@ class Night:
     other: ScratchCluster
     lines_sold: int = 0
     printed: dict[str, str] = field(default_factory=dict)
+    scratch: Path = Path("/tmp")
+    receiver: subprocess.Popen[bytes] | None = None
+
+    def stop_receiver(self) -> int:
+        """End the receiver of WAL, if there is one."""
+        if self.receiver is None:
+            return 0
+        self.receiver.terminate()
+        return self.receiver.wait(60)
 
     def sold(self, change: str = "", cluster: ScratchCluster | None = None) -> int:
         """How many lines of sales there are in ``recyclic``, after a change."""
@@ -191,7 +208,66 @@ class Night:
             ).fetchone()
         assert granted == (True,)
 
-    # 4: without the software
+    # 4: to the second
+
+    def _before_accident(self, _: Block) -> None:
+        self.reader.knows["BACKUP_SCRATCH"] = str(
+            self.scratch
+        )  # as /tmp is: the tests' own is closed to others
+        self.receiver = subprocess.Popen(
+            [".venv/bin/recyclic-backups", "wal", "receive"],
+            cwd=self.reader.directory,
+            env={"HOME": str(self.reader.directory.parent), **self.reader.knows},
+            stderr=subprocess.DEVNULL,
+        )
+        self.reader.types(".venv/bin/recyclic-backups base-backup --full")
+        with self.other.server.connect("recyclic") as connection:
+            row = connection.execute("SELECT clock_timestamp() + interval '1 s', pg_sleep(2)").fetchone()
+        assert row is not None
+        self.reader.fills_in["2026-11-22 14:31:07"] = row[0].isoformat()
+        self.reader.fills_in["/srv/recovered"] = str(self.scratch / "recovered")
+        assert self.sold("DELETE FROM sale_items", self.other) == 0
+        self._archived()
+
+    def _archived(self) -> None:
+        """Wait until a moment after now can be reached."""
+        with self.other.server.connect("postgres") as connection:
+            row = connection.execute("SELECT pg_current_wal_flush_lsn()").fetchone()
+        assert row is not None
+        deadline = time.monotonic() + 120
+        while True:
+            out = self.reader.types(".venv/bin/recyclic-backups wal status --json").out
+            position = json.loads(out)["position"]
+            if position is not None and lsn_of(position["lsn"]) >= lsn_of(str(row[0])):
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    def _after_accident(self, out: str) -> None:
+        assert f"deleted {self.lines_sold} rows of public.sale_items in recyclic" in out
+
+    def _after_moment(self, out: str) -> None:
+        assert out.splitlines()[-1] == "equal"
+        assert self.sold(cluster=self.other) == self.lines_sold
+
+    def _before_all_of_it(self, _: Block) -> None:
+        assert self.sold("DELETE FROM sale_items", self.other) == 0
+        self._archived()
+
+    def _after_all_of_it(self, out: str) -> None:
+        self._after_moment(out)
+        self._archived()
+
+    def _after_server(self, out: str) -> None:
+        assert self.stop_receiver() == 0
+        recovered = Path(self.reader.fills_in["/srv/recovered"])
+        with started(shlex.split(out.splitlines()[-1]), recovered) as server:
+            here = self.other.server
+            with Server(server.host, server.port, here.user, here.password).connect("recyclic") as connection:
+                row = connection.execute("SELECT count(*) FROM public.sale_items").fetchone()
+        assert row == (self.lines_sold,)
+
+    # 5: without the software
 
     def _before_where(self, _: Block) -> None:
         (self.reader.directory / ".venv").rename(self.reader.directory / ".venv-broken")
@@ -220,7 +296,7 @@ class Night:
     def _after_place(self, _: str) -> None:
         assert self.sold(cluster=self.other) == self.lines_sold
 
-    # 5: the wrong thing
+    # 6: the wrong thing
 
     def _before_back(self, each: Block) -> None:
         (self.reader.directory / ".venv-broken").rename(self.reader.directory / ".venv")
@@ -257,6 +333,7 @@ class Night:
 
 
 @pytest.mark.typed
+@pytest.mark.timeout(600)
 def test_the_runbook_brings_everything_back(
     cluster: ScratchCluster, recyclic_template: str, scratch_directory: Path, tmp_path: Path
 ) -> None:
@@ -278,8 +355,10 @@ def test_the_runbook_brings_everything_back(
     with (
         databases_of_the_reader(cluster, recyclic_template),
         ScratchCluster.start(cluster.installation, scratch_directory) as other,
+        ExitStack() as ending,
     ):
-        night = Night(cluster, reader, key, other)
+        night = Night(cluster, reader, key, other, scratch=scratch_directory)
+        ending.callback(night.stop_receiver)
         night.lines_sold = night.sold()
         for _ in range(2):
             first = reader.types(".venv/bin/recyclic-backups backup").out

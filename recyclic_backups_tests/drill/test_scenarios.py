@@ -29,6 +29,7 @@ def test_a_drill_brings_the_newest_backup_back_and_says_so_beside_it(
     assert drills[0]["proves"]
 
 
+@pytest.mark.small
 def test_a_backup_without_fingerprint_is_drilled_and_not_called_proven(operator: Operator) -> None:
     """Prevents a restore that nothing was compared with from counting as proof."""
     operator.backup_id(BACKUP_FINGERPRINT="off")
@@ -37,6 +38,7 @@ def test_a_backup_without_fingerprint_is_drilled_and_not_called_proven(operator:
     assert operator.must("list", "--json").json[0]["proven_at"] is None
 
 
+@pytest.mark.small
 def test_a_failed_drill_turns_proven_off_and_the_next_good_one_on_again(
     operator: Operator, tmp_path: Path
 ) -> None:

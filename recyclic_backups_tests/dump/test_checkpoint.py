@@ -37,7 +37,7 @@ def test_two_checkpoints_of_one_second_have_both_a_label(house: House) -> None:
     assert [backup.tiers for backup in house.catalog] == [(Tier.CHECKPOINT,), (Tier.CHECKPOINT,)]
 
 
-@pytest.mark.parametrize("spoilt", [[], {"version": "1"}, {"version": 1, "revision": ""}])
+@pytest.mark.parametrize("spoilt", [[], {"version": 1, "revision": ""}])
 def test_a_checkpoint_that_does_not_say_before_what_is_damage(house: House, spoilt: object) -> None:
     """Prevents a rewritten manifest from being taken for what was written."""
     document = _take(house).backup.manifest.to_json()

@@ -11,7 +11,9 @@ import pytest
 
 from recyclic_backups.errors import ArchiveError, DamagedData, RecoveryError
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.recovery.target import LATEST, Target, at_lsn, at_time, before_xid
+from recyclic_backups.postgres.reader import reading_login
+from recyclic_backups.recovery.cluster import recovered
+from recyclic_backups.recovery.target import LATEST, Target, at_lsn, at_time
 from recyclic_backups_tests.recovery.conftest import History, one
 
 COUNT = "SELECT count(*) FROM public.member"
@@ -26,7 +28,7 @@ def test_each_kind_of_target_stops_where_it_says(history: History, kind: str) ->
         "lsn": (at_lsn(history.deleted_lsn), 200),
         "lsn exclusive": (at_lsn(history.deleted_lsn, exclusive=True), 200),
         "xid": (Target("xid", xid=history.deleting_xid), 200),
-        "xid exclusive": (before_xid(history.deleting_xid), 300),
+        "xid exclusive": (Target("xid", xid=history.deleting_xid, exclusive=True), 300),
         "name": (Target("name", name="before the accident"), 300),
     }
     target, rows = targets[kind]
@@ -44,6 +46,10 @@ def test_deleted_rows_come_back_and_nothing_after_the_target_is_there(history: H
         assert cluster.reached.last_commit_at is not None
         assert cluster.reached.last_commit_at <= history.before
         assert f"transaction {history.deleting_xid}" in cluster.reached.stopped
+        with reading_login(cluster.server, "postgres") as reader:
+            assert reader.user != cluster.server.user, (
+                "its owner's code would run as a superuser when it is read"
+            )
 
 
 def test_the_newest_state_and_a_moment_after_the_last_commit_are_the_end_of_the_wal(history: History) -> None:
@@ -112,7 +118,6 @@ def test_a_segment_that_goes_while_it_recovers_is_named(history: History, tmp_pa
     plan, source = site.plan(LATEST), site.survey().source
     segment = plan.window.segments(plan.base.stop_lsn, plan.window.end_lsn)[1]
     site.file_of(segment).unlink()
-    from recyclic_backups.recovery.cluster import recovered
 
     with (
         pytest.raises(ArchiveError, match=segment),

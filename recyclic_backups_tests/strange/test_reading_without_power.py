@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from recyclic_backups.storage.memory import MemoryStore
 
 from recyclic_backups.diagnose import constraints, live_counts
 from recyclic_backups.diagnose.diagnose import diagnose
@@ -30,6 +29,7 @@ from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups_tests.house import House
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.restore.test_foreign_code import _hers
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
