@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.base_backup.catalog import load_base_backups

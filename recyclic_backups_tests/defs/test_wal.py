@@ -72,7 +72,6 @@ def test_with_wal_on_there_is_exactly_this_more_and_off_none_of_it(offline: Sett
         *(f"schedule {name}_schedule" for name in jobs),
         *(f"check wal_archive {name}" for name in CHECKS),
         "check drill_pitr passed",
-        "sensor needed_base_backups",
     }
     assert not [each for each in without if "wal" in each or "base_backup" in each or "pitr" in each]
 
@@ -87,7 +86,6 @@ def test_two_databases_of_a_server_have_names_of_their_own_and_take_its_base_bac
     names = names_of(definitions)
     for database in ("crm", "till"):
         assert {f"asset {database}/wal_archive", f"job base_backup_job__{database}"} <= names
-        assert f"sensor needed_base_backups__{database}" in names
     graph = definitions.resolve_asset_graph()
     pools = {graph.get(dg.AssetKey([name, "base_backup"])).pools.copy().pop() for name in ("crm", "till")}
     assert pools == {"base_backup_db_example_org_5432"}
