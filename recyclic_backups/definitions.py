@@ -12,7 +12,6 @@ import dagster as dg
 
 from recyclic_backups.defs.alerts.sensors import alerts_sensor
 from recyclic_backups.defs.backups import backups
-from recyclic_backups.defs.base_backups import base_backups
 from recyclic_backups.defs.database import Database, Environment, databases_of
 from recyclic_backups.defs.drills import drills
 from recyclic_backups.defs.health import health
@@ -45,7 +44,6 @@ def definitions_of(database: Database) -> dg.Definitions:
     """All definitions of one database."""
     return dg.Definitions.merge(
         backups(database),
-        base_backups(database),
         health(database),
         retention(database),
         drills(database),

@@ -18,6 +18,7 @@ from recyclic_backups.archive.documents import (
     read_position,
 )
 from recyclic_backups.archive.wal import Stretch, parse_history
+from recyclic_backups.catalog.fields import fields_of
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import DamagedData, RecoveryError, UsageError
@@ -65,32 +66,9 @@ class WalStatus:
                 "server_time": to_text(self.position.server_time),
             },
             "age_seconds": self.age_seconds(now),
-            "gaps": [
-                {
-                    "timeline": each.timeline,
-                    "from_lsn": lsn_text(each.from_lsn),
-                    "to_lsn": lsn_text(each.to_lsn),
-                }
-                for each in self.live_holes
-            ],
-            "noticed_gaps": [
-                {
-                    "timeline": each.timeline,
-                    "from_lsn": lsn_text(each.from_lsn),
-                    "to_lsn": lsn_text(each.to_lsn),
-                    "noticed_at": to_text(each.noticed_at),
-                    "reason": each.reason,
-                }
-                for each in self.gaps
-            ],
-            "stretches": [
-                {
-                    "timeline": each.timeline,
-                    "from_lsn": lsn_text(each.start_lsn),
-                    "to_lsn": lsn_text(each.end_lsn),
-                }
-                for each in self.stretches
-            ],
+            "gaps": [_span(each.timeline, each.from_lsn, each.to_lsn) for each in self.live_holes],
+            "noticed_gaps": [fields_of(each) for each in self.gaps],
+            "stretches": [_span(each.timeline, each.start_lsn, each.end_lsn) for each in self.stretches],
             "stored_bytes": self.stored_bytes,
             "slot": None
             if slot is None
@@ -102,6 +80,10 @@ class WalStatus:
             },
             "damage": self.damage or None,
         }
+
+
+def _span(timeline: int, from_lsn: int, to_lsn: int) -> dict[str, Any]:
+    return {"timeline": timeline, "from_lsn": lsn_text(from_lsn), "to_lsn": lsn_text(to_lsn)}
 
 
 def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing | None = None) -> WalStatus:

@@ -78,6 +78,7 @@ class Stream:
     def run(self, beginning: Beginning, stopping: threading.Event) -> None:
         """Stream until told to stop, over every timeline. Raises DatabaseError, Refused, StorageError."""
         timeline, start_lsn = beginning.timeline, beginning.start_lsn
+        self._known_lsn = beginning.stored_lsn
         with Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper:
             self._keeper = keeper
             following: Beginning | None = beginning
@@ -161,6 +162,9 @@ class Stream:
                 time.sleep(0.02)
                 continue
             stuck_at = None
+            if stop_until is not None:
+                time.sleep(0.02)  # a busy server would go on for ever; what it writes now it keeps
+                continue
             message = self._replication.receive(0.05 if urgent else min(0.5, max(0.0, self._next_ask - now)))
             if message is not None:
                 heard = time.monotonic()
@@ -213,7 +217,7 @@ class Stream:
         self._make_room(timeline)
         self._received(end_lsn)
 
-    _server_end_lsn = 0
+    _server_end_lsn = _known_lsn = 0
     _noted_at = 0.0
     _server_clock: datetime | None = None
     """What it showed in the message before: later messages know everything that was committed by then."""
@@ -289,9 +293,10 @@ class Stream:
         It counts once all of that is stored. The clock in a message is no such time: the server looks first how far
         its WAL goes, and then at the clock, and other sessions commit in between. The clock of the message before is.
         What the server had flushed and not sent yet is told with each piece of WAL: before that its word is no end.
-        While the storage takes nothing, fewer and fewer of them wait.
+        Nor is it anybody's word whom we know before all that is stored was compared with what it sends. While the
+        storage takes nothing, fewer and fewer of them wait.
         """
-        if server_time is None or lsn < self._server_end_lsn:
+        if server_time is None or lsn < max(self._server_end_lsn, self._known_lsn):
             return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
@@ -304,6 +309,7 @@ class Stream:
                 self._clock(),
                 self._segment_bytes,
                 self._server_version,
+                self._archive.system_identifier,
             )
         )
 

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.status import wal_status
+from recyclic_backups.archive.documents import read_gaps, read_position
 from recyclic_backups.base_backup.catalog import load_base_backups
+from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.errors import BackupError
 
 _LOOK_SECONDS = 3600.0
@@ -16,17 +17,14 @@ _FIRST_LOOK_SECONDS = 5.0
 """After the receiver has begun: a base backup waits for its WAL."""
 
 
-def is_needed(archive: WalArchive) -> bool | None:
-    """Whether no verified base backup begins behind the last hole of the server's line; None while no WAL has come.
+def why_needed(archive: WalArchive) -> str | None:
+    """Why a base backup is needed now, empty where none is; None while no WAL has come.
 
     Raises StorageError.
     """
-    status = wal_status(archive, None)
-    if status.position is None:
+    if read_position(archive) is None:
         return None
-    begins = max((hole.to_lsn for hole in status.live_holes), default=0)
-    bases = load_base_backups(archive).bases
-    return not any(each.good and each.manifest.start_lsn >= begins for each in bases)
+    return why_due(load_base_backups(archive).bases, read_gaps(archive))
 
 
 class FirstBase:
@@ -65,11 +63,11 @@ class FirstBase:
                 return
             wait = _LOOK_SECONDS
             try:
-                needed = is_needed(self._archive())
-                if needed is None:
+                why = why_needed(self._archive())
+                if why is None:
                     wait = _FIRST_LOOK_SECONDS
-                elif needed:
-                    self._say("no base backup begins behind what the archive has: taking one")
+                elif why:
+                    self._say(f"{why}: taking one")
                     self._take()
                     self._say("the base backup is taken and verified")
             except BackupError as error:

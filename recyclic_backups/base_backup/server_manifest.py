@@ -60,7 +60,7 @@ def parse_server_manifest(content: bytes) -> ServerManifest:
         identifier = document.get("System-Identifier")
     except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"cannot be understood: {type(error).__name__} {error}") from None
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError("is no JSON") from None
     return ServerManifest(
         files, timeline, start_lsn, stop_lsn, None if identifier is None else str(identifier)

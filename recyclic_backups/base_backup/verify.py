@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.audit.log import audited
@@ -21,8 +21,9 @@ from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, StorageError
 from recyclic_backups.progress import SILENT, Progress
 
-LEVEL = "files"
-"""Of the check: every file of the server was compared."""
+BaseVerifyLevel = Literal["stored", "files"]
+"""stored: sizes and hashes of the objects, no key needed; files: every file in them compared with the server's
+manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class BaseVerification:
     """One base backup's verdict; ``error`` is what was found, with its exit code (40 damaged, 41 no key, …)."""
 
     base_id: str
+    level: BaseVerifyLevel
     checked_at: datetime
     duration_seconds: float
     error: BackupError | None = None
@@ -43,6 +45,7 @@ class BaseVerification:
         """For reports."""
         return {
             "base_id": self.base_id,
+            "level": self.level,
             "passed": self.passed,
             "reasons": [] if self.error is None else [self.error.message],
             "duration_seconds": round(self.duration_seconds, 3),
@@ -52,6 +55,7 @@ class BaseVerification:
 def verify(
     archive: WalArchive,
     base: BaseBackup,
+    level: BaseVerifyLevel = "files",
     *,
     clock: Callable[[], datetime],
     progress: Progress = SILENT,
@@ -64,15 +68,16 @@ def verify(
     started_at = clock()
     progress.stage(f"verifying base backup {base.base_id}", base.manifest.plain_bytes)
     with audited(
-        archive.repository, "verify", clock, backup_id=base.base_id, details={"level": LEVEL}, required=False
+        archive.repository, "verify", clock, backup_id=base.base_id, details={"level": level}, required=False
     ) as entry:
-        error = _examine(archive, base, progress)
+        error = _examine(archive, base, level, progress)
         entry.outcome = "whole" if error is None else "failed"
         if error is not None:
             entry.details["error"] = error.message
     finished_at = clock()
     duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
-    if error is None or isinstance(error, DamagedData):
+    # "stored" alone does not show that the bytes can be read again: it can damn a base backup, not clear it.
+    if isinstance(error, DamagedData) or (error is None and level != "stored"):
         check = Check(
             kind="verify",
             backup_id=base.base_id,
@@ -80,7 +85,7 @@ def verify(
             passed=error is None,
             reasons=() if error is None else (error.message,),
             duration_seconds=duration_seconds,
-            details={"level": LEVEL},
+            details={"level": level},
         )
         try:
             record_base_check(archive, check, base.manifest)
@@ -91,7 +96,7 @@ def verify(
             error = error or StorageError(said, unrecorded.hint, retryable=unrecorded.retryable)
         except BackupError as unsigned:
             error = error or unsigned
-    return BaseVerification(base.base_id, finished_at, duration_seconds, error)
+    return BaseVerification(base.base_id, level, finished_at, duration_seconds, error)
 
 
 def record_base_check(archive: WalArchive, check: Check, manifest: BaseManifest) -> None:
@@ -99,10 +104,15 @@ def record_base_check(archive: WalArchive, check: Check, manifest: BaseManifest)
     append_check(archive.repository, check, folder_of_base(archive, manifest.base_id).path, manifest.key_id)
 
 
-def _examine(archive: WalArchive, base: BaseBackup, progress: Progress) -> BackupError | None:
+def _examine(
+    archive: WalArchive, base: BaseBackup, level: BaseVerifyLevel, progress: Progress
+) -> BackupError | None:
     """What is wrong with it, or what kept us from knowing."""
     manifest = base.manifest
     try:
+        if level == "stored":
+            _require_stored(archive, manifest)
+            return None
         if base.standing is Standing.NOT_CHECKED:
             raise NoUsableKey(
                 f"whether base backup {base.base_id} was edited cannot be told: no key of the storage is at hand",
@@ -114,14 +124,20 @@ def _examine(archive: WalArchive, base: BaseBackup, progress: Progress) -> Backu
     except NoUsableKey as no_key:
         # Hashes need no key: that the bytes are damaged is worse than that they cannot be read, and said first.
         try:
-            for item in manifest.objects:
-                require_stored_in(archive.repository.store, folder_of_base(archive, base.base_id), item)
+            _require_stored(archive, manifest)
         except BackupError as damage:
             return damage
         return no_key
     except BackupError as found:
         return found
     return None
+
+
+def _require_stored(archive: WalArchive, manifest: BaseManifest) -> None:
+    """Compare sizes and hashes of what lies there. Raises DamagedData, StorageError."""
+    folder = folder_of_base(archive, manifest.base_id)
+    for item in manifest.objects:
+        require_stored_in(archive.repository.store, folder, item)
 
 
 def _compare(archive: WalArchive, manifest: BaseManifest, progress: Progress) -> None:

@@ -15,10 +15,18 @@ from functools import cache
 from typing import Any, Literal
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.fields import OMITTED, UNSTORED, fields_of, parsed, require_known_format
+from recyclic_backups.catalog.fields import (
+    OMITTED,
+    UNSTORED,
+    fields_of,
+    parsed,
+    require_known_format,
+    spelled,
+)
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.partly_sealed import PartlySealed, closed
 from recyclic_backups.errors import DamagedData, NoUsableKey
+from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 
 FORMAT = 1
 SEALED_FORMAT = 2
@@ -107,7 +115,7 @@ class ReplayPoint:
     """The snapshot's place in the server's WAL: a recovery that stops there, inclusive, holds what the dump holds."""
 
     timeline: int
-    lsn: str
+    lsn: int = field(metadata=spelled(lsn_text, lsn_of))
 
 
 @dataclass(frozen=True, slots=True)

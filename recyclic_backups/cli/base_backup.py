@@ -9,7 +9,7 @@ from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
 from recyclic_backups.base_backup.catalog import LATEST, BaseBackup, BaseBackups, load_base_backups
-from recyclic_backups.base_backup.verify import verify
+from recyclic_backups.base_backup.verify import BaseVerification, BaseVerifyLevel, verify
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
@@ -95,11 +95,16 @@ def _found(call: Invocation) -> list[tuple[WalArchive, BaseBackups]]:
     found = []
     for system_identifier in servers_in(call.repository):
         archive = WalArchive(call.repository, system_identifier)
-        bases = load_base_backups(archive)
-        for damage in bases.damage:
-            render.warn(f"{'not known' if damage.lacks_key else 'damaged'}: {damage.name}: {damage.problem}")
-        found.append((archive, bases))
+        found.append((archive, base_backups_of(archive)))
     return found
+
+
+def base_backups_of(archive: WalArchive) -> BaseBackups:
+    """The base backups of a server. Says on standard error what is damaged. Raises StorageError."""
+    bases = load_base_backups(archive)
+    for damage in bases.damage:
+        render.warn(f"{'not known' if damage.lacks_key else 'damaged'}: {damage.name}: {damage.problem}")
+    return bases
 
 
 def base_meant(call: Invocation) -> tuple[WalArchive, BaseBackup] | None:
@@ -122,17 +127,25 @@ def _list(call: Invocation) -> int:
 
 
 def _verify(call: Invocation) -> int:
-    archive, base = _chosen(call, call.options.verify)
+    verdict = verify_and_say(call, *_chosen(call, call.options.verify))
+    call.report({"verifications": [verdict.to_json()]}, lambda: None)
+    return most_serious([] if verdict.error is None else [verdict.error])
+
+
+def verify_and_say(
+    call: Invocation, archive: WalArchive, base: BaseBackup, level: BaseVerifyLevel = "files"
+) -> BaseVerification:
+    """Read a base backup again; the verdict is said as well."""
     with render.progress() as progress:
-        verdict = verify(archive, base, clock=render.now, progress=progress)
+        verdict = verify(archive, base, level, clock=render.now, progress=progress)
     if verdict.error is not None:
         render.warn(f"{base.base_id}: {verdict.error.message}")
         if verdict.error.hint:
             render.warn(f"hint: {verdict.error.hint}")
     elif not call.json:
-        render.line(f"{base.base_id}  every file is whole, read in {human_seconds(verdict.duration_seconds)}")
-    call.report({"verifications": [verdict.to_json()]}, lambda: None)
-    return most_serious([] if verdict.error is None else [verdict.error])
+        said = "every file is whole" if level == "files" else "every object is as it was stored"
+        render.line(f"{base.base_id}  base backup: {said}, read in {human_seconds(verdict.duration_seconds)}")
+    return verdict
 
 
 def _chosen(call: Invocation, reference: str) -> tuple[WalArchive, BaseBackup]:

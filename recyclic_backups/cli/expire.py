@@ -210,9 +210,8 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
     if report.swept:
         render.line(say("expire.swept", number=len(report.swept)).text(locale))
     for each in report.servers:
-        gone = [base.base_id for base in each.plan.leaving if base.base_id not in each.spared]
-        if gone or each.plan.wal:
-            render.line(say("expire.wal gone", bases=len(gone), objects=len(each.plan.wal)).text(locale))
+        if each.gone or each.plan.wal:
+            render.line(say("expire.wal gone", bases=len(each.gone), objects=len(each.plan.wal)).text(locale))
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     render.line(
         say("expire.done", removed=len(report.removed), size=Bytes(report.freed_bytes), kept=kept).text(

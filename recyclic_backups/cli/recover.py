@@ -75,7 +75,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--promote", action="store_true", help="end the recovery there: the cluster can be written to"
     )
     command.add_argument("--dry-run", action="store_true", help="show the plan, and do nothing")
-    command.add_argument("--base", metavar="ID", type=given, help="begin with this base backup")
+    command.add_argument("--base", metavar="BASE_ID", type=given, help="begin with this base backup")
     command.add_argument(
         "--timeline",
         metavar="N",
@@ -83,7 +83,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="along this timeline, not the one the server was on last",
     )
     command.add_argument(
-        "--server", metavar="ID", help="the server's system identifier, where the storage has several"
+        "--server", metavar="SYSID", help="the server's system identifier, where the storage has several"
     )
     command.add_argument(
         "--yes", action="store_true", help="do it although WAL that is lost hides what came after it"

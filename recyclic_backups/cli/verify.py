@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from recyclic_backups import wiring
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.base_backup.catalog import load_base_backups
+from recyclic_backups.base_backup.verify import BaseVerification, BaseVerifyLevel
 from recyclic_backups.catalog.catalog import LATEST, Backup, Damage
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json
+from recyclic_backups.cli.base_backup import base_backups_of, verify_and_say
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import BackupError, UsageError, most_serious
 from recyclic_backups.quantities import human_seconds
+from recyclic_backups.retention.wal_expire import servers_of
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -69,8 +75,20 @@ def run(call: Invocation) -> int:
         elif not call.json:
             took = human_seconds(verdict.duration_seconds)
             render.line(f"{backup.backup_id}  {options.level}, passed in {took}")
+    for base_verdict in _base_backups(call) if options.all else ():
+        verdicts.append(base_verdict.to_json())
+        errors += [] if base_verdict.error is None else [base_verdict.error]
     call.report({"verifications": verdicts}, lambda: None)
     return most_serious(errors)
+
+
+def _base_backups(call: Invocation) -> Iterator[BaseVerification]:
+    """Verdicts on the base backups of the database's servers, each said when it is known."""
+    level: BaseVerifyLevel = "stored" if call.options.level == "stored" else "files"
+    for server in servers_of(call.repository, call.catalog, None):
+        archive = WalArchive(call.repository, server)
+        for base in base_backups_of(archive).bases:
+            yield verify_and_say(call, archive, base, level)
 
 
 def _damage_of_all(call: Invocation) -> list[Damage]:
@@ -81,6 +99,8 @@ def _damage_of_all(call: Invocation) -> list[Damage]:
         render.warn(f"{'damaged' if finding.damage else 'note'}: {finding.name}: {finding.problem}")
         if finding.damage:
             damages.append(Damage(finding.name, finding.problem))
+    for server in servers_of(call.repository, call.catalog, None):
+        damages += load_base_backups(WalArchive(call.repository, server)).damage
     return damages
 
 

@@ -25,7 +25,7 @@ from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.replayed import as_replayed, without
-from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import choose
 from recyclic_backups.progress import Progress
 from recyclic_backups.recovery.as_backup import unlogged_tables
@@ -90,7 +90,9 @@ def run_pitr(
     """
     phases: dict[str, float] = {}
     timeline, lsn = _place(backup)
-    details: dict[str, object] = {"target_lsn": lsn_text(lsn), "target_timeline": timeline}
+    # The verdict stands beside a base backup, which is of all databases of the server.
+    about = {"database": backup.manifest.database, "compared_with": backup.backup_id}
+    details: dict[str, object] = {**about, "target_lsn": lsn_text(lsn), "target_timeline": timeline}
     comparison: Comparison | None = None
     reasons: list[str] = []
     try:
@@ -133,12 +135,7 @@ def run_pitr(
 def _place(backup: Backup) -> tuple[int, int]:
     point = backup.manifest.replay_point
     assert point is not None, "only those are chosen"
-    try:
-        return point.timeline, lsn_of(point.lsn)
-    except ValueError as error:
-        raise DamagedData(
-            f"the manifest of {backup.backup_id} is damaged: replay_point.lsn {error}"
-        ) from None
+    return point.timeline, point.lsn
 
 
 def _plan(context: PointInTime, found: Survey, windows: Sequence[Window], target: Target) -> Plan:

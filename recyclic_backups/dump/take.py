@@ -31,7 +31,6 @@ from recyclic_backups.fingerprint.model import SequenceReading
 from recyclic_backups.fingerprint.read import Snapshot, read_sequences, snapshot
 from recyclic_backups.fingerprint.session import reading_session
 from recyclic_backups.postgres.connection import Connection
-from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.postgres.server import Server
@@ -171,7 +170,7 @@ def take(
                 checkpoint=request.checkpoint,
                 replay_point=None
                 if held.replay_point is None
-                else ReplayPoint(held.replay_point.timeline, lsn_text(held.replay_point.lsn)),
+                else ReplayPoint(held.replay_point.timeline, held.replay_point.lsn),
                 recover_sha256=rescue.shipped_sha256(rescue.SCRIPT),
                 instructions_sha256=rescue.shipped_sha256(rescue.INSTRUCTIONS),
             )

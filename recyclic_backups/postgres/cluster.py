@@ -75,7 +75,7 @@ class Cluster:
         segment = self._shared_memory_segment()
         # Stopped first, so that it can neither start another child nor clean up behind the first death.
         self._process.send_signal(signal.SIGSTOP)
-        for pid in (*_children(self._process.pid), self._process.pid):
+        for pid in (*children_of(self._process.pid), self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
@@ -300,7 +300,7 @@ def complaint(output: str) -> str:
     return re.sub(r"^.*?(?:FATAL|PANIC|LOG|error|fatal):\s+", "", lines[number])
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     """Direct children of a process, where /proc tells; elsewhere none: they notice their parent's death."""
     children = []
     for status in Path("/proc").glob("[0-9]*/stat"):

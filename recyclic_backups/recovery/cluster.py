@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from recyclic_backups.archive.wal import start_of
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import (
@@ -49,13 +50,16 @@ from recyclic_backups.recovery.feed import Feeder, PgWal, Source
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.unpack import Tree, open_directory
 from recyclic_backups.recovery.unpack_base import unpack_chain
-from recyclic_backups.recovery.watch import EndOfWal, Eyes, Look
+from recyclic_backups.recovery.watch import EndOfWal, Eyes, Look, replaying
 
 _TICK_SECONDS = 0.02
-_STALL_SECONDS = 120.0
-"""A server that takes nothing, and neither waits nor answers, is given up after that."""
+_STALL_SECONDS = 300.0
+"""A server that comes no further, and neither waits nor answers, is given up after that."""
+_SILENT_SECONDS = 5.0
+"""A server of which the system does not tell what it replays gets all that makes its files consistent after that."""
 _STOP_SECONDS = 300.0
 _RELAUNCHES = 5
+_PAGE_BYTES = 8192  # XLOG_BLCKSZ
 _LOG_BYTES = 1 << 20
 
 _STOPPED = re.compile(r"recovery stopping (before|after) ([^\n]+)")
@@ -210,8 +214,8 @@ class RecoveredCluster(Cluster):
     def _follow(self, feeder: Feeder, pg_wal: PgWal) -> Reached | None:
         """Feed it and watch it; None where its settings are lower than the WAL asks for."""
         plan, ends = self.plan, EndOfWal()
-        replayed = plan.base.stop_lsn  # before that nobody can ask
-        moved = time.monotonic()
+        replayed = plan.base.start_lsn
+        began = moved = time.monotonic()
         with ExitStack() as stack:
             eyes = stack.enter_context(Eyes(lambda: self.state, self.connected))
             while True:
@@ -225,8 +229,13 @@ class RecoveredCluster(Cluster):
                         if _PAUSED in self._log():
                             return self._reached(look, paused=True)
                         return None
-                    if look.lsn != replayed:
-                        replayed, moved = max(replayed, look.lsn), time.monotonic()
+                    seen = look.lsn
+                else:
+                    seen = self._replaying()
+                    if not seen and time.monotonic() - began > _SILENT_SECONDS:
+                        seen = plan.base.stop_lsn  # before that nobody can ask
+                if seen > replayed:
+                    replayed, moved = seen, time.monotonic()
                 if feeder.is_wanted(replayed):
                     feeder.place_next(pg_wal)
                     moved = time.monotonic()
@@ -238,6 +247,12 @@ class RecoveredCluster(Cluster):
                         f"the recovering server stands still at {lsn_text(replayed)}: {complaint(self._log())}"
                     )
                 time.sleep(_TICK_SECONDS)
+
+    def _replaying(self) -> int:
+        """The beginning of the segment that is replayed before anybody may come in and ask; 0 where nobody knows."""
+        assert self._process is not None
+        segment = replaying(self._process.pid)
+        return start_of(segment, self.plan.window.segment_bytes) if segment else 0
 
     def _reached(self, look: Look, *, paused: bool) -> Reached:
         said = list(_STOPPED.finditer(self._log()))
@@ -261,7 +276,10 @@ class RecoveredCluster(Cluster):
         short_of_end = window.end_lsn - reached.lsn > window.segment_bytes
         if target.kind in ("xid", "name") or (target.lsn is not None and reached.lsn < target.lsn):
             raise RecoveryError(f"the WAL ended at {lsn_text(reached.lsn)}, before {target.text}")
-        if short_of_end or (window.position_lsn is not None and reached.lsn < window.position_lsn):
+        missing = 0 if window.position_lsn is None else window.position_lsn - reached.lsn
+        # A server may have flushed its WAL up to the end of a page, in the middle of a record.
+        cut = missing <= window.segment_bytes and (window.position_lsn or 0) % _PAGE_BYTES == 0
+        if short_of_end or (missing > 0 and not cut):
             raise ArchiveError(
                 f"the server replayed no further than {lsn_text(reached.lsn)}, and the archive has WAL up to "
                 f"{lsn_text(window.end_lsn)}: what follows is no valid WAL",

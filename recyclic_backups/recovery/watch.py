@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from recyclic_backups.errors import DatabaseError, ProgramFailed
+from recyclic_backups.postgres.cluster import children_of
 from recyclic_backups.postgres.lsn import lsn_of
 
 _END_LOOKS = 4
@@ -20,6 +21,8 @@ _END_LOOKS = 4
 _BLIND_END_LOOKS = 40
 """The same where the system does not tell how often it looked."""
 _WAITS = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream")
+
+_TITLE = re.compile(rb"startup +(?:recovering|waiting for) ([0-9A-F]{24})")
 
 _LOOK = """
 SELECT pg_catalog.pg_get_wal_replay_pause_state(), pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text,
@@ -113,6 +116,21 @@ class EndOfWal:
             self._switches = switches
             self._looks += 1
         return self._looks >= _END_LOOKS
+
+
+def replaying(server_pid: int) -> str:
+    """The segment that a server's startup process says it replays or waits for; empty where nothing tells it.
+
+    It says so from its first record on, and lets sessions in only once its files are consistent.
+    """
+    for pid in children_of(server_pid):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if found := _TITLE.search(title):
+            return found[1].decode("ascii")
+    return ""
 
 
 def _voluntary_switches(pid: int | None) -> int:

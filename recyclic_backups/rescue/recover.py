@@ -1358,25 +1358,27 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
         try:
             base.authenticate(keys)
         except Problem as problem:
-            if not isinstance(problem, Unsigned) or not asked.unsigned or base.id != asked.base:
+            if not isinstance(problem, Unsigned) or not asked.unsigned or base.id != asked.base.upper():
                 problems.append(problem)
                 continue
             say(f"warning: {problem}; nothing vouches for what is extracted now")
         bases.append(base)
-    for problem in problems:
-        say(f"warning: {problem}; it is passed over")
+    for each in problems:
+        say(f"warning: {each}; it is passed over")
     wal = Wal(storage, servers[0], keys, asked.unsigned)
     line = wal.line(asked.timeline or max((int(name[:8], 16) for name in wal.parts), default=1))
     # Only those from which WAL leads along that line.
     bases = [
-        base for base in bases if any(base.timeline == each[0] and base.stop_lsn <= each[2] for each in line)
+        base
+        for base in bases
+        if any(base.timeline == timeline and base.stop_lsn <= left for timeline, _, left in line)
     ]
     full = [base for base in bases if base.parent is None]
     usable = [base for base in full if base.taken_at <= (asked.to_time or LATEST)]
     if asked.base:
-        usable = [base for base in bases if base.id == asked.base]
+        usable = [base for base in bases if base.id == asked.base.upper()]
     if not usable and problems:
-        raise next((problem for problem in problems if problem.exit_code == 41), problems[0])
+        raise next((each for each in problems if each.exit_code == 41), problems[0])
     if not usable:
         earliest = f": the earliest moment is {for_people(full[-1].taken_at)}" if full else ""
         raise Problem(60, f"there is no full base backup that leads there{earliest}")
@@ -1495,7 +1497,7 @@ def unpack(blocks: Iterator[bytes], directory: Path, name: str) -> None:
                     write_file(path, blocks_of(archive.extractfile(member)), sync=False)
                 else:
                     raise Problem(40, f"{name} is damaged: {shown(member.name)} in it is no file or folder")
-                archive.members = []  # else all of them are remembered
+                archive.members = []  # type: ignore[attr-defined]  # else all of them are remembered
     except (tarfile.TarError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise Problem(40, f"{name} is damaged: {error}") from None
     for _ in blocks:
@@ -1555,7 +1557,7 @@ def configure(partial: Path, into: Path, recovery: Recovery) -> None:
 
 
 TO_START = """
-Everything was whole; it is in {place}. A server of PostgreSQL {version} starts there, with the
+The server's files are in {place}; all that was read is whole. PostgreSQL {version} starts there, with the
 locales that production had, as another user than root. With Docker:
 
   docker run --rm {mounted} {image} chown -R postgres: {place}

@@ -37,6 +37,11 @@ class ServerExpiry:
     freed_bytes: int
     spared: tuple[str, ...] = ()
 
+    @property
+    def gone(self) -> list[str]:
+        """Ids of the base backups that leave, or have left."""
+        return [each.base_id for each in self.plan.leaving if each.base_id not in self.spared]
+
     def to_json(self) -> dict[str, Any]:
         """For reports."""
         kept = self.plan.kept_from

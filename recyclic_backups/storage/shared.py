@@ -34,6 +34,10 @@ SECONDS = 100.0
 KEPT = timedelta(hours=1)
 """What lies outside the listing (keys, recover.py, what people were told of) is looked at so often at least."""
 
+_OF_SERVERS = "server."
+"""WAL and base backups come while the database's own listing stays the same: what was seen of them is forgotten as soon
+as the listing is asked for anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -203,6 +207,7 @@ class SharedStore:
             found = tuple(self._store.everything(view.folder, view.after))
             if found != before:
                 view.answers.clear()
+            view.answers = {asked: each for asked, each in view.answers.items() if not _is_of_a_server(asked)}
             view.listing, view.listed_at = found, now
             return found
 
@@ -226,6 +231,10 @@ class SharedStore:
             change()
         finally:
             self._view.forget()
+
+
+def _is_of_a_server(asked: tuple[str, ...]) -> bool:
+    return asked[1].startswith(_OF_SERVERS)
 
 
 def _is_within(age: timedelta, moment: datetime | None, now: datetime) -> bool:

@@ -76,7 +76,12 @@ class Running:
     """A receiver at work in a thread. ``error`` is what it ended with, ``said`` its sentences."""
 
     def __init__(
-        self, cluster: ScratchCluster, store: Store, tail_seconds: float = 0.2, encrypt: bool = True
+        self,
+        cluster: ScratchCluster,
+        store: Store,
+        tail_seconds: float = 0.2,
+        encrypt: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.said: list[str] = []
         self.gaps: list[Gap] = []
@@ -86,7 +91,7 @@ class Running:
             cluster.server,
             repository_of(store, encrypt),
             ReceiveTerms(SLOT, tail_seconds, 3600),
-            clock=lambda: datetime.now(UTC),
+            clock=clock,
             say=self.said.append,
             on_gap=self.gaps.append,
         )

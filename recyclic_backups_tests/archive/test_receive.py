@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from recyclic_backups.archive import receive, stream
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import holes, stretches
-from recyclic_backups.archive.documents import Position, read_gaps
+from recyclic_backups.archive.documents import Position, read_gaps, read_position
 from recyclic_backups.archive.status import wal_status
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DatabaseError, Refused, StorageError
@@ -467,3 +468,21 @@ def test_a_role_that_may_replicate_and_nothing_else_is_enough(
         connection.execute("SELECT * FROM public.log")
     assert look_at(login, SLOT).slot is not None
     assert_as_on_the_server(server_of_its_own, archive)
+
+
+def test_a_clock_of_ours_that_is_set_meanwhile_moves_nothing(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: an archive that says that it reaches further than it does, or that stops, by a wrong clock."""
+    archive = archive_of(memory, server_of_its_own)
+    days = itertools.cycle([0, 400, -400])
+    running = Running(server_of_its_own, memory, clock=lambda: datetime.now(UTC) + timedelta(days=next(days)))
+    for _ in range(4):
+        end = write_rows(server_of_its_own, 1500)
+        running.wait_until(lambda end=end: reached(archive) >= end)  # type: ignore[misc]
+    running.stop()
+    position = read_position(archive)
+    assert position is not None
+    assert abs(datetime.now(UTC) - position.server_time) < timedelta(minutes=1)
+    listing = assert_as_on_the_server(server_of_its_own, archive)
+    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []

@@ -52,3 +52,17 @@ def test_options_that_contradict_each_other_are_refused(at_hand: Operator) -> No
     """Loss prevented: a full copy of production for somebody who wanted a list."""
     assert at_hand.run("base-backup", "--full", "--incremental").code == 2
     assert at_hand.run("base-backup", "--list", "--verify").code == 2
+
+
+def test_verify_all_reads_base_backups_too(at_hand: Operator) -> None:
+    """Loss prevented: base backups that were read once, on the day they were taken."""
+    at_hand.must("backup")
+    base_id = at_hand.must("base-backup", "--json").document["base_backup"]["base_id"]
+    verdicts = at_hand.must("verify", "--all", "--json").json
+    assert [each["level"] for each in verdicts if each.get("base_id") == base_id] == ["files"]
+    name = next(path for path in at_hand.storage.rglob("base.tar.zst.sealed"))
+    name.write_bytes(name.read_bytes()[:-1])
+    for level in ("stored", "parsed"):
+        outcome = at_hand.run("verify", "--all", "--level", level)
+        assert outcome.code == 40
+        assert f"{base_id}: base.tar.zst.sealed has" in outcome.err

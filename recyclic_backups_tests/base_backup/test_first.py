@@ -9,7 +9,7 @@ import pytest
 from recyclic_backups.base_backup import first
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
-from recyclic_backups.base_backup.first import FirstBase, is_needed
+from recyclic_backups.base_backup.first import FirstBase, why_needed
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.compression import Compression
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -23,7 +23,7 @@ def test_the_first_base_backup_and_the_one_after_lost_wal_come_by_themselves(
     """Loss prevented: a year of WAL that can be replayed on nothing; a hole, and a week until the next Sunday."""
     monkeypatch.setattr(first, "_FIRST_LOOK_SECONDS", 0.2)
     archive = archive_of(memory, server_of_its_own)
-    assert is_needed(archive) is None
+    assert why_needed(archive) is None
     terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
     said: list[str] = []
     keeper = FirstBase(
@@ -37,7 +37,7 @@ def test_the_first_base_backup_and_the_one_after_lost_wal_come_by_themselves(
     try:
         with receiving(server_of_its_own, memory) as running:
             write_rows(server_of_its_own)
-            running.wait_until(lambda: is_needed(archive) is False)
+            running.wait_until(lambda: why_needed(archive) == "")
         (of_the_beginning,) = load_base_backups(archive).bases
         assert of_the_beginning.good
         with server_of_its_own.server.connect("postgres") as connection:
@@ -49,9 +49,9 @@ def test_the_first_base_backup_and_the_one_after_lost_wal_come_by_themselves(
         with receiving(server_of_its_own, memory) as running:
             end = write_rows(server_of_its_own)
             running.wait_until(lambda: reached(archive) >= end)
-            assert is_needed(archive)
+            assert why_needed(archive)
             keeper.look_now()
-            running.wait_until(lambda: is_needed(archive) is False)
+            running.wait_until(lambda: why_needed(archive) == "")
         assert len(load_base_backups(archive).bases) == 2
         assert any("taken and verified" in each for each in said)
     finally:

@@ -18,7 +18,7 @@ from recyclic_backups.demo.dataset import fill
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.programs import choose
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.bench import comparisons
+from recyclic_backups_tests.bench import comparisons, wal
 from recyclic_backups_tests.bench.production import production
 from recyclic_backups_tests.bench.stand import DATABASE, Stand
 
@@ -29,6 +29,9 @@ _COMPARISONS: tuple[Callable[[Stand, float], None], ...] = (
     comparisons.restore,
     comparisons.command_line,
     comparisons.pgbackrest,
+    wal.wal,
+    wal.base_backup,
+    wal.recovery,
     production,
 )
 

@@ -163,13 +163,13 @@ def command_line(stand: Stand, scale: float) -> None:
     stand.at_most("list of 1000 backups, seconds", series.median("list --json"), 0.6)
 
 
-def pgbackrest(stand: Stand, scale: float) -> None:
-    """A full copy by pgBackRest of the same server: a physical backup, so other bytes for another use."""
-    if shutil.which("pgbackrest") is None:
-        return
+def pgbackrest_options(stand: Stand) -> dict[str, str]:
+    """Where pgBackRest finds the server and puts what it takes, compressed and encrypted as ours is.
+
+    Options as variables: those that a command does not know are passed over.
+    """
     server = stand.cluster.server_on_socket
-    # Options as variables: those that a command does not know are passed over.
-    options = {
+    return {
         "PGBACKREST_STANZA": "bench",
         "PGBACKREST_PG1_PATH": str(stand.cluster.data_directory),
         "PGBACKREST_PG1_PORT": str(server.port),
@@ -186,6 +186,13 @@ def pgbackrest(stand: Stand, scale: float) -> None:
         "PGBACKREST_ARCHIVE_CHECK": "n",
         "PGBACKREST_START_FAST": "y",
     }
+
+
+def pgbackrest(stand: Stand, scale: float) -> None:
+    """A full copy by pgBackRest of the same server: a physical backup, so other bytes for another use."""
+    if shutil.which("pgbackrest") is None:
+        return
+    options = pgbackrest_options(stand)
     stand.once(stand.shell("stanza", "pgbackrest stanza-create", more=options))
     series = stand.compare(
         "pgbackrest",

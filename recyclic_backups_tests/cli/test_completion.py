@@ -21,7 +21,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["re"], {"restore", "release", "report"}),
+        (["re"], {"restore", "recover", "release", "report"}),
         (["keys", "ro"], {"rotate"}),
         (["restore", "--t"], {"--table", "--to-server", "--trust-owners"}),
         (["restore", "l"], {"latest"}),

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from recyclic_backups import wiring
-from recyclic_backups.archive.archive import WalArchive, servers_in
-from recyclic_backups.archive.documents import Gap, read_position, store_gap
-from recyclic_backups.archive.receive import Receiver, ReceiveTerms
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.archive.conftest import SLOT
 from recyclic_backups_tests.base_backup.conftest import forgotten_slot
 from recyclic_backups_tests.defs.conftest import House
+from recyclic_backups_tests.defs.missed_day import archive_of, receiving
 from recyclic_backups_tests.defs.test_definitions import loaded
 
 
@@ -29,35 +24,12 @@ from recyclic_backups_tests.defs.test_definitions import loaded
 def archived(house: House, cluster: ScratchCluster) -> Iterator[House]:
     """The house with WAL_ARCHIVE on, and a receiver."""
     house.variables["WAL_ARCHIVE"] = "true"
-    with forgotten_slot(cluster), _receiving(house):
+    with forgotten_slot(cluster), receiving(house.settings()):
         yield house
 
 
-@contextmanager
-def _receiving(house: House) -> Iterator[None]:
-    settings = house.settings()
-    repository = wiring.open_repository(settings)
-    stopping = threading.Event()
-    terms = ReceiveTerms(SLOT, tail_seconds=0.2, heartbeat_seconds=3600)
-    receiver = Receiver(
-        settings.server, repository, terms, clock=lambda: datetime.now(UTC), say=lambda _: None
-    )
-    thread = threading.Thread(target=receiver.run, args=(stopping,), daemon=True)
-    thread.start()
-    try:
-        while not servers_in(repository) or read_position(_archive(house)) is None:
-            assert thread.is_alive()
-            stopping.wait(0.05)
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-
-
 def _archive(house: House) -> WalArchive:
-    repository = wiring.open_repository(house.settings())
-    [server] = servers_in(repository)
-    return WalArchive(repository, server)
+    return archive_of(house.settings())
 
 
 def _run(house: House, **tags: str) -> Any:
@@ -93,28 +65,15 @@ def test_it_is_due_an_hour_after_sundays_dump_or_as_somebody_says(
     assert house.definitions.resolve_schedule_def("base_backup_schedule").cron_schedule == cron
 
 
-def test_the_sensor_asks_for_the_first_and_after_lost_wal(archived: House) -> None:
-    """Loss prevented: WAL received for days, and no moment of them that can be recovered to."""
-    [request] = archived.evaluate("needed_base_backups").run_requests
-    assert request.run_key.startswith("needed_base_backups 2026-11-01T")
-    found = _run(archived, **{"dagster/sensor_name": "needed_base_backups"})
+def test_one_is_taken_by_schedule_and_once_for_all_databases_of_the_server(archived: House) -> None:
+    """Loss prevented: a week of WAL more to replay; production copied once for each of its databases."""
+    found = _run(archived, **{"dagster/schedule_name": "base_backup_schedule"})
     assert (found["kind"], found["new"]) == ("full", True)
     [base] = load_base_backups(_archive(archived)).bases
     assert base.base_id == found["base_id"]
-    assert not archived.evaluate("needed_base_backups").run_requests
     # Another database of the server asks for the same an instant later.
     assert _run(archived, **{"dagster/schedule_name": "base_backup_schedule"})["new"] is False
     archive, start_lsn = _archive(archived), base.manifest.start_lsn
     key = archive.repository.key_for_backups(archived.clock())
     store_gap(archive, Gap(1, start_lsn, start_lsn + (16 << 20), archived.clock(), "the slot was gone"), key)
-    assert archived.evaluate("needed_base_backups").run_requests
     assert _run(archived)["new"] is True
-
-
-def test_where_no_wal_is_received_nothing_is_asked_for(house: House) -> None:
-    """Loss prevented: a run each hour that fails, until nobody looks at red runs any more."""
-    house.variables["WAL_ARCHIVE"] = "true"
-    wiring.open_repository(house.settings())
-    answer = house.evaluate("needed_base_backups")
-    assert not answer.run_requests
-    assert "wal receive" in answer.skip_message

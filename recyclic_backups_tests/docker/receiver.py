@@ -53,7 +53,7 @@ class _Writing(threading.Thread):
     def run(self) -> None:
         while not self._over.is_set():
             try:
-                self.rows += len(self._stack.psql("recyclic", WRITE).splitlines())
+                self.rows += self._stack.psql("recyclic", WRITE).count("/")
             except AssertionError:
                 self._over.wait(0.5)
 

@@ -52,7 +52,7 @@ def wal(
     """What is known of WAL that reaches until ``server_time``; without one no receiver was ever at work."""
     position = None
     if server_time is not None:
-        position = Position(1, 100 * MIB, server_time, server_time, 16 * MIB, 150018)
+        position = Position(1, 100 * MIB, server_time, server_time, 16 * MIB, 150018, "7")
     status = WalStatus(
         "7",
         position,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import zstandard
@@ -418,6 +418,48 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(archived: Archiv
     into.mkdir()
     assert archived.recover("cluster", "--into", into).returncode == 70
     assert list(into.iterdir()) == []
+
+
+def test_an_incremental_one_is_passed_over_for_the_full_one_before_it(
+    archived: Archived, tmp_path: Path, into: Path
+) -> None:
+    """Loss prevented: its files alone look like a server, and are a part of one."""
+    changed = archived.copied(tmp_path / "changed")
+    (manifest,) = changed.root.glob("server.*/base/*/manifest.json")
+    newer = manifest.parent.with_name("20991122T010003Z-INCREM") / manifest.name
+    shutil.copytree(manifest.parent, newer.parent)
+    content = json.loads(manifest.read_text())
+    content |= {"base_id": newer.parent.name, "parent": changed.base_id}
+    name = newer.relative_to(changed.root).as_posix()
+    key = repository_of(LocalStore(changed.root)).key_for_backups(datetime.now(UTC))
+    assert key is not None
+    newer.write_bytes(encode(signed(without(content, "mac"), name, key)))
+    assert "incremental base backup" in changed.recover("list").stdout
+    done = changed.recover("cluster", "--into", into, "--base", newer.parent.name.lower())
+    assert done.returncode == 70
+    assert "pg_combinebackup" in done.stderr
+    done = changed.recover("cluster", "--into", into)
+    assert done.returncode == 0, done.stderr
+    assert f"base backup {changed.base_id} " in done.stderr
+
+
+def test_wal_of_long_after_the_moment_is_not_written(recover: ModuleType) -> None:
+    """Loss prevented: a disk that is full of weeks of WAL that nobody asked for."""
+
+    def base(as_of: str, stop_lsn: int) -> SimpleNamespace:
+        return SimpleNamespace(as_of=as_of, start_lsn=0, stop_lsn=stop_lsn, segment_bytes=SEGMENT_BYTES)
+
+    asked: list[int] = []
+
+    def reach(_line: object, _start: int, end: int, _size: int) -> tuple[list[str], str]:
+        asked.append(end)
+        return [], ""
+
+    wal = SimpleNamespace(position=dict, reach=reach)
+    bases = [base(f"2026-11-2{day}T01:00:00.000000Z", stop) for day, stop in ((1, 10), (2, 20), (3, 30))]
+    for target in ("2026-11-21T23:59:00.000000Z", "2026-11-22T00:30:00.000000Z", ""):
+        recover.reach_of(bases[0], bases, wal, [], target)
+    assert asked == [20, 30, recover.NEVER]
 
 
 # --- tar archives ---

@@ -85,6 +85,18 @@ def test_what_lies_outside_the_listing_is_looked_at_every_hour_and_when_the_cloc
     assert watch.look()[2] == b"more"
 
 
+def test_wal_that_comes_is_seen_with_the_next_listing(watch: Watch) -> None:
+    """Loss prevented: "no WAL for an hour" while some comes each second; a receiver that died an hour ago."""
+    position = "server.7/wal/position.json"
+    watch.store.create(position, b"1")
+    assert watch.view().get(position) == b"1"
+    watch.store.replace(position, b"2")
+    assert watch.view().get(position) == b"1"
+    watch.now += timedelta(seconds=shared.SECONDS)
+    assert watch.view().get(position) == b"2"
+    assert [each.name for each in watch.view().list("server.7/")] == [position]
+
+
 def test_whoever_does_not_look_asks_the_storage_itself(watch: Watch) -> None:
     """Loss prevented: an expiry that is decided by what was there two minutes ago."""
     watch.look()

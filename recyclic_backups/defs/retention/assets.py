@@ -2,6 +2,7 @@
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -18,8 +19,9 @@ from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
-from recyclic_backups.texts.language import Bytes, listed
+from recyclic_backups.texts.language import Bytes, Locale, listed
 from recyclic_backups.texts.report import report_text
+from recyclic_backups.texts.text import say
 
 GROUP = "retention"
 EXPIRED = "expired_backups"
@@ -100,6 +102,7 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
         "",
         *(f"- {markdown(each.text(locale))}" for each in report.plan.what_matters),
         *(f"- {markdown(report_text('run spared', locale, what=backup_id))}" for backup_id in report.spared),
+        *(f"- {markdown(each)}" for each in _of_servers(report, locale)),
     ]
     return {
         "expired": len(report.removed),
@@ -125,6 +128,14 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def _of_servers(report: ExpiryReport, locale: Locale) -> Iterator[str]:
+    """What left of the base backups and the WAL of the database's servers."""
+    for each in report.servers:
+        bases, objects = len(each.gone), len(each.plan.wal)
+        if bases or objects:
+            yield say("expire.wal gone", bases=bases, objects=objects).text(locale)
 
 
 def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:

@@ -1,15 +1,18 @@
-"""How the archive of WAL is. Nothing of it where WAL_ARCHIVE is off."""
+"""WAL: base backups of the server, and how its archive is. Nothing of it where WAL_ARCHIVE is off."""
 
 import dagster as dg
 
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.wal.assets import archive_asset
-from recyclic_backups.defs.wal.schedules import every_quarter_of_an_hour
+from recyclic_backups.defs.wal.archive import archive_asset
+from recyclic_backups.defs.wal.base_backup import base_backup_asset
+from recyclic_backups.defs.wal.schedules import base_backups_due, every_quarter_of_an_hour
 
 
 def wal(database: Database) -> dg.Definitions:
-    """That of one database's server."""
+    """Those of one database's server."""
     if not database.settings.wal_archive:
         return dg.Definitions()
-    job, schedule = every_quarter_of_an_hour(database)
-    return dg.Definitions(assets=[archive_asset(database)], jobs=[job], schedules=[schedule])
+    jobs, schedules = zip(base_backups_due(database), every_quarter_of_an_hour(database), strict=True)
+    return dg.Definitions(
+        assets=[base_backup_asset(database), archive_asset(database)], jobs=jobs, schedules=schedules
+    )

@@ -1,4 +1,4 @@
-"""The asset ``wal_archive``: the archive of WAL as it is now. The receiver itself is a service, never a run."""
+"""The asset ``wal_archive``: how the archive of WAL is now. The receiver itself is a service, never a run."""
 
 # Without the future import of annotations: Dagster compares the context's annotation with its classes.
 
@@ -12,9 +12,9 @@ from recyclic_backups import wiring
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.defs.backups.metadata import ANSWERED_AT, SEVERITIES
-from recyclic_backups.defs.base_backups.assets import BASE_BACKUP, GROUP
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import OWNERS, dagster_errors
+from recyclic_backups.defs.wal.base_backup import BASE_BACKUP, GROUP
 from recyclic_backups.errors import ConfigurationError
 from recyclic_backups.health.assess import read_wal
 from recyclic_backups.health.finding import Finding, answer_of
@@ -22,7 +22,7 @@ from recyclic_backups.health.wal import WalFacts, bases, continuous, held, recen
 
 ARCHIVE = "wal_archive"
 
-_DESCRIPTION = """Up to when everything that the server did is stored, and whether any of it is missing.
+_ARCHIVE_DESCRIPTION = """Up to when everything that the server did is stored, and whether any of it is missing.
 
 **Who receives it?** The service `recyclic-backups wal receive`, which is no run of Dagster's. This asset looks at what
 it has stored, every quarter of an hour."""
@@ -45,7 +45,7 @@ def archive_asset(database: Database) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=_DESCRIPTION,
+        description=_ARCHIVE_DESCRIPTION,
         deps=[dg.AssetDep(database.key(BASE_BACKUP))],
         group_name=GROUP,
         owners=OWNERS,
