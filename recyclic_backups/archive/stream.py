@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.beginning import Beginning
@@ -37,6 +37,8 @@ _SHUTDOWN_SECONDS = 6.0
 """How long a server that is being shut down waits for our storage at most; Docker kills one after ten."""
 _STOP_SECONDS = 10.0
 _CANDIDATE_SECONDS, _MOST_CANDIDATES = 1.0, 60
+_OLD = timedelta(seconds=1)
+"""A clock that the server showed longer ago says too little."""
 
 
 class _NotTaken(DatabaseError):
@@ -63,6 +65,7 @@ class Stream:
     ) -> None:
         self._replication, self._archive = replication, archive
         self._key, self._segment_bytes = key, segment_bytes
+        self._server_version = replication.server_version
         self._slot, self._tail_seconds = slot, tail_seconds
         self._clock, self._say = clock, say
         self._received, self._store_histories = received, store_histories
@@ -108,6 +111,10 @@ class Stream:
                 raise
             except WalRemoved:
                 raise  # there is another place to begin at
+            except DatabaseError:
+                self._replication.close()
+                self._store_what_came(timeline)
+                raise
             except BaseException:
                 # Before the job under way is waited for, which may take as long as the storage likes.
                 self._replication.close()
@@ -192,6 +199,7 @@ class Stream:
         if asks:
             # It answers behind all that it has sent, with the end of its WAL: the tail goes out with that.
             self._next_ask, self._asked_at = now + self._tail_seconds, now
+            self._clock_when_asked = self._server_clock
             self._tail_at = now + _REPLY_SECONDS
 
     # -- what comes in
@@ -201,13 +209,20 @@ class Stream:
         end_lsn = message.start_lsn + len(message.data)
         self._server_end_lsn = max(self._server_end_lsn, message.server_end_lsn)
         self._left = message.start_lsn, message.data
-        if end_lsn >= message.server_end_lsn and time.monotonic() - self._noted_at > _CANDIDATE_SECONDS:
-            self._note_position(timeline, end_lsn, message.sent_at)
+        if end_lsn >= message.server_end_lsn:
+            self._newest = end_lsn, self._server_clock
+            if time.monotonic() - self._noted_at > _CANDIDATE_SECONDS:
+                self._note_position(timeline, *self._newest)
+        self._server_clock = message.sent_at
         self._make_room(timeline)
         self._received(end_lsn)
 
     _server_end_lsn = _known_lsn = 0
     _noted_at = 0.0
+    _server_clock: datetime | None = None
+    """What it showed in the message before: later messages know everything that was committed by then."""
+    _clock_when_asked: datetime | None = None
+    _newest: tuple[int, datetime | None] = (0, None)
 
     def _make_room(self, timeline: int) -> bool:
         """Put what has come into segments, each handed over once it is full. False while the storage has no room."""
@@ -223,9 +238,12 @@ class Stream:
 
     def _take_answer(self, message: Keepalive, timeline: int) -> None:
         now = time.monotonic()
+        asked, self._server_clock = self._clock_when_asked, message.sent_at
         # One that we read late was written while the server waited for us, and its work went on.
         if now - self._asked_at <= _REPLY_SECONDS:
-            self._note_position(timeline, message.end_lsn, message.sent_at)
+            self._note_position(timeline, message.end_lsn, asked)
+            if asked is None or message.sent_at - asked > _OLD:
+                self._next_ask = now  # the answer to this knows all that was committed by the time of that
         if self._tail_at < math.inf:
             self._tail_at = now
 
@@ -269,14 +287,16 @@ class Stream:
         self._keeper.hand_over(Job(store, segment.end_lsn))
         segment.handed_over = segment.filled
 
-    def _note_position(self, timeline: int, lsn: int, server_time: datetime) -> None:
-        """The server's WAL ended at ``lsn`` when its clock showed that time. It counts once all of that is stored.
+    def _note_position(self, timeline: int, lsn: int, server_time: datetime | None) -> None:
+        """Everything that was committed when the server's clock showed that time lies before ``lsn``.
 
-        What it had flushed and not sent yet is told with each piece of WAL: before that its word is no end. Nor is it
-        anybody's word whom we know before all that is stored was compared with what it sends. While the storage takes
-        nothing, fewer and fewer of them wait.
+        It counts once all of that is stored. The clock in a message is no such time: the server looks first how far
+        its WAL goes, and then at the clock, and other sessions commit in between. The clock of the message before is.
+        What the server had flushed and not sent yet is told with each piece of WAL: before that its word is no end.
+        Nor is it anybody's word whom we know before all that is stored was compared with what it sends. While the
+        storage takes nothing, fewer and fewer of them wait.
         """
-        if lsn < max(self._server_end_lsn, self._known_lsn):
+        if server_time is None or lsn < max(self._server_end_lsn, self._known_lsn):
             return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
@@ -288,17 +308,17 @@ class Stream:
                 server_time,
                 self._clock(),
                 self._segment_bytes,
-                self._replication.server_version,
+                self._server_version,
                 self._archive.system_identifier,
             )
         )
 
-    def _hand_over_position(self) -> None:
+    def _hand_over_position(self, *, at_once: bool = False) -> None:
         durable = [each for each in self._candidates if each.lsn <= self._keeper.durable_lsn]
         if not durable or not self._keeper.has_room:
             return
         found, now = durable[-1], time.monotonic()
-        if self._written is not None:
+        if self._written is not None and not at_once:
             last, written = self._written
             wait = _IDLE_POSITION_SECONDS if last.lsn == found.lsn else self._tail_seconds / 2
             if now - written < wait:
@@ -306,6 +326,20 @@ class Stream:
         self._candidates = [each for each in self._candidates if each.lsn > found.lsn]
         self._written = found, now
         self._keeper.hand_over(Job(lambda: store_position(self._archive, found, self._key)))
+
+    def _store_what_came(self, timeline: int) -> None:
+        """The connection is lost, and the server may be gone for good: store all that it has sent."""
+        give_up_at = time.monotonic() + _STOP_SECONDS
+        if self.has_data:
+            self._note_position(timeline, *self._newest)
+        while self.has_data and self._keeper.failure is None and time.monotonic() < give_up_at:
+            if self._make_room(timeline) and self._keeper.has_room:
+                self._hand_over_tail()
+                if self._keeper.is_idle and self._segment.filled <= self._segment.handed_over:
+                    self._hand_over_position(at_once=True)
+                    if self._keeper.is_idle:
+                        return
+            time.sleep(0.02)
 
     def _wait_until_stored(self, timeline: int, stopping: threading.Event) -> None:
         """Before the next timeline: what there is of this one is stored, as a tail."""

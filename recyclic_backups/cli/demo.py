@@ -33,9 +33,9 @@ from recyclic_backups.restore.restore import RestoreReport, restore
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what it takes."""
     command.description = (
-        "Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
-        "restores the backup, compares, undoes an accident to the second, rehearses four recoveries, and leaves Dagster's UI running until Ctrl-C. "
-        "Reads no settings and no .env."
+        "Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, restores the "
+        "backup, compares, undoes an accident to the second, rehearses four recoveries, and leaves Dagster's UI "
+        "running until Ctrl-C. Reads no settings and no .env."
     )
     command.add_argument("--no-ui", action="store_true", help="end after the comparison")
     command.add_argument(
@@ -104,15 +104,16 @@ def _undo_an_accident(stage: Stage) -> int:
         point_in_time.wait_until_archived(stage, accident.deleted_at)
     render.say(f"          {accident.row}")
     render.say(
-        f"          {accident.deleted_at:%H:%M:%S}  {point_in_time.FORGOTTEN_WHERE};  -- {accident.deleted} rows are gone, "
-        f"{accident.before:%H:%M:%S} was the second before"
+        f"          {accident.deleted_at:%H:%M:%S} {point_in_time.FORGOTTEN_WHERE}; {accident.deleted} rows are gone"
     )
+    render.say(f"          {accident.before:%H:%M:%S} was the second before")
     with _step("bring the table back as it was at that second"):
         point_in_time.type_command(stage, *accident.way_back)
     _show(accident.way_back)
     back = point_in_time.row_now(stage, accident.item_id)
     same = back == accident.row
-    render.say(f"          {back or 'nothing'}  {'the same row is back' if same else 'IS NOT THE SAME'}")
+    render.say(f"          {back or 'nothing'}")
+    render.say(f"          {'the same row is back' if same else 'that is NOT the row that was deleted'}")
     return 0 if same else VerdictNegative.exit_code
 
 
@@ -123,7 +124,7 @@ def _rehearse(stage: Stage) -> int:
         Scenario.SIMPLE: "the database is lost",
         Scenario.PARTIAL: "some tables are damaged",
         Scenario.FULL: "everything is lost but storage and key",
-        Scenario.PITR: "the server is lost, and comes back from WAL as it was when it was dumped",
+        Scenario.PITR: "the whole server is lost, and comes back from WAL",
     }
     worst = 0
     for scenario, what in lost.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -16,10 +18,13 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.archive import receive, stream
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import holes, stretches
-from recyclic_backups.archive.documents import read_gaps, read_position
+from recyclic_backups.archive.documents import Position, read_gaps, read_position
 from recyclic_backups.archive.status import wal_status
+from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DatabaseError, Refused, StorageError
+from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
@@ -335,6 +340,43 @@ def test_a_slow_storage_and_a_busy_server_still_have_a_position(
             write_rows(server_of_its_own, 5)
             seen.add(reached(archive))
     assert len(seen) >= 4
+
+
+def test_what_was_committed_by_the_position_s_time_is_stored_however_slowly_the_server_sends(
+    server_of_its_own: ScratchCluster, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a row that was committed before the moment that a recovery promises, and is not there."""
+    told: list[Position] = []
+    store = stream.store_position
+
+    def stored(archive: WalArchive, position: Position, key: DataKey | None) -> None:
+        told.append(position)
+        store(archive, position, key)
+
+    monkeypatch.setattr(stream, "store_position", stored)
+    committed: list[tuple[datetime, int]] = []
+    with (
+        receiving(server_of_its_own, memory) as running,
+        server_of_its_own.server.connect("postgres") as connection,
+    ):
+        running.wait_until(lambda: bool(told))
+        row = connection.execute("SELECT active_pid FROM pg_replication_slots").fetchone()
+        assert row is not None
+        for _ in range(6):
+            os.kill(row[0], signal.SIGSTOP)  # as a busy machine does
+            try:
+                time.sleep(0.3)  # it is asked meanwhile, and looks at its clock when it goes on
+                found = connection.execute("SELECT pg_logical_emit_message(true, 'a', 'b')::text").fetchone()
+                assert found is not None
+                committed.append((datetime.now(UTC), lsn_of(found[0])))
+                time.sleep(0.05)
+            finally:
+                os.kill(row[0], signal.SIGCONT)
+            time.sleep(0.3)
+    assert len(told) >= 6
+    for position in told:
+        missing = [at for at, lsn in committed if at <= position.server_time and lsn >= position.lsn]
+        assert not missing, position
 
 
 def test_a_server_that_says_nothing_any_more_is_asked_anew(

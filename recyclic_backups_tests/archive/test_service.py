@@ -92,9 +92,10 @@ class Service:
         """Whether it is there."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start it."""
-        variables = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its operator's commands, and its own."""
+        return {
             **variables_of(self.cluster.server, "postgres"),
             "BACKUP_STORAGE": f"file://{self.storage}",
             "BACKUP_ENCRYPTION": "true",
@@ -105,11 +106,14 @@ class Service:
             "PYTHONPATH": str(Path(recyclic_backups_tests.__file__).parent.parent),
             **self.variables,
         }
+
+    def start(self) -> None:
+        """Start it."""
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "recyclic_backups", "wal", "receive"],
                 cwd=self.directory,
-                env=variables,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 text=True,

@@ -78,6 +78,9 @@ def test_the_demonstration_ends_in_equal_and_leaves_nothing(directory: Path) -> 
     assert out.splitlines()[-1] == "equal", err
     assert "public.sales" in out
     assert "integrity    passed" in err
+    assert "the same row is back" in err
+    assert err.count(" s): passed") + err.count("min): passed") == 4, err
+    assert "is read as" not in err, "what is recovered is read without power, too"
     assert "encryption.key" in err
     assert list((directory / "tmp").iterdir()) == []
     assert _processes_naming(directory) == []
@@ -107,6 +110,8 @@ def test_what_is_kept_can_be_listed_and_verified_and_is_private(directory: Path)
         )
         assert outcome.returncode == 0, outcome.stderr
         assert "passed" in outcome.stdout or "daily" in outcome.stdout
+    bases = list((kept / "backups").glob("server.*/base/*/manifest.json"))
+    assert len(bases) == 1, "the receiver took another base backup than the one that was asked for"
     again = _demo_again(directory, kept)
     assert again.returncode == 30
     assert "not empty" in again.stderr

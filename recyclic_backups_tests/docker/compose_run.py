@@ -23,7 +23,8 @@ from recyclic_backups_tests.docker.bad_week import (
 )
 from recyclic_backups_tests.docker.elsewhere import beside, development, staging
 from recyclic_backups_tests.docker.first_evening import a_person, first_evening, the_door, the_night
-from recyclic_backups_tests.docker.receiver import the_receiver
+from recyclic_backups_tests.docker.lost_machine import the_machine_is_lost
+from recyclic_backups_tests.docker.receiver import the_receiver, the_receiver_ends
 from recyclic_backups_tests.docker.seeing import zone_of_noon
 from recyclic_backups_tests.docker.stack import copied, say
 from recyclic_backups_tests.skipping import objection
@@ -58,6 +59,8 @@ def main() -> int:
         the_night(stack, zone, day)
         a_person(stack)
         the_receiver(stack)
+        the_machine_is_lost(stack)
+        the_receiver_ends(stack)
         the_daemon_dies(stack, day)
         another_release(stack, day)
         the_engine_restarts(stack)

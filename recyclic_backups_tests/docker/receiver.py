@@ -25,17 +25,20 @@ def status(stack: Stack) -> dict[str, Any]:
     return found
 
 
-def _number(lsn: str) -> int:
+def number(lsn: str) -> int:
+    """A position in the WAL."""
     high, low = lsn.split("/")
     return (int(high, 16) << 32) + int(low, 16)
 
 
-def _reached(stack: Stack) -> int:
+def reached(stack: Stack) -> int:
+    """Up to where the archive has everything; 0 while it does not say."""
     position = status(stack).get("position")
-    return _number(position["lsn"]) if position else 0
+    return number(position["lsn"]) if position else 0
 
 
-def _container(stack: Stack, service: str) -> str:
+def container_of(stack: Stack, service: str) -> str:
+    """The id of a service's container."""
     return stack.compose("ps", "--all", "--quiet", service).strip()
 
 
@@ -66,10 +69,10 @@ def the_receiver(stack: Stack) -> None:
     )
     stack.settings(WAL_ARCHIVE="true", COMPOSE_PROFILES="wal", WAL_TAIL_SECONDS="5")
     stack.compose("up", "--detach", "--wait")
-    expect("backup-wal is healthy: it has stored something", _reached(stack) > 0)
+    expect("backup-wal is healthy: it has stored something", reached(stack) > 0)
     log = stack.compose("logs", "backup-wal")
     expect("the server's own pg_hba.conf lets it in", "replication=database" in log, log)
-    mounted = json.loads(stack.run("docker", "inspect", _container(stack, "backup-wal")))[0]["Mounts"]
+    mounted = json.loads(stack.run("docker", "inspect", container_of(stack, "backup-wal")))[0]["Mounts"]
     secrets = {each["Destination"] for each in mounted if each["Destination"].startswith("/run/secrets/")}
     expect("it knows three secrets", len(secrets) == 3, secrets)
 
@@ -79,10 +82,10 @@ def the_receiver(stack: Stack) -> None:
     try:
         until("it follows under load", lambda: writing.rows > 2000)
         used = stack.run(
-            "docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", _container(stack, "backup-wal")
+            "docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", container_of(stack, "backup-wal")
         )
         say(f"memory of backup-wal under load: {used.strip()}")
-        server, began = _container(stack, "postgres"), time.monotonic()
+        server, began = container_of(stack, "postgres"), time.monotonic()
         stack.run("docker", "stop", server)
         took = time.monotonic() - began
         code = stack.run("docker", "inspect", "--format", "{{.State.ExitCode}}", server).strip()
@@ -90,7 +93,7 @@ def the_receiver(stack: Stack) -> None:
         stack.run("docker", "start", server)
         written = writing.rows
         until("the application writes again", lambda: writing.rows > written + 400)
-        stack.run("docker", "kill", server, _container(stack, "backup-wal"))
+        stack.run("docker", "kill", server, container_of(stack, "backup-wal"))
         stack.run("docker", "start", server)
         stack.compose("up", "--detach", "--wait", "postgres", "backup-wal")
         written = writing.rows
@@ -103,14 +106,18 @@ def the_receiver(stack: Stack) -> None:
         now - counted >= writing.rows,
         (now, counted, writing.rows),
     )
-    end = _number(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
-    until("all of that is in the archive", lambda: _reached(stack) >= end)
+    end = number(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
+    until("all of that is in the archive", lambda: reached(stack) >= end)
     expect("without a gap", status(stack)["gaps"] == [])
     _as_on_the_server(stack)
     after = stack.psql(
         "postgres", "SELECT string_agg(line::text, ' ' ORDER BY line_number) FROM pg_hba_file_rules line"
     )
     expect("nothing of the server's configuration was changed", before == after)
+
+
+def the_receiver_ends(stack: Stack) -> None:
+    """Told to stop, then off again for good."""
     _told_to_stop(stack)
     stack.settings(WAL_ARCHIVE="", COMPOSE_PROFILES="", WAL_TAIL_SECONDS="")
     stack.compose("--profile", "wal", "rm", "--stop", "--force", "backup-wal")
@@ -140,5 +147,7 @@ def _as_on_the_server(stack: Stack) -> None:
 def _told_to_stop(stack: Stack) -> None:
     began = time.monotonic()
     stack.compose("stop", "backup-wal")
-    code = stack.run("docker", "inspect", "--format", "{{.State.ExitCode}}", _container(stack, "backup-wal"))
+    code = stack.run(
+        "docker", "inspect", "--format", "{{.State.ExitCode}}", container_of(stack, "backup-wal")
+    )
     expect(f"told to stop, it ended well within {time.monotonic() - began:.1f} s", code.strip() == "0", code)

@@ -210,4 +210,6 @@ def copied() -> Iterator[Stack]:
             stack.compose(
                 "--profile", "rescue", "--profile", "wal", "down", "--volumes", "--timeout", "10", check=False
             )
+            # External to Compose; made by the page's command.
+            stack.run("docker", "volume", "rm", "recyclic_recovered", check=False)
             shutil.rmtree(parent)

@@ -184,7 +184,7 @@ def test_the_demonstration_prints_the_steps_that_the_readme_shows() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_step"
     ]
     shown = re.findall(r"^ +[\d.]+ s  (.+)$", block(README, "demo"), re.MULTILINE)
-    assert len(shown) == 7
+    assert len(shown) == 12
     for line in shown:
         assert any(re.fullmatch(step, line) for step in steps), f"the demonstration has no step {line!r}"
     assert block(README, "demo").splitlines()[-1] == "equal"
