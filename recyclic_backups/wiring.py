@@ -301,3 +301,17 @@ def heartbeat_for(settings: Settings, tier: Tier, partition: str, now: datetime)
     """Whom to tell of that backup: of the running day's only, for others say nothing about tonight. Or empty."""
     tonight = tier is Tier.DAILY and settings.calendar.contains(tier, partition, now)
     return settings.heartbeat_url if tonight else ""
+
+
+def heartbeat_doubt(settings: Settings, clock: Callable[[], datetime]) -> Callable[[], str]:
+    """What keeps a good backup from being told as a success: that WAL is archived, and nobody hears of its receiver."""
+
+    def asked() -> str:
+        from recyclic_backups.health.assess import receiver_problem
+
+        source = wal_source(settings)
+        if source is None:
+            return ""
+        return receiver_problem(lambda: open_repository(settings, create=False), source, clock)
+
+    return asked

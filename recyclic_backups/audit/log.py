@@ -161,7 +161,7 @@ def accepted_heads(repository: Repository, now: datetime | None = None) -> Mappi
 
 
 def recent_failures(repository: Repository, now: datetime) -> list[Event]:
-    """Backups and drills of the command line that failed, oldest first, as far as the newest events tell.
+    """Backups, base backups and drills of the command line that failed, oldest first, as far as the newest events tell.
 
     Without those that somebody stopped at the keyboard. What Dagster started it tells itself: it may still try again.
     Raises StorageError.
@@ -170,7 +170,8 @@ def recent_failures(repository: Repository, now: datetime) -> list[Event]:
         stored.event
         for stored in _newest(repository, now, _FAILURES_SEEN).believed
         if stored.event is not None
-        and (stored.event.action, stored.event.outcome) in {("backup", "failed"), ("drill", "failed")}
+        and stored.event.action in {"backup", "base backup", "drill"}
+        and stored.event.outcome == "failed"
         and not stored.event.actor.via.startswith("dagster")
         and stored.event.details.get("error") != KeyboardInterrupt.__name__
     ]

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Damage, is_of_the_future
 from recyclic_backups.catalog.documents import Check, Hold
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.objects import ObjectFolder
+from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import check_of
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import decode
@@ -84,6 +85,11 @@ class BaseBackup:
     def good(self) -> bool:
         """Whether the last check of its bytes passed."""
         return self.verified_at is not None
+
+    @property
+    def known_damaged(self) -> bool:
+        """Whether the last verification found damage. A drill that failed says nothing of its bytes alone."""
+        return not self.good and any(check.kind == "verify" for check in self.checks)
 
     def is_held(self, now: datetime) -> bool:
         """Whether somebody's hold keeps it from expiring at that moment."""
@@ -160,6 +166,12 @@ def load_base_backups(archive: WalArchive) -> BaseBackups:
         (*damage, *reading.damage),
         is_checked=not reading.not_checked,
     )
+
+
+def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:
+    """The base backups of every server in the storage. Raises StorageError."""
+    archives = (WalArchive(repository, server) for server in servers_in(repository))
+    return tuple(base for archive in archives for base in load_base_backups(archive).bases)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import ConfigurationError, UsageError
+from recyclic_backups.notify.heartbeat import sound_alarm
 from recyclic_backups.notify.tick import look, summary, to_json
 
 INTERVAL_SECONDS = 60
@@ -50,6 +51,7 @@ def run(call: Invocation) -> int:
             say=render.say,
             warn=render.warn,
             local=local,
+            alarm=lambda: sound_alarm(call.settings.heartbeat_url, render.warn),
         )
         said = summary(done.state, terms) if done.is_done else "another look is under way: it tells people"
         call.report(to_json(done, terms), lambda said=said: render.line(said))  # type: ignore[misc]

@@ -44,7 +44,7 @@ def run(call: Invocation) -> int:
     call.warn_of_plaintext()
     lower_priority()
     url = wiring.heartbeat_for(settings, tier, partition, render.now())
-    with heartbeat(url, render.warn):
+    with heartbeat(url, render.warn, doubt=wiring.heartbeat_doubt(settings, render.now)):
         repository = call.new_repository
         tell_strangers(repository.store, render.warn)
         with render.progress() as progress:

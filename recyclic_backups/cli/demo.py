@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.restore_report_prose import print_report
 from recyclic_backups.config.load import load_settings
+from recyclic_backups.demo import point_in_time
 from recyclic_backups.demo.dagster_process import run_job, ui
 from recyclic_backups.demo.stage import DATABASE, Stage, open_stage
 from recyclic_backups.drill.run import drill
@@ -33,7 +34,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what it takes."""
     command.description = (
         "Starts a PostgreSQL of its own with the data of a made-up re-use centre, has Dagster back it up, "
-        "restores the backup, compares, rehearses three recoveries, and leaves Dagster's UI running until Ctrl-C. "
+        "restores the backup, compares, undoes an accident to the second, rehearses four recoveries, and leaves Dagster's UI running until Ctrl-C. "
         "Reads no settings and no .env."
     )
     command.add_argument("--no-ui", action="store_true", help="end after the comparison")
@@ -58,6 +59,12 @@ def run(call: Invocation) -> int:
         with _step(f"fill it with a re-use centre's data (scale {call.options.scale:g})"):
             stage.fill(call.options.scale, today)
         render.say(f"the encryption key is kept in {stage.key_file}")
+        with _step("receive its WAL from now on, in the background"):
+            stack.enter_context(point_in_time.receiving(stage))
+        _show(point_in_time.RECEIVE)
+        with _step("take a base backup of the whole server"):
+            point_in_time.type_command(stage, *point_in_time.BASE_BACKUP)
+        _show(point_in_time.BASE_BACKUP)
         partition = calendar.partition_of(Tier.DAILY, render.now())
         with _step(f"back up {partition} as a Dagster run, with its checks"):
             checks = run_job(stage, "daily_backup_job", partition)
@@ -65,7 +72,7 @@ def run(call: Invocation) -> int:
             render.say(f"          check {check}")
         with _step("restore it into a new database and compare"):
             report = _restore(stage)
-        failed = _rehearse(stage)
+        failed = _undo_an_accident(stage) or _rehearse(stage)
         code = _report(stage, report) or failed
         if call.options.keep or not call.options.no_ui:
             render.say(f"the page about it, for a browser: {_write_page(stage)}")
@@ -90,13 +97,33 @@ def _restore(stage: Stage) -> RestoreReport:
     )
 
 
+def _undo_an_accident(stage: Stage) -> int:
+    """A sale, a forgotten WHERE, and the second before it again; the exit code."""
+    with _step("sell a chair, and let somebody forget a WHERE"):
+        accident = point_in_time.have_an_accident(stage)
+        point_in_time.wait_until_archived(stage, accident.deleted_at)
+    render.say(f"          {accident.row}")
+    render.say(
+        f"          {accident.deleted_at:%H:%M:%S}  {point_in_time.FORGOTTEN_WHERE};  -- {accident.deleted} rows are gone, "
+        f"{accident.before:%H:%M:%S} was the second before"
+    )
+    with _step("bring the table back as it was at that second"):
+        point_in_time.type_command(stage, *accident.way_back)
+    _show(accident.way_back)
+    back = point_in_time.row_now(stage, accident.item_id)
+    same = back == accident.row
+    render.say(f"          {back or 'nothing'}  {'the same row is back' if same else 'IS NOT THE SAME'}")
+    return 0 if same else VerdictNegative.exit_code
+
+
 def _rehearse(stage: Stage) -> int:
-    """The three drills; the exit code of the worst one."""
+    """The drills; the exit code of the worst one."""
     settings = stage.settings
     lost = {
         Scenario.SIMPLE: "the database is lost",
         Scenario.PARTIAL: "some tables are damaged",
         Scenario.FULL: "everything is lost but storage and key",
+        Scenario.PITR: "the server is lost, and comes back from WAL as it was when it was dumped",
     }
     worst = 0
     for scenario, what in lost.items():
@@ -156,6 +183,11 @@ def _serve(stage: Stage) -> None:
             signal.pause()
         except KeyboardInterrupt:
             render.say("ending …")
+
+
+def _show(words: Sequence[str]) -> None:
+    """The command that did it, as somebody types it."""
+    render.say(f"          $ {point_in_time.typed(words)}")
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def run_receive(call: Invocation) -> int:
     call.warn_of_plaintext()
     if not call.settings.wal_archive:
         render.warn("WAL_ARCHIVE is not true: nobody looks whether this goes on, and no base backup is taken")
-    settings, repository = call.settings, call.new_repository
+    settings, repository, begun_at = call.settings, call.new_repository, render.now()
 
     def say(sentence: str) -> None:
         render.warn(f"{call.local_time(render.now())}  {sentence}")
@@ -70,7 +70,12 @@ def run_receive(call: Invocation) -> int:
     first = FirstBase(
         lambda: WalArchive(repository, look_at(settings.server, settings.wal_slot).system_identifier),
         lambda: back_up_server(
-            settings.server, repository, "full", wiring.base_backup_terms(settings), clock=render.now
+            settings.server,
+            repository,
+            "full",
+            wiring.base_backup_terms(settings),
+            clock=render.now,
+            enough_since=begun_at,  # somebody may have typed base-backup meanwhile
         ),
         say,
     )

@@ -117,6 +117,8 @@ def _laid_out(directory: Path, cluster: ScratchCluster, installation: Installati
             "BACKUP_START_DATE": since.isoformat(),
             # As in production, so that its schedules are on.
             "BACKUP_ENVIRONMENT": "production",
+            "WAL_ARCHIVE": "true",
+            "WAL_TAIL_SECONDS": "1",  # nobody waits ten seconds for a demonstration
             "PG_BIN": str(installation.directory),
             "DAGSTER_HOME": str(directory / "dagster"),
         },

@@ -90,7 +90,9 @@ def run_pitr(
     """
     phases: dict[str, float] = {}
     timeline, lsn = _place(backup)
-    details: dict[str, object] = {"target_lsn": lsn_text(lsn), "target_timeline": timeline}
+    # The verdict stands beside a base backup, which is of all databases of the server.
+    about = {"database": backup.manifest.database, "compared_with": backup.backup_id}
+    details: dict[str, object] = {**about, "target_lsn": lsn_text(lsn), "target_timeline": timeline}
     comparison: Comparison | None = None
     reasons: list[str] = []
     try:

@@ -23,7 +23,7 @@ from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
-from recyclic_backups.health.wal import WalFacts
+from recyclic_backups.health.wal import WalFacts, unheard
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
@@ -56,14 +56,18 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
     server: ServerWal | None = None
     with suppress(DatabaseError):
         server = look_at(replace(source.server, connect_timeout_seconds=_PATIENCE_SECONDS), source.slot)
-    newest = catalog.newest_good()
-    known = servers_in(repository)
-    asked = server.system_identifier if server else newest.manifest.server.system_identifier if newest else ""
-    if asked not in known:
-        asked = known[0] if len(known) == 1 and server is None else ""
+    if server is None:
+        newest, known = catalog.newest_good(), servers_in(repository)
+        asked = "" if newest is None else newest.manifest.server.system_identifier
+        if asked not in known:
+            asked = known[0] if len(known) == 1 else ""
+    else:
+        asked = server.system_identifier
     if not asked:
         return WalFacts()
     found = recoverable(repository, asked, now=now)
+    if found.position is None and not (found.listing.timelines or found.bases.bases or found.damage):
+        return WalFacts()  # there is no folder of that server
     status = wal_status(found.archive, server, found.listing)
     try:
         windows = tuple(found.windows()) if status.position is not None else ()
@@ -74,6 +78,18 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
     except (DamagedData, NoUsableKey, RecoveryError) as error:
         windows, damage = (), [status.damage or error.message]
     return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows)
+
+
+def receiver_problem(
+    open_repository: Callable[[], Repository], source: WalSource, clock: Callable[[], datetime]
+) -> str:
+    """Why the receiver of WAL counts as dead, as a sentence; empty while it is heard, and never an error."""
+    try:
+        repository, now = open_repository(), clock()
+        found = unheard(read_wal(repository, load_catalog(repository), source, now), now)
+    except BackupError as error:
+        return f"whether WAL is received cannot be seen: {error.message}"
+    return "" if found is None else found.sentence.text()
 
 
 @dataclass(frozen=True, slots=True)

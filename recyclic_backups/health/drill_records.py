@@ -72,6 +72,11 @@ def tells_of_a_drill(check: Check) -> bool:
     )
 
 
+def is_about(check: Check, database: str) -> bool:
+    """Whether a drill was about that database, as far as anybody can tell: a base backup is of all of a server."""
+    return check.is_closed or check.details.get("database", database) == database
+
+
 def last_drills(backups: Iterable[HasChecks], now: datetime) -> dict[str, DrillRecord]:
     """The newest drill of each scenario; one of the future only if it failed, as it must hide no failure of today."""
     counted: Iterable[DrillRecord] = (

@@ -111,7 +111,7 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
             named = scenario_name(scenario)
             yield warning("restore_slow", scenario, drill.checked_at, scenario=named, took=took, limit=limit)
     for gap in gaps_that_matter(catalog, terms.calendar, terms.retention, now):
-        yield _gap(gap, terms.calendar)
+        yield _gap(gap, terms.calendar, facts.wal)
     yield from _availability(catalog, thresholds, now)
     if facts.wal is None:
         yield note("data_loss", interval=Seconds(NIGHT_SECONDS))
@@ -159,7 +159,7 @@ def _timeliness(catalog: Catalog, calendar: Calendar, now: datetime) -> Iterator
             yield questions.timeliness(catalog.labels[tier, partition], backup)
 
 
-def _gap(gap: Gap, calendar: Calendar) -> Finding:
+def _gap(gap: Gap, calendar: Calendar, wal: WalFacts | None) -> Finding:
     """A partition without a good backup; one that nothing fills any more is a note."""
     codes = {
         Remedy.LATE_DUMP: "missing",
@@ -169,7 +169,10 @@ def _gap(gap: Gap, calendar: Calendar) -> Finding:
     level = Level.NOTE if gap.remedy is Remedy.NOTHING else Level.WARNING
     values = {"tier": gap.tier, "partition": gap.partition}
     since = calendar.window(gap.tier, gap.partition).end_at
-    return Finding(codes[gap.remedy], f"{gap.tier.value}/{gap.partition}", level, values, since)
+    code = codes[gap.remedy]
+    if code == "missing" and wal is not None and wal.reaches(calendar.scheduled_for(gap.tier, gap.partition)):
+        code = "missing_in_wal"
+    return Finding(code, f"{gap.tier.value}/{gap.partition}", level, values, since)
 
 
 def _availability(catalog: Catalog, thresholds: Thresholds, now: datetime) -> Iterator[Finding]:

@@ -108,7 +108,7 @@ class Survey:
     @property
     def gaps(self) -> tuple[Finding, ...]:
         """Partitions without a good backup, those included that nothing fills any more."""
-        codes = ("missing", "missing_label", "lost_partition")
+        codes = ("missing", "missing_in_wal", "missing_label", "lost_partition")
         return tuple(each for each in self.findings if each.code in codes)
 
     @property

@@ -14,7 +14,7 @@ from recyclic_backups.catalog.catalog import is_of_the_future
 from recyclic_backups.catalog.proof import last_attempt
 from recyclic_backups.catalog.recovery_point import seconds_between
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.health.finding import Finding, alarm, critical, fine, note, warning
+from recyclic_backups.health.finding import Finding, Level, alarm, critical, fine, note, warning
 from recyclic_backups.health.thresholds import (
     BASE_AGE_SECONDS,
     PROOF_SECONDS,
@@ -55,13 +55,20 @@ class WalFacts:
     @property
     def reaches_until(self) -> datetime | None:
         """The newest moment to which a recovery comes, from a verified base backup on; None where there is none."""
-        good = {each.base_id for each in self.bases if each.good}
-        ends = [
-            window.ends_at
-            for window in self.windows
-            if window.ends_at is not None and any(each.base_id in good for each in window.bases)
-        ]
+        ends = [window.ends_at for window in self._good_windows if window.ends_at is not None]
         return max(ends, default=None)
+
+    def reaches(self, moment: datetime) -> bool:
+        """Whether a recovery from a verified base backup comes to that moment (aware)."""
+        return any(
+            window.ends_at is not None and window.starts_at <= moment <= window.ends_at
+            for window in self._good_windows
+        )
+
+    @property
+    def _good_windows(self) -> list[Window]:
+        good = {each.base_id for each in self.bases if each.good}
+        return [window for window in self.windows if any(each.base_id in good for each in window.bases)]
 
     @property
     def reaches_since(self) -> datetime | None:
@@ -115,6 +122,12 @@ def recent(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     since = position.server_time + timedelta(seconds=WAL_SILENT_WARNING_SECONDS)
     values = {"as_of": Moment(position.server_time), "age": Seconds(age)}
     yield alarm(age > WAL_SILENT_CRITICAL_SECONDS, "wal_silent", "", since, **values)
+
+
+def unheard(facts: WalFacts, now: datetime) -> Finding | None:
+    """Why nobody hears of the receiver, or can believe what it says; None while it is heard."""
+    found = (*recent(facts, now), *(each for each in continuous(facts) if each.code == "wal_damaged"))
+    return next((each for each in found if each.level is Level.CRITICAL), None)
 
 
 def continuous(facts: WalFacts) -> Iterator[Finding]:

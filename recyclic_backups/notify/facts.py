@@ -23,7 +23,11 @@ from recyclic_backups.texts.text import Text
 
 BACKUP_JOBS = {f"{tier.value}_backup_job": tier for tier in (Tier.DAILY, Tier.WEEKLY, Tier.MONTHLY)}
 DRILL_JOBS = {f"drill_{scenario}_job": scenario for scenario in Scenario}
+BASE_JOB = "base_backup_job"
 """Names of jobs, which name the same work where no Dagster is."""
+
+STORED_JOBS = frozenset({*BACKUP_JOBS, *DRILL_JOBS, BASE_JOB})
+"""What the storage knows of whoever did it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,10 @@ class DagsterFacts:
 class StorageFacts:
     """What the storage says. ``health`` is what the judge asks for, None where the storage cannot be read.
 
-    ``problem`` says why. ``failures`` are backups and drills of the command line that failed, as the audit log's newest
-    events tell. ``flags`` and ``rollback`` are None where nobody can know. ``is_signed`` says whether documents carry
-    MACs. ``doubt`` is why what lies there of the alerts' state is not used, where that is worth telling.
+    ``problem`` says why. ``failures`` are backups, base backups and drills of the command line that failed, as the
+    audit log's newest events tell. ``flags`` and ``rollback`` are None where nobody can know. ``is_signed`` says
+    whether documents carry MACs. ``doubt`` is why what lies there of the alerts' state is not used, where that is worth
+    telling.
     """
 
     health: HealthFacts | None = None

@@ -43,6 +43,7 @@ class Told:
 TOLD: Mapping[str, Told] = {
     # Nobody is reminded of a gap: nobody can dump the past. One that nothing can fill is a note, and told all the same.
     "missing": Told("missed day", "missed"),
+    "missing_in_wal": Told("missed day in wal", "missed"),
     "missing_label": Told("missed period", "missed"),
     "lost_partition": Told("missed for ever", "missed"),
     # While clocks are wrong, the age is what reminds.
@@ -80,6 +81,9 @@ TOLD: Mapping[str, Told] = {
 
 The others are shown only: notes, whose level says that nobody can act on them, and drills that were slow, which failed.
 """
+
+SILENT = frozenset({"wal/wal_absent", "wal/wal_silent"})
+"""Keys of the problems that say that nobody hears of the receiver of WAL."""
 
 SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
@@ -160,7 +164,7 @@ def _problem(
     values, kind = finding.values, told.kind
     facts: Mapping[str, object] = {"reason": finding.sentence}
     match finding.code:
-        case "missing" | "missing_label" | "lost_partition":
+        case "missing" | "missing_in_wal" | "missing_label" | "lost_partition":
             tier, partition = finding.subject.split("/")
             facts = {"tier": Tier(tier), "tier_name": tier, "partition": partition}
         case "future":

@@ -32,11 +32,13 @@ def heartbeat(
     say: Callable[[str], None],
     *,
     will_retry: Callable[[BaseException], bool] = lambda _error: False,
+    doubt: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
     """Tell the service of the work inside the ``with`` block; without a URL do nothing.
 
     ``say`` gets a sentence, without the URL, when a ping does not get through. An exception after which somebody
-    ``will_retry`` by himself is no failure yet.
+    ``will_retry`` by himself is no failure yet. After good work ``doubt`` is asked what is wrong beside it, as a
+    sentence: then the service is told of a failure, since it is all that tells people where mail is down as well.
     """
     if not url:
         yield
@@ -48,7 +50,17 @@ def heartbeat(
         if not will_retry(error):
             _tell(url, "fail", say)
         raise
-    _tell(url, "success", say)
+    if reason := doubt():
+        say(f"the heartbeat tells of a failure: {reason}")
+        _tell(url, "fail", say)
+    else:
+        _tell(url, "success", say)
+
+
+def sound_alarm(url: str, say: Callable[[str], None]) -> None:
+    """Have the service raise the alarm now, not when the next backup is due; without a URL do nothing."""
+    if url:
+        _tell(url, "fail", say)
 
 
 def address(url: str, beat: Beat) -> str:

@@ -1,7 +1,8 @@
 """Problems that runs tell of: which failed and were not made up for, which wait or work for too long. Pure.
 
 A run is whatever did, or should have done, some work: one of Dagster's, a backup or drill of the command line as the
-audit log has it, and every label and drill that the storage holds, which are work that was done, by whomever.
+audit log has it, and every label, base backup and drill that the storage holds, which are work that was done, by
+whomever.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
+from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.why import why
-from recyclic_backups.health.drill_records import tells_of_a_drill
-from recyclic_backups.notify.facts import BACKUP_JOBS, DRILL_JOBS, BackfillFact, Facts, RunFact, Target
+from recyclic_backups.health.drill_records import is_about, tells_of_a_drill
+from recyclic_backups.notify.facts import (
+    BACKUP_JOBS,
+    BASE_JOB,
+    DRILL_JOBS,
+    STORED_JOBS,
+    BackfillFact,
+    Facts,
+    RunFact,
+    Target,
+)
 from recyclic_backups.notify.harmless import shortened
 from recyclic_backups.notify.incidents import Incident, Observation, Problem, in_both
 from recyclic_backups.notify.severity import Severity
@@ -66,7 +77,7 @@ def failed_runs(
     members = members_of(known)
     remembered = [*_remembered(facts, known)]
     ended = [run for run in _runs_of_dagster(facts) if run.status in ("succeeded", "failed")]
-    ended += [*_failures_of_the_log(facts), *remembered, *_work_in(catalog, now)]
+    ended += [*_failures_of_the_log(facts), *remembered, *_work_in(facts, catalog, now)]
     last: dict[Target, RunFact] = {}
     succeeded: dict[str, RunFact] = {}
     for run in sorted(ended, key=lambda each: each.place):
@@ -89,14 +100,14 @@ def failed_runs(
     lapsed: dict[str, list[Target]] = {}
     unseen = set()
     for target in sorted(asked, key=lambda each: (each.job, each.partition or "")):
-        if facts.dagster is None and target.job not in BACKUP_JOBS | DRILL_JOBS:
+        if facts.dagster is None and target.job not in STORED_JOBS:
             continue  # only Dagster knows
         newest = last.get(target)
         if newest is not None and newest.status == "succeeded":
             continue
         is_known = target.key in known or target in members
         key = incident_key(target, newest, known, members)
-        is_in_catalog = target.job in DRILL_JOBS or (target.job in BACKUP_JOBS and target.partition)
+        is_in_catalog = target.job in STORED_JOBS and (target.job not in BACKUP_JOBS or target.partition)
         if is_in_catalog and catalog is None:
             unseen |= {key} if is_known else set()
         elif newest is None or (target.partition and is_history(newest, newest_at)):
@@ -200,13 +211,16 @@ def _runs_of_dagster(facts: Facts) -> Sequence[RunFact]:
 
 
 def _failures_of_the_log(facts: Facts) -> Iterator[RunFact]:
-    """Backups and drills of the command line that failed; what Dagster started it tells itself."""
+    """Backups, base backups and drills of the command line that failed; what Dagster started it tells itself."""
     for event in facts.storage.failures:
+        partition = None
         if event.action == "backup":
             job, partition = f"{event.details.get('tier')}_backup_job", str(event.details.get("partition"))
+        elif event.action == "base backup":
+            job = BASE_JOB
         else:
-            job, partition = f"drill_{event.details.get('scenario')}_job", None
-        if job in BACKUP_JOBS or job in DRILL_JOBS:
+            job = f"drill_{event.details.get('scenario')}_job"
+        if job in STORED_JOBS:
             at = event.happened_at
             reason = Untranslated(shortened(str(event.details.get("error", ""))))
             yield RunFact((Target(job, partition),), "failed", at, at, order=event.number, reason=reason)
@@ -229,8 +243,8 @@ def _remembered(facts: Facts, known: Mapping[str, Incident]) -> Iterator[RunFact
             yield RunFact((target,), "failed", problem.since, problem.since, backfill=backfill)
 
 
-def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
-    """Backups and drills as the storage holds them. What it dates in the future makes up for nothing."""
+def _work_in(facts: Facts, catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
+    """Backups, base backups and drills as the storage holds them. What it dates in the future makes up for nothing."""
     if catalog is None:
         return
     good = {backup.backup_id for backup in catalog if backup.good}
@@ -240,13 +254,23 @@ def _work_in(catalog: Catalog | None, now: datetime) -> Iterator[RunFact]:
             yield RunFact((target,), "succeeded", label.labelled_at, label.labelled_at)
     for backup in catalog:
         for check in backup.checks:
-            at, scenario = check.checked_at, check.figures.get("scenario")
-            if tells_of_a_drill(check) and not (check.passed and is_of_the_future(at, now)):
-                target = Target(f"drill_{scenario}_job")
-                if target.job in DRILL_JOBS:
-                    yield RunFact(
-                        (target,), "succeeded" if check.passed else "failed", at, at, reason=why(check)
-                    )
+            yield from _drill(check, now)
+    health = facts.storage.health
+    for base in () if health is None or health.wal is None else health.wal.bases:
+        at = base.manifest.taken_at
+        if base.good and not is_of_the_future(at, now):
+            yield RunFact((Target(BASE_JOB),), "succeeded", at, at)
+        for check in base.checks:
+            if is_about(check, facts.terms.health.database):
+                yield from _drill(check, now)
+
+
+def _drill(check: Check, now: datetime) -> Iterator[RunFact]:
+    at = check.checked_at
+    if tells_of_a_drill(check) and not (check.passed and is_of_the_future(at, now)):
+        target = Target(f"drill_{check.figures.get('scenario')}_job")
+        if target.job in DRILL_JOBS:
+            yield RunFact((target,), "succeeded" if check.passed else "failed", at, at, reason=why(check))
 
 
 def _target_of(key: str, incident: Incident) -> Target | None:
@@ -287,6 +311,8 @@ def _failure(facts: Facts, failed: Failure, incident: Incident | None) -> Proble
     elif target.job in DRILL_JOBS:
         kind, severity = "drill failed", Severity.CRITICAL
         values["scenario"] = DRILL_JOBS[target.job].value
+    elif target.job == BASE_JOB:
+        kind = "base backup failed"
     said = {**in_both(**values), **_reason(facts, run, incident)}
     return Problem(target.key, kind, severity, run.updated_at, said, run.page, failed.remind)
 

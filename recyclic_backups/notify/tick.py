@@ -20,9 +20,17 @@ from recyclic_backups.errors import BackupError
 from recyclic_backups.health.judge import findings
 from recyclic_backups.notify.automation import failing_ticks
 from recyclic_backups.notify.delivery import deliver, update_state
-from recyclic_backups.notify.facts import BACKUP_JOBS, AlertTerms, DagsterFacts, Facts
-from recyclic_backups.notify.findings import SOURCES, Circumstances, is_bare, told_findings
-from recyclic_backups.notify.incidents import Incident, News, Observation, Problem, in_both, worst_first
+from recyclic_backups.notify.facts import STORED_JOBS, AlertTerms, DagsterFacts, Facts
+from recyclic_backups.notify.findings import SILENT, SOURCES, Circumstances, is_bare, told_findings
+from recyclic_backups.notify.incidents import (
+    Change,
+    Incident,
+    News,
+    Observation,
+    Problem,
+    in_both,
+    worst_first,
+)
 from recyclic_backups.notify.message import command, label, redact, what
 from recyclic_backups.notify.outbox import LISTED, Delivery, Letter
 from recyclic_backups.notify.rollback import rollback_problems
@@ -114,12 +122,14 @@ def look(
     read_dagster: Callable[[AlertState], DagsterFacts] | None = None,
     cursor: str | None = None,
     local: LocalCopy | None = None,
+    alarm: Callable[[], None] = lambda: None,
 ) -> Look:
     """Look at everything, tell what changed, each thing once, and remember what was told.
 
     ``open_repository`` is called with whether a storage that is not there may be made. ``say`` gets what is told, and
     ``warn`` what did not work: lines for a log, without secrets. ``cursor`` is the caller's own copy of the state: what
-    comes back in :class:`Look`.
+    comes back in :class:`Look`. ``alarm`` goes another way than the channels: it is called when the receiver of WAL is
+    told to be silent, and at each reminder.
     """
     with nullcontext(True) if local is None else local.locked() as is_alone:
         try:
@@ -147,8 +157,17 @@ def look(
         for letter, delivery in done.lost:
             reason = delivery.reason or "not answered"
             warn(f"{delivery.channel} never took {letter.letter_id}: {reason}; given up")
+        if any(is_silence(each) for each in done.news):
+            alarm()
         sent = deliver(remembered, terms.channels, terms.frame, clock=clock, say=warn)
         return Look(remembered.state, tuple(sent))
+
+
+def is_silence(news: News) -> bool:
+    """Whether it tells that the receiver of WAL is silent, and so that seconds are not what is lost any more. Pure."""
+    return news.change is not Change.RESOLVED and any(
+        each.severity is Severity.CRITICAL and each.key in SILENT for each in news.incidents
+    )
 
 
 def summary(state: AlertState, terms: AlertTerms) -> str:
@@ -250,7 +269,7 @@ def _only_dagster_sees(known: Mapping[str, Incident], now: datetime) -> Observat
         key: incident
         for key, incident in known.items()
         if key.startswith(("stuck/", "tick/", "backfill/", "look/"))
-        or (key.startswith("run/") and incident.problem.facts.get("job") not in BACKUP_JOBS)
+        or (key.startswith("run/") and incident.problem.facts.get("job") not in STORED_JOBS)
     }
     gone = {key for key, incident in theirs.items() if now - incident.told_at > DAGSTER_GONE_AFTER}
     return Observation(unseen=frozenset(theirs.keys() - gone), lapsed=frozenset(gone))

@@ -146,7 +146,8 @@ def contents(
     rule = f"peer map={_MAP}" if len(names) == len(set(users)) else "trust"
     return {
         files.config: "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items()),
-        files.hba: f"local all all {rule}\n",
+        # Others by their password: the role without power that reads databases is made by us, and gets one.
+        files.hba: f"local all {_in_quotes(superuser)} {rule}\nlocal all all scram-sha-256\n",
         files.ident: "".join(f"{_MAP} {_in_quotes(name)} {_in_quotes(superuser)}\n" for name in names),
     }
 

@@ -53,8 +53,7 @@ class Survey:
                 chain = self.chain_of(each.manifest)
             except DamagedData:
                 continue
-            newest = [known[link.base_id].checks for link in chain]
-            if all(not checks or max(checks, key=lambda check: check.checked_at).passed for checks in newest):
+            if not any(known[link.base_id].known_damaged for link in chain):
                 found.append(each.manifest)
         return found
 

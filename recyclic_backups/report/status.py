@@ -10,7 +10,7 @@ from recyclic_backups.report.headline import proven_sentence, recoverable_senten
 from recyclic_backups.texts.language import Bytes
 from recyclic_backups.texts.report import report_text
 
-_SHOWN = 4
+_MOST_LINES = 10
 
 
 def status_document(found: Survey) -> dict[str, Any]:
@@ -36,10 +36,11 @@ def status_lines(found: Survey) -> list[str]:
     ]
     # A note is to know, and needs nobody.
     wrong = [each for each in found.findings if each.level is not Level.NOTE]
+    shown = _MOST_LINES - len(lines) - 2  # a line before them, and one that there are more
     lines.append(f"{report_text('issues', locale)}:" if wrong else report_text("nobody needed", locale))
     lines += [
-        f"  {report_text(each.level.value, locale)}: {each.sentence.text(locale)}" for each in wrong[:_SHOWN]
+        f"  {report_text(each.level.value, locale)}: {each.sentence.text(locale)}" for each in wrong[:shown]
     ]
-    if len(wrong) > _SHOWN:
-        lines.append(f"  {report_text('more in metrics', locale, count=len(wrong) - _SHOWN)}")
+    if len(wrong) > shown:
+        lines.append(f"  {report_text('more in metrics', locale, count=len(wrong) - shown)}")
     return lines

@@ -172,6 +172,17 @@ WORDS: Mapping[str, Words] = {
         ),
         "recyclic-backups backup --partition {partition}",
     ),
+    "missed day in wal": Words(
+        (
+            "The day {partition} is over and has no good backup",
+            "Le jour {partition} est passé sans sauvegarde valable",
+        ),
+        (
+            "WAL reaches that day: this rebuilds its backup, with what the database held when it was due.",
+            "Le WAL atteint ce jour : ceci reconstruit sa sauvegarde, avec ce que contenait la base à l’heure prévue.",
+        ),
+        "recyclic-backups backup --partition {partition}",
+    ),
     "missed period": Words(
         (
             "The {tier} partition {partition} is over and has no good backup",
@@ -344,6 +355,16 @@ WORDS: Mapping[str, Words] = {
         (
             "Moments between the backups of the nights cannot be brought back, or only slowly.",
             "Les moments entre les sauvegardes des nuits ne peuvent pas revenir, ou seulement lentement.",
+        ),
+        "recyclic-backups base-backup",
+    ),
+    "base backup failed": Words(
+        ("The base backup failed: {reason}", "La sauvegarde de base a échoué : {reason}"),
+        (
+            "A recovery begins with the base backup before it, and takes longer the older that is; without any, only "
+            "the backups of the nights come back.",
+            "Une reprise part de la sauvegarde de base précédente, et dure d’autant plus qu’elle est ancienne ; sans "
+            "aucune, seules reviennent les sauvegardes des nuits.",
         ),
         "recyclic-backups base-backup",
     ),

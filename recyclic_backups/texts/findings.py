@@ -120,6 +120,10 @@ WORDS: Mapping[str, Pair] = {
         "{tier} {partition} n'a aucune sauvegarde valide ; une sauvegarde faite maintenant prend sa place, marquée "
         "en retard",
     ),
+    "missing_in_wal": (
+        "{tier} {partition} has no good backup; WAL reaches that time, and rebuilds it",
+        "{tier} {partition} n'a aucune sauvegarde valide ; le WAL atteint ce moment, et la reconstruit",
+    ),
     "missing_label": (
         "{tier} {partition} has no good backup; one of that time exists and only needs the label",
         "{tier} {partition} n'a aucune sauvegarde valide ; il en existe une de cette période, à laquelle ne manque que "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +54,21 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, quarter: Quarter, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty page at the installation's address. ``RECYCLIC_SCREENSHOTS`` names a directory for its last state."""
+    """An empty page at the installation's address."""
+    with opened_page(browser, quarter.address, request.node.name) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser: Browser, address: str, name: str) -> Iterator[Page]:
+    """An empty page at an address. ``RECYCLIC_SCREENSHOTS`` names a directory for its last state."""
     context = browser.new_context(
-        base_url=quarter.address, viewport={"width": 1400, "height": 1000}, timezone_id="Europe/Paris"
+        base_url=address, viewport={"width": 1400, "height": 1000}, timezone_id="Europe/Paris"
     )
     context.set_default_timeout(PATIENCE_MILLISECONDS)
     opened = context.new_page()
     yield opened
     if directory := os.environ.get("RECYCLIC_SCREENSHOTS"):
         Path(directory).mkdir(exist_ok=True)
-        opened.screenshot(path=f"{directory}/{request.node.name}.png")
+        opened.screenshot(path=f"{directory}/{name}.png")
     context.close()

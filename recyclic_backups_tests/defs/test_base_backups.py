@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from recyclic_backups import wiring
-from recyclic_backups.archive.archive import WalArchive, servers_in
-from recyclic_backups.archive.documents import Gap, read_position, store_gap
-from recyclic_backups.archive.receive import Receiver, ReceiveTerms
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.archive.conftest import SLOT
 from recyclic_backups_tests.base_backup.conftest import forgotten_slot
 from recyclic_backups_tests.defs.conftest import House
+from recyclic_backups_tests.defs.missed_day import archive_of, receiving
 from recyclic_backups_tests.defs.test_definitions import loaded
 
 
@@ -29,35 +24,12 @@ from recyclic_backups_tests.defs.test_definitions import loaded
 def archived(house: House, cluster: ScratchCluster) -> Iterator[House]:
     """The house with WAL_ARCHIVE on, and a receiver."""
     house.variables["WAL_ARCHIVE"] = "true"
-    with forgotten_slot(cluster), _receiving(house):
+    with forgotten_slot(cluster), receiving(house.settings()):
         yield house
 
 
-@contextmanager
-def _receiving(house: House) -> Iterator[None]:
-    settings = house.settings()
-    repository = wiring.open_repository(settings)
-    stopping = threading.Event()
-    terms = ReceiveTerms(SLOT, tail_seconds=0.2, heartbeat_seconds=3600)
-    receiver = Receiver(
-        settings.server, repository, terms, clock=lambda: datetime.now(UTC), say=lambda _: None
-    )
-    thread = threading.Thread(target=receiver.run, args=(stopping,), daemon=True)
-    thread.start()
-    try:
-        while not servers_in(repository) or read_position(_archive(house)) is None:
-            assert thread.is_alive()
-            stopping.wait(0.05)
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-
-
 def _archive(house: House) -> WalArchive:
-    repository = wiring.open_repository(house.settings())
-    [server] = servers_in(repository)
-    return WalArchive(repository, server)
+    return archive_of(house.settings())
 
 
 def _run(house: House, **tags: str) -> Any:

@@ -35,6 +35,8 @@ class Archived:
     cluster: ScratchCluster
     storage: Path
     backup_id: str
+    stopped_at: datetime
+    """When its receiver was stopped, by this machine's clock."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def archived(
             backup_id = house.back_up().backup.backup_id
             end = write_rows(cluster, 3000, "later")
             running.wait_until(lambda: reached(archive) >= end)
-        yield Archived(cluster, storage, backup_id)
+        yield Archived(cluster, storage, backup_id, datetime.now(UTC))
 
 
 def _variables(cluster: ScratchCluster) -> dict[str, str]:

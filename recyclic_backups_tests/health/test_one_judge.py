@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -35,7 +35,7 @@ from recyclic_backups.report.page import page
 from recyclic_backups.report.status import status_document, status_lines
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups_tests.fingerprint.rows import table_of
-from recyclic_backups_tests.health.catalogs import backup, calendar, catalog
+from recyclic_backups_tests.health.catalogs import backup, calendar, catalog, paris
 from recyclic_backups_tests.health.nights import NOW as NIGHTS_NOW
 from recyclic_backups_tests.health.nights import catalog as nights_catalog
 from recyclic_backups_tests.health.nights import found_in, night
@@ -347,3 +347,14 @@ def test_health_and_diagnose_call_the_same_rows_rewritten(kept: int, is_rewritte
     losses = find_losses(history[-1], live, history, NIGHTS_NOW).losses
     assert ("table_rewritten public.members" in judged) is is_rewritten
     assert ("rewritten" in {each.kind for each in losses}) is is_rewritten
+
+
+def test_where_no_first_day_is_set_the_first_backup_gives_it_to_whoever_judges() -> None:
+    """Loss prevented: days before the first backup told as missing, or days since then as none that count."""
+    found = catalog(backup(paris("2026-11-20T02:00")))
+    anytime = replace(CALENDAR, start=None)
+    terms = HealthTerms("recyclic", anytime, Retention(), Thresholds())
+    judged = survey_of(Facts(found), terms, paris("2026-12-03T12:00"))
+    assert judged.terms.calendar.start == date(2026, 11, 1)
+    assert CALENDAR.since(found.began_at) == CALENDAR
+    assert anytime.since(None) == anytime

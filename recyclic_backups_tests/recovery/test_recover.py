@@ -11,6 +11,7 @@ import pytest
 
 from recyclic_backups.errors import ArchiveError, DamagedData, RecoveryError
 from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.postgres.reader import reading_login
 from recyclic_backups.recovery.cluster import recovered
 from recyclic_backups.recovery.target import LATEST, Target, at_lsn, at_time
 from recyclic_backups_tests.recovery.conftest import History, one
@@ -45,6 +46,10 @@ def test_deleted_rows_come_back_and_nothing_after_the_target_is_there(history: H
         assert cluster.reached.last_commit_at is not None
         assert cluster.reached.last_commit_at <= history.before
         assert f"transaction {history.deleting_xid}" in cluster.reached.stopped
+        with reading_login(cluster.server, "postgres") as reader:
+            assert reader.user != cluster.server.user, (
+                "its owner's code would run as a superuser when it is read"
+            )
 
 
 def test_the_newest_state_and_a_moment_after_the_last_commit_are_the_end_of_the_wal(history: History) -> None:

@@ -12,6 +12,7 @@ from recyclic_backups import wiring
 from recyclic_backups.defs.automation import sensor_that
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.facts import read_dagster
+from recyclic_backups.notify.heartbeat import sound_alarm
 from recyclic_backups.notify.state import to_cursor
 from recyclic_backups.notify.tick import look, summary
 
@@ -46,6 +47,7 @@ def evaluate(context: dg.SensorEvaluationContext, database: Database) -> dg.Sens
         read_dagster=lambda before: read_dagster(context.instance, database, SENSOR, before),
         cursor=context.cursor,
         local=wiring.local_alert_state(settings),
+        alarm=lambda: sound_alarm(settings.heartbeat_url, context.log.error),
     )
     said = summary(done.state, terms) if done.is_done else "Another look is under way: it tells people."
     return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=to_cursor(done.state))

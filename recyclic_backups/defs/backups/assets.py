@@ -37,8 +37,7 @@ _DESCRIPTIONS = {
 from the storage and only then counted. It runs every night; a run by hand replaces the day's backup only
 once the new one has been verified.
 
-**What if a day was missed?** Its partition is empty. A backfill fills it with a dump taken now and says `late`:
-nobody can dump the past.""",
+**What if a day was missed?** Its partition is empty. {missed}""",
     Tier.WEEKLY: """The database as it was on that week's Sunday (the partition is named by its Monday).
 
 **Is it another dump?** No: it is another label on the Sunday's daily backup, or on the nearest good one of the same
@@ -48,6 +47,12 @@ week, and then it says why. Only a running week without any backup takes a dump 
 **Is it another dump?** No: it is another label on the first day's backup, or on the nearest good one of the same
 month, and then it says why. Only a running month without any backup takes a dump of its own.""",
 }
+
+_MISSED = """A backfill fills it with a dump taken now and says `late`:
+nobody can dump the past."""
+_MISSED_WITH_WAL = """A backfill rebuilds it from WAL: the server is recovered to the
+moment at which that backup was due, on a throwaway server, and dumped there. `source` says `reconstructed`. Where WAL
+does not reach, it is filled with a dump taken now, and says `late`."""
 
 
 def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
@@ -61,7 +66,8 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=database.backup_key(tier),
-        description=_DESCRIPTIONS[tier] + database.report_note,
+        description=_DESCRIPTIONS[tier].format(missed=_MISSED_WITH_WAL if settings.wal_archive else _MISSED)
+        + database.report_note,
         partitions_def=partitions_of(settings.calendar, tier),
         deps=deps,
         group_name=GROUP,
@@ -81,6 +87,7 @@ def backup_asset(database: Database, tier: Tier) -> dg.AssetsDefinition:
                 wiring.heartbeat_for(now_settings, tier, context.partition_key, database.now()),
                 context.log.warning,
                 will_retry=partial(will_retry, context),
+                doubt=wiring.heartbeat_doubt(now_settings, database.now),
             ):
                 repository = wiring.open_repository(now_settings)
                 tell_strangers(repository.store, context.log.warning)

@@ -36,6 +36,8 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "backup_id": manifest.backup_id,
         "late": label.late,
+        "source": manifest.source,
+        **({"reason": label.reason} if label.reason else {}),
         "restore": dg.MetadataValue.md(restore_note(done, settings)),
         "stored_mb": round(manifest.stored_bytes / 1e6, 3),
         "dumped_mb": round(manifest.plain_bytes / 1e6, 3),
@@ -52,8 +54,6 @@ def metadata_of(done: BackedUp, settings: Settings) -> dict[str, Any]:
     }
     if label.promoted_from:
         metadata["promoted_from"] = label.promoted_from
-    if label.reason:
-        metadata["reason"] = label.reason
     if manifest.is_closed:
         return metadata | {"contents": "sealed: no key at hand opens them (BACKUP_ENCRYPTION_KEY)"}
     if manifest.notes:

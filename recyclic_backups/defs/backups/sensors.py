@@ -122,8 +122,11 @@ def line_of(stretch: Stretch, database: Database) -> str:
         f"dagster job backfill -w workspace.yaml -l recyclic_backups -j {job} "
         f"--from {stretch.first} --to {stretch.last} --noprompt"
     )
+    late = "with one dump taken now, marked late"
+    if database.settings.wal_archive:
+        late = f"from WAL as the database was then, or, where that does not reach, {late}"
     effect = (
-        "with one dump taken now, marked late"
+        late
         if stretch.remedy is Remedy.LATE_DUMP
         else "with the label of a good backup of that time, without a dump"
     )

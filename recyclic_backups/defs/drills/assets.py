@@ -116,6 +116,7 @@ def metadata_of(report: DrillReport) -> dict[str, Any]:
         "data_loss_h": round(report.data_loss_seconds / 3600, 2),
         "objectives_met": document["objectives_met"],
         "ground": report.ground,
+        **({"base_id": document["base_id"]} if "base_id" in document else {}),
         **{
             f"{name.replace(' ', '_')}_s": round(seconds, 3) for name, seconds in report.newest.phases.items()
         },

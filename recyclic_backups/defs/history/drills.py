@@ -5,11 +5,10 @@ What Dagster already knows is told by the data version of an asset's newest mate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 
-from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.why import why_text
 from recyclic_backups.defs.database import Database
@@ -17,15 +16,17 @@ from recyclic_backups.defs.drills.assets import VERDICT, comparison_table
 from recyclic_backups.defs.runs import is_in_work
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.foreign_text import in_a_sentence, markdown
-from recyclic_backups.health.drill_records import tells_of_a_drill
+from recyclic_backups.health.drill_records import HasChecks, is_about, tells_of_a_drill
 
 _DATA_VERSION_TAG = "dagster/data_version"
 
 
 def drills_elsewhere(
-    catalog: Catalog, instance: dg.DagsterInstance, database: Database
+    backups: Sequence[HasChecks], instance: dg.DagsterInstance, database: Database
 ) -> Iterator[Sequence[dg.AssetMaterialization | dg.AssetCheckEvaluation]]:
     """Events for every drill that is newer than what the history of its scenario ends with, oldest first.
+
+    ``backups`` are those of the database, and base backups of its server: beside them lies what ``drill pitr`` found.
 
     A scenario with a run under way is left for later: that run will tell of its drill itself.
     """
@@ -35,18 +36,19 @@ def drills_elsewhere(
         if is_in_work(instance, database, name):
             continue
         known = _known(instance, key)
-        for check in drills_of(catalog, scenario):
+        for check in drills_of(backups, scenario, database.settings.database):
             if str(check.figures["started_at"]) > known:
                 yield _events(key, check)
 
 
-def drills_of(catalog: Catalog, scenario: Scenario) -> list[Check]:
+def drills_of(backups: Iterable[HasChecks], scenario: Scenario, database: str) -> list[Check]:
     """The drills of a scenario as their newest backup tells of them, oldest first. Pure."""
     found = [
         check
-        for backup in catalog
+        for backup in backups
         for check in backup.checks
         if tells_of_a_drill(check)
+        and is_about(check, database)
         and check.figures.get("scenario") == scenario
         and isinstance(check.figures.get("started_at"), str)
     ]
@@ -73,7 +75,8 @@ def _events(key: dg.AssetKey, check: Check) -> list[dg.AssetMaterialization | dg
             asset_key=key,
             description="found in the storage",
             metadata={
-                "backup_id": check.backup_id,
+                "backup_id": str(details.get("compared_with", check.backup_id)),
+                **({"base_id": str(details["base_id"])} if "base_id" in details else {}),
                 "passed": check.passed,
                 "report": dg.MetadataValue.md(
                     f"**{markdown(verdict)}** on {markdown(str(details.get('ground', ground)))}."

@@ -19,6 +19,7 @@ import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.backup_calendar import Tier
+from recyclic_backups.base_backup.catalog import base_backups_in
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.changes import Gone, gone, last_verdict, new_labels
 from recyclic_backups.catalog.documents import Label
@@ -92,14 +93,18 @@ def sync(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorRe
     repository = wiring.open_repository(settings, create=False)
     now, catalog = database.now(), load_catalog(repository)
     news = News(catalog, history, settings, versions, told_until, now)
-    drills = drills_elsewhere(catalog, context.instance, database)
+
+    def drills() -> Iterator[Sequence[Event]]:
+        bases = base_backups_in(repository) if settings.wal_archive else ()
+        return drills_elsewhere((*catalog, *bases), context.instance, database)
+
     groups: Iterator[Sequence[Event]] = iter(())
-    if not len(catalog) or any(chain(news, drills)):
+    if not len(catalog) or any(chain(news, drills())):
         # What a run has done since the storage was asked is in the history, and would be told as gone.
         ask_anew()
         now, catalog = database.now(), load_catalog(repository)
         news = News(catalog, history, settings, versions, told_until, now)
-        groups = chain(news, drills_elsewhere(catalog, context.instance, database))
+        groups = chain(news, drills())
     require_backups(len(catalog), known, settings)
 
     told = 0

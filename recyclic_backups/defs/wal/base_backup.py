@@ -14,6 +14,7 @@ from recyclic_backups.defs.backups.assets import source_of
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors, door_of
 from recyclic_backups.foreign_text import markdown
+from recyclic_backups.own_command import own_command
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.process import lower_priority
 
@@ -27,7 +28,18 @@ and each file is compared with the server's own list. It counts once the archive
 once it was read again. The receiver (`wal receive`) has to be at work.
 
 **Full or incremental?** Full once a week, incremental in between where the server can (PostgreSQL 17 with
-`summarize_wal`)."""
+`summarize_wal`).
+
+**How does it come back?** `recyclic-backups recover --latest --data-directory DIR`, or `--to-time` for a moment."""
+
+_RECOVER = """The server as it was when it wrote its last WAL, in a directory of its own:
+
+```
+{recover} --latest --data-directory DIR
+```
+
+As it was at a moment: `--to-time '2026-11-20 14:31:07'` in the place of `--latest`. The second before an accident is
+found by `{recover} --look`."""
 
 _ENOUGH = timedelta(hours=1)
 """Several databases of a server ask for the same: one that is younger is not taken again by a schedule or sensor."""
@@ -81,6 +93,7 @@ def metadata_of(done: BasedUp) -> dict[str, Any]:
         "read_mb": round(manifest.plain_bytes / 1e6, 3),
         "duration_s": round(manifest.duration_seconds, 2),
         "as_of": dg.MetadataValue.timestamp(manifest.as_of),
+        "recover": dg.MetadataValue.md(_RECOVER.format(recover=own_command("recover"))),
         "needs_wal": f"{lsn_text(manifest.start_lsn)} to {lsn_text(manifest.stop_lsn)} of timeline {manifest.timeline}",
         "encrypted": manifest.key_id is not None,
         "system_identifier": manifest.system_identifier,
