@@ -49,7 +49,7 @@ def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iter
 
 
 def materialize_at_once(page: Page, shown: str) -> None:
-    """Click on the button of an asset without partitions, and wait for what that made: its page shows it when loaded."""
+    """Click on the button of an asset without partitions, and wait for what that made: a page loaded anew shows it."""
     from playwright.sync_api import Error as PlaywrightError
 
     page.get_by_role("button", name="Materialize").first.click()
