@@ -165,11 +165,15 @@ def held(facts: WalFacts) -> Iterator[Finding]:
     if slot.left_bytes is None:
         if slot.held_bytes > WAL_HELD_WARNING_BYTES:
             yield alarm(slot.held_bytes > WAL_HELD_CRITICAL_BYTES, "wal_held_without_limit", held=kept)
+        else:
+            yield fine("wal_held_little", held=kept)
         return
     share = slot.left_bytes / max(1, slot.left_bytes + slot.held_bytes)
     if share < WAL_LEFT_WARNING_SHARE:
         left = Bytes(max(0, slot.left_bytes))
         yield alarm(share < WAL_LEFT_CRITICAL_SHARE, "wal_held", held=kept, left=left)
+    else:
+        yield fine("wal_held_little", held=kept)
 
 
 def bases(facts: WalFacts, now: datetime) -> Iterator[Finding]:
@@ -189,6 +193,8 @@ def bases(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     if age > BASE_AGE_SECONDS:
         due = newest.as_of + timedelta(seconds=BASE_AGE_SECONDS)
         yield warning("base_old", "", due, base_id=newest.base_id, age=Seconds(age))
+    else:
+        yield fine("base_there", base_id=newest.base_id, age=Seconds(max(0.0, age)))
 
 
 def proven(facts: WalFacts, now: datetime) -> Iterator[Finding]:

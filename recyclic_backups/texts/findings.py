@@ -315,6 +315,14 @@ WORDS: Mapping[str, Pair] = {
         "base backups are taken since {unproven}, and no recovery from WAL was ever proven",
         "des sauvegardes de base existent depuis {unproven}, et aucune reprise par le WAL n'a jamais été prouvée",
     ),
+    "base_there": (
+        "the newest verified base backup, {base_id}, is {age} old",
+        "la dernière sauvegarde de base vérifiée, {base_id}, date de {age}",
+    ),
+    "wal_held_little": (
+        "the server keeps {held} of WAL for the receiver",
+        "le serveur garde {held} de WAL pour le récepteur",
+    ),
     "wal_whole": (
         "the WAL is whole from {from_lsn} to {to_lsn}",
         "le WAL est complet de {from_lsn} à {to_lsn}",

@@ -114,6 +114,8 @@ def test_the_archive_is_green_then_silent_then_torn(house: House, archived: Arch
     answers = look_at_archive(house)
     assert red(answers) == {}
     assert tuple(answers) == CHECKS
+    assert "the newest verified base backup" in answers["base"][2]
+    assert "of WAL for the receiver" in answers["burden"][2]
     key = dg.AssetKey(["postgres", "wal_archive"])
     shown = house.instance.get_latest_materialization_event(key)
     assert shown is not None
