@@ -25,7 +25,7 @@ MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
 
 _READ_BYTES = 1 << 20
-_LEVEL = Compression("zstd", 2)
+_LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
 _SUFFIX = re.compile(r"\.zst(\.sealed)?")
 _SYSTEM_IDENTIFIER = re.compile(r"[0-9]{1,20}")
 _FILE = re.compile(

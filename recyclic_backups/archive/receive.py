@@ -24,6 +24,7 @@ from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
 from recyclic_backups.postgres.replication import Identity, Replication, SlotInUse, WalRemoved
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.slots import commit_something
 
 _SLOT_WAIT_SECONDS = 90.0
 """How long another receiver's slot is waited for: the server notices the death of a machine after 60 s."""
@@ -197,8 +198,5 @@ class Receiver:
             now = self._received_lsn
             if now and now - before < _STILL_BYTES:
                 with suppress(BackupError), self._server.connect(NEUTRAL_DATABASE) as connection:
-                    connection.execute(
-                        "SELECT pg_catalog.pg_logical_emit_message(true, 'recyclic_backups', '') "
-                        "WHERE NOT pg_catalog.pg_is_in_recovery()"
-                    )
+                    commit_something(connection)
             before = now

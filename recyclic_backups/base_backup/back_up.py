@@ -28,7 +28,8 @@ from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
 from recyclic_backups.postgres.replication import Identity, Replication
-from recyclic_backups.postgres.server import Server
+from recyclic_backups.postgres.server import Server, translated
+from recyclic_backups.postgres.slots import commit_something
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
 
@@ -77,6 +78,9 @@ def back_up_server(
         audited(repository, "base backup", clock) as entry,
         exclusive(server, NEUTRAL_DATABASE, "base backup", wait_seconds=terms.lock_wait_seconds) as lock,
     ):
+        # What is waited for has to come after the slot's beginning, and on an idle server nothing comes.
+        with translated(lock.subject):
+            commit_something(lock.connection)
         with Replication.open(server, APPLICATION_NAME) as replication:
             identity = replication.identify()
             facts = _facts(lock.connection, identity, replication)

@@ -151,8 +151,11 @@ class Layout:
         return f"{self.root}/audit"
 
     def audit_since(self, moment: datetime) -> str:
-        """What comes before the events of that moment (aware) and later ones, in the order of names."""
-        return f"{self.audit}/{moment.astimezone(UTC):%Y%m%dT%H%M%S}"
+        """What comes before the events of that moment (aware) and later ones, in the order of names.
+
+        It is the same all day (UTC), so that who asks again asks the same.
+        """
+        return f"{self.audit}/{moment.astimezone(UTC):%Y%m%d}"
 
     def recent_audit(self, now: datetime) -> str:
         """What comes before the events of the last days, in the order of names."""

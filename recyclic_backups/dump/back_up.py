@@ -46,6 +46,9 @@ REUSE_SECONDS = 3600
 _PARALLEL_JOBS = 4
 """Streams at once where the flag asks for as many as there are cores: a server has other work as well."""
 
+_NOT_REBUILT = "not_rebuilt"
+"""In the details of a backup's event: why WAL does not bring a missed day back."""
+
 _WITH = "with"
 """In the details of a backup's event: the flags that it made use of."""
 
@@ -281,7 +284,7 @@ class _Run:
             )
         )
         if isinstance(made, str):
-            self.entry.details["not_rebuilt"] = made
+            self.entry.details[_NOT_REBUILT] = made
             _log.warning("%s is not rebuilt from WAL: %s", self.request.partition, made)
             return None
         return self.verified(made, "the day was missed: rebuilt from WAL")
@@ -362,6 +365,8 @@ class _Run:
     ) -> BackedUp:
         tier, partition = self.request.tier, self.request.partition
         late = self.plan.calendar.is_late(tier, partition, backup.as_of)
+        if late and _NOT_REBUILT in self.entry.details:
+            reason = f"{reason}; not rebuilt from WAL: {self.entry.details[_NOT_REBUILT]}"
         present, holder = self.catalog.labels.get((tier, partition)), self.catalog.labelled(tier, partition)
         if present is not None and holder is not None and holder.backup_id == backup.backup_id:
             return BackedUp(backup, present, fresh)

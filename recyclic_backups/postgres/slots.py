@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
 from recyclic_backups.postgres.server import Server
@@ -33,6 +34,14 @@ class ServerWal:
     in_recovery: bool
     current_lsn: int
     slot: SlotState | None
+
+
+def commit_something(connection: Connection) -> None:
+    """Have the server commit a few bytes, so that its WAL goes on; a standby cannot. Any role may. Raises psycopg.Error."""
+    connection.execute(
+        "SELECT pg_catalog.pg_logical_emit_message(true, 'recyclic_backups', '') "
+        "WHERE NOT pg_catalog.pg_is_in_recovery()"
+    )
 
 
 def look_at(server: Server, slot: str) -> ServerWal:

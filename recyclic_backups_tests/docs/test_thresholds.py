@@ -10,6 +10,7 @@ from recyclic_backups.health.thresholds import (
     ALLOWED_SHARE,
     AVAILABILITY_OBJECTIVE,
     AVAILABILITY_WINDOW,
+    BASE_AGE_SECONDS,
     COMPRESSION_PERCENT,
     DEVIATIONS,
     DRILL_PAUSE_FACTOR,
@@ -32,6 +33,12 @@ from recyclic_backups.health.thresholds import (
     STORED_CRITICAL,
     STORED_WARNING,
     UNVERIFIED_SECONDS,
+    WAL_HELD_CRITICAL_BYTES,
+    WAL_HELD_WARNING_BYTES,
+    WAL_LEFT_CRITICAL_SHARE,
+    WAL_LEFT_WARNING_SHARE,
+    WAL_SILENT_CRITICAL_SECONDS,
+    WAL_SILENT_WARNING_SECONDS,
     Thresholds,
 )
 from recyclic_backups.texts.language import Bytes, Seconds, Share
@@ -131,6 +138,19 @@ def rows(thresholds: Thresholds) -> list[tuple[str, str, str]]:
             "",
         ),
         ("a newest backup that nobody verified", f"over {time(UNVERIFIED_SECONDS)}", ""),
+        (
+            "age of the newest WAL in the archive",
+            f"over {time(WAL_SILENT_WARNING_SECONDS)}, critical over {time(WAL_SILENT_CRITICAL_SECONDS)}",
+            "",
+        ),
+        (
+            "WAL that production keeps for the receiver",
+            f"over {size(WAL_HELD_WARNING_BYTES)}, critical over {size(WAL_HELD_CRITICAL_BYTES)}; where the server has "
+            f"a limit for it, under {part(WAL_LEFT_WARNING_SHARE)} of that left, critical under "
+            f"{part(WAL_LEFT_CRITICAL_SHARE)}",
+            "`max_slot_wal_keep_size` of the server",
+        ),
+        ("age of the newest verified base backup", f"over {time(BASE_AGE_SECONDS)}", "`BASE_BACKUP_CRON`"),
     ]
 
 

@@ -24,6 +24,7 @@ from recyclic_backups_tests.archive.conftest import (
     small_segments,
     write_rows,
 )
+from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.house import KEY, House
 from recyclic_backups_tests.operator import Operator, variables_of
 
@@ -86,7 +87,9 @@ def test_what_wal_brings_back_is_what_the_dump_of_that_moment_holds(
     archived: Archived, operator: Operator
 ) -> None:
     """Loss prevented: an archive of a year that nobody ever recovered from, and that brings back something else."""
-    report = operator.must("drill", "pitr", "--json").document
+    printed = operator.must("drill", "pitr", "--json")
+    assert differences("drill, pitr", printed.out) == []
+    report = printed.document
     assert report["scenario"] == "pitr"
     assert report["backup_id"] == archived.backup_id
     assert report["passed"]
@@ -148,6 +151,9 @@ def test_one_row_that_is_another_is_red_and_named(
     outcome = operator.run("drill", "pitr", "--json")
     assert outcome.code == 80
     assert outcome.document["reasons"] == ["public.log: content differs though row counts are equal"]
+    # Its bytes are what they were: a drill that failed must not take the way back.
+    plan = operator.must("recover", "--latest", "--dry-run", "--json").document["plan"]
+    assert plan["base_id"] == outcome.document["base_id"]
 
 
 def test_without_a_dump_that_carries_its_place_nothing_is_claimed(operator: Operator) -> None:

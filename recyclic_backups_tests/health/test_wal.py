@@ -11,9 +11,10 @@ from recyclic_backups.health.judge import Facts, HealthTerms
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.health.thresholds import Thresholds
 from recyclic_backups.health.wal import WalFacts, wal_findings
+from recyclic_backups.notify.findings import key_of
 from recyclic_backups.postgres.slots import SlotState
 from recyclic_backups.retention.policy import Retention
-from recyclic_backups_tests.health.catalogs import backup, calendar, catalog, check
+from recyclic_backups_tests.health.catalogs import backup, calendar, catalog, check, nights
 from recyclic_backups_tests.health.wals import MIB, base, wal
 
 NOW = datetime(2026, 11, 29, 9, 30, tzinfo=UTC)
@@ -100,3 +101,17 @@ def test_the_recovery_point_is_the_newest_moment_of_both_ways() -> None:
     assert without_base.find("old") is not None
     torn = surveyed(wal(NOW, base(NOW - DAY), hole=(20 * MIB, 40 * MIB)))
     assert torn.age_seconds == 9 * 3600
+
+
+def test_a_missed_day_that_wal_reaches_is_told_as_one_that_can_be_rebuilt() -> None:
+    """Loss prevented: "nobody can dump the past", where WAL has it."""
+    terms = HealthTerms("recyclic", calendar("2026-11-20"), Retention(), Thresholds())
+    archive = wal(NOW, base(NOW - timedelta(days=3)))
+    found = survey_of(Facts(nights("2026-11-24", "2026-11-28", "2026-11-29"), wal=archive), terms, NOW)
+    gaps = {each.subject: each.code for each in found.gaps if each.subject.startswith("daily/")}
+    assert gaps == {
+        "daily/2026-11-25": "missing",
+        "daily/2026-11-26": "missing",  # 02:00 was before the base backup
+        "daily/2026-11-27": "missing_in_wal",
+    }
+    assert {key_of(each) for each in found.gaps} >= {"missed/daily/2026-11-27", "missed/daily/2026-11-26"}

@@ -6,14 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from recyclic_backups import wiring
+from recyclic_backups.archive import stream
+from recyclic_backups.archive.documents import read_position, store_position
 from recyclic_backups.config.load import load_settings
 from recyclic_backups.notify import incidents
 from recyclic_backups.notify.stored_state import LocalCopy
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups_tests.base_backup.conftest import forgotten_slot
+from recyclic_backups_tests.defs.missed_day import archive_of, receiving
 from recyclic_backups_tests.docs.pages import read
 from recyclic_backups_tests.notify.receivers import MAIL_PASSWORD, USER, Mailbox, Web
 from recyclic_backups_tests.operator import Operator
@@ -81,6 +89,52 @@ def test_a_failed_backup_of_cron_is_told_once_and_resolved_once(
     }
     (subject,) = subjects(mailbox)
     assert "resolved: The daily backup of " in subject
+
+
+def test_a_silent_receiver_is_told_once_and_over_once_and_the_heartbeat_hears_of_it(
+    volunteer: Operator, mailbox: Mailbox, web: Web, cluster: ScratchCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a day of sales, as the receiver died and nobody heard of it; mail may be down as well."""
+    monkeypatch.setattr(incidents, "SETTLE", incidents.SETTLE * 0)
+    monkeypatch.setattr(stream, "_IDLE_POSITION_SECONDS", 0.2)
+    volunteer.variables |= {"WAL_ARCHIVE": "true", "HEARTBEAT_URL": f"{web.url}/ping"}
+    volunteer.variables["BACKUP_STORAGE"] = f"file://{volunteer.storage}"
+    settings = load_settings(volunteer.variables)
+
+    def beats() -> list[str]:
+        found = [path for path in web.paths if path.startswith("/ping")]
+        web.asked.clear()
+        return found
+
+    with forgotten_slot(cluster):
+        with receiving(settings):
+            volunteer.must("backup")
+            assert beats() == ["/ping/start", "/ping"]
+            volunteer.must("base-backup")
+        volunteer.must("alerts", "--once")
+        mailbox.mails.clear()
+        archive = archive_of(settings)
+        position = read_position(archive)
+        assert position is not None
+        silent = replace(position, server_time=position.server_time - timedelta(minutes=20))
+        store_position(archive, silent, archive.repository.key_for_backups(position.server_time))
+        for _ in range(2):
+            volunteer.must("alerts", "--once")
+        (subject,) = subjects(mailbox)
+        assert "CRITICAL: The archive of WAL has a problem: " in subject
+        assert beats() == ["/ping/fail"]
+        # The backup is good; it is not what the heartbeat is asked about alone.
+        assert "the heartbeat tells of a failure" in volunteer.must("backup").err
+        assert beats() == ["/ping/start", "/ping/fail"]
+        mailbox.mails.clear()
+        with receiving(settings):
+            while read_position(archive) == silent:
+                time.sleep(0.1)
+            for _ in range(2):
+                volunteer.must("alerts", "--once")
+        (subject,) = subjects(mailbox)
+        assert "resolved: The archive of WAL has a problem" in subject
+        assert beats() == []
 
 
 def test_it_needs_no_dagster(volunteer: Operator, mailbox: Mailbox) -> None:

@@ -215,6 +215,7 @@ def test_what_a_mail_says_of_a_finding_has_every_value() -> None:
     """Loss prevented: ‘The check “” of’, in the mail that wakes somebody up."""
     with_more = {
         "missed day",
+        "missed day in wal",
         "missed period",
         "missed for ever",
         "clock",

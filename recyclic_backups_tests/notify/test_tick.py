@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.judge import Facts as HealthFacts
 from recyclic_backups.notify.facts import (
     AlertTerms,
@@ -23,6 +24,7 @@ from recyclic_backups.notify.state import AlertState
 from recyclic_backups.notify.tick import DAGSTER_GONE_AFTER, tick
 from recyclic_backups.texts.language import Untranslated
 from recyclic_backups_tests.health.catalogs import nights, paris
+from recyclic_backups_tests.health.wals import base, wal
 from recyclic_backups_tests.notify.test_findings import TERMS
 from recyclic_backups_tests.notify.test_message import FRAME
 
@@ -88,3 +90,33 @@ def test_what_cannot_be_read_of_a_new_dagster_is_told_and_takes_nothing_back(par
     (incident,) = after.news[0].incidents
     assert incident.key.startswith("look/")
     assert "unexpected error, KeyError" in incident.problem.facts["reason"]
+
+
+def test_a_base_backup_and_a_drill_of_wal_that_failed_are_told_until_the_storage_has_them() -> None:
+    """Loss prevented: "resolved" that never comes, as their work lies beside base backups; or by another's drill."""
+
+    def drilled(database: str) -> HealthFacts:
+        details = {"scenario": "pitr", "started_at": "x", "database": database}
+        taken = base(NOW + timedelta(minutes=10))
+        check = Check("drill", taken.base_id, NOW + timedelta(minutes=20), True, proves=True, details=details)
+        archive = wal(NOW + timedelta(minutes=30), replace(taken, checks=(*taken.checks, check)))
+        return HealthFacts(nights("2026-11-01"), wal=archive)
+
+    runs = (failed("base_backup_job"), failed("drill_pitr_job"))
+    state = tick(replace(FACTS, dagster=DagsterFacts(runs=runs)), AlertState(), NOW).state
+    told = {key: each.problem for key, each in state.open.incidents.items() if key.endswith(("job", "pitr"))}
+    assert {key: (each.kind, each.severity.value) for key, each in told.items()} == {
+        "run/base_backup_job": ("base backup failed", "warning"),
+        "drill/pitr": ("drill failed", "critical"),
+    }
+
+    def by_cron(health: HealthFacts) -> set[str]:
+        found = state
+        for minutes in (30, 45):
+            facts = replace(FACTS, storage=StorageFacts(health=health, rollback=Rollback()))
+            found = tick(facts, found, NOW + timedelta(minutes=minutes)).state
+        return told.keys() & found.open.incidents.keys()
+
+    assert by_cron(HealthFacts(nights("2026-11-01"))) == told.keys()
+    assert by_cron(drilled("other")) == {"drill/pitr"}
+    assert by_cron(drilled(TERMS.database)) == set()

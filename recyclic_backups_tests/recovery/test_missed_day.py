@@ -101,5 +101,6 @@ def test_a_day_that_wal_does_not_reach_is_late_as_before(house: House, tmp_path:
     house.plan = replace(house.plan, rebuild=lambda day: rebuild(day, tmp_path, PARIS))
     done = house.back_up(partition="2026-11-20", source="backfill")
     assert done.label.late
+    assert done.label.reason.startswith("the day was missed; not rebuilt from WAL: ")
     assert done.backup.manifest.source == "backfill"
     assert read_fingerprint(house.server, house.database, level="counts").tables

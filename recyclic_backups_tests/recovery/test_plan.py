@@ -61,7 +61,7 @@ def listing(segments: Sequence[int], timeline: int = 1, tail: int | None = None)
 def position(megabytes: float) -> Position:
     """The server was last heard of there."""
     moment = at(megabytes)
-    return Position(1, int(megabytes * MB), moment, moment, MB, 150000)
+    return Position(1, int(megabytes * MB), moment, moment, MB, 150000, "1")
 
 
 ONE = Line((Part(1, 0, None),))
