@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive import documents, receive, stream
+from recyclic_backups.archive import receive, stream
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import holes, stretches
-from recyclic_backups.archive.documents import Position, read_gaps, read_position
+from recyclic_backups.archive.documents import Position, read_gaps, read_position, store_position
 from recyclic_backups.archive.status import wal_status
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DatabaseError, Refused, StorageError
@@ -347,7 +347,7 @@ def test_what_was_committed_by_the_position_s_time_is_stored_however_slowly_the_
 ) -> None:
     """Loss prevented: a row that was committed before the moment that a recovery promises, and is not there."""
     told: list[Position] = []
-    store = documents.store_position
+    store = store_position
 
     def stored(archive: WalArchive, position: Position, key: DataKey | None) -> None:
         told.append(position)
