@@ -73,7 +73,7 @@ class Receiver:
         """Receive until ``stopping``; a server that is away is waited for.
 
         Raises Refused for another server's WAL, or where another receiver is at the slot; and, before anything was
-        received, what the server or the storage said.
+        received, what the server or the storage said, unless it may pass by itself.
         """
         over = threading.Event()
         heart = threading.Thread(target=self._beat, args=(over,), name="heartbeat", daemon=True)
@@ -99,7 +99,7 @@ class Receiver:
                     ) from None
                 message = error.message
             except (DatabaseError, StorageError) as error:
-                if not self._has_streamed:
+                if not self._has_streamed and not error.retryable:
                     raise
                 message = error.message
             if message != said:

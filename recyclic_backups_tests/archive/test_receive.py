@@ -251,6 +251,19 @@ def test_a_pg_hba_conf_without_a_line_for_replication_is_enough(
         assert any("replication=database" in each for each in running.said)
 
 
+def test_a_server_that_is_not_there_yet_is_waited_for(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a machine that starts both at once, and a receiver that gave up before the server was there."""
+    archive = archive_of(memory, server_of_its_own)
+    server_of_its_own.stop()
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: any("not receiving" in each for each in running.said))
+        server_of_its_own.restart()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+
+
 def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory: MemoryStore) -> None:
     """Attack: somebody reads the service's log."""
     wrong = Server(
