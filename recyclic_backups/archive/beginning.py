@@ -8,7 +8,7 @@ its slot; their WAL differs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recyclic_backups.archive.archive import Listing, Tail, WalArchive
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
@@ -16,10 +16,13 @@ from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Identity, Replication
 
-_OTHER_HINT = (
+OTHER_HINT = (
     "a clone, or a copy of an older state, shares the system identifier: let it use another BACKUP_STORAGE; "
     "if it is production from now on, move the archive's folder away first"
 )
+
+_LEAST_KNOWN_BYTES = 256
+"""Of less than this, mostly the header of a page, anybody knows what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,10 @@ def beginnings(
     identity: Identity,
     segment_bytes: int,
     slot: str,
+    *,
+    is_proven: bool,
 ) -> Iterator[Beginning]:
-    """Where to begin, and where else if the server has removed that.
+    """Where to begin, and where else if the server has removed that. ``is_proven``: the server has shown who it is.
 
     Raises Refused where this server's WAL cannot be what follows in the archive.
     """
@@ -84,7 +89,7 @@ def beginnings(
         kept.restart_lsn if kept is not None and kept.restart_lsn is not None else identity.flushed_lsn
     )
     reserved = Beginning(
-        (kept.timeline if kept is not None else None) or identity.timeline,
+        min((kept.timeline if kept is not None else None) or identity.timeline, identity.timeline),
         segment_start(reserved_lsn, segment_bytes),
         segment_start(reserved_lsn, segment_bytes),
         is_last=True,
@@ -100,6 +105,16 @@ def beginnings(
         fork = segment_start(left_at, segment_bytes)
         before = segment_name(end.timeline, fork, segment_bytes)
         known = archive.read_segment(listing, before, segment_bytes)[: left_at - fork]
+        if len(known) < _LEAST_KNOWN_BYTES:
+            # Next to nothing to compare: the segment in front of it tells, and the timeline that ends with it.
+            yield from _in_front_of(archive, listing, end.timeline, fork, segment_bytes)
+            if not is_proven:
+                raise Refused(
+                    f"whether timeline {timeline} of this server follows timeline {end.timeline} of the archive "
+                    f"cannot be told: it was begun at {lsn_text(left_at)}, where a segment begins, and the server "
+                    "does not have the one in front of that any more; nothing was written",
+                    OTHER_HINT,
+                )
         target = segment_name(timeline, fork, segment_bytes)
         filled = listing.end_in(target, segment_bytes)
         yield Beginning(
@@ -126,9 +141,25 @@ def beginnings(
         if end.filled == segment_bytes:
             yield Beginning(timeline, end.lsn, end.lsn)
     if reserved.start_lsn <= end_lsn:
-        yield reserved
+        # What the archive has there is of the server's line, up to where that was left.
+        before = segment_name(end.timeline, reserved.start_lsn, segment_bytes)
+        content = archive.read_segment(listing, before, segment_bytes)
+        if left_at is not None:
+            content = content[: max(0, left_at - reserved.start_lsn)]
+        yield replace(reserved, known=content, whose=before)
         return
     yield Beginning(reserved.timeline, reserved.start_lsn, reserved.start_lsn, gap_from=end_lsn, is_last=True)
+
+
+def _in_front_of(
+    archive: WalArchive, listing: Listing, timeline: int, lsn: int, segment_bytes: int
+) -> Iterator[Beginning]:
+    """The segment that ends at a position, as a beginning; nothing where the archive does not have it."""
+    start_lsn = lsn - segment_bytes
+    name = segment_name(timeline, start_lsn, segment_bytes)
+    if start_lsn >= 0 and name in listing.segments:
+        known = archive.read_segment(listing, name, segment_bytes)
+        yield Beginning(timeline, start_lsn, lsn, known, name, stored_bytes=segment_bytes)
 
 
 def _on_the_servers_line(
@@ -143,14 +174,14 @@ def _on_the_servers_line(
             raise Refused(
                 f"the WAL of this server ends at {lsn_text(identity.flushed_lsn)} of timeline {end.timeline}, and "
                 f"the archive has it up to {lsn_text(end.lsn)}: that is another server's; nothing was written",
-                _OTHER_HINT,
+                OTHER_HINT,
             )
         return end.timeline, None
     if identity.timeline < end.timeline:
         raise Refused(
             f"this server is on timeline {identity.timeline}, and the archive has WAL of timeline {end.timeline}: "
             "it is not the server whose WAL that is; nothing was written",
-            _OTHER_HINT,
+            OTHER_HINT,
         )
     line = parse_history(replication.history(identity.timeline), identity.timeline)
     later = [*(timeline for timeline, _ in line[1:]), identity.timeline]
@@ -160,5 +191,5 @@ def _on_the_servers_line(
     raise Refused(
         f"timeline {end.timeline} of the archive is not in this server's history: another branch of it; "
         "nothing was written",
-        _OTHER_HINT,
+        OTHER_HINT,
     )

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from psycopg import pq
+
 from recyclic_backups.archive.archive import Listing, WalArchive
-from recyclic_backups.archive.beginning import Beginning, beginnings
+from recyclic_backups.archive.beginning import OTHER_HINT, Beginning, beginnings
 from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.archive.stream import Stream
+from recyclic_backups.archive.wal import parse_history
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import BackupError, DatabaseError, Refused, StorageError
+from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
+from recyclic_backups.postgres.opening import FIRST_WITH_REQUIRE_AUTH, NEUTRAL_DATABASE
 from recyclic_backups.postgres.replication import Identity, Replication, SlotInUse, WalRemoved
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.slots import commit_something
+from recyclic_backups.postgres.startup import VERIFIED_MODES
 
 _SLOT_WAIT_SECONDS = 90.0
 """How long another receiver's slot is waited for: the server notices the death of a machine after 60 s."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
 _STILL_BYTES = 8192
 """Less WAL than this between two heartbeats is no traffic."""
+_NO_PROOF = "authentication method requirement"
+"""In libpq's words for a server that asks for no proof, and so gives none."""
+_MOST_HISTORIES = 1000
+"""So many of the newest timelines are asked for: whoever took the server's place may name any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,13 @@ class Receiver:
         self._clock, self._say, self._on_gap = clock, say, on_gap
         self._received_lsn = 0
         self._has_streamed = False
+        self._has_proved = False
 
     def run(self, stopping: threading.Event) -> None:
         """Receive until ``stopping``; a server that is away is waited for.
 
         Raises Refused for another server's WAL, or where another receiver is at the slot; and, before anything was
-        received, what the server or the storage said.
+        received, what the server or the storage said, unless it may pass by itself.
         """
         over = threading.Event()
         heart = threading.Thread(target=self._beat, args=(over,), name="heartbeat", daemon=True)
@@ -90,7 +99,7 @@ class Receiver:
                     ) from None
                 message = error.message
             except (DatabaseError, StorageError) as error:
-                if not self._has_streamed:
+                if not self._has_streamed and not error.retryable:
                     raise
                 message = error.message
             if message != said:
@@ -102,18 +111,25 @@ class Receiver:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _session(self, stopping: threading.Event) -> None:
-        with Replication.open(self._server) as replication:
+        with self._opened() as replication:
             identity = replication.identify()
             segment_bytes = replication.segment_bytes()
             archive = WalArchive(self._repository, identity.system_identifier)
             key = self._repository.key_for_backups(self._clock())
             listing = archive.listing()
-            self._store_histories(archive, replication, listing, identity.timeline, key)
+            histories = _Histories(archive, replication, listing, key)
+            histories.ask(identity.timeline)
             lost = self._ready_slot(replication, listing)
             for beginning in beginnings(
-                archive, listing, replication, identity, segment_bytes, self._terms.slot
+                archive,
+                listing,
+                replication,
+                identity,
+                segment_bytes,
+                self._terms.slot,
+                is_proven=self._has_proved or self._server.sslmode in VERIFIED_MODES,
             ):
-                stream = self._stream(replication, archive, key, segment_bytes, listing, identity)
+                stream = self._stream(replication, archive, key, segment_bytes, histories, identity)
                 if beginning.gap_from is not None:
                     self._write_gap(archive, beginning, key, lost)
                 try:
@@ -124,13 +140,39 @@ class Receiver:
                     continue
                 return
 
+    @contextmanager
+    def _opened(self) -> Iterator[Replication]:
+        """A session with the server. Once it has shown that it knows the password, nobody answers who does not.
+
+        We are here all day, and somebody else may listen on its port while it is down. Raises DatabaseError.
+        """
+        with ExitStack() as stack:
+            replication: Replication | None = None
+            if self._server.password and pq.version() >= FIRST_WITH_REQUIRE_AUTH:
+                try:
+                    replication = stack.enter_context(
+                        Replication.open(replace(self._server, proves_itself=True))
+                    )
+                    self._has_proved = True
+                except DatabaseError as error:
+                    if _NO_PROOF not in error.message:
+                        raise
+                    if self._has_proved:
+                        raise DatabaseError(
+                            f"who answers as {self._server.label} does not show any more that it knows the password: "
+                            "somebody else listens there, or pg_hba.conf was changed",
+                            "in the second case start the receiver again",
+                            retryable=True,
+                        ) from None
+            yield replication or stack.enter_context(Replication.open(self._server))
+
     def _stream(
         self,
         replication: Replication,
         archive: WalArchive,
         key: DataKey | None,
         segment_bytes: int,
-        listing: Listing,
+        histories: _Histories,
         identity: Identity,
     ) -> Stream:
         def received(lsn: int) -> None:
@@ -146,7 +188,8 @@ class Receiver:
             clock=self._clock,
             say=self._say,
             received=received,
-            store_histories=lambda newest: self._store_histories(archive, replication, listing, newest, key),
+            histories=histories,
+            stored=lambda segment: histories.stored(segment, segment_bytes),
             system_identifier=identity.system_identifier,
         )
 
@@ -176,21 +219,6 @@ class Receiver:
         )
         self._on_gap(gap)
 
-    def _store_histories(
-        self,
-        archive: WalArchive,
-        replication: Replication,
-        listing: Listing,
-        newest: int,
-        key: DataKey | None,
-    ) -> None:
-        for timeline in range(2, newest + 1):
-            if timeline in listing.histories:
-                continue
-            with suppress(WalRemoved):  # of a timeline that this server never saw
-                archive.store_history(timeline, replication.history(timeline), key)
-                listing.histories[timeline] = ""
-
     def _beat(self, over: threading.Event) -> None:
         """Have an idle server commit now and then, so that there is a commit after any moment that was asked for."""
         before = 0
@@ -200,3 +228,58 @@ class Receiver:
                 with suppress(BackupError), self._server.connect(NEUTRAL_DATABASE) as connection:
                     commit_something(connection)
             before = now
+
+
+class _Histories:
+    """Histories of the server's timelines: asked for before it streams, stored before the first WAL that it sends.
+
+    By then what is known of its WAL was compared. Before that nobody's word is kept: a history that stays would have
+    recoveries follow a branch of somebody else's.
+    """
+
+    def __init__(
+        self, archive: WalArchive, replication: Replication, listing: Listing, key: DataKey | None
+    ) -> None:
+        self._archive, self._replication, self._listing, self._key = archive, replication, listing, key
+        self._waiting: dict[int, bytes] = {}
+
+    def ask(self, newest: int) -> None:
+        """Have what the server tells of the timelines up to ``newest``, as far as the archive does not have it.
+
+        Raises Refused where the archive has another history of one of them.
+        """
+        for timeline in range(max(2, newest - _MOST_HISTORIES + 1), newest + 1):
+            with suppress(WalRemoved):  # of a timeline that this server never saw
+                told = self._replication.history(timeline)
+                before = self._stored_history(timeline)
+                if before is None:
+                    self._waiting[timeline] = told
+                elif parse_history(before, timeline) != parse_history(told, timeline):
+                    raise Refused(
+                        f"this server tells another history of timeline {timeline} than the archive has: another "
+                        "branch of it; nothing was written",
+                        OTHER_HINT,
+                    )
+
+    def store(self) -> None:
+        """Store what waits. Raises StorageError."""
+        for timeline, content in list(self._waiting.items()):
+            self._archive.store_history(timeline, content, self._key)
+            del self._waiting[timeline]
+
+    def stored(self, segment: str, segment_bytes: int) -> bytes:
+        """What the archive had of a segment when the session began; nothing where that is not what was stored."""
+        if not self._listing.end_in(segment, segment_bytes):
+            return b""
+        try:
+            return self._archive.read_segment(self._listing, segment, segment_bytes)
+        except DamagedData:
+            return b""
+
+    def _stored_history(self, timeline: int) -> bytes | None:
+        if timeline not in self._listing.histories:
+            return None
+        try:
+            return self._archive.read_history(self._listing, timeline)
+        except DamagedData:
+            return None  # something that somebody put there, or that decayed: it is stored anew

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from recyclic_backups.archive.archive import Tail
 from recyclic_backups.archive.beginning import Beginning
 from recyclic_backups.archive.wal import segment_name
@@ -13,7 +15,12 @@ class Segment:
     """What has come of one segment, and what was handed over to be stored."""
 
     def __init__(
-        self, timeline: int, start_lsn: int, size_bytes: int, beginning: Beginning | None = None
+        self,
+        timeline: int,
+        start_lsn: int,
+        size_bytes: int,
+        beginning: Beginning | None = None,
+        stored: Callable[[str], bytes] = lambda _: b"",
     ) -> None:
         self.name = segment_name(timeline, start_lsn, size_bytes)
         self.start_lsn, self.size_bytes = start_lsn, size_bytes
@@ -23,6 +30,9 @@ class Segment:
         self.handed_over = beginning.stored_bytes if beginning else 0
         self._known = beginning.known if beginning else b""
         self._whose = beginning.whose if beginning else ""
+        if not self._known:
+            # Wherever a stream begins: nothing that is stored is ever written over with something else.
+            self._known, self._whose = stored(self.name), self.name
 
     @property
     def end_lsn(self) -> int:
@@ -33,6 +43,11 @@ class Segment:
     def is_full(self) -> bool:
         """Whether all of it has come."""
         return self.filled == self.size_bytes
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether all that is known of it has come, and was the same: before that nothing of it is stored."""
+        return self.filled >= len(self._known)
 
     def add(self, lsn: int, data: memoryview) -> None:
         """Append what begins at ``lsn``.

@@ -11,15 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.beginning import Beginning
+from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
 from recyclic_backups.archive.documents import Position, store_position
 from recyclic_backups.archive.segment import Segment
 from recyclic_backups.archive.storekeeper import Job, Storekeeper
 from recyclic_backups.archive.wal import segment_start
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import DatabaseError
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Keepalive, Replication, TimelineEnd, WalData, WalRemoved
 
@@ -45,8 +46,21 @@ class _NotTaken(DatabaseError):
     """The storage takes nothing more: the server is let go before it waits for us."""
 
 
+class Histories(Protocol):
+    """What the server tells of its timelines, to be stored before the first WAL that it sends."""
+
+    def ask(self, newest: int) -> None:
+        """Ask for those up to ``newest``."""
+
+    def store(self) -> None:
+        """Store them."""
+
+
 class Stream:
-    """Receives until told to stop. ``received`` is told up to where, ``store_histories`` of each new timeline."""
+    """Receives until told to stop. ``received`` is told up to where.
+
+    ``histories`` are asked for with each new timeline. ``stored`` tells what the archive has of a segment already.
+    """
 
     def __init__(
         self,
@@ -60,7 +74,8 @@ class Stream:
         clock: Callable[[], datetime],
         say: Callable[[str], None],
         received: Callable[[int], None],
-        store_histories: Callable[[int], None],
+        histories: Histories,
+        stored: Callable[[str], bytes],
         system_identifier: str,
     ) -> None:
         self._replication, self._archive = replication, archive
@@ -68,7 +83,7 @@ class Stream:
         self._server_version = replication.server_version
         self._slot, self._tail_seconds = slot, tail_seconds
         self._clock, self._say = clock, say
-        self._received, self._store_histories = received, store_histories
+        self._received, self._histories, self._stored = received, histories, stored
         self._system_identifier = system_identifier
         self.has_data = False
         self._left: tuple[int, memoryview] | None = None
@@ -81,28 +96,33 @@ class Stream:
         self._known_lsn = beginning.stored_lsn
         with Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper:
             self._keeper = keeper
-            following: Beginning | None = beginning
+            following = beginning
             try:
                 while True:
+                    self._known_until = start_lsn + len(following.known)
                     end = self._replication.start(self._slot, start_lsn, timeline)
                     if end is None:
                         self._say(
                             f"receiving from {lsn_text(start_lsn)} on timeline {timeline} of system "
                             f"{self._system_identifier}, replication={self._replication.mode}"
                         )
-                        self._segment = Segment(timeline, start_lsn, self._segment_bytes, following)
-                        end = self._one_timeline(timeline, stopping)
+                        self._segment = Segment(
+                            timeline, start_lsn, self._segment_bytes, following, self._stored
+                        )
+                        streamed, end = True, self._one_timeline(timeline, stopping)
                         if end is None:
                             self._replication.close()
                             return
+                    else:
+                        streamed = False
                     if end.next is None:
                         raise DatabaseError(
                             "the server ended the stream: it is being shut down", retryable=True
                         )
-                    timeline, switch_lsn = end.next
-                    start_lsn, following = segment_start(switch_lsn, self._segment_bytes), None
-                    self._say(f"timeline {timeline} begins at {lsn_text(switch_lsn)}")
-                    self._store_histories(timeline)
+                    following = self._on_the_next(following, end.next, streamed=streamed)
+                    timeline, start_lsn = following.timeline, following.start_lsn
+                    self._say(f"timeline {timeline} begins at {lsn_text(end.next[1])}")
+                    self._histories.ask(timeline)
             except _NotTaken:
                 # What was read is kept, and stored once that is possible: only then more of it is asked for.
                 self._replication.close()
@@ -119,6 +139,24 @@ class Stream:
                 # Before the job under way is waited for, which may take as long as the storage likes.
                 self._replication.close()
                 raise
+
+    def _on_the_next(self, now: Beginning, following: tuple[int, int], *, streamed: bool) -> Beginning:
+        """Where the next timeline is received from: it holds what came of this one in its first segment, too.
+
+        Raises Refused where it does not begin where this one ended.
+        """
+        timeline, switch_lsn = following
+        start_lsn = segment_start(switch_lsn, self._segment_bytes)
+        ended_at, known = now.start_lsn, b""
+        if streamed:
+            ended_at, known = self._segment.end_lsn, bytes(self._segment.data[: switch_lsn - start_lsn])
+        if timeline <= now.timeline or switch_lsn != ended_at or (now.known and not streamed):
+            raise Refused(
+                f"the server ends timeline {now.timeline} at {lsn_text(switch_lsn)} for timeline {timeline}, and what "
+                f"came of it ends at {lsn_text(ended_at)}: that cannot be; nothing more was written",
+                OTHER_HINT,
+            )
+        return Beginning(timeline, start_lsn, start_lsn, known, f"what came of timeline {now.timeline}")
 
     def _one_timeline(self, timeline: int, stopping: threading.Event) -> TimelineEnd | None:
         """Receive one timeline to its end; None when told to stop and all is stored."""
@@ -174,7 +212,7 @@ class Stream:
                     retryable=True,
                 )
             if isinstance(message, TimelineEnd):
-                self._wait_until_stored(timeline, stopping)
+                self._wait_until_stored(timeline, message, stopping)
                 return message
             if isinstance(message, WalData):
                 self._take(message, timeline)
@@ -217,7 +255,7 @@ class Stream:
         self._make_room(timeline)
         self._received(end_lsn)
 
-    _server_end_lsn = _known_lsn = 0
+    _server_end_lsn = _known_lsn = _known_until = 0
     _noted_at = 0.0
     _server_clock: datetime | None = None
     """What it showed in the message before: later messages know everything that was committed by then."""
@@ -261,23 +299,27 @@ class Stream:
 
             def store() -> None:
                 if not is_stored:
+                    self._histories.store()
                     self._archive.store_segment(segment.name, segment.data, self._key)
                 self._archive.delete(tail.name for tail in segment.tails)
 
             self._keeper.hand_over(Job(store, segment.end_lsn))
-        self._segment = Segment(timeline, segment.start_lsn + self._segment_bytes, self._segment_bytes)
+        self._segment = Segment(
+            timeline, segment.start_lsn + self._segment_bytes, self._segment_bytes, stored=self._stored
+        )
         return True
 
     def _hand_over_tail(self) -> None:
         """Hand over what came since the last tail; after many of them, all of the segment in one."""
         segment = self._segment
-        if segment.filled <= segment.handed_over or segment.is_full:
+        if segment.filled <= segment.handed_over or segment.is_full or not segment.is_compared:
             return
         joins = len(segment.tails) >= _JOINED_AFTER
         start = 0 if joins else segment.handed_over
         data = memoryview(segment.data)[start : segment.filled]
 
         def store() -> None:
+            self._histories.store()
             stored = self._archive.store_tail(segment.name, start, data, self._key)
             if joins:
                 self._archive.delete(tail.name for tail in segment.tails if tail.name != stored.name)
@@ -297,6 +339,8 @@ class Stream:
         storage takes nothing, fewer and fewer of them wait.
         """
         if server_time is None or lsn < max(self._server_end_lsn, self._known_lsn):
+            return
+        if not self._segment.is_compared or self._segment.end_lsn < self._known_lsn:
             return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
@@ -335,14 +379,21 @@ class Stream:
         while self.has_data and self._keeper.failure is None and time.monotonic() < give_up_at:
             if self._make_room(timeline) and self._keeper.has_room:
                 self._hand_over_tail()
-                if self._keeper.is_idle and self._segment.filled <= self._segment.handed_over:
+                if self._keeper.is_idle and (
+                    self._segment.filled <= self._segment.handed_over or not self._segment.is_compared
+                ):
                     self._hand_over_position(at_once=True)
                     if self._keeper.is_idle:
                         return
             time.sleep(0.02)
 
-    def _wait_until_stored(self, timeline: int, stopping: threading.Event) -> None:
+    def _wait_until_stored(self, timeline: int, end: TimelineEnd, stopping: threading.Event) -> None:
         """Before the next timeline: what there is of this one is stored, as a tail."""
+        if end.next is not None and self._segment.end_lsn < self._known_until:
+            raise Refused(
+                f"the server's timeline {timeline} ends before what the archive has of it; nothing was written",
+                OTHER_HINT,
+            )
         while self._keeper.failure is None:
             if stopping.is_set():
                 raise _NotTaken("told to stop; the server keeps the end of the WAL", retryable=True)
@@ -351,7 +402,7 @@ class Stream:
             if (
                 self._keeper.is_idle
                 and self._left is None
-                and self._segment.filled <= self._segment.handed_over
+                and (self._segment.filled <= self._segment.handed_over or not self._segment.is_compared)
             ):
                 return
             time.sleep(0.02)

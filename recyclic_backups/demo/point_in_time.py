@@ -98,7 +98,7 @@ def receiving(stage: Stage) -> Iterator[None]:
 
 
 def have_an_accident(stage: Stage) -> Accident:
-    """Sell something, and delete the whole table about a second later. Raises DatabaseError."""
+    """Sell something, and delete the whole table a second later. Raises DatabaseError."""
     with stage.server.connect(DATABASE) as connection:
 
         def answer(statement: str, *values: object) -> Sequence[Any]:
@@ -110,7 +110,7 @@ def have_an_accident(stage: Stage) -> Accident:
         # The sale is committed a little after it was made.
         before = (sold_at.astimezone(timezone) + timedelta(seconds=1.3)).replace(microsecond=0)
         (wait_seconds,) = answer("SELECT extract(epoch FROM %s - clock_timestamp())::float8", before)
-        time.sleep(max(0.0, wait_seconds) + 0.05)
+        time.sleep(max(0.0, wait_seconds + 1.05))
         deleted = connection.execute(FORGOTTEN_WHERE.encode()).rowcount
         (deleted_at,) = answer("SELECT clock_timestamp()")
     return Accident(before, deleted_at.astimezone(timezone), deleted, item_id, row)

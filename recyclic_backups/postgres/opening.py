@@ -21,7 +21,7 @@ NEUTRAL_DATABASE = "postgres"
 """Where to learn what a server is, before a session in a database whose owner may have prepared it."""
 
 _ATTEMPTS = 3
-_FIRST_WITH_REQUIRE_AUTH = 160000
+FIRST_WITH_REQUIRE_AUTH = 160000
 _POOLER_HINT = "point POSTGRES_HOST and POSTGRES_PORT at the server itself, past the pooler"
 
 _learning = Lock()
@@ -123,7 +123,7 @@ def _connected(
 
 def protection_here(server: Server) -> dict[str, str]:
     """What keeps the password from strangers, as parameters that our own libpq knows."""
-    return server.protection(knows_require_auth=pq.version() >= _FIRST_WITH_REQUIRE_AUTH)
+    return server.protection(knows_require_auth=pq.version() >= FIRST_WITH_REQUIRE_AUTH)
 
 
 def _require_direct(connection: PatientConnection, server: Server, database: str) -> None:

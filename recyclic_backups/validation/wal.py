@@ -83,14 +83,14 @@ def check_wal(settings: Settings) -> Iterator[Finding]:
             "wal",
             "warning",
             f"nobody receives WAL: there is no slot {settings.wal_slot}",
-            "start: wal receive",
+            "start it: recyclic-backups wal receive",
         )
     elif not seen.slot.active:
         yield Finding(
             "wal",
             "warning",
             f"nobody is at the slot {settings.wal_slot}; the server keeps {human_bytes(seen.slot.held_bytes)} for it",
-            "start: wal receive",
+            "start it: recyclic-backups wal receive",
         )
     yield from _recoverable(settings, major, [each for (each,) in collations])
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive import documents, receive, stream
+from recyclic_backups.archive import receive, stream
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import holes, stretches
-from recyclic_backups.archive.documents import Position, read_gaps, read_position
+from recyclic_backups.archive.documents import Position, read_gaps, read_position, store_position
 from recyclic_backups.archive.status import wal_status
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DatabaseError, Refused, StorageError
@@ -251,6 +251,19 @@ def test_a_pg_hba_conf_without_a_line_for_replication_is_enough(
         assert any("replication=database" in each for each in running.said)
 
 
+def test_a_server_that_is_not_there_yet_is_waited_for(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Loss prevented: a machine that starts both at once, and a receiver that gave up before the server was there."""
+    archive = archive_of(memory, server_of_its_own)
+    server_of_its_own.stop()
+    with receiving(server_of_its_own, memory) as running:
+        running.wait_until(lambda: any("not receiving" in each for each in running.said))
+        server_of_its_own.restart()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+
+
 def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory: MemoryStore) -> None:
     """Attack: somebody reads the service's log."""
     wrong = Server(
@@ -347,7 +360,7 @@ def test_what_was_committed_by_the_position_s_time_is_stored_however_slowly_the_
 ) -> None:
     """Loss prevented: a row that was committed before the moment that a recovery promises, and is not there."""
     told: list[Position] = []
-    store = documents.store_position
+    store = store_position
 
     def stored(archive: WalArchive, position: Position, key: DataKey | None) -> None:
         told.append(position)

@@ -245,6 +245,11 @@ class Night:
 
     def _after_accident(self, out: str) -> None:
         assert f"deleted {self.lines_sold} rows of public.sale_items in recyclic" in out
+        # The receiver is at work: what the page about WAL shows is typed here.
+        for each in blocks(read("docs/wal.md")):
+            if each.language == "console":
+                typed = re.sub(r"^\$ ", ".venv/bin/", each.text, flags=re.MULTILINE)
+                assert self.reader.types(typed).out
 
     def _after_moment(self, out: str) -> None:
         assert out.splitlines()[-1] == "equal"

@@ -1,0 +1,167 @@
+"""Who listens in the server's place, and knows its identifier but none of its WAL, writes nothing into the archive."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import read_position
+from recyclic_backups.archive.wal import segment_name
+from recyclic_backups.errors import Refused
+from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.server import Server
+from recyclic_backups_tests.archive.conftest import (
+    SEGMENT_BYTES,
+    Running,
+    archive_of,
+    reached,
+    receiving,
+    repository_of,
+    write_rows,
+)
+from recyclic_backups_tests.archive.impostor import impostor
+from recyclic_backups_tests.memory_store import MemoryStore
+
+SYSTEM = "7400000000000000001"
+FAR = 100 * SEGMENT_BYTES
+
+
+@dataclass
+class Elsewhere:
+    """Where the receiver goes."""
+
+    server: Server
+
+
+@pytest.fixture
+def archive(memory: MemoryStore) -> WalArchive:
+    """Segments 5 to 8 of timeline 1, and a part of the ninth."""
+    archive = WalArchive(repository_of(memory), SYSTEM)
+    key = archive.repository.key_for_backups(datetime.now(UTC))
+    for number in range(5, 9):
+        archive.store_segment(
+            segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES), os.urandom(SEGMENT_BYTES), key
+        )
+    archive.store_tail(segment_name(1, 9 * SEGMENT_BYTES, SEGMENT_BYTES), 0, os.urandom(5000), key)
+    return archive
+
+
+@pytest.fixture
+def before(memory: MemoryStore, archive: WalArchive) -> Iterator[dict[str, str]]:
+    """What the storage holds; the same at the end of the test."""
+    found = {each.name: each.version for each in memory.list("server.")}
+    yield found
+    assert {each.name: each.version for each in memory.list("server.")} == found
+
+
+def refused(store: MemoryStore, server: Server) -> Refused:
+    """How a receiver ends that is sent there."""
+    error = Running(Elsewhere(server), store).join()  # type: ignore[arg-type]
+    assert isinstance(error, Refused), error
+    return error
+
+
+@pytest.mark.usefixtures("before")
+def test_who_is_refused_leaves_no_history_of_a_timeline(memory: MemoryStore) -> None:
+    """Attack: the next failover would find a history of his, and recoveries would follow that."""
+    histories = dict.fromkeys(range(2, 5), "1\tFFFF/0\tmine\n") | {5: "4\t0/0\tmine\n"}
+    with impostor(SYSTEM, 5, FAR, histories) as he:
+        assert "nothing was written" in refused(memory, he.server).message
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("restart", [5, 9], ids=["from the first segment on", "from the last one on"])
+def test_stored_wal_is_not_written_over_from_where_a_slot_is_said_to_begin(
+    memory: MemoryStore, restart: int
+) -> None:
+    """Attack: he has removed what is asked for first, and sends his own from a place for which nothing was compared."""
+    with impostor(
+        SYSTEM, 1, FAR, {}, os.urandom(5 * SEGMENT_BYTES), restart_lsn=restart * SEGMENT_BYTES, removed=1
+    ) as he:
+        assert "differs" in refused(memory, he.server).message
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("inside", [0, 40], ids=["at a segment", "behind its header"])
+@pytest.mark.parametrize("removed", [0, 1])
+def test_a_timeline_that_leaves_ours_where_there_is_nothing_to_compare_is_refused(
+    memory: MemoryStore, inside: int, removed: int
+) -> None:
+    """Attack: recoveries would follow his timeline, and production's receiver be refused for good."""
+    left = 7 * SEGMENT_BYTES + inside
+    with impostor(
+        SYSTEM, 2, FAR, {2: f"1\t0/{left:X}\tmine\n"}, os.urandom(3 * SEGMENT_BYTES), removed=removed
+    ) as he:
+        refused(memory, he.server)
+
+
+@pytest.mark.usefixtures("before")
+def test_a_timeline_that_is_over_at_once_is_refused(memory: MemoryStore) -> None:
+    """Attack: asked for what is to be compared, he says that another timeline follows, elsewhere."""
+    with impostor(
+        SYSTEM, 2, FAR, {2: "1\tF/0\tmine\n"}, os.urandom(SEGMENT_BYTES), ends=(2, 7 * SEGMENT_BYTES)
+    ) as he:
+        assert "that cannot be" in refused(memory, he.server).message
+
+
+@pytest.mark.usefixtures("before")
+def test_who_sends_nothing_does_not_say_up_to_when_everything_is_stored(
+    memory: MemoryStore, archive: WalArchive
+) -> None:
+    """Attack: an archive that seems to be whole up to 2049; nobody is told that nothing comes any more."""
+    with impostor(SYSTEM, 1, FAR, {}, silent=True) as he:
+        running = Running(Elsewhere(he.server), memory)  # type: ignore[arg-type]
+        running.wait_until(lambda: any("receiving" in each for each in running.said))
+        time.sleep(2)
+        running.stop()
+    assert read_position(archive) is None
+
+
+def test_who_listens_while_the_server_is_down_is_not_spoken_with_once_it_has_shown_who_it_is(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: another user of the machine waits for a restart of the server, while the receiver waits too."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+        server_of_its_own.stop()
+        with impostor(
+            archive.system_identifier,
+            1,
+            FAR,
+            {},
+            os.urandom(SEGMENT_BYTES),
+            port=server_of_its_own.server.port,
+        ) as he:
+            running.wait_until(lambda: any("does not show any more" in each for each in running.said))
+            assert he.asked == []
+        server_of_its_own.restart()
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+
+
+def test_a_history_that_somebody_put_there_is_replaced_by_the_server_s(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: bytes under the name of the next timeline's history, and no recovery leads along it for ever."""
+    archive = archive_of(memory, server_of_its_own)
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    memory.replace(f"{archive.wal}/00000002.history.zst.sealed", b"whatever")
+    server_of_its_own.stop()
+    (server_of_its_own.data_directory / "standby.signal").touch()
+    server_of_its_own.restart()
+    with server_of_its_own.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_promote()")
+    with receiving(server_of_its_own, memory) as running:
+        end = write_rows(server_of_its_own)
+        running.wait_until(lambda: reached(archive) >= end)
+    assert archive.read_history(archive.listing(), 2).startswith(b"1\t")
