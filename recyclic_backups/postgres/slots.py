@@ -37,7 +37,11 @@ class ServerWal:
 
 
 def commit_something(connection: Connection) -> None:
-    """Have the server commit a few bytes, so that its WAL goes on; a standby cannot. Any role may. Raises psycopg.Error."""
+    """Have the server commit a few bytes, so that its WAL goes on; a standby cannot. Any role may.
+
+    It waits for no synchronous standby, which may be down. Raises psycopg.Error.
+    """
+    connection.execute("SET synchronous_commit = local")
     connection.execute(
         "SELECT pg_catalog.pg_logical_emit_message(true, 'recyclic_backups', '') "
         "WHERE NOT pg_catalog.pg_is_in_recovery()"

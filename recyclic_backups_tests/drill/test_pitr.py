@@ -14,6 +14,7 @@ from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.compression import Compression
+from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
@@ -140,7 +141,7 @@ def test_one_row_that_is_another_is_red_and_named(
     """Loss prevented: a comparison that looks at nothing. One row is changed in what was recovered."""
     from recyclic_backups.drill import pitr
 
-    compared = pitr.read_fingerprint
+    compared = read_fingerprint
 
     def after_a_change(server: object, database: str, **options: object) -> object:
         with server.connect(database) as connection:  # type: ignore[attr-defined]
