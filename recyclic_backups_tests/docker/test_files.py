@@ -266,6 +266,14 @@ def test_the_images_have_no_root_and_a_pinned_base() -> None:
     assert "dagster-packages" not in stages["rescue"]
 
 
+def test_the_command_line_in_a_container_can_recover_a_server() -> None:
+    """Loss prevented: at 3 a.m. an image that asks for `postgresql-15`, or a new volume that it may not write into."""
+    dockerfile = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+    assert {"FROM servers AS rescue", "FROM servers AS dagster"} <= set(dockerfile.splitlines())
+    assert re.search(r"install -d -o recyclic -g recyclic -m 0700 .*/recovered\b", dockerfile)
+    assert 'LOCALES="en_US.UTF-8' in dockerfile, "that of the official images"
+
+
 def test_nothing_private_gets_into_an_image() -> None:
     """Loss prevented: the encryption key in a layer of an image that is pushed somewhere."""
     lines = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
