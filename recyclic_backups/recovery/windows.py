@@ -130,24 +130,22 @@ class Window:
         }
 
 
-def lines_of(listing: Listing, history: Callable[[int], bytes]) -> list[Line]:
-    """Every line that the archive has WAL of, by its last timeline. ``history`` tells the content of history files.
+def line_of(timeline: int, history: Callable[[int], bytes]) -> Line:
+    """A timeline with its ancestors. ``history`` tells the content of a history file.
 
-    Raises DamagedData where one is missing or damaged.
+    Raises DamagedData where that is missing or damaged.
     """
-    found = []
-    for timeline in sorted({*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)}):
-        ancestors = [] if timeline == 1 else parse_history(history(timeline), timeline)
-        found.append(Line(tuple(Part(*part) for part in lineage(ancestors, timeline))))
-    return found
+    ancestors = [] if timeline == 1 else parse_history(history(timeline), timeline)
+    return Line(tuple(Part(*part) for part in lineage(ancestors, timeline)))
 
 
-def main_timeline(listing: Listing, position: Position | None) -> int | None:
-    """The timeline that the server was on last; None of an empty archive."""
-    with_wal = {*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)}
-    if position is not None and position.timeline in with_wal:
-        return position.timeline
-    return max(with_wal, default=None)
+def timelines_of(listing: Listing) -> list[int]:
+    """Every timeline that the archive has WAL of. The server was on the last of them last: none ever goes back.
+
+    ``position.json`` has no say in that: whoever writes to the storage can lay one down from before a failover, and
+    a recovery would follow what was given up there.
+    """
+    return sorted({*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)})
 
 
 def windows_of(
