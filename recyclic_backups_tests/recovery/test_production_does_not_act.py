@@ -17,6 +17,8 @@ from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.reader import reading_login
+from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups.recovery import unpack_base
 from recyclic_backups.recovery.feed import PgWal
 from recyclic_backups.recovery.target import LATEST
@@ -168,3 +170,15 @@ def _pid_file(directory: Path) -> list[str]:
         return (directory / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return []
+
+
+def test_what_is_rebuilt_is_read_by_a_role_that_can_only_read(history: History) -> None:
+    """Attack: an owner's code that no look foresees is superuser of the recovered server, and writes that backup."""
+    with (
+        history.site.recovered(LATEST) as recovered,
+        reading_login(recovered.server, "postgres") as login,
+        login.connect("postgres") as connection,
+    ):
+        assert login.user.startswith(READS)
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        assert row == (False,)
