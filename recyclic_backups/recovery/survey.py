@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cached_property
 
 from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position, read_gaps, read_position
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
@@ -16,7 +17,7 @@ from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError
 from recyclic_backups.recovery.feed import Source
-from recyclic_backups.recovery.windows import Line, Window, line_of, timelines_of, windows_of
+from recyclic_backups.recovery.windows import Line, Window, hole_after, line_of, timelines_of, windows_of
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ class Survey:
                 error.hint = f"--timeline follows another one; there is WAL of {', '.join(others)}"
             raise
         return windows_of(line, self.usable, self.listing, self.position, self.gaps, self.segment_bytes)
+
+    def hidden_hole(self, windows: Sequence[Window]) -> Hole | None:
+        """WAL that is missing after the newest verified base backup, where none leads to the end along ``windows``."""
+        known = {each.base_id: each.good for each in self.bases.bases}
+        newest = next((each.manifest for each in self.bases.bases if each.good), None)
+        if newest is None or self.position is None or (newest.parent or newest.base_id) not in known:
+            return None
+        if any(
+            window.ending in ("position", "archive") and any(known.get(each.base_id) for each in window.bases)
+            for window in windows
+        ):
+            return None
+        return hole_after(newest, windows, self.position)
 
     def branches(self) -> list[Window]:
         """The last window of each line that has WAL which the main one left behind: another --timeline reaches it."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 from recyclic_backups.archive.archive import Listing
+from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position
 from recyclic_backups.archive.wal import (
     lineage,
@@ -183,6 +184,20 @@ def windows_of(
             Window(line, inside, end, ends_at, cast("Ending", ending), segment_bytes, missing, position_lsn)
         )
     return found
+
+
+def hole_after(base: BaseManifest, windows: Iterable[Window], position: Position) -> Hole | None:
+    """The WAL that is missing between a base backup and the end of the server's WAL, on the line of ``windows``.
+
+    Also where the names of what is left show none: what a base backup begins with, or the end of a timeline that was
+    left later, can go without leaving a hole between two segments.
+    """
+    for window in windows:
+        if any(each.base_id == base.base_id for each in window.bases):
+            if window.ending not in ("missing", "gap"):
+                return None
+            return Hole(window.timeline, window.end_lsn, max(window.end_lsn, position.lsn))
+    return Hole(base.timeline, base.start_lsn, base.stop_lsn)
 
 
 def _stretches(line: Line, listing: Listing, segment_bytes: int) -> list[tuple[int, int]]:
