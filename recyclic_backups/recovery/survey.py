@@ -145,6 +145,11 @@ def survey(repository: Repository, system_identifier: str, *, now: datetime) -> 
     position = read("how far the archive reaches", lambda: read_position(archive))
     if isinstance(position, Position) and position.server_time > now and position.written_at > now:
         damage.append("the archive's position is of the future: a clock is or was wrong")
+    if position is None and not damage:
+        damage.append(
+            "there is no position.json, which says up to where the server's WAL went: whether the end of it is "
+            "missing cannot be told"
+        )
     gaps = read("gaps", lambda: read_gaps(archive))
     bases = load_base_backups(archive)
     damage += [f"{each.name}: {each.problem}" for each in bases.damage]
