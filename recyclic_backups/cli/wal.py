@@ -8,6 +8,8 @@ import re
 import signal
 import sys
 import threading
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from recyclic_backups import wiring
@@ -21,10 +23,19 @@ from recyclic_backups.base_backup.first import FirstBase
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, output_file
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.errors import ArchiveError, DatabaseError, RecoveryError, Refused, UsageError
+from recyclic_backups.errors import (
+    ArchiveError,
+    DamagedData,
+    DatabaseError,
+    NoUsableKey,
+    RecoveryError,
+    Refused,
+    UsageError,
+)
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.quantities import human_bytes, human_seconds
+from recyclic_backups.recovery.survey import survey
 
 _HISTORY_NAME = re.compile(r"([0-9A-F]{8})\.history")
 
@@ -98,12 +109,25 @@ def run_receive(call: Invocation) -> int:
 
 def run_status(call: Invocation) -> int:
     """Run ``wal status``: 50 where WAL is missing in between, 40 where something of it cannot be believed."""
-    status = wal_status(*_archive(call))
+    archive, server = _archive(call)
+    status = _with_hidden(call, wal_status(archive, server))
     now = render.now()
     call.report(status.to_json(now), lambda: _print_status(call, status))
     if status.damage:
         return 40
     return ArchiveError.exit_code if status.live_holes else 0
+
+
+def _with_hidden(call: Invocation, status: WalStatus) -> WalStatus:
+    """With the WAL that the newest base backup needs and that is missing, where no name shows a hole."""
+    with suppress(
+        DamagedData, NoUsableKey, RecoveryError
+    ):  # without base backups there is nothing to need it
+        found = survey(call.repository, status.system_identifier, now=render.now())
+        hidden = found.hidden_hole(found.windows())
+        if hidden is not None and not status.live_holes:
+            return replace(status, holes=(*status.holes, hidden), lineage=(*status.lineage, hidden.timeline))
+    return status
 
 
 def run_fetch(call: Invocation) -> int:

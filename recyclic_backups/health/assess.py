@@ -69,15 +69,17 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
     if found.position is None and not (found.listing.timelines or found.bases.bases or found.damage):
         return WalFacts()  # there is no folder of that server
     status = wal_status(found.archive, server, found.listing)
+    hidden = None
     try:
         windows = tuple(found.windows()) if status.position is not None else ()
+        hidden = found.hidden_hole(windows)
         damage = [
             *filter(None, [status.damage]),
             *(f"{each.name}: {each.problem}" for each in found.bases.damage),
         ]
     except (DamagedData, NoUsableKey, RecoveryError) as error:
         windows, damage = (), [status.damage or error.message]
-    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows)
+    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows, hidden)
 
 
 def receiver_problem(

@@ -46,6 +46,8 @@ class WalFacts:
     status: WalStatus | None = None
     bases: tuple[BaseBackup, ...] = ()
     windows: tuple[Window, ...] = ()
+    hidden_hole: Hole | None = None
+    """WAL that is missing where names show no hole, so that no verified base backup leads to the end."""
 
     @property
     def newest_base(self) -> BaseBackup | None:
@@ -137,7 +139,7 @@ def continuous(facts: WalFacts) -> Iterator[Finding]:
         return
     if status.damage:
         yield critical("wal_damaged", problem=Untranslated(status.damage))
-    base = facts.newest_base
+    base, is_told = facts.newest_base, bool(status.damage)
     for hole in status.live_holes:
         is_behind_us = base is not None and base.manifest.start_lsn >= hole.to_lsn
         values = _values(hole)
@@ -146,7 +148,13 @@ def continuous(facts: WalFacts) -> Iterator[Finding]:
         if is_behind_us:
             yield note("wal_old_gap", subject, noticed, **values)
         else:
+            is_told = True
             yield critical("wal_gap", subject, noticed, **values)
+    hidden = facts.hidden_hole
+    if hidden is not None and not is_told:
+        values = _values(hidden)
+        yield critical("wal_gap", f"{hidden.timeline}/{values['from_lsn']}", **values)
+        return
     if not status.damage and not status.live_holes and status.stretches:
         first, last = status.stretches[0], status.stretches[-1]
         yield fine("wal_whole", from_lsn=lsn_text(first.start_lsn), to_lsn=lsn_text(last.end_lsn))

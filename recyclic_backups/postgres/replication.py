@@ -42,6 +42,7 @@ _MODES: tuple[Mode, ...] = ("true", "database")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of timestamps in the protocol
 _SLOT_IN_USE, _NO_SUCH_SLOT, _NO_SUCH_FILE = "55006", "42704", "58P01"
 _UNITS = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_SEGMENT_SIZES = frozenset(1 << power for power in range(20, 31))  # what initdb takes
 _MOST_WARNINGS = 20
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -180,10 +181,11 @@ class Replication:
     def segment_bytes(self) -> int:
         """How large its WAL segments are."""
         text = self.setting("wal_segment_size")
-        match = re.fullmatch(r"(\d+)(\w+)", text)
-        if match is None or match[2] not in _UNITS:
-            raise DatabaseError(f"{self._subject}: wal_segment_size is {text!r}")
-        return int(match[1]) * _UNITS[match[2]]
+        match = re.fullmatch(r"(\d{1,10})(\w+)", text)
+        found = int(match[1]) * _UNITS.get(match[2], 0) if match is not None else 0
+        if found not in _SEGMENT_SIZES:
+            raise DatabaseError(f"{self._subject}: wal_segment_size is {text[:40]!r}")
+        return found
 
     @property
     def server_version(self) -> int:
@@ -244,12 +246,17 @@ class Replication:
         if length == -1:
             return self._end_of_stream()
         kind = data[0:1].tobytes()
-        if kind == b"w":  # start, end and clock of the server, then the WAL
-            start, end, clock = struct.unpack_from(">QQq", data, 1)
-            return WalData(start, end, _moment(clock), data[25:])
-        if kind == b"k":
-            end, clock, wants_reply = struct.unpack_from(">QqB", data, 1)
-            return Keepalive(end, _moment(clock), bool(wants_reply))
+        try:
+            if kind == b"w":  # start, end and clock of the server, then the WAL
+                start, end, clock = struct.unpack_from(">QQq", data, 1)
+                return WalData(start, end, _moment(clock), data[25:])
+            if kind == b"k":
+                end, clock, wants_reply = struct.unpack_from(">QqB", data, 1)
+                return Keepalive(end, _moment(clock), bool(wants_reply))
+        except (struct.error, OverflowError):  # too short, or of a time that no calendar has
+            raise DatabaseError(
+                f"{self._subject}: the server sent a message that is none", retryable=True
+            ) from None
         raise DatabaseError(f"{self._subject}: the server sent a message of unknown kind {kind!r}")
 
     def confirm(self, written_lsn: int, flushed_lsn: int, *, ask_reply: bool = False) -> None:

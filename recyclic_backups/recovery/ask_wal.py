@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ _ENDS = re.compile(
     r"error in WAL record at|could not find (?:a valid record|file)|could not (?:open|read)|invalid record length|"
     r"first record is after|start WAL location|end WAL location"
 )
+
+
+# Descriptions with a name that anybody gives who may prepare a transaction, printed as it is: also as several lines.
+_NAMING = ("PREPARE", "RESTORE_POINT")
+_HEADER_BYTES, _LEAST_PAGE_BYTES = 40, 1024  # XLogLongPageHeaderData ends with the size of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +133,24 @@ class WalReader:
                     out.truncate(size)
                 if self._account.change:
                     os.chown(file, -1, self._account.gid)
-            yield from self._records(directory, window.timeline, start, end, managers)
+            yield from self._records(directory, window, start, end, managers)
         finally:
             remove(directory)
 
     def _records(
-        self, directory: Path, timeline: int, start: int, end: int, managers: Collection[str]
+        self, directory: Path, window: Window, start: int, end: int, managers: Collection[str]
     ) -> Iterator[Record]:
+        where = [f"--path={directory}", f"--timeline={window.timeline}"]
         arguments = [
-            f"--path={directory}",
-            f"--timeline={timeline}",
+            *where,
             f"--start={lsn_text(start)}",
             f"--end={lsn_text(end)}",
             *(f"--rmgr={each}" for each in managers),
         ]
         complaint, found = "", False
         with self._workshop.program("pg_waldump", *arguments, readable=(directory,)) as process:
-            for line in cast("IO[bytes]", process.stdout):
+            lines = iter(cast("IO[bytes]", process.stdout))
+            for line in lines:
                 text = line.decode(errors="replace").rstrip("\n")
                 match = _RECORD.match(text)
                 if match is None:
@@ -151,16 +158,38 @@ class WalReader:
                     found = found or bool(_ENDS.search(text))
                     continue
                 found = True
-                yield Record(
+                record = Record(
                     match["manager"],
                     int(match["xid"]),
                     lsn_of(match["lsn"]),
                     int(match["bytes"]),
                     match["what"],
                 )
+                if record.what.startswith(_NAMING) and self._may_look_like_more(directory, window, record):
+                    for _ in range(self._lines_of(record, where, directory) - 1):
+                        next(lines, None)
+                yield record
             code = process.wait()
         if code and not found:
             raise ProgramFailed(f"pg_waldump failed: {complaint or f'exit code {code}'}")
+
+    def _lines_of(self, record: Record, where: Sequence[str], directory: Path) -> int:
+        """How many lines pg_waldump prints for that record alone."""
+        arguments = (*where, f"--start={lsn_text(record.lsn)}", "--limit=1")
+        with self._workshop.program("pg_waldump", *arguments, readable=(directory,)) as process:
+            return cast("IO[bytes]", process.stdout).read().count(b"\n")
+
+    @staticmethod
+    def _may_look_like_more(directory: Path, window: Window, record: Record) -> bool:
+        """Whether a name in the record could hold what looks like the line of another one."""
+        size = window.segment_bytes
+        with (directory / segment_name(window.timeline, record.lsn, size)).open("rb") as file:
+            page_bytes = int.from_bytes(file.read(_HEADER_BYTES)[-4:], sys.byteorder)
+            inside = record.lsn % size
+            if page_bytes < _LEAST_PAGE_BYTES or inside % page_bytes + record.size_bytes > page_bytes:
+                return True  # the header of a page may lie in the midst of it
+            file.seek(inside)
+            return b"\nrmgr:" in file.read(record.size_bytes)
 
 
 def _batches(window: Window, from_lsn: int, to_lsn: int, at_once: int) -> list[tuple[int, int]]:

@@ -146,10 +146,20 @@ def contents(
     rule = f"peer map={_MAP}" if len(names) == len(set(users)) else "trust"
     return {
         files.config: "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items()),
-        # Others by their password: the role without power that reads databases is made by us, and gets one.
-        files.hba: f"local all {_in_quotes(superuser)} {rule}\nlocal all all scram-sha-256\n",
+        files.hba: _who_may_come_in(superuser, rule, readers=not durable),
         files.ident: "".join(f"{_MAP} {_in_quotes(name)} {_in_quotes(superuser)}\n" for name in names),
     }
+
+
+def _who_may_come_in(superuser: str, rule: str, *, readers: bool) -> str:
+    """Ourselves; and with ``readers`` the role that reads for us, by its password, in a server that is gone afterwards.
+
+    Else we would read as the superuser, and code of an owner that no look of ours foresees would be him: whoever is him
+    decides what a backup that is made there holds.
+    """
+    if not readers or rule == "trust" or superuser.startswith("/"):  # which 16 takes for a pattern
+        return f"local all all {rule}\n"
+    return f"local all {_in_quotes(superuser)} {rule}\nlocal all +pg_read_all_data scram-sha-256\n"
 
 
 def _name_of(uid: int) -> str:

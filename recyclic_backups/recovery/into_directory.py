@@ -15,6 +15,7 @@ from typing import Any
 
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import Refused
+from recyclic_backups.machine_users import trusted_users
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import remove
 from recyclic_backups.postgres.programs import Installation
@@ -190,6 +191,12 @@ def require_usable(directory: Path, account: Account) -> Owner:
                 f"{directory} is not empty: it has {entries[0]!r}, and nothing was done",
                 "recover into a new directory: what is there may be all that is left",
             )
+        if found.st_uid not in trusted_users(behind_sudo=True) and _may_be_made_by_anybody(directory.parent):
+            raise Refused(
+                f"{directory} is of user {found.st_uid}, who could make it since everybody may write to "
+                f"{directory.parent}: all of the server would become his",
+                "recover into a directory that does not exist yet, or into one that nobody but its owner could make",
+            )
     parent = directory.parent
     if not parent.is_dir():
         raise Refused(f"there is no directory {parent}", f"make it first: mkdir -p {parent}")
@@ -200,6 +207,13 @@ def require_usable(directory: Path, account: Account) -> Owner:
         )
     whose = found if found is not None else parent.stat()
     return _owner(whose.st_uid, whose.st_gid, account)
+
+
+def _may_be_made_by_anybody(parent: Path) -> bool:
+    try:
+        return bool(parent.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False  # which is told by whoever looks for it
 
 
 def _owner(uid: int, gid: int, account: Account) -> Owner:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position, read_gaps, read_position
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
@@ -15,7 +17,7 @@ from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError
 from recyclic_backups.recovery.feed import Source
-from recyclic_backups.recovery.windows import Line, Window, lines_of, main_timeline, windows_of
+from recyclic_backups.recovery.windows import Line, Window, hole_after, line_of, timelines_of, windows_of
 
 
 @dataclass(frozen=True)
@@ -61,43 +63,70 @@ class Survey:
         """The base backup and all that it builds on, in the order of pg_combinebackup. Raises DamagedData."""
         return chain_of((each.manifest for each in self.bases.bases), base.base_id)
 
+    def line(self, timeline: int) -> Line:
+        """A timeline with its ancestors. Raises DamagedData where its history is missing or damaged."""
+        return line_of(timeline, lambda each: self.archive.read_history(self.listing, each))
+
     @cached_property
-    def lines(self) -> list[Line]:
-        """Every line that the archive has WAL of. Raises DamagedData."""
-        return lines_of(self.listing, lambda timeline: self.archive.read_history(self.listing, timeline))
+    def timelines(self) -> list[int]:
+        """Every timeline that the archive has WAL of; the server was on the last of them last."""
+        return timelines_of(self.listing)
 
     def windows(self, timeline: int | None = None) -> list[Window]:
         """What can be reached along a timeline, by default the one that the server was on last; oldest first.
 
-        Raises RecoveryError where the archive has no WAL of it.
+        Raises RecoveryError where the archive has no WAL of it, DamagedData where nobody can tell where it came from.
         """
-        wanted = main_timeline(self.listing, self.position) if timeline is None else timeline
-        if wanted is None:
+        if not self.timelines and timeline is None:
             return []
-        line = next((each for each in self.lines if each.timeline == wanted), None)
-        if line is None:
-            known = ", ".join(str(each.timeline) for each in self.lines)
+        wanted = self.timelines[-1] if timeline is None else timeline
+        if wanted not in self.timelines:
+            known = ", ".join(map(str, self.timelines))
             raise RecoveryError(
                 f"there is no WAL of timeline {wanted} in the archive", f"there is some of {known}"
             )
+        try:
+            line = self.line(wanted)
+        except DamagedData as error:
+            others = [str(each) for each in self.timelines if each != wanted]
+            if others:
+                error.hint = f"--timeline follows another one; there is WAL of {', '.join(others)}"
+            raise
         return windows_of(line, self.usable, self.listing, self.position, self.gaps, self.segment_bytes)
+
+    def hidden_hole(self, windows: Sequence[Window]) -> Hole | None:
+        """WAL that is missing after the newest verified base backup, where none leads to the end along ``windows``."""
+        known = {each.base_id: each.good for each in self.bases.bases}
+        newest = next((each.manifest for each in self.bases.bases if each.good), None)
+        if newest is None or self.position is None or (newest.parent or newest.base_id) not in known:
+            return None
+        if any(
+            window.ending in ("position", "archive") and any(known.get(each.base_id) for each in window.bases)
+            for window in windows
+        ):
+            return None
+        return hole_after(newest, windows, self.position)
 
     def branches(self) -> list[Window]:
         """The last window of each line that has WAL which the main one left behind: another --timeline reaches it."""
-        main = main_timeline(self.listing, self.position)
         found = []
-        for line in self.lines:
-            windows = self.windows(line.timeline) if line.timeline != main else []
-            if windows and windows[-1].end_lsn > self._left_at(line.timeline, main):
-                found.append(windows[-1])
+        for timeline in self.timelines[:-1]:
+            with suppress(DamagedData, NoUsableKey):
+                windows = self.windows(timeline)
+                if windows and windows[-1].end_lsn > self._left_at(timeline):
+                    found.append(windows[-1])
         return found
 
-    def _left_at(self, timeline: int, main: int | None) -> int:
-        line = next((each for each in self.lines if each.timeline == main), None)
-        for part in line.parts if line is not None else ():
-            if part.timeline == timeline and part.left_lsn is not None:
-                return part.left_lsn
-        return 0
+    def _left_at(self, timeline: int) -> int:
+        """Where the line that the server was on last left a timeline; 0 where it never was on that."""
+        return next(
+            (
+                part.left_lsn
+                for part in self.line(self.timelines[-1]).parts
+                if part.timeline == timeline and part.left_lsn is not None
+            ),
+            0,
+        )
 
 
 def survey(repository: Repository, system_identifier: str, *, now: datetime) -> Survey:
@@ -115,6 +144,11 @@ def survey(repository: Repository, system_identifier: str, *, now: datetime) -> 
     position = read("how far the archive reaches", lambda: read_position(archive))
     if isinstance(position, Position) and position.server_time > now and position.written_at > now:
         damage.append("the archive's position is of the future: a clock is or was wrong")
+    if position is None and not damage:
+        damage.append(
+            "there is no position.json, which says up to where the server's WAL went: whether the end of it is "
+            "missing cannot be told"
+        )
     gaps = read("gaps", lambda: read_gaps(archive))
     bases = load_base_backups(archive)
     damage += [f"{each.name}: {each.problem}" for each in bases.damage]

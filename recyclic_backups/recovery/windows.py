@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 from recyclic_backups.archive.archive import Listing
+from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position
 from recyclic_backups.archive.wal import (
     lineage,
@@ -130,24 +131,22 @@ class Window:
         }
 
 
-def lines_of(listing: Listing, history: Callable[[int], bytes]) -> list[Line]:
-    """Every line that the archive has WAL of, by its last timeline. ``history`` tells the content of history files.
+def line_of(timeline: int, history: Callable[[int], bytes]) -> Line:
+    """A timeline with its ancestors. ``history`` tells the content of a history file.
 
-    Raises DamagedData where one is missing or damaged.
+    Raises DamagedData where that is missing or damaged.
     """
-    found = []
-    for timeline in sorted({*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)}):
-        ancestors = [] if timeline == 1 else parse_history(history(timeline), timeline)
-        found.append(Line(tuple(Part(*part) for part in lineage(ancestors, timeline))))
-    return found
+    ancestors = [] if timeline == 1 else parse_history(history(timeline), timeline)
+    return Line(tuple(Part(*part) for part in lineage(ancestors, timeline)))
 
 
-def main_timeline(listing: Listing, position: Position | None) -> int | None:
-    """The timeline that the server was on last; None of an empty archive."""
-    with_wal = {*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)}
-    if position is not None and position.timeline in with_wal:
-        return position.timeline
-    return max(with_wal, default=None)
+def timelines_of(listing: Listing) -> list[int]:
+    """Every timeline that the archive has WAL of. The server was on the last of them last: none ever goes back.
+
+    ``position.json`` has no say in that: whoever writes to the storage can lay one down from before a failover, and
+    a recovery would follow what was given up there.
+    """
+    return sorted({*map(timeline_of, listing.segments), *map(timeline_of, listing.tails)})
 
 
 def windows_of(
@@ -185,6 +184,20 @@ def windows_of(
             Window(line, inside, end, ends_at, cast("Ending", ending), segment_bytes, missing, position_lsn)
         )
     return found
+
+
+def hole_after(base: BaseManifest, windows: Iterable[Window], position: Position) -> Hole | None:
+    """The WAL that is missing between a base backup and the end of the server's WAL, on the line of ``windows``.
+
+    Also where the names of what is left show none: what a base backup begins with, or the end of a timeline that was
+    left later, can go without leaving a hole between two segments.
+    """
+    for window in windows:
+        if any(each.base_id == base.base_id for each in window.bases):
+            if window.ending not in ("missing", "gap"):
+                return None
+            return Hole(window.timeline, window.end_lsn, max(window.end_lsn, position.lsn))
+    return Hole(base.timeline, base.start_lsn, base.stop_lsn)
 
 
 def _stretches(line: Line, listing: Listing, segment_bytes: int) -> list[tuple[int, int]]:

@@ -1395,6 +1395,12 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
 def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -> Recovery:
     """The WAL that is needed from a base backup on. Raises Problem for a target after the end of it."""
     size, position, needless = base.segment_bytes, wal.position(), NEVER
+    if position:
+        say(f"the server's WAL was stored up to {for_people(position['at'])}, says position.json")
+    else:
+        say(
+            "warning: nothing says up to where the server's WAL went: whether its end is missing cannot be told"
+        )
     if position and position["at"] < target:
         raise Problem(
             60, f"the WAL ends at {for_people(position['at'])}: all of it comes back without --to-time"

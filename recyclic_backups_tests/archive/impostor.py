@@ -17,7 +17,7 @@ class Impostor:
 
     ``content`` is sent as WAL from wherever the stream is asked for. ``removed`` streams are refused first, as of WAL
     that is gone. ``silent``: no WAL comes, and the server says that it ends where we say that ours does. ``ends``: each
-    timeline is over at once, and that one follows there.
+    timeline is over at once, and that one follows there. ``greeting`` is the first message of a stream.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class Impostor:
         ends: tuple[int, int] | None = None,
         port: int = 0,
         segment_size: str = "1MB",
+        greeting: bytes = b"",
     ) -> None:
         self.asked: list[str] = []
         self._identity = (system_identifier, str(timeline), lsn_text(flushed_lsn), None)
         self._histories, self._content, self._segment_size = histories, content, segment_size
-        self._timeline = timeline
+        self._timeline, self._greeting = timeline, greeting
         self._restart_lsn = flushed_lsn if restart_lsn is None else restart_lsn
         self._removed, self._silent, self._ends = removed, silent, ends
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -105,6 +106,8 @@ class Impostor:
         elif words[0] == "START_REPLICATION" and (self._content or self._silent):
             lsn = lsn_of(words[4])
             connection.sendall(_message(b"W", struct.pack(">bH", 0, 0)))
+            if self._greeting:
+                connection.sendall(_message(b"d", self._greeting))
             end = lsn + len(self._content)
             for at in range(0, len(self._content), 8192):
                 piece = self._content[at : at + 8192]

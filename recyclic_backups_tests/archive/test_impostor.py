@@ -13,7 +13,7 @@ import pytest
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.archive.wal import segment_name
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.archive.conftest import (
@@ -121,6 +121,28 @@ def test_who_sends_nothing_does_not_say_up_to_when_everything_is_stored(
         time.sleep(2)
         running.stop()
     assert read_position(archive) is None
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("size", ["99999999GB", "0MB", "3MB"])
+def test_segments_of_a_size_that_no_server_has_are_refused(memory: MemoryStore, size: str) -> None:
+    """Attack: he has memory filled that the receiver does not have, and it dies."""
+    with impostor(SYSTEM, 1, FAR, {}, os.urandom(9000), segment_size=size) as he:
+        error = Running(Elsewhere(he.server), memory).join()  # type: ignore[arg-type]
+    assert isinstance(error, DatabaseError), error
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize(
+    "message", [b"w123", b"k", b"k" + b"\x7f" * 17], ids=["short", "empty", "of no time"]
+)
+def test_a_message_that_is_none_ends_the_session_and_not_the_receiver(
+    memory: MemoryStore, message: bytes
+) -> None:
+    """Attack: the receiver dies of an answer, and nobody receives any more."""
+    with impostor(SYSTEM, 1, FAR, {}, silent=True, greeting=message) as he:
+        error = Running(Elsewhere(he.server), memory).join()  # type: ignore[arg-type]
+    assert isinstance(error, DatabaseError), error
 
 
 def test_who_listens_while_the_server_is_down_is_not_spoken_with_once_it_has_shown_who_it_is(

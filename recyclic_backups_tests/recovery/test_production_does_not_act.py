@@ -17,8 +17,11 @@ from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.reader import reading_login
+from recyclic_backups.postgres.temporary_roles import READS
 from recyclic_backups.recovery import unpack_base
 from recyclic_backups.recovery.feed import PgWal
+from recyclic_backups.recovery.into_directory import require_usable
 from recyclic_backups.recovery.target import LATEST
 from recyclic_backups.recovery.unpack import DIRECTORY, Tree, Unpacking
 from recyclic_backups_tests.archive.conftest import receiving, small_segments
@@ -168,3 +171,27 @@ def _pid_file(directory: Path) -> list[str]:
         return (directory / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return []
+
+
+def test_what_is_rebuilt_is_read_by_a_role_that_can_only_read(history: History) -> None:
+    """Attack: an owner's code that no look foresees is superuser of the recovered server, and writes that backup."""
+    with (
+        history.site.recovered(LATEST) as recovered,
+        reading_login(recovered.server, "postgres") as login,
+        login.connect("postgres") as connection,
+    ):
+        assert login.user.startswith(READS)
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        assert row == (False,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root recovers for others")
+def test_a_directory_that_anybody_could_have_made_is_not_filled_for_him(tmp_path: Path) -> None:
+    """Attack: another user makes it under /tmp beforehand, and all of the server would become his."""
+    tmp_path.chmod(0o1777)
+    directory = tmp_path / "recovered"
+    directory.mkdir()
+    os.chown(directory, 65534, 65534)
+    with pytest.raises(Refused) as raised:
+        require_usable(directory, Account.for_servers())
+    assert "all of the server would become his" in raised.value.message

@@ -6,6 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
+from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -36,6 +39,7 @@ def test_the_branch_that_was_left_is_passed_over_and_can_still_be_had(
             site.sql("INSERT INTO public.log VALUES ('given up')")
             site.caught_up(receiver)
             given_up_lsn = site.lsn()
+        before_position = (site.directory / f"server.{site.system_identifier}/wal/position.json").read_bytes()
         # A recovery to before that: the server goes on from there, on timeline 2.
         cluster.stop()
         subprocess.run(["rm", "-r", str(cluster.data_directory)], check=True)
@@ -47,6 +51,7 @@ def test_the_branch_that_was_left_is_passed_over_and_can_still_be_had(
             site.sql("INSERT INTO public.log VALUES ('c')")
             site.caught_up(receiver)
 
+        _attack(site, before_position)
         plan = site.plan(LATEST)
         assert plan.base.base_id == base_id
         assert plan.window.timeline == 2
@@ -67,6 +72,23 @@ def test_the_branch_that_was_left_is_passed_over_and_can_still_be_had(
             assert one(recovered, ROWS) == "a,b,c,d"
         with site.recovered(LATEST, base_id=base_id) as recovered:
             assert one(recovered, ROWS) == "a,b,c,d"
+
+
+def _attack(site: Site, before: bytes) -> None:
+    """The position from before the fork is laid back; then bytes under the name of WAL that there never was."""
+    position = site.directory / f"server.{site.system_identifier}/wal/position.json"
+    now = position.read_bytes()
+    position.write_bytes(before)
+    assert site.plan(LATEST).window.timeline == 2, "it pointed at what was given up"
+    position.write_bytes(now)
+    planted = position.parent / "000000FF/000000FF0000000000000009.zst.sealed"
+    planted.parent.mkdir()
+    planted.write_bytes(b"whatever")
+    with pytest.raises(DamagedData) as raised:
+        site.plan(LATEST)
+    assert raised.value.hint.endswith("there is WAL of 1, 2")
+    assert site.plan(LATEST, timeline=2).window.timeline == 2
+    planted.unlink()
 
 
 def _promote(cluster: ScratchCluster) -> None:
