@@ -185,7 +185,7 @@ def test_what_is_rebuilt_is_read_by_a_role_that_can_only_read(history: History) 
         assert row == (False,)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root recovers for others")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root recovers for others")
 def test_a_directory_that_anybody_could_have_made_is_not_filled_for_him(tmp_path: Path) -> None:
     """Attack: another user makes it under /tmp beforehand, and all of the server would become his."""
     tmp_path.chmod(0o1777)
