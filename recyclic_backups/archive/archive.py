@@ -23,6 +23,7 @@ from recyclic_backups.errors import DamagedData, ObjectMissing
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
+MOST_HISTORY_BYTES = 1 << 20
 
 _READ_BYTES = 1 << 20
 _LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
@@ -182,7 +183,7 @@ class WalArchive:
             return b""
         if timeline not in listing.histories:
             raise DamagedData(f"the history of timeline {timeline} is missing from the storage")
-        return self.read(listing.histories[timeline], 1 << 20)
+        return self.read(listing.histories[timeline], MOST_HISTORY_BYTES)
 
     def read_segment(self, listing: Listing, segment: str, segment_bytes: int) -> bytes:
         """A segment, or what there is of it: without a hole, from its beginning on."""

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from psycopg import pq
 
-from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, Listing, WalArchive
 from recyclic_backups.archive.beginning import OTHER_HINT, Beginning, beginnings
 from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.archive.stream import Stream
@@ -251,6 +251,8 @@ class _Histories:
         for timeline in range(max(2, newest - _MOST_HISTORIES + 1), newest + 1):
             with suppress(WalRemoved):  # of a timeline that this server never saw
                 told = self._replication.history(timeline)
+                if len(told) > MOST_HISTORY_BYTES:
+                    raise DatabaseError(f"the server tells a history of timeline {timeline} that is too long")
                 before = self._stored_history(timeline)
                 if before is None:
                     self._waiting[timeline] = told

@@ -51,6 +51,11 @@ def test_all_wal_up_to_the_end_of_the_base_backup_is_taken_away(
     with small_segments(installation, scratch_directory) as cluster:
         site = _archived(cluster, tmp_path / "storage", installation, scratch_directory)
         assert status(site, tmp_path, capsys) == (0, [])
+        assert not site.survey().damage
+        position = site.directory / f"server.{site.system_identifier}/wal/position.json"
+        position.rename(tmp_path / "position.json")
+        assert "cannot be told" in site.survey().damage[0], "the end could go with it, without a word"
+        (tmp_path / "position.json").rename(position)
         [base] = site.survey().usable
         for start in range(0, base.stop_lsn, SEGMENT_BYTES):
             listed = site.survey().listing.segments.get(segment_name(1, start, SEGMENT_BYTES))
