@@ -45,6 +45,7 @@ OUTCOMES = (
     "begun",
     "differs",
     "done",
+    "dumped",
     "equal",
     "failed",
     "incomplete",

@@ -12,7 +12,7 @@ from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, given, positive
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.cli.recover_look import run_look
-from recyclic_backups.cli.recover_plan import ACTION, exact, planned, print_plan, scratch_of
+from recyclic_backups.cli.recover_plan import exact, planned, print_plan, scratch_of
 from recyclic_backups.errors import Refused, UsageError
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.quantities import human_seconds
@@ -130,7 +130,7 @@ def _recover(call: Invocation, found: Survey, plan: Plan) -> int:
     directory = Path(options.data_directory).absolute()
     details = {"target": plan.target.text, "base_id": plan.base.base_id, "directory": str(directory)}
     with (
-        audited(call.repository, ACTION, render.now, details=details, required=False) as entry,
+        audited(call.repository, "recover", render.now, details=details, required=False) as entry,
         render.progress() as progress,
     ):
         report = recover_into(

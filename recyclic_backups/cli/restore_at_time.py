@@ -12,7 +12,7 @@ from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
-from recyclic_backups.cli.recover_plan import ACTION, planned, print_plan, scratch_of
+from recyclic_backups.cli.recover_plan import planned, print_plan, scratch_of
 from recyclic_backups.errors import Refused
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.recovery.as_backup import AsBackup, database_at, tables_without_rows
@@ -35,7 +35,7 @@ def run_at_time(call: Invocation, restore_backup: RestoreBackup) -> int:
             raise Refused("nothing was done: add --yes to do it")
         details = {"target": target.text, "base_id": plan.base.base_id, "tables": list(options.table)}
         with (
-            audited(call.repository, ACTION, render.now, details=details, required=False) as entry,
+            audited(call.repository, "recover", render.now, details=details, required=False) as entry,
             _database_at(call, found, plan) as made,
         ):
             entry.outcome = "dumped"

@@ -26,6 +26,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "drill simple": (),
     "drill partial": (),
     "drill full": (),
+    "drill pitr": (),
+    "wal receive": (),
+    "wal status": (),
+    "wal fetch": ("000000010000000000000001",),
+    "base-backup": (),
+    "base-backup --list": (),
+    "recover": ("--latest", "--dry-run"),
     "guard": ("--", "true"),
     "expire": (),
     "expire --yes": (),
@@ -129,8 +136,11 @@ def test_a_storage_that_is_not_there_is_named_by_every_command(
             place.unlink()
 
 
+WRITERS = ("validate", "backup", "guard", "adopt")
 READERS = [
-    name for name in COMMANDS if name.partition(" ")[0] not in ("validate", "backup", "guard", "adopt")
+    name
+    for name in COMMANDS
+    if name.partition(" ")[0] not in WRITERS and name not in ("wal receive", "base-backup")
 ]
 
 
