@@ -163,3 +163,17 @@ def test_without_a_dump_that_carries_its_place_nothing_is_claimed(operator: Oper
         shutil.rmtree(manifest.parent)
     shutil.rmtree(operator.storage / "postgres" / "tiers", ignore_errors=True)
     assert operator.run("drill", "pitr").code == 60
+
+
+def test_a_dump_of_another_timeline_is_red_and_named(
+    archived: Archived, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a server that went back behind a dump in a recovery, and a drill that compares two pasts."""
+    from recyclic_backups.drill import pitr
+
+    point = pitr._place
+    monkeypatch.setattr(pitr, "_place", lambda backup: (9, point(backup)[1]))
+    outcome = operator.run("drill", "pitr", "--json")
+    assert outcome.code == 80
+    (reason,) = outcome.document["reasons"]
+    assert f"{archived.backup_id} was taken on timeline 9" in reason
