@@ -80,6 +80,12 @@ class WalFacts:
             (each.starts_at for each in self.windows if until is not None and each.ends_at == until), None
         )
 
+    @property
+    def stored_bytes(self) -> int:
+        """What WAL and base backups take in the storage."""
+        wal_bytes = 0 if self.status is None else self.status.stored_bytes
+        return wal_bytes + sum(each.manifest.stored_bytes for each in self.bases)
+
     def to_json(self, now: datetime) -> dict[str, Any]:
         """For reports."""
         newest, status = self.newest_base, self.status
@@ -95,7 +101,7 @@ class WalFacts:
             "window_seconds": None if until is None or since is None else seconds_between(since, until),
             "newest_base": None if newest is None else newest.base_id,
             "newest_base_as_of": None if newest is None else to_text(newest.as_of),
-            "stored_bytes": 0 if status is None else status.stored_bytes,
+            "stored_bytes": self.stored_bytes,
             "held_bytes": None if slot is None else slot.held_bytes,
         }
 

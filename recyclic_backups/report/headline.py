@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recyclic_backups.health.finding import Finding, Status, status_of
 from recyclic_backups.health.survey import Survey
-from recyclic_backups.texts.language import Seconds
+from recyclic_backups.texts.language import Bytes, Seconds
 from recyclic_backups.texts.report import moment_text, report_text
 
 _ORDER = [Status.HEALTHY, Status.DEGRADED, Status.UNHEALTHY]
@@ -49,4 +49,5 @@ def window_sentence(survey: Survey) -> str:
     if until is None or since is None:
         return report_text("no window", terms.locale)
     first, last = (moment_text(each, terms.calendar.timezone, terms.locale) for each in (since, until))
-    return report_text("window", terms.locale, first=first, last=last)
+    size = Bytes(wal.stored_bytes).text(terms.locale)
+    return report_text("window", terms.locale, first=first, last=last, size=size)

@@ -46,8 +46,8 @@ WORDS: Mapping[str, Pair] = {
         "le {at}.",
     ),
     "window": (
-        "Any moment between {first} and {last} can be brought back.",
-        "Tout instant entre le {first} et le {last} peut revenir.",
+        "Any moment between {first} and {last} can be brought back; base backups and WAL take {size}.",
+        "Tout instant entre le {first} et le {last} peut revenir ; les sauvegardes de base et le WAL occupent {size}.",
     ),
     "no window": (
         "No moment between the backups can be brought back: recyclic-backups wal status",
