@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from recyclic_backups.audit.verification import Verification
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.load import load_catalog
@@ -17,7 +18,7 @@ from recyclic_backups.compression import Compression
 from recyclic_backups.dump.back_up import BackedUp, BackupPlan, back_up
 from recyclic_backups.dump.streams import DumpOptions
 from recyclic_backups.dump.take import BackupRequest
-from recyclic_backups.dump.verify import Verification, VerifyLevel, verify
+from recyclic_backups.dump.verify import VerifyLevel, verify
 from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.postgres.discovery import find_installations
 from recyclic_backups.postgres.server import Server

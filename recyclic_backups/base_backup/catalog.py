@@ -16,7 +16,7 @@ from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Damage, is_of_the_future
-from recyclic_backups.catalog.documents import Check, Hold
+from recyclic_backups.catalog.documents import Check, Checked, Hold
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.objects import ObjectFolder
 from recyclic_backups.catalog.repository import Repository
@@ -56,7 +56,7 @@ def hold_name(archive: WalArchive, base_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BaseBackup:
+class BaseBackup(Checked):
     """One base backup with what was said of it since; ``checks`` are oldest first."""
 
     manifest: BaseManifest
@@ -73,27 +73,6 @@ class BaseBackup:
     def as_of(self) -> datetime:
         """When it began."""
         return self.manifest.as_of
-
-    @property
-    def verified_at(self) -> datetime | None:
-        """When its bytes were last found whole; None when never, or when a later verification found damage."""
-        checks = (check for check in self.checks if check.kind == "verify" or check.passed)
-        newest = max(checks, key=lambda check: check.checked_at, default=None)
-        return newest.checked_at if newest is not None and newest.passed else None
-
-    @property
-    def good(self) -> bool:
-        """Whether the last check of its bytes passed."""
-        return self.verified_at is not None
-
-    @property
-    def known_damaged(self) -> bool:
-        """Whether the last verification found damage. A drill that failed says nothing of its bytes alone."""
-        return not self.good and any(check.kind == "verify" for check in self.checks)
-
-    def is_held(self, now: datetime) -> bool:
-        """Whether somebody's hold keeps it from expiring at that moment."""
-        return self.hold is not None and self.hold.holds(now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.audit.log import audited
+from recyclic_backups.audit.verification import Verification, verified
 from recyclic_backups.base_backup.catalog import BaseBackup, folder_of_base, manifest_name
 from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject
 from recyclic_backups.base_backup.server_manifest import MOST_BYTES, differences, parse_server_manifest
@@ -18,38 +17,12 @@ from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.objects import READ_BYTES, read_from, require_stored_in
 from recyclic_backups.catalog.record import append_check
 from recyclic_backups.catalog.signature_state import Standing
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, StorageError
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
 from recyclic_backups.progress import SILENT, Progress
 
 BaseVerifyLevel = Literal["stored", "files"]
 """stored: sizes and hashes of the objects, no key needed; files: every file in them compared with the server's
 manifest."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseVerification:
-    """One base backup's verdict; ``error`` is what was found, with its exit code (40 damaged, 41 no key, …)."""
-
-    base_id: str
-    level: BaseVerifyLevel
-    checked_at: datetime
-    duration_seconds: float
-    error: BackupError | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was found."""
-        return self.error is None
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {
-            "base_id": self.base_id,
-            "level": self.level,
-            "passed": self.passed,
-            "reasons": [] if self.error is None else [self.error.message],
-            "duration_seconds": round(self.duration_seconds, 3),
-        }
 
 
 def verify(
@@ -59,44 +32,18 @@ def verify(
     *,
     clock: Callable[[], datetime],
     progress: Progress = SILENT,
-) -> BaseVerification:
-    """Read it again from the storage and record the verdict beside it. Raises no BackupError.
-
-    A missing key (41) and a storage that does not answer (30) say nothing about the bytes, and are returned without
-    being written.
-    """
-    started_at = clock()
+) -> Verification:
+    """Read it again from the storage and record the verdict beside it, as :func:`verified`."""
     progress.stage(f"verifying base backup {base.base_id}", base.manifest.plain_bytes)
-    with audited(
-        archive.repository, "verify", clock, backup_id=base.base_id, details={"level": level}, required=False
-    ) as entry:
-        error = _examine(archive, base, level, progress)
-        entry.outcome = "whole" if error is None else "failed"
-        if error is not None:
-            entry.details["error"] = error.message
-    finished_at = clock()
-    duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
-    # "stored" alone does not show that the bytes can be read again: it can damn a base backup, not clear it.
-    if isinstance(error, DamagedData) or (error is None and level != "stored"):
-        check = Check(
-            kind="verify",
-            backup_id=base.base_id,
-            checked_at=finished_at,
-            passed=error is None,
-            reasons=() if error is None else (error.message,),
-            duration_seconds=duration_seconds,
-            details={"level": level},
-        )
-        try:
-            record_base_check(archive, check, base.manifest)
-        except StorageError as unrecorded:
-            said = (
-                f"the base backup is whole, but the storage does not keep the verdict: {unrecorded.message}"
-            )
-            error = error or StorageError(said, unrecorded.hint, retryable=unrecorded.retryable)
-        except BackupError as unsigned:
-            error = error or unsigned
-    return BaseVerification(base.base_id, level, finished_at, duration_seconds, error)
+    return verified(
+        archive.repository,
+        "base backup",
+        base.base_id,
+        level,
+        examine=lambda: _examine(archive, base, level, progress),
+        record=lambda check: record_base_check(archive, check, base.manifest),
+        clock=clock,
+    )
 
 
 def record_base_check(archive: WalArchive, check: Check, manifest: BaseManifest) -> None:

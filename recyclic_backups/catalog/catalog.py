@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
+from recyclic_backups.catalog.documents import Check, Checked, Hold, Label, Tombstone
 from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.timestamps import from_compact, to_text
@@ -50,7 +50,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(Checked):
     """One backup with what was said of it since: labels, checks, hold; and what vouches for it."""
 
     manifest: Manifest
@@ -94,33 +94,9 @@ class Backup:
         return tuple(tier for tier in Tier if any(label.tier is tier for label in self.labels))
 
     @property
-    def verified_at(self) -> datetime | None:
-        """When its bytes were last found whole; None when never, or when a later verification found damage.
-
-        A restore that compared equal has read every byte too; one that did not says nothing about them.
-        """
-        checks = (check for check in self.checks if check.kind == "verify" or check.passed)
-        newest = max(checks, key=lambda check: check.checked_at, default=None)
-        return newest.checked_at if newest is not None and newest.passed else None
-
-    @property
-    def good(self) -> bool:
-        """Whether the last check of its bytes passed: what labels, promotion and retention may build on."""
-        return self.verified_at is not None
-
-    def is_held(self, now: datetime) -> bool:
-        """Whether somebody's hold keeps it from expiring at that moment."""
-        return self.hold is not None and self.hold.holds(now)
-
-    @property
     def is_late(self) -> bool:
         """Late for every label it has, or for the slot it was taken for when it has none."""
         return all(label.late for label in self.labels) if self.labels else self.manifest.late
-
-    @property
-    def known_damaged(self) -> bool:
-        """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged."""
-        return not self.good and any(check.kind == "verify" for check in self.checks)
 
 
 @dataclass(frozen=True)

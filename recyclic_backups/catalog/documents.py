@@ -141,6 +141,42 @@ class Hold(Document):
         return self.until is None or now < self.until
 
 
+class Checked:
+    """What the checks and the hold beside a backup say of it, be it a dump or a base backup."""
+
+    __slots__ = ()
+
+    checks: tuple[Check, ...]
+    hold: Hold | None
+
+    @property
+    def verified_at(self) -> datetime | None:
+        """When its bytes were last found whole; None when never, or when a later verification found damage.
+
+        A restore that compared equal has read every byte too; one that did not says nothing about them.
+        """
+        checks = (check for check in self.checks if check.kind == "verify" or check.passed)
+        newest = max(checks, key=lambda check: check.checked_at, default=None)
+        return newest.checked_at if newest is not None and newest.passed else None
+
+    @property
+    def good(self) -> bool:
+        """Whether the last check of its bytes passed: what labels, promotion and retention may build on."""
+        return self.verified_at is not None
+
+    def is_held(self, now: datetime) -> bool:
+        """Whether somebody's hold keeps it from expiring at that moment."""
+        return self.hold is not None and self.hold.holds(now)
+
+    @property
+    def known_damaged(self) -> bool:
+        """Whether the last check of its bytes failed. A backup never checked is unknown, not damaged.
+
+        A drill that failed says nothing of its bytes alone.
+        """
+        return not self.good and any(check.kind == "verify" for check in self.checks)
+
+
 @dataclass(frozen=True, slots=True)
 class Tombstone(Document):
     """What is left of a backup that expired: that it is not usable any more, when and why, and what it was.

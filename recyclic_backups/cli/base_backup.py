@@ -7,9 +7,10 @@ from typing import Any
 
 from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive, servers_in
+from recyclic_backups.audit.verification import Verification
 from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
 from recyclic_backups.base_backup.catalog import LATEST, BaseBackup, BaseBackups, load_base_backups
-from recyclic_backups.base_backup.verify import BaseVerification, BaseVerifyLevel, verify
+from recyclic_backups.base_backup.verify import BaseVerifyLevel, verify
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
@@ -134,14 +135,12 @@ def _verify(call: Invocation) -> int:
 
 def verify_and_say(
     call: Invocation, archive: WalArchive, base: BaseBackup, level: BaseVerifyLevel = "files"
-) -> BaseVerification:
+) -> Verification:
     """Read a base backup again; the verdict is said as well."""
     with render.progress() as progress:
         verdict = verify(archive, base, level, clock=render.now, progress=progress)
     if verdict.error is not None:
-        render.warn(f"{base.base_id}: {verdict.error.message}")
-        if verdict.error.hint:
-            render.warn(f"hint: {verdict.error.hint}")
+        render.warn_of(base.base_id, verdict.error)
     elif not call.json:
         said = "every file is whole" if level == "files" else "every object is as it was stored"
         render.line(f"{base.base_id}  base backup: {said}, read in {human_seconds(verdict.duration_seconds)}")

@@ -160,6 +160,13 @@ def warn(text: str) -> None:
     print(f"\x1b[{colour}m{word}:\x1b[0m{rest}" if colour else shown, file=sys.stderr)
 
 
+def warn_of(what: str, error: BackupError) -> None:
+    """That something is wrong with one of several, and what to do; the command goes on."""
+    warn(f"{what}: {error.message}")
+    if error.hint:
+        warn(f"hint: {error.hint}")
+
+
 _COLOURS = {"error": "1;31", "warning": "1;33", "damaged": "1;31"}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.audit.verification import Verification
 from recyclic_backups.base_backup.catalog import load_base_backups
-from recyclic_backups.base_backup.verify import BaseVerification, BaseVerifyLevel
+from recyclic_backups.base_backup.verify import BaseVerifyLevel
 from recyclic_backups.catalog.catalog import LATEST, Backup, Damage
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import tell_strangers
@@ -69,9 +70,7 @@ def run(call: Invocation) -> int:
         verdicts.append({**verdict.to_json(), "notes": _notes_on(backup)})
         if verdict.error is not None:
             errors.append(verdict.error)
-            render.warn(f"{backup.backup_id}: {verdict.error.message}")
-            if verdict.error.hint:
-                render.warn(f"hint: {verdict.error.hint}")
+            render.warn_of(backup.backup_id, verdict.error)
         elif not call.json:
             took = human_seconds(verdict.duration_seconds)
             render.line(f"{backup.backup_id}  {options.level}, passed in {took}")
@@ -82,7 +81,7 @@ def run(call: Invocation) -> int:
     return most_serious(errors)
 
 
-def _base_backups(call: Invocation) -> Iterator[BaseVerification]:
+def _base_backups(call: Invocation) -> Iterator[Verification]:
     """Verdicts on the base backups of the database's servers, each said when it is known."""
     level: BaseVerifyLevel = "stored" if call.options.level == "stored" else "files"
     for server in servers_of(call.repository, call.catalog, None):

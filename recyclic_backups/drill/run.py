@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from recyclic_backups.audit.log import audited
-from recyclic_backups.base_backup.catalog import folder_of_base
+from recyclic_backups.base_backup.verify import record_base_check
 from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.load import load_catalog
-from recyclic_backups.catalog.record import append_check, record_check
+from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.drill.full import run_full
 from recyclic_backups.drill.partial import run_partial
@@ -101,7 +101,7 @@ def _point_in_time(
     report = DrillReport(Scenario.PITR, started_at, "a throwaway server of this machine", (result,), reached)
     base = found.bases.by_id.get(str(result.details.get("base_id", ""))) or windows[-1].bases[-1]
     check = replace(report.check_of(result, clock()), backup_id=base.base_id)
-    append_check(repository, check, folder_of_base(found.archive, base.base_id).path, base.key_id)
+    record_base_check(found.archive, check, base)
     return report
 
 

@@ -6,11 +6,10 @@ This says nothing about what a restore would contain: that is a drill's to prove
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
-from recyclic_backups.audit.log import audited
+from recyclic_backups.audit.verification import Verification, verified
 from recyclic_backups.catalog.catalog import Backup, is_of_the_future
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.manifest import Manifest
@@ -25,7 +24,6 @@ from recyclic_backups.errors import (
     NoUsableKey,
     ObjectMissing,
     ProgramFailed,
-    StorageError,
 )
 from recyclic_backups.postgres.process import PipedProcess
 from recyclic_backups.postgres.programs import Installation, choose, restore_argv
@@ -38,32 +36,6 @@ by pg_restore from beginning to end as well."""
 VERIFY_LEVELS: tuple[VerifyLevel, ...] = ("stored", "readable", "parsed")
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """One backup's verdict; ``error`` is what was found, with its exit code (40 damaged, 41 no key, …)."""
-
-    backup_id: str
-    level: VerifyLevel
-    checked_at: datetime
-    duration_seconds: float
-    error: BackupError | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was found."""
-        return self.error is None
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {
-            "backup_id": self.backup_id,
-            "level": self.level,
-            "passed": self.passed,
-            "reasons": [] if self.error is None else [self.error.message],
-            "duration_seconds": round(self.duration_seconds, 3),
-        }
-
-
 def verify(
     repository: Repository,
     backup: Backup,
@@ -74,42 +46,17 @@ def verify(
     timeout_seconds: float,
     progress: Progress = SILENT,
 ) -> Verification:
-    """Re-read a backup from the storage and record the verdict beside it.
-
-    Only verdicts on the backup itself are recorded: a missing key (41), storage that does not answer (30) or a
-    pg_restore that was killed (20) say nothing about the bytes and are returned without being written. Where a
-    verdict cannot be written (30), that is what is returned, unless the backup is damaged. Raises no BackupError.
-    """
-    started_at = clock()
+    """Re-read a backup from the storage and record the verdict beside it, as :func:`verified`."""
     progress.stage(f"verifying {backup.backup_id}", backup.manifest.plain_bytes)
-    with audited(
-        repository, "verify", clock, backup_id=backup.backup_id, details={"level": level}, required=False
-    ) as entry:
-        error = _examine(repository, backup, level, installations, timeout_seconds, progress)
-        entry.outcome = "whole" if error is None else "failed"
-        if error is not None:
-            entry.details["error"] = error.message
-    finished_at = clock()
-    duration_seconds = max(0.0, (finished_at - started_at).total_seconds())
-    # "stored" alone does not show that the bytes can be read again: it can damn a backup, not clear it.
-    if isinstance(error, DamagedData) or (error is None and level != "stored"):
-        check = Check(
-            kind="verify",
-            backup_id=backup.backup_id,
-            checked_at=finished_at,
-            passed=error is None,
-            reasons=() if error is None else (error.message,),
-            duration_seconds=duration_seconds,
-            details={"level": level},
-        )
-        try:
-            record_check(repository, check, backup.manifest)
-        except StorageError as unrecorded:
-            said = f"the backup is whole, but the storage does not keep the verdict: {unrecorded.message}"
-            error = error or StorageError(said, unrecorded.hint, retryable=unrecorded.retryable)
-        except BackupError as unsigned:
-            error = error or unsigned  # what is wrong with the key is what was found wrong above
-    return Verification(backup.backup_id, level, finished_at, duration_seconds, error)
+    return verified(
+        repository,
+        "backup",
+        backup.backup_id,
+        level,
+        examine=lambda: _examine(repository, backup, level, installations, timeout_seconds, progress),
+        record=lambda check: record_check(repository, check, backup.manifest),
+        clock=clock,
+    )
 
 
 def recent_verification(

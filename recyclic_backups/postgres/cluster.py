@@ -25,6 +25,7 @@ from recyclic_backups.errors import DatabaseError, ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.account import MAKE_USER, Account
 from recyclic_backups.postgres.confinement import Confinement, lacking
 from recyclic_backups.postgres.programs import Installation
+from recyclic_backups.postgres.watchdog import watchdog
 
 _STOP_TIMEOUT_SECONDS = 20
 
@@ -261,16 +262,14 @@ class Cluster:
         if self.running and not self._signal_and_wait(signal.SIGQUIT):
             self.crash()
 
-
-def remove(directory: Path) -> None:
-    """Remove a directory of a server of ours, as far as it goes."""
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        # Not raised: it would hide the reason why we are leaving. But these are somebody's data.
-        _log.warning("files of a scratch server stay in %s: %s", directory, error.strerror)
+    @contextlib.contextmanager
+    def watched(self, *directories: Path) -> Iterator[None]:
+        """Let neither the server nor ``directories``, first the cluster's own, outlive the block, nor us."""
+        with watchdog(self._account, self.data_directory, directories, all_is_well=lambda: not self.running):
+            try:
+                yield
+            finally:
+                self.end()
 
 
 def _replaced(path: Path, why: str | None) -> Refused:

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from recyclic_backups.errors import ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.account import Account
-from recyclic_backups.postgres.cluster import Cluster, complaint, quoted, remove
+from recyclic_backups.postgres.cluster import Cluster, complaint, quoted
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.postgres.watchdog import watchdog
 
 SUPERUSER = "postgres"
 
@@ -92,23 +91,11 @@ class ScratchCluster(Cluster):
         home = account.private_directory(directory)
         socket_directory = account.socket_directory(home)
         cluster = cls(installation, home, socket_directory, account, secrets.token_urlsafe(24))
-        try:
-            with watchdog(
-                account,
-                cluster.data_directory,
-                (home, socket_directory),
-                all_is_well=lambda: not cluster.running,
-            ):
-                try:
-                    cluster.make_reachable()
-                    cluster._initialize(locale, {**(FAST_SETTINGS if fast else {}), **(settings or {})})
-                    cluster._launch()
-                    yield cluster
-                finally:
-                    cluster.end()
-        finally:
-            for each in (socket_directory, home):
-                remove(each)
+        with cluster.watched(home, socket_directory):
+            cluster.make_reachable()
+            cluster._initialize(locale, {**(FAST_SETTINGS if fast else {}), **(settings or {})})
+            cluster._launch()
+            yield cluster
 
     @property
     def server(self) -> Server:

@@ -8,7 +8,9 @@ forked from ours without exec inherits the pipe, and the server then lives as lo
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from recyclic_backups.postgres.account import Account
+
+_log = logging.getLogger(__name__)
 
 # Reads one line and never gets it unless all is well. Its arguments are the data directory and the directories to
 # remove, first the cluster's own. The working directory of a postmaster is its data directory: a number in a stale
@@ -53,10 +57,22 @@ def watchdog(
 ) -> Iterator[None]:
     """Watch over a cluster as long as the block runs.
 
-    ``data`` is its data directory, in one of ``directories`` or elsewhere; those are removed if we die, with whatever
-    lies in them. At the end of the block ``all_is_well`` tells whether the server has ended; otherwise the watchdog
-    ends it.
+    ``data`` is its data directory, in one of ``directories`` or elsewhere; those are removed with whatever lies in
+    them, at the end of the block or when we die. At the end of the block ``all_is_well`` tells whether the server has
+    ended; otherwise the watchdog ends it.
     """
+    try:
+        with _watching(account, data, directories, all_is_well):
+            yield
+    finally:
+        for each in reversed(directories):
+            remove(each)
+
+
+@contextmanager
+def _watching(
+    account: Account, data: Path, directories: Sequence[Path], all_is_well: Callable[[], bool]
+) -> Iterator[None]:
     argv = ["/bin/sh", "-c", _WATCHDOG, "scratch-watchdog", str(data), *dict.fromkeys(map(str, directories))]
     reading, writing = os.pipe()
     try:
@@ -74,3 +90,14 @@ def watchdog(
             if all_is_well():
                 with contextlib.suppress(BrokenPipeError):  # somebody killed it; nothing is left to watch
                     pipe.write(b"done\n")
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory of a server of ours, as far as it goes."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # Not raised: it would hide the reason why we are leaving. But these are somebody's data.
+        _log.warning("files of a scratch server stay in %s: %s", directory, error.strerror)

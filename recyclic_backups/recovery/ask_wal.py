@@ -19,10 +19,10 @@ from typing import IO, cast
 from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.errors import ProgramFailed, ProgramMissing
 from recyclic_backups.postgres.account import Account
-from recyclic_backups.postgres.cluster import Cluster, remove
+from recyclic_backups.postgres.cluster import Cluster
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 from recyclic_backups.postgres.programs import Installation
-from recyclic_backups.postgres.watchdog import watchdog
+from recyclic_backups.postgres.watchdog import remove, watchdog
 from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Located, Questions
 from recyclic_backups.recovery.target import Target
@@ -221,12 +221,9 @@ def wal_reader(
     account = Account.for_servers()
     home = account.private_directory(scratch)
     workshop = Cluster(installation, home, home / "none", home / "none", account)
-    try:
-        with watchdog(account, home, (home,), all_is_well=lambda: True):
-            workshop.make_reachable()
-            yield WalReader(source, workshop, account)
-    finally:
-        remove(home)
+    with watchdog(account, home, (home,), all_is_well=lambda: True):
+        workshop.make_reachable()
+        yield WalReader(source, workshop, account)
 
 
 @contextmanager

@@ -31,11 +31,10 @@ from recyclic_backups.errors import (
     Refused,
 )
 from recyclic_backups.postgres.account import Account
-from recyclic_backups.postgres.cluster import Cluster, complaint, remove
+from recyclic_backups.postgres.cluster import Cluster, complaint
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.postgres.watchdog import watchdog
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.recovery import target as targets
@@ -458,25 +457,16 @@ def recovered(
         source,
         plan,
     )
-    try:
+    with cluster.watched(home, socket_directory):
         require_space(home, plan)
-        with watchdog(
-            account, cluster.data_directory, (home, socket_directory), all_is_well=lambda: not cluster.running
-        ):
-            try:
-                cluster.data_directory.mkdir(mode=0o700)
-                with cluster.opened():
-                    cluster.make_reachable()
-                    cluster.fill(progress)
-                    cluster.replay(progress)
-                    if promote:
-                        cluster.promote()
-                    yield cluster
-            finally:
-                cluster.end()
-    finally:
-        for each in (socket_directory, home):
-            remove(each)
+        cluster.data_directory.mkdir(mode=0o700)
+        with cluster.opened():
+            cluster.make_reachable()
+            cluster.fill(progress)
+            cluster.replay(progress)
+            if promote:
+                cluster.promote()
+            yield cluster
 
 
 def require_space(directory: Path, plan: Plan) -> None:

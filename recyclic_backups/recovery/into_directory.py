@@ -17,9 +17,7 @@ from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import Refused
 from recyclic_backups.machine_users import trusted_users
 from recyclic_backups.postgres.account import Account
-from recyclic_backups.postgres.cluster import remove
 from recyclic_backups.postgres.programs import Installation
-from recyclic_backups.postgres.watchdog import watchdog
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.cluster import (
     Reached,
@@ -115,39 +113,32 @@ def recover_into(
     if has_tablespaces:
         require_usable(spaces, account)
     require_space(directory.parent if not directory.exists() else directory, plan)
-    home = account.private_directory(scratch)
-    socket_directory = account.socket_directory(home)
-    cluster = RecoveredCluster(installation, home, directory, spaces, socket_directory, account, source, plan)
-    try:
-        with ExitStack() as stack:
-            opened = stack.enter_context(_kept_if_well(directory, account))
-            opened_spaces = stack.enter_context(_kept_if_well(spaces, account)) if has_tablespaces else None
-            stack.enter_context(
-                watchdog(
-                    account, directory, (home, socket_directory), all_is_well=lambda: not cluster.running
-                )
-            )
-            stack.callback(cluster.end)
-            stack.enter_context(cluster.opened())
-            cluster.make_reachable()
-            cluster.fill(progress)
-            reached = cluster.replay(progress)
-            timeline = plan.window.timeline
-            notes = [*_notes(cluster)]
-            if promote:
-                progress.stage("promoting")
-                cluster.promote()
-                timeline = _timeline(cluster)
-            cluster.shut_down()
-            progress.stage("writing everything to the disk")
-            with cluster.phases.phase("finish"):
-                _finish(cluster, opened, owner, promoted=promote)
-                for descriptor in (opened_spaces, opened):
-                    if descriptor is not None:
-                        hand_over(descriptor, owner, account)
-    finally:
-        for each in (socket_directory, home):
-            remove(each)
+    with ExitStack() as stack:
+        opened = stack.enter_context(_kept_if_well(directory, account))
+        opened_spaces = stack.enter_context(_kept_if_well(spaces, account)) if has_tablespaces else None
+        home = account.private_directory(scratch)
+        socket_directory = account.socket_directory(home)
+        cluster = RecoveredCluster(
+            installation, home, directory, spaces, socket_directory, account, source, plan
+        )
+        stack.enter_context(cluster.watched(home, socket_directory))
+        stack.enter_context(cluster.opened())
+        cluster.make_reachable()
+        cluster.fill(progress)
+        reached = cluster.replay(progress)
+        timeline = plan.window.timeline
+        notes = [*_notes(cluster)]
+        if promote:
+            progress.stage("promoting")
+            cluster.promote()
+            timeline = _timeline(cluster)
+        cluster.shut_down()
+        progress.stage("writing everything to the disk")
+        with cluster.phases.phase("finish"):
+            _finish(cluster, opened, owner, promoted=promote)
+            for descriptor in (opened_spaces, opened):
+                if descriptor is not None:
+                    hand_over(descriptor, owner, account)
     at = plan.at if plan.target.kind in ("time", "latest") else reached.last_commit_at
     has_configuration = (directory / "postgresql.conf").exists()
     return RecoveryReport(

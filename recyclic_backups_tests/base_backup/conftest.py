@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.audit.verification import Verification
 from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.take import BaseBackupTerms
-from recyclic_backups.base_backup.verify import BaseVerification, verify
+from recyclic_backups.base_backup.verify import verify
 from recyclic_backups.compression import Compression
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
@@ -73,7 +74,7 @@ class Premises:
             clock=self.clock,
         )
 
-    def verify(self, reference: str = "latest") -> BaseVerification:
+    def verify(self, reference: str = "latest") -> Verification:
         """Read one again."""
         base = self.bases.find(reference, self.clock())
         return verify(self.archive, base, clock=self.clock)
