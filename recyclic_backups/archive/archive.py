@@ -27,7 +27,6 @@ MOST_HISTORY_BYTES = 1 << 20
 
 _READ_BYTES = 1 << 20
 _LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
-_SUFFIX = re.compile(r"\.zst(\.sealed)?")
 _SYSTEM_IDENTIFIER = re.compile(r"[0-9]{1,20}")
 _FILE = re.compile(
     r"(?P<segment>[0-9A-F]{24})(?:\.(?P<start>[0-9a-f]{8})-(?P<end>[0-9a-f]{8}))?\.zst(?:\.sealed)?"
@@ -107,7 +106,6 @@ class WalArchive:
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
         stored_bytes = 0
-        sealed_only = self.repository.asks_for_macs
         for each in self.repository.store.list(f"{self.wal}/"):
             stored_bytes += each.size_bytes
             file = each.name.rpartition("/")[2]
@@ -219,12 +217,7 @@ class WalArchive:
 
     def encode_document(self, name: str, document: dict[str, object], key: DataKey | None) -> bytes:
         """A document with its MAC, or its SHA-256 where nothing is encrypted."""
-        vouched = (
-            envelope_document.summed(document, name)
-            if key is None
-            else envelope_document.signed(document, name, key)
-        )
-        return envelope_document.encode(vouched)
+        return envelope_document.encode(envelope_document.vouched(document, name, key))
 
     def _in_timeline(self, file: str) -> str:
         return f"{self.wal}/{file[:8]}/{file}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recyclic_backups.archive.archive import Tail
-from recyclic_backups.archive.beginning import Beginning
+from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_text
@@ -67,7 +67,6 @@ class Segment:
             raise Refused(
                 f"this server is not the one whose WAL is in the archive: {self.name} differs ({self._whose}); "
                 "nothing was written",
-                "a clone, or a copy of an older state, shares the system identifier: let it use another "
-                "BACKUP_STORAGE; if it is production from now on, move the archive's folder away first",
+                OTHER_HINT,
             )
         self.filled = end

@@ -43,7 +43,6 @@ class Storekeeper:
         self._say = say
         self._jobs: queue.Queue[Job] = queue.Queue(max(1, min(4, MOST_WAITING_BYTES // segment_bytes)))
         self._over = threading.Event()
-        self._busy = False
         self._thread = threading.Thread(target=self._work, name="storekeeper", daemon=True)
 
     def __enter__(self) -> Storekeeper:

@@ -209,7 +209,8 @@ class _Run:
         if not _summarizes(self.lock.connection):
             hint = "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();"
             return None, f"summarize_wal is off on the server; to have incremental ones: {hint}"
-        manifests = [each.manifest for each in found.bases]
+        manifests = found.by_id
+        good = {each.base_id for each in found.bases if each.good}
         for base in found.bases:
             if not base.good:
                 continue
@@ -217,7 +218,6 @@ class _Run:
                 chain = chain_of(manifests, base.base_id)
             except DamagedData:
                 continue
-            good = {each.base_id for each in found.bases if each.good}
             if not good.issuperset(each.base_id for each in chain):
                 continue
             if wish is None and self.clock() - chain[0].as_of > FULL_AFTER:

@@ -5,32 +5,32 @@ An incremental base backup is of use only with every one before it, so for reten
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.errors import DamagedData, RecoveryError
 
 
-def chain_of(bases: Iterable[BaseManifest], base_id: str) -> list[BaseManifest]:
+def chain_of(bases: Mapping[str, BaseManifest], base_id: str) -> list[BaseManifest]:
     """What a recovery from ``base_id`` needs, from the full base backup to that one: the order of pg_combinebackup.
 
-    Raises RecoveryError where there is no such base backup, DamagedData where one that it builds on is missing.
+    ``bases`` are all that there are, by their ids. Raises RecoveryError where there is no such base backup, DamagedData
+    where one that it builds on is missing.
     """
-    known = {each.base_id: each for each in bases}
-    if base_id not in known:
+    if base_id not in bases:
         raise RecoveryError(
             f"there is no base backup {base_id}", "list them: recyclic-backups base-backup --list"
         )
-    chain = [known[base_id]]
+    chain = [bases[base_id]]
     while (parent := chain[-1].parent) is not None:
-        if parent not in known:
+        if parent not in bases:
             raise DamagedData(
                 f"the base backup {base_id} builds on {parent}, which is missing",
                 "recover from another base backup, and take a full one now: recyclic-backups base-backup --full",
             )
-        if known[parent].start_lsn > chain[-1].start_lsn or len(chain) > len(known):
+        if bases[parent].start_lsn > chain[-1].start_lsn or len(chain) > len(bases):
             raise DamagedData(f"the base backup {chain[-1].base_id} builds on {parent}, which is newer")
-        chain.append(known[parent])
+        chain.append(bases[parent])
     return chain[::-1]
 
 

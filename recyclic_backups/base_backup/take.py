@@ -16,15 +16,16 @@ from datetime import datetime
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.base_backup.catalog import folder_of_base, manifest_name
 from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject, BaseRole
+from recyclic_backups.base_backup.read_manifest import read_server_manifest, server_manifest_of
 from recyclic_backups.base_backup.relay import Relay
 from recyclic_backups.base_backup.server_manifest import MOST_BYTES, differences, parse_server_manifest
 from recyclic_backups.base_backup.tar_files import FileDigest, TarFiles
 from recyclic_backups.base_backup.wal_reach import require_wal_of, wait_for_wal
 from recyclic_backups.catalog.layout import new_backup_id
-from recyclic_backups.catalog.objects import READ_BYTES, read_from, write_into
+from recyclic_backups.catalog.objects import write_into
 from recyclic_backups.compression import Compression
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, StorageError
+from recyclic_backups.errors import BackupError, DatabaseError, StorageError
 from recyclic_backups.postgres.replication import BaseBackupStart, Replication
 from recyclic_backups.progress import Progress
 
@@ -90,7 +91,7 @@ def take(
             )
         attempt.compare(stop_lsn)
         progress.stage("waiting for the WAL of the base backup in the archive")
-        wait_for_wal(
+        listing = wait_for_wal(
             archive,
             timeline,
             begun.start_lsn,
@@ -99,7 +100,7 @@ def take(
             patience_seconds=terms.wal_patience_seconds,
             check=check_lock,
         )
-        require_wal_of(archive, timeline, stop_lsn, attempt.backup_label, facts.segment_bytes)
+        require_wal_of(archive, listing, timeline, stop_lsn, attempt.backup_label, facts.segment_bytes)
         taken_at = clock()
         manifest = BaseManifest(
             base_id=base_id,
@@ -147,23 +148,12 @@ def _begun(
         options.append(f"MAX_RATE {terms.rate_limit_bytes >> 10}")
     if parent is None:
         return replication.start_base_backup(options)
-    pieces = list(_server_manifest(archive, parent))
+    manifest = read_server_manifest(archive, parent, server_manifest_of(parent))
     try:
-        replication.upload_manifest(pieces)
+        replication.upload_manifest([manifest])
         return replication.start_base_backup([*options, "INCREMENTAL"])
     except DatabaseError as error:
         raise IncrementalImpossible(error.message, error.hint, retryable=error.retryable) from None
-
-
-def _server_manifest(archive: WalArchive, base: BaseManifest) -> Iterator[bytes]:
-    """The server's manifest of a base backup, as it sent it. Raises DamagedData, NoUsableKey, StorageError."""
-    item = next((each for each in base.objects if each.role == "server_manifest"), None)
-    if item is None:
-        raise DamagedData(f"the base backup {base.base_id} has no manifest of the server")
-    folder = folder_of_base(archive, base.base_id)
-    with read_from(archive.repository, folder, item, is_sealed=base.key_id is not None) as reader:
-        while piece := reader.read(READ_BYTES):
-            yield piece
 
 
 def _ended(replication: Replication) -> tuple[int, int]:

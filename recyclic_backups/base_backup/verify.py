@@ -11,7 +11,8 @@ from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.audit.verification import Verification, verified
 from recyclic_backups.base_backup.catalog import BaseBackup, folder_of_base, manifest_name
 from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject
-from recyclic_backups.base_backup.server_manifest import MOST_BYTES, differences, parse_server_manifest
+from recyclic_backups.base_backup.read_manifest import read_server_manifest
+from recyclic_backups.base_backup.server_manifest import differences, parse_server_manifest
 from recyclic_backups.base_backup.tar_files import FileDigest, TarFiles
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.objects import READ_BYTES, read_from, require_stored_in
@@ -93,10 +94,7 @@ def _compare(archive: WalArchive, manifest: BaseManifest, progress: Progress) ->
     server_manifest = bytearray()
     for item in manifest.objects:
         if item.role == "server_manifest":
-            for piece in _pieces(archive, manifest, item, progress):
-                server_manifest += piece
-                if len(server_manifest) > MOST_BYTES:
-                    raise DamagedData(f"{item.name} has more than {MOST_BYTES} bytes")
+            server_manifest += read_server_manifest(archive, manifest, item, progress.advance)
             continue
         tar = TarFiles(b"" if item.oid is None else f"pg_tblspc/{item.oid}/".encode())
         with _understood(item.name):

@@ -95,24 +95,31 @@ def _not_reached(
 
 
 def require_wal_of(
-    archive: WalArchive, timeline: int, stop_lsn: int, backup_label: bytes, segment_bytes: int
+    archive: WalArchive,
+    listing: Listing,
+    timeline: int,
+    stop_lsn: int,
+    backup_label: bytes,
+    segment_bytes: int,
 ) -> None:
     """Return if the archive's WAL has the very checkpoint that the base backup begins with, and can be read at its end.
 
-    A clone, and a copy of an older state, have production's system identifier and mostly its timeline, and other WAL.
-    Raises Refused for those, DamagedData where the label or the WAL cannot be read, NoUsableKey, StorageError.
+    ``listing`` is what the archive held a moment ago. A clone, and a copy of an older state, have production's system
+    identifier and mostly its timeline, and other WAL. Raises Refused for those, DamagedData where the label or the WAL
+    cannot be read, NoUsableKey, StorageError.
     """
     found = {name: lsn_of(lsn.decode()) for name, lsn in _LABEL_LINE.findall(backup_label)}
     if found.keys() != {b"START WAL", b"CHECKPOINT"}:
         raise DatabaseError("the base backup's backup_label does not say where it starts")
     for attempt in range(_LOOKS):
-        wal = _Wal(archive, archive.listing(), timeline, segment_bytes)
+        wal = _Wal(archive, listing, timeline, segment_bytes)
         try:
             redo_lsn, end_lsn = wal.redo_of_checkpoint(found[b"CHECKPOINT"]), wal.end_at(stop_lsn)
             break
         except DamagedData:  # a tail that became a part of its segment after it was listed
             if attempt == _LOOKS - 1:
                 raise
+            listing = archive.listing()
     if redo_lsn != found[b"START WAL"]:
         raise Refused(
             f"the WAL in the archive is not this server's: it has no checkpoint at {lsn_text(found[b'CHECKPOINT'])} of "

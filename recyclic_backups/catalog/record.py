@@ -129,6 +129,5 @@ def _signed(
 def _vouched(
     repository: Repository, document: Mapping[str, Any], name: str, key_id: str | None
 ) -> Mapping[str, Any]:
-    if key_id is None:
-        return envelope_document.summed(document, name)
-    return envelope_document.signed(document, name, repository.keyring.for_reading(key_id))
+    key = None if key_id is None else repository.keyring.for_reading(key_id)
+    return envelope_document.vouched(document, name, key)

@@ -103,14 +103,11 @@ def run(call: Invocation) -> int:
         raise UsageError(
             "say where to recover to: --data-directory DIR", "--dry-run shows the plan and needs no directory"
         )
-    with planned(call, target, timeline=options.timeline, base=options.base, server=options.server) as (
-        found,
-        plan,
-    ):
-        call.report({"plan": plan.to_json()}, lambda: print_plan(call, found, plan, render.entry))
-        if options.dry_run:
-            return 0
-        return _recover(call, found, plan)
+    found, plan = planned(call, target, timeline=options.timeline, base=options.base, server=options.server)
+    call.report({"plan": plan.to_json()}, lambda: print_plan(call, found, plan, render.entry))
+    if options.dry_run:
+        return 0
+    return _recover(call, found, plan)
 
 
 def target_of(call: Invocation) -> Target:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +16,8 @@ from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import StorageError
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.quantities import counted, human_bytes, human_seconds
-from recyclic_backups.recovery.ask_wal import questions
-from recyclic_backups.recovery.plan import Plan, plan_recovery, with_only
+from recyclic_backups.recovery.ask_wal import plan_from
+from recyclic_backups.recovery.plan import Plan, with_only
 from recyclic_backups.recovery.survey import Survey, survey
 from recyclic_backups.recovery.target import Target
 
@@ -43,7 +42,6 @@ def scratch_of(call: Invocation) -> Path:
     return call.settings.scratch or Path(tempfile.gettempdir())
 
 
-@contextmanager
 def planned(
     call: Invocation,
     target: Target,
@@ -51,23 +49,17 @@ def planned(
     timeline: int | None = None,
     base: str | None = None,
     server: str | None = None,
-) -> Iterator[tuple[Survey, Plan]]:
+) -> tuple[Survey, Plan]:
     """What there is, and how the target is reached. Raises RecoveryError, ArchiveError, and what reading raises."""
     found = surveyed(call, server)
     windows = found.windows(timeline)
     if base is not None:
         windows = with_only(windows, base.upper())
-    with questions(found.source, wiring.installations(call.settings), scratch_of(call), windows) as asked:
-        plan = plan_recovery(
-            found.archive.system_identifier,
-            windows,
-            target,
-            found.chain_of,
-            asked,
-            now=render.now(),
-            timezone=call.timezone,
-        )
-    yield found, replace(plan, last_seconds=_last_time(call))
+    programs = wiring.installations(call.settings)
+    plan = plan_from(
+        found, windows, target, programs, scratch_of(call), now=render.now(), timezone=call.timezone
+    )
+    return found, replace(plan, last_seconds=_last_time(call))
 
 
 def _last_time(call: Invocation) -> float | None:

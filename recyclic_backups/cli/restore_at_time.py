@@ -28,24 +28,24 @@ def run_at_time(call: Invocation, restore_backup: RestoreBackup) -> int:
     """Recover a throwaway server to the moment, dump the database there, and restore that backup as any other."""
     options = call.options
     target = at_time(moment(options.at_time, call.timezone))
-    with planned(call, target) as (found, plan):
-        print_plan(call, found, plan, lambda word, text: render.warn(f"{word:<9} {text}"))
-        call.document["recovery_plan"] = plan.to_json()
-        if (options.merge_into or options.replace) and not options.yes:
-            raise Refused("nothing was done: add --yes to do it")
-        details = {"target": target.text, "base_id": plan.base.base_id, "tables": list(options.table)}
-        with (
-            audited(call.repository, "recover", render.now, details=details, required=False) as entry,
-            _database_at(call, found, plan) as made,
-        ):
-            entry.outcome = "dumped"
-            entry.details["seconds"] = round(sum(made.phases.values()), 3)
-            _require_rows(Request(tuple(options.table), tuple(options.schema)), made)
-            call.document["recovery"] = {
-                "reached": made.reached.to_json(),
-                "phases": {name: round(seconds, 3) for name, seconds in made.phases.items()},
-            }
-            return restore_backup(call, made.backup, load_catalog(made.repository), made.repository)
+    found, plan = planned(call, target)
+    print_plan(call, found, plan, lambda word, text: render.warn(f"{word:<9} {text}"))
+    call.document["recovery_plan"] = plan.to_json()
+    if (options.merge_into or options.replace) and not options.yes:
+        raise Refused("nothing was done: add --yes to do it")
+    details = {"target": target.text, "base_id": plan.base.base_id, "tables": list(options.table)}
+    with (
+        audited(call.repository, "recover", render.now, details=details, required=False) as entry,
+        _database_at(call, found, plan) as made,
+    ):
+        entry.outcome = "dumped"
+        entry.details["seconds"] = round(sum(made.phases.values()), 3)
+        _require_rows(Request(tuple(options.table), tuple(options.schema)), made)
+        call.document["recovery"] = {
+            "reached": made.reached.to_json(),
+            "phases": {name: round(seconds, 3) for name, seconds in made.phases.items()},
+        }
+        return restore_backup(call, made.backup, load_catalog(made.repository), made.repository)
 
 
 @contextmanager

@@ -30,7 +30,6 @@ from recyclic_backups.drill.simple import (
     probe,
     reasons_of,
     role_of_application,
-    timed,
 )
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import (
@@ -47,6 +46,7 @@ from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.process import run
 from recyclic_backups.postgres.programs import choose
 from recyclic_backups.postgres.server import Server
+from recyclic_backups.progress import timed
 
 _WITHOUT_DAGSTER = (
     "import sys; sys.modules['dagster'] = None\n"

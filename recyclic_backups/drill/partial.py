@@ -16,12 +16,13 @@ from recyclic_backups.drill.inject_damage import (
     inject_damage,
 )
 from recyclic_backups.drill.report import ScenarioResult
-from recyclic_backups.drill.simple import DrillContext, bring_back, failure, probe, reasons_of, timed
+from recyclic_backups.drill.simple import DrillContext, bring_back, failure, probe, reasons_of
 from recyclic_backups.errors import DamagedData, ProgramFailed, Refused
 from recyclic_backups.fingerprint.compare import Comparison, compare
 from recyclic_backups.fingerprint.model import Fingerprint
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.merge.merge import MergeReport, merge_backup
+from recyclic_backups.progress import timed
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.restore import RestoreReport
 from recyclic_backups.restore.selection import Request

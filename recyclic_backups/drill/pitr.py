@@ -18,7 +18,6 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.drill.report import ScenarioResult
-from recyclic_backups.drill.simple import timed
 from recyclic_backups.dump.definitions import read_definitions
 from recyclic_backups.errors import ArchiveError, DamagedData, ProgramFailed, RecoveryError
 from recyclic_backups.fingerprint.compare import Comparison, compare
@@ -27,11 +26,11 @@ from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.replayed import as_replayed, without
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import choose
-from recyclic_backups.progress import Progress
+from recyclic_backups.progress import Progress, timed
 from recyclic_backups.recovery.as_backup import unlogged_tables
-from recyclic_backups.recovery.ask_wal import questions
+from recyclic_backups.recovery.ask_wal import plan_from
 from recyclic_backups.recovery.cluster import RecoveredCluster, recovered
-from recyclic_backups.recovery.plan import Plan, plan_recovery
+from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.survey import Survey, survey
 from recyclic_backups.recovery.target import Target, at_lsn, at_time
 from recyclic_backups.recovery.windows import Window
@@ -107,7 +106,7 @@ def run_pitr(
         with recovered(
             found.source, plan, context.options.installations, context.scratch, progress=context.progress
         ) as cluster:
-            phases.update(cluster.phases.seconds)
+            phases.update(cluster.phases)
             with timed(phases, "compare"):
                 comparison = _compare(context, cluster, backup)
         reasons += comparison.differences
@@ -139,16 +138,8 @@ def _place(backup: Backup) -> tuple[int, int]:
 
 
 def _plan(context: PointInTime, found: Survey, windows: Sequence[Window], target: Target) -> Plan:
-    with questions(found.source, context.options.installations, context.scratch, windows) as asked:
-        return plan_recovery(
-            found.archive.system_identifier,
-            windows,
-            target,
-            found.chain_of,
-            asked,
-            now=context.clock(),
-            timezone=_UTC,
-        )
+    programs = context.options.installations
+    return plan_from(found, windows, target, programs, context.scratch, now=context.clock(), timezone=_UTC)
 
 
 def _compare(context: PointInTime, cluster: RecoveredCluster, backup: Backup) -> Comparison:

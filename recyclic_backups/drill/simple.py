@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from recyclic_backups.fingerprint.compare import Comparison
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import some
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.progress import SILENT, Progress, timed
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.left_behind import under_way
@@ -187,16 +186,6 @@ def role_of_application(connection: Connection, created: Sequence[str] = ()) -> 
         (list(created),),
     ).fetchone()
     return str(row[0]) if row else ""
-
-
-@contextmanager
-def timed(phases: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time of the block to a phase."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        phases[name] = phases.get(name, 0.0) + time.monotonic() - started
 
 
 def newest_of_each_tier(backups: Sequence[Backup]) -> list[Backup]:

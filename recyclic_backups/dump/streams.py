@@ -217,11 +217,7 @@ class Streams:
 
     def _vouched(self, said: dict[str, object], name: str) -> dict[str, object]:
         """With a MAC where the backup is encrypted, so that nobody else can call it dead; else with a SHA-256."""
-        return (
-            document.summed(said, name)
-            if self.data_key is None
-            else document.signed(said, name, self.data_key)
-        )
+        return document.vouched(said, name, self.data_key)
 
     def _remove_objects(self) -> None:
         """Once the manifest is there the backup exists, and its objects stay whatever happened after."""

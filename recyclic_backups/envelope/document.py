@@ -98,6 +98,11 @@ def summed(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return stored
 
 
+def vouched(document: Mapping[str, Any], name: str, data_key: DataKey | None) -> dict[str, Any]:
+    """The document with its MAC, or with its SHA-256 where nothing is encrypted. Raises BackupError as those."""
+    return summed(document, name) if data_key is None else signed(document, name, data_key)
+
+
 def check_sum(document: Mapping[str, Any], name: str) -> None:
     """Return if the document is what :func:`summed` made for ``name``. Raises DamagedData."""
     try:

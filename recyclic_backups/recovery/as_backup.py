@@ -24,7 +24,7 @@ from recyclic_backups.envelope.keyring import Keyring
 from recyclic_backups.envelope.passphrase import generate_passphrase
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.postgres.names import qualified_name
-from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.progress import SILENT, Progress, timed
 from recyclic_backups.recovery.cluster import Reached, RecoveredCluster, recovered
 from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Plan
@@ -80,7 +80,7 @@ def database_at(
             reached = cluster.reached
             # Not the clock's: it is of the moment that was asked for.
             at = plan.at or reached.last_commit_at or now
-            with cluster.phases.phase("dump"):
+            with timed(cluster.phases, "dump"):
                 manifest = take(
                     cluster.server,
                     repository,
@@ -90,7 +90,7 @@ def database_at(
                     clock=lambda: at,
                     progress=progress,
                 )
-            phases = dict(cluster.phases.seconds)
+            phases = dict(cluster.phases)
         backup = load_catalog(repository).find(manifest.backup_id)
         yield AsBackup(repository, backup, reached, unlogged, phases)
 

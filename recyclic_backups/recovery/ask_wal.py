@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
+from zoneinfo import ZoneInfo
 
 from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.errors import ProgramFailed, ProgramMissing
@@ -24,7 +25,8 @@ from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.watchdog import remove, watchdog
 from recyclic_backups.recovery.feed import Source
-from recyclic_backups.recovery.plan import Located, Questions
+from recyclic_backups.recovery.plan import Located, Plan, Questions, plan_recovery
+from recyclic_backups.recovery.survey import Survey
 from recyclic_backups.recovery.target import Target
 from recyclic_backups.recovery.windows import Window
 
@@ -243,6 +245,29 @@ def questions(
         yield Questions(
             last_commit=lambda window: last_commit(reader(), window),
             find=lambda target, window, low, high: find(reader(), target, window, low, high),
+        )
+
+
+def plan_from(
+    found: Survey,
+    windows: Sequence[Window],
+    target: Target,
+    installations: Sequence[Installation],
+    scratch: Path,
+    *,
+    now: datetime,
+    timezone: ZoneInfo,
+) -> Plan:
+    """How what there is leads to the target. Raises as :func:`plan_recovery`, and what reading WAL raises."""
+    with questions(found.source, installations, scratch, windows) as asked:
+        return plan_recovery(
+            found.archive.system_identifier,
+            windows,
+            target,
+            found.chain_of,
+            asked,
+            now=now,
+            timezone=timezone,
         )
 
 

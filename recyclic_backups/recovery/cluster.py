@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from recyclic_backups.postgres.cluster import Cluster, complaint
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
-from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.progress import SILENT, Progress, timed
 from recyclic_backups.quantities import human_bytes
 from recyclic_backups.recovery import target as targets
 from recyclic_backups.recovery.configuration import (
@@ -88,22 +88,6 @@ class Reached:
         }
 
 
-@dataclass(slots=True)
-class Phases:
-    """How long each phase took, in seconds."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count the block's time as that phase's."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-
-
 class RecoveredCluster(Cluster):
     """A data directory filled from a base backup, and the server that replays WAL in it."""
 
@@ -122,8 +106,7 @@ class RecoveredCluster(Cluster):
         self.tablespaces = tablespaces
         self.plan = plan
         self.reached: Reached | None = None
-        self.phases = Phases()
-        self.notes: list[str] = []
+        self.phases: dict[str, float] = {}
         self._source = source
         self._files = ServerFiles(home / "configuration")
         self._log_from = 0
@@ -153,7 +136,7 @@ class RecoveredCluster(Cluster):
         Raises DamagedData, NoUsableKey, StorageError, Refused where the disk is full, ProgramMissing, ProgramFailed.
         """
         progress.stage("base backup", self.plan.plain_bytes)
-        with self.phases.phase("base"):
+        with timed(self.phases, "base"):
             unpack_chain(
                 self,
                 self._data,
@@ -175,7 +158,7 @@ class RecoveredCluster(Cluster):
         plan = self.plan
         feeder = Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance)
         progress.stage("WAL", plan.segments * plan.window.segment_bytes)
-        with self.phases.phase("replay"):
+        with timed(self.phases, "replay"):
             pg_wal = PgWal(self.data_directory, self._data, self._account)
             try:
                 feeder.place_histories(pg_wal)
@@ -290,7 +273,7 @@ class RecoveredCluster(Cluster):
     def promote(self) -> None:
         """End the recovery: from now on the cluster goes its own way, on a new timeline. Raises ProgramFailed."""
         assert self.reached is not None
-        with self.phases.phase("promote"):
+        with timed(self.phases, "promote"):
             if self._target and not self.reached.paused:
                 # With a target that it did not meet, the server would end with an error instead.
                 self._forget_target()
@@ -338,7 +321,7 @@ class RecoveredCluster(Cluster):
 
     def shut_down(self) -> None:
         """Stop it cleanly. Raises ProgramFailed."""
-        with self.phases.phase("shutdown"):
+        with timed(self.phases, "shutdown"):
             self.stop(_STOP_SECONDS)
 
     # -- inside

@@ -79,10 +79,8 @@ class PgWal:
         try:
             with suppress(FileNotFoundError):
                 os.unlink(_INCOMING, dir_fd=self._opened)
-            with open(os.open(_INCOMING, _NEW_FILE, 0o600, dir_fd=self._opened), "wb", buffering=0) as file:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[file.write(rest) :]
+            with open(os.open(_INCOMING, _NEW_FILE, 0o600, dir_fd=self._opened), "wb") as file:
+                file.write(content)
                 if size_bytes is not None:
                     file.truncate(size_bytes)
                 if self._account.change:

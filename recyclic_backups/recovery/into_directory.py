@@ -18,7 +18,7 @@ from recyclic_backups.errors import Refused
 from recyclic_backups.machine_users import trusted_users
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
-from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.progress import SILENT, Progress, timed
 from recyclic_backups.recovery.cluster import (
     Reached,
     RecoveredCluster,
@@ -134,7 +134,7 @@ def recover_into(
             timeline = _timeline(cluster)
         cluster.shut_down()
         progress.stage("writing everything to the disk")
-        with cluster.phases.phase("finish"):
+        with timed(cluster.phases, "finish"):
             _finish(cluster, opened, owner, promoted=promote)
             for descriptor in (opened_spaces, opened):
                 if descriptor is not None:
@@ -149,7 +149,7 @@ def recover_into(
         promoted=promote,
         timeline=timeline,
         owner=owner,
-        phases=dict(cluster.phases.seconds),
+        phases=dict(cluster.phases),
         lost_seconds=None if at is None else max(0.0, (now - at).total_seconds()),
         has_configuration=has_configuration,
         put_aside=PUT_ASIDE if (directory / PUT_ASIDE).exists() else "",

@@ -17,9 +17,8 @@ from recyclic_backups.dump.take import take
 from recyclic_backups.errors import ArchiveError, DamagedData, RecoveryError
 from recyclic_backups.fingerprint.replayed import LOGGED_AHEAD
 from recyclic_backups.recovery.as_backup import require_there, unlogged_tables
-from recyclic_backups.recovery.ask_wal import questions
+from recyclic_backups.recovery.ask_wal import plan_from
 from recyclic_backups.recovery.cluster import recovered
-from recyclic_backups.recovery.plan import plan_recovery
 from recyclic_backups.recovery.survey import survey
 from recyclic_backups.recovery.target import at_time
 
@@ -33,16 +32,9 @@ def rebuild(day: MissedDay, scratch: Path, timezone: ZoneInfo) -> Manifest | str
     programs = day.options.installations
     try:
         windows = found.windows()
-        with questions(found.source, programs, scratch, windows) as asked:
-            plan = plan_recovery(
-                day.system_identifier,
-                windows,
-                at_time(day.at),
-                found.chain_of,
-                asked,
-                now=day.clock(),
-                timezone=timezone,
-            )
+        plan = plan_from(
+            found, windows, at_time(day.at), programs, scratch, now=day.clock(), timezone=timezone
+        )
         with recovered(found.source, plan, programs, scratch, progress=day.progress) as cluster:
             require_there(cluster, day.repository.database, plan)
             unlogged = unlogged_tables(cluster, day.repository.database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,7 +61,11 @@ class Survey:
 
     def chain_of(self, base: BaseManifest) -> list[BaseManifest]:
         """The base backup and all that it builds on, in the order of pg_combinebackup. Raises DamagedData."""
-        return chain_of((each.manifest for each in self.bases.bases), base.base_id)
+        return chain_of(self._manifests, base.base_id)
+
+    @cached_property
+    def _manifests(self) -> Mapping[str, BaseManifest]:
+        return self.bases.by_id
 
     def line(self, timeline: int) -> Line:
         """A timeline with its ancestors. Raises DamagedData where its history is missing or damaged."""
@@ -113,20 +117,15 @@ class Survey:
         for timeline in self.timelines[:-1]:
             with suppress(DamagedData, NoUsableKey):
                 windows = self.windows(timeline)
-                if windows and windows[-1].end_lsn > self._left_at(timeline):
+                if windows and windows[-1].end_lsn > self._left.get(timeline, 0):
                     found.append(windows[-1])
         return found
 
-    def _left_at(self, timeline: int) -> int:
-        """Where the line that the server was on last left a timeline; 0 where it never was on that."""
-        return next(
-            (
-                part.left_lsn
-                for part in self.line(self.timelines[-1]).parts
-                if part.timeline == timeline and part.left_lsn is not None
-            ),
-            0,
-        )
+    @cached_property
+    def _left(self) -> Mapping[int, int]:
+        """Where the line that the server was on last left each timeline before."""
+        parts = self.line(self.timelines[-1]).parts
+        return {part.timeline: part.left_lsn for part in parts if part.left_lsn is not None}
 
 
 def survey(repository: Repository, system_identifier: str, *, now: datetime) -> Survey:

@@ -79,7 +79,7 @@ class Tree:
             opened = os.open(name, _NEW_FILE, 0o600, dir_fd=self.directory(above))
         except FileExistsError:
             raise DamagedData(f"{path} is twice in the base backup") from None
-        with open(opened, "wb", buffering=0) as file:
+        with open(opened, "wb") as file:
             if self._account.change:
                 os.fchown(opened, self._account.uid, self._account.gid)
             yield file

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.base_backup.catalog import folder_of_base
-from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject
-from recyclic_backups.base_backup.server_manifest import MOST_BYTES, ServerManifest, parse_server_manifest
-from recyclic_backups.catalog.objects import READ_BYTES, read_from
+from recyclic_backups.base_backup.manifest import BaseManifest
+from recyclic_backups.base_backup.read_manifest import read_server_manifest, server_manifest_of
+from recyclic_backups.base_backup.server_manifest import parse_server_manifest
+from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster
@@ -76,7 +77,12 @@ def _unpack(
     linked: bool = False,
 ) -> None:
     """Unpack one base backup and give it away; ``linked`` with the links to its tablespaces."""
-    said = _server_manifest(archive, base)
+    item = server_manifest_of(base)
+    server_manifest = read_server_manifest(archive, base, item)
+    try:
+        said = parse_server_manifest(server_manifest)
+    except ValueError as error:
+        raise DamagedData(f"{item.name} of the base backup {base.base_id} {error}") from None
     unpacking = Unpacking(said.files, progress.advance)
     folder, is_sealed = folder_of_base(archive, base.base_id), base.key_id is not None
     trees: list[Tree] = []
@@ -103,7 +109,7 @@ def _unpack(
                 unpacking.unpack(reader, tree, item.name, prefix)
         unpacking.finish()
         if linked:  # pg_combinebackup reads it
-            data.write("backup_manifest", _content(archive, base, _server_manifest_of(base)))
+            data.write("backup_manifest", server_manifest)
         for tree in (*trees, data):
             tree.give_away()
         if trees:
@@ -157,29 +163,3 @@ def _make_harmless(directory: Path, opened: int, account: Account, tablespaces: 
 def _in_map(place: Path) -> bytes:
     # read_tablespace_map in the server's source: a backslash before what would end the line.
     return os.fsencode(place).replace(b"\\", b"\\\\").replace(b"\n", b"\\\n").replace(b"\r", b"\\\r")
-
-
-def _server_manifest_of(base: BaseManifest) -> BaseObject:
-    for item in base.objects:
-        if item.role == "server_manifest":
-            return item
-    raise DamagedData(f"the base backup {base.base_id} has no manifest of its server's")
-
-
-def _server_manifest(archive: WalArchive, base: BaseManifest) -> ServerManifest:
-    item = _server_manifest_of(base)
-    try:
-        return parse_server_manifest(_content(archive, base, item))
-    except ValueError as error:
-        raise DamagedData(f"{item.name} of the base backup {base.base_id} {error}") from None
-
-
-def _content(archive: WalArchive, base: BaseManifest, item: BaseObject) -> bytes:
-    found = bytearray()
-    folder = folder_of_base(archive, base.base_id)
-    with read_from(archive.repository, folder, item, is_sealed=base.key_id is not None) as reader:
-        while piece := reader.read(READ_BYTES):
-            found += piece
-            if len(found) > MOST_BYTES:
-                raise DamagedData(f"{item.name} has more than {MOST_BYTES} bytes")
-    return bytes(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,7 @@ from recyclic_backups.fingerprint.schema_text import schema_entries
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server, encoding_of, translated
-from recyclic_backups.progress import Progress
+from recyclic_backups.progress import Progress, timed
 from recyclic_backups.restore import database as databases
 from recyclic_backups.restore.archive import Archive
 from recyclic_backups.restore.entry_attempts import EntryMaker, Missing
@@ -84,11 +83,8 @@ class Attempt:
     def phase(self, name: str) -> Iterator[None]:
         """Tell and time what is done within the block; the same name again adds to it."""
         self.progress.stage(name, self.manifest.plain_bytes if name == "data" else None)
-        started = time.monotonic()
-        try:
+        with timed(self.phases, name):
             yield
-        finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
 
     @property
     def lacks_plpgsql(self) -> bool:

@@ -135,11 +135,12 @@ def test_a_chain_is_complete_or_is_none() -> None:
     """Loss prevented: pg_combinebackup in the night of the recovery, that says which link is missing."""
     history = ServerHistory()
     full, one, two = (history.base(incremental=number > 0).manifest for number in range(3))
-    assert chain_of([two, one, full], two.base_id) == [full, one, two]
+    all_three = {each.base_id: each for each in (two, one, full)}
+    assert chain_of(all_three, two.base_id) == [full, one, two]
     with pytest.raises(DamagedData, match=f"builds on {one.base_id}, which is missing"):
-        chain_of([two, full], two.base_id)
+        chain_of({each.base_id: each for each in (two, full)}, two.base_id)
     with pytest.raises(RecoveryError):
-        chain_of([two, one, full], "20260101T000000Z-AAAAAA")
+        chain_of(all_three, "20260101T000000Z-AAAAAA")
 
 
 def test_wal_reaches_up_to_the_first_hole_tails_included() -> None:

@@ -355,8 +355,7 @@ def test_incremental_ones_build_on_the_newest_and_a_full_one_comes_each_week(inc
     two = incremental.take("incremental").base.manifest
     assert [full.parent, one.parent, two.parent] == [None, full.base_id, one.base_id]
     assert one.stored_bytes < full.stored_bytes / 2
-    manifests = [each.manifest for each in incremental.bases.bases]
-    assert chain_of(manifests, two.base_id) == [full, one, two]
+    assert chain_of(incremental.bases.by_id, two.base_id) == [full, one, two]
     assert incremental.verify(two.base_id).passed
     incremental.now = datetime.now(UTC) + timedelta(days=7)
     assert incremental.take().base.manifest.parent is None
