@@ -6,16 +6,14 @@ import argparse
 from typing import Any
 
 from recyclic_backups import wiring
-from recyclic_backups.archive.archive import WalArchive, servers_in
-from recyclic_backups.audit.verification import Verification
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.base_backup.back_up import BasedUp, Wish, back_up_server
-from recyclic_backups.base_backup.catalog import LATEST, BaseBackup, BaseBackups, load_base_backups
-from recyclic_backups.base_backup.verify import BaseVerifyLevel, verify
-from recyclic_backups.catalog.layout import BACKUP_ID
+from recyclic_backups.base_backup.catalog import LATEST, BaseBackup
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_json, given
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.stored_bases import stored_bases, verify_and_say
 from recyclic_backups.errors import RecoveryError, UsageError, most_serious
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.process import lower_priority
@@ -91,37 +89,8 @@ def _kind(base: BaseBackup) -> str:
     return "incremental" if base.manifest.is_incremental else "full"
 
 
-def _found(call: Invocation) -> list[tuple[WalArchive, BaseBackups]]:
-    """The base backups of every server in the storage; what is damaged among them has been said."""
-    found = []
-    for system_identifier in servers_in(call.repository):
-        archive = WalArchive(call.repository, system_identifier)
-        found.append((archive, base_backups_of(archive)))
-    return found
-
-
-def base_backups_of(archive: WalArchive) -> BaseBackups:
-    """The base backups of a server. Says on standard error what is damaged. Raises StorageError."""
-    bases = load_base_backups(archive)
-    for damage in bases.damage:
-        render.warn(f"{'not known' if damage.lacks_key else 'damaged'}: {damage.name}: {damage.problem}")
-    return bases
-
-
-def base_meant(call: Invocation) -> tuple[WalArchive, BaseBackup] | None:
-    """The base backup that ``ID`` is the id of; None where a dump is meant. Raises StorageError."""
-    reference = (call.options.backup or "").upper()
-    if not BACKUP_ID.fullmatch(reference) or any(each.backup_id == reference for each in call.catalog):
-        return None
-    for archive, bases in _found(call):
-        for base in bases.bases:
-            if base.base_id == reference:
-                return archive, base
-    return None
-
-
 def _list(call: Invocation) -> int:
-    bases = [base for _, found in _found(call) for base in found.bases]
+    bases = [base for _, found in stored_bases(call) for base in found.bases]
     bases.sort(key=lambda base: base.as_of, reverse=True)
     call.report({"base_backups": [summary(base) for base in bases]}, lambda: _print_list(call, bases))
     return 0
@@ -133,23 +102,9 @@ def _verify(call: Invocation) -> int:
     return most_serious([] if verdict.error is None else [verdict.error])
 
 
-def verify_and_say(
-    call: Invocation, archive: WalArchive, base: BaseBackup, level: BaseVerifyLevel = "files"
-) -> Verification:
-    """Read a base backup again; the verdict is said as well."""
-    with render.progress() as progress:
-        verdict = verify(archive, base, level, clock=render.now, progress=progress)
-    if verdict.error is not None:
-        render.warn_of(base.base_id, verdict.error)
-    elif not call.json:
-        said = "every file is whole" if level == "files" else "every object is as it was stored"
-        render.line(f"{base.base_id}  base backup: {said}, read in {human_seconds(verdict.duration_seconds)}")
-    return verdict
-
-
 def _chosen(call: Invocation, reference: str) -> tuple[WalArchive, BaseBackup]:
     """The base backup that is meant. Raises RecoveryError (60), DamagedData, UsageError."""
-    found = _found(call)
+    found = stored_bases(call)
     if reference == LATEST and len(found) > 1:
         raise UsageError(
             "the storage has base backups of several servers",

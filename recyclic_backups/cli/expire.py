@@ -14,9 +14,8 @@ from recyclic_backups.retention.expire import (
     expire,
     expire_under_lock,
     freed_by,
-    plan_expiry,
     plan_unsigned,
-    plan_wal_expiry,
+    plan_with_wal,
 )
 from recyclic_backups.retention.policy import Decision, ExpiryPlan
 from recyclic_backups.retention.wal_expire import ServerExpiry, expires_nothing
@@ -65,8 +64,7 @@ def run(call: Invocation) -> int:
     if options.unsigned:
         found = plan_unsigned(repository, render.now())
     else:
-        found = plan_expiry(repository, settings.retention, settings.calendar, render.now())
-        servers = plan_wal_expiry(repository, settings.retention, render.now())
+        found, servers = plan_with_wal(repository, settings.retention, settings.calendar, render.now())
     _say_what_matters(found, settings.locale)
     freed_bytes = freed_by(repository, found) + sum(each.freed_bytes for each in servers)
     document = {

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup
-from recyclic_backups.cli.base_backup import base_meant
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.stored_bases import base_meant
 from recyclic_backups.errors import UsageError
 from recyclic_backups.retention.holds import hold, hold_base
 

@@ -6,8 +6,8 @@ import argparse
 
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup
-from recyclic_backups.cli.base_backup import base_meant
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.stored_bases import base_meant
 from recyclic_backups.retention.holds import release, release_base
 
 

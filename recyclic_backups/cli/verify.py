@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import Any
 
 from recyclic_backups import wiring
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.audit.verification import Verification
-from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.verify import BaseVerifyLevel
 from recyclic_backups.catalog.catalog import LATEST, Backup, Damage
 from recyclic_backups.catalog.sealing import READABLE_HINT, is_readable_by_all
 from recyclic_backups.catalog.strangers import tell_strangers
 from recyclic_backups.cli import render
 from recyclic_backups.cli.arguments import add_backup, add_json
-from recyclic_backups.cli.base_backup import base_backups_of, verify_and_say
 from recyclic_backups.cli.invocation import Invocation
+from recyclic_backups.cli.stored_bases import base_backups_of, verify_and_say
 from recyclic_backups.dump.rescue_files import inspect_rescue
 from recyclic_backups.dump.verify import verify
 from recyclic_backups.errors import BackupError, UsageError, most_serious
@@ -51,10 +48,7 @@ def run(call: Invocation) -> int:
     errors: list[BackupError] = []
     verdicts: list[dict[str, Any]] = []
     for damage in _damage_of_all(call) if options.all else found.damage_of(backups[0].backup_id):
-        errors.append(damage.error)
-        verdicts.append(
-            {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
-        )
+        _note(damage, errors, verdicts)
     installations = wiring.installations(call.settings)
     for backup in backups:
         with render.progress() as progress:
@@ -74,20 +68,31 @@ def run(call: Invocation) -> int:
         elif not call.json:
             took = human_seconds(verdict.duration_seconds)
             render.line(f"{backup.backup_id}  {options.level}, passed in {took}")
-    for base_verdict in _base_backups(call) if options.all else ():
-        verdicts.append(base_verdict.to_json())
-        errors += [] if base_verdict.error is None else [base_verdict.error]
+    if options.all:
+        _verify_base_backups(call, errors, verdicts)
     call.report({"verifications": verdicts}, lambda: None)
     return most_serious(errors)
 
 
-def _base_backups(call: Invocation) -> Iterator[Verification]:
-    """Verdicts on the base backups of the database's servers, each said when it is known."""
+def _verify_base_backups(call: Invocation, errors: list[BackupError], verdicts: list[dict[str, Any]]) -> None:
+    """Those of the database's servers, with the damage among their documents, each said when it is known."""
     level: BaseVerifyLevel = "stored" if call.options.level == "stored" else "files"
     for server in servers_of(call.repository, call.catalog, None):
         archive = WalArchive(call.repository, server)
-        for base in base_backups_of(archive).bases:
-            yield verify_and_say(call, archive, base, level)
+        bases = base_backups_of(archive)
+        for damage in bases.damage:
+            _note(damage, errors, verdicts)
+        for base in bases.bases:
+            verdict = verify_and_say(call, archive, base, level)
+            verdicts.append(verdict.to_json())
+            errors += [] if verdict.error is None else [verdict.error]
+
+
+def _note(damage: Damage, errors: list[BackupError], verdicts: list[dict[str, Any]]) -> None:
+    errors.append(damage.error)
+    verdicts.append(
+        {"backup_id": None, "document": damage.name, "passed": False, "reasons": [damage.problem]}
+    )
 
 
 def _damage_of_all(call: Invocation) -> list[Damage]:
@@ -98,8 +103,6 @@ def _damage_of_all(call: Invocation) -> list[Damage]:
         render.warn(f"{'damaged' if finding.damage else 'note'}: {finding.name}: {finding.problem}")
         if finding.damage:
             damages.append(Damage(finding.name, finding.problem))
-    for server in servers_of(call.repository, call.catalog, None):
-        damages += load_base_backups(WalArchive(call.repository, server)).damage
     return damages
 
 

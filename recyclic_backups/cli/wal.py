@@ -35,7 +35,7 @@ from recyclic_backups.errors import (
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.quantities import human_bytes, human_seconds
-from recyclic_backups.recovery.survey import survey
+from recyclic_backups.recovery.survey import Survey, survey
 
 _HISTORY_NAME = re.compile(r"([0-9A-F]{8})\.history")
 
@@ -110,20 +110,20 @@ def run_receive(call: Invocation) -> int:
 def run_status(call: Invocation) -> int:
     """Run ``wal status``: 50 where WAL is missing in between, 40 where something of it cannot be believed."""
     archive, server = _archive(call)
-    status = _with_hidden(call, wal_status(archive, server))
     now = render.now()
+    found = survey(call.repository, archive.system_identifier, now=now)
+    status = _with_hidden(found, wal_status(archive, server, found.listing))
     call.report(status.to_json(now), lambda: _print_status(call, status))
     if status.damage:
         return 40
     return ArchiveError.exit_code if status.live_holes else 0
 
 
-def _with_hidden(call: Invocation, status: WalStatus) -> WalStatus:
+def _with_hidden(found: Survey, status: WalStatus) -> WalStatus:
     """With the WAL that the newest base backup needs and that is missing, where no name shows a hole."""
     with suppress(
         DamagedData, NoUsableKey, RecoveryError
     ):  # without base backups there is nothing to need it
-        found = survey(call.repository, status.system_identifier, now=render.now())
         hidden = found.hidden_hole(found.windows())
         if hidden is not None and not status.live_holes:
             return replace(status, holes=(*status.holes, hidden), lineage=(*status.lineage, hidden.timeline))

@@ -80,22 +80,27 @@ def plan_expiry(
 
     Changes nothing. Raises DamagedData (40), NoUsableKey (41), StorageError (30).
     """
+    return _planned(trusted(load_catalog(repository)), repository, retention, calendar, now)
+
+
+def plan_with_wal(
+    repository: Repository, retention: Retention, calendar: Calendar, now: datetime
+) -> tuple[ExpiryPlan, list[ServerExpiry]]:
+    """The same, and what :func:`expire` would do to the base backups and the WAL of the database's servers."""
     catalog = trusted(load_catalog(repository))
+    servers = plan_servers(repository, servers_of(repository, catalog, None), retention.base, now)
+    return _planned(catalog, repository, retention, calendar, now), servers
+
+
+def _planned(
+    catalog: Catalog, repository: Repository, retention: Retention, calendar: Calendar, now: datetime
+) -> ExpiryPlan:
     decided = plan(catalog, retention, calendar, now)
     begun = tuple(
         Decision(backup_id, Action.EXPIRE, (say("retention.deletion_resumed"),))
         for backup_id in Deletions(repository, now, lambda: None, [], []).unfinished(catalog)
     )
     return replace(decided, decisions=(*decided.decisions, *begun))
-
-
-def plan_wal_expiry(repository: Repository, retention: Retention, now: datetime) -> list[ServerExpiry]:
-    """What :func:`expire` would do now to the base backups and the WAL of the database's servers. Changes nothing.
-
-    Raises DamagedData (40), NoUsableKey (41), StorageError (30).
-    """
-    servers = servers_of(repository, trusted(load_catalog(repository)), None)
-    return plan_servers(repository, servers, retention.base, now)
 
 
 def freed_by(repository: Repository, found: ExpiryPlan) -> int:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.documents import Gap, read_position
 from recyclic_backups.archive.receive import Receiver, ReceiveTerms
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
+from recyclic_backups.errors import StorageError
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -119,6 +121,12 @@ class Running:
         assert not self._thread.is_alive(), self.said
         return self.error
 
+    def write_and_store(self, cluster: ScratchCluster, archive: WalArchive, count: int = 500) -> int:
+        """Some work, stored when this returns; returns where the WAL ends after it."""
+        end = write_rows(cluster, count)
+        self.wait_until(lambda: reached(archive) >= end)
+        return end
+
     def stop(self) -> None:
         """As SIGTERM does."""
         self._stopping.set()
@@ -170,3 +178,33 @@ def assert_as_on_the_server(cluster: ScratchCluster, archive: WalArchive) -> Lis
             compared += 1
     assert compared
     return listing
+
+
+def assert_whole(cluster: ScratchCluster, archive: WalArchive) -> None:
+    """What is stored is as on the server, and there is no hole in it."""
+    assert list(holes(stretches(assert_as_on_the_server(cluster, archive), SEGMENT_BYTES))) == []
+
+
+def full_disk(verb: str, name: str) -> None:
+    """For :attr:`MemoryStore.before`: a storage that takes no file any more."""
+    if verb in ("writer", "replace"):
+        raise StorageError("there is no space left")
+
+
+def lose_the_slot(cluster: ScratchCluster) -> None:
+    """Somebody dropped it, and the server removed WAL that nobody had received."""
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+    for _ in range(3):
+        write_rows(cluster, 3000)
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CHECKPOINT")
+
+
+def fail_over(cluster: ScratchCluster) -> None:
+    """Restart it as a standby that is promoted: on the next timeline."""
+    cluster.stop()
+    (cluster.data_directory / "standby.signal").touch()
+    cluster.restart()
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("SELECT pg_promote()")

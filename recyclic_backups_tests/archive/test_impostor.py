@@ -20,10 +20,9 @@ from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
     Running,
     archive_of,
-    reached,
+    fail_over,
     receiving,
     repository_of,
-    write_rows,
 )
 from recyclic_backups_tests.archive.impostor import impostor
 from recyclic_backups_tests.memory_store import MemoryStore
@@ -156,8 +155,7 @@ def test_who_listens_while_the_server_is_down_is_not_spoken_with_once_it_has_sho
     # As the settings of production say it: nobody asks for a proof.
     plain = replace(server_of_its_own.server, proves_itself=False)
     with receiving(Elsewhere(plain), memory) as running:  # type: ignore[arg-type]
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         server_of_its_own.stop()
         with impostor(
             archive.system_identifier,
@@ -172,8 +170,7 @@ def test_who_listens_while_the_server_is_down_is_not_spoken_with_once_it_has_sho
             )
             assert he.asked == []
         server_of_its_own.restart()
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
 
 
 def test_a_history_that_somebody_put_there_is_replaced_by_the_server_s(
@@ -182,15 +179,9 @@ def test_a_history_that_somebody_put_there_is_replaced_by_the_server_s(
     """Attack: bytes under the name of the next timeline's history, and no recovery leads along it for ever."""
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
     memory.replace(f"{archive.wal}/00000002.history.zst.sealed", b"whatever")
-    server_of_its_own.stop()
-    (server_of_its_own.data_directory / "standby.signal").touch()
-    server_of_its_own.restart()
-    with server_of_its_own.server.connect("postgres") as connection:
-        connection.execute("SELECT pg_promote()")
+    fail_over(server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
     assert archive.read_history(archive.listing(), 2).startswith(b"1\t")

@@ -23,7 +23,7 @@ from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.documents import Position, read_gaps, read_position, store_position
 from recyclic_backups.archive.status import wal_status
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import DatabaseError, Refused, StorageError
+from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.replication import Replication
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -37,6 +37,10 @@ from recyclic_backups_tests.archive.conftest import (
     Running,
     archive_of,
     assert_as_on_the_server,
+    assert_whole,
+    fail_over,
+    full_disk,
+    lose_the_slot,
     reached,
     receiving,
     write_rows,
@@ -112,10 +116,8 @@ def test_killed_at_any_call_of_the_storage_it_goes_on_without_a_hole(
             pass
         memory.before = lambda _verb, _name: None
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own, 1)
-        running.wait_until(lambda: reached(archive) >= end)
-    listing = assert_as_on_the_server(server_of_its_own, archive)
-    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+        running.write_and_store(server_of_its_own, archive, 1)
+    assert_whole(server_of_its_own, archive)
 
 
 def test_a_storage_that_fails_for_a_while_loses_nothing_and_lets_the_server_stop(
@@ -124,14 +126,9 @@ def test_a_storage_that_fails_for_a_while_loses_nothing_and_lets_the_server_stop
     """Loss prevented: WAL during an outage; and a server killed by Docker because it waited for our storage."""
     archive = archive_of(memory, server_of_its_own)
 
-    def full(verb: str, name: str) -> None:
-        if verb in ("writer", "replace"):
-            raise StorageError("there is no space left")
-
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
-        memory.before = full
+        running.write_and_store(server_of_its_own, archive)
+        memory.before = full_disk
         for _ in range(6):
             end = write_rows(server_of_its_own, 1000)
         running.wait_until(lambda: any("no space left" in each for each in running.said))
@@ -139,8 +136,7 @@ def test_a_storage_that_fails_for_a_while_loses_nothing_and_lets_the_server_stop
         server_of_its_own.restart()
         memory.before = lambda _verb, _name: None
         running.wait_until(lambda: reached(archive) >= end)
-    listing = assert_as_on_the_server(server_of_its_own, archive)
-    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    assert_whole(server_of_its_own, archive)
 
 
 def test_a_slot_that_is_gone_is_made_anew_and_the_hole_is_told(
@@ -149,17 +145,10 @@ def test_a_slot_that_is_gone_is_made_anew_and_the_hole_is_told(
     """Loss prevented: a hole in the WAL that is noticed on the day of the recovery."""
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
-    with server_of_its_own.server.connect("postgres") as connection:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
-    for _ in range(3):
-        write_rows(server_of_its_own, 3000)
-        with server_of_its_own.server.connect("postgres") as connection:
-            connection.execute("CHECKPOINT")
+        running.write_and_store(server_of_its_own, archive)
+    lose_the_slot(server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         assert len(running.gaps) == 1
     (gap,) = read_gaps(archive)
     assert "slot was gone" in gap.reason
@@ -173,15 +162,9 @@ def test_the_timeline_of_a_promoted_server_is_followed(
     """Loss prevented: everything after a failover."""
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
-        server_of_its_own.stop()
-        (server_of_its_own.data_directory / "standby.signal").touch()
-        server_of_its_own.restart()
-        with server_of_its_own.server.connect("postgres") as connection:
-            connection.execute("SELECT pg_promote()")
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
+        fail_over(server_of_its_own)
+        running.write_and_store(server_of_its_own, archive)
     listing = assert_as_on_the_server(server_of_its_own, archive)
     assert listing.timelines == [1, 2]
     assert 2 in listing.histories
@@ -197,8 +180,7 @@ def test_a_clone_with_the_same_identifier_is_refused_before_it_writes(
     """Attack, or mistake: a copy of production is started with our settings, and writes WAL of its own."""
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         server_of_its_own.stop()
     copied = server_of_its_own.home / "copied"
     shutil.copytree(server_of_its_own.data_directory, copied, symlinks=True)
@@ -229,8 +211,7 @@ def test_a_second_receiver_gives_up(
     """Loss prevented: two that write tails over each other."""
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         monkeypatch.setattr(receive, "_SLOT_WAIT_SECONDS", 0)
         error = Running(server_of_its_own, memory).join()
         assert isinstance(error, Refused)
@@ -246,8 +227,7 @@ def test_a_pg_hba_conf_without_a_line_for_replication_is_enough(
     server_of_its_own.restart()
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         assert any("replication=database" in each for each in running.said)
 
 
@@ -260,8 +240,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     with receiving(server_of_its_own, memory) as running:
         running.wait_until(lambda: any("not receiving" in each for each in running.said))
         server_of_its_own.restart()
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
 
 
 def test_the_password_is_in_no_message(server_of_its_own: ScratchCluster, memory: MemoryStore) -> None:
@@ -290,8 +269,7 @@ def test_a_storage_that_hangs_lets_the_server_stop(
             answers.wait(PATIENCE_SECONDS)
 
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         memory.before = hang
         end = write_rows(server_of_its_own)
         began = time.monotonic()
@@ -300,8 +278,7 @@ def test_a_storage_that_hangs_lets_the_server_stop(
         server_of_its_own.restart()
         answers.set()
         running.wait_until(lambda: reached(archive) >= end)
-    listing = assert_as_on_the_server(server_of_its_own, archive)
-    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    assert_whole(server_of_its_own, archive)
 
 
 def test_a_full_queue_lets_the_server_stop_and_the_receiver_too(
@@ -310,14 +287,9 @@ def test_a_full_queue_lets_the_server_stop_and_the_receiver_too(
     """Loss prevented: the same, when so much waits for the storage that nothing more is read."""
     archive = archive_of(memory, server_of_its_own)
 
-    def full(verb: str, name: str) -> None:
-        if verb in ("writer", "replace"):
-            raise StorageError("there is no space left")
-
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
-        memory.before = full
+        running.write_and_store(server_of_its_own, archive)
+        memory.before = full_disk
         for _ in range(9):
             end = write_rows(server_of_its_own, 3000)
         time.sleep(1)
@@ -330,8 +302,7 @@ def test_a_full_queue_lets_the_server_stop_and_the_receiver_too(
     memory.before = lambda _verb, _name: None
     with receiving(server_of_its_own, memory) as running:
         running.wait_until(lambda: reached(archive) >= end)
-    listing = assert_as_on_the_server(server_of_its_own, archive)
-    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    assert_whole(server_of_its_own, archive)
 
 
 def test_a_slow_storage_and_a_busy_server_still_have_a_position(
@@ -404,16 +375,14 @@ def test_a_server_that_says_nothing_any_more_is_asked_anew(
         Proxy.to(server_of_its_own.server.port) as line,
         receiving(_Behind(server_of_its_own, line), memory) as running,  # type: ignore[arg-type]
     ):
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
         line.go_silent()
         end = write_rows(server_of_its_own)
         running.wait_until(lambda: any("said nothing" in each for each in running.said))
         line.speak_again()
         running.wait_until(lambda: reached(archive) >= end)
         line.cut()
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
     assert_as_on_the_server(server_of_its_own, archive)
 
 
@@ -433,8 +402,7 @@ def test_tails_that_a_kill_left_beside_their_segment_go(
         write_rows(server_of_its_own, 300)
     memory.before = lambda _verb, _name: None
     with receiving(server_of_its_own, memory) as running:
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
     listing = assert_as_on_the_server(server_of_its_own, archive)
     assert listing.segments
     assert not listing.tails.keys() & listing.segments.keys()
@@ -475,8 +443,7 @@ def test_a_role_that_may_replicate_and_nothing_else_is_enough(
         server = login
 
     with receiving(Itself(), memory) as running:  # type: ignore[arg-type]
-        end = write_rows(server_of_its_own)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive)
     with pytest.raises(DatabaseError, match="permission denied"), login.connect("postgres") as connection:
         connection.execute("SELECT * FROM public.log")
     assert look_at(login, SLOT).slot is not None
@@ -497,5 +464,4 @@ def test_a_clock_of_ours_that_is_set_meanwhile_moves_nothing(
     position = read_position(archive)
     assert position is not None
     assert abs(datetime.now(UTC) - position.server_time) < timedelta(minutes=1)
-    listing = assert_as_on_the_server(server_of_its_own, archive)
-    assert list(holes(stretches(listing, SEGMENT_BYTES))) == []
+    assert_whole(server_of_its_own, archive)

@@ -136,8 +136,7 @@ def test_what_was_deleted_or_replaced_and_is_put_back_makes_the_archive_older_an
     assert result.document["position"]["lsn"] != newer["position"]["lsn"]
     assert result.document["age_seconds"] > newer["age_seconds"]
     with receiving(server_of_its_own, store) as running:
-        end = write_rows(server_of_its_own, 4000)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive, 4000)
     assert_as_on_the_server(server_of_its_own, archive)
     assert operator.run("wal", "status").code == 0
 
@@ -165,8 +164,7 @@ def test_without_encryption_it_works_the_same(
     store = LocalStore.open(folder, create=True)
     archive = archive_of(store, server_of_its_own, encrypt=False)
     with receiving(server_of_its_own, store, encrypt=False) as running:
-        end = write_rows(server_of_its_own, 4000)
-        running.wait_until(lambda: reached(archive) >= end)
+        running.write_and_store(server_of_its_own, archive, 4000)
     assert operator.run("wal", "status").code == 0
     segment = min(archive.listing().segments)
     assert operator.run("wal", "fetch", segment, "--output", str(tmp_path / "fetched")).code == 0

@@ -13,7 +13,13 @@ from recyclic_backups.base_backup.first import FirstBase, why_needed
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.compression import Compression
 from recyclic_backups.postgres.scratch import ScratchCluster
-from recyclic_backups_tests.archive.conftest import SLOT, archive_of, reached, receiving, write_rows
+from recyclic_backups_tests.archive.conftest import (
+    archive_of,
+    lose_the_slot,
+    reached,
+    receiving,
+    write_rows,
+)
 from recyclic_backups_tests.memory_store import MemoryStore
 
 
@@ -40,12 +46,7 @@ def test_the_first_base_backup_and_the_one_after_lost_wal_come_by_themselves(
             running.wait_until(lambda: why_needed(archive) == "")
         (of_the_beginning,) = load_base_backups(archive).bases
         assert of_the_beginning.good
-        with server_of_its_own.server.connect("postgres") as connection:
-            connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
-        for _ in range(3):
-            write_rows(server_of_its_own, 3000)
-            with server_of_its_own.server.connect("postgres") as connection:
-                connection.execute("CHECKPOINT")
+        lose_the_slot(server_of_its_own)
         with receiving(server_of_its_own, memory) as running:
             end = write_rows(server_of_its_own)
             running.wait_until(lambda: reached(archive) >= end)

@@ -26,6 +26,7 @@ from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.compression import Compression
 from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Refused, StorageError
 from recyclic_backups.postgres.lock import exclusive
+from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
@@ -132,7 +133,7 @@ def test_wal_that_is_not_this_servers_makes_no_base_backup(based_cluster: Scratc
     key = archive.repository.key_for_backups(datetime.now(UTC))
     files = sorted((based_cluster.data_directory / "pg_wal").glob("0" * 7 + "1" + "?" * 16))
     with based_cluster.server.connect("postgres") as connection:
-        (current,) = connection.execute("SELECT pg_walfile_name(%s)", (_lsn(end),)).fetchone() or ("",)
+        (current,) = connection.execute("SELECT pg_walfile_name(%s)", (lsn_text(end),)).fetchone() or ("",)
     other = next(each for each in files if each.name < current).read_bytes()
     first = segment_start(end, SEGMENT_BYTES)
     for number in range(40):
@@ -156,10 +157,6 @@ def test_wal_that_nobody_sealed_makes_no_base_backup(based_cluster: ScratchClust
     with pytest.raises(DamagedData):
         premises.take()
     assert premises.base_objects == []
-
-
-def _lsn(lsn: int) -> str:
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
 def test_a_page_that_is_damaged_on_the_server_is_refused(

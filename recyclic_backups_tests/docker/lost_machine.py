@@ -9,7 +9,8 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from recyclic_backups_tests.docker.receiver import container_of, number, reached, status
+from recyclic_backups.postgres.lsn import lsn_of
+from recyclic_backups_tests.docker.receiver import container_of, reached, status
 from recyclic_backups_tests.docker.seeing import expect, until
 from recyclic_backups_tests.docker.stack import PASSWORD, Stack, say
 
@@ -130,7 +131,7 @@ def the_machine_is_lost(stack: Stack) -> None:
     expect("its configuration is as it was", stack.psql("postgres", settings) == configured)
 
     stack.compose("up", "--detach", "--wait", "backup-wal")
-    end = number(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
+    end = lsn_of(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
     until("the receiver goes on, on the new timeline", lambda: reached(stack) >= end)
     position = status(stack)["position"]
     expect("which the archive knows", position["timeline"] == 2, position)

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups_tests.docker.seeing import expect, until
 from recyclic_backups_tests.docker.stack import Stack, say
 
@@ -25,16 +26,10 @@ def status(stack: Stack) -> dict[str, Any]:
     return found
 
 
-def number(lsn: str) -> int:
-    """A position in the WAL."""
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
 def reached(stack: Stack) -> int:
     """Up to where the archive has everything; 0 while it does not say."""
     position = status(stack).get("position")
-    return number(position["lsn"]) if position else 0
+    return lsn_of(position["lsn"]) if position else 0
 
 
 def container_of(stack: Stack, service: str) -> str:
@@ -108,7 +103,7 @@ def the_receiver(stack: Stack) -> None:
         now - counted >= writing.rows,
         (now, counted, writing.rows),
     )
-    end = number(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
+    end = lsn_of(stack.psql("postgres", "SELECT pg_current_wal_flush_lsn()"))
     until("all of that is in the archive", lambda: reached(stack) >= end)
     expect("without a gap", status(stack)["gaps"] == [])
     _as_on_the_server(stack)
