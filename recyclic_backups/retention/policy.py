@@ -232,10 +232,15 @@ class _Planning:
     # What stays for its place
 
     def _keep_newest_proven(self, rest: Iterable[Backup]) -> None:
-        # Also by a proof of the future: else time alone would take the one that is proven until then.
-        proven = next((each for each in rest if each.good and proven_at(each, _ANY_TIME) is not None), None)
-        if proven is not None:
-            self._keep(proven, say("retention.newest_proven"))
+        # By what counts today: reports name that one, which a proof dated in the future does not replace. And by a proof
+        # of the future: else time alone would take the one that is proven until then.
+        good = [each for each in rest if each.good]
+        proven = (
+            next((each for each in good if proven_at(each, moment) is not None), None)
+            for moment in (self.now, _ANY_TIME)
+        )
+        for backup in dict.fromkeys(each.backup_id for each in proven if each is not None):
+            self.stays[backup].append(say("retention.newest_proven"))
 
     def _keep_tier(self, tier: Tier, rest: Iterable[Backup]) -> None:
         """The newest partitions with a good backup, until enough distinct ones are counted."""

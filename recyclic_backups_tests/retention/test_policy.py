@@ -9,7 +9,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Damage
-from recyclic_backups.retention.policy import Action, plan
+from recyclic_backups.retention.policy import Action, Retention, plan
 from recyclic_backups_tests.retention.histories import (
     CALENDAR,
     DAY,
@@ -187,6 +187,23 @@ def test_the_newest_proven_one_stays_however_old() -> None:
     found = plan(history.catalog(), DEFAULTS, CALENDAR, NOW)
     assert reasons(found, proven) == ("the newest backup proven by a restore",)
     assert old.backup_id in ids(found.expiring)
+
+
+def test_the_newest_proven_one_stays_while_the_proof_of_a_newer_one_is_of_the_future() -> None:
+    """Loss prevented: a clock that was set back lets the one backup go that every report calls proven."""
+    history = History()
+    proven = history.take(paris("2026-11-21T02:00"), state="proven")
+    newer = history.take(paris("2026-11-22T02:00"), state="proven")
+    (proof,) = [check for check in newer.checks if check.proves]
+    found = plan(
+        history.catalog(),
+        Retention(1, 0, 0, 0, minimum=1),
+        CALENDAR,
+        proof.checked_at - timedelta(minutes=20),
+    )
+    assert reasons(found, proven) == ("the newest backup proven by a restore",)
+    found = plan(history.catalog(), Retention(1, 0, 0, 0, minimum=1), CALENDAR, proof.checked_at)
+    assert ids(found.expiring) == {proven.backup_id}
 
 
 def test_a_hold_keeps_and_its_end_lets_go() -> None:

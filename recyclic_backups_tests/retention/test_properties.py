@@ -137,7 +137,8 @@ def test_time_alone_takes_nothing_that_newer_backups_do_not_replace(
     """Loss prevented: backups stopped, and the days that pass delete the ones before (invariant 5)."""
     history, now = made
     retention = replace(retention, max_days=max(retention.max_days, 400))
-    now = max(now, *(backup.as_of for backup in history.backups))
+    checked = (check.checked_at for backup in history.backups for check in backup.checks)
+    now = max([now, *(backup.as_of for backup in history.backups), *checked])
     history = replace(history, backups=[replace(each, hold=None) for each in history.backups])
     kept = _settled(history, retention, now)
     newest_good = kept.catalog().newest_good()
