@@ -10,11 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import cast
 
 from recyclic_backups.archive.wal import history_name, timeline_of
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
+from recyclic_backups.compression import Compression, Decompressor, Source, compressed
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
@@ -128,9 +127,9 @@ class WalArchive:
 
     # -- writing
 
-    def store_segment(self, segment: str, data: bytes | bytearray, key: DataKey | None) -> str:
-        """Store a whole segment; returns its storage name. Once this returns it is there for good."""
-        return self._store(self._in_timeline(_suffixed(segment, key)), data, key)
+    def store_segment(self, segment: str, packed: bytes, key: DataKey | None) -> str:
+        """Store a whole segment, :func:`packed`; returns its storage name. Once this returns it is there for good."""
+        return self._store(self._in_timeline(_suffixed(segment, key)), packed, key)
 
     def store_tail(
         self, segment: str, start: int, data: bytes | bytearray | memoryview, key: DataKey | None
@@ -138,11 +137,11 @@ class WalArchive:
         """Store a part of a segment that begins at its byte ``start``."""
         end = start + len(data)
         name = self._in_timeline(_suffixed(f"{segment}.{start:08x}-{end:08x}", key))
-        return Tail(start, end, self._store(name, data, key))
+        return Tail(start, end, self._store(name, packed(data), key))
 
     def store_history(self, timeline: int, content: bytes, key: DataKey | None) -> None:
         """Store a history file: before any WAL of its timeline, since no recovery finds that without it."""
-        self._store(f"{self.wal}/{_suffixed(history_name(timeline), key)}", content, key)
+        self._store(f"{self.wal}/{_suffixed(history_name(timeline), key)}", packed(content), key)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects."""
@@ -222,24 +221,22 @@ class WalArchive:
     def _in_timeline(self, file: str) -> str:
         return f"{self.wal}/{file[:8]}/{file}"
 
-    def _store(self, name: str, data: bytes | bytearray | memoryview, key: DataKey | None) -> str:
+    def _store(self, name: str, content: bytes, key: DataKey | None) -> str:
         with self.repository.store.writer(name) as upload:
             if key is None:
-                _compress(data, upload)
+                upload.write(content)
             else:
                 context, file = f"wal/{self.system_identifier}", name.rpartition("/")[2]
                 with SealedWriter(upload, key, context, file) as sealed:
-                    _compress(data, sealed)
+                    sealed.write(content)
                     sealed.finish()
             upload.commit()
         return name
 
 
-def _compress(data: bytes | bytearray | memoryview, sink: Sink) -> None:
-    compressor = Compressor(sink, _LEVEL, len(data))
-    # Any buffer will do, and none of these is copied: segments may have 64 MB, and several wait.
-    compressor.write(cast("bytes", data))
-    compressor.finish()
+def packed(data: bytes | bytearray | memoryview) -> bytes:
+    """WAL as it is stored, before it is sealed: the part of storing that takes the processor, and no storage."""
+    return compressed(data, _LEVEL)
 
 
 def _suffixed(file: str, key: DataKey | None) -> str:

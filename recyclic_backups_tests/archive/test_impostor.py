@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DatabaseError, Refused
@@ -44,9 +44,8 @@ def archive(memory: MemoryStore) -> WalArchive:
     archive = WalArchive(repository_of(memory), SYSTEM)
     key = archive.repository.key_for_backups(datetime.now(UTC))
     for number in range(5, 9):
-        archive.store_segment(
-            segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES), os.urandom(SEGMENT_BYTES), key
-        )
+        segment = segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES)
+        archive.store_segment(segment, packed(os.urandom(SEGMENT_BYTES)), key)
     archive.store_tail(segment_name(1, 9 * SEGMENT_BYTES, SEGMENT_BYTES), 0, os.urandom(5000), key)
     return archive
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.archive.archive import packed
 from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.base_backup import back_up
 from recyclic_backups.base_backup.catalog import folder_of_base
@@ -137,7 +138,8 @@ def test_wal_that_is_not_this_servers_makes_no_base_backup(based_cluster: Scratc
     other = next(each for each in files if each.name < current).read_bytes()
     first = segment_start(end, SEGMENT_BYTES)
     for number in range(40):
-        archive.store_segment(segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES), other, key)
+        segment = segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES)
+        archive.store_segment(segment, packed(other), key)
     with pytest.raises(Refused, match="the WAL in the archive is not this server's"):
         premises.take()
     assert premises.base_objects == []
