@@ -165,14 +165,15 @@ class WalArchive:
                         f"{name} is not sealed, as everything of this storage is: it proves nothing"
                     )
                 plain = Decompressor(source, compressed=True, name=name)
-                content = bytearray()
+                pieces, found_bytes = [], 0
                 while piece := plain.read(_READ_BYTES):
-                    content += piece
-                    if len(content) > most_bytes:
+                    pieces.append(piece)
+                    found_bytes += len(piece)
+                    if found_bytes > most_bytes:
                         raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
         except ObjectMissing:
             raise DamagedData(f"{name} is missing from the storage") from None
-        return bytes(content)
+        return b"".join(pieces)
 
     def read_history(self, listing: Listing, timeline: int) -> bytes:
         """A timeline's history file; empty for the first timeline. Raises DamagedData where there is none."""

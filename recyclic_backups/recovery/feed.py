@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class PgWal:
 
 
 class Feeder:
-    """The WAL of a window from a position on, in order."""
+    """The WAL of a window from a position on, in order. While one segment is put in its place the next is unsealed."""
 
     def __init__(
         self, source: Source, window: Window, from_lsn: int, tell: Callable[[int], None] = lambda _: None
@@ -102,6 +103,14 @@ class Feeder:
         self._source, self._window, self._tell = source, window, tell
         self._segments = window.segments(from_lsn, window.end_lsn)
         self._placed = 0
+        self._unsealing = ThreadPoolExecutor(1, "unsealing")
+        self._coming: Future[bytes] | None = None
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsealing.shutdown(cancel_futures=True)
 
     @classmethod
     def empty(cls, source: Source, window: Window) -> Feeder:
@@ -133,16 +142,21 @@ class Feeder:
             pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
 
     def place_next(self, pg_wal: PgWal) -> None:
-        """Unseal the next segment and put it there.
+        """Put the next segment there.
 
         Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
         """
-        name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
+        name = self._segments[self._placed]
         try:
-            content = self._source.segment(name, segment_bytes)
+            content = (self._coming or self._unsealed()).result()
         except (ArchiveError, DamagedData) as error:
             error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
-        pg_wal.place(name, content, segment_bytes)
         self._placed += 1
+        self._coming = self._unsealed() if self.has_more else None
+        pg_wal.place(name, content, self._window.segment_bytes)
         self._tell(len(content))
+
+    def _unsealed(self) -> Future[bytes]:
+        name = self._segments[self._placed]
+        return self._unsealing.submit(self._source.segment, name, self._window.segment_bytes)
