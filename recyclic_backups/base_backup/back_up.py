@@ -31,7 +31,7 @@ from recyclic_backups.postgres.replication import Identity, Replication
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.postgres.slots import commit_something
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.quantities import human_bytes
+from recyclic_backups.storage.room import require_room
 
 Wish = Literal["full", "incremental"]
 
@@ -41,8 +41,6 @@ FULL_AFTER = timedelta(days=6, hours=12)
 """A full base backup is due when the newest is older than this: once a week, a little early or late."""
 
 _FIRST_INCREMENTAL = 170000
-_GROWTH = 1.2
-"""How much larger than the newest full base backup the next one may be before it no longer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,13 @@ class _Run:
     def based_up(self, wish: Wish | None) -> BasedUp:
         """Take, verify."""
         found = load_base_backups(self.archive)
-        self.require_space(found)
+        newest = next((each.manifest for each in found.bases if not each.manifest.is_incremental), None)
+        require_room(
+            self.archive.repository.store,
+            None if newest is None else newest.stored_bytes,
+            what="a base backup",
+            settings="RETENTION_BASE",
+        )
         manifest, notes = self.taken(found, wish)
         self.entry.backup_id = manifest.base_id
         # As the storage gives it back: what was stored wrong must not be found out in the night it is needed.
@@ -227,20 +231,6 @@ class _Run:
             None,
             "" if wish is None and not found.bases else "there is no verified base backup to build on",
         )
-
-    def require_space(self, found: BaseBackups) -> None:
-        """Refuse early what would fill the storage: a full disk also stops the WAL. Raises Refused."""
-        free_bytes = self.archive.repository.store.free_bytes()
-        newest = next((each.manifest for each in found.bases if not each.manifest.is_incremental), None)
-        if free_bytes is None or newest is None:
-            return
-        needed_bytes = int(newest.stored_bytes * _GROWTH)
-        if free_bytes < needed_bytes:
-            raise Refused(
-                f"the storage has {human_bytes(free_bytes)} left and a base backup needs about "
-                f"{human_bytes(needed_bytes)}",
-                "free some space, or keep fewer base backups (RETENTION_BASE)",
-            )
 
 
 def _facts(connection: Connection, identity: Identity, replication: Replication) -> ServerFacts:
