@@ -14,7 +14,7 @@ from typing import Literal
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_gaps
 from recyclic_backups.audit.log import Entry, audited
-from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
+from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups, newest_good
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.base_backup.manifest import BaseManifest
@@ -22,6 +22,7 @@ from recyclic_backups.base_backup.sweep import sweep
 from recyclic_backups.base_backup.take import BaseBackupTerms, IncrementalImpossible, ServerFacts, take
 from recyclic_backups.base_backup.verify import verify
 from recyclic_backups.base_backup.wal_reach import wait_for_wal
+from recyclic_backups.catalog.catalog import is_of_the_future
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, DatabaseError, Refused
 from recyclic_backups.postgres.connection import Connection
@@ -111,10 +112,10 @@ class _Run:
         """The newest verified one, if it was begun since then, and no WAL was lost after it."""
         if since is None:
             return None
-        bases = load_base_backups(self.archive).bases
-        newest = next((each for each in bases if each.good), None)
+        bases, now = load_base_backups(self.archive).bases, self.clock()
+        newest = newest_good(bases, now)
         is_enough = (
-            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive))
+            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive), now)
         )
         return newest if is_enough else None
 
@@ -224,13 +225,17 @@ class _Run:
                 continue
             if not good.issuperset(each.base_id for each in chain):
                 continue
-            if wish is None and self.clock() - chain[0].as_of > FULL_AFTER:
+            if wish is None and not _is_young(chain[0].as_of, self.clock()):
                 return None, ""
             return base.manifest, ""
         return (
             None,
             "" if wish is None and not found.bases else "there is no verified base backup to build on",
         )
+
+
+def _is_young(root_at: datetime, now: datetime) -> bool:
+    return not is_of_the_future(root_at, now) and now - root_at <= FULL_AFTER
 
 
 def _facts(connection: Connection, identity: Identity, replication: Replication) -> ServerFacts:

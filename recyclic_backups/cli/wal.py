@@ -89,6 +89,7 @@ def run_receive(call: Invocation) -> int:
             enough_since=begun_at,  # somebody may have typed base-backup meanwhile
         ),
         say,
+        render.now,
     )
     receiver = Receiver(
         settings.server,
