@@ -14,7 +14,7 @@ from typing import Literal
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_gaps
 from recyclic_backups.audit.log import Entry, audited
-from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups, newest_good
+from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.base_backup.manifest import BaseManifest
@@ -22,7 +22,7 @@ from recyclic_backups.base_backup.sweep import sweep
 from recyclic_backups.base_backup.take import BaseBackupTerms, IncrementalImpossible, ServerFacts, take
 from recyclic_backups.base_backup.verify import verify
 from recyclic_backups.base_backup.wal_reach import wait_for_wal
-from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, DatabaseError, Refused
 from recyclic_backups.postgres.connection import Connection

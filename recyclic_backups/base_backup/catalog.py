@@ -7,7 +7,7 @@ exists (decision 12); what is not believed is told as damage.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -152,14 +152,6 @@ def load_base_backups(archive: WalArchive) -> BaseBackups:
         (*damage, *reading.reader.damage),
         is_checked=not reading.not_checked,
     )
-
-
-def newest_good(bases: Iterable[BaseBackup], now: datetime) -> BaseBackup | None:
-    """The newest whose last check passed; ``bases`` are newest first.
-
-    One of the future is not it: a clock that was wrong for an hour would keep the next ones from being taken for years.
-    """
-    return next((each for each in bases if each.good and not is_of_the_future(each.as_of, now)), None)
 
 
 def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from recyclic_backups.archive.documents import Gap
-from recyclic_backups.base_backup.catalog import BaseBackup, newest_good
+from recyclic_backups.base_backup.catalog import BaseBackup
+from recyclic_backups.catalog.catalog import newest_good
 from recyclic_backups.postgres.lsn import lsn_text
 
 

@@ -26,9 +26,9 @@ from datetime import datetime
 from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
-from recyclic_backups.base_backup.catalog import BaseBackup, newest_good
+from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
-from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
 
