@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from recyclic_backups.archive.wal import history_name, timeline_of
@@ -19,7 +19,7 @@ from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
@@ -70,10 +70,33 @@ class Listing:
         """The segments of a timeline, whole or in part, in order."""
         return sorted({each for each in (*self.segments, *self.tails) if timeline_of(each) == timeline})
 
+    def without(self, names: Iterable[str]) -> Listing:
+        """The same without objects of these storage names: those that are not authentic do not exist for a receiver."""
+        gone = frozenset(names)
+        tails = {
+            segment: [each for each in found if each.name not in gone] for segment, found in self.tails.items()
+        }
+        return replace(
+            self,
+            segments={segment: name for segment, name in self.segments.items() if name not in gone},
+            tails={segment: found for segment, found in tails.items() if found},
+        )
+
     @property
     def timelines(self) -> list[int]:
         """Every timeline of which there is WAL or a history."""
         return sorted({*map(timeline_of, self.segments), *map(timeline_of, self.tails), *self.histories})
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticPart:
+    """The bytes of a segment, from its beginning on, that somebody with the key stored.
+
+    ``damage`` says of objects, by storage name, why they count for nothing.
+    """
+
+    content: bytes
+    damage: Mapping[str, BackupError]
 
 
 def folder_of_server(system_identifier: str) -> str:
@@ -183,22 +206,46 @@ class WalArchive:
             raise DamagedData(f"the history of timeline {timeline} is missing from the storage")
         return self.read(listing.histories[timeline], MOST_HISTORY_BYTES)
 
-    def read_segment(self, listing: Listing, segment: str, segment_bytes: int) -> bytes:
-        """A segment, or what there is of it: without a hole, from its beginning on."""
+    def read_segment(
+        self, listing: Listing, segment: str, segment_bytes: int, needed_bytes: int | None = None
+    ) -> bytes:
+        """A segment, or what there is of it: without a hole, from its beginning on.
+
+        An object of it that is damaged does no harm where others have its bytes. Raises DamagedData or NoUsableKey where
+        fewer than ``needed_bytes`` remain; without that, fewer than the names of its objects say.
+        """
+        found = self.authentic_part(listing, segment, segment_bytes)
+        needed = listing.end_in(segment, segment_bytes) if needed_bytes is None else needed_bytes
+        if found.damage and len(found.content) < needed:
+            raise next(iter(found.damage.values()))
+        return found.content
+
+    def authentic_part(self, listing: Listing, segment: str, segment_bytes: int) -> AuthenticPart:
+        """What there is of a segment that can be believed; what cannot counts for nothing. Raises StorageError."""
+        damage: dict[str, BackupError] = {}
         if segment in listing.segments:
-            content = self.read(listing.segments[segment], segment_bytes)
-            if len(content) != segment_bytes:
-                raise DamagedData(f"{listing.segments[segment]} is not as long as a segment")
-            return content
+            name = listing.segments[segment]
+            try:
+                return AuthenticPart(self._of_length(name, segment_bytes, segment_bytes), damage)
+            except (DamagedData, NoUsableKey) as error:
+                damage[name] = error
         content = b""
         for tail in listing.tails.get(segment, ()):
             if tail.start > len(content):
                 break
             if tail.end > len(content):
-                part = self.read(tail.name, segment_bytes)
-                if len(part) != tail.end - tail.start or tail.end > segment_bytes:
-                    raise DamagedData(f"{tail.name} is not as long as its name says")
+                try:
+                    part = self._of_length(tail.name, tail.end - tail.start, segment_bytes - tail.start)
+                except (DamagedData, NoUsableKey) as error:
+                    damage[tail.name] = error
+                    continue
                 content += part[len(content) - tail.start :]
+        return AuthenticPart(content, damage)
+
+    def _of_length(self, name: str, length: int, most_bytes: int) -> bytes:
+        content = self.read(name, max(0, most_bytes))
+        if len(content) != length:
+            raise DamagedData(f"{name} is not as long as its name says")
         return content
 
     # -- documents beside the WAL

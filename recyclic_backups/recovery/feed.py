@@ -30,14 +30,17 @@ class Source:
     archive: WalArchive
     listing: Listing
 
-    def segment(self, name: str, segment_bytes: int) -> bytes:
+    def segment(self, name: str, segment_bytes: int, needed_bytes: int | None = None) -> bytes:
         """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
 
-        A receiver at work may have made one object of several meanwhile.
+        Where ``needed_bytes`` of it are enough, names that say more do not matter. A receiver at work may have made one
+        object of several meanwhile.
         """
         listed = self.listing.end_in(name, segment_bytes)
+        if needed_bytes is not None:
+            listed = min(listed, needed_bytes)
         try:
-            content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
+            content = self.archive.read_segment(self.listing, name, segment_bytes, listed) if listed else b""
         except DamagedData:
             now = self.archive.listing()
             if now.end_in(name, segment_bytes) < listed:
@@ -45,7 +48,7 @@ class Source:
             elif self._objects(now, name) == self._objects(self.listing, name):
                 raise
             else:
-                content = self.archive.read_segment(now, name, segment_bytes)
+                content = self.archive.read_segment(now, name, segment_bytes, listed)
         if not content or len(content) < listed:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
@@ -139,7 +142,7 @@ class Feeder:
         """
         name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
         try:
-            content = self._source.segment(name, segment_bytes)
+            content = self._source.segment(name, segment_bytes, self._window.needed_bytes(self.next_lsn))
         except (ArchiveError, DamagedData) as error:
             error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
