@@ -153,6 +153,11 @@ def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:
     return tuple(base for archive in archives for base in load_base_backups(archive).bases)
 
 
+def has_base_backups(archive: WalArchive) -> bool:
+    """Whether a server has a base backup that can be believed: its folder alone anybody can make. Raises StorageError."""
+    return bool(load_base_backups(archive).bases)
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """A document that is believed, and the key that it is signed with."""

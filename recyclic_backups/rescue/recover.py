@@ -1062,6 +1062,15 @@ UNSIGNED_HINT = (
 DELETED_HINT = "it may be gone in part; what is still there is extracted with --deleted"
 
 
+def is_believed(backup: Backup, keys: Keys) -> bool:
+    """Whether somebody with the keys vouches for it."""
+    try:
+        backup.authenticate(keys)
+    except Problem:
+        return False
+    return True
+
+
 def newest(storage: Storage, keys: Keys, database: Optional[str]) -> Backup:
     """The newest usable backup, of the one database there is. What cannot be believed is told, and passed over."""
     found, problems = backups_of(storage, database)
@@ -1102,6 +1111,8 @@ def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
         return newest(storage, keys, asked.database)
     found, problems = backups_of(storage, asked.database)
     matching = [backup for backup in found if backup.id == asked.backup_id.upper()]
+    if len(matching) > 1:  # anybody can copy one into another folder
+        matching = [backup for backup in matching if is_believed(backup, keys)] or matching
     if len(matching) > 1:
         raise Problem(2, f"{asked.backup_id} is there for several databases, say which with --database")
     if not matching:
@@ -1273,30 +1284,38 @@ class Wal:
                     begin = left
         return [*line, (timeline, begin, NEVER)]
 
-    def chain(self, segment: str, segment_bytes: int) -> list[tuple[int, int, str]]:
-        """The objects that make up a segment from its beginning on, without a hole: a whole one, or tails."""
-        chain: list[tuple[int, int, str]] = []
-        # A whole one goes before its tails, a sealed one before one that is not.
-        for start, end, name in sorted(
+    def ordered(self, segment: str, segment_bytes: int) -> list[tuple[int, int, str]]:
+        """The objects of a segment in the order in which they count: a whole one before its tails."""
+        parts = sorted(
             self.parts.get(segment, []), key=lambda part: (part[0], part[1] != NEVER, part[1], -len(part[2]))
-        ):
-            if start <= (chain[-1][1] if chain else 0) < end:
-                chain.append((start, segment_bytes if end == NEVER else end, name))
-        return chain
+        )  # a sealed one before one that is not
+        return [(start, segment_bytes if end == NEVER else end, name) for start, end, name in parts]
 
     def filled(self, segment: str, segment_bytes: int) -> int:
-        """How many bytes of a segment there are, by the names of its objects."""
-        chain = self.chain(segment, segment_bytes)
-        return min(chain[-1][1], segment_bytes) if chain else 0
+        """How many bytes of a segment there are from its beginning on, without a hole, by the names of its objects."""
+        filled = 0
+        for start, end, _ in self.ordered(segment, segment_bytes):
+            filled = max(filled, end) if start <= filled else filled
+        return min(filled, segment_bytes)
 
-    def segment(self, segment: str, segment_bytes: int) -> bytes:
-        """What there is of a segment. Raises Problem for an object that is not what its name says."""
-        content = b""
-        for start, end, name in self.chain(segment, segment_bytes):
-            part = self.content(f"{self.root}/{segment[:8]}", name, segment_bytes)
-            if len(part) != end - start or end > segment_bytes:
-                raise Problem(40, f"{name} is damaged: it is not as long as its name says")
-            content += part[len(content) - start :]
+    def segment(self, segment: str, segment_bytes: int, enough: int = NEVER) -> bytes:
+        """What there is of a segment. An object that is not what its name says counts for nothing.
+
+        Raises its Problem where the others leave fewer bytes than the names say, and fewer than ``enough``.
+        """
+        content, problems = b"", []
+        for start, end, name in self.ordered(segment, segment_bytes):
+            if start <= len(content) < end:
+                try:
+                    part = self.content(f"{self.root}/{segment[:8]}", name, segment_bytes)
+                    if len(part) != end - start or end > segment_bytes:
+                        raise Problem(40, f"{name} is damaged: it is not as long as its name says")
+                except Problem as problem:
+                    problems.append(problem)
+                    continue
+                content += part[len(content) - start :]
+        if problems and len(content) < min(enough, self.filled(segment, segment_bytes)):
+            raise problems[0]
         return content
 
     def reach(self, line: Line, start_lsn: int, end_lsn: int, segment_bytes: int) -> tuple[list[str], str]:
@@ -1334,7 +1353,10 @@ def bases_of(storage: Storage, server: str) -> tuple[list[Base], list[Problem]]:
 
 
 class Recovery(NamedTuple):
-    """What a server is brought back from. ``hole`` says why not all WAL is reached that was stored, "" if it is."""
+    """What a server is brought back from. ``hole`` says why not all WAL is reached that was stored, "" if it is.
+
+    ``stored_lsn`` is up to where it was stored, where position.json says so of this timeline; else NEVER.
+    """
 
     base: Base
     wal: Wal
@@ -1342,12 +1364,19 @@ class Recovery(NamedTuple):
     segments: list[str]
     hole: str
     target: str
+    stored_lsn: int
 
 
 def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Recovery:
     """Base backup, timelines and segments to the moment that is asked for. Raises Problem."""
     servers = [name[7:] for name in storage.names("") if SERVER.fullmatch(name)]
     servers = [server for server in servers if asked.server in (None, server)]
+    if len(servers) > 1:  # anybody can make such a folder
+        believed = [server for server in servers if any(is_believed(base, keys) for base in bases_of(storage, server)[0])]
+        others = ", ".join(server for server in servers if server not in believed)
+        if believed and others:
+            say(f"warning: passed over, since it has no base backup that can be believed: server {others}")
+        servers = believed or servers
     if len(servers) > 1:
         raise Problem(2, f"there are several servers, say which with --server: {', '.join(servers)}")
     if not servers:
@@ -1412,13 +1441,15 @@ def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -
         needless = min((each.stop_lsn for each in begun), default=NEVER)
     segments, missing = wal.reach(line, base.start_lsn, needless, size)
     hole = f"{missing} is missing, or a part of it, and later WAL is here" if missing else ""
+    stored_lsn = NEVER
     if segments and needless == NEVER and not hole and position and position["timeline"] == line[-1][0]:
+        stored_lsn = position["lsn"]
         end_lsn = number_of(segments[-1], size) * size + wal.filled(segments[-1], size)
-        if end_lsn < position["lsn"]:
+        if end_lsn < stored_lsn:
             hole = (
                 f"what followed in {segments[-1]} or after it was stored, says position.json, and is missing"
             )
-    return Recovery(base, wal, line, segments, hole, target)
+    return Recovery(base, wal, line, segments, hole, target, stored_lsn)
 
 
 def recover_cluster(storage: Storage, keys: Keys, asked: argparse.Namespace) -> None:
@@ -1474,8 +1505,11 @@ def write_wal(folder: Path, recovery: Recovery) -> tuple[int, str]:
             content = wal.content(wal.root, wal.histories[timeline], MOST_HISTORY_BYTES)
             write_file(folder / f"{timeline:08X}.history", [content], sync=False)
     for segment in recovery.segments:
+        # Somebody may have put a whole one beside the tails of the last: what was stored by then has to be there.
+        last = segment == recovery.segments[-1]
+        enough = max(1, recovery.stored_lsn - number_of(segment, size) * size) if last else NEVER
         try:
-            content = wal.segment(segment, size)
+            content = wal.segment(segment, size, enough)
         except Problem as problem:
             if problem.exit_code not in (40, 70):
                 raise
