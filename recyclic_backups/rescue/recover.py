@@ -1846,8 +1846,16 @@ def appearing(output: Path, needed_bytes: int) -> Iterator[Path]:
     if shutil.disk_usage(output.parent).free < needed_bytes:
         raise Problem(70, f"there is no space for {needed_bytes} bytes in {output.parent}")
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=str(output.parent)))  # 0700
+    opened = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        yield partial
+        swapped = Problem(70, f"somebody put something in the place of {partial}, and may do so again")
+        if os.fstat(opened).st_uid != os.geteuid():
+            raise swapped
+        # Whoever owns the directory around it can do that while we write. Where there is such a name, it stays ours.
+        by_descriptor = Path(f"/proc/self/fd/{opened}")
+        yield by_descriptor if by_descriptor.is_dir() else partial
+        if not os.path.samestat(os.lstat(partial), os.fstat(opened)):
+            raise swapped
         os.mkdir(output, 0o700)  # fails if somebody made something of that name meanwhile
         try:
             os.rename(partial, output)
@@ -1857,6 +1865,8 @@ def appearing(output: Path, needed_bytes: int) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        os.close(opened)
 
 
 def write_file(path: Path, blocks: Iterable[bytes], sync: bool = True) -> None:
