@@ -74,7 +74,8 @@ class Listing:
         """The same without objects of these storage names: those that are not authentic do not exist for a receiver."""
         gone = frozenset(names)
         tails = {
-            segment: [each for each in found if each.name not in gone] for segment, found in self.tails.items()
+            segment: [each for each in found if each.name not in gone]
+            for segment, found in self.tails.items()
         }
         return replace(
             self,
@@ -211,8 +212,8 @@ class WalArchive:
     ) -> bytes:
         """A segment, or what there is of it: without a hole, from its beginning on.
 
-        An object of it that is damaged does no harm where others have its bytes. Raises DamagedData or NoUsableKey where
-        fewer than ``needed_bytes`` remain; without that, fewer than the names of its objects say.
+        An object of it that is damaged does no harm where others have its bytes. Raises DamagedData or NoUsableKey
+        where fewer than ``needed_bytes`` remain; without that, fewer than the names of its objects say.
         """
         found = self.authentic_part(listing, segment, segment_bytes)
         needed = listing.end_in(segment, segment_bytes) if needed_bytes is None else needed_bytes

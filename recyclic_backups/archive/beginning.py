@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from recyclic_backups.archive.archive import Listing, Tail, WalArchive
-from recyclic_backups.archive.documents import SETTLED, Position, read_followed
+from recyclic_backups.archive.documents import Position, read_followed
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
 from recyclic_backups.errors import DamagedData, NoUsableKey, Refused
 from recyclic_backups.postgres.lsn import lsn_text
@@ -215,10 +215,9 @@ def _require_failover(
     if followed is not None and (followed.left_timeline, followed.left_lsn) == (end.timeline, left_lsn):
         return
     raise Refused(
-        f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and the archive has "
-        f"what was written on it up to {lsn_text(end.lsn)}, some of it for more than {int(SETTLED.total_seconds()) // 60} "
-        "minutes: that is no failover, but a copy of production, or production brought back to an earlier moment; "
-        "nothing was written",
+        f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and gives up what is "
+        f"stored from there to {lsn_text(end.lsn)}: that is no failover, but a copy of production, or production brought "
+        "back to an earlier moment; nothing was written",
         f"in the second case: recyclic-backups wal accept --server {archive.system_identifier} --timeline {timeline} "
         f"--left {end.timeline}@{lsn_text(left_lsn)} --yes; a copy needs another BACKUP_STORAGE",
     )

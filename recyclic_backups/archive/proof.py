@@ -68,7 +68,9 @@ def opened_with_proof(
                 if _NO_PROOF not in error.message:
                     raise
         if required and not proof:
-            raise NoProof(f"who answers as {server.label} does not show that it knows the password", retryable=True)
+            raise NoProof(
+                f"who answers as {server.label} does not show that it knows the password", retryable=True
+            )
         if replication is None:
             replication = stack.enter_context(Replication.open(server, application_name))
         yield replication, proof

@@ -149,7 +149,9 @@ class Receiver:
                 is_proven=bool(proof),
                 position=position,
             ):
-                stream = self._stream(replication, archive, key, segment_bytes, first, identity, proof, settled)
+                stream = self._stream(
+                    replication, archive, key, segment_bytes, first, identity, proof, settled
+                )
                 if beginning.gap_from is not None:
                     first.gap = lambda beginning=beginning: self._write_gap(archive, beginning, key, lost)
                 try:
@@ -249,7 +251,7 @@ class Receiver:
 
 
 class _First:
-    """What is stored before the first WAL of a session: histories of the server's timelines, and ``gap``, if there is one.
+    """What is stored before the first WAL of a session: histories of the server's timelines, and ``gap``, if any.
 
     Histories are asked for before it streams. By the first WAL what is known of it was compared. Before that nobody's
     word is kept: a history that stays would have recoveries follow a branch of somebody else's.

@@ -21,7 +21,7 @@ class Settled:
             self._seen.append((position.server_time, position.lsn))
 
     def reached(self, lsn: int, server_time: datetime) -> int:
-        """Everything up to ``lsn`` is going to be stored, as of ``server_time``. Returns what is settled by then, or 0."""
+        """What is settled, or 0, once everything up to ``lsn``, where the WAL ended at ``server_time``, is stored."""
         if self._seen and lsn < self._seen[-1][1]:
             self._seen.clear()  # a timeline is followed that gave up the rest
         self._seen.append((server_time, lsn))

@@ -154,7 +154,7 @@ def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:
 
 
 def has_base_backups(archive: WalArchive) -> bool:
-    """Whether a server has a base backup that can be believed: its folder alone anybody can make. Raises StorageError."""
+    """Whether a server has a base backup that can be believed: anybody can make its folder. Raises StorageError."""
     return bool(load_base_backups(archive).bases)
 
 

@@ -188,15 +188,15 @@ def run_accept(call: Invocation) -> int:
     archive = WalArchive(call.repository, which_server(call.repository, options.server, None))
     if options.without_proof:
         meaning = (
-            f"whoever answers as {call.settings.server.label} is taken for the server {archive.system_identifier} and may "
-            "write into its archive, until it proves itself again"
+            f"whoever answers as {call.settings.server.label} is taken for the server {archive.system_identifier}, and "
+            "may write into its archive, until it proves itself again"
         )
     else:
         timeline, lsn = options.left
         meaning = (
-            f"the archive of server {archive.system_identifier} goes on along timeline {options.timeline}, and recoveries "
-            f"follow that; what is stored of timeline {timeline} after {lsn_text(lsn)} stays, for recover --timeline "
-            f"{timeline}"
+            f"the archive of server {archive.system_identifier} goes on along timeline {options.timeline}, and "
+            f"recoveries follow that; what is stored of timeline {timeline} after {lsn_text(lsn)} stays, for recover "
+            f"--timeline {timeline}"
         )
     if not options.yes:
         raise Refused(f"nothing was done: add --yes, and {meaning}")

@@ -1372,7 +1372,11 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
     servers = [name[7:] for name in storage.names("") if SERVER.fullmatch(name)]
     servers = [server for server in servers if asked.server in (None, server)]
     if len(servers) > 1:  # anybody can make such a folder
-        believed = [server for server in servers if any(is_believed(base, keys) for base in bases_of(storage, server)[0])]
+        believed = [
+            server
+            for server in servers
+            if any(is_believed(base, keys) for base in bases_of(storage, server)[0])
+        ]
         others = ", ".join(server for server in servers if server not in believed)
         if believed and others:
             say(f"warning: passed over, since it has no base backup that can be believed: server {others}")

@@ -1,4 +1,4 @@
-"""A copy of production that was promoted where it stood hours ago is no failover, though byte for byte it looks like one."""
+"""A copy of production that was promoted where it stood hours ago is no failover, though its bytes look like one."""
 
 from __future__ import annotations
 

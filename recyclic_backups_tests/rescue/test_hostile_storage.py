@@ -502,7 +502,9 @@ def test_the_output_is_never_laid_over_what_somebody_made_meanwhile(storage: Sto
     assert not (tmp_path / "target").exists()
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="linux: only there it is written by descriptor")
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="linux: only there it is written by descriptor"
+)
 def test_what_comes_into_the_place_of_the_output_is_not_written_into(
     recover: ModuleType, tmp_path: Path
 ) -> None:

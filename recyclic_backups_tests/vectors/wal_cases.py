@@ -171,6 +171,33 @@ def segment_cases() -> list[Json]:
         tail(0, 20),
         {f"{SEGMENT}.00000000-0000003f.zst": text64(frame(b"x" * 63))},
     )
+    junk = {file: text64(b"whatever")}
+    case(
+        "something in the place of the whole, and tails up to the end",
+        GOOD,
+        64,
+        junk,
+        tail(0, 20),
+        tail(20, 64),
+    )
+    case("something in the place of the whole, and tails of a part", DAMAGED, 64, junk, tail(0, 20))
+    longer = {f"{SEGMENT}.00000000-00000040.zst.sealed": text64(b"whatever")}
+    case(
+        "something that says it is all, beside tails up to the end",
+        GOOD,
+        64,
+        longer,
+        tail(0, 20),
+        tail(20, 64),
+    )
+    case(
+        "something that says it is all, beside tails of a part",
+        DAMAGED,
+        64,
+        longer,
+        tail(0, 20),
+        tail(20, 40),
+    )
     renamed = next(iter(tail(0, 20).values()))
     case("renamed to be longer", DAMAGED, 30, {f"{SEGMENT}.00000000-0000001e.zst.sealed": renamed})
     case("a name in upper case", GOOD, 0, {f"{SEGMENT}.00000000-0000001E.zst.sealed": renamed})
@@ -209,6 +236,14 @@ def document_cases_of_a_server() -> list[Json]:
 
     position = signed(POSITION, POSITION_NAME)
     case("a position", GOOD, position, "position")
+    proved = POSITION | {"proof": "password", "settled_lsn": "1/3E000000"}
+    case("a position of a server that proved itself", GOOD, signed(proved, POSITION_NAME), "position")
+    case(
+        "a position whose proof was taken away",
+        DAMAGED,
+        signed(proved, POSITION_NAME) | {"proof": ""},
+        "position",
+    )
     case(
         "a position of tomorrow",
         DAMAGED,
