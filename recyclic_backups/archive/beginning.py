@@ -215,9 +215,9 @@ def _require_failover(
     if followed is not None and (followed.left_timeline, followed.left_lsn) == (end.timeline, left_lsn):
         return
     raise Refused(
-        f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and gives up what is "
-        f"stored from there to {lsn_text(end.lsn)}: that is no failover, but a copy of production, or production brought "
-        "back to an earlier moment; nothing was written",
+        f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and gives up what "
+        f"is stored from there to {lsn_text(end.lsn)}: that is no failover, but a copy of production, or production "
+        "brought back to an earlier moment; nothing was written",
         f"in the second case: recyclic-backups wal accept --server {archive.system_identifier} --timeline {timeline} "
         f"--left {end.timeline}@{lsn_text(left_lsn)} --yes; a copy needs another BACKUP_STORAGE",
     )

@@ -14,9 +14,11 @@ from recyclic_backups.errors import BackupError, DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery import into_directory
 from recyclic_backups.recovery.cluster import RecoveredCluster
 from recyclic_backups.recovery.into_directory import recover_into
+from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.target import LATEST, at_time
 from recyclic_backups_tests.archive.conftest import receiving, small_segments
 from recyclic_backups_tests.operator import Operator
@@ -74,12 +76,18 @@ def test_what_comes_into_the_place_of_the_directory_is_neither_filled_nor_given_
             target.rename(tmp_path / "aside")
         target.symlink_to(victim)
 
+    def made_room(directory: Path, plan: Plan) -> None:
+        swap()
+
+    def fill(cluster: RecoveredCluster, progress: Progress = SILENT) -> None:
+        swap()
+        fills(cluster, progress)
+
+    fills = RecoveredCluster.fill
     if when == "before it is opened":
-        space = into_directory.require_space
-        monkeypatch.setattr(into_directory, "require_space", lambda *given: (space(*given), swap()))
+        monkeypatch.setattr(into_directory, "require_space", made_room)
     else:
-        fill = RecoveredCluster.fill
-        monkeypatch.setattr(RecoveredCluster, "fill", lambda *given: (swap(), fill(*given)))
+        monkeypatch.setattr(RecoveredCluster, "fill", fill)
     before = os.stat(victim)
     with pytest.raises(BackupError):
         recover_into(
