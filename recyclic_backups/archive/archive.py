@@ -1,7 +1,7 @@
 """One server's part of a storage: sealed segments, tails of unfinished ones, histories (docs/format/wal.md).
 
 WAL belongs to a server and not to one of its databases, so it lies beside the databases' folders. Each object is
-bound to the server and to its own name: none can be put in the place of another one.
+bound to the server, to its own name and to this archive: none can be put in the place of another one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from recyclic_backups.archive.archive_id import WithArchiveId, frame_of
 from recyclic_backups.archive.wal import history_name, timeline_of
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
@@ -117,11 +118,17 @@ def servers_in(repository: Repository) -> list[str]:
 class WalArchive:
     """The WAL of one server. Methods raise StorageError; those that read DamagedData and NoUsableKey too."""
 
-    def __init__(self, repository: Repository, system_identifier: str) -> None:
+    def __init__(self, repository: Repository, system_identifier: str, archive_id: str = "") -> None:
         self.repository = repository
         self.system_identifier = system_identifier
+        self.archive_id = archive_id
+        """Which one it is: what is written says so, and what says another one is damage. Empty where nobody knows."""
         self.root = folder_of_server(system_identifier)
         self.wal = f"{self.root}/wal"
+
+    def of(self, archive_id: str) -> WalArchive:
+        """The same, known to be the archive of that id."""
+        return WalArchive(self.repository, self.system_identifier, archive_id)
 
     def listing(self) -> Listing:
         """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
@@ -176,7 +183,19 @@ class WalArchive:
     # -- reading
 
     def read(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> bytes:
-        """The plain content of an object. Raises DamagedData where it is not what was stored under that name."""
+        """The plain content of an object. Raises DamagedData where it is not what was stored under that name.
+
+        Also where it was stored in another archive of this server.
+        """
+        content, archive_id = self.read_with_id(name, most_bytes)
+        if self.archive_id and archive_id not in ("", self.archive_id):  # older releases wrote none
+            raise DamagedData(
+                f"{name} is of another archive of this server: somebody put it there, or moved a part of an archive"
+            )
+        return content
+
+    def read_with_id(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> tuple[bytes, str]:
+        """The content of an object of whatever archive, and the id of that; empty where it says none."""
         file = name.rpartition("/")[2]
         try:
             with self.repository.store.reader(name) as stored:
@@ -189,7 +208,8 @@ class WalArchive:
                     raise DamagedData(
                         f"{name} is not sealed, as everything of this storage is: it proves nothing"
                     )
-                plain = Decompressor(source, compressed=True, name=name)
+                marked = WithArchiveId(source)
+                plain = Decompressor(marked, compressed=True, name=name)
                 content = bytearray()
                 while piece := plain.read(_READ_BYTES):
                     content += piece
@@ -197,7 +217,13 @@ class WalArchive:
                         raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
         except ObjectMissing:
             raise DamagedData(f"{name} is missing from the storage") from None
-        return bytes(content)
+        return bytes(content), marked.archive_id
+
+    def id_in(self, listing: Listing, segment: str) -> str:
+        """Which archive the first object of a segment says it is of; empty for none. Raises as :meth:`read`."""
+        names = [each.name for each in listing.tails.get(segment, ())]
+        name = listing.segments.get(segment) or next(iter(names), "")
+        return self.read_with_id(name)[1] if name else ""
 
     def read_history(self, listing: Listing, timeline: int) -> bytes:
         """A timeline's history file; empty for the first timeline. Raises DamagedData where there is none."""
@@ -272,18 +298,21 @@ class WalArchive:
 
     def _store(self, name: str, data: bytes | bytearray | memoryview, key: DataKey | None) -> str:
         with self.repository.store.writer(name) as upload:
+            frame = frame_of(self.archive_id) if self.archive_id else b""
             if key is None:
-                _compress(data, upload)
+                _compress(data, upload, frame)
             else:
                 context, file = f"wal/{self.system_identifier}", name.rpartition("/")[2]
                 with SealedWriter(upload, key, context, file) as sealed:
-                    _compress(data, sealed)
+                    _compress(data, sealed, frame)
                     sealed.finish()
             upload.commit()
         return name
 
 
-def _compress(data: bytes | bytearray | memoryview, sink: Sink) -> None:
+def _compress(data: bytes | bytearray | memoryview, sink: Sink, frame: bytes) -> None:
+    if frame:
+        sink.write(frame)
     compressor = Compressor(sink, _LEVEL, len(data))
     # Any buffer will do, and none of these is copied: segments may have 64 MB, and several wait.
     compressor.write(cast("bytes", data))

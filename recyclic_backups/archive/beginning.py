@@ -7,10 +7,13 @@ its slot; their WAL differs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from recyclic_backups.archive.archive import Listing, Tail, WalArchive
+from recyclic_backups.archive.archive_id import is_archive_id, new_archive_id
 from recyclic_backups.archive.documents import Position, read_followed
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
 from recyclic_backups.errors import DamagedData, NoUsableKey, Refused
@@ -87,6 +90,40 @@ def without_damage_at_its_end(
             tell(f"damaged, and counts for nothing: {error.message}")
         listing = listing.without(found.damage)
     return listing
+
+
+def archive_id_for(
+    archive: WalArchive, listing: Listing, position: Position | None, segment_bytes: int
+) -> str:
+    """Which archive goes on here: what most of its position, its end and its newest base backup say; or a new id.
+
+    Each of them may be of an archive that was moved away, and laid back by somebody. Raises Refused where it cannot be
+    told, StorageError.
+    """
+    end = archive_end(listing, segment_bytes)
+    said = [
+        "" if position is None else position.archive_id,
+        "" if end is None else archive.id_in(listing, end.segment),
+        _id_in_base_backups(archive),
+    ]
+    votes = Counter(each for each in said if is_archive_id(each)).most_common()
+    if len(votes) > 1 and votes[0][1] == votes[1][1]:
+        raise Refused(
+            f"parts of two archives of server {archive.system_identifier} lie in the storage, and which one goes on cannot "
+            "be told; nothing was written",
+            "move the folder of the server in the storage away: the receiver begins a new archive",
+        )
+    return votes[0][0] if votes else new_archive_id()
+
+
+def _id_in_base_backups(archive: WalArchive) -> str:
+    listed = archive.repository.store.list(f"{archive.root}/base/")
+    for name in sorted((each.name for each in listed if each.name.endswith("/manifest.json")), reverse=True):
+        with suppress(DamagedData, NoUsableKey):
+            found = (archive.read_document(name) or {}).get("archive_id")
+            if is_archive_id(found):
+                return str(found)
+    return ""
 
 
 def beginnings(

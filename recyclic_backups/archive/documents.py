@@ -36,6 +36,8 @@ class Position(Document):
     """How the server proved who it is (:mod:`recyclic_backups.archive.proof`); empty where it did not."""
     settled_lsn: int = field(default=0, metadata={**spelled(lsn_text, lsn_of), **OMITTED})
     """What lies before it was stored :data:`SETTLED` before ``server_time``; 0 where nothing was."""
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive whose objects it speaks of; empty where an older release wrote it."""
 
 
 @dataclass(frozen=True, slots=True)

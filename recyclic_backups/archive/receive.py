@@ -17,6 +17,7 @@ from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, Listing, WalArc
 from recyclic_backups.archive.beginning import (
     OTHER_HINT,
     Beginning,
+    archive_id_for,
     beginnings,
     without_damage_at_its_end,
 )
@@ -135,6 +136,11 @@ class Receiver:
             segment_bytes = replication.segment_bytes()
             key = self._repository.key_for_backups(self._clock())
             listing = without_damage_at_its_end(archive, archive.listing(), segment_bytes, self._say)
+            archive = archive.of(archive_id_for(archive, listing, position, segment_bytes))
+            if position is not None and position.archive_id not in ("", archive.archive_id):
+                self._say("position.json is of another archive of this server, and is passed over")
+                position = None
+            listing = without_damage_at_its_end(archive, listing, segment_bytes, self._say)
             first = _First(archive, replication, listing, key)
             first.ask(identity.timeline)
             lost = self._ready_slot(replication, listing)

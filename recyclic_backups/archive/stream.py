@@ -365,6 +365,7 @@ class Stream:
                 self._archive.system_identifier,
                 self._proof,
                 self._settled.reached(lsn, server_time),
+                self._archive.archive_id,
             )
         )
 

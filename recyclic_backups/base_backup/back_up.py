@@ -86,7 +86,9 @@ def back_up_server(
             identity = replication.identify()
             archive = WalArchive(repository, identity.system_identifier)
             # Its WAL is compared with the archive's, and where a checkpoint lies is no secret.
-            require_proof(believed_position(archive), proof, server)
+            position = believed_position(archive)
+            require_proof(position, proof, server)
+            archive = archive.of("" if position is None else position.archive_id)
             facts = _facts(lock.connection, identity, replication)
         run = _Run(asking_for(server, proof), archive, facts, terms, clock, progress, lock, entry)
         there = run.enough(enough_since)

@@ -171,6 +171,7 @@ def run_fetch(call: Invocation) -> int:
             raise RecoveryError(
                 "nobody ever said how far the archive reaches: there is no position.json in it"
             )
+        archive = archive.of(position.archive_id)
         content = archive.read_segment(listing, name, position.segment_bytes)
         if content:
             content += bytes(position.segment_bytes - len(content))  # as PostgreSQL wants it

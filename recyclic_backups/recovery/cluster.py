@@ -111,7 +111,7 @@ class RecoveredCluster(Cluster):
         self.plan = plan
         self.reached: Reached | None = None
         self.phases: dict[str, float] = {}
-        self._source = source
+        self._source = source.of(plan.base.archive_id)
         self._files = ServerFiles(home / "configuration")
         self._log_from = 0
         self._data = self._spaces = -1

@@ -30,6 +30,10 @@ class Source:
     archive: WalArchive
     listing: Listing
 
+    def of(self, archive_id: str) -> Source:
+        """The same, for a base backup that tells whose archive its WAL is in."""
+        return Source(self.archive.of(archive_id or self.archive.archive_id), self.listing)
+
     def segment(self, name: str, segment_bytes: int, needed_bytes: int | None = None) -> bytes:
         """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
 

@@ -150,6 +150,14 @@ def survey(repository: Repository, system_identifier: str, *, now: datetime) -> 
         )
     gaps = read("gaps", lambda: read_gaps(archive))
     bases = load_base_backups(archive)
+    archive = archive.of(next((each.manifest.archive_id for each in bases.bases), ""))
+    if (
+        isinstance(position, Position)
+        and position.archive_id
+        and archive.archive_id not in ("", position.archive_id)
+    ):
+        damage.append("position.json is of another archive of this server than the newest base backup")
+        position = None
     damage += [f"{each.name}: {each.problem}" for each in bases.damage]
     return Survey(
         archive,

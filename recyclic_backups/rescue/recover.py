@@ -855,8 +855,15 @@ class Objects:
         blocks = self.blocks(entry["name"], keys, decompress=decompress)
         return blocks if compressed and not decompress else counted(blocks, entry)
 
-    def blocks(self, name: str, keys: Keys, *, decompress: bool = True) -> Iterator[bytes]:
-        """The same of any object, however long it is."""
+    def blocks(
+        self,
+        name: str,
+        keys: Keys,
+        *,
+        decompress: bool = True,
+        begins: Optional[Callable[[bytes], None]] = None,
+    ) -> Iterator[bytes]:
+        """The same of any object, however long it is. ``begins`` is told the first 24 bytes before decompression."""
         with self.storage.open(f"{self.folder}/{name}") as source:
             blocks = blocks_of(source)
             if name.endswith(".sealed"):
@@ -864,7 +871,7 @@ class Objects:
             if not name.endswith((".zst", ".zst.sealed")):
                 yield from blocks
                 return
-            frames = whole_frames(blocks, name)
+            frames = whole_frames(blocks if begins is None else told(blocks, begins), name)
             if not decompress:
                 yield from frames
                 return
@@ -874,6 +881,18 @@ class Objects:
             yield from reader(frames)
             for _ in frames:
                 pass  # what the decompressor had no need of must be whole as well
+
+
+def told(blocks: Iterator[bytes], begins: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The same blocks, after ``begins`` was told their first 24 bytes."""
+    begin = b""
+    for block in blocks:
+        begin += block
+        if len(begin) >= 24:
+            break
+    begins(begin[:24])
+    yield begin
+    yield from blocks
 
 
 class Backup(Objects):
@@ -1146,6 +1165,7 @@ WAL_NAME = re.compile(
 )
 Line = list[tuple[int, int, int]]  # timelines, oldest first: each with where it begins and where it was left
 NEVER = 2**64
+ARCHIVE_ID = bytes.fromhex("5a2a4d1810000000")  # a frame that decompressors skip; 16 bytes follow
 MOST_HISTORY_BYTES = 1024 * 1024
 
 
@@ -1207,6 +1227,7 @@ class Wal:
     def __init__(self, storage: Storage, server: str, keys: Keys, unsigned: bool = False) -> None:
         self.storage, self.server, self.keys, self.unsigned = storage, server, keys, unsigned
         self.root = f"server.{server}/wal"
+        self.archive_id = ""  # whose objects these are; empty while nobody knows
         self.parts: dict[str, list[tuple[int, int, str]]] = {}  # of each segment; a whole one ends at NEVER
         self.histories: dict[int, str] = {}
         passed_over = 0
@@ -1255,11 +1276,18 @@ class Wal:
                 f"{name} is sealed with a key of another storage, or with one that somebody planted"
             )
         content = bytearray()
-        for block in Objects(self.storage, folder, f"wal/{self.server}").blocks(name, self.keys):
+        objects = Objects(self.storage, folder, f"wal/{self.server}")
+        for block in objects.blocks(name, self.keys, begins=lambda begin: self.require_ours(begin, name)):
             content += block
             if len(content) > most_bytes:
                 raise Problem(40, f"{name} is damaged: it holds more than it can")
         return bytes(content)
+
+    def require_ours(self, begin: bytes, name: str) -> None:
+        """Return if an object says the archive's id in front of its frame, or none. Raises Problem."""
+        said = begin[8:].hex() if begin.startswith(ARCHIVE_ID) and len(begin) == 24 else ""
+        if self.archive_id and said not in ("", self.archive_id):  # older releases wrote none
+            raise Problem(40, f"{name} is of another archive of this server: somebody put it there")
 
     def line(self, timeline: int) -> Line:
         """The timelines that lead to this one. Raises Problem where its history is missing or damaged."""
@@ -1443,6 +1471,7 @@ def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -
         later = datetime.fromisoformat(f"{target[:-1]}+00:00") + timedelta(hours=1)
         begun = [each for each in bases if each.as_of > later.strftime("%Y-%m-%dT%H:%M:%S.%fZ")]
         needless = min((each.stop_lsn for each in begun), default=NEVER)
+    wal.archive_id = str(base.manifest.get("archive_id") or "")
     segments, missing = wal.reach(line, base.start_lsn, needless, size)
     hole = f"{missing} is missing, or a part of it, and later WAL is here" if missing else ""
     stored_lsn = NEVER
