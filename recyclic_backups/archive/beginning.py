@@ -109,8 +109,8 @@ def archive_id_for(
     votes = Counter(each for each in said if is_archive_id(each)).most_common()
     if len(votes) > 1 and votes[0][1] == votes[1][1]:
         raise Refused(
-            f"parts of two archives of server {archive.system_identifier} lie in the storage, and which one goes on cannot "
-            "be told; nothing was written",
+            f"parts of two archives of server {archive.system_identifier} lie in the storage, and which one goes on "
+            "cannot be told; nothing was written",
             "move the folder of the server in the storage away: the receiver begins a new archive",
         )
     return votes[0][0] if votes else new_archive_id()

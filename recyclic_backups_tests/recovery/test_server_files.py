@@ -66,7 +66,7 @@ def test_a_tablespace_comes_to_lie_beside_and_production_s_own_is_not_touched(
 def test_what_comes_into_the_place_of_the_directory_is_neither_filled_nor_given_away(
     apart: Site, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, suffix: str
 ) -> None:
-    """Attack: whoever owns the directory around it lays a link there; root writes where it leads, and gives that away."""
+    """Attack: whoever owns the directory around it lays a link there; root fills, and gives away, what it leads to."""
     victim, target = tmp_path / "victim", place.with_name(f"{place.name}{suffix}")
     victim.mkdir()
     (victim / "kept").touch()

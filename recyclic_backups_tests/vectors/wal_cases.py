@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import zstandard
 
@@ -159,6 +160,13 @@ def segment_cases() -> list[Json]:
     other = stored(f"{SEGMENT}.00000014-00000028.zst.sealed", CONTENT[20:40], archive_id=ARCHIVE_ID[::-1])
     case("a tail, and one of another archive", DAMAGED, 40, tail(0, 20), other, archive_id=ARCHIVE_ID)
 
+    _tail_cases(case)
+    return cases
+
+
+def _tail_cases(case: Callable[..., None]) -> None:
+    """What there is of a segment in parts."""
+    file = f"{SEGMENT}.zst.sealed"
     case("a tail", GOOD, 20, tail(0, 20))
     case("tails one after the other", GOOD, 50, tail(0, 20), tail(20, 21), tail(21, 50))
     case("tails up to the end", GOOD, 64, tail(0, 20), tail(20, 64))
@@ -218,7 +226,6 @@ def segment_cases() -> list[Json]:
     renamed = next(iter(tail(0, 20).values()))
     case("renamed to be longer", DAMAGED, 30, {f"{SEGMENT}.00000000-0000001e.zst.sealed": renamed})
     case("a name in upper case", GOOD, 0, {f"{SEGMENT}.00000000-0000001E.zst.sealed": renamed})
-    return cases
 
 
 def history_cases() -> list[Json]:
