@@ -82,14 +82,17 @@ def without_damage_at_its_end(
     Bytes of somebody else's under the name of a segment, be it the running one or one far ahead, would otherwise end
     the receiver. ``tell`` is told each of them, as a sentence. Raises StorageError.
     """
-    while (end := archive_end(listing, segment_bytes)) is not None:
-        found = archive.authentic_part(listing, end.segment, segment_bytes)
-        if not found.damage:
-            break
+    nothing: list[str] = []
+    for segment in sorted({*listing.segments, *listing.tails}, reverse=True):
+        found = archive.authentic_part(listing, segment, segment_bytes)
         for error in found.damage.values():
             tell(f"damaged, and counts for nothing: {error.message}")
-        listing = listing.without(found.damage)
-    return listing
+        nothing += found.damage
+        if found.content:
+            break
+        # What is behind a beginning that is not there can be compared with nothing.
+        nothing += (each.name for each in listing.tails.get(segment, ()))
+    return listing.without(nothing)
 
 
 def archive_id_for(

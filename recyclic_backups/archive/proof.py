@@ -84,10 +84,12 @@ def require_proof(position: Position | None, proof: str, server: Server) -> None
         f"who answers as {server.label} does not show any more that it is the server {position.system_identifier}: "
         f"that proved itself by {_SAID.get(position.proof, position.proof)} before; nothing was written",
         "somebody else may listen there; if pg_hba.conf, POSTGRES_HOST or POSTGRES_SSLMODE was changed on purpose: "
-        f"{ACCEPT_COMMAND} --server {position.system_identifier}",
+        f"{ACCEPT_COMMAND} --server {position.system_identifier}"
+        f"{_TOO_OLD if pq.version() < FIRST_WITH_REQUIRE_AUTH else ''}",
     )
 
 
+_TOO_OLD = "; the libpq here is older than 16 and cannot ask for a proof of the password"
 _SAID = {
     PASSWORD: "its password (scram-sha-256)",
     CERTIFICATE: "its certificate (verified TLS)",
