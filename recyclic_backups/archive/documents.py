@@ -149,6 +149,16 @@ def read_gaps(archive: WalArchive) -> list[Gap]:
     return [each for each in found if each is not None]
 
 
+def believed_gaps(archive: WalArchive) -> list[Gap]:
+    """Every hole that was written down and can be believed, in order. Raises StorageError."""
+    found = []
+    for each in archive.repository.store.list(f"{archive.wal}/gaps/"):
+        with suppress(DamagedData, NoUsableKey):
+            gap = _read(archive, each.name, Gap)
+            found += [gap] if gap is not None else []
+    return found
+
+
 def _read(archive: WalArchive, name: str, kind: type[D]) -> D | None:
     document = archive.read_document(name)
     try:

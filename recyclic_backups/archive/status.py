@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from recyclic_backups.archive.documents import (
     Gap,
     KeptFrom,
     Position,
+    believed_gaps,
     believed_position,
     read_gaps,
     read_kept_from,
@@ -96,12 +97,17 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
     damage: list[str] = []
     position: Position | None = None
     kept_from: KeptFrom | None = None
-    gaps: Sequence[Gap] = ()
     lineage: tuple[int, ...] = ()
     try:
         position = read_position(archive)
+    except DamagedData as error:
+        damage.append(error.message)
+    try:
         kept_from = read_kept_from(archive)
-        gaps = read_gaps(archive)
+    except DamagedData as error:
+        damage.append(error.message)
+    try:
+        read_gaps(archive)
     except DamagedData as error:
         damage.append(error.message)
     try:
@@ -120,7 +126,7 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
             # Around the WAL that a hold keeps.
             if kept_from is None or not kept_from.covers(hole.timeline, hole.to_lsn)
         ),
-        tuple(gaps),
+        tuple(believed_gaps(archive)),
         listing.stored_bytes,
         server,
         "; ".join(damage),

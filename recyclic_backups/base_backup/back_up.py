@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import believed_position, read_gaps
+from recyclic_backups.archive.documents import believed_gaps, believed_position
 from recyclic_backups.archive.proof import asking_for, opened_with_proof, require_proof
 from recyclic_backups.audit.log import Entry, audited
 from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
@@ -121,7 +121,7 @@ class _Run:
         bases = load_base_backups(self.archive).bases
         newest = next((each for each in bases if each.good), None)
         is_enough = (
-            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive))
+            newest is not None and newest.as_of >= since and not why_due(bases, believed_gaps(self.archive))
         )
         return newest if is_enough else None
 

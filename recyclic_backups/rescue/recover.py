@@ -1257,6 +1257,8 @@ class Wal:
             check_document(said, name, self.keys)
             if not MOMENT.fullmatch(str(said["server_time"])):
                 raise ValueError("it does not say of when it is")
+            if self.archive_id and said.get("archive_id", self.archive_id) != self.archive_id:
+                raise ValueError("it is of another archive of this server")
             return {
                 "timeline": said["timeline"],
                 "lsn": lsn_of(said["lsn"]),
@@ -1450,6 +1452,7 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
             f"{base.id} is incremental, a matter for pg_combinebackup of PostgreSQL {base.version}; without --base the "
             "full one before it is taken, and more WAL",
         )
+    wal.archive_id = str(base.manifest.get("archive_id") or "")
     return reach_of(base, bases, wal, line, asked.to_time or "")
 
 
@@ -1471,7 +1474,6 @@ def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -
         later = datetime.fromisoformat(f"{target[:-1]}+00:00") + timedelta(hours=1)
         begun = [each for each in bases if each.as_of > later.strftime("%Y-%m-%dT%H:%M:%S.%fZ")]
         needless = min((each.stop_lsn for each in begun), default=NEVER)
-    wal.archive_id = str(base.manifest.get("archive_id") or "")
     segments, missing = wal.reach(line, base.start_lsn, needless, size)
     hole = f"{missing} is missing, or a part of it, and later WAL is here" if missing else ""
     stored_lsn = NEVER
