@@ -28,7 +28,7 @@ from recyclic_backups_tests.memory_store import MemoryStore
 
 
 def test_a_gap_that_nobody_signed_keeps_no_base_backup_from_being_taken(memory: MemoryStore) -> None:
-    """Attack: a document that cannot be believed, and the receiver never takes the base backup that WAL is replayed on."""
+    """Attack: a document that cannot be believed, and no base backup is taken for the WAL to be replayed on."""
     archive = WalArchive(repository_of(memory), "73")
     now = datetime.now(UTC)
     position = Position(1, 5, now, now, 1 << 20, 150000, "73")
