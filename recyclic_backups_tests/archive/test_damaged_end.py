@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.beginning import archive_end
+from recyclic_backups.archive.beginning import archive_end, archive_id_for
+from recyclic_backups.archive.documents import Position
 from recyclic_backups.archive.wal import segment_name
+from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
     archive_of,
     assert_as_on_the_server,
     receiving,
+    repository_of,
 )
 from recyclic_backups_tests.memory_store import MemoryStore
 
@@ -47,3 +52,24 @@ def test_junk_under_the_name_of_a_segment_does_not_end_the_receiver(
         assert any("counts for nothing" in each and file in each for each in running.said)
     listing = assert_as_on_the_server(server_of_its_own, archive)
     assert len(archive.read_segment(listing, segment, SEGMENT_BYTES)) == SEGMENT_BYTES
+
+
+def test_a_position_of_another_archive_does_not_decide_which_one_goes_on(memory: MemoryStore) -> None:
+    """Attack: who lays an older archive's position back has all that is stored since count for nothing."""
+    ours, other, size = "0a" * 16, "0b" * 16, 4096
+    archive = WalArchive(repository_of(memory), "73")
+    key = archive.repository.key_for_backups(datetime.now(UTC))
+    at = datetime.now(UTC)
+    laid = Position(1, 1, at, at, size, 150000, "73", archive_id=other)
+    empty = archive.listing()
+    assert archive_id_for(archive, empty, laid, size) == other
+    assert archive_id_for(archive, empty, None, size) not in (ours, other), "one that begins"
+
+    archive.of(ours).store_segment(segment_name(1, 1 << 20, 1 << 20), bytes(size), key)
+    listing = archive.listing()
+    assert archive_id_for(archive, listing, None, size) == ours
+    with pytest.raises(Refused, match="parts of two archives"):
+        archive_id_for(archive, listing, laid, size)
+    name = f"{archive.root}/base/20261122T010003Z-K3X7QA/manifest.json"
+    memory.create(name, archive.encode_document(name, {"format": 1, "archive_id": ours}, key))
+    assert archive_id_for(archive, listing, laid, size) == ours
