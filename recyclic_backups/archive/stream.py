@@ -18,6 +18,7 @@ from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
 from recyclic_backups.archive.documents import Position, store_position
 from recyclic_backups.archive.segment import Segment
+from recyclic_backups.archive.settled import Settled
 from recyclic_backups.archive.storekeeper import Job, Storekeeper
 from recyclic_backups.archive.wal import segment_start
 from recyclic_backups.envelope.keyring import DataKey
@@ -49,20 +50,21 @@ class _NotTaken(DatabaseError):
     """The storage takes nothing more: the server is let go before it waits for us."""
 
 
-class Histories(Protocol):
-    """What the server tells of its timelines, to be stored before the first WAL that it sends."""
+class First(Protocol):
+    """What is stored before the first WAL that the server sends: what it tells of its timelines, a gap before it."""
 
     def ask(self, newest: int) -> None:
-        """Ask for those up to ``newest``."""
+        """Ask for the histories of timelines up to ``newest``."""
 
     def store(self) -> None:
-        """Store them."""
+        """Store what waits."""
 
 
 class Stream:
     """Receives until told to stop. ``received`` is told up to where.
 
-    ``histories`` are asked for with each new timeline. ``stored`` tells what the archive has of a segment already.
+    ``first`` is asked for histories with each new timeline. ``stored`` tells what the archive has of a segment already.
+    Positions say by which ``proof`` the server is known, and what is ``settled``.
     """
 
     def __init__(
@@ -77,16 +79,19 @@ class Stream:
         clock: Callable[[], datetime],
         say: Callable[[str], None],
         received: Callable[[int], None],
-        histories: Histories,
+        first: First,
         stored: Callable[[str], bytes],
         system_identifier: str,
+        proof: str,
+        settled: Settled,
     ) -> None:
         self._replication, self._archive = replication, archive
         self._key, self._segment_bytes = key, segment_bytes
         self._server_version = replication.server_version
         self._slot, self._tail_seconds = slot, tail_seconds
         self._clock, self._say = clock, say
-        self._received, self._histories, self._stored = received, histories, stored
+        self._received, self._first, self._stored = received, first, stored
+        self._proof, self._settled = proof, settled
         self._system_identifier = system_identifier
         self.has_data = False
         self._left: tuple[int, memoryview] | None = None
@@ -97,6 +102,7 @@ class Stream:
         """Stream until told to stop, over every timeline. Raises DatabaseError, Refused, StorageError."""
         timeline, start_lsn = beginning.timeline, beginning.start_lsn
         self._known_lsn = beginning.stored_lsn
+        self._is_strange = beginning.gap_from is not None or not self._proof
         with (
             ThreadPoolExecutor(_PACKING, "packing") as self._packing,
             Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper,
@@ -128,7 +134,7 @@ class Stream:
                     following = self._on_the_next(following, end.next, streamed=streamed)
                     timeline, start_lsn = following.timeline, following.start_lsn
                     self._say(f"timeline {timeline} begins at {lsn_text(end.next[1])}")
-                    self._histories.ask(timeline)
+                    self._first.ask(timeline)
             except _NotTaken:
                 # What was read is kept, and stored once that is possible: only then more of it is asked for.
                 self._replication.close()
@@ -263,6 +269,7 @@ class Stream:
 
     _server_end_lsn = _known_lsn = _known_until = 0
     _noted_at = 0.0
+    _is_strange = True
     _server_clock: datetime | None = None
     """What it showed in the message before: later messages know everything that was committed by then."""
     _clock_when_asked: datetime | None = None
@@ -307,7 +314,7 @@ class Stream:
 
             def store() -> None:
                 if content is not None:
-                    self._histories.store()
+                    self._first.store()
                     self._archive.store_segment(segment.name, content.result(), self._key)
                 self._archive.delete(tail.name for tail in segment.tails)
 
@@ -327,7 +334,7 @@ class Stream:
         data = memoryview(segment.data)[start : segment.filled]
 
         def store() -> None:
-            self._histories.store()
+            self._first.store()
             stored = self._archive.store_tail(segment.name, start, data, self._key)
             if joins:
                 self._archive.delete(tail.name for tail in segment.tails if tail.name != stored.name)
@@ -350,6 +357,8 @@ class Stream:
             return
         if not self._segment.is_compared or self._segment.end_lsn < self._known_lsn:
             return
+        if self._is_strange and not self.has_data:
+            return  # it has said much and shown nothing
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
         self._noted_at = time.monotonic()
@@ -362,6 +371,9 @@ class Stream:
                 self._segment_bytes,
                 self._server_version,
                 self._archive.system_identifier,
+                self._proof,
+                self._settled.reached(lsn, server_time),
+                self._archive.archive_id,
             )
         )
 

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_gaps
+from recyclic_backups.archive.documents import believed_gaps, believed_position
+from recyclic_backups.archive.proof import asking_for, opened_with_proof, require_proof
 from recyclic_backups.audit.log import Entry, audited
 from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
@@ -80,11 +81,15 @@ def back_up_server(
         # What is waited for has to come after the slot's beginning, and on an idle server nothing comes.
         with translated(lock.subject):
             commit_something(lock.connection)
-        with Replication.open(server, APPLICATION_NAME) as replication:
+        with opened_with_proof(server, APPLICATION_NAME) as (replication, proof):
             identity = replication.identify()
+            archive = WalArchive(repository, identity.system_identifier)
+            # Its WAL is compared with the archive's, and where a checkpoint lies is no secret.
+            position = believed_position(archive)
+            require_proof(position, proof, server)
+            archive = archive.of("" if position is None else position.archive_id)
             facts = _facts(lock.connection, identity, replication)
-        archive = WalArchive(repository, identity.system_identifier)
-        run = _Run(server, archive, facts, terms, clock, progress, lock, entry)
+        run = _Run(asking_for(server, proof), archive, facts, terms, clock, progress, lock, entry)
         there = run.enough(enough_since)
         if there is not None:
             entry.backup_id = there.base_id
@@ -115,7 +120,9 @@ class _Run:
         bases, now = load_base_backups(self.archive).bases, self.clock()
         newest = newest_good(bases, now)
         is_enough = (
-            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive), now)
+            newest is not None
+            and newest.as_of >= since
+            and not why_due(bases, believed_gaps(self.archive), now)
         )
         return newest if is_enough else None
 

@@ -160,6 +160,11 @@ def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:
     return tuple(base for archive in archives for base in load_base_backups(archive).bases)
 
 
+def has_base_backups(archive: WalArchive) -> bool:
+    """Whether a server has a base backup that can be believed: anybody can make its folder. Raises StorageError."""
+    return bool(load_base_backups(archive).bases)
+
+
 class _Reading:
     """The documents of a server's base backups, by kind, as they are read."""
 

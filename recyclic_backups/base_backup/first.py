@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_gaps, read_position
+from recyclic_backups.archive.documents import believed_gaps, believed_position
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.errors import BackupError
@@ -21,11 +21,11 @@ _FIRST_LOOK_SECONDS = 5.0
 def why_needed(archive: WalArchive, now: datetime) -> str | None:
     """Why a base backup is needed now, empty where none is; None while no WAL has come.
 
-    Raises StorageError.
+    What cannot be believed keeps nobody from taking one. Raises StorageError.
     """
-    if read_position(archive) is None:
+    if believed_position(archive) is None:
         return None
-    return why_due(load_base_backups(archive).bases, read_gaps(archive), now)
+    return why_due(load_base_backups(archive).bases, believed_gaps(archive), now)
 
 
 class FirstBase:

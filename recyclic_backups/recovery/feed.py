@@ -31,14 +31,21 @@ class Source:
     archive: WalArchive
     listing: Listing
 
-    def segment(self, name: str, segment_bytes: int) -> bytes:
+    def of(self, archive_id: str) -> Source:
+        """The same, for a base backup that tells whose archive its WAL is in."""
+        return Source(self.archive.of(archive_id or self.archive.archive_id), self.listing)
+
+    def segment(self, name: str, segment_bytes: int, needed_bytes: int | None = None) -> bytes:
         """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
 
-        A receiver at work may have made one object of several meanwhile.
+        Where ``needed_bytes`` of it are enough, names that say more do not matter. A receiver at work may have made one
+        object of several meanwhile.
         """
         listed = self.listing.end_in(name, segment_bytes)
+        if needed_bytes is not None:
+            listed = min(listed, needed_bytes)
         try:
-            content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
+            content = self.archive.read_segment(self.listing, name, segment_bytes, listed) if listed else b""
         except DamagedData:
             now = self.archive.listing()
             if now.end_in(name, segment_bytes) < listed:
@@ -46,7 +53,7 @@ class Source:
             elif self._objects(now, name) == self._objects(self.listing, name):
                 raise
             else:
-                content = self.archive.read_segment(now, name, segment_bytes)
+                content = self.archive.read_segment(now, name, segment_bytes, listed)
         if not content or len(content) < listed:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
@@ -159,4 +166,5 @@ class Feeder:
 
     def _unsealed(self) -> Future[bytes]:
         name = self._segments[self._placed]
-        return self._unsealing.submit(self._source.segment, name, self._window.segment_bytes)
+        needed_bytes = self._window.needed_bytes(self.next_lsn)
+        return self._unsealing.submit(self._source.segment, name, self._window.segment_bytes, needed_bytes)

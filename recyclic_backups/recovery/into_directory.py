@@ -112,20 +112,23 @@ def recover_into(
     account = Account.for_servers()
     has_tablespaces = any(each.oid is not None for each in plan.base.objects)
     spaces = directory.with_name(f"{directory.name}-tablespaces")
+    there, spaces_there = _looked_at(directory), _looked_at(spaces)
     owner = require_usable(directory, account)
     if has_tablespaces:
         require_usable(spaces, account)
     require_space(directory.parent if not directory.exists() else directory, plan)
     with ExitStack() as stack:
-        opened = stack.enter_context(_kept_if_well(directory, account))
-        opened_spaces = stack.enter_context(_kept_if_well(spaces, account)) if has_tablespaces else None
+        opened = stack.enter_context(_kept_if_well(directory, there, account))
+        opened_spaces = (
+            stack.enter_context(_kept_if_well(spaces, spaces_there, account)) if has_tablespaces else None
+        )
         home = account.private_directory(scratch)
         socket_directory = account.socket_directory(home)
         cluster = RecoveredCluster(
             installation, home, directory, spaces, socket_directory, account, source, plan
         )
         stack.enter_context(cluster.watched(home, socket_directory))
-        stack.enter_context(cluster.opened())
+        stack.enter_context(cluster.opened(opened, opened_spaces))
         cluster.make_reachable()
         cluster.fill(progress)
         reached = cluster.replay(progress)
@@ -223,16 +226,41 @@ def _owner(uid: int, gid: int, account: Account) -> Owner:
     return Owner(entry.pw_uid, entry.pw_gid)
 
 
+def _looked_at(directory: Path) -> os.stat_result | None:
+    """What has that name, a link itself; None where nothing has, or nobody can tell."""
+    try:
+        return os.lstat(directory)
+    except OSError:
+        return None
+
+
 @contextmanager
-def _kept_if_well(directory: Path, account: Account) -> Iterator[int]:
-    """A descriptor of the directory, made if it is missing and ours meanwhile; emptied again where the block fails."""
-    made = not directory.exists()
-    if made:
-        os.mkdir(directory, 0o700)
+def _kept_if_well(directory: Path, there: os.stat_result | None, account: Account) -> Iterator[int]:
+    """A descriptor of the directory, made if it is missing and ours meanwhile; emptied again where the block fails.
+
+    ``there`` is what was judged before. Whoever owns the directory around it may have put another one in its place
+    since: that one is left alone. Raises Refused.
+    """
+    try:
+        if there is None:
+            os.mkdir(directory, 0o700)
+    except OSError as error:
+        raise Refused(f"{directory} cannot be made: {error.strerror}") from None
     opened = open_directory(directory)
     try:
         found = os.fstat(opened)
-        mode = stat.S_IMODE(found.st_mode)
+        is_it = found.st_uid == os.geteuid() if there is None else os.path.samestat(found, there)
+        if not is_it or os.listdir(opened) not in ([], ["lost+found"]):
+            raise Refused(f"something else came into the place of {directory}: nothing was done")
+        yield from _kept(directory, opened, found, account, made=there is None)
+    finally:
+        os.close(opened)
+
+
+def _kept(
+    directory: Path, opened: int, found: os.stat_result, account: Account, *, made: bool
+) -> Iterator[int]:
+    try:
         if account.change:
             os.fchown(opened, os.geteuid(), -1)
         os.fchmod(opened, 0o700)
@@ -245,10 +273,8 @@ def _kept_if_well(directory: Path, account: Account) -> Iterator[int]:
             else:
                 if account.change:
                     os.fchown(opened, found.st_uid, found.st_gid)
-                os.fchmod(opened, mode)
+                os.fchmod(opened, stat.S_IMODE(found.st_mode))
         raise
-    finally:
-        os.close(opened)
 
 
 def _empty(opened: int) -> None:
