@@ -19,13 +19,15 @@ from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
-from recyclic_backups.errors import DamagedData, ObjectMissing
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
 MOST_HISTORY_BYTES = 1 << 20
 
 _READ_BYTES = 1 << 20
+_LOOKS = 5
+"""So often a segment is listed anew whose objects others replace while it is read: they do it once in a while."""
 _LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
 _SYSTEM_IDENTIFIER = re.compile(r"[0-9]{1,20}")
 _FILE = re.compile(
@@ -70,6 +72,10 @@ class Listing:
         """The segments of a timeline, whole or in part, in order."""
         return sorted({each for each in (*self.segments, *self.tails) if timeline_of(each) == timeline})
 
+    def objects_of(self, segment: str) -> tuple[object, ...]:
+        """What there is of a segment, to be compared with another listing of it."""
+        return self.segments.get(segment), tuple(tail.name for tail in self.tails.get(segment, ()))
+
     @property
     def timelines(self) -> list[int]:
         """Every timeline of which there is WAL or a history."""
@@ -91,22 +97,34 @@ def servers_in(repository: Repository) -> list[str]:
 
 
 class WalArchive:
-    """The WAL of one server. Methods raise StorageError; those that read DamagedData and NoUsableKey too."""
+    """The WAL of one server. Methods raise StorageError; those that read DamagedData and NoUsableKey too.
 
-    def __init__(self, repository: Repository, system_identifier: str) -> None:
+    Who only shows how things are does without a key (``needs_key`` False): where none of the storage is at hand,
+    documents are read unchecked, and ``is_checked`` is False.
+    """
+
+    def __init__(self, repository: Repository, system_identifier: str, *, needs_key: bool = True) -> None:
         self.repository = repository
         self.system_identifier = system_identifier
+        self.needs_key = needs_key
         self.root = folder_of_server(system_identifier)
         self.wal = f"{self.root}/wal"
 
     def listing(self) -> Listing:
         """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
+        return self._listed(f"{self.wal}/")
+
+    def listing_of(self, segment: str) -> Listing:
+        """What lies there now of one segment: one call, however long the archive is."""
+        return self._listed(f"{self.wal}/{segment[:8]}/{segment}")
+
+    def _listed(self, beginning: str) -> Listing:
         sealed_only = self.repository.asks_for_macs
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
         stored_bytes = 0
-        for each in self.repository.store.list(f"{self.wal}/"):
+        for each in self.repository.store.list(beginning):
             stored_bytes += each.size_bytes
             file = each.name.rpartition("/")[2]
             if sealed_only and not file.endswith(".sealed"):
@@ -153,26 +171,29 @@ class WalArchive:
 
     def read(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> bytes:
         """The plain content of an object. Raises DamagedData where it is not what was stored under that name."""
-        file = name.rpartition("/")[2]
         try:
-            with self.repository.store.reader(name) as stored:
-                source: Source = stored
-                if file.endswith(".sealed"):
-                    source = UnsealedReader(
-                        stored, self.repository.keyring.for_reading, f"wal/{self.system_identifier}", file
-                    )
-                elif self.repository.asks_for_macs:
-                    raise DamagedData(
-                        f"{name} is not sealed, as everything of this storage is: it proves nothing"
-                    )
-                plain = Decompressor(source, compressed=True, name=name)
-                content = bytearray()
-                while piece := plain.read(_READ_BYTES):
-                    content += piece
-                    if len(content) > most_bytes:
-                        raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
+            return self._content(name, most_bytes)
         except ObjectMissing:
             raise DamagedData(f"{name} is missing from the storage") from None
+
+    def _content(self, name: str, most_bytes: int) -> bytes:
+        file = name.rpartition("/")[2]
+        with self.repository.store.reader(name) as stored:
+            source: Source = stored
+            if file.endswith(".sealed"):
+                source = UnsealedReader(
+                    stored, self.repository.keyring.for_reading, f"wal/{self.system_identifier}", file
+                )
+            elif self.repository.asks_for_macs:
+                raise DamagedData(
+                    f"{name} is not sealed, as everything of this storage is: it proves nothing"
+                )
+            plain = Decompressor(source, compressed=True, name=name)
+            content = bytearray()
+            while piece := plain.read(_READ_BYTES):
+                content += piece
+                if len(content) > most_bytes:
+                    raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
         return bytes(content)
 
     def read_history(self, listing: Listing, timeline: int) -> bytes:
@@ -184,9 +205,29 @@ class WalArchive:
         return self.read(listing.histories[timeline], MOST_HISTORY_BYTES)
 
     def read_segment(self, listing: Listing, segment: str, segment_bytes: int) -> bytes:
-        """A segment, or what there is of it: without a hole, from its beginning on."""
+        """A segment, or what there is of it: without a hole, from its beginning on.
+
+        A receiver at work stores a whole segment and deletes its tails. So what was listed and is gone is listed anew.
+        Raises DamagedData where there is less of it by then.
+        """
+        for _ in range(_LOOKS):
+            try:
+                return self._joined(listing, segment, segment_bytes)
+            except ObjectMissing as missing:
+                now = self.listing_of(segment)
+                is_less = now.end_in(segment, segment_bytes) < listing.end_in(segment, segment_bytes)
+                if is_less or now.objects_of(segment) == listing.objects_of(segment):
+                    raise DamagedData(
+                        f"a part of the WAL segment {segment} is gone: {missing.message}"
+                    ) from None
+                listing = now
+        raise StorageError(
+            f"the objects of the WAL segment {segment} change faster than they can be read", retryable=True
+        )
+
+    def _joined(self, listing: Listing, segment: str, segment_bytes: int) -> bytes:
         if segment in listing.segments:
-            content = self.read(listing.segments[segment], segment_bytes)
+            content = self._content(listing.segments[segment], segment_bytes)
             if len(content) != segment_bytes:
                 raise DamagedData(f"{listing.segments[segment]} is not as long as a segment")
             return content
@@ -195,7 +236,7 @@ class WalArchive:
             if tail.start > len(content):
                 break
             if tail.end > len(content):
-                part = self.read(tail.name, segment_bytes)
+                part = self._content(tail.name, segment_bytes)
                 if len(part) != tail.end - tail.start or tail.end > segment_bytes:
                     raise DamagedData(f"{tail.name} is not as long as its name says")
                 content += part[len(content) - tail.start :]
@@ -204,16 +245,25 @@ class WalArchive:
     # -- documents beside the WAL
 
     def read_document(self, name: str) -> dict[str, object] | None:
-        """A document, checked; None where there is none. Raises DamagedData for one that is not authentic."""
+        """A document, checked if it can be; None where there is none. Raises DamagedData for one that is not authentic."""
         try:
             content = self.repository.store.get(name)
         except ObjectMissing:
             return None
         document = envelope_document.decode(content, name)
-        envelope_document.check_authentic(
-            document, name, self.repository.keyring.for_reading, signed=self.repository.asks_for_macs
-        )
+        try:
+            envelope_document.check_authentic(
+                document, name, self.repository.keyring.for_reading, signed=self.repository.asks_for_macs
+            )
+        except NoUsableKey:
+            if self.needs_key or self.is_checked:
+                raise
         return document
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether what is read is checked: a key of the storage is at hand, or it has none. Raises StorageError."""
+        return not self.repository.asks_for_macs or self.repository.keyring.belonging().is_known
 
     def encode_document(self, name: str, document: dict[str, object], key: DataKey | None) -> bytes:
         """A document with its MAC, or its SHA-256 where nothing is encrypted."""

@@ -65,7 +65,7 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
         asked = server.system_identifier
     if not asked:
         return WalFacts()
-    found = recoverable(repository, asked, now=now)
+    found = recoverable(repository, asked, now=now, needs_key=False)
     if found.position is None and not (found.listing.timelines or found.bases.bases or found.damage):
         return WalFacts()  # there is no folder of that server
     status = wal_status(found.archive, server, found.listing)
@@ -78,8 +78,15 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
             *(f"{each.name}: {each.problem}" for each in found.bases.damage),
         ]
     except (DamagedData, NoUsableKey, RecoveryError) as error:
-        windows, damage = (), [status.damage or error.message]
-    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows, hidden)
+        is_no_key = isinstance(error, NoUsableKey) and not found.archive.is_checked
+        windows, damage = (), [] if is_no_key else [status.damage or error.message]
+    return WalFacts(
+        replace(status, damage="; ".join(damage)),
+        found.bases.bases,
+        windows,
+        hidden,
+        is_checked=found.archive.is_checked,
+    )
 
 
 def receiver_problem(

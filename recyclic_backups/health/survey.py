@@ -185,7 +185,7 @@ class Survey:
                 "drills": {name: each.to_json() for name, each in sorted(self.drills.items())},
             },
             "authenticity": {
-                "checked": self.catalog.is_checked,
+                "checked": self.facts.is_checked,
                 "unvouched_backups": len(self.catalog.unvouched),
             },
             "wal": None if self.facts.wal is None else self.facts.wal.to_json(self.measured_at),

@@ -48,6 +48,8 @@ class WalFacts:
     windows: tuple[Window, ...] = ()
     hidden_hole: Hole | None = None
     """WAL that is missing where names show no hole, so that no verified base backup leads to the end."""
+    is_checked: bool = True
+    """False where no key was at hand to check what the archive says of itself."""
 
     @property
     def newest_base(self) -> BaseBackup | None:

@@ -31,28 +31,17 @@ class Source:
     listing: Listing
 
     def segment(self, name: str, segment_bytes: int) -> bytes:
-        """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
-
-        A receiver at work may have made one object of several meanwhile.
-        """
+        """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError."""
         listed = self.listing.end_in(name, segment_bytes)
         try:
             content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
         except DamagedData:
-            now = self.archive.listing()
-            if now.end_in(name, segment_bytes) < listed:
-                content = b""
-            elif self._objects(now, name) == self._objects(self.listing, name):
+            if self.archive.listing_of(name).end_in(name, segment_bytes) >= listed:
                 raise
-            else:
-                content = self.archive.read_segment(now, name, segment_bytes)
-        if not content or len(content) < listed:
+            content = b""
+        if not content:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
-
-    @staticmethod
-    def _objects(listing: Listing, name: str) -> tuple[object, ...]:
-        return listing.segments.get(name), listing.tails.get(name)
 
 
 class PgWal:
