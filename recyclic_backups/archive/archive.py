@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -244,10 +244,13 @@ class WalArchive:
 
     # -- documents beside the WAL
 
-    def read_document(self, name: str) -> dict[str, object] | None:
-        """A document, checked if it can be; None where there is none. Raises DamagedData for one that is not authentic."""
+    def read_document(self, name: str, get: Callable[[str], bytes] | None = None) -> dict[str, object] | None:
+        """A document, checked if it can be; None where there is none. ``get`` is another way to its bytes.
+
+        Raises DamagedData for one that is not authentic.
+        """
         try:
-            content = self.repository.store.get(name)
+            content = (get or self.repository.store.get)(name)
         except ObjectMissing:
             return None
         document = envelope_document.decode(content, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from recyclic_backups.catalog.fields import Document, spelled
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DamagedData, ObjectExists
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+from recyclic_backups.storage.shared import newest
 
 D = TypeVar("D", bound=Document)
 
@@ -60,6 +62,16 @@ def read_position(archive: WalArchive) -> Position | None:
     return _read(archive, position_name(archive), Position)
 
 
+def read_newest_position(archive: WalArchive, *, anew: bool) -> Position | None:
+    """The same for who looks often: it may be newer than what was seen of the archive. ``anew`` asks the storage."""
+    return _read(
+        archive,
+        position_name(archive),
+        Position,
+        lambda name: newest(archive.repository.store, name, anew=anew),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class KeptFrom(Document):
     """WAL before this position is not kept as a whole any more: retention took it. Where some is missing is no hole."""
@@ -104,8 +116,10 @@ def read_gaps(archive: WalArchive) -> list[Gap]:
     return [each for each in found if each is not None]
 
 
-def _read(archive: WalArchive, name: str, kind: type[D]) -> D | None:
-    document = archive.read_document(name)
+def _read(
+    archive: WalArchive, name: str, kind: type[D], get: Callable[[str], bytes] | None = None
+) -> D | None:
+    document = archive.read_document(name, get)
     try:
         return None if document is None else kind.from_json(document)
     except DamagedData as error:

@@ -52,6 +52,15 @@ class WalFacts:
     """False where no key was at hand to check what the archive says of itself."""
 
     @property
+    def is_in_doubt(self) -> bool:
+        """Whether something is wrong that another look at the archive would show to be mended."""
+        status = self.status
+        is_torn = (
+            status is None or bool(status.damage) or bool(status.live_holes) or self.hidden_hole is not None
+        )
+        return is_torn or self.newest_base is None
+
+    @property
     def newest_base(self) -> BaseBackup | None:
         """The newest whose last check passed."""
         return next((each for each in self.bases if each.good), None)
