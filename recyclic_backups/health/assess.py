@@ -30,7 +30,7 @@ from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.survey import survey as recoverable
 from recyclic_backups.recovery.windows import Window
-from recyclic_backups.storage.shared import forget_servers, watch_servers
+from recyclic_backups.storage.shared import are_watched_closely, forget_servers, watch_servers
 from recyclic_backups.texts.language import Untranslated
 
 _PATIENCE_SECONDS = 3
@@ -69,7 +69,8 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
     if not asked:
         return WalFacts()
     facts, is_old = _archive_seen(repository, asked, server, now)
-    if is_old:
+    # A receiver that puts a segment in the place of its tails while they are listed: of that nobody is to be alarmed.
+    if is_old or (facts.is_in_doubt and not are_watched_closely(repository.store)):
         forget_servers(repository.store)
         facts, _ = _archive_seen(repository, asked, server, now)
     watch_servers(repository.store, closely=facts.is_in_doubt)

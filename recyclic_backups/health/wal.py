@@ -53,12 +53,8 @@ class WalFacts:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether something is wrong that another look at the archive would show to be mended."""
-        status = self.status
-        is_torn = (
-            status is None or bool(status.damage) or bool(status.live_holes) or self.hidden_hole is not None
-        )
-        return is_torn or self.newest_base is None
+        """Whether something is wrong that another look at the archive may show to be mended."""
+        return self.newest_base is None or any(each.level is Level.CRITICAL for each in continuous(self))
 
     @property
     def newest_base(self) -> BaseBackup | None:

@@ -100,6 +100,11 @@ def watch_servers(store: Store, *, closely: bool) -> None:
         store.servers.kept = timedelta(seconds=SECONDS) if closely else KEPT
 
 
+def are_watched_closely(store: Store) -> bool:
+    """Whether something was wrong in the servers' folders at the last look."""
+    return isinstance(store, SharedStore) and store.servers.kept != KEPT
+
+
 @dataclass
 class _View:
     """What the storage answered. ``listing`` is the one that is compared, None while nothing is known."""

@@ -18,7 +18,7 @@ from recyclic_backups.health.wal import WalFacts, wal_findings
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.storage import shared
-from recyclic_backups.storage.store import Store
+from recyclic_backups.storage.store import Store, StoredObject
 from recyclic_backups_tests.counting import CountingStore
 from recyclic_backups_tests.health.catalogs import catalog
 from recyclic_backups_tests.health.wals import SEGMENT_BYTES, MadeUpWal
@@ -119,3 +119,25 @@ def test_a_failover_and_a_hole_are_seen_before_the_hour_is_over(looked_at: Looke
         upload.commit()
     looked_at.pass_minutes(2)
     assert looked_at.said() == set()
+
+
+def test_a_segment_that_a_listing_misses_because_its_tails_were_just_replaced_is_no_hole(
+    looked_at: LookedAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a mail at night that WAL is lost, because a directory was read while the receiver wrote to it."""
+    hidden = sorted(looked_at.received.archive.listing().segments.values())[-2]
+    listed = looked_at.store.list
+
+    def once(prefix: str = "", after: str = "") -> Iterator[StoredObject]:
+        monkeypatch.undo()
+        return (each for each in listed(prefix, after) if each.name != hidden)
+
+    def when_it_is_of_the_server(prefix: str = "", after: str = "") -> Iterator[StoredObject]:
+        return once(prefix, after) if prefix.startswith("server.") else listed(prefix, after)
+
+    monkeypatch.setattr(looked_at.store, "list", when_it_is_of_the_server)
+    assert looked_at.said() == set()
+    looked_at.store.delete(hidden)
+    looked_at.pass_minutes(60)
+    looked_at.received.receive(looked_at.now)
+    assert looked_at.said() == {"wal_gap"}
