@@ -56,6 +56,8 @@ class Listing:
     histories: dict[int, str]
     """Storage names of history files, by timeline."""
     stored_bytes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """How many bytes each segment and tail takes, by storage name."""
 
     def end_in(self, segment: str, segment_bytes: int) -> int:
         """How many bytes of a segment there are from its beginning on, without a hole."""
@@ -72,9 +74,10 @@ class Listing:
         """The segments of a timeline, whole or in part, in order."""
         return sorted({each for each in (*self.segments, *self.tails) if timeline_of(each) == timeline})
 
-    def objects_of(self, segment: str) -> tuple[object, ...]:
-        """What there is of a segment, to be compared with another listing of it."""
-        return self.segments.get(segment), tuple(tail.name for tail in self.tails.get(segment, ()))
+    def names_of(self, segment: str) -> list[str]:
+        """The storage names of what there is of a segment: of the whole one, and of tails."""
+        whole = [self.segments[segment]] if segment in self.segments else []
+        return [*whole, *(tail.name for tail in self.tails.get(segment, ()))]
 
     @property
     def timelines(self) -> list[int]:
@@ -123,6 +126,7 @@ class WalArchive:
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
+        sizes: dict[str, int] = {}
         stored_bytes = 0
         for each in self.repository.store.list(beginning):
             stored_bytes += each.size_bytes
@@ -132,6 +136,7 @@ class WalArchive:
             if match := _FILE.fullmatch(file):
                 if each.name != self._in_timeline(file):
                     continue  # moved into the folder of another timeline
+                sizes[each.name] = each.size_bytes
                 if match["start"] is None:
                     segments[match["segment"]] = each.name
                 else:
@@ -141,7 +146,7 @@ class WalArchive:
             elif match := _HISTORY.fullmatch(file):
                 histories[int(match[1], 16)] = each.name
         return Listing(
-            segments, {name: sorted(found) for name, found in tails.items()}, histories, stored_bytes
+            segments, {name: sorted(found) for name, found in tails.items()}, histories, stored_bytes, sizes
         )
 
     # -- writing
@@ -216,7 +221,7 @@ class WalArchive:
             except ObjectMissing as missing:
                 now = self.listing_of(segment)
                 is_less = now.end_in(segment, segment_bytes) < listing.end_in(segment, segment_bytes)
-                if is_less or now.objects_of(segment) == listing.objects_of(segment):
+                if is_less or now.names_of(segment) == listing.names_of(segment):
                     raise DamagedData(
                         f"a part of the WAL segment {segment} is gone: {missing.message}"
                     ) from None

@@ -30,6 +30,8 @@ from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.survey import survey as recoverable
 from recyclic_backups.recovery.windows import Window
+from recyclic_backups.retention.space_forecast import StoredWal
+from recyclic_backups.retention.wal_policy import Histories
 from recyclic_backups.storage.shared import are_watched_closely, forget_servers, watch_servers
 from recyclic_backups.texts.language import Untranslated
 
@@ -106,8 +108,22 @@ def _archive_seen(
         found.bases.bases,
         windows,
         hidden,
-        is_checked=found.archive.is_checked,
+        None
+        if status.position is None
+        else StoredWal(found.bases.bases, found.listing, status.position, _histories_of(windows)),
+        found.archive.is_checked,
     ), is_old
+
+
+def _histories_of(windows: Sequence[Window]) -> Histories:
+    """The ancestors of each timeline of the server's own line; what is of others stays, as far as is known here."""
+    found: dict[int, Sequence[tuple[int, int]]] = {1: ()}
+    for window in windows[-1:]:
+        left: list[tuple[int, int]] = []
+        for part in window.line.parts:
+            found[part.timeline] = tuple(left)
+            left.append((part.timeline, part.left_lsn or 0))
+    return found
 
 
 def _newest_position(archive: WalArchive, now: datetime) -> Position | None:

@@ -26,6 +26,7 @@ from recyclic_backups.health.thresholds import (
     DURATION_SECONDS,
 )
 from recyclic_backups.retention.policy import ExpiryPlan
+from recyclic_backups.retention.space_forecast import SpaceForecast, forecast_space
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,19 @@ class Survey:
     def total_size_bytes(self) -> int:
         """What all backups take in the storage."""
         return sum(each.manifest.stored_bytes for each in self.catalog)
+
+    @cached_property
+    def space_forecast(self) -> SpaceForecast:
+        """What the storage will hold in the days to come."""
+        terms, wal = self.terms, self.facts.wal
+        return forecast_space(
+            self.catalog,
+            None if wal is None else wal.stored,
+            terms.retention,
+            terms.calendar,
+            self.measured_at,
+            free_bytes=self.free_bytes,
+        )
 
     @property
     def space_is_low(self) -> bool:

@@ -118,16 +118,10 @@ def plan_wal(
     first = min(anchors, key=lambda each: (each.timeline, each.start_lsn))
     return WalPlan(
         ordered,
-        tuple(name for segment in leaving for name in _names(listing, segment)),
+        tuple(name for segment in leaving for name in listing.names_of(segment)),
         tuple(each for each in gaps if not needs.asks_for(each.timeline, each.from_lsn, each.to_lsn)),
         KeptFrom(first.timeline, first.start_lsn),
     )
-
-
-def _names(listing: Listing, segment: str) -> Iterable[str]:
-    if segment in listing.segments:
-        yield listing.segments[segment]
-    yield from (tail.name for tail in listing.tails.get(segment, ()))
 
 
 def _leads_to(base: BaseBackup, timeline: int, histories: Histories) -> bool:

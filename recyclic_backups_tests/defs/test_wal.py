@@ -169,3 +169,31 @@ def test_a_drill_of_wal_is_shown_and_told_once_whoever_did_it(house: House, arch
     house.evaluate("catalog_sync")
     key = dg.AssetKey(["other", "drill_pitr"])
     assert house.instance.get_latest_materialization_event(key) is None
+
+
+def test_the_review_and_the_page_count_what_lies_there_of_wal(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a review and a forecast that know dumps only, while WAL fills the disk."""
+    storage = Path(house.settings().storage_url.removeprefix("file://"))
+    (server,) = storage.glob("server.*")
+    # Its pace is told from the first hour on; here it is some seconds old.
+    monkeypatch.setattr("recyclic_backups.retention.space_forecast._LEAST", timedelta(0))
+    job = house.definitions.resolve_job_def("retention_review_job")
+    assert job.execute_in_process(instance=house.instance).success
+    shown = house.instance.get_latest_materialization_event(dg.AssetKey(["postgres", "retention_review"]))
+    assert shown is not None
+    assert shown.asset_materialization is not None
+    told = shown.asset_materialization.metadata
+    (base_id,) = (each.name for each in (server / "base").iterdir())
+    objects = (each.stat().st_size for each in server.rglob("*.zst.sealed"))
+    documents = (each.stat().st_size for each in (server / "wal").rglob("*.json"))
+    assert told["wal_mb"].value == round(sum([*objects, *documents]) / 1e6, 3)
+    text = str(told["review"].value)
+    assert f"| {base_id} |" in text
+    assert "WAL takes " in text
+    assert house.definitions.resolve_job_def("health_job").execute_in_process(instance=house.instance).success
+    page = (storage / "postgres" / "report.html").read_text()
+    assert "WAL and base backups" in page
+    assert "of WAL a day" in page
+    assert "the storage holds" in page
