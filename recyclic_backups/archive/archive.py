@@ -20,6 +20,7 @@ from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing, StorageError
+from recyclic_backups.storage.shared import newest
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
@@ -267,6 +268,10 @@ class WalArchive:
             if self.needs_key or self.is_checked:
                 raise
         return document
+
+    def newest(self, name: str, *, anew: bool) -> bytes:
+        """A document that is replaced all the time: see :func:`recyclic_backups.storage.shared.newest`."""
+        return newest(self.repository.store, name, anew=anew)
 
     @property
     def is_checked(self) -> bool:

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.catalog.fields import Document, spelled
-from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DamagedData, ObjectExists
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
-from recyclic_backups.storage.shared import newest
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import WalArchive
+    from recyclic_backups.envelope.keyring import DataKey
 
 D = TypeVar("D", bound=Document)
 
@@ -64,12 +65,7 @@ def read_position(archive: WalArchive) -> Position | None:
 
 def read_newest_position(archive: WalArchive, *, anew: bool) -> Position | None:
     """The same for who looks often: it may be newer than what was seen of the archive. ``anew`` asks the storage."""
-    return _read(
-        archive,
-        position_name(archive),
-        Position,
-        lambda name: newest(archive.repository.store, name, anew=anew),
-    )
+    return _read(archive, position_name(archive), Position, lambda name: archive.newest(name, anew=anew))
 
 
 @dataclass(frozen=True, slots=True)

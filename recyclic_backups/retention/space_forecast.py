@@ -11,18 +11,21 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from statistics import median
+from typing import TYPE_CHECKING
 
-from recyclic_backups.archive.archive import Listing
-from recyclic_backups.archive.documents import Position
 from recyclic_backups.archive.wal import segment_name, segment_start, start_of
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.retention.forecast import coming_nights
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.retention.wal_policy import Histories, plan_wal
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import Listing
+    from recyclic_backups.archive.documents import Position
+    from recyclic_backups.base_backup.catalog import BaseBackup
 
 USUAL_INTERVAL = timedelta(days=7)
 """How often a full base backup is taken where there is only one."""
@@ -179,7 +182,8 @@ class _Coming:
             taken_at=as_of,
             objects=(sized,),
         )
-        self.bases.insert(0, BaseBackup(manifest, (Check("verify", base_id, as_of, passed=True),)))
+        check = Check("verify", base_id, as_of, passed=True)
+        self.bases.insert(0, replace(like, manifest=manifest, checks=(check,), hold=None))
 
     def _expire(self, moment: datetime) -> None:
         decided = plan_wal(self.bases, self.listing, self.wal.histories, (), self.keep, moment)

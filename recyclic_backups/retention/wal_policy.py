@@ -22,15 +22,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
-from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
 from recyclic_backups.catalog.catalog import is_of_the_future
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import Listing
+    from recyclic_backups.base_backup.catalog import BaseBackup
 
 Histories = Mapping[int, Sequence[tuple[int, int]]]
 """The ancestors of each timeline whose history is known, oldest first, each with the position where it was left."""
