@@ -85,6 +85,10 @@ def _archive_seen(
     """What a listing shows that may be an hour old, and the newest position; and whether that says it is too old."""
     found = recoverable(repository, system_identifier, now=now, needs_key=False)
     status = wal_status(found.archive, server, found.listing)
+    if status.position is None and not (
+        status.damage or found.listing.timelines or found.bases.bases or found.bases.damage
+    ):
+        return WalFacts(), False  # there is no folder of that server
     damage = [
         *filter(None, [status.damage]),
         *(f"{each.name}: {each.problem}" for each in found.bases.damage),
