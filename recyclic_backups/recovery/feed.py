@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from recyclic_backups.errors import ArchiveError, DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.recovery.unpack import DIRECTORY
-from recyclic_backups.recovery.windows import Window
+from recyclic_backups.recovery.windows import Line, Window
 
 AHEAD = 8
 """So many segments beyond the one that is replayed."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# src/include/access/xlog_internal.h: XLogPageHeaderData and XLogLongPageHeaderData, as this machine has them
+_HEADER = struct.Struct("=HHIQ")
+_LONG_HEADER = struct.Struct("=HHIQI4xQII")
+_PAGE_SIZES = frozenset(1 << bits for bits in range(10, 17))
 _INCOMING = "recyclic_backups.incoming"
 
 
@@ -42,6 +47,30 @@ class Source:
         if not content:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
+
+
+def require_line(name: str, content: bytes, line: Line) -> None:
+    """Return if no page of a segment is of a branch that the line does not have. Raises DamagedData.
+
+    Each page says of which timeline it is. The server would take the first wrong one for the end of the WAL, and not
+    say which segment it lies in.
+    """
+    if len(content) < _LONG_HEADER.size:
+        return
+    *_, page_bytes = _LONG_HEADER.unpack_from(content)
+    if page_bytes not in _PAGE_SIZES:
+        return  # it is no WAL, which the server says
+    left = {part.timeline: part.left_lsn for part in line.parts}
+    for offset in range(0, len(content) - _HEADER.size + 1, page_bytes):
+        magic, _, timeline, lsn = _HEADER.unpack_from(content, offset)
+        if not magic:
+            continue  # behind the end of what was written
+        left_at = left.get(timeline, -1)
+        if left_at is not None and lsn > left_at:
+            raise DamagedData(
+                f"the WAL segment {name} holds WAL of timeline {timeline} at {lsn_text(lsn)}, which timeline "
+                f"{line.timeline} does not have there: it is of another branch"
+            )
 
 
 class PgWal:
@@ -129,6 +158,7 @@ class Feeder:
         name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
         try:
             content = self._source.segment(name, segment_bytes)
+            require_line(name, content, self._window.line)
         except (ArchiveError, DamagedData) as error:
             error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
