@@ -17,6 +17,7 @@ from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.timestamps import from_text
 from recyclic_backups.compression import Compression
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation
@@ -111,6 +112,17 @@ def test_what_wal_brings_back_is_what_the_dump_of_that_moment_holds(
     store = LocalStore.open(operator.storage, create=False)
     (base,) = load_base_backups(archive_of(store, archived.cluster)).bases
     assert [check.kind for check in base.checks if check.details.get("scenario") == "pitr"] == ["drill"]
+
+
+def test_a_drill_of_a_dump_counts_with_wal_what_would_be_lost(archived: Archived, operator: Operator) -> None:
+    """Loss prevented: a day that is called lost by each drill of a dump, where WAL has it up to the last seconds."""
+    report = operator.must("drill", "simple", "--json").document
+    began, dumped, until = (
+        from_text(each) for each in (report["started_at"], report["backups"][0]["as_of"], report["wal_as_of"])
+    )
+    assert dumped < until <= began
+    assert report["data_loss_seconds"] == round((began - until).total_seconds(), 3)
+    assert report["objectives_met"] is True
 
 
 def _segments(operator: Operator, archived: Archived) -> list[Path]:
