@@ -199,8 +199,8 @@ class _Coming:
 
 def _interval_of(full: Sequence[BaseBackup]) -> timedelta:
     """How often a full base backup was taken: newest first."""
-    gaps = [newer.as_of - older.as_of for newer, older in pairwise(full)]
-    return max(_DAY, median(gaps)) if gaps else USUAL_INTERVAL
+    gaps = [(newer.as_of - older.as_of).total_seconds() for newer, older in pairwise(full)]
+    return max(_DAY, timedelta(seconds=median(gaps))) if gaps else USUAL_INTERVAL
 
 
 def _bytes_of_a_chain(bases: Sequence[BaseBackup], full: BaseBackup | None) -> int:

@@ -75,8 +75,10 @@ def shared(store: Store, folder: str, listed_after: Callable[[datetime], str]) -
 
 def ask_anew() -> None:
     """Forget what was seen: whoever acts on it must know how things are now."""
-    for view in (*_views.values(), *_servers.values()):
+    for view in list(_views.values()):
         view.forget()
+    for servers in list(_servers.values()):
+        servers.forget()
 
 
 def newest(store: Store, name: str, *, anew: bool) -> bytes:
