@@ -22,15 +22,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
-from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
 from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import Listing
+    from recyclic_backups.base_backup.catalog import BaseBackup
 
 Histories = Mapping[int, Sequence[tuple[int, int]]]
 """The ancestors of each timeline whose history is known, oldest first, each with the position where it was left."""
@@ -118,16 +121,10 @@ def plan_wal(
     first = min(anchors, key=lambda each: (each.timeline, each.start_lsn))
     return WalPlan(
         ordered,
-        tuple(name for segment in leaving for name in _names(listing, segment)),
+        tuple(name for segment in leaving for name in listing.names_of(segment)),
         tuple(each for each in gaps if not needs.asks_for(each.timeline, each.from_lsn, each.to_lsn)),
         KeptFrom(first.timeline, first.start_lsn),
     )
-
-
-def _names(listing: Listing, segment: str) -> Iterable[str]:
-    if segment in listing.segments:
-        yield listing.segments[segment]
-    yield from (tail.name for tail in listing.tails.get(segment, ()))
 
 
 def _leads_to(base: BaseBackup, timeline: int, histories: Histories) -> bool:
