@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NewType
 
 from recyclic_backups.archive.archive_id import WithArchiveId, frame_of
 from recyclic_backups.archive.wal import history_name, timeline_of
@@ -21,6 +22,9 @@ from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
 from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing, StorageError
 from recyclic_backups.storage.shared import newest
+
+Packed = NewType("Packed", bytes)
+"""WAL as :func:`packed` makes it."""
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
@@ -184,7 +188,7 @@ class WalArchive:
 
     # -- writing
 
-    def store_segment(self, segment: str, packed: bytes, key: DataKey | None) -> str:
+    def store_segment(self, segment: str, packed: Packed, key: DataKey | None) -> str:
         """Store a whole segment, :func:`packed`; returns its storage name. Once this returns it is there for good."""
         return self._store(self._in_timeline(_suffixed(segment, key)), packed, key)
 
@@ -395,9 +399,9 @@ class _Gone(Exception):
         self.name = name
 
 
-def packed(data: bytes | bytearray | memoryview) -> bytes:
+def packed(data: bytes | bytearray | memoryview) -> Packed:
     """WAL as it is stored, before it is sealed: the part of storing that takes the processor, and no storage."""
-    return compressed(data, _LEVEL)
+    return Packed(compressed(data, _LEVEL))
 
 
 def _suffixed(file: str, key: DataKey | None) -> str:

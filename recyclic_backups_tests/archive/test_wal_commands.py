@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.documents import Position, read_followed, read_position, store_position
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DamagedData
@@ -251,7 +251,7 @@ def test_tails_that_become_their_segment_while_it_is_fetched_are_no_damage(
     def receive(verb: str, name: str) -> None:
         if verb == "reader" and name == tails[1].name:
             store.before = lambda *_: None
-            archive.store_segment(segment, content, key)
+            archive.store_segment(segment, packed(content), key)
             archive.delete(tail.name for tail in tails)
 
     store.before = receive
