@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import threading
@@ -19,7 +20,7 @@ from recyclic_backups.archive.documents import Gap, read_position
 from recyclic_backups.archive.receive import Receiver, ReceiveTerms
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
-from recyclic_backups.errors import StorageError
+from recyclic_backups.errors import Refused, StorageError
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -234,3 +235,11 @@ def promote(cluster: ScratchCluster) -> None:
     """End a standby's recovery."""
     with cluster.server.connect("postgres") as connection:
         connection.execute("SELECT pg_promote()")
+
+
+def to_accept(refusal: BaseException | None) -> tuple[int, int, int]:
+    """What the command in a receiver's refusal accepts: a timeline, the one that it left, and where."""
+    assert isinstance(refusal, Refused), refusal
+    said = re.search(r"wal accept --server \d+ --timeline (\d+) --left (\d+)@(\S+) --yes", refusal.hint)
+    assert said is not None
+    return int(said[1]), int(said[2]), lsn_of(said[3])

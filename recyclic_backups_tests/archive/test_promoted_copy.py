@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +10,6 @@ from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import SETTLED, Position, read_position, store_position
 from recyclic_backups.archive.settled import Settled
 from recyclic_backups.errors import Refused
-from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.archive.conftest import (
     Running,
@@ -20,6 +18,7 @@ from recyclic_backups_tests.archive.conftest import (
     promote,
     put_in_its_place,
     receiving,
+    to_accept,
 )
 from recyclic_backups_tests.memory_store import MemoryStore
 
@@ -54,9 +53,7 @@ def test_a_copy_that_was_promoted_where_it_stood_before_is_refused_until_somebod
     assert "no failover" in error.message
     assert {each.name: each.version for each in memory.list("server.")} == before
 
-    said = re.search(r"wal accept --server \d+ --timeline (\d+) --left (\d+)@(\S+) --yes", error.hint)
-    assert said is not None
-    timeline, left, lsn = int(said[1]), int(said[2]), lsn_of(said[3])
+    timeline, left, lsn = to_accept(error)
     accept_timeline(archive, timeline, left, lsn - 8, datetime.now(UTC))
     assert isinstance(Running(server_of_its_own, memory).join(), Refused), "that was said of another place"
     accept_timeline(archive, timeline, left, lsn, datetime.now(UTC))

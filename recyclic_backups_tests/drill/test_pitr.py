@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.archive.accept import accept_timeline
 from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.back_up import back_up_server
@@ -25,16 +25,20 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
+    Running,
     archive_of,
+    copied,
+    promote,
+    put_in_its_place,
     reached,
     receiving,
     small_segments,
+    to_accept,
     write_rows,
 )
 from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.house import KEY, House
 from recyclic_backups_tests.operator import Operator, variables_of
-from recyclic_backups_tests.recovery.test_timelines import _promote
 
 
 @dataclass
@@ -207,7 +211,6 @@ def forked(
     """A server that was taken back and went on on timeline 2, where the dump is of. What it gave up is longer."""
     store = LocalStore.open(tmp_path / "backups", create=True)
     with small_segments(installation, scratch_directory) as cluster:
-        kept = cluster.home / "kept"
         with cluster.server.connect("postgres") as connection:
             connection.execute("CREATE TABLE public.log (id bigserial, what text)")
         archive = archive_of(store, cluster)
@@ -215,15 +218,13 @@ def forked(
             terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
             back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
             running.write_and_store(cluster, archive)
-        cluster.stop()
-        subprocess.run(["cp", "-a", str(cluster.data_directory), str(kept)], check=True)
-        cluster.restart()
+        copy = copied(cluster)
         with receiving(cluster, store) as running:
             running.write_and_store(cluster, archive, 30_000)
-        cluster.stop()
-        subprocess.run(["rm", "-r", str(cluster.data_directory)], check=True)
-        kept.rename(cluster.data_directory)
-        _promote(cluster)
+        (copy / "standby.signal").touch()
+        put_in_its_place(cluster, copy)
+        promote(cluster)
+        accept_timeline(archive, *to_accept(Running(cluster, store).join()), datetime.now(UTC))
         with receiving(cluster, store) as running:
             write_rows(cluster, 6000)
             house = House(cluster.server, "postgres", store, datetime.now(UTC))
