@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from recyclic_backups.catalog.fields import Document, spelled
-from recyclic_backups.errors import DamagedData, ObjectExists
+from recyclic_backups.catalog.fields import OMITTED, Document, spelled
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from recyclic_backups.envelope.keyring import DataKey
 
 D = TypeVar("D", bound=Document)
+
+SETTLED = timedelta(minutes=5)
+"""What was stored so long ago no failover gives up: a standby that takes over lacks seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,24 @@ class Position(Document):
     segment_bytes: int
     server_version: int
     system_identifier: str
+    proof: str = field(default="", metadata=OMITTED)
+    """How the server proved who it is (:mod:`recyclic_backups.archive.proof`); empty where it did not."""
+    settled_lsn: int = field(default=0, metadata={**spelled(lsn_text, lsn_of), **OMITTED})
+    """What lies before it was stored :data:`SETTLED` before ``server_time``; 0 where nothing was."""
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive whose objects it speaks of; empty where an older release wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Document):
+    """Somebody said that the archive goes on along ``timeline``, though that gives up what is stored of another."""
+
+    FORMAT = 1
+
+    timeline: int
+    left_timeline: int
+    left_lsn: int = field(metadata=spelled(lsn_text, lsn_of))
+    accepted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +87,30 @@ def read_position(archive: WalArchive) -> Position | None:
 def read_newest_position(archive: WalArchive, *, anew: bool) -> Position | None:
     """The same for who looks often: it may be newer than what was seen of the archive. ``anew`` asks the storage."""
     return _read(archive, position_name(archive), Position, lambda name: archive.newest(name, anew=anew))
+
+
+def believed_position(archive: WalArchive) -> Position | None:
+    """The position; None also for one that cannot be believed. Raises StorageError."""
+    try:
+        return read_position(archive)
+    except (DamagedData, NoUsableKey):
+        return None
+
+
+def followed_name(archive: WalArchive, timeline: int) -> str:
+    """The storage name of somebody's word that a timeline is to be followed."""
+    return f"{archive.wal}/followed/{timeline:08X}.json"
+
+
+def store_followed(archive: WalArchive, followed: Followed, key: DataKey | None) -> None:
+    """Write down that a timeline is to be followed. Raises StorageError."""
+    name = followed_name(archive, followed.timeline)
+    archive.repository.store.replace(name, archive.encode_document(name, followed.to_json(), key))
+
+
+def read_followed(archive: WalArchive, timeline: int) -> Followed | None:
+    """Whether somebody said so. Raises DamagedData, NoUsableKey, StorageError."""
+    return _read(archive, followed_name(archive, timeline), Followed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +155,16 @@ def read_gaps(archive: WalArchive) -> list[Gap]:
     names = [each.name for each in archive.repository.store.list(f"{archive.wal}/gaps/")]
     found = (_read(archive, name, Gap) for name in names)
     return [each for each in found if each is not None]
+
+
+def believed_gaps(archive: WalArchive) -> list[Gap]:
+    """Every hole that was written down and can be believed, in order. Raises StorageError."""
+    found = []
+    for each in archive.repository.store.list(f"{archive.wal}/gaps/"):
+        with suppress(DamagedData, NoUsableKey):
+            gap = _read(archive, each.name, Gap)
+            found += [gap] if gap is not None else []
+    return found
 
 
 def _read(

@@ -36,8 +36,8 @@ WORDS: Mapping[str, Pair] = {
     ),
     "wal": ("Base backups and WAL of the server", "Sauvegardes de base et WAL du serveur"),
     "wal summary": (
-        "{count:# base backup|# base backups}, {bases}, and WAL of {wal}. Of that, {leaving} leave with the next expiry. "
-        "They hold all databases of the server.",
+        "{count:# base backup|# base backups}, {bases}, and WAL of {wal}. Of that, {leaving} leave with the next "
+        "expiry. They hold all databases of the server.",
         "{count:# sauvegarde|# sauvegardes} de base ({bases}) et {wal} de WAL. La prochaine expiration en libère "
         "{leaving}. Elles contiennent toutes les bases du serveur.",
     ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import Position, store_position
+from recyclic_backups.archive.archive import WalArchive, packed
+from recyclic_backups.archive.documents import Position, read_followed, read_position, store_position
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -220,7 +221,7 @@ def test_tails_that_become_their_segment_while_it_is_fetched_are_no_damage(
     def receive(verb: str, name: str) -> None:
         if verb == "reader" and name == tails[1].name:
             store.before = lambda *_: None
-            archive.store_segment(segment, content, key)
+            archive.store_segment(segment, packed(content), key)
             archive.delete(tail.name for tail in tails)
 
     store.before = receive
@@ -230,5 +231,35 @@ def test_tails_that_become_their_segment_while_it_is_fetched_are_no_damage(
     assert (tmp_path / "fetched").read_bytes() == content
     listed = archive.listing()
     archive.delete(listed.segments.values())
-    with pytest.raises(DamagedData, match=f"a part of the WAL segment {segment} is gone"):
+    with pytest.raises(DamagedData, match="is missing from the storage"):
         archive.read_segment(listed, segment, SEGMENT_BYTES)
+
+
+def test_what_the_receiver_refuses_is_accepted_by_a_person_alone_and_recorded(
+    archived: tuple[Operator, WalArchive, Path],
+) -> None:
+    """Loss prevented: a receiver that stands still for good; or an attacker's word in the place of a person's."""
+    operator, archive, _ = archived
+    position = read_position(archive)
+    assert position is not None
+    assert position.proof == "password"
+    assert operator.run("wal", "accept", "--without-proof").code == 70
+    assert read_position(archive) == position
+    operator.must("wal", "accept", "--without-proof", "--yes")
+    assert read_position(archive) == replace(position, proof="")
+    assert operator.run("wal", "accept", "--without-proof", "--yes").code == 70, "there is nothing to accept"
+
+    assert operator.run("wal", "accept", "--timeline", "2").code == 2
+    assert operator.run("wal", "accept", "--timeline", "2", "--left", "1@here").code == 2
+    assert operator.run("wal", "accept", "--timeline", "9", "--left", "7@0/5000060", "--yes").code == 70
+    assert operator.run("wal", "accept", "--timeline", "2", "--left", "1@0/5000060").code == 70
+    assert read_followed(archive, 2) is None
+    operator.must("wal", "accept", "--timeline", "2", "--left", "1@0/5000060", "--yes")
+    followed = read_followed(archive, 2)
+    assert followed is not None
+    assert (followed.left_timeline, followed.left_lsn) == (1, 0x5000060)
+    events = operator.must("audit", "show", "--action", "accept server", "--json").json
+    assert [each["details"]["reason"] for each in events] == [
+        "without proof by password",
+        "timeline 2, which left 1@0/5000060",
+    ]

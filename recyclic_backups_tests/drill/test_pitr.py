@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
@@ -248,7 +248,7 @@ def test_a_wrong_timeline_is_red_and_named(forked: tuple[Operator, WalArchive, B
     wrong = segment_name(1, point.lsn, SEGMENT_BYTES)
     archive.store_segment(
         right,
-        archive.read_segment(listing, wrong, SEGMENT_BYTES),
+        packed(archive.read_segment(listing, wrong, SEGMENT_BYTES)),
         archive.repository.key_for_backups(datetime.now(UTC)),
     )
     laid = operator.run("drill", "pitr", "--json")

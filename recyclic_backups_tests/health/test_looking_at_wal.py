@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring
@@ -104,7 +104,7 @@ def test_a_failover_and_a_hole_are_seen_before_the_hour_is_over(looked_at: Looke
     assert looked_at.facts().windows[-1].timeline == 1
     lsn = looked_at.received.lsn
     archive.store_history(2, f"1\t{lsn_text(lsn)}\tno recovery target specified\n".encode(), key)
-    archive.store_segment(segment_name(2, lsn, SEGMENT_BYTES), b"x", key)
+    archive.store_segment(segment_name(2, lsn, SEGMENT_BYTES), packed(b"x"), key)
     looked_at.pass_minutes(6)
     looked_at.received.receive(looked_at.now, timeline=2)
     assert looked_at.facts().windows[-1].timeline == 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import (
     Gap,
@@ -113,7 +113,8 @@ class MadeUpWal:
     def segments(self, count: int, content: bytes = b"x") -> None:
         """So many more of them. Nobody looks into these."""
         for _ in range(count):
-            self.archive.store_segment(segment_name(1, self.lsn, SEGMENT_BYTES), content, self.key)
+            name = segment_name(1, self.lsn, SEGMENT_BYTES)
+            self.archive.store_segment(name, packed(content), self.key)
             self.lsn += SEGMENT_BYTES
 
     def base_backup(self, as_of: datetime, *, verified_until: datetime, stored_bytes: int = 1) -> None:
