@@ -112,7 +112,7 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
 
     position = read(lambda: read_position(archive), None)
     kept_from = read(lambda: read_kept_from(archive), None)
-    read(lambda: read_gaps(archive), [])  # of those that are damaged it is told
+    read(lambda: bool(read_gaps(archive)), False)  # of those that are damaged it is told
     lineage = read(lambda: _lineage(archive, listing), tuple(listing.timelines))
     found = [] if position is None else stretches(listing, position.segment_bytes)
     return WalStatus(

@@ -188,7 +188,7 @@ class Feeder:
         name, needed_bytes = self._segments[self._placed], self._window.needed_bytes(self.next_lsn)
         return self._unsealing.submit(self._read, name, needed_bytes)
 
-    def _read(self, name: str, needed_bytes: int) -> bytes:
+    def _read(self, name: str, needed_bytes: int | None) -> bytes:
         content = self._source.segment(name, self._window.segment_bytes, needed_bytes)
         require_line(name, content[:needed_bytes], self._window.line)
         return content

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.archive.archive import WalArchive, packed
-from recyclic_backups.archive.wal import segment_name
+from recyclic_backups.archive.documents import Followed, store_followed
+from recyclic_backups.archive.wal import history_name, parse_history, segment_name
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.take import BaseBackupTerms
@@ -224,6 +225,10 @@ def forked(
         subprocess.run(["rm", "-r", str(cluster.data_directory)], check=True)
         kept.rename(cluster.data_directory)
         _promote(cluster)
+        history = cluster.data_directory / "pg_wal" / history_name(2)
+        [(_, left_lsn)] = parse_history(history.read_bytes(), 2)
+        now = datetime.now(UTC)
+        store_followed(archive, Followed(2, 1, left_lsn, now), archive.repository.key_for_backups(now))
         with receiving(cluster, store) as running:
             write_rows(cluster, 6000)
             house = House(cluster.server, "postgres", store, datetime.now(UTC))
