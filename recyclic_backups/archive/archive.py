@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import NewType
 
 from recyclic_backups.archive.archive_id import WithArchiveId, frame_of
 from recyclic_backups.archive.wal import history_name, timeline_of
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.compression import Compression, Compressor, Decompressor, Sink, Source
+from recyclic_backups.compression import Compression, Decompressor, Source, compressed
 from recyclic_backups.envelope import document as envelope_document
 from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.envelope.seal import SealedWriter
 from recyclic_backups.envelope.unseal import UnsealedReader
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing, StorageError
+from recyclic_backups.storage.shared import newest
+
+Packed = NewType("Packed", bytes)
+"""WAL as :func:`packed` makes it."""
 
 MOST_SEGMENT_BYTES = 1 << 30
 """The largest wal_segment_size that initdb takes."""
 MOST_HISTORY_BYTES = 1 << 20
 
 _READ_BYTES = 1 << 20
+_LOOKS = 5
+"""So often a segment is listed anew whose objects others replace while it is read: they do it once in a while."""
 _LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
 _SYSTEM_IDENTIFIER = re.compile(r"[0-9]{1,20}")
 _FILE = re.compile(
@@ -55,6 +61,8 @@ class Listing:
     histories: dict[int, str]
     """Storage names of history files, by timeline."""
     stored_bytes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """How many bytes each segment and tail takes, by storage name."""
 
     def end_in(self, segment: str, segment_bytes: int) -> int:
         """How many bytes of a segment there are from its beginning on, without a hole."""
@@ -83,6 +91,11 @@ class Listing:
             segments={segment: name for segment, name in self.segments.items() if name not in gone},
             tails={segment: found for segment, found in tails.items() if found},
         )
+
+    def names_of(self, segment: str) -> list[str]:
+        """The storage names of what there is of a segment: of the whole one, and of tails."""
+        whole = [self.segments[segment]] if segment in self.segments else []
+        return [*whole, *(tail.name for tail in self.tails.get(segment, ()))]
 
     @property
     def timelines(self) -> list[int]:
@@ -116,28 +129,43 @@ def servers_in(repository: Repository) -> list[str]:
 
 
 class WalArchive:
-    """The WAL of one server. Methods raise StorageError; those that read DamagedData and NoUsableKey too."""
+    """The WAL of one server. Methods raise StorageError; those that read DamagedData and NoUsableKey too.
 
-    def __init__(self, repository: Repository, system_identifier: str, archive_id: str = "") -> None:
+    Who only shows how things are does without a key (``needs_key`` False): where none of the storage is at hand,
+    documents are read unchecked, and ``is_checked`` is False.
+    """
+
+    def __init__(
+        self, repository: Repository, system_identifier: str, archive_id: str = "", *, needs_key: bool = True
+    ) -> None:
         self.repository = repository
         self.system_identifier = system_identifier
         self.archive_id = archive_id
         """Which one it is: what is written says so, and what says another one is damage. Empty where nobody knows."""
+        self.needs_key = needs_key
         self.root = folder_of_server(system_identifier)
         self.wal = f"{self.root}/wal"
 
     def of(self, archive_id: str) -> WalArchive:
         """The same, known to be the archive of that id."""
-        return WalArchive(self.repository, self.system_identifier, archive_id)
+        return WalArchive(self.repository, self.system_identifier, archive_id, needs_key=self.needs_key)
 
     def listing(self) -> Listing:
         """Everything that lies there now. Where the storage has keys, what is not sealed does not exist."""
+        return self._listed(f"{self.wal}/")
+
+    def listing_of(self, segment: str) -> Listing:
+        """What lies there now of one segment: one call, however long the archive is."""
+        return self._listed(f"{self.wal}/{segment[:8]}/{segment}")
+
+    def _listed(self, beginning: str) -> Listing:
         sealed_only = self.repository.asks_for_macs
         segments: dict[str, str] = {}
         tails: dict[str, list[Tail]] = defaultdict(list)
         histories: dict[int, str] = {}
+        sizes: dict[str, int] = {}
         stored_bytes = 0
-        for each in self.repository.store.list(f"{self.wal}/"):
+        for each in self.repository.store.list(beginning):
             stored_bytes += each.size_bytes
             file = each.name.rpartition("/")[2]
             if sealed_only and not file.endswith(".sealed"):
@@ -145,6 +173,7 @@ class WalArchive:
             if match := _FILE.fullmatch(file):
                 if each.name != self._in_timeline(file):
                     continue  # moved into the folder of another timeline
+                sizes[each.name] = each.size_bytes
                 if match["start"] is None:
                     segments[match["segment"]] = each.name
                 else:
@@ -154,14 +183,14 @@ class WalArchive:
             elif match := _HISTORY.fullmatch(file):
                 histories[int(match[1], 16)] = each.name
         return Listing(
-            segments, {name: sorted(found) for name, found in tails.items()}, histories, stored_bytes
+            segments, {name: sorted(found) for name, found in tails.items()}, histories, stored_bytes, sizes
         )
 
     # -- writing
 
-    def store_segment(self, segment: str, data: bytes | bytearray, key: DataKey | None) -> str:
-        """Store a whole segment; returns its storage name. Once this returns it is there for good."""
-        return self._store(self._in_timeline(_suffixed(segment, key)), data, key)
+    def store_segment(self, segment: str, packed: Packed, key: DataKey | None) -> str:
+        """Store a whole segment, :func:`packed`; returns its storage name. Once this returns it is there for good."""
+        return self._store(self._in_timeline(_suffixed(segment, key)), packed, key)
 
     def store_tail(
         self, segment: str, start: int, data: bytes | bytearray | memoryview, key: DataKey | None
@@ -169,11 +198,11 @@ class WalArchive:
         """Store a part of a segment that begins at its byte ``start``."""
         end = start + len(data)
         name = self._in_timeline(_suffixed(f"{segment}.{start:08x}-{end:08x}", key))
-        return Tail(start, end, self._store(name, data, key))
+        return Tail(start, end, self._store(name, packed(data), key))
 
     def store_history(self, timeline: int, content: bytes, key: DataKey | None) -> None:
         """Store a history file: before any WAL of its timeline, since no recovery finds that without it."""
-        self._store(f"{self.wal}/{_suffixed(history_name(timeline), key)}", content, key)
+        self._store(f"{self.wal}/{_suffixed(history_name(timeline), key)}", packed(content), key)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects."""
@@ -187,37 +216,47 @@ class WalArchive:
 
         Also where it was stored in another archive of this server.
         """
-        content, archive_id = self.read_with_id(name, most_bytes)
+        try:
+            return self._content(name, most_bytes)
+        except ObjectMissing:
+            raise DamagedData(f"{name} is missing from the storage") from None
+
+    def read_with_id(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> tuple[bytes, str]:
+        """The content of an object of whatever archive, and the id of that; empty where it says none."""
+        try:
+            return self._content_and_id(name, most_bytes)
+        except ObjectMissing:
+            raise DamagedData(f"{name} is missing from the storage") from None
+
+    def _content(self, name: str, most_bytes: int) -> bytes:
+        content, archive_id = self._content_and_id(name, most_bytes)
         if self.archive_id and archive_id not in ("", self.archive_id):  # older releases wrote none
             raise DamagedData(
                 f"{name} is of another archive of this server: somebody put it there, or moved a part of an archive"
             )
         return content
 
-    def read_with_id(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> tuple[bytes, str]:
-        """The content of an object of whatever archive, and the id of that; empty where it says none."""
+    def _content_and_id(self, name: str, most_bytes: int) -> tuple[bytes, str]:
         file = name.rpartition("/")[2]
-        try:
-            with self.repository.store.reader(name) as stored:
-                source: Source = stored
-                if file.endswith(".sealed"):
-                    source = UnsealedReader(
-                        stored, self.repository.keyring.for_reading, f"wal/{self.system_identifier}", file
-                    )
-                elif self.repository.asks_for_macs:
-                    raise DamagedData(
-                        f"{name} is not sealed, as everything of this storage is: it proves nothing"
-                    )
-                marked = WithArchiveId(source)
-                plain = Decompressor(marked, compressed=True, name=name)
-                content = bytearray()
-                while piece := plain.read(_READ_BYTES):
-                    content += piece
-                    if len(content) > most_bytes:
-                        raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
-        except ObjectMissing:
-            raise DamagedData(f"{name} is missing from the storage") from None
-        return bytes(content), marked.archive_id
+        with self.repository.store.reader(name) as stored:
+            source: Source = stored
+            if file.endswith(".sealed"):
+                source = UnsealedReader(
+                    stored, self.repository.keyring.for_reading, f"wal/{self.system_identifier}", file
+                )
+            elif self.repository.asks_for_macs:
+                raise DamagedData(
+                    f"{name} is not sealed, as everything of this storage is: it proves nothing"
+                )
+            marked = WithArchiveId(source)
+            plain = Decompressor(marked, compressed=True, name=name)
+            pieces, found_bytes = [], 0
+            while piece := plain.read(_READ_BYTES):
+                pieces.append(piece)
+                found_bytes += len(piece)
+                if found_bytes > most_bytes:
+                    raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
+        return b"".join(pieces), marked.archive_id
 
     def id_in(self, listing: Listing, segment: str) -> str:
         """Which archive the first object of a segment says it is of; empty for none. Raises as :meth:`read`."""
@@ -248,12 +287,34 @@ class WalArchive:
         return found.content
 
     def authentic_part(self, listing: Listing, segment: str, segment_bytes: int) -> AuthenticPart:
-        """What there is of a segment that can be believed; what cannot counts for nothing. Raises StorageError."""
+        """What there is of a segment that can be believed; what cannot counts for nothing. Raises StorageError.
+
+        A receiver at work stores a whole segment and deletes its tails. So what was listed and is gone is listed anew.
+        """
         damage: dict[str, BackupError] = {}
+        for _ in range(_LOOKS):
+            try:
+                return AuthenticPart(self._joined(listing, segment, segment_bytes, damage), damage)
+            except _Gone as gone:
+                now = self.listing_of(segment)
+                is_less = now.end_in(segment, segment_bytes) < listing.end_in(segment, segment_bytes)
+                if is_less or now.names_of(segment) == listing.names_of(segment):
+                    damage[gone.name] = DamagedData(
+                        f"a part of the WAL segment {segment} is gone: {gone.name} is missing from the storage"
+                    )
+                listing = now.without(damage)
+        raise StorageError(
+            f"the objects of the WAL segment {segment} change faster than they can be read", retryable=True
+        )
+
+    def _joined(
+        self, listing: Listing, segment: str, segment_bytes: int, damage: dict[str, BackupError]
+    ) -> bytes:
+        """What of it can be believed, the rest noted as damage. Raises _Gone."""
         if segment in listing.segments:
             name = listing.segments[segment]
             try:
-                return AuthenticPart(self._of_length(name, segment_bytes, segment_bytes), damage)
+                return self._of_length(name, segment_bytes, segment_bytes)
             except (DamagedData, NoUsableKey) as error:
                 damage[name] = error
         content = b""
@@ -267,27 +328,46 @@ class WalArchive:
                     damage[tail.name] = error
                     continue
                 content += part[len(content) - tail.start :]
-        return AuthenticPart(content, damage)
+        return content
 
     def _of_length(self, name: str, length: int, most_bytes: int) -> bytes:
-        content = self.read(name, max(0, most_bytes))
+        try:
+            content = self._content(name, max(0, most_bytes))
+        except ObjectMissing:
+            raise _Gone(name) from None
         if len(content) != length:
             raise DamagedData(f"{name} is not as long as its name says")
         return content
 
     # -- documents beside the WAL
 
-    def read_document(self, name: str) -> dict[str, object] | None:
-        """A document, checked; None where there is none. Raises DamagedData for one that is not authentic."""
+    def read_document(self, name: str, get: Callable[[str], bytes] | None = None) -> dict[str, object] | None:
+        """A document, checked if it can be; None where there is none. ``get`` is another way to its bytes.
+
+        Raises DamagedData for one that is not authentic.
+        """
         try:
-            content = self.repository.store.get(name)
+            content = (get or self.repository.store.get)(name)
         except ObjectMissing:
             return None
         document = envelope_document.decode(content, name)
-        envelope_document.check_authentic(
-            document, name, self.repository.keyring.for_reading, signed=self.repository.asks_for_macs
-        )
+        try:
+            envelope_document.check_authentic(
+                document, name, self.repository.keyring.for_reading, signed=self.repository.asks_for_macs
+            )
+        except NoUsableKey:
+            if self.needs_key or self.is_checked:
+                raise
         return document
+
+    def newest(self, name: str, *, anew: bool) -> bytes:
+        """A document that is replaced all the time: see :func:`recyclic_backups.storage.shared.newest`."""
+        return newest(self.repository.store, name, anew=anew)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether what is read is checked: a key of the storage is at hand, or it has none. Raises StorageError."""
+        return not self.repository.asks_for_macs or self.repository.keyring.belonging().is_known
 
     def encode_document(self, name: str, document: dict[str, object], key: DataKey | None) -> bytes:
         """A document with its MAC, or its SHA-256 where nothing is encrypted."""
@@ -296,27 +376,32 @@ class WalArchive:
     def _in_timeline(self, file: str) -> str:
         return f"{self.wal}/{file[:8]}/{file}"
 
-    def _store(self, name: str, data: bytes | bytearray | memoryview, key: DataKey | None) -> str:
+    def _store(self, name: str, content: bytes, key: DataKey | None) -> str:
         with self.repository.store.writer(name) as upload:
             frame = frame_of(self.archive_id) if self.archive_id else b""
             if key is None:
-                _compress(data, upload, frame)
+                upload.write(frame + content)
             else:
                 context, file = f"wal/{self.system_identifier}", name.rpartition("/")[2]
                 with SealedWriter(upload, key, context, file) as sealed:
-                    _compress(data, sealed, frame)
+                    sealed.write(frame)
+                    sealed.write(content)
                     sealed.finish()
             upload.commit()
         return name
 
 
-def _compress(data: bytes | bytearray | memoryview, sink: Sink, frame: bytes) -> None:
-    if frame:
-        sink.write(frame)
-    compressor = Compressor(sink, _LEVEL, len(data))
-    # Any buffer will do, and none of these is copied: segments may have 64 MB, and several wait.
-    compressor.write(cast("bytes", data))
-    compressor.finish()
+class _Gone(Exception):
+    """An object that was listed is not there any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def packed(data: bytes | bytearray | memoryview) -> Packed:
+    """WAL as it is stored, before it is sealed: the part of storing that takes the processor, and no storage."""
+    return Packed(compressed(data, _LEVEL))
 
 
 def _suffixed(file: str, key: DataKey | None) -> str:

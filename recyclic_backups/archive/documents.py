@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.catalog.fields import OMITTED, Document, spelled
-from recyclic_backups.envelope.keyring import DataKey
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import WalArchive
+    from recyclic_backups.envelope.keyring import DataKey
 
 D = TypeVar("D", bound=Document)
 
@@ -105,6 +108,11 @@ def read_followed(archive: WalArchive, timeline: int) -> Followed | None:
     return _read(archive, followed_name(archive, timeline), Followed)
 
 
+def read_newest_position(archive: WalArchive, *, anew: bool) -> Position | None:
+    """The same for who looks often: it may be newer than what was seen of the archive. ``anew`` asks the storage."""
+    return _read(archive, position_name(archive), Position, lambda name: archive.newest(name, anew=anew))
+
+
 @dataclass(frozen=True, slots=True)
 class KeptFrom(Document):
     """WAL before this position is not kept as a whole any more: retention took it. Where some is missing is no hole."""
@@ -159,8 +167,10 @@ def believed_gaps(archive: WalArchive) -> list[Gap]:
     return found
 
 
-def _read(archive: WalArchive, name: str, kind: type[D]) -> D | None:
-    document = archive.read_document(name)
+def _read(
+    archive: WalArchive, name: str, kind: type[D], get: Callable[[str], bytes] | None = None
+) -> D | None:
+    document = archive.read_document(name, get)
     try:
         return None if document is None else kind.from_json(document)
     except DamagedData as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
 from recyclic_backups.archive.continuity import Hole, holes, stretches
 from recyclic_backups.archive.documents import (
     Gap,
-    KeptFrom,
     Position,
     believed_gaps,
     believed_position,
@@ -23,9 +22,11 @@ from recyclic_backups.archive.wal import Stretch, parse_history
 from recyclic_backups.catalog.fields import fields_of
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.timestamps import to_text
-from recyclic_backups.errors import DamagedData, RecoveryError, UsageError
+from recyclic_backups.errors import DamagedData, NoUsableKey, RecoveryError, UsageError
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.slots import ServerWal
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +92,28 @@ def _span(timeline: int, from_lsn: int, to_lsn: int) -> dict[str, Any]:
 def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing | None = None) -> WalStatus:
     """Look at the archive, whose ``listing`` may be known already.
 
-    Raises StorageError; what cannot be believed is told, and believed nothing of.
+    What cannot be believed is told, and believed nothing of. Raises StorageError, and NoUsableKey where the archive
+    needs one.
     """
     listing = archive.listing() if listing is None else listing
     damage: list[str] = []
-    position: Position | None = None
-    kept_from: KeptFrom | None = None
-    lineage: tuple[int, ...] = ()
-    try:
-        position = read_position(archive)
-    except DamagedData as error:
-        damage.append(error.message)
-    try:
-        kept_from = read_kept_from(archive)
-    except DamagedData as error:
-        damage.append(error.message)
-    try:
-        read_gaps(archive)
-    except DamagedData as error:
-        damage.append(error.message)
-    try:
-        lineage = _lineage(archive, listing)
-    except DamagedData as error:
-        damage.append(error.message)
-        lineage = tuple(listing.timelines)
+
+    def read(reading: Callable[[], T], otherwise: T) -> T:
+        try:
+            return reading()
+        except DamagedData as error:
+            damage.append(error.message)
+        except NoUsableKey as error:
+            if archive.needs_key:
+                raise
+            if archive.is_checked:
+                damage.append(error.message)
+        return otherwise
+
+    position = read(lambda: read_position(archive), None)
+    kept_from = read(lambda: read_kept_from(archive), None)
+    read(lambda: read_gaps(archive), None)  # those that cannot be believed are told; what can is listed below
+    lineage = read(lambda: _lineage(archive, listing), tuple(listing.timelines))
     found = [] if position is None else stretches(listing, position.segment_bytes)
     return WalStatus(
         archive.system_identifier,

@@ -10,10 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
 from recyclic_backups.archive.documents import Position, store_position
 from recyclic_backups.archive.segment import Segment
@@ -25,6 +26,8 @@ from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Keepalive, Replication, TimelineEnd, WalData, WalRemoved
 
+_PACKING = 2
+"""So many segments are compressed at a time when there is much to catch up with; they are stored in their order."""
 _JOINED_AFTER = 30
 """So many tails of a segment become one: a recovery need not open hundreds."""
 _SPOKEN_SECONDS = 1.0
@@ -100,7 +103,10 @@ class Stream:
         timeline, start_lsn = beginning.timeline, beginning.start_lsn
         self._known_lsn = beginning.stored_lsn
         self._is_strange = beginning.gap_from is not None or not self._proof
-        with Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper:
+        with (
+            ThreadPoolExecutor(_PACKING, "packing") as self._packing,
+            Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper,
+        ):
             self._keeper = keeper
             following = beginning
             try:
@@ -303,11 +309,13 @@ class Stream:
             is_stored = (
                 segment.handed_over == segment.size_bytes
             )  # and was compared; its tails outlived a kill
+            data, segment.data = segment.data, bytearray()  # freed once it is packed
+            content = None if is_stored else self._packing.submit(packed, data)
 
             def store() -> None:
-                if not is_stored:
+                if content is not None:
                     self._first.store()
-                    self._archive.store_segment(segment.name, segment.data, self._key)
+                    self._archive.store_segment(segment.name, content.result(), self._key)
                 self._archive.delete(tail.name for tail in segment.tails)
 
             self._keeper.hand_over(Job(store, segment.end_lsn))

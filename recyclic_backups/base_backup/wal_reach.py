@@ -16,7 +16,6 @@ from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Re
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 
 _PAUSE_SECONDS = 0.5
-_LOOKS = 3
 _RECEIVER_HINT = "start the receiver: recyclic-backups wal receive"
 
 _LABEL_LINE = re.compile(rb"^(START WAL|CHECKPOINT) LOCATION: ([0-9A-F]+/[0-9A-F]+)", re.MULTILINE)
@@ -111,15 +110,8 @@ def require_wal_of(
     found = {name: lsn_of(lsn.decode()) for name, lsn in _LABEL_LINE.findall(backup_label)}
     if found.keys() != {b"START WAL", b"CHECKPOINT"}:
         raise DatabaseError("the base backup's backup_label does not say where it starts")
-    for attempt in range(_LOOKS):
-        wal = _Wal(archive, listing, timeline, segment_bytes)
-        try:
-            redo_lsn, end_lsn = wal.redo_of_checkpoint(found[b"CHECKPOINT"]), wal.end_at(stop_lsn)
-            break
-        except DamagedData:  # a tail that became a part of its segment after it was listed
-            if attempt == _LOOKS - 1:
-                raise
-            listing = archive.listing()
+    wal = _Wal(archive, listing, timeline, segment_bytes)
+    redo_lsn, end_lsn = wal.redo_of_checkpoint(found[b"CHECKPOINT"]), wal.end_at(stop_lsn)
     if redo_lsn != found[b"START WAL"]:
         raise Refused(
             f"the WAL in the archive is not this server's: it has no checkpoint at {lsn_text(found[b'CHECKPOINT'])} of "

@@ -111,6 +111,7 @@ def run_receive(call: Invocation) -> int:
             enough_since=begun_at,  # somebody may have typed base-backup meanwhile
         ),
         say,
+        render.now,
     )
     receiver = Receiver(
         settings.server,
@@ -133,8 +134,11 @@ def run_status(call: Invocation) -> int:
     """Run ``wal status``: 50 where WAL is missing in between, 40 where something of it cannot be believed."""
     archive, server = _archive(call)
     now = render.now()
-    found = survey(call.repository, archive.system_identifier, now=now)
-    status = _with_hidden(found, wal_status(archive, server, found.listing))
+    for _ in range(2):
+        found = survey(call.repository, archive.system_identifier, now=now)
+        status = _with_hidden(found, wal_status(archive, server, found.listing))
+        if not status.live_holes:
+            break  # else once more: a receiver may have replaced tails while they were listed
     call.report(status.to_json(now), lambda: _print_status(call, status))
     if status.damage:
         return 40

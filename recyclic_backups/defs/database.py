@@ -58,12 +58,14 @@ class Database:
     """A database, as its definitions were made: ``settings`` shape them, those of a run are read when it starts.
 
     ``others`` are the names of the other databases of the code location. Where there are none, jobs, schedules and
-    sensors have their plain names.
+    sensors have their plain names. ``wal_told_by`` is the one whose alerts tell of their server's WAL, so that each
+    thing is told once; empty where its own do.
     """
 
     settings: Settings
     environment: Environment
     others: frozenset[str] = frozenset()
+    wal_told_by: str = ""
 
     @property
     def name(self) -> str:
@@ -167,7 +169,30 @@ def databases_of(environments: Sequence[Environment]) -> list[Database]:
             f"two databases of one code location are called {', '.join(twice)}: their assets would be the same",
             "load them in two code locations",
         )
-    return [replace(each, others=frozenset(names) - {each.name}) for each in found]
+    return [
+        replace(each, others=frozenset(names) - {each.name}, wal_told_by=_told_by(found, each))
+        for each in found
+    ]
+
+
+def _told_by(databases: Sequence[Database], database: Database) -> str:
+    """The first one, by name, that has the same archive, is on as well, and tells everybody whom this one would."""
+    ours = database.settings
+    told = set(wiring.channels(ours))
+    for each in sorted(databases, key=lambda each: each.name):
+        theirs = each.settings
+        if each is database:
+            break
+        if (
+            ours.wal_archive
+            and theirs.wal_archive
+            and (ours.host, ours.port, ours.storage_url) == (theirs.host, theirs.port, theirs.storage_url)
+            and ours.environment == theirs.environment
+            and told <= set(wiring.channels(theirs))
+            and (not ours.heartbeat_url or theirs.heartbeat_url)
+        ):
+            return each.name
+    return ""
 
 
 def _settled(environment: Environment) -> Settings:

@@ -144,6 +144,22 @@ def _newest(
     return found[0] if found else None
 
 
+def has_looked_since(instance: dg.DagsterInstance, sensor: str, moment: datetime) -> bool:
+    """Whether a sensor is on, and has ended a tick well since then (aware)."""
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        if state.name == sensor and state.status is not InstigatorStatus.STOPPED:
+            ticks = instance.get_ticks(
+                state.instigator_origin_id,
+                state.selector_id,
+                after=moment.timestamp(),
+                limit=1,
+                statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED],
+            )
+            if ticks:
+                return True
+    return False
+
+
 def files_of_run(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Files that Dagster's SQLite empties and leaves when a run is deleted: a database for each run."""
     storage = instance.event_log_storage

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from recyclic_backups.archive.archive import servers_in
+from recyclic_backups.archive.archive import WalArchive, servers_in
+from recyclic_backups.archive.documents import Position, read_newest_position
 from recyclic_backups.archive.status import wal_status, which_server
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
@@ -29,12 +30,16 @@ from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
 from recyclic_backups.health.survey import Survey, survey_of
-from recyclic_backups.health.thresholds import Thresholds
+from recyclic_backups.health.thresholds import WAL_SILENT_WARNING_SECONDS, Thresholds
 from recyclic_backups.health.wal import WalFacts, unheard
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.recovery.survey import survey as recoverable
+from recyclic_backups.recovery.windows import Window
+from recyclic_backups.retention.space_forecast import StoredWal
+from recyclic_backups.retention.wal_policy import Histories
+from recyclic_backups.storage.shared import are_watched_closely, forget_servers, watch_servers
 from recyclic_backups.texts.language import Untranslated
 
 _PATIENCE_SECONDS = 3
@@ -74,21 +79,72 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
         asked = server.system_identifier
     if not asked:
         return WalFacts()
-    found = recoverable(repository, asked, now=now)
-    if found.position is None and not (found.listing.timelines or found.bases.bases or found.damage):
-        return WalFacts()  # there is no folder of that server
+    facts, is_old = _archive_seen(repository, asked, server, now)
+    # A receiver that puts a segment in the place of its tails while they are listed: of that nobody is to be alarmed.
+    if is_old or (facts.is_in_doubt and not are_watched_closely(repository.store)):
+        forget_servers(repository.store)
+        facts, _ = _archive_seen(repository, asked, server, now)
+    watch_servers(repository.store, closely=facts.is_in_doubt)
+    return facts
+
+
+def _archive_seen(
+    repository: Repository, system_identifier: str, server: ServerWal | None, now: datetime
+) -> tuple[WalFacts, bool]:
+    """What a listing shows that may be an hour old, and the newest position; and whether that says it is too old."""
+    found = recoverable(repository, system_identifier, now=now, needs_key=False)
     status = wal_status(found.archive, server, found.listing)
-    hidden = None
+    if status.position is None and not (
+        status.damage or found.listing.timelines or found.bases.bases or found.bases.damage
+    ):
+        return WalFacts(), False  # there is no folder of that server
+    damage = [
+        *filter(None, [status.damage]),
+        *(f"{each.name}: {each.problem}" for each in found.bases.damage),
+    ]
+    windows: tuple[Window, ...] = ()
+    hidden, position = None, status.position
     try:
-        windows = tuple(found.windows()) if status.position is not None else ()
+        windows = tuple(found.windows()) if position is not None else ()
         hidden = found.hidden_hole(windows)
-        damage = [
-            *filter(None, [status.damage]),
-            *(f"{each.name}: {each.problem}" for each in found.bases.damage),
-        ]
+        position = _newest_position(found.archive, now)
     except (DamagedData, NoUsableKey, RecoveryError) as error:
-        windows, damage = (), [status.damage or error.message]
-    return WalFacts(replace(status, damage="; ".join(damage)), found.bases.bases, windows, hidden)
+        if found.archive.is_checked or not isinstance(error, NoUsableKey):
+            damage = [status.damage or error.message]
+    if position is not None:
+        windows = tuple(each.reaching(position) for each in windows)
+    is_old = position is not None and (
+        status.position is None or position.timeline != status.position.timeline
+    )
+    return WalFacts(
+        replace(status, position=position, damage="; ".join(damage)),
+        found.bases.bases,
+        windows,
+        hidden,
+        None
+        if status.position is None
+        else StoredWal(found.bases.bases, found.listing, status.position, _histories_of(windows)),
+        found.archive.is_checked,
+    ), is_old
+
+
+def _histories_of(windows: Sequence[Window]) -> Histories:
+    """The ancestors of each timeline of the server's own line; what is of others stays, as far as is known here."""
+    found: dict[int, Sequence[tuple[int, int]]] = {1: ()}
+    for window in windows[-1:]:
+        left: list[tuple[int, int]] = []
+        for part in window.line.parts:
+            found[part.timeline] = tuple(left)
+            left.append((part.timeline, part.left_lsn or 0))
+    return found
+
+
+def _newest_position(archive: WalArchive, now: datetime) -> Position | None:
+    """What is remembered of it, as long as that says that the receiver is heard; else what the storage says now."""
+    known = read_newest_position(archive, anew=False)
+    if known is not None and known.server_time >= now - timedelta(seconds=WAL_SILENT_WARNING_SECONDS):
+        return known
+    return read_newest_position(archive, anew=True)
 
 
 def receiver_problem(

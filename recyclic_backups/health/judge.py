@@ -46,6 +46,11 @@ class Facts:
     """What is known of the server's WAL; None where it is not archived."""
 
     @property
+    def is_checked(self) -> bool:
+        """Whether a key was at hand to check documents with."""
+        return self.catalog.is_checked and (self.wal is None or self.wal.is_checked)
+
+    @property
     def drilled(self) -> tuple[HasChecks, ...]:
         """Everything that drills write their verdicts beside."""
         return (*self.catalog, *(() if self.wal is None else self.wal.bases))
@@ -97,6 +102,8 @@ def _everything(facts: Facts, terms: HealthTerms, now: datetime) -> Iterator[Fin
     newest = newest_verified(catalog, now)
     yield from questions.age(facts.recovery_point(now), catalog, thresholds, now)
     yield from space(facts.free_bytes, thresholds)
+    if not facts.is_checked:
+        yield warning("not_checked")
     yield from _damage(catalog, newest)
     if newest is not None:
         yield questions.encrypted(newest.manifest, required=thresholds.encryption)
@@ -140,8 +147,6 @@ def space(free_bytes: int | None, thresholds: Thresholds) -> Iterator[Finding]:
 
 def _damage(catalog: Catalog, newest: Backup | None) -> Iterator[Finding]:
     """Documents that are not what was written, and every backup whose last verification failed."""
-    if not catalog.is_checked:
-        yield warning("not_checked")
     for damage in catalog.damage:
         code = "unknown_document" if damage.lacks_key else "damaged_document"
         yield critical(code, damage.name, name=damage.name, problem=Untranslated(damage.problem))

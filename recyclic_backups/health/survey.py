@@ -26,6 +26,7 @@ from recyclic_backups.health.thresholds import (
     DURATION_SECONDS,
 )
 from recyclic_backups.retention.policy import ExpiryPlan
+from recyclic_backups.retention.space_forecast import SpaceForecast, forecast_space
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,19 @@ class Survey:
         """What all backups take in the storage."""
         return sum(each.manifest.stored_bytes for each in self.catalog)
 
+    @cached_property
+    def space_forecast(self) -> SpaceForecast:
+        """What the storage will hold in the days to come."""
+        terms, wal = self.terms, self.facts.wal
+        return forecast_space(
+            self.catalog,
+            None if wal is None else wal.stored,
+            terms.retention,
+            terms.calendar,
+            self.measured_at,
+            free_bytes=self.free_bytes,
+        )
+
     @property
     def space_is_low(self) -> bool:
         """Whether so little space is left that what could be freed is of interest."""
@@ -185,7 +199,7 @@ class Survey:
                 "drills": {name: each.to_json() for name, each in sorted(self.drills.items())},
             },
             "authenticity": {
-                "checked": self.catalog.is_checked,
+                "checked": self.facts.is_checked,
                 "unvouched_backups": len(self.catalog.unvouched),
             },
             "wal": None if self.facts.wal is None else self.facts.wal.to_json(self.measured_at),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from recyclic_backups.base_backup.catalog import BaseBackup
     from recyclic_backups.postgres.slots import SlotState
     from recyclic_backups.recovery.windows import Window
+    from recyclic_backups.retention.space_forecast import StoredWal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,15 @@ class WalFacts:
     windows: tuple[Window, ...] = ()
     hidden_hole: Hole | None = None
     """WAL that is missing where names show no hole, so that no verified base backup leads to the end."""
+    stored: StoredWal | None = None
+    """What of it lies there, to tell how it grows; None where nobody knows how far it reaches."""
+    is_checked: bool = True
+    """False where no key was at hand to check what the archive says of itself."""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether something is wrong that another look at the archive may show to be mended."""
+        return self.newest_base is None or any(each.level is Level.CRITICAL for each in continuous(self))
 
     @property
     def newest_base(self) -> BaseBackup | None:

@@ -139,12 +139,16 @@ class StorageFacts:
 
 @dataclass(frozen=True, slots=True)
 class AlertTerms:
-    """What the settings say about alerts: how health is judged, how long a run may work (seconds), who is told."""
+    """What the settings say about alerts: how health is judged, how long a run may work (seconds), who is told.
+
+    ``tells_of_wal`` is False where another database's alerts tell the same people of the server's WAL.
+    """
 
     health: HealthTerms
     run_limit_seconds: float
     channels: tuple[Channel, ...]
     frame: Frame
+    tells_of_wal: bool = True
 
 
 @dataclass(frozen=True, slots=True)

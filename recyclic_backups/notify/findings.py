@@ -85,6 +85,9 @@ The others are shown only: notes, whose level says that nobody can act on them, 
 SILENT = frozenset({"wal/wal_absent", "wal/wal_silent"})
 """Keys of the problems that say that nobody hears of the receiver of WAL."""
 
+WAL = "wal/"
+"""How the keys of problems with WAL and base backups begin. These are the server's, whichever database tells them."""
+
 SOURCES = frozenset({each.source.partition("/")[0] for each in TOLD.values()})
 """Beginnings of the keys of these problems: what cannot be seen while the storage cannot be read."""
 
@@ -144,6 +147,12 @@ def told_as(finding: Finding) -> Told | None:
     if home == "retention":
         return Told("promise", f"check/expired_backups/promises/{name}")
     return TOLD.get(finding.code)
+
+
+def is_of_the_server(finding: Finding) -> bool:
+    """Whether it is about the WAL or the base backups of a server, and not about one of its databases."""
+    told = told_as(finding)
+    return told is not None and told.source.startswith(WAL)
 
 
 def key_of(finding: Finding) -> str | None:

@@ -21,7 +21,15 @@ from recyclic_backups.health.judge import findings
 from recyclic_backups.notify.automation import failing_ticks
 from recyclic_backups.notify.delivery import deliver, update_state
 from recyclic_backups.notify.facts import STORED_JOBS, AlertTerms, DagsterFacts, Facts
-from recyclic_backups.notify.findings import SILENT, SOURCES, Circumstances, is_bare, told_findings
+from recyclic_backups.notify.findings import (
+    SILENT,
+    SOURCES,
+    WAL,
+    Circumstances,
+    is_bare,
+    is_of_the_server,
+    told_findings,
+)
 from recyclic_backups.notify.incidents import (
     Change,
     Incident,
@@ -227,9 +235,13 @@ def _storage(facts: Facts, state: AlertState, now: datetime) -> Observation:
     )
     catalog = storage.health.catalog
     health = health.since(catalog)
-    found = told_findings(
-        findings(storage.health, health, now), catalog, health, given, state.open.incidents, now
-    )
+    known, tells_of_wal = state.open.incidents, facts.terms.tells_of_wal
+    wrong = [
+        each for each in findings(storage.health, health, now) if tells_of_wal or not is_of_the_server(each)
+    ]
+    found = told_findings(wrong, catalog, health, given, known, now)
+    if not tells_of_wal:
+        found += Observation(lapsed=frozenset(key for key in known if key.startswith(WAL)))
     if not (state.had_backups and is_bare(catalog)):
         return found
     # Another disk, it seems: that backups are gone is what is told, and nothing else of what is not there.

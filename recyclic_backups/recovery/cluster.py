@@ -175,9 +175,11 @@ class RecoveredCluster(Cluster):
         than the target's, ProgramFailed for a server that gave up.
         """
         plan = self.plan
-        feeder = Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance)
         progress.stage("WAL", plan.segments * plan.window.segment_bytes)
-        with timed(self.phases, "replay"):
+        with (
+            timed(self.phases, "replay"),
+            Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance) as feeder,
+        ):
             pg_wal = PgWal(self.data_directory, self._data, self._account)
             try:
                 feeder.place_histories(pg_wal)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,16 @@ from recyclic_backups.errors import ArchiveError, DamagedData, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.recovery.unpack import DIRECTORY
-from recyclic_backups.recovery.windows import Window
+from recyclic_backups.recovery.windows import Line, Window
 
 AHEAD = 8
 """So many segments beyond the one that is replayed."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# src/include/access/xlog_internal.h: XLogPageHeaderData and XLogLongPageHeaderData, as this machine has them
+_HEADER = struct.Struct("=HHIQ")
+_LONG_HEADER = struct.Struct("=HHIQI4xQII")
+_PAGE_SIZES = frozenset(1 << bits for bits in range(10, 17))
 _INCOMING = "recyclic_backups.incoming"
 
 
@@ -37,8 +43,7 @@ class Source:
     def segment(self, name: str, segment_bytes: int, needed_bytes: int | None = None) -> bytes:
         """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
 
-        Where ``needed_bytes`` of it are enough, names that say more do not matter. A receiver at work may have made one
-        object of several meanwhile.
+        Where ``needed_bytes`` of it are enough, names that say more do not matter.
         """
         listed = self.listing.end_in(name, segment_bytes)
         if needed_bytes is not None:
@@ -46,20 +51,36 @@ class Source:
         try:
             content = self.archive.read_segment(self.listing, name, segment_bytes, listed) if listed else b""
         except DamagedData:
-            now = self.archive.listing()
-            if now.end_in(name, segment_bytes) < listed:
-                content = b""
-            elif self._objects(now, name) == self._objects(self.listing, name):
+            if self.archive.listing_of(name).end_in(name, segment_bytes) >= listed:
                 raise
-            else:
-                content = self.archive.read_segment(now, name, segment_bytes, listed)
+            content = b""
         if not content or len(content) < listed:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
 
-    @staticmethod
-    def _objects(listing: Listing, name: str) -> tuple[object, ...]:
-        return listing.segments.get(name), listing.tails.get(name)
+
+def require_line(name: str, content: bytes, line: Line) -> None:
+    """Return if no page of a segment is of a branch that the line does not have. Raises DamagedData.
+
+    Each page says of which timeline it is. The server would take the first wrong one for the end of the WAL, and not
+    say which segment it lies in.
+    """
+    if len(content) < _LONG_HEADER.size:
+        return
+    *_, page_bytes = _LONG_HEADER.unpack_from(content)
+    if page_bytes not in _PAGE_SIZES:
+        return  # it is no WAL, which the server says
+    left = {part.timeline: part.left_lsn for part in line.parts}
+    for offset in range(0, len(content) - _HEADER.size + 1, page_bytes):
+        magic, _, timeline, lsn = _HEADER.unpack_from(content, offset)
+        if not magic:
+            continue  # behind the end of what was written
+        left_at = left.get(timeline, -1)
+        if left_at is not None and lsn > left_at:
+            raise DamagedData(
+                f"the WAL segment {name} holds WAL of timeline {timeline} at {lsn_text(lsn)}, which timeline "
+                f"{line.timeline} does not have there: it is of another branch"
+            )
 
 
 class PgWal:
@@ -101,7 +122,7 @@ class PgWal:
 
 
 class Feeder:
-    """The WAL of a window from a position on, in order."""
+    """The WAL of a window from a position on, in order. While one segment is put in its place the next is unsealed."""
 
     def __init__(
         self, source: Source, window: Window, from_lsn: int, tell: Callable[[int], None] = lambda _: None
@@ -109,6 +130,14 @@ class Feeder:
         self._source, self._window, self._tell = source, window, tell
         self._segments = window.segments(from_lsn, window.end_lsn)
         self._placed = 0
+        self._unsealing = ThreadPoolExecutor(1, "unsealing")
+        self._coming: Future[bytes] | None = None
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsealing.shutdown(cancel_futures=True)
 
     @classmethod
     def empty(cls, source: Source, window: Window) -> Feeder:
@@ -140,16 +169,23 @@ class Feeder:
             pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
 
     def place_next(self, pg_wal: PgWal) -> None:
-        """Unseal the next segment and put it there.
+        """Put the next segment there.
 
         Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
         """
-        name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
+        name = self._segments[self._placed]
         try:
-            content = self._source.segment(name, segment_bytes, self._window.needed_bytes(self.next_lsn))
+            content = (self._coming or self._unsealed()).result()
+            require_line(name, content, self._window.line)
         except (ArchiveError, DamagedData) as error:
             error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
-        pg_wal.place(name, content, segment_bytes)
         self._placed += 1
+        self._coming = self._unsealed() if self.has_more else None
+        pg_wal.place(name, content, self._window.segment_bytes)
         self._tell(len(content))
+
+    def _unsealed(self) -> Future[bytes]:
+        name = self._segments[self._placed]
+        needed_bytes = self._window.needed_bytes(self.next_lsn)
+        return self._unsealing.submit(self._source.segment, name, self._window.segment_bytes, needed_bytes)

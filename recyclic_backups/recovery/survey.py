@@ -128,9 +128,13 @@ class Survey:
         return {part.timeline: part.left_lsn for part in parts if part.left_lsn is not None}
 
 
-def survey(repository: Repository, system_identifier: str, *, now: datetime) -> Survey:
-    """Read what there is. Raises StorageError; what is damaged is noted, and not used."""
-    archive = WalArchive(repository, system_identifier)
+def survey(
+    repository: Repository, system_identifier: str, *, now: datetime, needs_key: bool = True
+) -> Survey:
+    """Read what there is; ``needs_key`` is that of the archive. Raises StorageError; what is damaged is noted, and not
+    used.
+    """
+    archive = WalArchive(repository, system_identifier, needs_key=needs_key)
     damage: list[str] = []
 
     def read(what: str, reading: Callable[[], object]) -> object:

@@ -8,7 +8,7 @@ while the ancestor's has what was given up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -108,6 +108,13 @@ class Window:
     def starts_at(self) -> datetime:
         """The first moment that can be reached: the end of the oldest base backup."""
         return self.bases[0].taken_at
+
+    def reaching(self, position: Position) -> Window:
+        """The same, up to where the receiver says that it went on since the archive was listed."""
+        if self.ends_at is None or position.timeline != self.timeline or position.server_time <= self.ends_at:
+            return self
+        end_lsn = max(self.end_lsn, position.lsn)
+        return replace(self, ends_at=position.server_time, end_lsn=end_lsn, position_lsn=position.lsn)
 
     def segments(self, from_lsn: int, to_lsn: int) -> list[str]:
         """The names of the segments that hold everything between two positions."""

@@ -55,6 +55,10 @@ def tiles(survey: Survey) -> Iterator[Tile]:
         # As the age: the tick answers what stands beside it. That it is near is among the issues.
         yield Tile("free", shown(Bytes(free)), alarm, not survey.space_is_critical)
     yield Tile("stored", shown(Bytes(survey.total_size_bytes)), _count(survey))
+    if survey.facts.wal is not None:
+        pace = survey.space_forecast.wal_bytes_a_day
+        aside = "" if pace is None else report_text("a day", locale, size=shown(Bytes(pace)))
+        yield Tile("wal stored", shown(Bytes(survey.facts.wal.stored_bytes)), aside)
     if survey.newest is not None:
         newest = survey.newest.manifest
         share = newest.compression_percent / 100

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from recyclic_backups.health.finding import Finding, Status, status_of
 from recyclic_backups.health.survey import Survey
 from recyclic_backups.texts.language import Bytes, Seconds
-from recyclic_backups.texts.report import moment_text, report_text
+from recyclic_backups.texts.report import day_text, moment_text, report_text
 
 _ORDER = [Status.HEALTHY, Status.DEGRADED, Status.UNHEALTHY]
 
@@ -51,3 +51,22 @@ def window_sentence(survey: Survey) -> str:
     first, last = (moment_text(each, terms.calendar.timezone, terms.locale) for each in (since, until))
     size = Bytes(wal.stored_bytes).text(terms.locale)
     return report_text("window", terms.locale, first=first, last=last, size=size)
+
+
+def space_sentence(survey: Survey) -> str:
+    """How the storage grows, and when it is full; empty where WAL is not archived and there is room for long enough."""
+    found, locale = survey.space_forecast, survey.terms.locale
+    if found.full_on is None and (survey.facts.wal is None or found.wal_bytes_a_day is None):
+        return ""
+    day, size_bytes = found.days[-1]
+    parts = (
+        []
+        if found.wal_bytes_a_day is None
+        else [report_text("wal a day", locale, size=Bytes(found.wal_bytes_a_day).text(locale))]
+    )
+    parts.append(
+        report_text("will hold", locale, day=day_text(day, locale), size=Bytes(size_bytes).text(locale))
+    )
+    if found.full_on is not None:
+        parts.append(report_text("full on", locale, day=day_text(found.full_on, locale)))
+    return " ".join(parts)

@@ -25,7 +25,13 @@ from recyclic_backups.health.survey import Survey
 from recyclic_backups.report.charts import svg
 from recyclic_backups.report.coverage import SIGNS, coverage
 from recyclic_backups.report.figures import quantity, tiles
-from recyclic_backups.report.headline import overall, proven_sentence, recoverable_sentence, window_sentence
+from recyclic_backups.report.headline import (
+    overall,
+    proven_sentence,
+    recoverable_sentence,
+    space_sentence,
+    window_sentence,
+)
 from recyclic_backups.report.markup import plain, prose, sentence
 from recyclic_backups.report.space import savings
 from recyclic_backups.report.trends import trends
@@ -107,6 +113,7 @@ def _part(survey: Survey, incidents: Sequence[Finding], locale: Locale) -> dict[
         "then": point if as_of is None else report_text("newest then", locale, moment=moment(as_of)),
         "proof": proven_sentence(survey),
         "window": window_sentence(survey),
+        "space": space_sentence(survey),
         "tiles": list(tiles(survey)),
         "savings": savings(survey)[:_SHOWN_SAVINGS] if survey.space_is_low else [],
         "coverage": coverage(

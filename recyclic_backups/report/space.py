@@ -43,8 +43,18 @@ def savings(survey: Survey) -> list[Saving]:
             if decision.backup is not None
         )
 
-    anyway = leaving(survey.catalog, retention)
-    found = [Saving("saving expiry", "expire", "", anyway)]
+    stored = None if survey.facts.wal is None else survey.facts.wal.stored
+
+    def wal_leaving(keep: int) -> int:
+        return 0 if stored is None else stored.leaving_bytes(keep, now)
+
+    anyway, wal_anyway = leaving(survey.catalog, retention), wal_leaving(retention.base)
+    found = [Saving("saving expiry", "expire", "", anyway + wal_anyway)]
+    for fewer in range(retention.base - 1, 0, -1):
+        freed = wal_leaving(fewer) - wal_anyway
+        if freed > 0:
+            found.append(Saving("saving setting", "RETENTION_BASE", str(fewer), freed))
+            break
     for name, count, least in (
         ("RETENTION_DAILY", retention.daily, retention.minimum),
         ("RETENTION_WEEKLY", retention.weekly, 0),

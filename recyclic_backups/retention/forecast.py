@@ -6,7 +6,7 @@ month as :mod:`recyclic_backups.catalog.promotion` would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -15,7 +15,7 @@ from recyclic_backups.catalog.catalog import Backup, Catalog
 from recyclic_backups.catalog.documents import Check, Label
 from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.manifest import Manifest
-from recyclic_backups.retention.policy import Retention, plan
+from recyclic_backups.retention.policy import Decision, Retention, plan
 from recyclic_backups.texts.text import Text
 
 # Long enough for the dump and its verification: the plan of a night is made after its backup.
@@ -38,25 +38,45 @@ def departures(
 
     What the plan of ``now`` already lets go leaves today. Empty where there is no backup to go on from.
     """
-    if not catalog.backups:
-        return []
     ours = {backup.backup_id for backup in catalog}
     found: list[Departure] = []
+    for night in coming_nights(catalog, retention, calendar, now, days):
+        day = date.fromisoformat(calendar.partition_of(Tier.DAILY, night.moment))
+        found += [
+            Departure(decision.backup_id, day, decision.reasons)
+            for decision in night.leaving
+            if decision.backup_id in ours
+        ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A moment after a night's backup: what leaves then, and the catalog after that."""
+
+    moment: datetime
+    leaving: Sequence[Decision]
+    catalog: Catalog
+
+
+def coming_nights(
+    catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime, days: int
+) -> Iterator[Night]:
+    """``now``, and each night within so many days, as if every backup to come were good, and as large as the newest.
+
+    Where there is no backup to go on from, none comes.
+    """
     for moment, day in _nights(catalog, calendar, now, days):
-        if day is not None:
+        if day is not None and catalog.backups:
             catalog = _with_backup_of(catalog, calendar, day)
         leaving = plan(catalog, retention, calendar, moment).expiring
         gone = {decision.backup_id for decision in leaving}
-        for decision in leaving:
-            if decision.backup_id in ours:
-                day_of_leaving = date.fromisoformat(calendar.partition_of(Tier.DAILY, moment))
-                found.append(Departure(decision.backup_id, day_of_leaving, decision.reasons))
         catalog = replace(
             catalog,
             backups=tuple(backup for backup in catalog if backup.backup_id not in gone),
             tombstones=catalog.tombstones | gone,
         )
-    return found
+        yield Night(moment, leaving, catalog)
 
 
 def _nights(

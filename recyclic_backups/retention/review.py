@@ -14,7 +14,9 @@ from recyclic_backups.catalog.documents import Tombstone
 from recyclic_backups.catalog.proof import proven_at
 from recyclic_backups.foreign_text import markdown
 from recyclic_backups.retention.forecast import departures
-from recyclic_backups.retention.policy import Decision, Retention, expires_for_age_at, plan
+from recyclic_backups.retention.policy import Action, Decision, Retention, expires_for_age_at, plan
+from recyclic_backups.retention.space_forecast import StoredWal, forecast_space
+from recyclic_backups.retention.wal_policy import plan_wal
 from recyclic_backups.texts.language import Bytes, Locale, listed, tier_name
 from recyclic_backups.texts.text import say
 
@@ -27,19 +29,33 @@ def review(
     *,
     database: str,
     locale: Locale = "en",
+    wal: StoredWal | None = None,
+    free_bytes: int | None = None,
     past_days: int = 31,
     coming_days: int = 31,
 ) -> str:
-    """The review of a database's catalog as Markdown. ``now`` is aware; dates are those of the calendar's zone."""
-    return _Review(catalog, retention, calendar, now, locale).markdown(database, past_days, coming_days)
+    """The review of a database's catalog, and of its server's ``wal``, as Markdown.
+
+    ``now`` is aware; dates are those of the calendar's zone.
+    """
+    made = _Review(catalog, retention, calendar, now, locale, wal, free_bytes)
+    return made.markdown(database, past_days, coming_days)
 
 
 class _Review:
     """One review in one language."""
 
     def __init__(
-        self, catalog: Catalog, retention: Retention, calendar: Calendar, now: datetime, locale: Locale
+        self,
+        catalog: Catalog,
+        retention: Retention,
+        calendar: Calendar,
+        now: datetime,
+        locale: Locale,
+        wal: StoredWal | None,
+        free_bytes: int | None,
     ) -> None:
+        self.wal, self.free_bytes = wal, free_bytes
         self.catalog, self.retention, self.calendar, self.now = catalog, retention, calendar, now
         self.locale: Locale = locale
         self.plan = plan(catalog, retention, calendar, now)
@@ -57,6 +73,9 @@ class _Review:
                 lines = [f"- {markdown(sentence.text(self.locale))}" for sentence in sentences]
                 parts += [f"## {self.text(name)}", "\n".join(lines)]
         parts += [f"## {self.text('kept')}", self.kept()]
+        if self.wal is not None:
+            parts += [f"## {self.text('wal')}", self.wal_summary(self.wal), self.base_backups(self.wal)]
+        parts += [f"## {self.text('space')}", self.space(coming_days)]
         parts += [f"## {self.text('left', days=past_days)}", self.left(past_days)]
         parts += [f"## {self.text('next')}", self.text("if", days=coming_days), self.next(coming_days)]
         parts += [f"## {self.text('law')}", self.text("gdpr", max_days=self.retention.max_days)]
@@ -104,6 +123,55 @@ class _Review:
         if backup.hold is None:
             return self.date(ends_at)
         return "-" if backup.hold.until is None else self.date(max(ends_at, backup.hold.until))
+
+    def wal_summary(self, wal: StoredWal) -> str:
+        """What base backups and WAL take, and what of it leaves now."""
+        return self.text(
+            "wal summary",
+            count=len(wal.bases),
+            bases=self.size(sum(each.manifest.stored_bytes for each in wal.bases)),
+            wal=self.size(wal.listing.stored_bytes),
+            leaving=self.size(wal.leaving_bytes(self.retention.base, self.now)),
+        )
+
+    def base_backups(self, wal: StoredWal) -> str:
+        """A row for each base backup: whether it stays, and why."""
+        decided = plan_wal(wal.bases, wal.listing, wal.histories, (), self.retention.base, self.now)
+        return self.table(
+            "head bases",
+            (
+                [
+                    self.date(each.base.as_of),
+                    each.base.base_id,
+                    self.size(each.base.manifest.stored_bytes),
+                    self.text("stays" if each.action is Action.KEEP else "leaves"),
+                    listed((why.text(self.locale) for why in each.reasons), self.locale),
+                ]
+                for each in decided.decisions
+            ),
+        )
+
+    def space(self, days: int) -> str:
+        """How the storage grows, and when it is full."""
+        found = forecast_space(
+            self.catalog,
+            self.wal,
+            self.retention,
+            self.calendar,
+            self.now,
+            free_bytes=self.free_bytes,
+            days=days,
+        )
+        day, size_bytes = found.days[-1]
+        said = []
+        if found.wal_bytes_a_day is not None:
+            said.append(self.text("pace", size=Bytes(found.wal_bytes_a_day).text(self.locale)))
+        said.append(self.text("will hold", date=day.isoformat(), size=self.size(size_bytes)))
+        if found.full_on is not None:
+            said.append(self.text("full", date=found.full_on.isoformat()))
+        elif self.free_bytes is not None:
+            said.append(self.text("not full", days=days))
+        return " ".join(said)
 
     def left(self, days: int) -> str:
         """A row for each tombstone of the last days, the newest first."""

@@ -22,15 +22,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
-from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
-from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
+
+if TYPE_CHECKING:
+    from recyclic_backups.archive.archive import Listing
+    from recyclic_backups.base_backup.catalog import BaseBackup
 
 Histories = Mapping[int, Sequence[tuple[int, int]]]
 """The ancestors of each timeline whose history is known, oldest first, each with the position where it was left."""
@@ -83,9 +86,9 @@ def plan_wal(
     newest_timeline = max((*histories, *(each.root.manifest.timeline for each in good)), default=1)
     on_the_line = [each for each in good if _leads_to(each.root, newest_timeline, histories)]
     counted = (on_the_line or good)[:keep]
-    newest_good = next((each for each in bases if each.good and not is_of_the_future(each.as_of, now)), None)
+    newest = newest_good(bases, now)
     for chain in chains:
-        chain.judge(counted, keep, newest_good)
+        chain.judge(counted, keep, newest)
     decisions = {
         base.base_id: BaseDecision(base, chain.action, tuple(chain.reasons))
         for chain in chains
@@ -98,7 +101,7 @@ def plan_wal(
         if chain.stays_with_its_wal
     ]
     sizes = {each.manifest.segment_bytes for each in bases}
-    if newest_good is None or not anchors or len(sizes) != 1:
+    if newest is None or not anchors or len(sizes) != 1:
         # Of WAL whose segments changed in size nobody can tell by its name where it is.
         return WalPlan(ordered)
     held = [
@@ -106,7 +109,7 @@ def plan_wal(
         for each in bases
         if each.hold is not None and decisions[each.base_id].action is Action.KEEP
     ]
-    needs = _Needs(anchors, held, histories, newest_good.manifest.timeline)
+    needs = _Needs(anchors, held, histories, newest.manifest.timeline)
     [segment_bytes] = sizes
     leaving = [
         segment
@@ -118,16 +121,10 @@ def plan_wal(
     first = min(anchors, key=lambda each: (each.timeline, each.start_lsn))
     return WalPlan(
         ordered,
-        tuple(name for segment in leaving for name in _names(listing, segment)),
+        tuple(name for segment in leaving for name in listing.names_of(segment)),
         tuple(each for each in gaps if not needs.asks_for(each.timeline, each.from_lsn, each.to_lsn)),
         KeptFrom(first.timeline, first.start_lsn),
     )
-
-
-def _names(listing: Listing, segment: str) -> Iterable[str]:
-    if segment in listing.segments:
-        yield listing.segments[segment]
-    yield from (tail.name for tail in listing.tails.get(segment, ()))
 
 
 def _leads_to(base: BaseBackup, timeline: int, histories: Histories) -> bool:

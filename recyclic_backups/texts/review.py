@@ -34,6 +34,34 @@ WORDS: Mapping[str, Pair] = {
         "| Content of | Backup | Tiers | Size | Why | Not beyond |",
         "| Contenu du | Sauvegarde | Niveaux | Taille | Pourquoi | Pas au-delà du |",
     ),
+    "wal": ("Base backups and WAL of the server", "Sauvegardes de base et WAL du serveur"),
+    "wal summary": (
+        "{count:# base backup|# base backups}, {bases}, and WAL of {wal}. Of that, {leaving} leave with the next "
+        "expiry. They hold all databases of the server.",
+        "{count:# sauvegarde|# sauvegardes} de base ({bases}) et {wal} de WAL. La prochaine expiration en libère "
+        "{leaving}. Elles contiennent toutes les bases du serveur.",
+    ),
+    "head bases": (
+        "| Content of | Base backup | Size | What becomes of it | Why |",
+        "| Contenu du | Sauvegarde de base | Taille | Ce qu'elle devient | Pourquoi |",
+    ),
+    "stays": ("stays", "reste"),
+    "leaves": ("leaves", "part"),
+    "space": ("Space", "Espace"),
+    "pace": ("WAL takes {size} a day.", "Le WAL prend {size} par jour."),
+    "will hold": (
+        "If every backup to come is good, all of it takes {size} on {date}, after what leaves until then.",
+        "Si chaque sauvegarde à venir est valide, le tout occupera {size} le {date}, une fois parti ce qui part d'ici "
+        "là.",
+    ),
+    "full": (
+        "The storage is full on {date}: give it more space, or keep less.",
+        "Le stockage est plein le {date} : agrandissez-le, ou gardez moins.",
+    ),
+    "not full": (
+        "The storage has room for that within {days:# day|# days}.",
+        "Le stockage a assez de place pour {days:# jour|# jours}.",
+    ),
     "left": (
         "What left in the last {days:day|# days}",
         "Ce qui est parti {days:ce dernier jour|ces # derniers jours}",

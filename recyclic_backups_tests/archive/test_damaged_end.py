@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.beginning import archive_end, archive_id_for
 from recyclic_backups.archive.documents import Position
 from recyclic_backups.archive.wal import segment_name
@@ -65,7 +65,7 @@ def test_a_position_of_another_archive_does_not_decide_which_one_goes_on(memory:
     assert archive_id_for(archive, empty, laid, size) == other
     assert archive_id_for(archive, empty, None, size) not in (ours, other), "one that begins"
 
-    archive.of(ours).store_segment(segment_name(1, 1 << 20, 1 << 20), bytes(size), key)
+    archive.of(ours).store_segment(segment_name(1, 1 << 20, 1 << 20), packed(bytes(size)), key)
     listing = archive.listing()
     assert archive_id_for(archive, listing, None, size) == ours
     with pytest.raises(Refused, match="parts of two archives"):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recyclic_backups.archive.accept import accept_without_proof
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.documents import Position, read_position, store_position
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.back_up import back_up_server
@@ -48,9 +48,8 @@ def archive(memory: MemoryStore) -> WalArchive:
     archive = WalArchive(repository_of(memory), SYSTEM)
     key = archive.repository.key_for_backups(datetime.now(UTC))
     for number in range(5, 9):
-        archive.store_segment(
-            segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES), os.urandom(SEGMENT_BYTES), key
-        )
+        segment = segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES)
+        archive.store_segment(segment, packed(os.urandom(SEGMENT_BYTES)), key)
     archive.store_tail(segment_name(1, 9 * SEGMENT_BYTES, SEGMENT_BYTES), 0, os.urandom(5000), key)
     return archive
 

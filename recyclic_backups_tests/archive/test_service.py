@@ -135,7 +135,11 @@ class Service:
         wait_until(there, self.log.read_text)
 
     def require_whole(self) -> None:
-        """Everything that is stored is the server's, byte for byte, without a hole; nothing else stays behind."""
+        """Everything that is stored is the server's, byte for byte, without a hole; nothing else stays behind.
+
+        Its receiver has ended: it deletes tails a moment after it has stored their segment.
+        """
+        assert not self.running
         listing = self.archive.listing()
         found = stretches(listing, SEGMENT_BYTES)
         assert list(holes(found)) == []
@@ -148,9 +152,7 @@ class Service:
             theirs = (self.cluster.data_directory / "pg_wal" / name).read_bytes()
             assert theirs[: len(ours)] == ours, name
         store = LocalStore(self.storage)
-        assert self.running or all(store.is_abandoned(each.name) for each in store.partials()), (
-            "backup sweeps them"
-        )
+        assert all(store.is_abandoned(each.name) for each in store.partials()), "backup sweeps them"
 
 
 @contextmanager
@@ -232,8 +234,8 @@ def test_a_line_that_is_cut_and_goes_silent(service: Service) -> None:
             line.speak_again()
             time.sleep(2)
         service.require(busy.committed)
-        service.require_whole()
         assert service.end(signal.SIGTERM) == 0
+        service.require_whole()
 
 
 @slow
@@ -263,8 +265,8 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(service: Service) -> None
             row = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
         assert row is not None
         service.require(lsn_of(row[0]))
-        service.require_whole()
         assert service.end(signal.SIGTERM) == 0
+        service.require_whole()
 
 
 def reached_quietly(service: Service) -> int:

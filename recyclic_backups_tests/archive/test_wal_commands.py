@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_followed, read_position
+from recyclic_backups.archive.archive import WalArchive, packed
+from recyclic_backups.archive.documents import Position, read_followed, read_position, store_position
+from recyclic_backups.archive.wal import segment_name
+from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
     SEGMENT_BYTES,
     archive_of,
     assert_as_on_the_server,
+    fail_over,
     reached,
     receiving,
+    repository_of,
     write_rows,
 )
 from recyclic_backups_tests.cli.test_json import PAGE, _differences
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import Operator, variables_of
+
+ENCRYPTED = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": KEY}
+MOMENT = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -31,8 +40,7 @@ def archived(
 ) -> tuple[Operator, WalArchive, Path]:
     """The command line beside a server, some segments of which are archived."""
     variables = variables_of(server_of_its_own.server, "postgres")
-    encrypted = {"BACKUP_ENCRYPTION": "true", "BACKUP_ENCRYPTION_KEY": KEY}
-    operator = Operator(tmp_path, capsys, {**variables, **encrypted})
+    operator = Operator(tmp_path, capsys, {**variables, **ENCRYPTED})
     folder = operator.directory / "backups"
     store = LocalStore.open(folder, create=True)
     archive = archive_of(store, server_of_its_own)
@@ -200,3 +208,58 @@ def test_what_the_receiver_refuses_is_accepted_by_a_person_alone_and_recorded(
         "without proof by password",
         "timeline 2, which left 1@0/5000060",
     ]
+
+
+def test_without_the_key_health_is_told_unchecked_and_wal_status_asks_for_the_key(
+    archived: tuple[Operator, WalArchive, Path], server_of_its_own: ScratchCluster
+) -> None:
+    """Loss prevented: a monitor that may not have the key, and falls silent the day WAL is turned on."""
+    operator, archive, folder = archived
+    no_key = {"BACKUP_ENCRYPTION_KEY": None, "BACKUP_ENCRYPTION": "false", "WAL_ARCHIVE": "true"}
+
+    def codes() -> set[str]:
+        printed = operator.run("status", "--json", **no_key)
+        assert printed.code == 80, printed.err  # there is no base backup
+        return {each["name"] for each in printed.document["findings"]}
+
+    assert codes() & {"not_checked", "base_absent", "wal_damaged", "wal_absent"} == {
+        "not_checked",
+        "base_absent",
+    }
+    wal = operator.run("metrics", "--format", "json", **no_key).document["wal"]
+    assert wal["age_seconds"] > 0
+    assert operator.run("wal", "status", **no_key).code == 41
+    # After a failover the history of the timelines cannot be read without the key: that is no damage.
+    fail_over(server_of_its_own)
+    with receiving(server_of_its_own, LocalStore(folder)) as running:
+        running.write_and_store(server_of_its_own, archive)
+    assert archive.listing().timelines == [1, 2]
+    assert "wal_damaged" not in codes()
+
+
+def test_tails_that_become_their_segment_while_it_is_fetched_are_no_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: "damaged", said of an archive that is whole, because a receiver works beside who reads."""
+    store = MemoryStore()
+    archive = WalArchive(repository_of(store), "7")
+    key = archive.repository.key_for_backups(MOMENT)
+    segment, content = segment_name(1, 5 * SEGMENT_BYTES, SEGMENT_BYTES), bytes(SEGMENT_BYTES)
+    store_position(archive, Position(1, 0, MOMENT, MOMENT, SEGMENT_BYTES, 150018, "7"), key)
+    tails = [archive.store_tail(segment, start, content[start : start + 4096], key) for start in (0, 4096)]
+
+    def receive(verb: str, name: str) -> None:
+        if verb == "reader" and name == tails[1].name:
+            store.before = lambda *_: None
+            archive.store_segment(segment, packed(content), key)
+            archive.delete(tail.name for tail in tails)
+
+    store.before = receive
+    monkeypatch.setattr("recyclic_backups.storage.opening.open_store", lambda *_, **__: store)
+    operator = Operator(tmp_path, capsys, ENCRYPTED)
+    operator.must("wal", "fetch", segment, "--server", "7", "--output", str(tmp_path / "fetched"))
+    assert (tmp_path / "fetched").read_bytes() == content
+    listed = archive.listing()
+    archive.delete(listed.segments.values())
+    with pytest.raises(DamagedData, match=f"a part of the WAL segment {segment} is gone"):
+        archive.read_segment(listed, segment, SEGMENT_BYTES)

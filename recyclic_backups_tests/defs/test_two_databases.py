@@ -244,3 +244,34 @@ def test_alerts_that_fail_are_told_by_those_of_the_other_database(tmp_path: Path
         for own, other in (("app", "crm"), ("crm", "app")):
             found = read_dagster(instance, database_of(own, other), "alerts", AlertState()).automation
             assert {each.name for each in found or ()} == {f"missed_backups__{own}", f"alerts__{other}"}
+
+
+def test_of_the_wal_of_their_server_one_tells_and_the_other_as_soon_as_that_one_does_not_look(
+    both: tuple[House, House],
+) -> None:
+    """Loss prevented: each alarm twice until nobody reads them; or none, since the one that tells was switched off."""
+    one, other = both
+    shared = {
+        "WAL_ARCHIVE": "true",
+        "BACKUP_STORAGE": one.variables["BACKUP_STORAGE"],
+        "NOTIFICATION_TELEGRAM_TOKEN": "1:a-token-of-a-test",
+    }
+
+    def told() -> list[bool]:
+        """Who of them tells of WAL now, each looking for the first time."""
+        looks = [Looks(house) for house in both]
+        for each in looks:
+            each.look()
+        return ["wal" in each.kinds for each in looks]
+
+    for house in both:
+        elsewhere(house, Tier.DAILY, FIRST)
+        house.variables |= shared
+    tick = ticks_of(one.instance, one.named("alerts"), one.clock.at)
+    assert told() == [True, True], "each has its chat, and the first one's sensor has not looked yet"
+    tick(TickStatus.SKIPPED, 0)
+    assert told() == [True, True], "each has its chat"
+    other.variables["NOTIFICATION_TELEGRAM_CHAT_ID"] = one.variables["NOTIFICATION_TELEGRAM_CHAT_ID"]
+    assert told() == [True, False]
+    one.clock.at += timedelta(minutes=20)
+    assert told() == [True, True], "the first one's sensor does not look any more"

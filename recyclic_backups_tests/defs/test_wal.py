@@ -65,9 +65,9 @@ def names_of(definitions: dg.Definitions) -> set[str]:
 def test_with_wal_on_there_is_exactly_this_more_and_off_none_of_it(offline: Settings) -> None:
     """Loss prevented: a code location that does not load with WAL on; or red assets of what nobody switched on."""
     without = names_of(loaded(offline))
-    jobs = ("base_backup", "wal_archive", "drill_pitr")
+    jobs = ("base_backup", "drill_pitr")
     assert names_of(loaded(replace(offline, wal_archive=True))) - without == {
-        *(f"asset recyclic/{name}" for name in jobs),
+        *(f"asset recyclic/{name}" for name in (*jobs, "wal_archive")),
         *(f"job {name}_job" for name in jobs),
         *(f"schedule {name}_schedule" for name in jobs),
         *(f"check wal_archive {name}" for name in CHECKS),
@@ -94,13 +94,14 @@ def test_two_databases_of_a_server_have_names_of_their_own_and_take_its_base_bac
 
 
 def look_at_archive(house: House) -> dict[str, tuple[bool, str, str]]:
-    """A run of ``wal_archive_job``: each check, whether it passed, how grave it is, and what it says."""
-    job = house.definitions.resolve_job_def("wal_archive_job")
+    """What ``health_job`` says of it: each check, whether it passed, how grave it is, and what it says."""
+    job = house.definitions.resolve_job_def("health_job")
     result = job.execute_in_process(instance=house.instance, raise_on_error=False)
     assert result.success
     return {
         each.check_name: (each.passed, "" if each.passed else each.severity.value, each.description or "")
         for each in result.get_asset_check_evaluations()
+        if each.asset_key.path[-1] == "wal_archive"
     }
 
 
@@ -168,3 +169,31 @@ def test_a_drill_of_wal_is_shown_and_told_once_whoever_did_it(house: House, arch
     house.evaluate("catalog_sync")
     key = dg.AssetKey(["other", "drill_pitr"])
     assert house.instance.get_latest_materialization_event(key) is None
+
+
+def test_the_review_and_the_page_count_what_lies_there_of_wal(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss prevented: a review and a forecast that know dumps only, while WAL fills the disk."""
+    storage = Path(house.settings().storage_url.removeprefix("file://"))
+    (server,) = storage.glob("server.*")
+    # Its pace is told from the first hour on; here it is some seconds old.
+    monkeypatch.setattr("recyclic_backups.retention.space_forecast._LEAST", timedelta(0))
+    job = house.definitions.resolve_job_def("retention_review_job")
+    assert job.execute_in_process(instance=house.instance).success
+    shown = house.instance.get_latest_materialization_event(dg.AssetKey(["postgres", "retention_review"]))
+    assert shown is not None
+    assert shown.asset_materialization is not None
+    told = shown.asset_materialization.metadata
+    (base_id,) = (each.name for each in (server / "base").iterdir())
+    objects = (each.stat().st_size for each in server.rglob("*.zst.sealed"))
+    documents = (each.stat().st_size for each in (server / "wal").rglob("*.json"))
+    assert told["wal_mb"].value == round(sum([*objects, *documents]) / 1e6, 3)
+    text = str(told["review"].value)
+    assert f"| {base_id} |" in text
+    assert "WAL takes " in text
+    assert house.definitions.resolve_job_def("health_job").execute_in_process(instance=house.instance).success
+    page = (storage / "postgres" / "report.html").read_text()
+    assert "WAL and base backups" in page
+    assert "of WAL a day" in page
+    assert "the storage holds" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,15 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.archive.archive import WalArchive, packed
+from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.take import BaseBackupTerms
+from recyclic_backups.catalog.catalog import Backup
+from recyclic_backups.catalog.timestamps import from_text
 from recyclic_backups.compression import Compression
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
+    SEGMENT_BYTES,
     archive_of,
     reached,
     receiving,
@@ -28,6 +34,7 @@ from recyclic_backups_tests.archive.conftest import (
 from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.house import KEY, House
 from recyclic_backups_tests.operator import Operator, variables_of
+from recyclic_backups_tests.recovery.test_timelines import _promote
 
 
 @dataclass
@@ -107,6 +114,17 @@ def test_what_wal_brings_back_is_what_the_dump_of_that_moment_holds(
     assert [check.kind for check in base.checks if check.details.get("scenario") == "pitr"] == ["drill"]
 
 
+def test_a_drill_of_a_dump_counts_with_wal_what_would_be_lost(archived: Archived, operator: Operator) -> None:
+    """Loss prevented: a day that is called lost by each drill of a dump, where WAL has it up to the last seconds."""
+    report = operator.must("drill", "simple", "--json").document
+    began, dumped, until = (
+        from_text(each) for each in (report["started_at"], report["backups"][0]["as_of"], report["wal_as_of"])
+    )
+    assert dumped < until <= began
+    assert report["data_loss_seconds"] == round((began - until).total_seconds(), 3)
+    assert report["objectives_met"] is True
+
+
 def _segments(operator: Operator, archived: Archived) -> list[Path]:
     store = LocalStore.open(operator.storage, create=False)
     return [
@@ -177,3 +195,68 @@ def test_a_dump_of_another_timeline_is_red_and_named(
     assert outcome.code == 80
     (reason,) = outcome.document["reasons"]
     assert f"{archived.backup_id} was taken on timeline 9" in reason
+
+
+@pytest.fixture
+def forked(
+    installation: Installation,
+    scratch_directory: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[tuple[Operator, WalArchive, Backup]]:
+    """A server that was taken back and went on on timeline 2, where the dump is of. What it gave up is longer."""
+    store = LocalStore.open(tmp_path / "backups", create=True)
+    with small_segments(installation, scratch_directory) as cluster:
+        kept = cluster.home / "kept"
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("CREATE TABLE public.log (id bigserial, what text)")
+        archive = archive_of(store, cluster)
+        with receiving(cluster, store) as running:
+            terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
+            back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+            running.write_and_store(cluster, archive)
+        cluster.stop()
+        subprocess.run(["cp", "-a", str(cluster.data_directory), str(kept)], check=True)
+        cluster.restart()
+        with receiving(cluster, store) as running:
+            running.write_and_store(cluster, archive, 30_000)
+        cluster.stop()
+        subprocess.run(["rm", "-r", str(cluster.data_directory)], check=True)
+        kept.rename(cluster.data_directory)
+        _promote(cluster)
+        with receiving(cluster, store) as running:
+            write_rows(cluster, 6000)
+            house = House(cluster.server, "postgres", store, datetime.now(UTC))
+            house.options(find_replay_point=True)
+            taken = house.back_up().backup
+            end = write_rows(cluster)
+            running.wait_until(lambda: archive.listing().timelines == [1, 2] and reached(archive) == end)
+        yield Operator(tmp_path, capsys, _variables(cluster)), archive, taken
+
+
+def test_a_wrong_timeline_is_red_and_named(forked: tuple[Operator, WalArchive, Backup]) -> None:
+    """Loss prevented: a recovery along the branch that a server gave up, found out on the day on which it is needed.
+
+    Once WAL of that branch lies under the name of the right one, and once nothing else is left.
+    """
+    operator, archive, taken = forked
+    assert operator.must("drill", "pitr", "--json").document["target_timeline"] == 2
+    point = taken.manifest.replay_point
+    assert point is not None
+    listing = archive.listing()
+    right = segment_name(2, point.lsn, SEGMENT_BYTES)
+    wrong = segment_name(1, point.lsn, SEGMENT_BYTES)
+    archive.store_segment(
+        right,
+        packed(archive.read_segment(listing, wrong, SEGMENT_BYTES)),
+        archive.repository.key_for_backups(datetime.now(UTC)),
+    )
+    laid = operator.run("drill", "pitr", "--json")
+    assert laid.code == 80
+    (reason,) = laid.document["reasons"]
+    assert f"the WAL segment {right} holds WAL of timeline 1 at" in reason
+    archive.delete(each.name for each in archive.repository.store.list(f"{archive.wal}/00000002"))
+    left = operator.run("drill", "pitr", "--json")
+    assert left.code == 80
+    (reason,) = left.document["reasons"]
+    assert f"{taken.backup_id} was taken on timeline 2, which the server's line does not have" in reason

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.documents import Check
 from recyclic_backups.drill.report import DrillReport, ScenarioResult
 from recyclic_backups.drill.scenarios import Scenario
 from recyclic_backups.fingerprint.compare import Comparison
+from recyclic_backups.health.drill_records import drill_records
+from recyclic_backups_tests.health.catalogs import manifest
 
 BEGAN = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 EQUAL = Comparison()
@@ -28,6 +31,21 @@ def test_data_loss_is_reported_beside_and_never_fails_a_drill() -> None:
     assert report(old).data_loss_seconds == 2 * 86400
     assert report(old).to_json()["objectives_met"] is False
     assert report(replace(GOOD, as_of=BEGAN - timedelta(minutes=50))).to_json()["objectives_met"] is True
+
+
+def test_with_wal_the_loss_is_seconds_and_one_hour_is_met() -> None:
+    """Loss prevented: an objective that is called missed each week, by a dump, where WAL keeps it."""
+    old = replace(GOOD, as_of=BEGAN - timedelta(hours=20))
+    with_wal = replace(report(old), wal_as_of=BEGAN - timedelta(seconds=12))
+    document = with_wal.to_json()
+    assert document["data_loss_seconds"] == 12
+    assert document["objectives_met"] is True
+    (record,) = drill_records([Backup(manifest(old.as_of), (), (with_wal.check_of(old, BEGAN),))])
+    assert (record.data_loss_seconds, record.data_loss_objective_seconds, record.lost_little) == (
+        12,
+        3600,
+        True,
+    )
 
 
 def test_a_restore_that_takes_too_long_fails_the_drill_and_proves_nothing() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog, Damage
+from recyclic_backups.catalog.documents import Check
 from recyclic_backups.health.finding import Finding, Level, Status
 from recyclic_backups.report.coverage import SIGNS, State
 from recyclic_backups.report.markup import prose, quoted
@@ -22,6 +23,7 @@ from recyclic_backups.retention.forecast import Departure
 from recyclic_backups.texts.language import Locale
 from recyclic_backups.texts.text import Text
 from recyclic_backups_tests.foreign import MOVING, NASTY
+from recyclic_backups_tests.health.wals import base, wal
 from recyclic_backups_tests.report.surveys import NOW, drilled, quarter, surveyed
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -183,6 +185,33 @@ def test_a_drill_is_shown_beside_what_it_was_held_against(limit_seconds: float |
     assert shown in text
     assert ("✕ not met 16 min 40 s" in text) == (limit_seconds is not None)
     assert "16 min 40 s of 30 min" not in text
+
+
+def test_with_wal_the_page_says_which_moments_can_be_brought_back_and_how_little_is_lost() -> None:
+    """Loss prevented: a page that shows the age of the dump, where every second of two weeks can be had."""
+    archive = wal(NOW - timedelta(seconds=8), base(NOW - timedelta(days=12)))
+    checked = Check(
+        "drill",
+        archive.bases[0].base_id,
+        NOW - timedelta(hours=4),
+        passed=True,
+        proves=True,
+        details={
+            "scenario": "pitr",
+            "leading": True,
+            "restore_seconds": 312.0,
+            "data_loss_seconds": 9.5,
+            "objective": {"restore_seconds": 14400.0, "data_loss_seconds": 3600.0},
+        },
+    )
+    (only,) = archive.bases
+    drilled_base = replace(archive, bases=(replace(only, checks=(*only.checks, checked)),))
+    found = replace(surveyed(GOOD), facts=replace(surveyed(GOOD).facts, wal=drilled_base))
+    text = " ".join(Reader(page([found])).text.split())
+    assert "Any moment between Tue 10 Nov 2026" in text
+    assert "8.0 s of work would be missing" in text
+    assert "pitr: the server as it was at a moment" in text
+    assert "✓ met 9.5 s of 1 h" in text
 
 
 def test_a_curve_says_its_scale_and_two_values_are_said_without_one() -> None:

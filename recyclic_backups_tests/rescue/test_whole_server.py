@@ -23,7 +23,7 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import DataKey, Keyring
@@ -379,7 +379,7 @@ def test_wal_of_a_planted_key_is_not_replayed(archived: Archived, tmp_path: Path
     spoilt = archived.copied(tmp_path / "spoilt")
     archive = WalArchive(repository_of(LocalStore(spoilt.root)), spoilt.system_identifier)
     segment = max(archive.listing().segments)
-    archive.store_segment(segment, bytes(SEGMENT_BYTES), planted(spoilt))
+    archive.store_segment(segment, packed(bytes(SEGMENT_BYTES)), planted(spoilt))
     done = spoilt.recover("cluster", "--into", into, BACKUP_ENCRYPTION_OLD_KEYS=OTHER_PASSPHRASE)
     assert done.returncode == 40, done.stderr
     assert "somebody planted" in done.stderr

@@ -41,9 +41,11 @@ class Watch:
 @pytest.fixture
 def watch() -> Iterator[Watch]:
     """Nothing is remembered before and afterwards."""
-    shared._views.clear()
+    for seen in (shared._views, shared._servers):
+        seen.clear()
     yield Watch()
-    shared._views.clear()
+    for seen in (shared._views, shared._servers):
+        seen.clear()
 
 
 def test_an_hour_of_looks_costs_a_listing_every_other_minute(watch: Watch) -> None:
@@ -85,16 +87,51 @@ def test_what_lies_outside_the_listing_is_looked_at_every_hour_and_when_the_cloc
     assert watch.look()[2] == b"more"
 
 
-def test_wal_that_comes_is_seen_with_the_next_listing(watch: Watch) -> None:
-    """Loss prevented: "no WAL for an hour" while some comes each second; a receiver that died an hour ago."""
-    position = "server.7/wal/position.json"
-    watch.store.create(position, b"1")
-    assert watch.view().get(position) == b"1"
-    watch.store.replace(position, b"2")
-    assert watch.view().get(position) == b"1"
+POSITION = "server.7/wal/position.json"
+
+
+def segments(watch: Watch) -> list[str]:
+    """What a sensor knows of the segments of a server, the way in which the archive asks for them."""
+    return [each.name for each in watch.view().list("server.7/wal/0")]
+
+
+def test_the_folders_of_servers_are_listed_once_an_hour_and_how_far_wal_reaches_is_read_when_it_is_asked_for(
+    watch: Watch,
+) -> None:
+    """Loss prevented: thousands of segments listed all day; a dead receiver, and a remembered word that it lives."""
+    watch.store.create(POSITION, b"1")
+    watch.store.create("server.7/wal/01", b"1")
+    for minute in range(60):
+        assert segments(watch) == ["server.7/wal/01"]
+        assert watch.view().get(POSITION) == b"1", "as old as the listing: the two belong together"
+        assert list(watch.view().strange("server.7/base")) == []
+        if minute == 10:
+            watch.store.replace(POSITION, b"2")
+            watch.store.create("server.7/wal/02", b"1")
+            assert shared.newest(watch.view(), POSITION, anew=False) == b"1"
+            assert shared.newest(watch.view(), POSITION, anew=True) == b"2"
+        elif minute > 10:
+            assert shared.newest(watch.view(), POSITION, anew=False) == b"2"
+        watch.now += timedelta(minutes=1)
+    assert watch.store.asked == {"list server.7/": 1, f"read {POSITION}": 2}
+    assert segments(watch) == ["server.7/wal/01", "server.7/wal/02"]
+    assert watch.view().get(POSITION) == b"2"
+
+
+def test_while_something_is_wrong_with_wal_it_is_looked_at_closely(watch: Watch) -> None:
+    """Loss prevented: an alarm about lost WAL for an hour after the base backup that ended it."""
+    watch.store.create(POSITION, b"1")
+    assert segments(watch) == []
+    shared.watch_servers(watch.view(), closely=True)
+    watch.store.create("server.7/wal/01", b"1")
     watch.now += timedelta(seconds=shared.SECONDS)
-    assert watch.view().get(position) == b"2"
-    assert [each.name for each in watch.view().list("server.7/")] == [position]
+    assert segments(watch) == ["server.7/wal/01"]
+    shared.watch_servers(watch.view(), closely=False)
+    watch.store.create("server.7/wal/02", b"1")
+    watch.now += timedelta(seconds=shared.SECONDS)
+    assert segments(watch) == ["server.7/wal/01"]
+    shared.forget_servers(watch.view())
+    assert segments(watch) == ["server.7/wal/01", "server.7/wal/02"]
 
 
 def test_whoever_does_not_look_asks_the_storage_itself(watch: Watch) -> None:

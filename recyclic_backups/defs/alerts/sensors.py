@@ -6,17 +6,23 @@ do not deliver at once is lost. What was told is remembered in the cursor too (d
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import dagster as dg
 
 from recyclic_backups import wiring
 from recyclic_backups.defs.automation import sensor_that
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.facts import read_dagster
+from recyclic_backups.defs.facts import has_looked_since, read_dagster
 from recyclic_backups.notify.heartbeat import sound_alarm
 from recyclic_backups.notify.state import to_cursor
 from recyclic_backups.notify.tick import look, summary
 
 SENSOR = "alerts"
+
+LOOKS_WITHIN = timedelta(minutes=10)
+"""Another database's alerts that have not looked for so long tell nobody anything."""
 
 
 def alerts_sensor(database: Database) -> dg.SensorDefinition:
@@ -34,10 +40,17 @@ def alerts_sensor(database: Database) -> dg.SensorDefinition:
     )
 
 
+def _is_told_by_another(context: dg.SensorEvaluationContext, database: Database) -> bool:
+    """Whether the alerts of another database of the server tell of its WAL: they do if they look."""
+    since = database.now() - LOOKS_WITHIN
+    other = f"{SENSOR}__{database.wal_told_by}"
+    return bool(database.wal_told_by) and has_looked_since(context.instance, other, since)
+
+
 def evaluate(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One evaluation. Raises ConfigurationError when the settings are of another database."""
     settings = database.settings_now()
-    terms = wiring.alert_terms(settings)
+    terms = replace(wiring.alert_terms(settings), tells_of_wal=not _is_told_by_another(context, database))
     done = look(
         terms,
         lambda create: wiring.open_repository(settings, create=create),

@@ -11,6 +11,7 @@ from recyclic_backups.defs.backups.checks import VERIFIED_TAG
 from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.health.assets import METRICS
 from recyclic_backups.defs.partitions import SCHEDULED_TIERS
+from recyclic_backups.defs.wal.archive import ARCHIVE
 from recyclic_backups.health.questions import QUESTIONS
 
 HEALTH_JOB = "health_job"
@@ -24,14 +25,18 @@ _VERIFICATION_AFTER_MINUTES = 6 * 60
 def hourly(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
     """``health_job``: the questions whose answer changes with time alone, asked of the newest backup of each tier.
 
-    It runs ten minutes after the backup of the night if there is one to be, without a partition. It takes no lock and
-    reads no backup: documents of the catalog only.
+    With WAL it says how its archive is, too. It runs ten minutes after the backup of the night if there is one to be,
+    without a partition. It takes no lock and reads no backup: documents of the catalog only.
     """
     settings = database.settings
+    selection = _questions(database, HOURLY_QUESTIONS)
+    if settings.wal_archive:
+        # In the same run: what lies in the storage is listed once for both.
+        selection |= dg.AssetSelection.assets(database.key(ARCHIVE))
     return scheduled(
         database,
         "health",
-        _questions(database, HOURLY_QUESTIONS),
+        selection,
         does=f"How healthy the backups of {settings.database} are: age, proof, space, anomalies.",
         cron=f"{(settings.calendar.minute + 10) % 60} * * * *",
         when="Every hour: no other event makes a backup older.",

@@ -15,6 +15,7 @@ from recyclic_backups.defs.database import Database
 from recyclic_backups.defs.health.assets import space_note, space_texts
 from recyclic_backups.defs.runs import OWNERS, LoggedProgress, dagster_errors
 from recyclic_backups.foreign_text import markdown
+from recyclic_backups.health.assess import read_facts
 from recyclic_backups.health.judge import Facts
 from recyclic_backups.health.survey import Survey, survey_of
 from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
@@ -164,12 +165,17 @@ def review_asset(database: Database) -> dg.AssetsDefinition:
     def retention_review(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with dagster_errors(context, database.environment):
             now_settings = database.settings_now()
-            catalog = load_catalog(wiring.open_repository(now_settings, create=False))
+            repository = wiring.open_repository(now_settings, create=False)
+            now = database.now()
+            facts = read_facts(repository, wiring.wal_source(now_settings), now)
+            catalog, wal = facts.catalog, facts.wal
             text = review(
                 catalog,
                 now_settings.retention,
                 now_settings.calendar,
-                database.now(),
+                now,
+                wal=None if wal is None else wal.stored,
+                free_bytes=facts.free_bytes,
                 database=now_settings.database,
                 locale=now_settings.locale,
             )
@@ -179,6 +185,7 @@ def review_asset(database: Database) -> dg.AssetsDefinition:
                 "review": dg.MetadataValue.md(text),
                 "backups": len(catalog),
                 "stored_mb": round(stored_bytes / 1e6, 3),
+                **({} if wal is None else {"wal_mb": round(wal.stored_bytes / 1e6, 3)}),
             }
         )
 

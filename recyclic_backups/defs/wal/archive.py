@@ -25,7 +25,7 @@ ARCHIVE = "wal_archive"
 _ARCHIVE_DESCRIPTION = """Up to when everything that the server did is stored, and whether any of it is missing.
 
 **Who receives it?** The service `recyclic-backups wal receive`, which is no run of Dagster's. This asset looks at what
-it has stored, every quarter of an hour."""
+it has stored, every hour. Alerts look at how far it reaches every few minutes."""
 
 CHECKS: dict[str, tuple[str, Callable[[WalFacts, datetime], Iterable[Finding]]]] = {
     "continuous": (
@@ -58,7 +58,7 @@ def archive_asset(database: Database) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         # With a check beside it, Dagster (1.13) knows the bare class only.
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with dagster_errors(context, database.environment):
+        with dagster_errors(context, database.environment), database.looking():
             settings = database.settings_now()
             source = wiring.wal_source(settings)
             if source is None:

@@ -1,4 +1,4 @@
-"""When base backups are due, and when the archive is looked at."""
+"""When base backups are due. The archive is looked at with health, every hour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dagster as dg
 
 from recyclic_backups.defs.automation import Job, scheduled
 from recyclic_backups.defs.database import Database
-from recyclic_backups.defs.wal.archive import ARCHIVE
 from recyclic_backups.defs.wal.base_backup import BASE_BACKUP
 
 _LIMIT_SECONDS = 24 * 3600
@@ -27,19 +26,5 @@ def base_backups_due(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
         if settings.base_backup_cron is None
         else f"As BASE_BACKUP_CRON says: {settings.base_backup_cron}",
         limit_seconds=_LIMIT_SECONDS,
-        priority=-1,
-    )
-
-
-def every_quarter_of_an_hour(database: Database) -> tuple[Job, dg.ScheduleDefinition]:
-    """``wal_archive_job``: a look at what the receiver has stored."""
-    return scheduled(
-        database,
-        ARCHIVE,
-        dg.AssetSelection.assets(database.key(ARCHIVE)),
-        does="How the archive of WAL is: up to when it reaches, whether any of it is missing.",
-        cron="*/15 * * * *",
-        when="Every quarter of an hour.",
-        limit_seconds=600,
         priority=-1,
     )
