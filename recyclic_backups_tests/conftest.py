@@ -29,6 +29,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
+from recyclic_backups_tests.prepared_clusters import prepared
 from recyclic_backups_tests.skipping import pytest_runtest_makereport  # noqa: F401 - pytest finds it here
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -136,6 +137,13 @@ def scratch_directory() -> Iterator[Path]:
     with TemporaryDirectory(prefix="recyclic-tests-") as name:
         Path(name).chmod(0o1777)
         yield Path(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_clusters(scratch_directory: Path) -> Iterator[None]:
+    """See :mod:`recyclic_backups_tests.prepared_clusters`."""
+    with prepared(scratch_directory):
+        yield
 
 
 @pytest.fixture(scope="session")
