@@ -1,20 +1,24 @@
 """Throwaway servers without initdb: each data directory is a copy of one that initdb made once in this process.
 
 initdb takes a second of a processor, the copy a twentieth. Copies differ in their system identifiers, as what initdb
-makes does; the superuser's password is the same for all. What initdb itself does is tested by
+makes does; the superuser's password is the same for all, and its hash is one of few iterations: the usual 4096 would
+be a third of what a connection costs, and there are tens of thousands. What initdb itself does is tested by
 ``postgres/test_scratch.py``, which takes no copies.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import secrets
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.postgres.scratch import SUPERUSER, ScratchCluster
 
 initialize_with_initdb = ScratchCluster._initialize
 
@@ -39,8 +43,9 @@ def prepared(directory: Path) -> Iterator[None]:
             home = self._account.private_directory(directory)
             original = ScratchCluster(self.installation, home, home, self._account, password)
             initialize_with_initdb(original, locale, {})
+            _hash_quickly(original, password)
             if small:
-                _shrink_segments(original)
+                _as_its_user(original, "pg_resetwal", ["--wal-segsize=1"])
             made[kind] = original.data_directory
         subprocess.run(["cp", "-a", "--", made[kind], self.data_directory], check=True)
         _give_identifier(self.data_directory, secrets.randbits(63))
@@ -56,16 +61,32 @@ def prepared(directory: Path) -> Iterator[None]:
         ScratchCluster._initialize = initialize_with_initdb  # type: ignore[method-assign]
 
 
-def _shrink_segments(cluster: ScratchCluster) -> None:
+def _as_its_user(
+    cluster: ScratchCluster, program: str, first: Sequence[str], last: Sequence[str] = (), asks: str = ""
+) -> None:
     owner = cluster.data_directory.stat()
-    program = cluster.installation.directory / "pg_resetwal"
     subprocess.run(
-        [program, "--wal-segsize=1", "-D", cluster.data_directory],
+        [cluster.installation.directory / program, *first, "-D", cluster.data_directory, *last],
         check=True,
         capture_output=True,
+        input=asks,
+        text=True,
         user=owner.st_uid,
         group=owner.st_gid,
+        umask=0o077,
     )
+
+
+def _hash_quickly(cluster: ScratchCluster, password: str) -> None:
+    """Have the superuser's password kept as a hash of one iteration: how it is made is that of RFC 5802."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    parts = [
+        base64.b64encode(each).decode() for each in (salt, key, hmac.digest(salted, b"Server Key", "sha256"))
+    ]
+    kept = "SCRAM-SHA-256$1:{}${}:{}".format(*parts)
+    _as_its_user(cluster, "postgres", ["--single"], ["postgres"], f"ALTER ROLE {SUPERUSER} PASSWORD '{kept}'")
 
 
 def _give_identifier(data_directory: Path, identifier: int) -> None:
@@ -73,7 +94,9 @@ def _give_identifier(data_directory: Path, identifier: int) -> None:
     control = data_directory / "global" / "pg_control"
     content = bytearray(control.read_bytes())
     # The sum is the last field, and nothing tells where that is: versions differ.
-    end = next(at for at in range(200, 500) if _crc32c(content[:at]) == struct.unpack_from("=I", content, at)[0])
+    end = next(
+        at for at in range(200, 500) if _crc32c(content[:at]) == struct.unpack_from("=I", content, at)[0]
+    )
     struct.pack_into("=Q", content, 0, identifier)
     struct.pack_into("=I", content, end, _crc32c(content[:end]))
     control.write_bytes(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -117,7 +116,9 @@ def test_who_sends_nothing_does_not_say_up_to_when_everything_is_stored(
     with impostor(SYSTEM, 1, FAR, {}, silent=True) as he:
         running = Running(Elsewhere(he.server), memory)  # type: ignore[arg-type]
         running.wait_until(lambda: any("receiving" in each for each in running.said))
-        time.sleep(2)
+        running.wait_until(
+            lambda: he.answered >= 5
+        )  # one tells a time, the next one the end that belongs to it
         running.stop()
     assert read_position(archive) is None
 

@@ -171,13 +171,20 @@ def test_a_table_beyond_a_foreign_key_is_named_too(shop: House) -> None:
 def test_waits_are_bounded_together_and_not_one_by_one(shop: House) -> None:
     """Loss prevented: a hundred tables, a minute each, and the first of them locked for others all the while."""
 
+    holds = threading.Event()
+
     def first() -> None:
-        with _open(shop, "LOCK TABLE member IN ROW EXCLUSIVE MODE"):
-            time.sleep(2.2)
+        with _open(shop, "LOCK TABLE member IN ROW EXCLUSIVE MODE"), shop.server.connect("shop") as looking:
+            holds.set()
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'member'::regclass AND NOT granted"
+            deadline = time.monotonic() + 60
+            while looking.execute(waiting).fetchone() == (0,) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(1.2)
 
     beside = threading.Thread(target=first)
     beside.start()
-    time.sleep(0.3)
+    assert holds.wait(30)
     with _open(shop, "LOCK TABLE sale IN ROW EXCLUSIVE MODE"):
         begun = time.monotonic()
         # Each of the two by itself would have been had, or not, within three seconds of its own.

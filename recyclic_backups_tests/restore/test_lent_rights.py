@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -165,12 +166,25 @@ def test_a_session_that_has_itself_kept_waiting_is_not_there_while_the_superuser
 
         entering = threading.Thread(target=enter)
         entering.start()
-        time.sleep(1)
+        _wait_until_entering(login.user)
         with made.absent():
             entering.join()
             assert isinstance(found[0], psycopg.OperationalError)
         with login.connect("hers") as connection:
             assert connection.execute("SELECT session_user").fetchone() == (login.user,)
+
+
+def _wait_until_entering(user: str) -> None:
+    """Wait for a session of the user that has shown its password and is none yet: no server tells, but its title."""
+    deadline = time.monotonic() + 60
+    while True:
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                title = command.read_text(errors="replace")
+                if user in title and "startup" in title:
+                    return
+        assert time.monotonic() < deadline, "nobody came"
+        time.sleep(0.01)
 
 
 def test_members_of_a_loader_are_not_there_while_the_superuser_works(servers: Servers) -> None:
