@@ -17,6 +17,7 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.memory_store import MemoryStore
 
@@ -90,7 +91,7 @@ def _rows(house: House, table: str) -> list[tuple[object, ...]]:
         return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
 
 
-@pytest.mark.parametrize("trust_owners", [False, True], ids=["as the owner", "as a superuser"])
+@pytest.mark.parametrize("trust_owners", some([False, True], {False}), ids=["as the owner", "as a superuser"])
 def test_who_holds_a_table_is_said_and_nobody_stands_behind_for_longer(
     shop: House, trust_owners: bool
 ) -> None:
