@@ -209,6 +209,7 @@ def test_a_drill_without_space_is_refused_before_it_begins(
     assert "BACKUP_SCRATCH" in outcome.err
 
 
+@pytest.mark.small
 def test_a_drill_of_an_empty_storage_says_that_there_is_nothing(operator: Operator) -> None:
     """Prevents a drill of nothing from passing."""
     (operator.directory / "backups").mkdir()
