@@ -19,6 +19,7 @@ from recyclic_backups_tests.docs.pages import block, read
 from recyclic_backups_tests.operator import Operator
 
 
+@pytest.mark.small
 def test_damage_is_found_and_the_printed_command_puts_it_right(
     operator: Operator, cluster: ScratchCluster
 ) -> None:
@@ -28,11 +29,11 @@ def test_damage_is_found_and_the_printed_command_puts_it_right(
     assert healthy.out.splitlines()[-1] == "no damage found"
     database = operator.variables["POSTGRES_DB"]
     with cluster.server.connect(database) as connection:
-        connection.execute("DELETE FROM sale_items WHERE ctid IN (SELECT ctid FROM sale_items LIMIT 30)")
+        connection.execute("DELETE FROM sale WHERE id <= 30")
     found = operator.run("diagnose", database, "--json")
     assert found.code == 80
     (command,) = found.json["commands"]
-    assert found.json["damaged_tables"] == ["public.sale_items"]
+    assert found.json["damaged_tables"] == ["public.sale"]
     assert found.json["backup_id"] == backup_id
     printed = operator.run("diagnose", database)
     assert printed.code == 80

@@ -297,6 +297,7 @@ def test_of_two_runs_the_one_that_was_over_later_is_the_last(looks: Looks, bot: 
     assert "backup failed" in looks.kinds
 
 
+@pytest.mark.slow
 def test_a_long_history_of_failures_keeps_no_incident_open_and_forgets_none(looks: Looks, bot: Web) -> None:
     """Loss prevented: after a bad year, an incident of last spring that is told of for ever; or a failure that only
     looks solved because three hundred others came after it.
