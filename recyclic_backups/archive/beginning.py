@@ -7,12 +7,16 @@ its slot; their WAL differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from recyclic_backups.archive.archive import Listing, Tail, WalArchive
+from recyclic_backups.archive.archive_id import is_archive_id, new_archive_id
+from recyclic_backups.archive.documents import Position, read_followed
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
-from recyclic_backups.errors import Refused
+from recyclic_backups.errors import DamagedData, NoUsableKey, Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Identity, Replication
 
@@ -70,6 +74,61 @@ def archive_end(listing: Listing, segment_bytes: int) -> ArchiveEnd | None:
     )
 
 
+def without_damage_at_its_end(
+    archive: WalArchive, listing: Listing, segment_bytes: int, tell: Callable[[str], None]
+) -> Listing:
+    """The listing, but for objects at its end that cannot be believed: so it ends with something that we stored.
+
+    Bytes of somebody else's under the name of a segment, be it the running one or one far ahead, would otherwise end
+    the receiver. ``tell`` is told each of them, as a sentence. Raises StorageError.
+    """
+    nothing: list[str] = []
+    for segment in sorted({*listing.segments, *listing.tails}, reverse=True):
+        found = archive.authentic_part(listing, segment, segment_bytes)
+        for error in found.damage.values():
+            tell(f"damaged, and counts for nothing: {error.message}")
+        nothing += found.damage
+        if found.content:
+            break
+        # What is behind a beginning that is not there can be compared with nothing.
+        nothing += (each.name for each in listing.tails.get(segment, ()))
+    return listing.without(nothing)
+
+
+def archive_id_for(
+    archive: WalArchive, listing: Listing, position: Position | None, segment_bytes: int
+) -> str:
+    """Which archive goes on here: what most of its position, its end and its newest base backup say; or a new id.
+
+    Each of them may be of an archive that was moved away, and laid back by somebody. Raises Refused where it cannot be
+    told, StorageError.
+    """
+    end = archive_end(listing, segment_bytes)
+    said = [
+        "" if position is None else position.archive_id,
+        "" if end is None else archive.id_in(listing, end.segment),
+        _id_in_base_backups(archive),
+    ]
+    votes = Counter(each for each in said if is_archive_id(each)).most_common()
+    if len(votes) > 1 and votes[0][1] == votes[1][1]:
+        raise Refused(
+            f"parts of two archives of server {archive.system_identifier} lie in the storage, and which one goes on "
+            "cannot be told; nothing was written",
+            "move the folder of the server in the storage away: the receiver begins a new archive",
+        )
+    return votes[0][0] if votes else new_archive_id()
+
+
+def _id_in_base_backups(archive: WalArchive) -> str:
+    listed = archive.repository.store.list(f"{archive.root}/base/")
+    for name in sorted((each.name for each in listed if each.name.endswith("/manifest.json")), reverse=True):
+        with suppress(DamagedData, NoUsableKey):
+            found = (archive.read_document(name) or {}).get("archive_id")
+            if is_archive_id(found):
+                return str(found)
+    return ""
+
+
 def beginnings(
     archive: WalArchive,
     listing: Listing,
@@ -79,10 +138,12 @@ def beginnings(
     slot: str,
     *,
     is_proven: bool,
+    position: Position | None,
 ) -> Iterator[Beginning]:
     """Where to begin, and where else if the server has removed that. ``is_proven``: the server has shown who it is.
 
-    Raises Refused where this server's WAL cannot be what follows in the archive.
+    What the ``listing`` ends with is authentic. Raises Refused where this server's WAL cannot be what follows in the
+    archive, or gives up too much of it (:func:`_require_failover`).
     """
     kept = replication.slot(slot)
     reserved_lsn = (
@@ -99,12 +160,16 @@ def beginnings(
         yield reserved
         return
     timeline, left_at = _on_the_servers_line(replication, identity, end)
-    content = archive.read_segment(listing, end.segment, segment_bytes)
+
+    def known_of(segment: str) -> bytes:
+        return archive.authentic_part(listing, segment, segment_bytes).content
+
     if left_at is not None:
         # The server left that timeline before the archive's end, in a recovery: up to there both are the same.
+        _require_failover(archive, end, timeline, left_at, position, segment_bytes)
         fork = segment_start(left_at, segment_bytes)
         before = segment_name(end.timeline, fork, segment_bytes)
-        known = archive.read_segment(listing, before, segment_bytes)[: left_at - fork]
+        known = known_of(before)[: left_at - fork]
         if len(known) < _LEAST_KNOWN_BYTES:
             # Next to nothing to compare: the segment in front of it tells, and the timeline that ends with it.
             yield from _in_front_of(archive, listing, end.timeline, fork, segment_bytes)
@@ -132,7 +197,7 @@ def beginnings(
             end.timeline,
             end.start_lsn,
             end.lsn,
-            content,
+            known_of(end.segment),
             end.segment,
             tuple(listing.tails.get(end.segment, ())),
             end.filled,
@@ -143,7 +208,7 @@ def beginnings(
     if reserved.start_lsn <= end_lsn:
         # What the archive has there is of the server's line, up to where that was left.
         before = segment_name(end.timeline, reserved.start_lsn, segment_bytes)
-        content = archive.read_segment(listing, before, segment_bytes)
+        content = known_of(before)
         if left_at is not None:
             content = content[: max(0, left_at - reserved.start_lsn)]
         yield replace(reserved, known=content, whose=before)
@@ -158,8 +223,44 @@ def _in_front_of(
     start_lsn = lsn - segment_bytes
     name = segment_name(timeline, start_lsn, segment_bytes)
     if start_lsn >= 0 and name in listing.segments:
-        known = archive.read_segment(listing, name, segment_bytes)
-        yield Beginning(timeline, start_lsn, lsn, known, name, stored_bytes=segment_bytes)
+        known = archive.authentic_part(listing, name, segment_bytes).content
+        if len(known) == segment_bytes:
+            yield Beginning(timeline, start_lsn, lsn, known, name, stored_bytes=segment_bytes)
+
+
+def _require_failover(
+    archive: WalArchive,
+    end: ArchiveEnd,
+    timeline: int,
+    left_lsn: int,
+    position: Position | None,
+    segment_bytes: int,
+) -> None:
+    """Raises Refused for a server that gives up more of what is stored than a failover does, unless somebody said so.
+
+    A copy of production that was promoted where it stood an hour ago looks like production after a failover, byte for
+    byte. But a standby that takes over lacks seconds: what was stored five minutes ago it has. Where the position does
+    not tell when something was stored, a whole segment is too much.
+    """
+    if position is not None and position.timeline == end.timeline and position.settled_lsn:
+        gives_up = left_lsn < position.settled_lsn
+    else:
+        gives_up = left_lsn + segment_bytes < end.lsn
+    if not gives_up:
+        return
+    try:
+        followed = read_followed(archive, timeline)
+    except (DamagedData, NoUsableKey):
+        followed = None
+    if followed is not None and (followed.left_timeline, followed.left_lsn) == (end.timeline, left_lsn):
+        return
+    raise Refused(
+        f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and gives up what "
+        f"is stored from there to {lsn_text(end.lsn)}: that is no failover, but a copy of production, or production "
+        "brought back to an earlier moment; nothing was written",
+        f"in the second case: recyclic-backups wal accept --server {archive.system_identifier} --timeline {timeline} "
+        f"--left {end.timeline}@{lsn_text(left_lsn)} --yes; a copy needs another BACKUP_STORAGE",
+    )
 
 
 def _on_the_servers_line(

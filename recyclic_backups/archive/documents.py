@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.catalog.fields import Document, spelled
+from recyclic_backups.catalog.fields import OMITTED, Document, spelled
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import DamagedData, ObjectExists
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 
 D = TypeVar("D", bound=Document)
+
+SETTLED = timedelta(minutes=5)
+"""What was stored so long ago no failover gives up: a standby that takes over lacks seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,24 @@ class Position(Document):
     segment_bytes: int
     server_version: int
     system_identifier: str
+    proof: str = field(default="", metadata=OMITTED)
+    """How the server proved who it is (:mod:`recyclic_backups.archive.proof`); empty where it did not."""
+    settled_lsn: int = field(default=0, metadata={**spelled(lsn_text, lsn_of), **OMITTED})
+    """What lies before it was stored :data:`SETTLED` before ``server_time``; 0 where nothing was."""
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive whose objects it speaks of; empty where an older release wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Document):
+    """Somebody said that the archive goes on along ``timeline``, though that gives up what is stored of another."""
+
+    FORMAT = 1
+
+    timeline: int
+    left_timeline: int
+    left_lsn: int = field(metadata=spelled(lsn_text, lsn_of))
+    accepted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,30 @@ def store_position(archive: WalArchive, position: Position, key: DataKey | None)
 def read_position(archive: WalArchive) -> Position | None:
     """How far the archive reaches; None where no receiver ever said. Raises DamagedData, NoUsableKey, StorageError."""
     return _read(archive, position_name(archive), Position)
+
+
+def believed_position(archive: WalArchive) -> Position | None:
+    """The position; None also for one that cannot be believed. Raises StorageError."""
+    try:
+        return read_position(archive)
+    except (DamagedData, NoUsableKey):
+        return None
+
+
+def followed_name(archive: WalArchive, timeline: int) -> str:
+    """The storage name of somebody's word that a timeline is to be followed."""
+    return f"{archive.wal}/followed/{timeline:08X}.json"
+
+
+def store_followed(archive: WalArchive, followed: Followed, key: DataKey | None) -> None:
+    """Write down that a timeline is to be followed. Raises StorageError."""
+    name = followed_name(archive, followed.timeline)
+    archive.repository.store.replace(name, archive.encode_document(name, followed.to_json(), key))
+
+
+def read_followed(archive: WalArchive, timeline: int) -> Followed | None:
+    """Whether somebody said so. Raises DamagedData, NoUsableKey, StorageError."""
+    return _read(archive, followed_name(archive, timeline), Followed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +147,16 @@ def read_gaps(archive: WalArchive) -> list[Gap]:
     names = [each.name for each in archive.repository.store.list(f"{archive.wal}/gaps/")]
     found = (_read(archive, name, Gap) for name in names)
     return [each for each in found if each is not None]
+
+
+def believed_gaps(archive: WalArchive) -> list[Gap]:
+    """Every hole that was written down and can be believed, in order. Raises StorageError."""
+    found = []
+    for each in archive.repository.store.list(f"{archive.wal}/gaps/"):
+        with suppress(DamagedData, NoUsableKey):
+            gap = _read(archive, each.name, Gap)
+            found += [gap] if gap is not None else []
+    return found
 
 
 def _read(archive: WalArchive, name: str, kind: type[D]) -> D | None:

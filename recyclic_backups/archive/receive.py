@@ -9,34 +9,51 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg import pq
-
 from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, Listing, WalArchive
-from recyclic_backups.archive.beginning import OTHER_HINT, Beginning, beginnings
-from recyclic_backups.archive.documents import Gap, store_gap
+from recyclic_backups.archive.beginning import (
+    OTHER_HINT,
+    Beginning,
+    archive_id_for,
+    beginnings,
+    without_damage_at_its_end,
+)
+from recyclic_backups.archive.documents import Gap, believed_position, store_gap
+from recyclic_backups.archive.proof import (
+    ACCEPT_COMMAND,
+    PASSWORD,
+    NoProof,
+    asking_for,
+    opened_with_proof,
+    require_proof,
+)
+from recyclic_backups.archive.settled import Settled
 from recyclic_backups.archive.stream import Stream
 from recyclic_backups.archive.wal import parse_history
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, Refused, StorageError
+from recyclic_backups.errors import (
+    BackupError,
+    DamagedData,
+    DatabaseError,
+    NoUsableKey,
+    Refused,
+    StorageError,
+)
 from recyclic_backups.postgres.lsn import lsn_text
-from recyclic_backups.postgres.opening import FIRST_WITH_REQUIRE_AUTH, NEUTRAL_DATABASE
+from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
 from recyclic_backups.postgres.replication import Identity, Replication, SlotInUse, WalRemoved
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.slots import commit_something
-from recyclic_backups.postgres.startup import VERIFIED_MODES
 
 _SLOT_WAIT_SECONDS = 90.0
 """How long another receiver's slot is waited for: the server notices the death of a machine after 60 s."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
 _STILL_BYTES = 8192
 """Less WAL than this between two heartbeats is no traffic."""
-_NO_PROOF = "authentication method requirement"
-"""In libpq's words for a server that asks for no proof, and so gives none."""
 _MOST_HISTORIES = 1000
 """So many of the newest timelines are asked for: whoever took the server's place may name any number."""
 
@@ -67,7 +84,7 @@ class Receiver:
         self._clock, self._say, self._on_gap = clock, say, on_gap
         self._received_lsn = 0
         self._has_streamed = False
-        self._has_proved = False
+        self._proof = ""
 
     def run(self, stopping: threading.Event) -> None:
         """Receive until ``stopping``; a server that is away is waited for.
@@ -111,15 +128,23 @@ class Receiver:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _session(self, stopping: threading.Event) -> None:
-        with self._opened() as replication:
+        with self._opened() as (replication, proof):
             identity = replication.identify()
-            segment_bytes = replication.segment_bytes()
             archive = WalArchive(self._repository, identity.system_identifier)
+            position = believed_position(archive)
+            require_proof(position, proof, self._server)
+            segment_bytes = replication.segment_bytes()
             key = self._repository.key_for_backups(self._clock())
-            listing = archive.listing()
-            histories = _Histories(archive, replication, listing, key)
-            histories.ask(identity.timeline)
+            listing = without_damage_at_its_end(archive, archive.listing(), segment_bytes, self._say)
+            archive = archive.of(archive_id_for(archive, listing, position, segment_bytes))
+            if position is not None and position.archive_id not in ("", archive.archive_id):
+                self._say("position.json is of another archive of this server, and is passed over")
+                position = None
+            listing = without_damage_at_its_end(archive, listing, segment_bytes, self._say)
+            first = _First(archive, replication, listing, key)
+            first.ask(identity.timeline)
             lost = self._ready_slot(replication, listing)
+            settled = Settled(position)
             for beginning in beginnings(
                 archive,
                 listing,
@@ -127,11 +152,14 @@ class Receiver:
                 identity,
                 segment_bytes,
                 self._terms.slot,
-                is_proven=self._has_proved or self._server.sslmode in VERIFIED_MODES,
+                is_proven=bool(proof),
+                position=position,
             ):
-                stream = self._stream(replication, archive, key, segment_bytes, histories, identity)
+                stream = self._stream(
+                    replication, archive, key, segment_bytes, first, identity, proof, settled
+                )
                 if beginning.gap_from is not None:
-                    self._write_gap(archive, beginning, key, lost)
+                    first.gap = lambda beginning=beginning: self._write_gap(archive, beginning, key, lost)
                 try:
                     stream.run(beginning, stopping)
                 except WalRemoved:
@@ -141,30 +169,23 @@ class Receiver:
                 return
 
     @contextmanager
-    def _opened(self) -> Iterator[Replication]:
-        """A session with the server. Once it has shown that it knows the password, nobody answers who does not.
+    def _opened(self) -> Iterator[tuple[Replication, str]]:
+        """A session with the server, and how it proved who it is.
 
-        We are here all day, and somebody else may listen on its port while it is down. Raises DatabaseError.
+        Once it has shown that it knows the password, nobody answers who does not: we are here all day, and somebody
+        else may listen on its port while it is down. Raises DatabaseError.
         """
-        with ExitStack() as stack:
-            replication: Replication | None = None
-            if self._server.password and pq.version() >= FIRST_WITH_REQUIRE_AUTH:
-                try:
-                    replication = stack.enter_context(
-                        Replication.open(replace(self._server, proves_itself=True))
-                    )
-                    self._has_proved = True
-                except DatabaseError as error:
-                    if _NO_PROOF not in error.message:
-                        raise
-                    if self._has_proved:
-                        raise DatabaseError(
-                            f"who answers as {self._server.label} does not show any more that it knows the password: "
-                            "somebody else listens there, or pg_hba.conf was changed",
-                            "in the second case start the receiver again",
-                            retryable=True,
-                        ) from None
-            yield replication or stack.enter_context(Replication.open(self._server))
+        try:
+            with opened_with_proof(self._server, required=self._proof == PASSWORD) as (replication, proof):
+                self._proof = proof
+                yield replication, proof
+        except NoProof:
+            raise DatabaseError(
+                f"who answers as {self._server.label} does not show any more that it knows the password: "
+                "somebody else listens there, or pg_hba.conf was changed",
+                f"in the second case: {ACCEPT_COMMAND}, and start the receiver again",
+                retryable=True,
+            ) from None
 
     def _stream(
         self,
@@ -172,8 +193,10 @@ class Receiver:
         archive: WalArchive,
         key: DataKey | None,
         segment_bytes: int,
-        histories: _Histories,
+        first: _First,
         identity: Identity,
+        proof: str,
+        settled: Settled,
     ) -> Stream:
         def received(lsn: int) -> None:
             self._received_lsn, self._has_streamed = lsn, True
@@ -188,9 +211,11 @@ class Receiver:
             clock=self._clock,
             say=self._say,
             received=received,
-            histories=histories,
-            stored=lambda segment: histories.stored(segment, segment_bytes),
+            first=first,
+            stored=lambda segment: first.stored(segment, segment_bytes),
             system_identifier=identity.system_identifier,
+            proof=proof,
+            settled=settled,
         )
 
     def _ready_slot(self, replication: Replication, listing: Listing) -> str:
@@ -225,16 +250,17 @@ class Receiver:
         while not over.wait(self._terms.heartbeat_seconds):
             now = self._received_lsn
             if now and now - before < _STILL_BYTES:
-                with suppress(BackupError), self._server.connect(NEUTRAL_DATABASE) as connection:
+                server = asking_for(self._server, self._proof)
+                with suppress(BackupError), server.connect(NEUTRAL_DATABASE) as connection:
                     commit_something(connection)
             before = now
 
 
-class _Histories:
-    """Histories of the server's timelines: asked for before it streams, stored before the first WAL that it sends.
+class _First:
+    """What is stored before the first WAL of a session: histories of the server's timelines, and ``gap``, if any.
 
-    By then what is known of its WAL was compared. Before that nobody's word is kept: a history that stays would have
-    recoveries follow a branch of somebody else's.
+    Histories are asked for before it streams. By the first WAL what is known of it was compared. Before that nobody's
+    word is kept: a history that stays would have recoveries follow a branch of somebody else's.
     """
 
     def __init__(
@@ -242,6 +268,7 @@ class _Histories:
     ) -> None:
         self._archive, self._replication, self._listing, self._key = archive, replication, listing, key
         self._waiting: dict[int, bytes] = {}
+        self.gap: Callable[[], None] | None = None
 
     def ask(self, newest: int) -> None:
         """Have what the server tells of the timelines up to ``newest``, as far as the archive does not have it.
@@ -265,23 +292,21 @@ class _Histories:
 
     def store(self) -> None:
         """Store what waits. Raises StorageError."""
+        if self.gap is not None:
+            self.gap()
+            self.gap = None
         for timeline, content in list(self._waiting.items()):
             self._archive.store_history(timeline, content, self._key)
             del self._waiting[timeline]
 
     def stored(self, segment: str, segment_bytes: int) -> bytes:
-        """What the archive had of a segment when the session began; nothing where that is not what was stored."""
-        if not self._listing.end_in(segment, segment_bytes):
-            return b""
-        try:
-            return self._archive.read_segment(self._listing, segment, segment_bytes)
-        except DamagedData:
-            return b""
+        """What the archive had of a segment when the session began, and can be believed."""
+        return self._archive.authentic_part(self._listing, segment, segment_bytes).content
 
     def _stored_history(self, timeline: int) -> bytes | None:
         if timeline not in self._listing.histories:
             return None
         try:
             return self._archive.read_history(self._listing, timeline)
-        except DamagedData:
+        except (DamagedData, NoUsableKey):
             return None  # something that somebody put there, or that decayed: it is stored anew

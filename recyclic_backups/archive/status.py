@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,8 @@ from recyclic_backups.archive.documents import (
     Gap,
     KeptFrom,
     Position,
+    believed_gaps,
+    believed_position,
     read_gaps,
     read_kept_from,
     read_position,
@@ -95,12 +97,17 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
     damage: list[str] = []
     position: Position | None = None
     kept_from: KeptFrom | None = None
-    gaps: Sequence[Gap] = ()
     lineage: tuple[int, ...] = ()
     try:
         position = read_position(archive)
+    except DamagedData as error:
+        damage.append(error.message)
+    try:
         kept_from = read_kept_from(archive)
-        gaps = read_gaps(archive)
+    except DamagedData as error:
+        damage.append(error.message)
+    try:
+        read_gaps(archive)
     except DamagedData as error:
         damage.append(error.message)
     try:
@@ -119,7 +126,7 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
             # Around the WAL that a hold keeps.
             if kept_from is None or not kept_from.covers(hole.timeline, hole.to_lsn)
         ),
-        tuple(gaps),
+        tuple(believed_gaps(archive)),
         listing.stored_bytes,
         server,
         "; ".join(damage),
@@ -133,20 +140,34 @@ def _lineage(archive: WalArchive, listing: Listing) -> tuple[int, ...]:
     return (*(timeline for timeline, _ in line), newest)
 
 
-def which_server(repository: Repository, asked: str | None, server: ServerWal | None) -> str:
+def _has_a_position(archive: WalArchive) -> bool:
+    return believed_position(archive) is not None
+
+
+def which_server(
+    repository: Repository,
+    asked: str | None,
+    server: ServerWal | None,
+    is_real: Callable[[WalArchive], bool] = _has_a_position,
+) -> str:
     """The system identifier of the server whose archive is meant: the one named, the one that answers, or the only one.
 
-    Raises RecoveryError where the storage has none of it, UsageError where somebody has to choose, StorageError.
+    Of several only those count that have something for which ``is_real`` says so, by default a position that can be
+    believed: anybody can make a folder. Raises RecoveryError where the storage has none of it, UsageError where
+    somebody has to choose, StorageError.
     """
     found = servers_in(repository)
     if asked is None and server is not None:
         asked = server.system_identifier
     if asked is None:
+        real = found
         if len(found) > 1:
+            real = [each for each in found if is_real(WalArchive(repository, each))] or found
+        if len(real) > 1:
             raise UsageError(
-                f"the storage has WAL of {len(found)} servers: {', '.join(found)}", "give --server ID"
+                f"the storage has WAL of {len(real)} servers: {', '.join(real)}", "give --server ID"
             )
-        asked = found[0] if found else None
+        asked = real[0] if real else None
     if asked is None or asked not in found:
         raise RecoveryError(
             "there is no WAL in the storage" + (f" of server {asked}" if asked else ""),

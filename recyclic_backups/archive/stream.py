@@ -10,13 +10,15 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
 from recyclic_backups.archive.documents import Position, store_position
 from recyclic_backups.archive.segment import Segment
+from recyclic_backups.archive.settled import Settled
 from recyclic_backups.archive.storekeeper import Job, Storekeeper
 from recyclic_backups.archive.wal import segment_start
 from recyclic_backups.envelope.keyring import DataKey
@@ -24,6 +26,8 @@ from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Keepalive, Replication, TimelineEnd, WalData, WalRemoved
 
+_PACKING = 2
+"""So many segments are compressed at a time when there is much to catch up with; they are stored in their order."""
 _JOINED_AFTER = 30
 """So many tails of a segment become one: a recovery need not open hundreds."""
 _SPOKEN_SECONDS = 1.0
@@ -46,20 +50,21 @@ class _NotTaken(DatabaseError):
     """The storage takes nothing more: the server is let go before it waits for us."""
 
 
-class Histories(Protocol):
-    """What the server tells of its timelines, to be stored before the first WAL that it sends."""
+class First(Protocol):
+    """What is stored before the first WAL that the server sends: what it tells of its timelines, a gap before it."""
 
     def ask(self, newest: int) -> None:
-        """Ask for those up to ``newest``."""
+        """Ask for the histories of timelines up to ``newest``."""
 
     def store(self) -> None:
-        """Store them."""
+        """Store what waits."""
 
 
 class Stream:
     """Receives until told to stop. ``received`` is told up to where.
 
-    ``histories`` are asked for with each new timeline. ``stored`` tells what the archive has of a segment already.
+    ``first`` is asked for histories with each new timeline. ``stored`` tells what the archive has of a segment already.
+    Positions say by which ``proof`` the server is known, and what is ``settled``.
     """
 
     def __init__(
@@ -74,16 +79,19 @@ class Stream:
         clock: Callable[[], datetime],
         say: Callable[[str], None],
         received: Callable[[int], None],
-        histories: Histories,
+        first: First,
         stored: Callable[[str], bytes],
         system_identifier: str,
+        proof: str,
+        settled: Settled,
     ) -> None:
         self._replication, self._archive = replication, archive
         self._key, self._segment_bytes = key, segment_bytes
         self._server_version = replication.server_version
         self._slot, self._tail_seconds = slot, tail_seconds
         self._clock, self._say = clock, say
-        self._received, self._histories, self._stored = received, histories, stored
+        self._received, self._first, self._stored = received, first, stored
+        self._proof, self._settled = proof, settled
         self._system_identifier = system_identifier
         self.has_data = False
         self._left: tuple[int, memoryview] | None = None
@@ -94,7 +102,11 @@ class Stream:
         """Stream until told to stop, over every timeline. Raises DatabaseError, Refused, StorageError."""
         timeline, start_lsn = beginning.timeline, beginning.start_lsn
         self._known_lsn = beginning.stored_lsn
-        with Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper:
+        self._is_strange = beginning.gap_from is not None or not self._proof
+        with (
+            ThreadPoolExecutor(_PACKING, "packing") as self._packing,
+            Storekeeper(beginning.stored_lsn, self._segment_bytes, self._say) as keeper,
+        ):
             self._keeper = keeper
             following = beginning
             try:
@@ -122,7 +134,7 @@ class Stream:
                     following = self._on_the_next(following, end.next, streamed=streamed)
                     timeline, start_lsn = following.timeline, following.start_lsn
                     self._say(f"timeline {timeline} begins at {lsn_text(end.next[1])}")
-                    self._histories.ask(timeline)
+                    self._first.ask(timeline)
             except _NotTaken:
                 # What was read is kept, and stored once that is possible: only then more of it is asked for.
                 self._replication.close()
@@ -257,6 +269,7 @@ class Stream:
 
     _server_end_lsn = _known_lsn = _known_until = 0
     _noted_at = 0.0
+    _is_strange = True
     _server_clock: datetime | None = None
     """What it showed in the message before: later messages know everything that was committed by then."""
     _clock_when_asked: datetime | None = None
@@ -296,11 +309,13 @@ class Stream:
             is_stored = (
                 segment.handed_over == segment.size_bytes
             )  # and was compared; its tails outlived a kill
+            data, segment.data = segment.data, bytearray()  # freed once it is packed
+            content = None if is_stored else self._packing.submit(packed, data)
 
             def store() -> None:
-                if not is_stored:
-                    self._histories.store()
-                    self._archive.store_segment(segment.name, segment.data, self._key)
+                if content is not None:
+                    self._first.store()
+                    self._archive.store_segment(segment.name, content.result(), self._key)
                 self._archive.delete(tail.name for tail in segment.tails)
 
             self._keeper.hand_over(Job(store, segment.end_lsn))
@@ -319,7 +334,7 @@ class Stream:
         data = memoryview(segment.data)[start : segment.filled]
 
         def store() -> None:
-            self._histories.store()
+            self._first.store()
             stored = self._archive.store_tail(segment.name, start, data, self._key)
             if joins:
                 self._archive.delete(tail.name for tail in segment.tails if tail.name != stored.name)
@@ -342,6 +357,8 @@ class Stream:
             return
         if not self._segment.is_compared or self._segment.end_lsn < self._known_lsn:
             return
+        if self._is_strange and not self.has_data:
+            return  # it has said much and shown nothing
         if len(self._candidates) == _MOST_CANDIDATES:
             self._candidates = self._candidates[::2]
         self._noted_at = time.monotonic()
@@ -354,6 +371,9 @@ class Stream:
                 self._segment_bytes,
                 self._server_version,
                 self._archive.system_identifier,
+                self._proof,
+                self._settled.reached(lsn, server_time),
+                self._archive.archive_id,
             )
         )
 

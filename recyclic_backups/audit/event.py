@@ -22,6 +22,7 @@ _LAST_YEAR = 9000
 
 ACTIONS = (
     "accept",
+    "accept server",
     "adopt",
     "backup",
     "base backup",

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_gaps
+from recyclic_backups.archive.documents import believed_gaps, believed_position
+from recyclic_backups.archive.proof import asking_for, opened_with_proof, require_proof
 from recyclic_backups.audit.log import Entry, audited
 from recyclic_backups.base_backup.catalog import BaseBackup, BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
@@ -22,6 +23,7 @@ from recyclic_backups.base_backup.sweep import sweep
 from recyclic_backups.base_backup.take import BaseBackupTerms, IncrementalImpossible, ServerFacts, take
 from recyclic_backups.base_backup.verify import verify
 from recyclic_backups.base_backup.wal_reach import wait_for_wal
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.errors import DamagedData, DatabaseError, Refused
 from recyclic_backups.postgres.connection import Connection
@@ -31,7 +33,7 @@ from recyclic_backups.postgres.replication import Identity, Replication
 from recyclic_backups.postgres.server import Server, translated
 from recyclic_backups.postgres.slots import commit_something
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.quantities import human_bytes
+from recyclic_backups.storage.room import require_room
 
 Wish = Literal["full", "incremental"]
 
@@ -41,8 +43,6 @@ FULL_AFTER = timedelta(days=6, hours=12)
 """A full base backup is due when the newest is older than this: once a week, a little early or late."""
 
 _FIRST_INCREMENTAL = 170000
-_GROWTH = 1.2
-"""How much larger than the newest full base backup the next one may be before it no longer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,15 @@ def back_up_server(
         # What is waited for has to come after the slot's beginning, and on an idle server nothing comes.
         with translated(lock.subject):
             commit_something(lock.connection)
-        with Replication.open(server, APPLICATION_NAME) as replication:
+        with opened_with_proof(server, APPLICATION_NAME) as (replication, proof):
             identity = replication.identify()
+            archive = WalArchive(repository, identity.system_identifier)
+            # Its WAL is compared with the archive's, and where a checkpoint lies is no secret.
+            position = believed_position(archive)
+            require_proof(position, proof, server)
+            archive = archive.of("" if position is None else position.archive_id)
             facts = _facts(lock.connection, identity, replication)
-        archive = WalArchive(repository, identity.system_identifier)
-        run = _Run(server, archive, facts, terms, clock, progress, lock, entry)
+        run = _Run(asking_for(server, proof), archive, facts, terms, clock, progress, lock, entry)
         there = run.enough(enough_since)
         if there is not None:
             entry.backup_id = there.base_id
@@ -113,10 +117,12 @@ class _Run:
         """The newest verified one, if it was begun since then, and no WAL was lost after it."""
         if since is None:
             return None
-        bases = load_base_backups(self.archive).bases
-        newest = next((each for each in bases if each.good), None)
+        bases, now = load_base_backups(self.archive).bases, self.clock()
+        newest = newest_good(bases, now)
         is_enough = (
-            newest is not None and newest.as_of >= since and not why_due(bases, read_gaps(self.archive))
+            newest is not None
+            and newest.as_of >= since
+            and not why_due(bases, believed_gaps(self.archive), now)
         )
         return newest if is_enough else None
 
@@ -136,7 +142,13 @@ class _Run:
     def based_up(self, wish: Wish | None) -> BasedUp:
         """Take, verify."""
         found = load_base_backups(self.archive)
-        self.require_space(found)
+        newest = next((each.manifest for each in found.bases if not each.manifest.is_incremental), None)
+        require_room(
+            self.archive.repository.store,
+            None if newest is None else newest.stored_bytes,
+            what="a base backup",
+            settings="RETENTION_BASE",
+        )
         manifest, notes = self.taken(found, wish)
         self.entry.backup_id = manifest.base_id
         # As the storage gives it back: what was stored wrong must not be found out in the night it is needed.
@@ -220,7 +232,7 @@ class _Run:
                 continue
             if not good.issuperset(each.base_id for each in chain):
                 continue
-            if wish is None and self.clock() - chain[0].as_of > FULL_AFTER:
+            if wish is None and not _is_young(chain[0].as_of, self.clock()):
                 return None, ""
             return base.manifest, ""
         return (
@@ -228,19 +240,9 @@ class _Run:
             "" if wish is None and not found.bases else "there is no verified base backup to build on",
         )
 
-    def require_space(self, found: BaseBackups) -> None:
-        """Refuse early what would fill the storage: a full disk also stops the WAL. Raises Refused."""
-        free_bytes = self.archive.repository.store.free_bytes()
-        newest = next((each.manifest for each in found.bases if not each.manifest.is_incremental), None)
-        if free_bytes is None or newest is None:
-            return
-        needed_bytes = int(newest.stored_bytes * _GROWTH)
-        if free_bytes < needed_bytes:
-            raise Refused(
-                f"the storage has {human_bytes(free_bytes)} left and a base backup needs about "
-                f"{human_bytes(needed_bytes)}",
-                "free some space, or keep fewer base backups (RETENTION_BASE)",
-            )
+
+def _is_young(root_at: datetime, now: datetime) -> bool:
+    return not is_of_the_future(root_at, now) and now - root_at <= FULL_AFTER
 
 
 def _facts(connection: Connection, identity: Identity, replication: Replication) -> ServerFacts:

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.base_backup.manifest import BaseManifest
-from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Damage, is_of_the_future
-from recyclic_backups.catalog.documents import Check, Checked, Hold
+from recyclic_backups.catalog.documents import (
+    FORMAT,
+    SEALED_CHECK_FORMAT,
+    Check,
+    Checked,
+    Hold,
+    held_for_ever,
+)
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.objects import ObjectFolder
+from recyclic_backups.catalog.reading import DocumentReader, Read
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import check_of
 from recyclic_backups.catalog.signature_state import Standing
-from recyclic_backups.envelope.document import decode
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing, RecoveryError
+from recyclic_backups.errors import DamagedData, RecoveryError
 from recyclic_backups.storage.store import StoredObject
 
 T = TypeVar("T")
@@ -120,11 +127,11 @@ def load_base_backups(archive: WalArchive) -> BaseBackups:
         reading.take(item)
     for item in store.list(f"{archive.root}/holds/"):
         reading.take_hold(item)
-    reading.documents.save()
+    reading.reader.save()
     for base_id, found in reading.checks.items():
         name = manifest_name(archive, base_id)
         if found and base_id not in reading.manifests and name not in reading.names:
-            reading.tell(name, "it is missing, but the base backup was checked once")
+            reading.reader.tell(name, "it is missing, but the base backup was checked once")
     bases = [
         BaseBackup(
             read.value,
@@ -142,7 +149,7 @@ def load_base_backups(archive: WalArchive) -> BaseBackups:
     return BaseBackups(
         archive.system_identifier,
         tuple(sorted(bases, key=lambda each: (each.as_of, each.base_id), reverse=True)),
-        (*damage, *reading.damage),
+        (*damage, *reading.reader.damage),
         is_checked=not reading.not_checked,
     )
 
@@ -153,101 +160,62 @@ def base_backups_in(repository: Repository) -> tuple[BaseBackup, ...]:
     return tuple(base for archive in archives for base in load_base_backups(archive).bases)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A document that is believed, and the key that it is signed with."""
-
-    value: Any
-    standing: Standing
-    key_id: str | None
+def has_base_backups(archive: WalArchive) -> bool:
+    """Whether a server has a base backup that can be believed: anybody can make its folder. Raises StorageError."""
+    return bool(load_base_backups(archive).bases)
 
 
-@dataclass
 class _Reading:
-    """Reads, judges and parses documents one after the other, and collects what is wrong with them."""
+    """The documents of a server's base backups, by kind, as they are read."""
 
-    archive: WalArchive
-    damage: list[Damage] = field(default_factory=list)
-    manifests: dict[str, _Read] = field(default_factory=dict)
-    checks: dict[str, list[_Read]] = field(default_factory=lambda: defaultdict(list))
-    holds: dict[str, Hold] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
-    not_checked: bool = False
-
-    def __post_init__(self) -> None:
-        self.judge = Judge(self.archive.repository)
-        self.documents = self.archive.repository.documents()
+    def __init__(self, archive: WalArchive) -> None:
+        self.archive, self.reader = archive, DocumentReader(archive.repository)
+        self.manifests: dict[str, Read[BaseManifest]] = {}
+        self.checks: dict[str, list[Read[Check]]] = defaultdict(list)
+        self.holds: dict[str, Hold] = {}
+        self.names: set[str] = set()
+        self.not_checked = False
 
     def take(self, item: StoredObject) -> None:
         """Read the document that was listed, if it is a manifest or a check."""
         self.names.add(item.name)
         match item.name.removeprefix(f"{bases_folder(self.archive)}/").split("/"):
             case (base_id, "manifest.json") if BACKUP_ID.fullmatch(base_id):
-                read = self._document(item, lambda document: self._manifest(document, base_id))
-                if read is not None:
-                    self.manifests[base_id] = read
+                if manifest := self._believed(item, lambda found: self._manifest(found, base_id)):
+                    self.manifests[base_id] = manifest
             case (base_id, "checks", _) if BACKUP_ID.fullmatch(base_id):
-                read = self._document(item, lambda document: self._check(document, item.name, base_id))
-                if read is not None:
-                    self.checks[base_id].append(read)
+                parse = partial(check_of, self.archive.repository, item.name)
+                if check := self._believed(item, parse, base_id, SEALED_CHECK_FORMAT):
+                    self.checks[base_id].append(check)
             case _:
                 pass
 
     def take_hold(self, item: StoredObject) -> None:
         """Read a hold; one that is not believed holds for ever."""
         base_id = item.name.rpartition("/")[2].removesuffix(".json")
-        if not BACKUP_ID.fullmatch(base_id):
-            return
-        read = self._document(item, lambda document: _hold(document, base_id))
-        self.holds[base_id] = (
-            read.value if read is not None else Hold(base_id, "its document cannot be believed", None, None)
-        )
-
-    def tell(self, name: str, problem: BackupError | str) -> None:
-        """Note damage."""
-        said = problem.message.removeprefix(f"{name} ") if isinstance(problem, BackupError) else problem
-        self.damage.append(Damage(name, said, lacks_key=isinstance(problem, NoUsableKey)))
+        if BACKUP_ID.fullmatch(base_id):
+            read = self._believed(item, Hold.from_json, base_id)
+            self.holds[base_id] = held_for_ever(base_id) if read is None else read.value
 
     def _manifest(self, document: Mapping[str, Any], base_id: str) -> BaseManifest:
         manifest = BaseManifest.from_json(document)
         if (manifest.base_id, manifest.system_identifier) != (base_id, self.archive.system_identifier):
             raise DamagedData(f"it describes {manifest.system_identifier}/{manifest.base_id}")
-        if manifest.key_id != _key_of(document):
+        mac = document.get("mac")
+        if manifest.key_id != (None if mac is None else mac["key_id"]):
             raise DamagedData("it is not signed with the key of its base backup")
         return manifest
 
-    def _check(self, document: Mapping[str, Any], name: str, base_id: str) -> Check:
-        check = check_of(self.archive.repository, name, document)
-        if check.backup_id != base_id:
-            raise DamagedData("it does not name the base backup that it is filed under")
-        return check
-
-    def _document(self, item: StoredObject, parse: Callable[[Mapping[str, Any]], T]) -> _Read | None:
-        """Read, judge, parse; None, and damage, where that fails or it is not believed."""
-        name = item.name
-        try:
-            content = self.documents.read(item, lambda found: self.judge.vouches_for(name, found))
-            document = decode(content, name)
-            standing = self.judge.standing(document, name)
-            if not standing.is_believed:
-                self.tell(name, standing.problem)
-                return None
-            self.not_checked |= standing is Standing.NOT_CHECKED
-            return _Read(parse(document), standing, _key_of(document))
-        except ObjectMissing:
-            return None  # it expired between the listing and the reading
-        except (DamagedData, NoUsableKey) as error:
-            self.tell(name, error)
+    def _believed(
+        self,
+        item: StoredObject,
+        parse: Callable[[Mapping[str, Any]], T],
+        filed_under: str = "",
+        newest_format: int = FORMAT,
+    ) -> Read[T] | None:
+        read = self.reader.read(item, parse, filed_under=filed_under, newest_format=newest_format)
+        if read is not None and not read.standing.is_believed:
+            self.reader.tell(read.name, read.standing.problem)
             return None
-
-
-def _key_of(document: Mapping[str, Any]) -> str | None:
-    mac = document.get("mac")
-    return mac["key_id"] if isinstance(mac, dict) else None
-
-
-def _hold(document: Mapping[str, Any], base_id: str) -> Hold:
-    hold = Hold.from_json(document)
-    if hold.backup_id != base_id:
-        raise DamagedData("it does not name the base backup that it is filed under")
-    return hold
+        self.not_checked |= read is not None and read.standing is Standing.NOT_CHECKED
+        return read

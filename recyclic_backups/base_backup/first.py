@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_gaps, read_position
+from recyclic_backups.archive.documents import believed_gaps, believed_position
 from recyclic_backups.base_backup.catalog import load_base_backups
 from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.errors import BackupError
@@ -17,14 +18,14 @@ _FIRST_LOOK_SECONDS = 5.0
 """After the receiver has begun: a base backup waits for its WAL."""
 
 
-def why_needed(archive: WalArchive) -> str | None:
+def why_needed(archive: WalArchive, now: datetime) -> str | None:
     """Why a base backup is needed now, empty where none is; None while no WAL has come.
 
-    Raises StorageError.
+    What cannot be believed keeps nobody from taking one. Raises StorageError.
     """
-    if read_position(archive) is None:
+    if believed_position(archive) is None:
         return None
-    return why_due(load_base_backups(archive).bases, read_gaps(archive))
+    return why_due(load_base_backups(archive).bases, believed_gaps(archive), now)
 
 
 class FirstBase:
@@ -35,9 +36,13 @@ class FirstBase:
     """
 
     def __init__(
-        self, archive: Callable[[], WalArchive], take: Callable[[], object], say: Callable[[str], None]
+        self,
+        archive: Callable[[], WalArchive],
+        take: Callable[[], object],
+        say: Callable[[str], None],
+        clock: Callable[[], datetime],
     ) -> None:
-        self._archive, self._take, self._say = archive, take, say
+        self._archive, self._take, self._say, self._clock = archive, take, say, clock
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="first base backup", daemon=True)
 
@@ -63,7 +68,7 @@ class FirstBase:
                 return
             wait = _LOOK_SECONDS
             try:
-                why = why_needed(self._archive())
+                why = why_needed(self._archive(), self._clock())
                 if why is None:
                     wait = _FIRST_LOOK_SECONDS
                 elif why:

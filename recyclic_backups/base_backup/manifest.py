@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from recyclic_backups.catalog.fields import Document, spelled
+from recyclic_backups.catalog.fields import OMITTED, Document, spelled
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 
 BaseRole = Literal["data", "tablespace", "server_manifest"]
@@ -58,6 +58,8 @@ class BaseManifest(Document):
     objects: tuple[BaseObject, ...]
     key_id: str | None
     storage_id: str | None = None
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive that holds its WAL; empty where an older release took it."""
 
     @property
     def is_incremental(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.catalog import folder_of_base, manifest_name
 from recyclic_backups.base_backup.manifest import BaseManifest, BaseObject, BaseRole
 from recyclic_backups.base_backup.read_manifest import read_server_manifest, server_manifest_of
@@ -25,7 +26,7 @@ from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.catalog.objects import write_into
 from recyclic_backups.compression import Compression
 from recyclic_backups.envelope.keyring import DataKey
-from recyclic_backups.errors import BackupError, DatabaseError, StorageError
+from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, StorageError
 from recyclic_backups.postgres.replication import BaseBackupStart, Replication
 from recyclic_backups.progress import Progress
 
@@ -120,12 +121,21 @@ def take(
             data_checksums=facts.data_checksums,
             objects=tuple(attempt.objects),
             key_id=None if data_key is None else data_key.key_id,
+            archive_id=archive.archive_id or _id_of_wal(archive, timeline, stop_lsn, facts.segment_bytes),
         )
         attempt.require_there()
         check_lock()
         name = manifest_name(archive, base_id)
         archive.repository.store.create(name, archive.encode_document(name, manifest.to_json(), data_key))
     return manifest
+
+
+def _id_of_wal(archive: WalArchive, timeline: int, stop_lsn: int, segment_bytes: int) -> str:
+    """Which archive its WAL is in, where the receiver has not said so yet: it has just begun."""
+    try:
+        return archive.id_in(archive.listing(), segment_name(timeline, stop_lsn - 1, segment_bytes))
+    except DamagedData:
+        return ""  # a tail that became a part of its segment meanwhile
 
 
 class IncrementalImpossible(DatabaseError):

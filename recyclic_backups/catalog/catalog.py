@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
+from typing import Protocol, TypeVar
 
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.documents import Check, Checked, Hold, Label, Tombstone
@@ -23,6 +24,29 @@ CLOCK_SKEW = timedelta(minutes=5)
 def is_of_the_future(moment: datetime, now: datetime) -> bool:
     """Whether a wrong clock dated that: as if it were the newest, it would hide what comes until then."""
     return moment > now + CLOCK_SKEW
+
+
+class Judged(Protocol):
+    """A dump or a base backup: when it is of, and whether its last check passed."""
+
+    @property
+    def as_of(self) -> datetime:
+        """The moment of its content."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the last check of its bytes passed."""
+
+
+J = TypeVar("J", bound=Judged)
+
+
+def newest_good(backups: Iterable[J], now: datetime) -> J | None:
+    """The newest whose last check passed; ``backups`` are newest first.
+
+    One of the future is not it: a clock that was wrong for an hour would keep the next ones from being taken for years.
+    """
+    return next((each for each in backups if each.good and not is_of_the_future(each.as_of, now)), None)
 
 
 @dataclass(frozen=True, slots=True)

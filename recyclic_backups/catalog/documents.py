@@ -141,6 +141,11 @@ class Hold(Document):
         return self.until is None or now < self.until
 
 
+def held_for_ever(backup_id: str) -> Hold:
+    """The hold that stands for a document which cannot be believed: it keeps its backup, the harmless direction."""
+    return Hold(backup_id, "its document cannot be believed", held_at=None, until=None)
+
+
 class Checked:
     """What the checks and the hold beside a backup say of it, be it a dump or a base backup."""
 

@@ -7,42 +7,35 @@ put together. What is not believed does the harmless thing only, and is told as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.catalog import Backup, Catalog, Damage
 from recyclic_backups.catalog.documents import (
-    FORMAT,
     SEALED_CHECK_FORMAT,
     Check,
     Hold,
     Label,
     Tombstone,
+    held_for_ever,
 )
-from recyclic_backups.catalog.fields import require_known_format
 from recyclic_backups.catalog.layout import BACKUP_ID
 from recyclic_backups.catalog.manifest import SEALED_FORMAT, Manifest
 from recyclic_backups.catalog.read_once import unlisted
+from recyclic_backups.catalog.reading import DocumentReader, Read
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.catalog.sealing import check_of, manifest_of
 from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.catalog.strangers import objects_and_damage
-from recyclic_backups.envelope.document import decode
-from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey, ObjectMissing
+from recyclic_backups.errors import BackupError, DamagedData, NoUsableKey
 from recyclic_backups.storage.store import StoredObject
-
-T = TypeVar("T")
 
 # One that had begun before the deletion may end, and be recorded, after it was announced.
 _LONGEST_VERIFICATION = timedelta(days=1)
-
-MOST_BYTES_NOBODY_SIGNED = 64 << 20
-"""Of all documents that are not believed, together: in memory they are dozens of times as large."""
 
 
 def load_catalog(repository: Repository) -> Catalog:
@@ -54,10 +47,11 @@ def load_catalog(repository: Repository) -> Catalog:
     """
     layout = repository.layout
     objects, strange = objects_and_damage(repository.store, layout)
-    reading = _Reading(repository, damage=strange)
+    reading = _Reading(repository)
+    reading.reader.damage += strange
     for item in objects:
         reading.take(item)
-    reading.documents.save()
+    reading.reader.save()
     # Something strange in the place of a hold keeps its backup as a hold that is not believed does.
     names = frozenset(item.name for item in objects) | {each.name for each in strange}
     return _Assembly(reading, names).catalog()
@@ -70,119 +64,60 @@ def read_hold(repository: Repository, backup_id: str) -> Hold | None:
     reading.take(unlisted(name))
     if backup_id in reading.holds:
         return _believed_hold(backup_id, reading.holds[backup_id])
-    return _for_ever(backup_id) if reading.damage else None
+    return held_for_ever(backup_id) if reading.reader.damage else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read(Generic[T]):
-    """A document that could be parsed, and what vouches for it."""
-
-    name: str
-    value: T
-    standing: Standing
-    key_id: str | None
-    """The key that it is signed with."""
-
-
-@dataclass
 class _Reading:
-    """Reads, judges and parses documents one after the other, and collects what is wrong with them."""
+    """The documents of a catalog, by kind, as they are read."""
 
-    repository: Repository
-    damage: list[Damage] = field(default_factory=list)
-    manifests: dict[str, _Read[Manifest]] = field(default_factory=dict)
-    checks: dict[str, list[_Read[Check]]] = field(default_factory=lambda: defaultdict(list))
-    labels: list[_Read[Label]] = field(default_factory=list)
-    holds: dict[str, _Read[Hold]] = field(default_factory=dict)
-    tombstones: dict[str, _Read[Tombstone]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.judge = Judge(self.repository)
-        self.documents = self.repository.documents()
-        self.bytes_nobody_signed = 0
-        self.root = f"{self.repository.layout.root}/"
+    def __init__(self, repository: Repository) -> None:
+        self.repository, self.reader = repository, DocumentReader(repository)
+        self.manifests: dict[str, Read[Manifest]] = {}
+        self.checks: dict[str, list[Read[Check]]] = defaultdict(list)
+        self.labels: list[Read[Label]] = []
+        self.holds: dict[str, Read[Hold]] = {}
+        self.tombstones: dict[str, Read[Tombstone]] = {}
+        self.root = f"{repository.layout.root}/"
 
     def take(self, item: StoredObject) -> None:
         """Read the document that was listed, if it is one of the catalog's."""
-        name = item.name
+        name, read = item.name, self.reader.read
         match name[len(self.root) :].split("/"):
             case ("backups", backup_id, "manifest.json"):
                 self._manifest(item, backup_id)
             case ("backups", backup_id, "checks", _):
                 parse = partial(check_of, self.repository, name)
-                if check := self._document(item, parse, newest_format=SEALED_CHECK_FORMAT):
+                if check := read(item, parse, newest_format=SEALED_CHECK_FORMAT):
                     self.checks[backup_id].append(check if check.standing.is_believed else _bare(check))
             case ("tiers", tier, file):
-                label = self._document(item, Label.from_json)
+                label = read(item, Label.from_json)
                 if label is None:
                     return
                 if (label.value.tier.value, f"{label.value.partition}.json") != (tier, file):
-                    self._tell(name, f"it is the label of {label.value.tier}/{label.value.partition}")
+                    self.reader.tell(name, f"it is the label of {label.value.tier}/{label.value.partition}")
                 else:
                     self.labels.append(label)
             case ("holds", file) if held := _id_of(file):
-                if hold := self._document(item, Hold.from_json, filed_under=held):
+                if hold := read(item, Hold.from_json, filed_under=held):
                     self.holds[held] = hold
             case ("tombstones", file) if buried := _id_of(file):
-                if tombstone := self._document(item, Tombstone.from_json, filed_under=buried):
+                if tombstone := read(item, Tombstone.from_json, filed_under=buried):
                     self.tombstones[buried] = tombstone
             case _:
                 pass
 
     def _manifest(self, item: StoredObject, backup_id: str) -> None:
         name = item.name
-        found = self._document(item, partial(manifest_of, self.repository), newest_format=SEALED_FORMAT)
+        found = self.reader.read(item, partial(manifest_of, self.repository), newest_format=SEALED_FORMAT)
         if found is None:
             return
         manifest = found.value
         if manifest.backup_id != backup_id or manifest.database != self.repository.database:
-            self._tell(name, f"it describes {manifest.database}/{manifest.backup_id}")
+            self.reader.tell(name, f"it describes {manifest.database}/{manifest.backup_id}")
         elif manifest.encryption is not None and manifest.encryption.key_id != found.key_id:
-            self._tell(name, "it is not signed with the key of its backup")
+            self.reader.tell(name, "it is not signed with the key of its backup")
         else:
             self.manifests[backup_id] = found
-
-    def _document(
-        self,
-        item: StoredObject,
-        parse: Callable[[Mapping[str, Any]], T],
-        *,
-        filed_under: str = "",
-        newest_format: int = FORMAT,
-    ) -> _Read[T] | None:
-        """Read, judge, parse; None, and damage, where that fails."""
-        name = item.name
-        try:
-            content = self.documents.read(item, partial(self.judge.vouches_for, name))
-            document = decode(content, name)
-            # First: what a newer release wrote, it may also sign otherwise.
-            require_known_format(document, newest_format)
-            standing = self.judge.standing(document, name)
-            if filed_under and document.get("backup_id") != filed_under:
-                raise DamagedData("it does not name the backup that it is filed under")
-            if not standing.is_believed:
-                self.bytes_nobody_signed += len(content)
-                if self.bytes_nobody_signed > MOST_BYTES_NOBODY_SIGNED:
-                    raise DamagedData(
-                        "nobody vouches for it, nor for much before it: no more of that is read"
-                    )
-            mac = document.get("mac")
-            return _Read(name, parse(document), standing, None if mac is None else mac["key_id"])
-        except ObjectMissing:
-            # Expired between the listing and the reading: an ordinary race with `expire`.
-            return None
-        except (DamagedData, NoUsableKey) as error:
-            self._tell(name, error)
-            return None
-
-    def _tell(self, name: str, problem: BackupError | str) -> None:
-        if isinstance(problem, BackupError):
-            said = problem.message.removeprefix(f"{name} ")
-            if said != problem.message:
-                said = said.removeprefix("is damaged: ") if said.startswith("is damaged: ") else f"it {said}"
-            self.damage.append(Damage(name, said, lacks_key=isinstance(problem, NoUsableKey)))
-        else:
-            self.damage.append(Damage(name, problem))
 
 
 class _Assembly:
@@ -191,8 +126,10 @@ class _Assembly:
     def __init__(self, reading: _Reading, names: frozenset[str]) -> None:
         self.reading, self.layout = reading, reading.repository.layout
         self.names = names
-        locked = {damage.name for damage in reading.damage if damage.lacks_key}
-        self.damage = [damage for damage in reading.damage if not _is_told_with_its_manifest(damage, locked)]
+        locked = {damage.name for damage in reading.reader.damage if damage.lacks_key}
+        self.damage = [
+            damage for damage in reading.reader.damage if not _is_told_with_its_manifest(damage, locked)
+        ]
         self.spoilt = {damage.name for damage in self.damage}
         self.not_checked = False
         self.claims: dict[str, list[Label]] = defaultdict(list)
@@ -211,7 +148,7 @@ class _Assembly:
             backup_id: each.value for backup_id, each in self.manifests.items() if self.believes(each)
         }
 
-    def believes(self, document: _Read[Any]) -> bool:
+    def believes(self, document: Read[Any]) -> bool:
         """Whether it exists for everybody; notes that one could not be checked."""
         self.not_checked |= document.standing is Standing.NOT_CHECKED
         return document.standing.is_believed
@@ -248,7 +185,7 @@ class _Assembly:
             for backup_id, read in self.manifests.items()
         ]
         newest_first = sorted(backups, key=lambda backup: (backup.as_of, backup.backup_id), reverse=True)
-        self.damage += [Damage(name, problem) for name, problem in self.reading.judge.problems]
+        self.damage += [Damage(name, problem) for name, problem in self.reading.reader.judge.problems]
         return Catalog(
             backups=tuple(each for each in newest_first if each.standing.is_believed),
             labels=labels,
@@ -287,10 +224,12 @@ class _Assembly:
             if name.startswith(f"{self.layout.holds}/") and (backup_id := _id_of(name.rpartition("/")[2])):
                 read = self.reading.holds.get(backup_id)
                 is_believed = read is not None and self.is_of_its_backup(read, backup_id)
-                holds[backup_id] = read.value if read is not None and is_believed else _for_ever(backup_id)
+                holds[backup_id] = (
+                    read.value if read is not None and is_believed else held_for_ever(backup_id)
+                )
         return holds
 
-    def checks(self, backup_id: str, found: Iterable[_Read[Check]]) -> list[Check]:
+    def checks(self, backup_id: str, found: Iterable[Read[Check]]) -> list[Check]:
         """The checks of a backup that are believed; they say that there was one where its manifest is missing."""
         if backup_id in self.tombstones:
             return []
@@ -306,7 +245,7 @@ class _Assembly:
         A deletion that was begun is finished by the next run, and nobody verifies the backup before.
         """
         return tombstone.expired_at is not None and any(
-            read.standing in (Standing.SIGNED, Standing.CHECKSUM)
+            read.standing.is_vouched_for
             and read.value.kind == "verify"
             and read.value.checked_at > tombstone.expired_at + _LONGEST_VERIFICATION
             for read in self.reading.checks.get(tombstone.backup_id, ())
@@ -327,7 +266,7 @@ class _Assembly:
             ):
                 self.tell(read.name, read.standing.problem)
 
-    def is_of_its_backup(self, read: _Read[Any], backup_id: str) -> bool:
+    def is_of_its_backup(self, read: Read[Any], backup_id: str) -> bool:
         """Whether a document beside a backup is believed; tells it if not.
 
         One without a MAC whose backup has none either is told with the backup.
@@ -349,7 +288,7 @@ class _Assembly:
         self.spoilt.add(name)
 
 
-def _bare(check: _Read[Check]) -> _Read[Check]:
+def _bare(check: Read[Check]) -> Read[Check]:
     """A check that is not believed, without what it says at length: nobody reads that, and it may be large."""
     said = check.value
     return replace(
@@ -386,9 +325,5 @@ def _is_told_with_its_manifest(damage: Damage, locked: Collection[str]) -> bool:
     return bool(checks) and damage.lacks_key and f"{folder}/manifest.json" in locked
 
 
-def _believed_hold(backup_id: str, read: _Read[Hold]) -> Hold:
-    return read.value if read.standing.is_believed else _for_ever(backup_id)
-
-
-def _for_ever(backup_id: str) -> Hold:
-    return Hold(backup_id, "its document cannot be believed", held_at=None, until=None)
+def _believed_hold(backup_id: str, read: Read[Hold]) -> Hold:
+    return read.value if read.standing.is_believed else held_for_ever(backup_id)

@@ -9,8 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from recyclic_backups import wiring
+from recyclic_backups.archive.archive import servers_in
 from recyclic_backups.archive.status import which_server
 from recyclic_backups.audit.log import last_event
+from recyclic_backups.base_backup.catalog import has_base_backups
 from recyclic_backups.cli import render
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import StorageError
@@ -30,7 +32,10 @@ def surveyed(call: Invocation, server: str | None = None) -> Survey:
 
     Raises RecoveryError, UsageError where the storage has several and none is named, StorageError.
     """
-    system_identifier = which_server(call.repository, server, None)
+    system_identifier = which_server(call.repository, server, None, has_base_backups)
+    if server is None and len(found_servers := servers_in(call.repository)) > 1:
+        others = ", ".join(each for each in found_servers if each != system_identifier)
+        render.warn(f"passed over, since it has no base backup that can be believed: server {others}")
     found = survey(call.repository, system_identifier, now=render.now())
     for damage in found.damage:
         render.warn(damage)

@@ -1,4 +1,4 @@
-"""``wal receive``, ``wal status`` and ``wal fetch``: the archive of the server's WAL."""
+"""``wal receive``, ``wal status``, ``wal fetch`` and ``wal accept``: the archive of the server's WAL."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recyclic_backups import wiring
+from recyclic_backups.archive.accept import accept_timeline, accept_without_proof
 from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.archive.receive import Receiver
@@ -21,7 +22,7 @@ from recyclic_backups.archive.wal import SEGMENT_NAME
 from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.first import FirstBase
 from recyclic_backups.cli import render
-from recyclic_backups.cli.arguments import add_json, output_file
+from recyclic_backups.cli.arguments import add_json, output_file, positive
 from recyclic_backups.cli.invocation import Invocation
 from recyclic_backups.errors import (
     ArchiveError,
@@ -32,7 +33,7 @@ from recyclic_backups.errors import (
     Refused,
     UsageError,
 )
-from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 from recyclic_backups.postgres.slots import ServerWal, look_at
 from recyclic_backups.quantities import human_bytes, human_seconds
 from recyclic_backups.recovery.survey import Survey, survey
@@ -56,6 +57,27 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     _add_server(fetch)
     fetch.set_defaults(run=run_fetch)
+    accept = verbs.add_parser(
+        "accept", help="say that a server is production which the receiver refuses: it says what to type"
+    )
+    what = accept.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--without-proof",
+        action="store_true",
+        help="it need not prove itself any more: pg_hba.conf or the way to it was changed on purpose",
+    )
+    what.add_argument(
+        "--timeline",
+        type=positive,
+        metavar="N",
+        help="follow this timeline: production was brought back to an earlier moment",
+    )
+    accept.add_argument(
+        "--left", metavar="N@LSN", type=_left, help="with --timeline: which one it left, and where"
+    )
+    accept.add_argument("--yes", action="store_true", help="do it, instead of showing what it means")
+    _add_server(accept)
+    accept.set_defaults(run=run_accept)
 
 
 def _add_server(command: argparse.ArgumentParser) -> None:
@@ -89,6 +111,7 @@ def run_receive(call: Invocation) -> int:
             enough_since=begun_at,  # somebody may have typed base-backup meanwhile
         ),
         say,
+        render.now,
     )
     receiver = Receiver(
         settings.server,
@@ -149,6 +172,7 @@ def run_fetch(call: Invocation) -> int:
             raise RecoveryError(
                 "nobody ever said how far the archive reaches: there is no position.json in it"
             )
+        archive = archive.of(position.archive_id)
         content = archive.read_segment(listing, name, position.segment_bytes)
         if content:
             content += bytes(position.segment_bytes - len(content))  # as PostgreSQL wants it
@@ -156,6 +180,44 @@ def run_fetch(call: Invocation) -> int:
         raise RecoveryError(f"the archive has no {name}", "see: recyclic-backups wal status")
     _write(call.options.output, content)
     return 0
+
+
+def run_accept(call: Invocation) -> int:
+    """Run ``wal accept``. Raises Refused without --yes, and where there is nothing to accept."""
+    options = call.options
+    if (options.left is None) != (options.timeline is None):
+        raise UsageError("--timeline and --left belong together", "type what the receiver says")
+    archive = WalArchive(call.repository, which_server(call.repository, options.server, None))
+    if options.without_proof:
+        meaning = (
+            f"whoever answers as {call.settings.server.label} is taken for the server {archive.system_identifier}, and "
+            "may write into its archive, until it proves itself again"
+        )
+    else:
+        timeline, lsn = options.left
+        meaning = (
+            f"the archive of server {archive.system_identifier} goes on along timeline {options.timeline}, and "
+            f"recoveries follow that; what is stored of timeline {timeline} after {lsn_text(lsn)} stays, for recover "
+            f"--timeline {timeline}"
+        )
+    if not options.yes:
+        raise Refused(f"nothing was done: add --yes, and {meaning}")
+    if options.without_proof:
+        accept_without_proof(archive, render.now())
+    else:
+        accept_timeline(archive, options.timeline, timeline, lsn, render.now())
+    render.line(f"accepted: {meaning}")
+    return 0
+
+
+def _left(text: str) -> tuple[int, int]:
+    timeline, _, lsn = text.partition("@")
+    try:
+        return positive(timeline), lsn_of(lsn)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no timeline and position, such as 1@0/5000060"
+        ) from None
 
 
 def _archive(call: Invocation, *, ask: bool = True) -> tuple[WalArchive, ServerWal | None]:

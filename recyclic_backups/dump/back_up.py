@@ -36,7 +36,7 @@ from recyclic_backups.flags.store import flags_in_force
 from recyclic_backups.postgres.lock import HeldLock, exclusive
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress
-from recyclic_backups.quantities import human_bytes
+from recyclic_backups.storage.room import require_room
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ _NOT_REBUILT = "not_rebuilt"
 
 _WITH = "with"
 """In the details of a backup's event: the flags that it made use of."""
-
-GROWTH = 1.2
-"""How much larger than the newest backup the next one may be before it no longer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,20 +298,6 @@ class _Run:
             return None
         return self.label(newest, reason="the day was missed: shares a later dump", fresh=False)
 
-    def require_space(self) -> None:
-        """Refuse early what would fill the storage: a full disk also stops whatever else writes to it."""
-        free_bytes = self.repository.store.free_bytes()
-        newest = self.catalog.newest_good()
-        if free_bytes is None or newest is None:
-            return
-        needed_bytes = int(newest.manifest.stored_bytes * GROWTH)
-        if free_bytes < needed_bytes:
-            raise Refused(
-                f"the storage has {human_bytes(free_bytes)} left and the backup needs about "
-                f"{human_bytes(needed_bytes)}",
-                "free some space, or keep fewer backups (RETENTION_DAILY, RETENTION_WEEKLY, RETENTION_MONTHLY)",
-            )
-
     def _uses(self, feature: Feature) -> bool:
         """Whether the feature is on; if so, the audit log says from here on that the run was one with it."""
         is_on = self.flags.is_on(feature)
@@ -323,7 +306,13 @@ class _Run:
         return is_on
 
     def fresh(self) -> BackedUp:
-        self.require_space()
+        newest = self.catalog.newest_good()
+        require_room(
+            self.repository.store,
+            None if newest is None else newest.manifest.stored_bytes,
+            what="the backup",
+            settings="RETENTION_DAILY, RETENTION_WEEKLY, RETENTION_MONTHLY",
+        )
         self._uses(PARALLEL_STREAMS)
         manifest = take(
             self.server,

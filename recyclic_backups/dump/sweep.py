@@ -20,7 +20,6 @@ from recyclic_backups.catalog.authenticity import Judge
 from recyclic_backups.catalog.layout import BACKUP_ID, OBJECT_NAME, Layout
 from recyclic_backups.catalog.load import load_catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectMissing
 from recyclic_backups.storage.store import StoredObject
@@ -98,7 +97,7 @@ def _attempts(
             stale.add(backup_id)
         try:
             document = decode(store.get(item.name), item.name)
-            believed = judge.standing(document, item.name) in (Standing.SIGNED, Standing.CHECKSUM)
+            believed = judge.standing(document, item.name).is_vouched_for
         except (DamagedData, NoUsableKey, ObjectMissing):
             continue  # age decides
         owner = document.get("system_identifier")

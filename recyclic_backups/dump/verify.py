@@ -16,7 +16,6 @@ from recyclic_backups.catalog.manifest import Manifest
 from recyclic_backups.catalog.objects import READ_BYTES, read_object, require_stored
 from recyclic_backups.catalog.record import record_check
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.catalog.signature_state import Standing
 from recyclic_backups.envelope.document import check_authentic, decode
 from recyclic_backups.errors import (
     BackupError,
@@ -68,7 +67,7 @@ def recent_verification(
     future, no later one failed, and the storage lists the objects with their sizes, none written since. Raises
     StorageError.
     """
-    if backup.standing not in (Standing.SIGNED, Standing.CHECKSUM):
+    if not backup.standing.is_vouched_for:
         return None
     found = None
     for check in reversed(backup.checks):

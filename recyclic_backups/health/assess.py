@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recyclic_backups.archive.archive import servers_in
-from recyclic_backups.archive.status import wal_status
+from recyclic_backups.archive.status import wal_status, which_server
 from recyclic_backups.audit.log import read_head
 from recyclic_backups.backup_calendar import Tier
 from recyclic_backups.catalog.catalog import Catalog
@@ -17,7 +17,14 @@ from recyclic_backups.catalog.recovery_point import recovery_point
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.dump.rescue_files import changed_rescue_files
 from recyclic_backups.dump.verify import recent_verification, verify
-from recyclic_backups.errors import BackupError, DamagedData, DatabaseError, NoUsableKey, RecoveryError
+from recyclic_backups.errors import (
+    BackupError,
+    DamagedData,
+    DatabaseError,
+    NoUsableKey,
+    RecoveryError,
+    UsageError,
+)
 from recyclic_backups.health.finding import CheckAnswer, answer_of, critical
 from recyclic_backups.health.judge import Facts, HealthTerms, WalSource
 from recyclic_backups.health.questions import QUESTIONS, age, answer
@@ -57,10 +64,12 @@ def read_wal(repository: Repository, catalog: Catalog, source: WalSource, now: d
     with suppress(DatabaseError):
         server = look_at(replace(source.server, connect_timeout_seconds=_PATIENCE_SECONDS), source.slot)
     if server is None:
-        newest, known = catalog.newest_good(), servers_in(repository)
+        newest = catalog.newest_good()
         asked = "" if newest is None else newest.manifest.server.system_identifier
-        if asked not in known:
-            asked = known[0] if len(known) == 1 else ""
+        if asked not in servers_in(repository):
+            asked = ""
+            with suppress(UsageError, RecoveryError):
+                asked = which_server(repository, None, None)
     else:
         asked = server.system_identifier
     if not asked:

@@ -129,11 +129,9 @@ def wants_proof(host: str, sslmode: str) -> bool:
     A Unix socket proves it where only its owner can have put it there; in a directory that everybody may write to
     (``/tmp``) anybody can be behind it.
     """
-    if sslmode in VERIFIED_MODES:
-        return False
     if not host.startswith("/"):
-        return True
-    try:
+        return sslmode not in VERIFIED_MODES
+    try:  # no TLS there, whatever sslmode says (libpq-connect.html)
         return bool(os.stat(host).st_mode & stat.S_IWOTH)
     except OSError:
         return True

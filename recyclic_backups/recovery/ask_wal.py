@@ -126,7 +126,9 @@ class WalReader:
             if self._account.change:
                 os.chown(directory, -1, self._account.gid)
             for lsn in range(segment_start(start, size), end, size):
-                content = self._source.segment(window.line.segment_at(lsn, size), size)
+                content = self._source.segment(
+                    window.line.segment_at(lsn, size), size, window.needed_bytes(lsn)
+                )
                 file = directory / segment_name(window.timeline, lsn, size)
                 with open(
                     os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb"

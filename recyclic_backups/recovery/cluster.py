@@ -33,6 +33,7 @@ from recyclic_backups.errors import (
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster, complaint
 from recyclic_backups.postgres.lsn import lsn_text
+from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
 from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress, timed
@@ -60,6 +61,9 @@ _STOP_SECONDS = 300.0
 _RELAUNCHES = 5
 _PAGE_BYTES = 8192  # XLOG_BLCKSZ
 _LOG_BYTES = 1 << 20
+
+_EVERYWHERE = (NEUTRAL_DATABASE, "template1")
+"""Databases that every server has; to log in to another one its name would have to be known."""
 
 _STOPPED = re.compile(r"recovery stopping (before|after) ([^\n]+)")
 _TOO_LOW = "insufficient parameter settings"
@@ -107,21 +111,35 @@ class RecoveredCluster(Cluster):
         self.plan = plan
         self.reached: Reached | None = None
         self.phases: dict[str, float] = {}
-        self._source = source
+        self._source = source.of(plan.base.archive_id)
         self._files = ServerFiles(home / "configuration")
         self._log_from = 0
-        self._data = -1
+        self._data = self._spaces = -1
         self._target: Mapping[str, str] = plan.target.settings
 
     @contextmanager
-    def opened(self) -> Iterator[int]:
-        """The data directory's descriptor, for the length of the block: it stays the same whatever gets its name."""
-        self._data = open_directory(self.data_directory)
-        try:
-            yield self._data
-        finally:
-            os.close(self._data)
-            self._data = -1
+    def opened(self, data: int | None = None, tablespaces: int | None = None) -> Iterator[None]:
+        """Hold descriptors of the data directory and of that of the tablespaces, for the length of the block.
+
+        They stay the same whatever gets their names. Given are those of directories that are open already; without,
+        they are opened, that of the tablespaces made if it is needed: in a directory that is ours alone.
+        """
+        with ExitStack() as stack:
+
+            def held(descriptor: int) -> int:
+                stack.callback(os.close, descriptor)
+                return descriptor
+
+            self._data = held(open_directory(self.data_directory) if data is None else os.dup(data))
+            if tablespaces is not None:
+                self._spaces = held(os.dup(tablespaces))
+            elif any(each.oid is not None for each in self.plan.base.objects):
+                self.tablespaces.mkdir(mode=0o700)
+                self._spaces = held(open_directory(self.tablespaces))
+            try:
+                yield
+            finally:
+                self._data = self._spaces = -1
 
     @property
     def server(self) -> Server:
@@ -143,6 +161,7 @@ class RecoveredCluster(Cluster):
                 self._source.archive,
                 self.plan.chain,
                 self.tablespaces,
+                self._spaces,
                 self._account,
                 progress,
             )
@@ -156,9 +175,11 @@ class RecoveredCluster(Cluster):
         than the target's, ProgramFailed for a server that gave up.
         """
         plan = self.plan
-        feeder = Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance)
         progress.stage("WAL", plan.segments * plan.window.segment_bytes)
-        with timed(self.phases, "replay"):
+        with (
+            timed(self.phases, "replay"),
+            Feeder(self._source, plan.window, plan.base.start_lsn, progress.advance) as feeder,
+        ):
             pg_wal = PgWal(self.data_directory, self._data, self._account)
             try:
                 feeder.place_histories(pg_wal)
@@ -309,14 +330,21 @@ class RecoveredCluster(Cluster):
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
-        """A session in a database that every server has. Raises DatabaseError."""
+        """A session in a database that every server has. Raises DatabaseError.
+
+        Whoever owns one of them may have dropped it, or allow no sessions in it (ALLOW_CONNECTIONS).
+        """
         with ExitStack() as stack:
-            try:
-                connection = stack.enter_context(self.server.connect("postgres"))
-            except DatabaseError as error:
-                if "does not exist" not in error.message:
-                    raise
-                connection = stack.enter_context(self.server.connect("template1"))
+            refused: DatabaseError | None = None
+            for database in _EVERYWHERE:
+                try:
+                    connection = stack.enter_context(self.server.connect(database))
+                    break
+                except DatabaseError as error:
+                    refused = refused or error
+            else:
+                assert refused is not None
+                raise refused
             yield connection
 
     def shut_down(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +31,21 @@ class Source:
     archive: WalArchive
     listing: Listing
 
-    def segment(self, name: str, segment_bytes: int) -> bytes:
+    def of(self, archive_id: str) -> Source:
+        """The same, for a base backup that tells whose archive its WAL is in."""
+        return Source(self.archive.of(archive_id or self.archive.archive_id), self.listing)
+
+    def segment(self, name: str, segment_bytes: int, needed_bytes: int | None = None) -> bytes:
         """A segment, or what there was of it. Raises DamagedData, ArchiveError where it is gone, StorageError.
 
-        A receiver at work may have made one object of several meanwhile.
+        Where ``needed_bytes`` of it are enough, names that say more do not matter. A receiver at work may have made one
+        object of several meanwhile.
         """
         listed = self.listing.end_in(name, segment_bytes)
+        if needed_bytes is not None:
+            listed = min(listed, needed_bytes)
         try:
-            content = self.archive.read_segment(self.listing, name, segment_bytes) if listed else b""
+            content = self.archive.read_segment(self.listing, name, segment_bytes, listed) if listed else b""
         except DamagedData:
             now = self.archive.listing()
             if now.end_in(name, segment_bytes) < listed:
@@ -45,7 +53,7 @@ class Source:
             elif self._objects(now, name) == self._objects(self.listing, name):
                 raise
             else:
-                content = self.archive.read_segment(now, name, segment_bytes)
+                content = self.archive.read_segment(now, name, segment_bytes, listed)
         if not content or len(content) < listed:
             raise ArchiveError(f"the WAL segment {name} is missing from the archive, or a part of it")
         return content
@@ -94,7 +102,7 @@ class PgWal:
 
 
 class Feeder:
-    """The WAL of a window from a position on, in order."""
+    """The WAL of a window from a position on, in order. While one segment is put in its place the next is unsealed."""
 
     def __init__(
         self, source: Source, window: Window, from_lsn: int, tell: Callable[[int], None] = lambda _: None
@@ -102,6 +110,14 @@ class Feeder:
         self._source, self._window, self._tell = source, window, tell
         self._segments = window.segments(from_lsn, window.end_lsn)
         self._placed = 0
+        self._unsealing = ThreadPoolExecutor(1, "unsealing")
+        self._coming: Future[bytes] | None = None
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsealing.shutdown(cancel_futures=True)
 
     @classmethod
     def empty(cls, source: Source, window: Window) -> Feeder:
@@ -133,16 +149,22 @@ class Feeder:
             pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
 
     def place_next(self, pg_wal: PgWal) -> None:
-        """Unseal the next segment and put it there.
+        """Put the next segment there.
 
         Raises DamagedData for one that is not what was stored, ArchiveError for one that is gone, StorageError.
         """
-        name, segment_bytes = self._segments[self._placed], self._window.segment_bytes
+        name = self._segments[self._placed]
         try:
-            content = self._source.segment(name, segment_bytes)
+            content = (self._coming or self._unsealed()).result()
         except (ArchiveError, DamagedData) as error:
             error.hint = f"what is before it can be had: recover --to-lsn {lsn_text(self.next_lsn)}"
             raise
-        pg_wal.place(name, content, segment_bytes)
         self._placed += 1
+        self._coming = self._unsealed() if self.has_more else None
+        pg_wal.place(name, content, self._window.segment_bytes)
         self._tell(len(content))
+
+    def _unsealed(self) -> Future[bytes]:
+        name = self._segments[self._placed]
+        needed_bytes = self._window.needed_bytes(self.next_lsn)
+        return self._unsealing.submit(self._source.segment, name, self._window.segment_bytes, needed_bytes)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from recyclic_backups.archive.archive import Listing, WalArchive
 from recyclic_backups.archive.continuity import Hole
-from recyclic_backups.archive.documents import Gap, Position, read_gaps, read_position
+from recyclic_backups.archive.documents import Gap, Position, believed_gaps, read_gaps, read_position
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.manifest import BaseManifest
@@ -148,14 +148,22 @@ def survey(repository: Repository, system_identifier: str, *, now: datetime) -> 
             "there is no position.json, which says up to where the server's WAL went: whether the end of it is "
             "missing cannot be told"
         )
-    gaps = read("gaps", lambda: read_gaps(archive))
+    read("gaps", lambda: read_gaps(archive))
     bases = load_base_backups(archive)
+    archive = archive.of(next((each.manifest.archive_id for each in bases.bases), ""))
+    if (
+        isinstance(position, Position)
+        and position.archive_id
+        and archive.archive_id not in ("", position.archive_id)
+    ):
+        damage.append("position.json is of another archive of this server than the newest base backup")
+        position = None
     damage += [f"{each.name}: {each.problem}" for each in bases.damage]
     return Survey(
         archive,
         archive.listing(),
         bases,
         position if isinstance(position, Position) else None,
-        gaps if isinstance(gaps, list) else [],
+        believed_gaps(archive),
         damage,
     )

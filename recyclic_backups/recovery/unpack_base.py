@@ -17,7 +17,7 @@ from recyclic_backups.errors import DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster
 from recyclic_backups.progress import Progress
-from recyclic_backups.recovery.unpack import Tree, Unpacking, open_directory
+from recyclic_backups.recovery.unpack import DIRECTORY, Tree, Unpacking, open_directory
 
 PUT_ASIDE = "postgresql.auto.conf.production"
 """Under which name the settings of ALTER SYSTEM stay: they must not act here."""
@@ -32,36 +32,37 @@ def unpack_chain(
     archive: WalArchive,
     chain: Sequence[BaseManifest],
     tablespaces: Path,
+    spaces: int,
     account: Account,
     progress: Progress,
 ) -> None:
     """Fill the empty data directory of a cluster, which is ours so far, and give all of it to ``account``.
 
-    ``opened`` is a descriptor of it. Tablespaces come to lie in ``tablespaces``, by their oid. Raises DamagedData,
-    NoUsableKey, StorageError, Refused, ProgramFailed.
+    ``opened`` is a descriptor of it. Tablespaces come to lie in ``tablespaces``, by their oid; ``spaces`` is a
+    descriptor of that, where there are any. Whoever owns the directory around both may put something else under
+    their names meanwhile. Raises DamagedData, NoUsableKey, StorageError, Refused, ProgramFailed.
     """
     data_directory = cluster.data_directory
     last = chain[-1]
     oids = [each.oid for each in last.objects if each.oid is not None]
-    if oids:
-        tablespaces.mkdir(mode=0o700, exist_ok=True)
     if len(chain) == 1:
-        _unpack(archive, last, data_directory, opened, tablespaces, account, progress)
+        _unpack(archive, last, data_directory, opened, tablespaces, spaces, account, progress)
     else:
         parts = cluster.home / "chain"
         parts.mkdir(mode=0o711)
         for number, base in enumerate(chain):
-            directory, spaces = parts / str(number), parts / f"{number}-tablespaces"
+            directory, aside = parts / str(number), parts / f"{number}-tablespaces"
             directory.mkdir(mode=0o700)
-            spaces.mkdir(mode=0o700)
-            part = open_directory(directory)
-            try:
-                _unpack(archive, base, directory, part, spaces, account, progress, linked=True)
-            finally:
-                os.close(part)
+            aside.mkdir(mode=0o700)
+            with ExitStack() as stack:
+                part, part_spaces = open_directory(directory), open_directory(aside)
+                stack.callback(os.close, part)
+                stack.callback(os.close, part_spaces)
+                _unpack(archive, base, directory, part, aside, part_spaces, account, progress, linked=True)
         progress.stage("combining the incremental base backups")
         _give(opened, account)
-        _combine(cluster, [parts / str(number) for number in range(len(chain))], oids, tablespaces, account)
+        made = [parts / str(number) for number in range(len(chain))]
+        _combine(cluster, made, oids, tablespaces, spaces, account)
     _make_harmless(data_directory, opened, account, {oid: tablespaces / str(oid) for oid in oids})
 
 
@@ -71,6 +72,7 @@ def _unpack(
     directory: Path,
     opened: int,
     tablespaces: Path,
+    spaces: int,
     account: Account,
     progress: Progress,
     *,
@@ -97,8 +99,7 @@ def _unpack(
             tree, prefix = data, ""
             if item.oid is not None:
                 place = tablespaces / str(item.oid)
-                place.mkdir(mode=0o700)
-                place_opened = open_directory(place)
+                place_opened = _made_in(spaces, item.oid)
                 stack.callback(os.close, place_opened)
                 tree, prefix = Tree(place, place_opened, account), f"pg_tblspc/{item.oid}/"
                 stack.callback(tree.close)
@@ -113,30 +114,42 @@ def _unpack(
         for tree in (*trees, data):
             tree.give_away()
         if trees:
-            account.own(tablespaces)
+            _give(spaces, account)
 
 
 def _combine(
-    cluster: Cluster, parts: Sequence[Path], oids: Sequence[int], tablespaces: Path, account: Account
+    cluster: Cluster,
+    parts: Sequence[Path],
+    oids: Sequence[int],
+    tablespaces: Path,
+    spaces: int,
+    account: Account,
 ) -> None:
     """A full base backup of a chain, into the data directory."""
-    spaces = [parts[-1].with_name(f"{parts[-1].name}-tablespaces") / str(oid) for oid in oids]
+    last = [parts[-1].with_name(f"{parts[-1].name}-tablespaces") / str(oid) for oid in oids]
     for oid in oids:
-        (tablespaces / str(oid)).mkdir(mode=0o700)
-        account.own(tablespaces / str(oid))
+        made = _made_in(spaces, oid)
+        _give(made, account)
+        os.close(made)
     if oids:
-        account.own(tablespaces)
+        _give(spaces, account)
     cluster.run_program(
         "pg_combinebackup",
         *map(str, parts),
         "--no-sync",
         "--no-manifest",
         f"--output={cluster.data_directory}",
-        *(f"--tablespace-mapping={each}={tablespaces / each.name}" for each in spaces),
+        *(f"--tablespace-mapping={each}={tablespaces / each.name}" for each in last),
         writable=(cluster.data_directory, *([tablespaces] if oids else [])),
         readable=(parts[0].parent,),
         timeout_seconds=_COMBINE_SECONDS,
     )
+
+
+def _made_in(spaces: int, oid: int) -> int:
+    """The descriptor of a new directory for a tablespace."""
+    os.mkdir(str(oid), 0o700, dir_fd=spaces)
+    return os.open(str(oid), DIRECTORY, dir_fd=spaces)
 
 
 def _give(opened: int, account: Account) -> None:

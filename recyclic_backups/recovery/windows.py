@@ -117,6 +117,15 @@ class Window:
             for lsn in range(start, max(to_lsn, from_lsn + 1), self.segment_bytes)
         ]
 
+    def needed_bytes(self, start_lsn: int) -> int | None:
+        """How much of the segment that begins at ``start_lsn`` there has to be; None for all that names say.
+
+        Of the last one what was stored when the receiver said so: somebody may have put a whole one beside its tails.
+        """
+        if self.position_lsn is None or start_lsn + self.segment_bytes < self.end_lsn:
+            return None
+        return max(1, self.position_lsn - start_lsn)
+
     def to_json(self) -> dict[str, Any]:
         """As reports have it."""
         return {

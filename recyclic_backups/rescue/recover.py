@@ -855,8 +855,15 @@ class Objects:
         blocks = self.blocks(entry["name"], keys, decompress=decompress)
         return blocks if compressed and not decompress else counted(blocks, entry)
 
-    def blocks(self, name: str, keys: Keys, *, decompress: bool = True) -> Iterator[bytes]:
-        """The same of any object, however long it is."""
+    def blocks(
+        self,
+        name: str,
+        keys: Keys,
+        *,
+        decompress: bool = True,
+        begins: Optional[Callable[[bytes], None]] = None,
+    ) -> Iterator[bytes]:
+        """The same of any object, however long it is. ``begins`` is told the first 24 bytes before decompression."""
         with self.storage.open(f"{self.folder}/{name}") as source:
             blocks = blocks_of(source)
             if name.endswith(".sealed"):
@@ -864,7 +871,7 @@ class Objects:
             if not name.endswith((".zst", ".zst.sealed")):
                 yield from blocks
                 return
-            frames = whole_frames(blocks, name)
+            frames = whole_frames(blocks if begins is None else told(blocks, begins), name)
             if not decompress:
                 yield from frames
                 return
@@ -874,6 +881,18 @@ class Objects:
             yield from reader(frames)
             for _ in frames:
                 pass  # what the decompressor had no need of must be whole as well
+
+
+def told(blocks: Iterator[bytes], begins: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The same blocks, after ``begins`` was told their first 24 bytes."""
+    begin = b""
+    for block in blocks:
+        begin += block
+        if len(begin) >= 24:
+            break
+    begins(begin[:24])
+    yield begin
+    yield from blocks
 
 
 class Backup(Objects):
@@ -1062,6 +1081,15 @@ UNSIGNED_HINT = (
 DELETED_HINT = "it may be gone in part; what is still there is extracted with --deleted"
 
 
+def is_believed(backup: Backup, keys: Keys) -> bool:
+    """Whether somebody with the keys vouches for it."""
+    try:
+        backup.authenticate(keys)
+    except Problem:
+        return False
+    return True
+
+
 def newest(storage: Storage, keys: Keys, database: Optional[str]) -> Backup:
     """The newest usable backup, of the one database there is. What cannot be believed is told, and passed over."""
     found, problems = backups_of(storage, database)
@@ -1102,6 +1130,8 @@ def chosen(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Backup:
         return newest(storage, keys, asked.database)
     found, problems = backups_of(storage, asked.database)
     matching = [backup for backup in found if backup.id == asked.backup_id.upper()]
+    if len(matching) > 1:  # anybody can copy one into another folder
+        matching = [backup for backup in matching if is_believed(backup, keys)] or matching
     if len(matching) > 1:
         raise Problem(2, f"{asked.backup_id} is there for several databases, say which with --database")
     if not matching:
@@ -1135,6 +1165,7 @@ WAL_NAME = re.compile(
 )
 Line = list[tuple[int, int, int]]  # timelines, oldest first: each with where it begins and where it was left
 NEVER = 2**64
+ARCHIVE_ID = bytes.fromhex("5a2a4d1810000000")  # a frame that decompressors skip; 16 bytes follow
 MOST_HISTORY_BYTES = 1024 * 1024
 
 
@@ -1196,6 +1227,7 @@ class Wal:
     def __init__(self, storage: Storage, server: str, keys: Keys, unsigned: bool = False) -> None:
         self.storage, self.server, self.keys, self.unsigned = storage, server, keys, unsigned
         self.root = f"server.{server}/wal"
+        self.archive_id = ""  # whose objects these are; empty while nobody knows
         self.parts: dict[str, list[tuple[int, int, str]]] = {}  # of each segment; a whole one ends at NEVER
         self.histories: dict[int, str] = {}
         passed_over = 0
@@ -1225,6 +1257,8 @@ class Wal:
             check_document(said, name, self.keys)
             if not MOMENT.fullmatch(str(said["server_time"])):
                 raise ValueError("it does not say of when it is")
+            if self.archive_id and said.get("archive_id", self.archive_id) != self.archive_id:
+                raise ValueError("it is of another archive of this server")
             return {
                 "timeline": said["timeline"],
                 "lsn": lsn_of(said["lsn"]),
@@ -1244,11 +1278,18 @@ class Wal:
                 f"{name} is sealed with a key of another storage, or with one that somebody planted"
             )
         content = bytearray()
-        for block in Objects(self.storage, folder, f"wal/{self.server}").blocks(name, self.keys):
+        objects = Objects(self.storage, folder, f"wal/{self.server}")
+        for block in objects.blocks(name, self.keys, begins=lambda begin: self.require_ours(begin, name)):
             content += block
             if len(content) > most_bytes:
                 raise Problem(40, f"{name} is damaged: it holds more than it can")
         return bytes(content)
+
+    def require_ours(self, begin: bytes, name: str) -> None:
+        """Return if an object says the archive's id in front of its frame, or none. Raises Problem."""
+        said = begin[8:].hex() if begin.startswith(ARCHIVE_ID) and len(begin) == 24 else ""
+        if self.archive_id and said not in ("", self.archive_id):  # older releases wrote none
+            raise Problem(40, f"{name} is of another archive of this server: somebody put it there")
 
     def line(self, timeline: int) -> Line:
         """The timelines that lead to this one. Raises Problem where its history is missing or damaged."""
@@ -1273,30 +1314,38 @@ class Wal:
                     begin = left
         return [*line, (timeline, begin, NEVER)]
 
-    def chain(self, segment: str, segment_bytes: int) -> list[tuple[int, int, str]]:
-        """The objects that make up a segment from its beginning on, without a hole: a whole one, or tails."""
-        chain: list[tuple[int, int, str]] = []
-        # A whole one goes before its tails, a sealed one before one that is not.
-        for start, end, name in sorted(
+    def ordered(self, segment: str, segment_bytes: int) -> list[tuple[int, int, str]]:
+        """The objects of a segment in the order in which they count: a whole one before its tails."""
+        parts = sorted(
             self.parts.get(segment, []), key=lambda part: (part[0], part[1] != NEVER, part[1], -len(part[2]))
-        ):
-            if start <= (chain[-1][1] if chain else 0) < end:
-                chain.append((start, segment_bytes if end == NEVER else end, name))
-        return chain
+        )  # a sealed one before one that is not
+        return [(start, segment_bytes if end == NEVER else end, name) for start, end, name in parts]
 
     def filled(self, segment: str, segment_bytes: int) -> int:
-        """How many bytes of a segment there are, by the names of its objects."""
-        chain = self.chain(segment, segment_bytes)
-        return min(chain[-1][1], segment_bytes) if chain else 0
+        """How many bytes of a segment there are from its beginning on, without a hole, by the names of its objects."""
+        filled = 0
+        for start, end, _ in self.ordered(segment, segment_bytes):
+            filled = max(filled, end) if start <= filled else filled
+        return min(filled, segment_bytes)
 
-    def segment(self, segment: str, segment_bytes: int) -> bytes:
-        """What there is of a segment. Raises Problem for an object that is not what its name says."""
-        content = b""
-        for start, end, name in self.chain(segment, segment_bytes):
-            part = self.content(f"{self.root}/{segment[:8]}", name, segment_bytes)
-            if len(part) != end - start or end > segment_bytes:
-                raise Problem(40, f"{name} is damaged: it is not as long as its name says")
-            content += part[len(content) - start :]
+    def segment(self, segment: str, segment_bytes: int, enough: int = NEVER) -> bytes:
+        """What there is of a segment. An object that is not what its name says counts for nothing.
+
+        Raises its Problem where the others leave fewer bytes than the names say, and fewer than ``enough``.
+        """
+        content, problems = b"", []
+        for start, end, name in self.ordered(segment, segment_bytes):
+            if start <= len(content) < end:
+                try:
+                    part = self.content(f"{self.root}/{segment[:8]}", name, segment_bytes)
+                    if len(part) != end - start or end > segment_bytes:
+                        raise Problem(40, f"{name} is damaged: it is not as long as its name says")
+                except Problem as problem:
+                    problems.append(problem)
+                    continue
+                content += part[len(content) - start :]
+        if problems and len(content) < min(enough, self.filled(segment, segment_bytes)):
+            raise problems[0]
         return content
 
     def reach(self, line: Line, start_lsn: int, end_lsn: int, segment_bytes: int) -> tuple[list[str], str]:
@@ -1334,7 +1383,10 @@ def bases_of(storage: Storage, server: str) -> tuple[list[Base], list[Problem]]:
 
 
 class Recovery(NamedTuple):
-    """What a server is brought back from. ``hole`` says why not all WAL is reached that was stored, "" if it is."""
+    """What a server is brought back from. ``hole`` says why not all WAL is reached that was stored, "" if it is.
+
+    ``stored_lsn`` is up to where it was stored, where position.json says so of this timeline; else NEVER.
+    """
 
     base: Base
     wal: Wal
@@ -1342,12 +1394,23 @@ class Recovery(NamedTuple):
     segments: list[str]
     hole: str
     target: str
+    stored_lsn: int
 
 
 def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Recovery:
     """Base backup, timelines and segments to the moment that is asked for. Raises Problem."""
     servers = [name[7:] for name in storage.names("") if SERVER.fullmatch(name)]
     servers = [server for server in servers if asked.server in (None, server)]
+    if len(servers) > 1:  # anybody can make such a folder
+        believed = [
+            server
+            for server in servers
+            if any(is_believed(base, keys) for base in bases_of(storage, server)[0])
+        ]
+        others = ", ".join(server for server in servers if server not in believed)
+        if believed and others:
+            say(f"warning: passed over, since it has no base backup that can be believed: server {others}")
+        servers = believed or servers
     if len(servers) > 1:
         raise Problem(2, f"there are several servers, say which with --server: {', '.join(servers)}")
     if not servers:
@@ -1389,6 +1452,7 @@ def recovery_of(storage: Storage, keys: Keys, asked: argparse.Namespace) -> Reco
             f"{base.id} is incremental, a matter for pg_combinebackup of PostgreSQL {base.version}; without --base the "
             "full one before it is taken, and more WAL",
         )
+    wal.archive_id = str(base.manifest.get("archive_id") or "")
     return reach_of(base, bases, wal, line, asked.to_time or "")
 
 
@@ -1412,13 +1476,15 @@ def reach_of(base: Base, bases: list[Base], wal: Wal, line: Line, target: str) -
         needless = min((each.stop_lsn for each in begun), default=NEVER)
     segments, missing = wal.reach(line, base.start_lsn, needless, size)
     hole = f"{missing} is missing, or a part of it, and later WAL is here" if missing else ""
+    stored_lsn = NEVER
     if segments and needless == NEVER and not hole and position and position["timeline"] == line[-1][0]:
+        stored_lsn = position["lsn"]
         end_lsn = number_of(segments[-1], size) * size + wal.filled(segments[-1], size)
-        if end_lsn < position["lsn"]:
+        if end_lsn < stored_lsn:
             hole = (
                 f"what followed in {segments[-1]} or after it was stored, says position.json, and is missing"
             )
-    return Recovery(base, wal, line, segments, hole, target)
+    return Recovery(base, wal, line, segments, hole, target, stored_lsn)
 
 
 def recover_cluster(storage: Storage, keys: Keys, asked: argparse.Namespace) -> None:
@@ -1474,8 +1540,11 @@ def write_wal(folder: Path, recovery: Recovery) -> tuple[int, str]:
             content = wal.content(wal.root, wal.histories[timeline], MOST_HISTORY_BYTES)
             write_file(folder / f"{timeline:08X}.history", [content], sync=False)
     for segment in recovery.segments:
+        # Somebody may have put a whole one beside the tails of the last: what was stored by then has to be there.
+        last = segment == recovery.segments[-1]
+        enough = max(1, recovery.stored_lsn - number_of(segment, size) * size) if last else NEVER
         try:
-            content = wal.segment(segment, size)
+            content = wal.segment(segment, size, enough)
         except Problem as problem:
             if problem.exit_code not in (40, 70):
                 raise
@@ -1812,8 +1881,16 @@ def appearing(output: Path, needed_bytes: int) -> Iterator[Path]:
     if shutil.disk_usage(output.parent).free < needed_bytes:
         raise Problem(70, f"there is no space for {needed_bytes} bytes in {output.parent}")
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=str(output.parent)))  # 0700
+    opened = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        yield partial
+        swapped = Problem(70, f"somebody put something in the place of {partial}, and may do so again")
+        if os.fstat(opened).st_uid != os.geteuid():
+            raise swapped
+        # Whoever owns the directory around it can do that while we write. Where there is such a name, it stays ours.
+        by_descriptor = Path(f"/proc/self/fd/{opened}")
+        yield by_descriptor if by_descriptor.is_dir() else partial
+        if not os.path.samestat(os.lstat(partial), os.fstat(opened)):
+            raise swapped
         os.mkdir(output, 0o700)  # fails if somebody made something of that name meanwhile
         try:
             os.rename(partial, output)
@@ -1823,6 +1900,8 @@ def appearing(output: Path, needed_bytes: int) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        os.close(opened)
 
 
 def write_file(path: Path, blocks: Iterable[bytes], sync: bool = True) -> None:

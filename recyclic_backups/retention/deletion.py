@@ -21,6 +21,7 @@ from recyclic_backups.dump.sweep import ORPHAN_AGE
 from recyclic_backups.envelope.document import decode
 from recyclic_backups.errors import DamagedData, ObjectMissing, StorageError
 from recyclic_backups.retention.policy import Retention
+from recyclic_backups.storage.store import Store
 from recyclic_backups.texts.text import Text, say
 
 
@@ -116,12 +117,7 @@ class Deletions:
         store.delete(layout.hold(backup_id))
         for name in sorted((item.name for item in listed), key=lambda name: (_turn(name, folder), name)):
             store.delete(name)
-        left = [item.name for item in store.list(folder)]
-        if left:
-            raise StorageError(
-                f"{left[0]} is still there after it was deleted",
-                "something puts it back, or the storage keeps versions; the next run tries again",
-            )
+        require_gone(store, folder)
         freed_bytes = sum(item.size_bytes for item in listed)
         append(
             self.repository,
@@ -176,6 +172,16 @@ class Deletions:
                 self.check_lock()
                 store.delete(name)
                 yield name
+
+
+def require_gone(store: Store, folder: str) -> None:
+    """See that nothing is left in the folder of what was deleted. Raises StorageError."""
+    left = [item.name for item in store.list(folder)]
+    if left:
+        raise StorageError(
+            f"{left[0]} is still there after it was deleted",
+            "something puts it back, or the storage keeps versions; the next run tries again",
+        )
 
 
 def _turn(name: str, folder: str) -> int:

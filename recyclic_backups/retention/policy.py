@@ -232,8 +232,8 @@ class _Planning:
     # What stays for its place
 
     def _keep_newest_proven(self, rest: Iterable[Backup]) -> None:
-        # By what counts today: reports name that one, which a proof dated in the future does not replace. And by a proof
-        # of the future: else time alone would take the one that is proven until then.
+        # By what counts today: reports name that one, which a proof of the future does not replace. And by a proof of
+        # the future: else time alone would take the one that is proven until then.
         good = [each for each in rest if each.good]
         proven = (
             next((each for each in good if proven_at(each, moment) is not None), None)

@@ -21,9 +21,10 @@ from recyclic_backups.base_backup.catalog import (
 )
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.repository import Repository
-from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists, ObjectMissing, StorageError
+from recyclic_backups.errors import DamagedData, NoUsableKey, ObjectExists, ObjectMissing
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.retention.deletion import require_gone
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.retention.wal_policy import WalPlan, plan_wal
 
@@ -209,12 +210,7 @@ class _Deletion:
         for item in listed:
             self._store.delete(item.name)
         self._store.delete(hold_name(self._archive, base.base_id))
-        left = [item.name for item in self._store.list(folder)]
-        if left:
-            raise StorageError(
-                f"{left[0]} is still there after it was deleted",
-                "something puts it back, or the storage keeps versions; the next run tries again",
-            )
+        require_gone(self._store, folder)
         freed_bytes = sum(item.size_bytes for item in listed)
         self._freed_bytes += freed_bytes
         append(

@@ -28,7 +28,7 @@ from recyclic_backups.archive.documents import Gap, KeptFrom
 from recyclic_backups.archive.wal import start_of, timeline_of
 from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.chain import root_of
-from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
 
@@ -83,9 +83,9 @@ def plan_wal(
     newest_timeline = max((*histories, *(each.root.manifest.timeline for each in good)), default=1)
     on_the_line = [each for each in good if _leads_to(each.root, newest_timeline, histories)]
     counted = (on_the_line or good)[:keep]
-    newest_good = next((each for each in bases if each.good and not is_of_the_future(each.as_of, now)), None)
+    newest = newest_good(bases, now)
     for chain in chains:
-        chain.judge(counted, keep, newest_good)
+        chain.judge(counted, keep, newest)
     decisions = {
         base.base_id: BaseDecision(base, chain.action, tuple(chain.reasons))
         for chain in chains
@@ -98,7 +98,7 @@ def plan_wal(
         if chain.stays_with_its_wal
     ]
     sizes = {each.manifest.segment_bytes for each in bases}
-    if newest_good is None or not anchors or len(sizes) != 1:
+    if newest is None or not anchors or len(sizes) != 1:
         # Of WAL whose segments changed in size nobody can tell by its name where it is.
         return WalPlan(ordered)
     held = [
@@ -106,7 +106,7 @@ def plan_wal(
         for each in bases
         if each.hold is not None and decisions[each.base_id].action is Action.KEEP
     ]
-    needs = _Needs(anchors, held, histories, newest_good.manifest.timeline)
+    needs = _Needs(anchors, held, histories, newest.manifest.timeline)
     [segment_bytes] = sizes
     leaving = [
         segment

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from psycopg import sql
 
 from recyclic_backups import wiring
+from recyclic_backups.archive.proof import opened_with_proof
 from recyclic_backups.config.settings import Settings
 from recyclic_backups.errors import ArchiveError, BackupError
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
-from recyclic_backups.postgres.replication import APPLICATION_NAME, Replication
+from recyclic_backups.postgres.replication import APPLICATION_NAME
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.postgres.slots import look_at
 from recyclic_backups.quantities import human_bytes
@@ -63,7 +64,7 @@ def check_wal(settings: Settings) -> Iterator[Finding]:
         yield Finding("wal", "error", message, hint, ArchiveError.exit_code)
     if not problems:
         try:
-            yield _connects(server)
+            yield from _connects(server)
         except BackupError as error:
             yield Finding.of_error("wal", error)
     if keep_mb < 0:
@@ -118,15 +119,23 @@ def _names_us(synchronous: str) -> bool:
     return "*" in names or any(each.lower() == APPLICATION_NAME for each in names)
 
 
-def _connects(server: Server) -> Finding:
-    with Replication.open(server) as replication:
+def _connects(server: Server) -> Iterator[Finding]:
+    with opened_with_proof(server) as (replication, proof):
         found = replication.identify()
         way = "for replication" if replication.mode == "true" else "to the database postgres"
-        return Finding(
+        yield Finding(
             "wal",
             "ok",
             f"system {found.system_identifier}, timeline {found.timeline}, segments of "
             f"{human_bytes(replication.segment_bytes())}; pg_hba.conf lets us in {way}",
+        )
+    if not proof:
+        yield Finding(
+            "wal",
+            "warning",
+            "the server does not prove who it is: whoever listens on its port while it is down is believed, and may "
+            "write into the archive",
+            "let the receiver in by scram-sha-256 (pg_hba.conf), or set POSTGRES_SSLMODE=verify-full",
         )
 
 

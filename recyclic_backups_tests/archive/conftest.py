@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,10 +188,35 @@ def lose_the_slot(cluster: ScratchCluster) -> None:
             connection.execute("CHECKPOINT")
 
 
+def copied(cluster: ScratchCluster) -> Path:
+    """A copy of the server's files, as they are once it was stopped; it is started again."""
+    cluster.stop()
+    copy = cluster.home / "copied"
+    shutil.copytree(cluster.data_directory, copy, symlinks=True)
+    cluster.restart()
+    return copy
+
+
+def put_in_its_place(cluster: ScratchCluster, copy: Path) -> None:
+    """From now on the copy answers."""
+    cluster.stop()
+    data = cluster.data_directory
+    owner = data.stat()
+    shutil.rmtree(data)
+    copy.rename(data)
+    subprocess.run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(data)], check=True)
+    cluster.restart()
+
+
 def fail_over(cluster: ScratchCluster) -> None:
     """Restart it as a standby that is promoted: on the next timeline."""
     cluster.stop()
     (cluster.data_directory / "standby.signal").touch()
     cluster.restart()
+    promote(cluster)
+
+
+def promote(cluster: ScratchCluster) -> None:
+    """End a standby's recovery."""
     with cluster.server.connect("postgres") as connection:
         connection.execute("SELECT pg_promote()")

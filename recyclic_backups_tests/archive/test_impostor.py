@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import read_position
+from recyclic_backups.archive.accept import accept_without_proof
+from recyclic_backups.archive.archive import WalArchive, packed
+from recyclic_backups.archive.documents import Position, read_position, store_position
 from recyclic_backups.archive.wal import segment_name
+from recyclic_backups.base_backup.back_up import back_up_server
+from recyclic_backups.base_backup.take import BaseBackupTerms
+from recyclic_backups.compression import Compression
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
@@ -43,9 +47,8 @@ def archive(memory: MemoryStore) -> WalArchive:
     archive = WalArchive(repository_of(memory), SYSTEM)
     key = archive.repository.key_for_backups(datetime.now(UTC))
     for number in range(5, 9):
-        archive.store_segment(
-            segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES), os.urandom(SEGMENT_BYTES), key
-        )
+        segment = segment_name(1, number * SEGMENT_BYTES, SEGMENT_BYTES)
+        archive.store_segment(segment, packed(os.urandom(SEGMENT_BYTES)), key)
     archive.store_tail(segment_name(1, 9 * SEGMENT_BYTES, SEGMENT_BYTES), 0, os.urandom(5000), key)
     return archive
 
@@ -85,7 +88,84 @@ def test_stored_wal_is_not_written_over_from_where_a_slot_is_said_to_begin(
         assert "differs" in refused(memory, he.server).message
 
 
+def position(proof: str = "", settled: int = 5) -> Position:
+    """Of the archive above, whose receiver was at work an hour ago; five segments of it were settled."""
+    at = datetime.now(UTC) - timedelta(hours=1)
+    lsn = 9 * SEGMENT_BYTES + 5000
+    return Position(1, lsn, at, at, SEGMENT_BYTES, 150009, SYSTEM, proof, settled * SEGMENT_BYTES)
+
+
+def note(archive: WalArchive, noted: Position) -> None:
+    """Store a position, as a receiver does."""
+    store_position(archive, noted, archive.repository.key_for_backups(datetime.now(UTC)))
+
+
+@pytest.fixture
+def settled(archive: WalArchive) -> WalArchive:
+    """With a position: of what was stored lately a failover may give up something."""
+    note(archive, position())
+    return archive
+
+
+@pytest.fixture
+def proved(memory: MemoryStore, archive: WalArchive) -> WalArchive:
+    """The archive ends with a full segment, and its server proved itself once."""
+    for tail in archive.listing().tails.popitem()[1]:
+        memory.delete(tail.name)
+    note(archive, position("password"))
+    return archive
+
+
+@pytest.mark.usefixtures("proved", "before")
+@pytest.mark.parametrize("restart", [9, 12], ids=["where a segment is full", "behind a gap"])
+def test_who_does_not_prove_himself_as_the_server_did_appends_nothing(
+    memory: MemoryStore, restart: int
+) -> None:
+    """Attack: he listens when a receiver begins, and nothing that is stored can be compared with what he sends."""
+    with impostor(
+        SYSTEM, 1, FAR, {}, os.urandom(SEGMENT_BYTES), restart_lsn=restart * SEGMENT_BYTES, removed=1
+    ) as he:
+        error = refused(memory, he.server)
+    assert "its password" in error.message
+    assert "wal accept --without-proof" in error.hint
+    assert he.asked == ["IDENTIFY_SYSTEM"]
+
+
 @pytest.mark.usefixtures("before")
+def test_who_sends_nothing_writes_no_gap_down(memory: MemoryStore) -> None:
+    """Attack: "WAL is lost", of an archive that lacks nothing, and a base backup is taken for it; of him, who knows."""
+    with impostor(SYSTEM, 1, FAR, {}, silent=True, restart_lsn=12 * SEGMENT_BYTES, removed=1) as he:
+        running = Running(Elsewhere(he.server), memory)  # type: ignore[arg-type]
+        running.wait_until(lambda: any("receiving" in each for each in running.said))
+        running.wait_until(lambda: he.answered >= 5)
+        running.stop()
+    assert running.gaps == []
+
+
+def test_a_server_that_proved_itself_is_asked_for_it_by_every_process_until_somebody_says_otherwise(
+    server_of_its_own: ScratchCluster, memory: MemoryStore
+) -> None:
+    """Attack: whoever answers the first session of a new process, or a base backup; the way out is a person's word."""
+    archive = archive_of(memory, server_of_its_own)
+    plain = Elsewhere(replace(server_of_its_own.server, proves_itself=False))
+    with receiving(plain, memory) as running:  # type: ignore[arg-type]
+        running.write_and_store(server_of_its_own, archive)
+    kept = read_position(archive)
+    assert kept is not None
+    assert kept.proof == "password"
+    hba = server_of_its_own.data_directory / "pg_hba.conf"
+    hba.write_text("host replication all all trust\nhost all all all scram-sha-256\nlocal all all trust\n")
+    server_of_its_own.restart()
+    assert "does not show any more" in refused(memory, plain.server).message
+    terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=5, wal_patience_seconds=5)
+    with pytest.raises(Refused, match="does not show any more"):
+        back_up_server(plain.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+    accept_without_proof(archive, datetime.now(UTC))
+    with receiving(plain, memory) as running:  # type: ignore[arg-type]
+        running.write_and_store(server_of_its_own, archive)
+
+
+@pytest.mark.usefixtures("settled", "before")
 @pytest.mark.parametrize("inside", [0, 40], ids=["at a segment", "behind its header"])
 @pytest.mark.parametrize("removed", [0, 1])
 def test_a_timeline_that_leaves_ours_where_there_is_nothing_to_compare_is_refused(
@@ -96,7 +176,7 @@ def test_a_timeline_that_leaves_ours_where_there_is_nothing_to_compare_is_refuse
     with impostor(
         SYSTEM, 2, FAR, {2: f"1\t0/{left:X}\tmine\n"}, os.urandom(3 * SEGMENT_BYTES), removed=removed
     ) as he:
-        refused(memory, he.server)
+        assert "no failover" not in refused(memory, he.server).message
 
 
 @pytest.mark.usefixtures("before")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -38,9 +36,11 @@ from recyclic_backups_tests.archive.conftest import (
     archive_of,
     assert_as_on_the_server,
     assert_whole,
+    copied,
     fail_over,
     full_disk,
     lose_the_slot,
+    put_in_its_place,
     reached,
     receiving,
     write_rows,
@@ -189,20 +189,11 @@ def test_a_clone_with_the_same_identifier_is_refused_before_it_writes(
     archive = archive_of(memory, server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
         running.write_and_store(server_of_its_own, archive)
-        server_of_its_own.stop()
-    copied = server_of_its_own.home / "copied"
-    shutil.copytree(server_of_its_own.data_directory, copied, symlinks=True)
-    server_of_its_own.restart()
+    copy = copied(server_of_its_own)
     with receiving(server_of_its_own, memory) as running:
         end = write_rows(server_of_its_own, 300, "production")
         running.wait_until(lambda: reached(archive) >= end)
-    server_of_its_own.stop()
-    data = server_of_its_own.data_directory
-    owner = data.stat()
-    shutil.rmtree(data)
-    copied.rename(data)
-    subprocess.run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(data)], check=True)
-    server_of_its_own.restart()
+    put_in_its_place(server_of_its_own, copy)
     if went_on:
         write_rows(server_of_its_own, 2000, "clone")
     before = {each.name: each.version for each in memory.list("server.")}

@@ -34,6 +34,7 @@ def test_a_ready_server_is_fine_and_an_unlimited_slot_is_a_warning(operator_with
     assert "lets us in for replication" in fine
     warnings = _said(operator_with_wal, "warning")
     assert any("ALTER SYSTEM SET max_slot_wal_keep_size" in each for each in warnings)
+    assert not any("does not prove" in each for each in warnings)
     assert any("nobody receives WAL" in each for each in warnings)
     assert _said(operator_with_wal, "error") == []
 
@@ -79,6 +80,16 @@ def test_a_pg_hba_conf_that_refuses_replication_is_got_around_and_told(
     server_of_its_own.restart()
     (fine,) = _said(operator_with_wal, "ok")
     assert "to the database postgres" in fine
+
+
+def test_a_server_that_proves_nothing_to_the_receiver_is_a_warning(
+    operator_with_wal: Operator, server_of_its_own: ScratchCluster
+) -> None:
+    """Attack: another user listens on its port while it is down, and writes into the archive as if he were it."""
+    hba = server_of_its_own.data_directory / "pg_hba.conf"
+    hba.write_text("host replication all all trust\nhost all all all scram-sha-256\nlocal all all trust\n")
+    server_of_its_own.restart()
+    assert any("does not prove who it is" in each for each in _said(operator_with_wal, "warning"))
 
 
 def test_without_wal_archive_nothing_is_asked(operator_with_wal: Operator) -> None:

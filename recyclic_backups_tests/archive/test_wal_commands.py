@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.documents import read_followed, read_position
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import (
@@ -168,3 +170,33 @@ def test_without_encryption_it_works_the_same(
     assert operator.run("wal", "status").code == 0
     segment = min(archive.listing().segments)
     assert operator.run("wal", "fetch", segment, "--output", str(tmp_path / "fetched")).code == 0
+
+
+def test_what_the_receiver_refuses_is_accepted_by_a_person_alone_and_recorded(
+    archived: tuple[Operator, WalArchive, Path],
+) -> None:
+    """Loss prevented: a receiver that stands still for good; or an attacker's word in the place of a person's."""
+    operator, archive, _ = archived
+    position = read_position(archive)
+    assert position is not None
+    assert position.proof == "password"
+    assert operator.run("wal", "accept", "--without-proof").code == 70
+    assert read_position(archive) == position
+    operator.must("wal", "accept", "--without-proof", "--yes")
+    assert read_position(archive) == replace(position, proof="")
+    assert operator.run("wal", "accept", "--without-proof", "--yes").code == 70, "there is nothing to accept"
+
+    assert operator.run("wal", "accept", "--timeline", "2").code == 2
+    assert operator.run("wal", "accept", "--timeline", "2", "--left", "1@here").code == 2
+    assert operator.run("wal", "accept", "--timeline", "9", "--left", "7@0/5000060", "--yes").code == 70
+    assert operator.run("wal", "accept", "--timeline", "2", "--left", "1@0/5000060").code == 70
+    assert read_followed(archive, 2) is None
+    operator.must("wal", "accept", "--timeline", "2", "--left", "1@0/5000060", "--yes")
+    followed = read_followed(archive, 2)
+    assert followed is not None
+    assert (followed.left_timeline, followed.left_lsn) == (1, 0x5000060)
+    events = operator.must("audit", "show", "--action", "accept server", "--json").json
+    assert [each["details"]["reason"] for each in events] == [
+        "without proof by password",
+        "timeline 2, which left 1@0/5000060",
+    ]

@@ -10,7 +10,7 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recyclic_backups.archive.archive import Listing, Tail, WalArchive
+from recyclic_backups.archive.archive import Listing, Tail, WalArchive, packed
 from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.catalog.repository import Repository
@@ -48,7 +48,7 @@ def archive_with(tails: Sequence[tuple[int, int]], *, whole: bool) -> tuple[WalA
     for start, end in dict.fromkeys(tails):
         archive.store_tail(SEGMENT, start, CONTENT[start:end], DATA_KEY)
     if whole:
-        archive.store_segment(SEGMENT, CONTENT, DATA_KEY)
+        archive.store_segment(SEGMENT, packed(CONTENT), DATA_KEY)
     return archive, store
 
 

@@ -59,7 +59,9 @@ class Premises:
         """That of the test where it set one."""
         return self.now or datetime.now(UTC)
 
-    def take(self, wish: Wish | None = None, server: Server | None = None) -> BasedUp:
+    def take(
+        self, wish: Wish | None = None, server: Server | None = None, enough_since: datetime | None = None
+    ) -> BasedUp:
         """A base backup."""
         return back_up_server(
             server or self.cluster.server,
@@ -72,6 +74,7 @@ class Premises:
                 wal_patience_seconds=self.patience_seconds,
             ),
             clock=self.clock,
+            enough_since=enough_since,
         )
 
     def verify(self, reference: str = "latest") -> Verification:

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.archive.archive import packed
 from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.base_backup import back_up
 from recyclic_backups.base_backup.catalog import folder_of_base
 from recyclic_backups.base_backup.chain import chain_of
+from recyclic_backups.base_backup.due import why_due
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.objects import read_from
 from recyclic_backups.compression import Compression
@@ -137,7 +139,8 @@ def test_wal_that_is_not_this_servers_makes_no_base_backup(based_cluster: Scratc
     other = next(each for each in files if each.name < current).read_bytes()
     first = segment_start(end, SEGMENT_BYTES)
     for number in range(40):
-        archive.store_segment(segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES), other, key)
+        segment = segment_name(1, first + number * SEGMENT_BYTES, SEGMENT_BYTES)
+        archive.store_segment(segment, packed(other), key)
     with pytest.raises(Refused, match="the WAL in the archive is not this server's"):
         premises.take()
     assert premises.base_objects == []
@@ -287,6 +290,20 @@ def test_a_storage_that_is_full_ends_it_and_keeps_nothing(premises: Premises) ->
     assert premises.base_objects == []
     premises.store.before = lambda _verb, _name: None  # type: ignore[attr-defined]
     assert premises.take().base.good
+
+
+def test_one_of_a_clock_that_was_years_ahead_is_not_taken_for_that_of_today(premises: Premises) -> None:
+    """Loss prevented: a clock is wrong for an hour, and no base backup is taken by itself until that year has come."""
+    premises.now = datetime.now(UTC) + timedelta(days=800)
+    wrong = premises.take()
+    premises.now = None
+    since = datetime.now(UTC) - timedelta(hours=1)
+    assert why_due(premises.bases.bases, (), premises.clock())
+    taken = premises.take(enough_since=since)
+    assert taken.fresh
+    assert taken.base.base_id != wrong.base.base_id
+    again = premises.take(enough_since=since)
+    assert (again.fresh, again.base.base_id) == (False, taken.base.base_id)
 
 
 def test_a_role_that_may_replicate_and_nothing_else_is_enough(premises: Premises) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recyclic_backups.backup_calendar import Tier
-from recyclic_backups.catalog import load as loading
+from recyclic_backups.catalog import reading
 from recyclic_backups.catalog.catalog import Catalog
 from recyclic_backups.catalog.documents import Check, Hold, Label, Tombstone
 from recyclic_backups.catalog.layout import Layout
@@ -673,7 +673,7 @@ def test_what_nobody_signed_does_not_fill_the_memory(
     forge(store, LAYOUT.check(newest.backup_id, NOW), check.to_json())
     forged_backup(store)
     first = load_catalog(open_repository(store))
-    monkeypatch.setattr(loading, "MOST_BYTES_NOBODY_SIGNED", 1)
+    monkeypatch.setattr(reading, "MOST_BYTES_NOBODY_SIGNED", 1)
     found = load_catalog(open_repository(store))
     assert len(first.unvouched) == 1
     assert found.unvouched == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -215,3 +216,20 @@ def test_every_report_is_as_the_page_says(recovering: Operator, history: History
     history.site.sql("DROP DATABASE json_look")
     for name, outcome in printed.items():
         assert not differences(name, outcome.out), name
+
+
+def test_a_folder_that_anybody_can_make_does_not_have_somebody_choose_between_servers(
+    recovering: Operator, history: History
+) -> None:
+    """Attack: at 3 a.m. `recover` asks which of two servers is meant, and one of them is nobody's."""
+    server = history.site.directory / f"server.{history.site.system_identifier}"
+    forged = server.with_name("server.1")
+    shutil.copytree(server, forged)
+    try:
+        done = recovering.must("recover", "--latest", "--dry-run", "--json")
+        assert done.document["plan"]["system_identifier"] == history.site.system_identifier
+        assert "passed over" in done.err
+        assert recovering.run("wal", "fetch", "0" * 24).code == 60
+        assert recovering.run("recover", "--latest", "--dry-run", "--server", "1").code == 60
+    finally:
+        shutil.rmtree(forged)

@@ -195,3 +195,12 @@ def test_a_directory_that_anybody_could_have_made_is_not_filled_for_him(tmp_path
     with pytest.raises(Refused) as raised:
         require_usable(directory, Account.for_servers())
     assert "all of the server would become his" in raised.value.message
+
+
+def test_a_database_that_its_owner_closed_does_not_keep_a_recovery_from_its_end(history: History) -> None:
+    """Attack: whoever owns ``postgres`` allows no session in it, and no recovery can ask how far it came."""
+    with history.site.recovered(LATEST) as recovered:
+        with recovered.server.connect("template1") as connection:
+            connection.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+        with recovered.connected() as connection:
+            assert connection.info.dbname == "template1"

@@ -95,6 +95,28 @@ def test_a_flipped_byte_of_a_segment_is_named_and_no_recovery_ends_early(
         pass
 
 
+def test_junk_under_the_name_of_the_running_segment_does_not_take_its_tails_away(
+    history: History, tmp_path: Path
+) -> None:
+    """Attack: bytes under a name, and the last minutes before the server was lost do not come back."""
+    site = history.copy(tmp_path / "copy")
+    found = site.survey()
+    last = max({*found.listing.segments, *found.listing.tails})
+    assert last not in found.listing.segments
+    for name in (f"{last}.zst.sealed", f"{last}.00000000-000fffff.zst.sealed"):
+        (site.directory / found.archive.wal / last[:8] / name).write_bytes(b"whatever")
+    end = found.position
+    assert end is not None
+    with site.recovered(LATEST) as cluster:
+        assert one(cluster, IS_THERE) is False
+        assert cluster.reached is not None
+        assert cluster.reached.lsn >= end.lsn
+    for tail in found.listing.tails[last]:
+        (site.directory / tail.name).unlink()
+    with pytest.raises(DamagedData, match=last), site.recovered(LATEST):
+        pass
+
+
 def test_a_missing_segment_is_named_before_anything_is_done_and_what_is_before_it_can_be_had(
     history: History, tmp_path: Path
 ) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from recyclic_backups.errors import DamagedData
+from recyclic_backups.errors import BackupError, DamagedData
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
+from recyclic_backups.progress import SILENT, Progress
+from recyclic_backups.recovery import into_directory
+from recyclic_backups.recovery.cluster import RecoveredCluster
+from recyclic_backups.recovery.into_directory import recover_into
+from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.target import LATEST, at_time
 from recyclic_backups_tests.archive.conftest import receiving, small_segments
 from recyclic_backups_tests.operator import Operator
@@ -20,33 +28,79 @@ from recyclic_backups_tests.recovery.test_command import place, started
 __all__ = ["place"]
 
 
-def test_a_tablespace_comes_to_lie_beside_and_production_s_own_is_not_touched(
-    installation: Installation,
-    scratch_directory: Path,
-    recovering: Operator,
-    place: Path,
-    tmp_path: Path,
-) -> None:
-    """Accident: a recovered server on production's machine that writes into production's tablespace."""
+@pytest.fixture(scope="module")
+def apart(
+    installation: Installation, scratch_directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The archive of a server with a table in a tablespace; it holds a, since the base backup also b."""
     with small_segments(installation, scratch_directory) as cluster:
-        site = Site(cluster, tmp_path / "storage", installation, scratch_directory)
+        site = Site(cluster, tmp_path_factory.mktemp("apart") / "storage", installation, scratch_directory)
         _tablespace(cluster)
         with receiving(cluster, site.store) as receiver:
             site.sql("CREATE TABLE public.far TABLESPACE elsewhere AS SELECT 'a' AS what")
             site.take_base()
             site.sql("INSERT INTO public.far VALUES ('b')")
             site.caught_up(receiver)
-            done = recovering.must(
-                "recover", "--latest", "--promote", "--data-directory", str(place), "--json",
-                BACKUP_STORAGE=f"file://{site.directory}",
-            ).document  # fmt: skip
-            assert done["tablespaces"] == f"{place}-tablespaces"
-            with started(done["start"], place) as server:
-                assert server
-            links = [each.resolve() for each in (place / "pg_tblspc").iterdir()]
-            assert [each.parent for each in links] == [Path(done["tablespaces"]).resolve()]
-            with site.recovered(LATEST) as recovered:
-                assert one(recovered, "SELECT string_agg(what, '' ORDER BY what) FROM public.far") == "ab"
+            yield site
+
+
+def test_a_tablespace_comes_to_lie_beside_and_production_s_own_is_not_touched(
+    apart: Site, recovering: Operator, place: Path
+) -> None:
+    """Accident: a recovered server on production's machine that writes into production's tablespace."""
+    done = recovering.must(
+        "recover", "--latest", "--promote", "--data-directory", str(place), "--json",
+        BACKUP_STORAGE=f"file://{apart.directory}",
+    ).document  # fmt: skip
+    assert done["tablespaces"] == f"{place}-tablespaces"
+    with started(done["start"], place) as server:
+        assert server
+    links = [each.resolve() for each in (place / "pg_tblspc").iterdir()]
+    assert [each.parent for each in links] == [Path(done["tablespaces"]).resolve()]
+    with apart.recovered(LATEST) as recovered:
+        assert one(recovered, "SELECT string_agg(what, '' ORDER BY what) FROM public.far") == "ab"
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "while it is filled"])
+@pytest.mark.parametrize("suffix", ["", "-tablespaces"], ids=["the data", "the tablespaces"])
+def test_what_comes_into_the_place_of_the_directory_is_neither_filled_nor_given_away(
+    apart: Site, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, suffix: str
+) -> None:
+    """Attack: whoever owns the directory around it lays a link there; root fills, and gives away, what it leads to."""
+    victim, target = tmp_path / "victim", place.with_name(f"{place.name}{suffix}")
+    victim.mkdir()
+    (victim / "kept").touch()
+
+    def swap() -> None:
+        if target.exists():
+            target.rename(tmp_path / "aside")
+        target.symlink_to(victim)
+
+    def made_room(directory: Path, plan: Plan) -> None:
+        swap()
+
+    def fill(cluster: RecoveredCluster, progress: Progress = SILENT) -> None:
+        swap()
+        fills(cluster, progress)
+
+    fills = RecoveredCluster.fill
+    if when == "before it is opened":
+        monkeypatch.setattr(into_directory, "require_space", made_room)
+    else:
+        monkeypatch.setattr(RecoveredCluster, "fill", fill)
+    before = os.stat(victim)
+    with pytest.raises(BackupError):
+        recover_into(
+            apart.survey().source,
+            apart.plan(LATEST),
+            place,
+            [apart.installation],
+            apart.scratch,
+            now=datetime.now(UTC),
+        )
+    assert os.listdir(victim) == ["kept"]
+    after = os.stat(victim)
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
 def _tablespace(cluster: ScratchCluster) -> None:

@@ -502,6 +502,29 @@ def test_the_output_is_never_laid_over_what_somebody_made_meanwhile(storage: Sto
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="linux: only there it is written by descriptor"
+)
+def test_what_comes_into_the_place_of_the_output_is_not_written_into(
+    recover: ModuleType, tmp_path: Path
+) -> None:
+    """Attack: whoever owns the directory around it lays a link there, and root writes where it leads."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+
+    def written() -> None:
+        with recover.appearing(tmp_path / "output", 0) as partial:
+            (made,) = tmp_path.glob(".output.partial-*")
+            made.rename(tmp_path / "aside")
+            made.symlink_to(victim)
+            recover.write_file(partial / "main.dump", [b"rows"])
+
+    with pytest.raises(recover.Problem, match="in the place of"):
+        written()
+    assert not list(victim.iterdir())
+    assert not (tmp_path / "output").exists()
+
+
 def test_costly_key_files_are_not_all_tried(
     recover: ModuleType, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

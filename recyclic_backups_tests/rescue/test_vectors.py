@@ -122,7 +122,9 @@ def wal_of(recover: ModuleType, case: dict[str, Any], storage: Path) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(content))
     keys = keys_with(recover, WAL["data_keys"], storage)
-    return recover.Wal(recover.Storage(storage), WAL["system_identifier"], keys)
+    wal = recover.Wal(recover.Storage(storage), WAL["system_identifier"], keys)
+    wal.archive_id = case.get("archive_id", "")
+    return wal
 
 
 @pytest.mark.parametrize("case", WAL["segments"], ids=named)

@@ -23,7 +23,7 @@ import pytest
 import zstandard
 
 from recyclic_backups import rescue
-from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.documents import read_position
 from recyclic_backups.envelope.document import encode, signed, summed
 from recyclic_backups.envelope.keyring import DataKey, Keyring
@@ -293,6 +293,38 @@ def test_wal_that_is_missing_or_damaged_is_told_and_never_an_early_end(
     assert "NOT ALL CAME BACK" in asked.stdout
 
 
+def test_junk_under_the_name_of_the_running_segment_does_not_take_its_tails_away(
+    archived: Archived, tmp_path: Path, into: Path
+) -> None:
+    """Attack: bytes under a name, and the last minutes before the server was lost do not come back."""
+    spoilt = archived.copied(tmp_path / "spoilt")
+    tails = sorted(spoilt.wal.glob("00000002/*-*"))
+    last = tails[-1].name[:24]
+    for name in (f"{last}.zst.sealed", f"{last}.00000000-000fffff.zst.sealed"):
+        (spoilt.wal / "00000002" / name).write_bytes(b"whatever")
+    done = spoilt.recover("cluster", "--into", into)
+    assert done.returncode == 0, done.stderr
+    assert "NOT ALL" not in done.stdout
+    assert (into / "data/pg_wal" / last).read_bytes().strip(bytes(1))
+    for tail in tails:
+        tail.unlink()
+    done = spoilt.recover("cluster", "--into", into.with_name("elsewhere"))
+    assert done.returncode == 40
+    assert last in done.stderr
+
+
+def test_a_folder_that_anybody_can_make_does_not_have_somebody_choose_between_servers(
+    archived: Archived, tmp_path: Path, into: Path
+) -> None:
+    """Attack: at 3 a.m. the script asks which of two servers is meant, and one of them is nobody's."""
+    spoilt = archived.copied(tmp_path / "spoilt")
+    server = spoilt.wal.parent
+    shutil.copytree(server, server.with_name("server.1"))
+    done = spoilt.recover("cluster", "--into", into)
+    assert done.returncode == 0, done.stderr
+    assert "passed over, since it has no base backup that can be believed: server 1\n" in done.stderr
+
+
 def test_a_moment_before_the_damage_does_not_hide_the_damage(
     archived: Archived, tmp_path: Path, into: Path
 ) -> None:
@@ -347,7 +379,7 @@ def test_wal_of_a_planted_key_is_not_replayed(archived: Archived, tmp_path: Path
     spoilt = archived.copied(tmp_path / "spoilt")
     archive = WalArchive(repository_of(LocalStore(spoilt.root)), spoilt.system_identifier)
     segment = max(archive.listing().segments)
-    archive.store_segment(segment, bytes(SEGMENT_BYTES), planted(spoilt))
+    archive.store_segment(segment, packed(bytes(SEGMENT_BYTES)), planted(spoilt))
     done = spoilt.recover("cluster", "--into", into, BACKUP_ENCRYPTION_OLD_KEYS=OTHER_PASSPHRASE)
     assert done.returncode == 40, done.stderr
     assert "somebody planted" in done.stderr

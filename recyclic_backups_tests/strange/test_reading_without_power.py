@@ -235,7 +235,7 @@ def test_a_table_in_the_place_of_a_sequence_runs_nothing_with_power(
         "CREATE TABLE n.s AS SELECT 1::bigint AS a, 1::bigint AS last_value, true AS is_called;"
         + ARMED.format("n.s")
     )
-    # She keeps a view from being read: pg_dump, which has seen all names by then, waits for it, then asks sequences.
+    # She keeps a view from being read: pg_dump, which has seen all names, waits for it and asks sequences later.
     waited_for = "SELECT count(*) FROM pg_locks WHERE relation = 'n.v'::regclass AND NOT granted"
     swapped = threading.Event()
 

@@ -75,7 +75,8 @@ def vectors() -> dict[str, str]:
         "wal.json": {
             "about": "docs/format/wal.md. The reader has the keys below, and so has the storage. Of a case in "
             "`segments` or `histories` only its `objects` are there: base64, by their names in the folder `wal` of the "
-            "server. `filled` is how many bytes of the segment there are by names alone.",
+            "server. `filled` is how many bytes of the segment there are by names alone, `archive_id` what is known of "
+            "the archive.",
             "data_keys": data_keys,
             "system_identifier": SYSTEM_IDENTIFIER,
             "segment": SEGMENT,

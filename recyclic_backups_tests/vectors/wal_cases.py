@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import zstandard
 
@@ -27,6 +28,7 @@ SEGMENT = "00000002000000010000003F"
 SEGMENT_BYTES = 64  # real ones have a megabyte at least
 BASE_NAME = f"server.{SYSTEM_IDENTIFIER}/base/{BACKUP_ID}/manifest.json"
 POSITION_NAME = f"server.{SYSTEM_IDENTIFIER}/wal/position.json"
+ARCHIVE_ID = "00112233445566778899aabbccddeeff"
 CONTENT = hashlib.sha512(b"a segment").digest()  # 64 bytes that no compressor makes smaller
 
 POSITION: Json = {
@@ -85,9 +87,11 @@ def stored(
     sealed_as: str | None = None,
     server: str = SYSTEM_IDENTIFIER,
     header: bytes | None = None,
+    archive_id: str = "",
 ) -> dict[str, str]:
-    """An object of that name, sealed for it, or for ``sealed_as``."""
-    data = seal(frame(plain), header, name_of_object=sealed_as or name, of_backup=f"wal/{server}")
+    """An object of that name, sealed for it, or for ``sealed_as``, of that archive."""
+    marked = bytes.fromhex(f"5a2a4d18 10000000 {archive_id}") if archive_id else b""
+    data = seal(marked + frame(plain), header, name_of_object=sealed_as or name, of_backup=f"wal/{server}")
     return {name: text64(data)}
 
 
@@ -107,10 +111,16 @@ def segment_cases() -> list[Json]:
     cases: list[Json] = []
 
     def case(
-        name: str, outcome: str, filled: int, *objects: dict[str, str], folder: str = SEGMENT[:8]
+        name: str,
+        outcome: str,
+        filled: int,
+        *objects: dict[str, str],
+        folder: str = SEGMENT[:8],
+        archive_id: str = "",
     ) -> None:
         files = {f"{folder}/{file}": data for each in objects for file, data in each.items()}
         entry: Json = {"name": name, "outcome": outcome, "filled": filled, "objects": files}
+        entry |= {"archive_id": archive_id} if archive_id else {}
         if outcome == GOOD:
             entry["content"] = text64(CONTENT[:filled])
         cases.append(entry)
@@ -142,6 +152,21 @@ def segment_cases() -> list[Json]:
         "sealed with a key that is not known", NO_KEY, 64, stored(file, CONTENT, header=header_of(OTHER_KEY))
     )
 
+    marked = stored(file, CONTENT, archive_id=ARCHIVE_ID)
+    case("that says its archive, which is this one", GOOD, 64, marked, archive_id=ARCHIVE_ID)
+    case("that says its archive, to a reader who does not know which this is", GOOD, 64, marked)
+    case("of another archive", DAMAGED, 64, marked, archive_id=ARCHIVE_ID[::-1])
+    case("that says no archive, as older releases stored it", GOOD, 64, whole(), archive_id=ARCHIVE_ID)
+    other = stored(f"{SEGMENT}.00000014-00000028.zst.sealed", CONTENT[20:40], archive_id=ARCHIVE_ID[::-1])
+    case("a tail, and one of another archive", DAMAGED, 40, tail(0, 20), other, archive_id=ARCHIVE_ID)
+
+    _tail_cases(case)
+    return cases
+
+
+def _tail_cases(case: Callable[..., None]) -> None:
+    """What there is of a segment in parts."""
+    file = f"{SEGMENT}.zst.sealed"
     case("a tail", GOOD, 20, tail(0, 20))
     case("tails one after the other", GOOD, 50, tail(0, 20), tail(20, 21), tail(21, 50))
     case("tails up to the end", GOOD, 64, tail(0, 20), tail(20, 64))
@@ -171,10 +196,36 @@ def segment_cases() -> list[Json]:
         tail(0, 20),
         {f"{SEGMENT}.00000000-0000003f.zst": text64(frame(b"x" * 63))},
     )
+    junk = {file: text64(b"whatever")}
+    case(
+        "something in the place of the whole, and tails up to the end",
+        GOOD,
+        64,
+        junk,
+        tail(0, 20),
+        tail(20, 64),
+    )
+    case("something in the place of the whole, and tails of a part", DAMAGED, 64, junk, tail(0, 20))
+    longer = {f"{SEGMENT}.00000000-00000040.zst.sealed": text64(b"whatever")}
+    case(
+        "something that says it is all, beside tails up to the end",
+        GOOD,
+        64,
+        longer,
+        tail(0, 20),
+        tail(20, 64),
+    )
+    case(
+        "something that says it is all, beside tails of a part",
+        DAMAGED,
+        64,
+        longer,
+        tail(0, 20),
+        tail(20, 40),
+    )
     renamed = next(iter(tail(0, 20).values()))
     case("renamed to be longer", DAMAGED, 30, {f"{SEGMENT}.00000000-0000001e.zst.sealed": renamed})
     case("a name in upper case", GOOD, 0, {f"{SEGMENT}.00000000-0000001E.zst.sealed": renamed})
-    return cases
 
 
 def history_cases() -> list[Json]:
@@ -209,6 +260,14 @@ def document_cases_of_a_server() -> list[Json]:
 
     position = signed(POSITION, POSITION_NAME)
     case("a position", GOOD, position, "position")
+    proved = POSITION | {"proof": "password", "settled_lsn": "1/3E000000"}
+    case("a position of a server that proved itself", GOOD, signed(proved, POSITION_NAME), "position")
+    case(
+        "a position whose proof was taken away",
+        DAMAGED,
+        signed(proved, POSITION_NAME) | {"proof": ""},
+        "position",
+    )
     case(
         "a position of tomorrow",
         DAMAGED,
