@@ -243,27 +243,17 @@ def operator(
     return Operator(tmp_path, capsys, {**variables, **ENCRYPTED})
 
 
-@pytest.fixture(scope="session")
-def small_template(cluster: ScratchCluster) -> str:
-    """See :func:`small_database`: to be copied, never changed."""
-    name = "small_template"
-    with cluster.server.connect("postgres") as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    with cluster.server.connect(name) as connection:
+@pytest.fixture
+def small_database(cluster: ScratchCluster, database: str) -> str:
+    """A database that dumps in no time: two tables, a sequence, a secret to look for."""
+    with cluster.server.connect(database) as connection:
         connection.execute(
             "CREATE TABLE member (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);"
             "INSERT INTO member (name) SELECT 'Amélie Plaintext-Marker ' || n FROM generate_series(1, 500) n;"
             "CREATE TABLE sale (id int PRIMARY KEY, member_id int REFERENCES member, total numeric(12,2));"
             "INSERT INTO sale SELECT n, n, n * 1.5 FROM generate_series(1, 500) n"
         )
-    return name
-
-
-@pytest.fixture
-def small_database(cluster: ScratchCluster, small_template: str) -> Iterator[str]:
-    """A database that dumps in no time: two tables, a sequence, a secret to look for."""
-    with _temporary_database(cluster, small_template) as name:
-        yield name
+    return database
 
 
 @pytest.fixture
