@@ -10,8 +10,6 @@ from recyclic_backups.drill.inject_damage import add_newer_rows
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import Operator
 
-pytestmark = pytest.mark.small
-
 _SERIES = "SELECT g, g FROM generate_series(1, 50) g"
 _APPEND_ONLY = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
