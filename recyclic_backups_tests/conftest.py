@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
+from recyclic_backups_tests.prepared_clusters import prepared
 from recyclic_backups_tests.skipping import pytest_runtest_makereport  # noqa: F401 - pytest finds it here
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -96,6 +98,11 @@ Server.connect = _connect_as_asked  # type: ignore[method-assign]
 Server.environment = _environment_as_asked  # type: ignore[method-assign]
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not look at it again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """No test may leave a process behind: on an operator's machine it would be a server with their data."""
@@ -136,6 +143,13 @@ def scratch_directory() -> Iterator[Path]:
     with TemporaryDirectory(prefix="recyclic-tests-") as name:
         Path(name).chmod(0o1777)
         yield Path(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_clusters(scratch_directory: Path) -> Iterator[None]:
+    """See :mod:`recyclic_backups_tests.prepared_clusters`."""
+    with prepared(scratch_directory):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.storage.store import Store
 from recyclic_backups_tests.house import KEY
+from recyclic_backups_tests.prepared_clusters import SmallSegments
 
 SEGMENT_BYTES = 1 << 20
 SLOT = "recyclic_backups"
@@ -35,22 +36,7 @@ PATIENCE_SECONDS = 60
 @contextmanager
 def small_segments(installation: Installation, directory: Path, keep: str = "0") -> Iterator[ScratchCluster]:
     """A server of its own: these tests stop it, promote it, and drop its slots. It keeps so much WAL of itself."""
-    with ScratchCluster.start(installation, directory, settings={"wal_keep_size": keep}) as cluster:
-        cluster.stop()
-        subprocess.run(
-            [
-                str(cluster.installation.directory / "pg_resetwal"),
-                "--wal-segsize=1",
-                "-D",
-                str(cluster.data_directory),
-            ],
-            check=True,
-            capture_output=True,
-            user=cluster.data_directory.stat().st_uid,
-            group=cluster.data_directory.stat().st_gid,
-        )
-        cluster.configure({"min_wal_size": "2MB", "max_wal_size": "4MB"})
-        cluster.restart()
+    with SmallSegments.start(installation, directory, settings={"wal_keep_size": keep}) as cluster:
         yield cluster
 
 

@@ -15,6 +15,8 @@ from recyclic_backups.postgres.server import Server
 class Impostor:
     """Lets everybody in, and says of itself what it is told to. ``asked`` are the commands that it got.
 
+    ``answered`` counts what it said as a ``silent`` server to words on what we have.
+
     ``content`` is sent as WAL from wherever the stream is asked for. ``removed`` streams are refused first, as of WAL
     that is gone. ``silent``: no WAL comes, and the server says that it ends where we say that ours does. ``ends``: each
     timeline is over at once, and that one follows there. ``greeting`` is the first message of a stream.
@@ -37,6 +39,7 @@ class Impostor:
         greeting: bytes = b"",
     ) -> None:
         self.asked: list[str] = []
+        self.answered = 0
         self._identity = (system_identifier, str(timeline), lsn_text(flushed_lsn), None)
         self._histories, self._content, self._segment_size = histories, content, segment_size
         self._timeline, self._greeting = timeline, greeting
@@ -84,6 +87,7 @@ class Impostor:
                 elif kind == b"d" and self._silent:  # our word on what we have: written, flushed
                     _, _, stored = struct.unpack_from(">cQQ", body)
                     connection.sendall(_message(b"d", struct.pack(">cQqB", b"k", stored, _FAR_AHEAD, 0)))
+                    self.answered += 1
                 elif kind == b"X":
                     return
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -138,7 +137,7 @@ def test_who_sends_nothing_writes_no_gap_down(memory: MemoryStore) -> None:
     with impostor(SYSTEM, 1, FAR, {}, silent=True, restart_lsn=12 * SEGMENT_BYTES, removed=1) as he:
         running = Running(Elsewhere(he.server), memory)  # type: ignore[arg-type]
         running.wait_until(lambda: any("receiving" in each for each in running.said))
-        time.sleep(1)
+        running.wait_until(lambda: he.answered >= 5)
         running.stop()
     assert running.gaps == []
 
@@ -197,7 +196,9 @@ def test_who_sends_nothing_does_not_say_up_to_when_everything_is_stored(
     with impostor(SYSTEM, 1, FAR, {}, silent=True) as he:
         running = Running(Elsewhere(he.server), memory)  # type: ignore[arg-type]
         running.wait_until(lambda: any("receiving" in each for each in running.said))
-        time.sleep(2)
+        running.wait_until(
+            lambda: he.answered >= 5
+        )  # one tells a time, the next one the end that belongs to it
         running.stop()
     assert read_position(archive) is None
 

@@ -181,13 +181,22 @@ def test_told_to_stop_it_stores_the_end_and_ends_well(service: Service) -> None:
     service.start()
     with Busy(service.cluster) as busy:
         wait_until(lambda: busy.committed > 0 and "receiving from" in service.log.read_text())
-        time.sleep(2)
+        time.sleep(1)
+    # What it has not received when it is told to stop the server keeps.
+    wait_until(lambda: _received(service.cluster) >= busy.committed, service.log.read_text)
     assert service.end(signal.SIGTERM) == 0, service.log.read_text()
     archive = service.archive
     listing = archive.listing()
     (stretch,) = stretches(listing, SEGMENT_BYTES)
     assert stretch.end_lsn >= busy.committed
     service.require_whole()
+
+
+def _received(cluster: ScratchCluster) -> int:
+    """Up to where the receiver has told the server that it received, stored or not."""
+    with cluster.server.connect("postgres") as connection:
+        row = connection.execute("SELECT write_lsn::text FROM pg_stat_replication").fetchone()
+    return 0 if row is None or row[0] is None else lsn_of(row[0])
 
 
 @slow

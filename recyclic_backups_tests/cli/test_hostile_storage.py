@@ -24,7 +24,7 @@ READING = (
 )
 """Commands that read a little of everything."""
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.small, pytest.mark.timeout(120)]
 
 
 def _fifo(path: Path) -> None:
@@ -68,7 +68,7 @@ def _documents(operator: Operator) -> dict[str, Path]:
     return made
 
 
-@pytest.mark.parametrize("put", [_fifo, _endless, _huge])
+@pytest.mark.parametrize("put", [_fifo, pytest.param(_endless, marks=pytest.mark.slow), _huge])
 def test_no_command_waits_or_grows_for_something_in_the_place_of_a_document(
     operator: Operator, put: Callable[[Path], None]
 ) -> None:

@@ -151,7 +151,11 @@ def test_requests_at_the_same_time_share_a_measurement(served: Served) -> None:
     """Attack prevented: whoever reaches the port has the storage read a hundred times at once."""
     served.hold.clear()
     with _many(served, 50, b"GET /metrics HTTP/1.1\r\n\r\n") as clients:
-        time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while served.measured == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.2)
         assert served.measured == 1
         served.hold.set()
         assert all(_all_of(client).endswith(FIGURES) for client in clients)

@@ -109,6 +109,7 @@ def test_a_neighbour_finds_no_code_server_on_a_port(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_server_that_hides_errors_until_it_is_asked_ends_all_the_same(tmp_path: Path) -> None:
     """Attack prevented: Dagster serves an error of loading to clients, and goes on answering whoever asks."""
     with _ended(
@@ -126,6 +127,7 @@ def test_a_server_that_hides_errors_until_it_is_asked_ends_all_the_same(tmp_path
     assert "not served on port" in output
 
 
+@pytest.mark.slow
 def test_behind_a_proxy_of_dagster_that_listens_on_a_port_nothing_is_served(tmp_path: Path) -> None:
     """Attack prevented: `dagster code-server start --port` asks a child on a socket, on behalf of any neighbour."""
     port = free_port()

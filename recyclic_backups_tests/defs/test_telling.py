@@ -55,6 +55,7 @@ def test_an_anomaly_is_told_in_french_and_shown_in_english(french: Looks, bot: W
     assert "is empty" not in told
 
 
+@pytest.mark.slow
 def test_in_english_everything_is_as_it_was(looks: Looks, bot: Web) -> None:
     """Loss prevented: two sentences where one was, and a language nobody asked for."""
     emptied(looks.house)

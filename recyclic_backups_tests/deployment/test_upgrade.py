@@ -75,6 +75,7 @@ def _revisions(home: Path, put: str | None = None) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_dagsters_database_migrates_or_refuses(home: Path) -> None:
     """Loss prevented: an upgrade that silently works on tables of another shape, and a rollback that does."""
     (newest,) = _revisions(home)

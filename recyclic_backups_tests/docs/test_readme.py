@@ -196,6 +196,7 @@ def _pattern(text: ast.expr) -> str:
     return re.escape(str(text.value)) if isinstance(text, ast.Constant) else ".+"
 
 
+@pytest.mark.slow
 def test_dagsters_programs_have_the_options_that_units_and_pages_give_them() -> None:
     """Loss prevented: services that never start, and a schedule that nobody runs."""
     units = [(UNITS / f"recyclic-backups-{name}.service").read_text() for name in ("daemon", "pages")]

@@ -217,7 +217,8 @@ class Night:
         self.receiver = subprocess.Popen(
             [".venv/bin/recyclic-backups", "wal", "receive"],
             cwd=self.reader.directory,
-            env={"HOME": str(self.reader.directory.parent), **self.reader.knows},
+            # A tail each second, and not each ten: the archive is waited for three times.
+            env={"HOME": str(self.reader.directory.parent), "WAL_TAIL_SECONDS": "1", **self.reader.knows},
             stderr=subprocess.DEVNULL,
         )
         self.reader.types(".venv/bin/recyclic-backups base-backup --full")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from recyclic_backups.restore.attempt import Attempt
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.operator import Operator
 
 MUTATIONS = {
@@ -45,7 +46,7 @@ def mutating(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return mutate
 
 
-@pytest.mark.parametrize("what", MUTATIONS)
+@pytest.mark.parametrize("what", some(MUTATIONS, {"a row", "a grant", "a sequence's value", "an index"}))
 def test_a_copy_that_differs_fails_the_drill_and_is_named(
     small_operator: Operator, mutating: Callable[[str], None], what: str
 ) -> None:

@@ -111,7 +111,6 @@ UNHARMED = {
 _QUICK = (
     "a key that includes a column without order",
     "a trigger that always forbids changes",
-    "partitions of partitions",
     "nothing",
     "only generated columns",
 )

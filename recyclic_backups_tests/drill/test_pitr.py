@@ -40,6 +40,8 @@ from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.house import KEY, House
 from recyclic_backups_tests.operator import Operator, variables_of
 
+pytestmark = pytest.mark.small
+
 
 @dataclass
 class Archived:

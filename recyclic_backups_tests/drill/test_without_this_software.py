@@ -13,6 +13,7 @@ from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
 
 
+@pytest.mark.small
 def test_a_script_that_somebody_put_into_the_storage_is_not_run(operator: Operator, tmp_path: Path) -> None:
     """Attack: recover.py in the storage is replaced, and the drill gives it the key."""
     operator.backup_id()

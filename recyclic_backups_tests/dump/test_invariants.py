@@ -25,21 +25,21 @@ from recyclic_backups_tests.programs import exchange
 
 
 @pytest.mark.parametrize(
-    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 6))]
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 12))]
 )
 def test_a_backup_exists_if_and_only_if_its_manifest_does_whatever_call_fails(
     house: House, memory: MemoryStore, first: int
 ) -> None:
     """Loss prevented: a listed backup that lacks a part, believed in until it is needed (invariant 1).
 
-    Every sixth call fails in each run.
+    Every twelfth call fails in each run.
     """
     calls: list[str] = []
     memory.before = lambda verb, name: calls.append(f"{verb} {name}")
     house.back_up()
     writing = len(calls)
 
-    for failing in range(first, writing, 6):
+    for failing in range(first, writing, 12):
         count = 0
 
         def fail_once(verb: str, name: str, failing: int = failing) -> None:

@@ -63,11 +63,9 @@ DAMAGES: dict[str, Damage] = {
 _QUICK = {
     ("main", "header", True),
     ("main", "middle", False),
-    ("main", "deleted", True),
     ("globals", "cut by two bytes", True),
     ("manifest", "deleted", False),
     ("check", "a third in", False),
-    ("key", "middle", True),
     ("key", "deleted", True),
 }
 _FILES = {

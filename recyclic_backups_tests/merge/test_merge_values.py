@@ -183,7 +183,7 @@ _REQUIRED = (
     "children",
     [
         pytest.param("", id="alone"),
-        pytest.param("ON DELETE CASCADE", id="cascade"),
+        pytest.param("ON DELETE CASCADE", id="cascade", marks=pytest.mark.slow),
         pytest.param("ON DELETE RESTRICT", id="restrict", marks=pytest.mark.slow),
     ],
 )

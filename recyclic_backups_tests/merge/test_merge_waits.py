@@ -17,6 +17,7 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.selection import Request
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.memory_store import MemoryStore
 
@@ -90,7 +91,7 @@ def _rows(house: House, table: str) -> list[tuple[object, ...]]:
         return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
 
 
-@pytest.mark.parametrize("trust_owners", [False, True], ids=["as the owner", "as a superuser"])
+@pytest.mark.parametrize("trust_owners", some([False, True], {False}), ids=["as the owner", "as a superuser"])
 def test_who_holds_a_table_is_said_and_nobody_stands_behind_for_longer(
     shop: House, trust_owners: bool
 ) -> None:
@@ -171,13 +172,20 @@ def test_a_table_beyond_a_foreign_key_is_named_too(shop: House) -> None:
 def test_waits_are_bounded_together_and_not_one_by_one(shop: House) -> None:
     """Loss prevented: a hundred tables, a minute each, and the first of them locked for others all the while."""
 
+    holds = threading.Event()
+
     def first() -> None:
-        with _open(shop, "LOCK TABLE member IN ROW EXCLUSIVE MODE"):
-            time.sleep(2.2)
+        with _open(shop, "LOCK TABLE member IN ROW EXCLUSIVE MODE"), shop.server.connect("shop") as looking:
+            holds.set()
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'member'::regclass AND NOT granted"
+            deadline = time.monotonic() + 60
+            while looking.execute(waiting).fetchone() == (0,) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(1.2)
 
     beside = threading.Thread(target=first)
     beside.start()
-    time.sleep(0.3)
+    assert holds.wait(30)
     with _open(shop, "LOCK TABLE sale IN ROW EXCLUSIVE MODE"):
         begun = time.monotonic()
         # Each of the two by itself would have been had, or not, within three seconds of its own.

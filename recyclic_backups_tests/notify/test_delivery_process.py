@@ -105,7 +105,9 @@ def test_a_proxy_of_the_environment_is_used(web: Web, monkeypatch: pytest.Monkey
     assert web.asked == [("POST", "http://hc.example.org/a")]
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "status", [302, 307, *(pytest.param(status, marks=pytest.mark.slow) for status in (301, 303, 308))]
+)
 def test_whom_we_tell_does_not_send_us_to_what_listens_on_this_machine(
     web: Web, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from recyclic_backups.notify.channels import Channel, Email, MailServer, Service
 from recyclic_backups.notify.message import Message
 from recyclic_backups.notify.send import send
 from recyclic_backups.notify.severity import Severity
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.notify.problems import NOW
 from recyclic_backups_tests.notify.receivers import (
     MAIL_PASSWORD,
@@ -141,7 +142,7 @@ def test_a_mail_that_was_taken_is_delivered_whatever_the_good_bye(good_bye: str)
         ({".": ""}, False, "ended the conversation"),
     ],
 )
-@pytest.mark.parametrize("good_bye", ["221 bye", "250 OK", ""])
+@pytest.mark.parametrize("good_bye", some(["221 bye", "250 OK", ""], {"250 OK"}))
 def test_the_reason_of_a_refusal_is_not_replaced_by_the_good_bye(
     answers: dict[str, str], starttls: bool, reason: str, good_bye: str
 ) -> None:
@@ -292,7 +293,7 @@ def every_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFix
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-@pytest.mark.parametrize("status", [200, 401, 500])
+@pytest.mark.parametrize("status", some([200, 401, 500], {401}))
 def test_no_secret_in_any_log_or_reason(
     status: int,
     bot: Web,

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -220,48 +221,52 @@ def test_a_role_without_power_reads_as_itself(cluster: ScratchCluster, database:
 def test_a_rename_that_waits_for_a_sequence_does_not_keep_a_backup_until_its_time_limit(
     cluster: ScratchCluster, database: str
 ) -> None:
-    """Attack, or a migration at night: pg_dump waits behind who waits behind us, for hours."""
-    with cluster.server.connect(database) as connection:
-        connection.execute(
-            "CREATE SEQUENCE s; CREATE TABLE a AS SELECT g, repeat('x', 300) AS t FROM generate_series(1, 200000) g"
-        )
-    house = House(cluster.server, database, MemoryStore())
+    """Attack, or a migration at night: pg_dump waits behind who waits behind us, for hours.
+
+    No race: pg_dump waits for a view, which it reads before the sequence, until the rename waits for our snapshot.
+    """
+    server = cluster.server
+    with server.connect(database) as connection:
+        connection.execute("CREATE SEQUENCE s; CREATE VIEW v AS SELECT 1 AS a")
+    house = House(server, database, MemoryStore())
     house.options(lock_timeout_seconds=1)
-    # Two hold it: our snapshot, and pg_dump, which comes to the sequence after it.
-    query = (
-        "SELECT count(*) FROM pg_locks WHERE relation = 'public.a'::regclass AND granted"
-        " AND pid <> pg_backend_pid()"
-    )
+    holds, over = threading.Event(), threading.Event()
 
-    def rename(over: threading.Event) -> None:
-        with cluster.server.connect(database) as connection:
-            while not over.wait(0.005):
-                if (connection.execute(query).fetchone() or (0,))[0] >= 2:
-                    connection.execute("SET lock_timeout = '20s'")
-                    connection.execute(
-                        "ALTER SEQUENCE public.s RENAME TO o; ALTER SEQUENCE public.o RENAME TO s"
-                    )
-                    return
+    def rename() -> None:
+        with server.connect(database) as connection:
+            connection.execute("SET lock_timeout = '20s'")
+            connection.execute("ALTER SEQUENCE public.s RENAME TO o; ALTER SEQUENCE public.o RENAME TO s")
 
-    for _ in range(5):  # on a busy machine it comes too late
-        over, told = threading.Event(), None
-        renaming = threading.Thread(target=rename, args=(over,))
+    def hold(beside: ThreadPoolExecutor) -> None:
+        with server.connect(database, autocommit=False) as holding, server.connect(database) as looking:
+
+            def until_somebody_waits_for(relation: str) -> None:
+                query = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+                while looking.execute(query, (relation,)).fetchone() == (0,) and not over.wait(0.005):
+                    pass
+
+            holding.execute("LOCK TABLE public.v IN ACCESS EXCLUSIVE MODE")
+            holds.set()
+            until_somebody_waits_for("public.v")
+            renaming = beside.submit(rename)
+            until_somebody_waits_for("public.s")
+            holding.rollback()
+        renaming.result()
+
+    with ThreadPoolExecutor(2) as beside:
+        holding = beside.submit(hold, beside)
+        assert holds.wait(30)
         began = time.monotonic()
-        renaming.start()
         try:
-            house.back_up()
-        except BackupError as error:
-            told = error
+            with pytest.raises(BackupError) as told:
+                house.back_up()
         finally:
             took_seconds = time.monotonic() - began
             over.set()
-            renaming.join()
-        if told is not None:
-            break
-    assert told is not None, "nobody waited"
+        holding.result()
     assert took_seconds < 20
-    assert told.retryable
-    assert "BACKUP_LOCK_TIMEOUT" in told.hint
+    assert told.value.retryable
+    assert "BACKUP_LOCK_TIMEOUT" in told.value.hint
 
 
 def test_what_only_a_superuser_dumps_is_dumped_by_one(cluster: ScratchCluster, database: str) -> None:

@@ -19,6 +19,13 @@ from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.postgres.test_process import wait_until_gone
+from recyclic_backups_tests.prepared_clusters import initialize_with_initdb
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters made here are made by initdb, as everywhere but in tests."""
+    monkeypatch.setattr(ScratchCluster, "_initialize", initialize_with_initdb)
 
 
 def one(server: Server, query: str, database: str = "postgres") -> object:

@@ -332,6 +332,7 @@ def test_an_object_never_leaves_its_folder(tmp_path: Path, name: str) -> None:
     assert listing(tmp_path) == {"storage"}
 
 
+@pytest.mark.small
 def test_the_product_refuses_the_same_names(operator: Operator) -> None:
     """Two readers that differ on what a backup consists of: one of them restores what the other never saw."""
     backup_id = operator.backup_id()

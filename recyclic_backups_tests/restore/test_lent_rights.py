@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.restore.loaders import loaders
 from recyclic_backups.restore.restore import RestoreReport
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.restore.test_foreign_code import TRAP, _hers, _put_back, _superusers
 from recyclic_backups_tests.strange.conftest import Servers
 from recyclic_backups_tests.strange.conftest import servers as servers  # noqa: PLC0414 - a fixture
@@ -165,12 +167,25 @@ def test_a_session_that_has_itself_kept_waiting_is_not_there_while_the_superuser
 
         entering = threading.Thread(target=enter)
         entering.start()
-        time.sleep(1)
+        _wait_until_entering(login.user)
         with made.absent():
             entering.join()
             assert isinstance(found[0], psycopg.OperationalError)
         with login.connect("hers") as connection:
             assert connection.execute("SELECT session_user").fetchone() == (login.user,)
+
+
+def _wait_until_entering(user: str) -> None:
+    """Wait for a session of the user that has shown its password and is none yet: no server tells, but its title."""
+    deadline = time.monotonic() + 60
+    while True:
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                title = command.read_text(errors="replace")
+                if user in title and "startup" in title:
+                    return
+        assert time.monotonic() < deadline, "nobody came"
+        time.sleep(0.01)
 
 
 def test_members_of_a_loader_are_not_there_while_the_superuser_works(servers: Servers) -> None:
@@ -233,7 +248,7 @@ def test_code_of_a_materialized_view_that_changes_a_definition_is_seen(servers: 
             assert report.comparison.differences == ("VIEW m.v differs in its definition",)
 
 
-@pytest.mark.parametrize("right", ["SELECT", "SELECT (v)"])
+@pytest.mark.parametrize("right", some(["SELECT", "SELECT (v)"], {"SELECT"}))
 def test_rows_that_a_policy_keeps_from_an_owner_are_not_shown_to_her_by_a_view_before_the_policy_is_there(
     servers: Servers, right: str
 ) -> None:
@@ -284,7 +299,7 @@ HERS = """
 """
 
 
-@pytest.mark.parametrize("others", ["anyelement", "text, int DEFAULT 1"])
+@pytest.mark.parametrize("others", some(["anyelement", "text, int DEFAULT 1"], {"anyelement"}))
 def test_a_function_that_fits_better_is_not_called_for_a_superusers_index(
     servers: Servers, others: str
 ) -> None:
@@ -362,7 +377,7 @@ def test_a_cast_that_came_later_is_not_called_for_a_superusers_check(servers: Se
 
 
 @pytest.mark.parametrize("major", MAJORS)
-@pytest.mark.parametrize("schema", ["s", "m"])
+@pytest.mark.parametrize("schema", some(["s", "m"], {"m"}))
 def test_a_type_that_she_makes_in_the_place_of_a_superusers_is_not_read_by_him(
     servers: Servers, major: int, schema: str
 ) -> None:
@@ -421,7 +436,7 @@ def test_a_function_that_fits_better_is_not_called_for_a_neighbours_index(server
             assert connection.execute("SELECT count(*) FROM pg_db_role_setting").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("others", ["anyelement", "text"])
+@pytest.mark.parametrize("others", some(["anyelement", "text"], {"text"}))
 def test_a_function_made_while_a_restore_lends_its_schema_is_not_called_for_a_superusers_index(
     servers: Servers, others: str
 ) -> None:
@@ -472,7 +487,7 @@ def test_a_function_that_only_grants_keep_from_an_owner_is_kept_from_her_in_a_re
             assert report.comparison.differences == ()
 
 
-@pytest.mark.parametrize("right", ["SELECT", "INSERT"])
+@pytest.mark.parametrize("right", some(["SELECT", "INSERT"], {"SELECT"}))
 def test_rows_that_only_a_policy_keeps_from_an_owner_are_kept_from_her_in_a_restore(
     servers: Servers, right: str
 ) -> None:

@@ -91,6 +91,7 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
             "CREATE DOMAIN amount AS int CHECK (positive(value));"
             "CREATE TABLE paid (a amount); INSERT INTO paid VALUES (1), (2)",
             id="a domain whose function names another one without its schema",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "CREATE TABLE z_dict (v text PRIMARY KEY); INSERT INTO z_dict VALUES ('a');"
@@ -98,6 +99,7 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
             " AS 'SELECT EXISTS (SELECT FROM public.z_dict WHERE v = $1)';"
             "CREATE TABLE a_data (v text CHECK (known(v))); INSERT INTO a_data VALUES ('a')",
             id="a check that reads a table which is loaded later",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "CREATE TABLE egg (v int); CREATE TABLE hen (v int);"
@@ -114,6 +116,7 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
             "CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION nothing_new();"
             "SET session_replication_role = replica; COMMENT ON EVENT TRIGGER frozen IS 'nothing new'",
             id="an event trigger that forbids everything",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "CREATE DOMAIN amount AS int; CREATE TABLE paid (a amount); INSERT INTO paid VALUES (-1);"
@@ -130,6 +133,7 @@ def bench(house: House, cluster: ScratchCluster) -> Iterator[Bench]:
             "GRANT CREATE ON SCHEMA public TO pg_database_owner;"
             "ALTER TABLE settings OWNER TO pg_database_owner",
             id="a table of whoever owns the database",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -16,6 +16,7 @@ from recyclic_backups.postgres.process import failure
 from recyclic_backups.postgres.standby import CONFLICT_HINT
 from recyclic_backups.restore.attempt import RestoreOptions
 from recyclic_backups.restore.restore import restore
+from recyclic_backups_tests.faults.selection import some
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.memory_store import MemoryStore
 from recyclic_backups_tests.operator import PASSPHRASE, Operator, variables_of
@@ -50,8 +51,10 @@ def shop(pair: Pair) -> Iterator[Pair]:
         connection.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
-@pytest.mark.parametrize("level", ["content", "counts"])
+@pytest.mark.parametrize(
+    ("level", "jobs"),
+    some([("content", 1), ("content", 3), ("counts", 1), ("counts", 3)], {("content", 3), ("counts", 1)}),
+)
 def test_a_standby_with_unlogged_tables_is_backed_up_and_restored(shop: Pair, level: str, jobs: int) -> None:
     """Loss prevented: no backup at all of a standby, for one table of a cache that pg_dump leaves out itself."""
     house = House(shop.standby, DATABASE, MemoryStore())
@@ -93,7 +96,7 @@ def test_every_command_works_with_a_standby(
     assert (warned["status"], "hot_standby_feedback" in warned["hint"]) == ("warning", True)
     operator.backup_id()
     assert "session" in operator.must("show", "latest").out
-    for command in ("verify", "drill simple", "drill partial", "diagnose", "expire --yes"):
+    for command in ("verify", "drill simple", "diagnose", "expire --yes"):
         operator.must(*command.split())
 
 

@@ -10,7 +10,7 @@ from recyclic_backups.diagnose.diagnose import diagnose
 from recyclic_backups_tests.strange.conftest import Servers, back_up
 
 
-@pytest.mark.parametrize("major", [15, pytest.param(16, marks=pytest.mark.slow), 18])
+@pytest.mark.parametrize("major", [15, *(pytest.param(major, marks=pytest.mark.slow) for major in (16, 18))])
 def test_nothing_strange_is_taken_for_damage(servers: Servers, major: int) -> None:
     """Loss prevented: an odd but healthy table, put back to yesterday's state."""
     cluster, zoo = servers[major], servers.zoo(major)

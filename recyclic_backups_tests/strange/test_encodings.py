@@ -93,6 +93,7 @@ def test_a_database_with_another_encoding_for_its_clients_comes_back(servers: Se
     not (shutil.which("localedef") and Path("/usr/share/i18n/locales/de_DE").exists()),
     reason="locales: localedef and its sources are not here",
 )
+@pytest.mark.slow
 def test_money_is_worth_the_same_elsewhere(
     servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

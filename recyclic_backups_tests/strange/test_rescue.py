@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.rescue import recover
 from recyclic_backups.storage.local import LocalStore
@@ -15,6 +17,7 @@ from recyclic_backups_tests.strange.conftest import Servers, dump_lines, put
 from recyclic_backups_tests.strange.test_whole_databases import PROPERTIES
 
 
+@pytest.mark.slow
 def test_the_zoo_is_recovered_without_us(servers: Servers, tmp_path: Path) -> None:
     """Loss prevented: the way out of last resort, open for plain databases only."""
     zoo = servers.zoo(15)
