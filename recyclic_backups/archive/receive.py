@@ -16,7 +16,7 @@ from datetime import datetime
 from psycopg import pq
 
 from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, Listing, WalArchive
-from recyclic_backups.archive.beginning import OTHER_HINT, Beginning, beginnings
+from recyclic_backups.archive.beginning import OTHER_HINT, Beginning, beginnings, told_history
 from recyclic_backups.archive.documents import Gap, store_gap
 from recyclic_backups.archive.stream import Stream
 from recyclic_backups.archive.wal import parse_history
@@ -253,10 +253,10 @@ class _Histories:
                 told = self._replication.history(timeline)
                 if len(told) > MOST_HISTORY_BYTES:
                     raise DatabaseError(f"the server tells a history of timeline {timeline} that is too long")
-                before = self._stored_history(timeline)
+                said, before = told_history(told, timeline), self._stored_history(timeline)
                 if before is None:
                     self._waiting[timeline] = told
-                elif parse_history(before, timeline) != parse_history(told, timeline):
+                elif parse_history(before, timeline) != said:
                     raise Refused(
                         f"this server tells another history of timeline {timeline} than the archive has: another "
                         "branch of it; nothing was written",
