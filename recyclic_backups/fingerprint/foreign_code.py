@@ -41,11 +41,11 @@ def _made(source: str, key: str, but_for: str = "") -> str:
     """A table expression of the types in the trees of another one, and of what these consist of.
 
     That is an array's elements, what a domain or a range is made of, columns. ``but_for`` is what the field of a node
-    does not begin with.
+    does not begin with; it is ``typid`` where JSON is RETURNING a type, since PostgreSQL 16.
     """
     return f"""made({key}, oid) AS (
     SELECT {source}.{key}, m[1]::oid FROM {source}
-    CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*type(?:id)? (\\d+)', 'gi') m
+    CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*(?:type(?:id)?|typid) (\\d+)', 'gi') m
     WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
   UNION
     SELECT made.{key}, part.oid FROM made
