@@ -16,7 +16,7 @@ from recyclic_backups.archive.archive import Listing, Tail, WalArchive
 from recyclic_backups.archive.archive_id import is_archive_id, new_archive_id
 from recyclic_backups.archive.documents import Position, read_followed
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
-from recyclic_backups.errors import DamagedData, NoUsableKey, Refused
+from recyclic_backups.errors import DamagedData, DatabaseError, NoUsableKey, Refused
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.replication import Identity, Replication
 
@@ -216,6 +216,14 @@ def beginnings(
     yield Beginning(reserved.timeline, reserved.start_lsn, reserved.start_lsn, gap_from=end_lsn, is_last=True)
 
 
+def told_history(content: bytes, timeline: int) -> list[tuple[int, int]]:
+    """:func:`parse_history` of what a server answers: whoever took its place may say anything. Raises DatabaseError."""
+    try:
+        return parse_history(content, timeline)
+    except DamagedData as error:
+        raise DatabaseError(f"what the server tells cannot be: {error.message}", retryable=True) from None
+
+
 def _in_front_of(
     archive: WalArchive, listing: Listing, timeline: int, lsn: int, segment_bytes: int
 ) -> Iterator[Beginning]:
@@ -284,7 +292,7 @@ def _on_the_servers_line(
             "it is not the server whose WAL that is; nothing was written",
             OTHER_HINT,
         )
-    line = parse_history(replication.history(identity.timeline), identity.timeline)
+    line = told_history(replication.history(identity.timeline), identity.timeline)
     later = [*(timeline for timeline, _ in line[1:]), identity.timeline]
     for (ancestor, left_at), following in zip(line, later, strict=True):
         if ancestor == end.timeline:

@@ -19,6 +19,7 @@ from recyclic_backups.archive.beginning import (
     Beginning,
     archive_id_for,
     beginnings,
+    told_history,
     without_damage_at_its_end,
 )
 from recyclic_backups.archive.documents import Gap, believed_position, store_gap
@@ -280,10 +281,10 @@ class _First:
                 told = self._replication.history(timeline)
                 if len(told) > MOST_HISTORY_BYTES:
                     raise DatabaseError(f"the server tells a history of timeline {timeline} that is too long")
-                before = self._stored_history(timeline)
+                said, before = told_history(told, timeline), self._stored_history(timeline)
                 if before is None:
                     self._waiting[timeline] = told
-                elif parse_history(before, timeline) != parse_history(told, timeline):
+                elif parse_history(before, timeline) != said:
                     raise Refused(
                         f"this server tells another history of timeline {timeline} than the archive has: another "
                         "branch of it; nothing was written",

@@ -58,7 +58,7 @@ def parse_server_manifest(content: bytes) -> ServerManifest:
         timeline = int(ranges[0]["Timeline"])
         start_lsn, stop_lsn = lsn_of(ranges[-1]["Start-LSN"]), lsn_of(ranges[0]["End-LSN"])
         identifier = document.get("System-Identifier")
-    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"cannot be understood: {type(error).__name__} {error}") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError("is no JSON") from None

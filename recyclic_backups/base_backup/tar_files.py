@@ -7,12 +7,15 @@ PostgreSQL writes plain ustar headers, with names of at most 99 bytes and sizes 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 _BLOCK_BYTES = 512
-_SIZE, _CHECKSUM, _TYPE, _MAGIC = slice(124, 136), slice(148, 156), 156, slice(257, 262)
-_FILE_TYPES = (ord("0"), 0)
+_NAME, _SIZE, _CHECKSUM, _TYPE, _MAGIC = slice(0, 100), slice(124, 136), slice(148, 156), 156, slice(257, 262)
+_PREFIX = slice(345, 500)  # of names that are longer than PostgreSQL's: whoever unpacks puts it in front
+_OCTAL, _BASE_256 = re.compile(rb"[0-7]*"), 0x80
+_FILE_TYPES, _DIRECTORY_TYPE = (ord("0"), 0), ord("5")
 _MOST_KEPT_BYTES = 1 << 20
 
 
@@ -79,9 +82,15 @@ class TarFiles:
             raise ValueError("goes on after its end")
         if header[_MAGIC] != b"ustar" or _sum_of(header) != _number(header[_CHECKSUM]):
             raise ValueError("holds something that is no header of a tar archive")
+        path = header[_NAME].split(b"\0", 1)[0].rstrip(b"/").removeprefix(b"./")
+        # What whoever unpacks it would refuse has to be found out today, and not on the day of the recovery.
+        if any(part in (b"", b".", b"..") for part in path.split(b"/")) or any(header[_PREFIX]):
+            raise ValueError(f"holds {path!r}, a name that leads elsewhere")
+        if header[_TYPE] == _DIRECTORY_TYPE:
+            return  # nothing follows it
         if header[_TYPE] not in _FILE_TYPES:
-            return  # a directory, or a link: nothing follows it
-        self._name = self._inside + header[:100].rstrip(b"\0").removeprefix(b"./")
+            raise ValueError(f"holds {path!r}, which is neither a file nor a directory")
+        self._name = self._inside + path
         if self._name in self.files:
             raise ValueError(f"holds {self._name!r} twice")
         self._size_bytes = self._left_bytes = _number(header[_SIZE])
@@ -105,10 +114,11 @@ def _sum_of(header: bytes) -> int:
 
 
 def _number(field: bytes) -> int:
-    if field[0] & 0x80:
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    if field[0] == _BASE_256:
+        return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        raise ValueError("holds something that is no header of a tar archive") from None
+    if not _OCTAL.fullmatch(
+        digits
+    ):  # int() takes a sign too, and a file that is shorter than nothing never ends
+        raise ValueError("holds something that is no header of a tar archive")
+    return int(digits, 8) if digits else 0

@@ -28,11 +28,12 @@ JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'opno'
 """
 
 # Of PostgreSQL's own functions, those that may do anything are volatile; some others run what a text, a view or a
-# domain says. A function of a superuser runs with the rights of whoever calls it: one that is not immutable (dblink),
+# domain says: domain_in() and its like, to which anybody may give the number of a type, or a text that names one. A
+# function of a superuser runs with the rights of whoever calls it: one that is not immutable (dblink),
 # or that the author of an expression (``e.maker``) may not call himself, does for him what he cannot.
 ACTS_FOR_ITS_AUTHOR = f"""
     CASE WHEN p.oid < {FIRST_MADE_BY_PEOPLE}
-        THEN p.provolatile = 'v' OR p.proname ~ '_to_xml|^jsonb?_(populate|to)_record'
+        THEN p.provolatile = 'v' OR p.proname ~ '_to_xml|^jsonb?_(populate|to)_record|_in$|^pg_input_'
         ELSE p.provolatile <> 'i' OR NOT pg_catalog.has_function_privilege(e.maker, p.oid, 'EXECUTE') END
 """
 
@@ -41,11 +42,11 @@ def _made(source: str, key: str, but_for: str = "") -> str:
     """A table expression of the types in the trees of another one, and of what these consist of.
 
     That is an array's elements, what a domain or a range is made of, columns. ``but_for`` is what the field of a node
-    does not begin with.
+    does not begin with; it is ``typid`` where JSON is RETURNING a type, since PostgreSQL 16.
     """
     return f"""made({key}, oid) AS (
     SELECT {source}.{key}, m[1]::oid FROM {source}
-    CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*type(?:id)? (\\d+)', 'gi') m
+    CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*(?:type(?:id)?|typid) (\\d+)', 'gi') m
     WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
   UNION
     SELECT made.{key}, part.oid FROM made

@@ -85,7 +85,7 @@ type(relid, oid) AS (
     JOIN pg_catalog.pg_attribute a ON a.attrelid = relation.oid AND a.attnum > 0 AND NOT a.attisdropped
   UNION
     SELECT e.relid, m[1]::oid FROM expression e
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':\w*type\w* (\d+)', 'gi') m
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':\w*(?:type\w*|typid) (\d+)', 'gi') m
   UNION
     SELECT type.relid, part.oid FROM type CROSS JOIN LATERAL (
         SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype]) FROM pg_catalog.pg_type t WHERE t.oid = type.oid

@@ -73,17 +73,17 @@ class PatientConnection(psycopg.Connection[tuple[Any, ...]]):
                 asked_at = self._asked_at
                 if asked_at is None:
                     continue
-                received_bytes = _received_bytes(line)
+                so_far_bytes = received_bytes(line)
                 if question != self._questions:
-                    question, before_bytes = self._questions, received_bytes
-                is_endless = received_bytes - before_bytes > MOST_ANSWER_BYTES
+                    question, before_bytes = self._questions, so_far_bytes
+                is_endless = so_far_bytes - before_bytes > MOST_ANSWER_BYTES
                 if is_endless or time.monotonic() - asked_at > self.patience_seconds:
                     self.gave_up = "endless" if is_endless else "overdue"
                     shut(self)
                     return
 
 
-def _received_bytes(line: socket.socket) -> int:
+def received_bytes(line: socket.socket) -> int:
     """What has come over a line so far; 0 where that is not known: a socket of this machine, another system."""
     if line.family not in (socket.AF_INET, socket.AF_INET6) or not sys.platform.startswith("linux"):
         return 0

@@ -6,8 +6,10 @@ the calls of libpq that it needs. Nothing has to be installed or restarted on th
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,7 @@ from psycopg.conninfo import make_conninfo
 
 from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres import startup
+from recyclic_backups.postgres.connection import received_bytes
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE, protection_here
 from recyclic_backups.postgres.server import database_error
@@ -44,7 +47,12 @@ _SLOT_IN_USE, _NO_SUCH_SLOT, _NO_SUCH_FILE = "55006", "42704", "58P01"
 _UNITS = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _SEGMENT_SIZES = frozenset(1 << power for power in range(20, 31))  # what initdb takes
 _MOST_WARNINGS = 20
+_MOST_ANSWER_BYTES = 64 << 20
+"""A server's largest message, or answer, is a history of a megabyte: libpq keeps in memory whatever comes."""
+_LONGEST_SILENCE_SECONDS = 7200.0
+"""A base backup begins with a checkpoint, which takes as long as the disk does; not for ever."""
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
+_SYSTEM_IDENTIFIER, _TIMELINE = re.compile(r"[0-9]{1,20}"), re.compile(r"[0-9]{1,10}")
 
 
 class SlotInUse(DatabaseError):
@@ -128,6 +136,8 @@ class Replication:
         self.warnings: list[str] = []
         """What the server said beside its answers, the first ones."""
         connection.notice_handler = self._note_warning
+        self._line = socket.socket(fileno=os.dup(connection.socket))
+        self._is_new, self._before_bytes = True, 0
 
     @classmethod
     @contextmanager
@@ -144,8 +154,9 @@ class Replication:
             connection = _connected(server, application_name, mode)
             if connection.status == pq.ConnStatus.OK:
                 try:
-                    subject = f"replication from {server.label}"
-                    yield cls(connection, subject, mode, patience_seconds)
+                    replication = cls(connection, f"replication from {server.label}", mode, patience_seconds)
+                    with replication._line:
+                        yield replication
                 finally:
                     connection.finish()
                 return
@@ -170,13 +181,17 @@ class Replication:
 
     def identify(self) -> Identity:
         """IDENTIFY_SYSTEM."""
-        system_identifier, timeline, flushed, _ = self._row("IDENTIFY_SYSTEM")
-        return Identity(system_identifier, int(timeline), lsn_of(flushed))
+        with self._understood("IDENTIFY_SYSTEM"):
+            system_identifier, timeline, flushed, _ = self._row("IDENTIFY_SYSTEM")
+            if not _SYSTEM_IDENTIFIER.fullmatch(system_identifier):
+                raise ValueError("is no system identifier")
+            return Identity(system_identifier, _timeline_of(timeline), lsn_of(flushed))
 
     def setting(self, name: str) -> str:
         """What SHOW says of a setting. Raises DatabaseError where there is none of that name."""
-        (text,) = self._row(f"SHOW {name}")
-        return text
+        with self._understood("SHOW"):
+            (text,) = self._row(f"SHOW {name}")
+            return text
 
     def segment_bytes(self) -> int:
         """How large its WAL segments are."""
@@ -194,10 +209,12 @@ class Replication:
 
     def slot(self, name: str) -> Slot | None:
         """A physical slot, or None where there is none (READ_REPLICATION_SLOT, PostgreSQL 15)."""
-        kind, restart, timeline = self._row(f"READ_REPLICATION_SLOT {_slot_name(name)}")
-        if not kind:
-            return None
-        return Slot(lsn_of(restart) if restart else None, int(timeline) if timeline else None)
+        quoted = _slot_name(name)
+        with self._understood("READ_REPLICATION_SLOT"):
+            kind, restart, timeline = self._row(f"READ_REPLICATION_SLOT {quoted}")
+            if not kind:
+                return None
+            return Slot(lsn_of(restart) if restart else None, _timeline_of(timeline) if timeline else None)
 
     def create_slot(self, name: str) -> None:
         """Make a physical slot that keeps WAL from now on."""
@@ -226,7 +243,8 @@ class Replication:
         result = self._result()
         if result.status == pq.ExecStatus.COPY_BOTH:
             return None
-        end = TimelineEnd(_next_timeline(result))
+        with self._understood("START_REPLICATION"):
+            end = TimelineEnd(_next_timeline(result))
         self._drain()
         return end
 
@@ -243,6 +261,7 @@ class Replication:
                 return None
         if length == -2:
             raise self._lost()
+        self._is_new = True
         if length == -1:
             return self._end_of_stream()
         kind = data[0:1].tobytes()
@@ -278,7 +297,8 @@ class Replication:
         following: tuple[int, int] | None = None
         while result is not None:
             if result.status == pq.ExecStatus.TUPLES_OK:
-                following = _next_timeline(result)
+                with self._understood("START_REPLICATION"):
+                    following = _next_timeline(result)
             result = self._optional_result()
         return TimelineEnd(following)
 
@@ -292,37 +312,43 @@ class Replication:
         self._ask(f"BASE_BACKUP ( {', '.join(options)} )")
         # The checkpoint comes first, which may take as long as it takes.
         first = self._tuples(patient=True)
-        start_lsn, timeline = lsn_of(_text(first, 0, 0)), int(_text(first, 0, 1))
         spaces = self._tuples()
         rows = [[spaces.get_value(row, column) for column in range(3)] for row in range(spaces.ntuples)]
         copy = self._result(patient=True)
         if copy.status != pq.ExecStatus.COPY_OUT:
             raise DatabaseError(f"{self._subject}: the server began no base backup")
-        return BaseBackupStart(
-            start_lsn,
-            timeline,
-            tuple(
-                (int(oid), (place or b"").decode(errors="replace"))
-                for oid, place, _ in rows
-                if oid is not None  # as of the data directory
-            ),
-            1024 * sum(int(size or 0) for _, _, size in rows),
-        )
+        with self._understood("BASE_BACKUP"):
+            return BaseBackupStart(
+                lsn_of(_text(first, 0, 0)),
+                _timeline_of(_text(first, 0, 1)),
+                tuple(
+                    (int(oid), (place or b"").decode(errors="replace"))
+                    for oid, place, _ in rows
+                    if oid is not None  # as of the data directory
+                ),
+                1024 * sum(int(size or 0) for _, _, size in rows),
+            )
 
     def base_backup_messages(self) -> Iterator[tuple[str, memoryview]]:
         """Kind (``n`` new archive, ``d`` data, ``m`` manifest, ``p`` progress) and content of each message."""
+        heard = time.monotonic()
         while True:
             # Never get_copy_data(0): what waits inside of libpq keeps every other thread waiting too.
             length, data = self._connection.get_copy_data(1)
             if length == -2:
                 raise self._lost()
-            if length == -1:
-                return
             if length == 0:
-                select.select([self._connection.socket], [], [], 60)
+                if not select.select([self._connection.socket], [], [], 60)[0]:
+                    if time.monotonic() - heard > _LONGEST_SILENCE_SECONDS:
+                        raise self._silent(_LONGEST_SILENCE_SECONDS)
+                    continue
                 self._consume()
                 continue
+            self._is_new = True
+            if length == -1:
+                return
             yield data[0:1].tobytes().decode("ascii", "replace"), data[1:]
+            heard = time.monotonic()
 
     def end_base_backup(self) -> tuple[int, int]:
         """Where WAL replay must have come for the backup to be consistent, and on which timeline.
@@ -331,7 +357,8 @@ class Replication:
         DatabaseError for them.
         """
         last = self._tuples(patient=True)
-        end_lsn, timeline = lsn_of(_text(last, 0, 0)), int(_text(last, 0, 1))
+        with self._understood("BASE_BACKUP"):
+            end_lsn, timeline = lsn_of(_text(last, 0, 0)), _timeline_of(_text(last, 0, 1))
         self._drain(patient=True)
         return end_lsn, timeline
 
@@ -389,15 +416,15 @@ class Replication:
 
     def _optional_result(self, *, patient: bool = False) -> PGresult | None:
         """The next result. Raises DatabaseError for an error, and for an answer that is overdue."""
-        deadline = None if patient else time.monotonic() + self._patience_seconds
+        patience_seconds = _LONGEST_SILENCE_SECONDS if patient else self._patience_seconds
+        deadline = time.monotonic() + patience_seconds
         while self._connection.is_busy():
-            left = 60.0 if deadline is None else deadline - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
-                raise DatabaseError(
-                    f"{self._subject} did not answer within {self._patience_seconds:g} s", retryable=True
-                )
+                raise self._silent(patience_seconds)
             if select.select([self._connection.socket], [], [], left)[0]:
                 self._consume()
+        self._is_new = True
         result = self._connection.get_result()
         if result is None:
             return None
@@ -415,8 +442,13 @@ class Replication:
             self.warnings.append(primary.decode(errors="replace"))
 
     def _consume(self) -> None:
+        if self._is_new:
+            self._is_new, self._before_bytes = False, received_bytes(self._line)
         with self._translated():
             self._connection.consume_input()
+        if received_bytes(self._line) - self._before_bytes > _MOST_ANSWER_BYTES:
+            self._connection.finish()
+            raise DatabaseError(f"{self._subject}: an answer has no end; the line was closed", retryable=True)
 
     def _flush(self) -> None:
         while self._connection.flush():
@@ -439,11 +471,24 @@ class Replication:
             return translated
         return kind(translated.message, translated.hint, retryable=translated.retryable)
 
+    def _silent(self, seconds: float) -> DatabaseError:
+        return DatabaseError(f"{self._subject} did not answer within {seconds:g} s", retryable=True)
+
     def _lost(self) -> DatabaseError:
         message = (
             self._connection.error_message.decode(errors="replace") or "the server closed the connection"
         )
         return database_error(self._subject, psycopg.OperationalError(message))
+
+    @contextmanager
+    def _understood(self, command: str) -> Iterator[None]:
+        """Within the block, a ValueError is an answer that no server gives: whoever took its place may say anything."""
+        try:
+            yield
+        except ValueError as error:
+            raise DatabaseError(
+                f"{self._subject}: the answer to {command} cannot be understood: {error}", retryable=True
+            ) from None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -505,7 +550,14 @@ def _moment(clock: int) -> datetime:
 
 
 def _next_timeline(result: PGresult) -> tuple[int, int]:
-    return int(_text(result, 0, 0)), lsn_of(_text(result, 0, 1))
+    return _timeline_of(_text(result, 0, 0)), lsn_of(_text(result, 0, 1))
+
+
+def _timeline_of(text: str) -> int:
+    """A timeline's number. Raises ValueError with the end of a sentence."""
+    if not _TIMELINE.fullmatch(text) or not 0 < int(text) < 1 << 32:
+        raise ValueError(f"is no timeline: {text[:40]!r}")
+    return int(text)
 
 
 def _text(result: PGresult, row: int, column: int) -> str:

@@ -45,13 +45,14 @@ _EVERYWHERE: Mapping[str, str] = {
     "temp_tablespaces": "",
     # Of the libraries that are loaded when a session begins, those that everybody may set.
     "local_preload_libraries": "",
+    # Planning would compute the CHECK constraints of whoever owns the table, or a part of it: a materialized view is
+    # filled by a query.
+    "constraint_exclusion": "off",
 }
 _OF_PSYCOPG: Mapping[str, str] = {
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "transform_null_equals": "off",
-    # Planning would compute the CHECK constraints of whoever owns the table.
-    "constraint_exclusion": "off",
 }
 _SINCE: tuple[tuple[int, Mapping[str, str]], ...] = (
     (120000, {"default_table_access_method": "heap"}),

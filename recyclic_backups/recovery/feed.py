@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recyclic_backups.archive.archive import Listing, WalArchive
 from recyclic_backups.archive.wal import history_name, start_of
-from recyclic_backups.errors import ArchiveError, DamagedData, Refused
+from recyclic_backups.errors import ArchiveError, DamagedData, NoUsableKey, Refused
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.recovery.unpack import DIRECTORY
@@ -27,6 +27,7 @@ _HEADER = struct.Struct("=HHIQ")
 _LONG_HEADER = struct.Struct("=HHIQI4xQII")
 _PAGE_SIZES = frozenset(1 << bits for bits in range(10, 17))
 _INCOMING = "recyclic_backups.incoming"
+_NOT_READ = b"# damaged in the archive\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +164,21 @@ class Feeder:
         return self.has_more and self.next_lsn - replayed_lsn <= AHEAD * self._window.segment_bytes
 
     def place_histories(self, pg_wal: PgWal) -> None:
-        """Every history file there is: a promotion then takes a number that no timeline has. Raises DamagedData."""
+        """Every history file there is: a promotion then takes a number that no timeline has.
+
+        Raises DamagedData for one that recovery follows. Of any other one the name is enough: whoever writes to the
+        storage must not end every recovery by laying bytes there.
+        """
         archive, listing = self._source.archive, self._source.listing
+        followed = {part.timeline for part in self._window.line.parts}
         for timeline in sorted(listing.histories):
-            pg_wal.place(history_name(timeline), archive.read_history(listing, timeline))
+            try:
+                content = archive.read_history(listing, timeline)
+            except (DamagedData, NoUsableKey):
+                if timeline in followed:
+                    raise
+                content = _NOT_READ
+            pg_wal.place(history_name(timeline), content)
 
     def place_next(self, pg_wal: PgWal) -> None:
         """Put the next segment there.

@@ -17,7 +17,7 @@ from typing import Any
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import Refused
 from recyclic_backups.machine_users import trusted_users
-from recyclic_backups.postgres.account import Account
+from recyclic_backups.postgres.account import MAKE_USER, Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress, timed
 from recyclic_backups.recovery.cluster import (
@@ -133,7 +133,7 @@ def recover_into(
         cluster.fill(progress)
         reached = cluster.replay(progress)
         timeline = plan.window.timeline
-        notes = [*_notes(cluster)]
+        notes = [*_shared(account), *_notes(cluster)]
         if promote:
             progress.stage("promoting")
             cluster.promote()
@@ -303,6 +303,15 @@ def _notes(cluster: RecoveredCluster) -> Iterator[str]:
         )
     if prepared:
         yield f"{prepared} prepared transaction(s) are open, as they were: see pg_prepared_xacts"
+
+
+def _shared(account: Account) -> Iterator[str]:
+    """That somebody else could write into what is going to be production: what he keeps open stays open."""
+    if account.shared:
+        yield (
+            f"the server ran as {pwd.getpwuid(account.uid).pw_name}: whatever else runs as that user could read and "
+            f"change all of it; if anything does, make a user of its own ({MAKE_USER}) and recover once more"
+        )
 
 
 def _timeline(cluster: RecoveredCluster) -> int:

@@ -119,8 +119,8 @@ def post_data_of(entries: Iterable[Entry]) -> PostData:
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
 # A constant of a type of the database: reading its text runs the checks of domains that are part of it.
 _CONSTANT = re.compile(rf"'::{_NAME}\.{_NAME}")
-# A cast to a type of the database, or a call of one of its functions.
-_OF_DATABASE = re.compile(rf"::{_NAME}\.{_NAME}|{_NAME}\.{_NAME}\(|OPERATOR\(")
+# A cast to a type of the database, a value of it that JSON is read as, or a call of one of its functions.
+_OF_DATABASE = re.compile(rf"(?:::|RETURNING ){_NAME}\.{_NAME}|{_NAME}\.{_NAME}\(|OPERATOR\(")
 _NAMED = re.compile(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: .*$", re.MULTILINE)
 # What is no part of the entry before it: the end of the script (https://www.postgresql.org/docs/15/app-psql.html,
 # \\restrict), and what is set for the entry that comes next.

@@ -116,9 +116,11 @@ _OF_OTHERS = """
 """
 
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
-# domain of another owner, or to a table that no query can be planned on without running his functions. Or to a foreign
-# table of his, whose values are read by its domains, or a view of his that calls what may do anything: of PostgreSQL's
-# own functions, in no pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told.
+# domain of another owner (also where it is a part of a type, or what JSON is RETURNING, which is in no pg_depend), or
+# to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
+# are read by its domains, or to anything of his while there is a cast of somebody's to json: to_json() calls it,
+# whatever row it is given. Or a view of his that calls what may do anything: of PostgreSQL's own functions, in no
+# pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told.
 _COMPUTED_WITH_CODE = f"""
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -135,6 +137,18 @@ WITH RECURSIVE step(classid, objid, root) AS (
         UNION ALL
         SELECT s.classid, i.inhrelid FROM pg_catalog.pg_inherits i
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.inhparent = s.objid
+        UNION ALL
+        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid, m[1]::oid FROM pg_catalog.pg_rewrite w
+        CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, ':typid (\\d+)', 'g') m
+        WHERE s.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = s.objid
+        UNION ALL
+        SELECT d.refclassid, d.refobjid FROM pg_catalog.pg_depend d
+        WHERE s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.classid = s.classid
+          AND d.objid = s.objid AND d.refclassid = s.classid AND d.refobjid >= 16384
+        UNION ALL
+        SELECT s.classid, a.atttypid FROM pg_catalog.pg_type y JOIN pg_catalog.pg_attribute a ON a.attrelid = y.typrelid
+        WHERE s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = s.objid
+          AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
     ) e(classid, objid))
 SELECT DISTINCT n.nspname, v.relname, pg_catalog.pg_get_userbyid(v.relowner) FROM step s
 JOIN pg_catalog.pg_class v ON v.oid = s.root JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace
@@ -149,6 +163,11 @@ WHERE NOT r.rolsuper
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
           AND f.relkind = 'f' AND NOT r2.rolsuper)
+   OR EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_roles r4 ON r4.oid = h.relowner
+        JOIN pg_catalog.pg_cast k ON k.casttarget IN (114, 3802)  -- json, jsonb
+        JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc JOIN pg_catalog.pg_roles r5 ON r5.oid = f.proowner
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.oid = s.objid
+          AND NOT r4.rolsuper AND NOT r5.rolsuper)
    OR EXISTS (SELECT FROM (
         SELECT w.ev_action::text, theirs.relowner
         FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class theirs ON theirs.oid = w.ev_class

@@ -37,12 +37,13 @@ class Impostor:
         port: int = 0,
         segment_size: str = "1MB",
         greeting: bytes = b"",
+        instead: Mapping[str, bytes] | None = None,
     ) -> None:
         self.asked: list[str] = []
         self.answered = 0
         self._identity = (system_identifier, str(timeline), lsn_text(flushed_lsn), None)
         self._histories, self._content, self._segment_size = histories, content, segment_size
-        self._timeline, self._greeting = timeline, greeting
+        self._timeline, self._greeting, self._instead = timeline, greeting, instead or {}
         self._restart_lsn = flushed_lsn if restart_lsn is None else restart_lsn
         self._removed, self._silent, self._ends = removed, silent, ends
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -93,20 +94,22 @@ class Impostor:
 
     def _answer(self, connection: socket.socket, command: str) -> None:
         words = command.split()
-        if words[0] == "IDENTIFY_SYSTEM":
-            connection.sendall(_rows(self._identity))
+        if words[0] in self._instead:
+            connection.sendall(self._instead[words[0]])
+        elif words[0] == "IDENTIFY_SYSTEM":
+            connection.sendall(answer(self._identity))
         elif words[0] == "SHOW":
-            connection.sendall(_rows((self._segment_size,)))
+            connection.sendall(answer((self._segment_size,)))
         elif words[0] == "READ_REPLICATION_SLOT":
-            connection.sendall(_rows(("physical", lsn_text(self._restart_lsn), str(self._timeline))))
+            connection.sendall(answer(("physical", lsn_text(self._restart_lsn), str(self._timeline))))
         elif words[0] == "TIMELINE_HISTORY" and int(words[1]) in self._histories:
-            connection.sendall(_rows((f"{int(words[1]):08X}.history", self._histories[int(words[1])])))
+            connection.sendall(answer((f"{int(words[1]):08X}.history", self._histories[int(words[1])])))
         elif words[0] == "START_REPLICATION" and self._removed:
             self._removed -= 1
             connection.sendall(_GONE)
         elif words[0] == "START_REPLICATION" and self._ends is not None:
             (timeline, at), self._ends = self._ends, None
-            connection.sendall(_rows((str(timeline), lsn_text(at))))
+            connection.sendall(answer((str(timeline), lsn_text(at))))
         elif words[0] == "START_REPLICATION" and (self._content or self._silent):
             lsn = lsn_of(words[4])
             connection.sendall(_message(b"W", struct.pack(">bH", 0, 0)))
@@ -148,7 +151,8 @@ _GONE = _message(b"E", b"SERROR\0C58P01\0Mno such file\0\0") + _READY
 _FAR_AHEAD = 50 * 365 * 86400 * 1_000_000  # 2049, in the protocol's microseconds since 2000
 
 
-def _rows(*rows: tuple[str | None, ...]) -> bytes:
+def answer(*rows: tuple[str | bytes | None, ...]) -> bytes:
+    """The answer to a command, in the protocol."""
     columns = len(rows[0])
     described = struct.pack(">H", columns) + b"".join(
         b"c%d\0" % n + struct.pack(">IhIhih", 0, 0, 25, -1, -1, 0) for n in range(columns)
@@ -156,8 +160,8 @@ def _rows(*rows: tuple[str | None, ...]) -> bytes:
     data = b""
     for row in rows:
         cells = b"".join(
-            struct.pack(">i", -1) if each is None else struct.pack(">i", len(each.encode())) + each.encode()
-            for each in row
+            struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each
+            for each in (each.encode() if isinstance(each, str) else each for each in row)
         )
         data += _message(b"D", struct.pack(">H", columns) + cells)
     return _message(b"T", described) + data + _message(b"C", b"SELECT 1\0") + _READY

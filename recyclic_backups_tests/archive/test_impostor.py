@@ -17,6 +17,7 @@ from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.compression import Compression
 from recyclic_backups.errors import DatabaseError, Refused
+from recyclic_backups.postgres import replication
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.postgres.server import Server
 from recyclic_backups_tests.archive.conftest import (
@@ -27,7 +28,7 @@ from recyclic_backups_tests.archive.conftest import (
     receiving,
     repository_of,
 )
-from recyclic_backups_tests.archive.impostor import impostor
+from recyclic_backups_tests.archive.impostor import answer, impostor
 from recyclic_backups_tests.memory_store import MemoryStore
 
 SYSTEM = "7400000000000000001"
@@ -226,6 +227,62 @@ def test_a_message_that_is_none_ends_the_session_and_not_the_receiver(
     ):
         running.wait_until(lambda: any("not receiving" in each for each in running.said))
         assert running.error is None
+
+
+_ODD = {
+    "a name that is no text": ("IDENTIFY_SYSTEM", answer((b"\xff", "1", "0/1", None))),
+    "a name that leads elsewhere": ("IDENTIFY_SYSTEM", answer(("../x", "1", "0/1", None))),
+    "fewer columns": ("IDENTIFY_SYSTEM", answer((SYSTEM, "1"))),
+    "a negative timeline": ("IDENTIFY_SYSTEM", answer((SYSTEM, "-5", "0/1", None))),
+    "no position": ("IDENTIFY_SYSTEM", answer((SYSTEM, "1", "here", None))),
+    "no slot": ("READ_REPLICATION_SLOT", answer(("physical", "0/1", "first"))),
+    "no next timeline": ("START_REPLICATION", answer(("x",))),
+    "no size": ("SHOW", answer((b"\xff",))),
+}
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize(("command", "odd"), _ODD.values(), ids=_ODD)
+def test_an_answer_that_is_none_ends_the_session_and_not_the_receiver(
+    memory: MemoryStore, command: str, odd: bytes
+) -> None:
+    """Attack: one answer that nobody expects, and nobody receives any more."""
+    with (
+        impostor(SYSTEM, 1, FAR, {}, silent=True, instead={command: odd}) as he,
+        receiving(Elsewhere(he.server), memory) as running,  # type: ignore[arg-type]
+    ):
+        running.wait_until(lambda: any("cannot be understood" in each for each in running.said))
+        assert running.error is None
+
+
+@pytest.mark.usefixtures("before")
+def test_a_history_that_is_none_ends_the_session_and_not_the_receiver(memory: MemoryStore) -> None:
+    """Attack: the same, in a document."""
+    with (
+        impostor(SYSTEM, 2, FAR, {2: "one\n"}, silent=True) as he,
+        receiving(Elsewhere(he.server), memory) as running,  # type: ignore[arg-type]
+    ):
+        running.wait_until(lambda: any("is damaged" in each for each in running.said))
+        assert running.error is None
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("command", ["IDENTIFY_SYSTEM", "START_REPLICATION"], ids=["rows", "message"])
+def test_an_answer_without_end_fills_no_memory(
+    memory: MemoryStore, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: libpq keeps whatever comes until it is whole, and the machine that takes backups has no memory left."""
+    monkeypatch.setattr(replication, "_MOST_ANSWER_BYTES", 1 << 20)
+    endless = bytes(40 << 20)
+    odd = {
+        "IDENTIFY_SYSTEM": answer((endless, "1", "0/1", None)),
+        "START_REPLICATION": b"W\0\0\0\x07\0\0\0d\x70\0\0\0" + endless,
+    }[command]
+    with (
+        impostor(SYSTEM, 1, FAR, {}, silent=True, instead={command: odd}) as he,
+        receiving(Elsewhere(he.server), memory) as running,  # type: ignore[arg-type]
+    ):
+        running.wait_until(lambda: any("has no end" in each for each in running.said))
 
 
 def test_who_listens_while_the_server_is_down_is_not_spoken_with_once_it_has_shown_who_it_is(

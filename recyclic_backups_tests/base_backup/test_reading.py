@@ -83,6 +83,30 @@ def test_a_file_of_more_than_eight_gibibytes_has_its_size_in_base_256() -> None:
     assert tar._size_bytes == 9 << 30
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        (b"a", (124, b"-0000000005 ")),
+        (b"a", (124, b"\xff" * 12)),
+        (b"a", (156, b"2")),
+        (b"a", (156, b"x")),
+        (b"a", (345, b"elsewhere")),
+        (b"../a", (0, b"")),
+        (b"/a", (0, b"")),
+        (b"b/./a", (0, b"")),
+    ],
+    ids=["shorter than nothing", "less than nothing", "link", "extended", "prefix", "above", "root", "dot"],
+)
+def test_what_nobody_could_unpack_is_no_archive_of_a_server(name: bytes, changed: tuple[int, bytes]) -> None:
+    """Attack: whoever took the server's place sends a file without end, or what ends the recovery in a year."""
+    header = bytearray(tarfile.TarInfo(name.decode()).tobuf(tarfile.USTAR_FORMAT))
+    at, value = changed
+    header[at : at + len(value)] = value
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
+    with pytest.raises(ValueError, match=r"elsewhere|neither a file|no header"):
+        TarFiles().write(bytes(header) + b"x" * 5000)
+
+
 @given(st.binary(max_size=1200))
 def test_any_bytes_are_no_surprise(content: bytes) -> None:
     """Attack: a server, or a storage, that sends nonsense: it is damage, and no bug of ours."""
@@ -94,10 +118,13 @@ def test_any_bytes_are_no_surprise(content: bytes) -> None:
         parse_server_manifest(content)
 
 
+_FILE = {"Path": "a", "Size": 1, "Checksum-Algorithm": "SHA256", "Checksum": "00"}
+
+
 def _manifest(**changes: object) -> bytes:
     document = {
         "PostgreSQL-Backup-Manifest-Version": 1,
-        "Files": [{"Path": "a", "Size": 1, "Checksum-Algorithm": "SHA256", "Checksum": "00"}],
+        "Files": [_FILE],
         "WAL-Ranges": [{"Timeline": 1, "Start-LSN": "0/2000028", "End-LSN": "0/2000100"}],
         **changes,
     }
@@ -113,8 +140,9 @@ def test_the_servers_manifest_is_compared_with_its_own_checksum() -> None:
         parse_server_manifest(_manifest().replace(b'"Size": 1', b'"Size": 2'))
     with pytest.raises(ValueError, match="versions 1 and 2 are known"):
         parse_server_manifest(_manifest(**{"PostgreSQL-Backup-Manifest-Version": 3}))
-    with pytest.raises(ValueError, match="cannot be understood"):
-        parse_server_manifest(_manifest(Files=7))
+    for odd in (7, [{**_FILE, "Size": float("inf")}]):
+        with pytest.raises(ValueError, match="cannot be understood"):
+            parse_server_manifest(_manifest(Files=odd))
     weak = [{"Path": "a", "Size": 1, "Checksum-Algorithm": "CRC32C", "Checksum": "00"}]
     with pytest.raises(ValueError, match="has no SHA-256"):
         parse_server_manifest(_manifest(Files=weak))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from recyclic_backups.fingerprint.contents import table_query
-from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_planning
+from recyclic_backups.fingerprint.foreign_code import run_by_checks, run_by_generated_columns, run_by_planning
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.fingerprint.relations import columns_of, list_tables
 from recyclic_backups.fingerprint.session import cannot_refuse_views, reading_session
@@ -207,6 +207,30 @@ def test_checks_whose_text_or_caller_makes_the_difference_count_as_the_owner_s(
     finally:
         with cluster.server.connect(database) as connection:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_json_that_is_read_as_the_owner_s_domain_counts_as_his_code(servers: Servers) -> None:
+    """Attack: the type behind RETURNING stands in a field of another name; its check is called for each row."""
+    cluster = servers[18]
+    with cluster.server.connect("postgres") as connection:
+        connection.execute("CREATE ROLE mallory_of_json")
+        connection.execute("CREATE DATABASE of_json OWNER mallory_of_json")
+    try:
+        with cluster.server.connect("of_json") as connection:
+            value = "JSON_VALUE(js, '$.a' RETURNING m.d) IS NULL"
+            connection.execute(
+                "CREATE SCHEMA m AUTHORIZATION mallory_of_json; SET ROLE mallory_of_json; CREATE DOMAIN m.d AS text;"
+                f"CREATE TABLE m.t (js jsonb, CHECK ({value}), g bool GENERATED ALWAYS AS ({value}) STORED);"
+                f"CREATE INDEX ON m.t (({value})); RESET ROLE"
+            )
+            owners = [("mallory_of_json",)]
+            assert list(run_by_checks(connection).values()) == owners
+            assert list(run_by_generated_columns(connection).values()) == owners
+            assert list(run_by_planning(connection).values()) == owners
+    finally:
+        with cluster.server.connect("postgres") as connection:
+            connection.execute("DROP DATABASE of_json")
+            connection.execute("DROP ROLE mallory_of_json")
 
 
 def test_functions_of_superusers_and_postgresql_s_own_cost_nothing(

@@ -236,6 +236,39 @@ def test_tables_of_several_owners_go_together_only_without_code(servers: Servers
         assert hers.superusers() == ["postgres"]
 
 
+@pytest.mark.parametrize(
+    ("major", "check"),
+    [
+        (15, "domain_in('x', to_regtype('m.j')::oid, -1) IS NOT NULL"),
+        (18, "pg_input_is_valid(js ->> 'a', 'm.j')"),
+        (18, "JSON_VALUE(js, '$.a' RETURNING m.j) IS NOT NULL"),
+    ],
+    ids=["by its number", "by its name", "as JSON"],
+)
+def test_a_check_that_makes_a_value_of_a_strangers_domain_counts_as_his_code(
+    servers: Servers, major: int, check: str
+) -> None:
+    """Attack: no function and no type of his is in the table, and the domain in no field where types stand."""
+    with _hers(servers[major]) as hers:
+        hers.do(
+            "CREATE SCHEMA v AUTHORIZATION victim; CREATE TABLE v.a (k int PRIMARY KEY, secret text);"
+            "INSERT INTO v.a VALUES (1, 'of the victim'); ALTER TABLE v.a OWNER TO victim",
+            "postgres",
+        )
+        hers.do(
+            f"CREATE DOMAIN m.j AS text; CREATE TABLE m.plain (a int PRIMARY KEY, b int, js jsonb, CHECK ({check}));"
+            """INSERT INTO m.plain VALUES (1, 1, '{"a": "x"}');"""
+            "CREATE FUNCTION m.ok(text) RETURNS boolean LANGUAGE plpgsql"
+            "  AS 'BEGIN PERFORM m.act(); RETURN true; END'; ALTER DOMAIN m.j ADD CHECK (m.ok(VALUE))"
+        )
+        hers.house.back_up()
+        hers.do("UPDATE m.plain SET b = 2")
+        hers.do("DELETE FROM v.a", "victim")
+        with pytest.raises(Refused, match="code of mallory"):
+            hers.put_back("m.plain", "v.a")
+        assert hers.superusers() == ["postgres"]
+
+
 def test_a_superusers_function_that_a_check_calls_is_not_called_for_its_owner(servers: Servers) -> None:
     """Attack: nothing that is computed is hers, but what she has called (dblink) does more for whoever may do more."""
     with _hers(servers[15]) as hers:

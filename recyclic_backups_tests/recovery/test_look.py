@@ -74,7 +74,9 @@ def test_the_name_of_a_prepared_transaction_does_not_hide_or_forge_others(
             site.sql("CHECKPOINT")
             site.caught_up(receiver, ended)
         found = site.survey()
-        with wal_reader(found.source, [installation], scratch_directory, 150000) as reader:
+        with wal_reader(
+            found.source, [installation], scratch_directory, installation.major * 10000
+        ) as reader:
             [window] = found.windows()
             told = look(reader, window, began, ended + timedelta(seconds=5), Names())
             assert sum(sum(each.deleted.values()) for each in told) == 4

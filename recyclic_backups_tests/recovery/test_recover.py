@@ -147,3 +147,18 @@ def test_a_segment_that_goes_while_it_recovers_is_named(history: History, tmp_pa
     ):
         pass
     assert not [each for each in os.listdir(site.scratch) if each.startswith("recyclic-") and "tests" in each]
+
+
+@pytest.mark.parametrize("timeline", [2, 0xAA])
+def test_junk_under_the_name_of_a_history_ends_no_recovery(
+    history: History, tmp_path: Path, timeline: int
+) -> None:
+    """Attack: forty bytes in the storage, and whatever anybody recovers ends with damage, after it was unpacked."""
+    site = history.copy(tmp_path / "copy")
+    wal = site.directory / f"server.{site.system_identifier}" / "wal"
+    (wal / f"{timeline:08X}.history.zst.sealed").write_bytes(b"junk" * 10)
+    with site.recovered(LATEST) as recovered:
+        assert one(recovered, "SELECT count(*) FROM public.kept") == 2
+        # The number is taken, as far as anybody knows.
+        promoted_to = one(recovered, "SELECT timeline_id FROM pg_control_checkpoint()")
+        assert promoted_to == (3 if timeline == 2 else 2)

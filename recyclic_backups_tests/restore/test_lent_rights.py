@@ -231,6 +231,86 @@ def test_a_superusers_materialized_view_does_not_read_a_strangers_view(servers: 
             assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
 
 
+# What is read as a type of hers, or turned into JSON, while no function of hers stands in her view; since when.
+MADE_BY_A_VIEW = {
+    "a text as a type that holds a domain": (15, "SELECT t::m.pair IS NULL AS a FROM m.src"),
+    "a text as an array of a domain": (15, "SELECT ('{' || t || '}')::m.d[] IS NULL AS a FROM m.src"),
+    "a text as a range of a domain": (15, """SELECT ('["' || t || '",]')::m.r IS NULL AS a FROM m.src"""),
+    "a row as JSON": (15, "SELECT row_to_json(s)::text AS a FROM m.src s"),
+    "rows as JSON": (15, "SELECT jsonb_agg(s)::text AS a FROM m.src s"),
+    "a domain by its number": (15, "SELECT domain_in('z', to_regtype('m.d')::oid, -1) IS NULL AS a"),
+    "a record by its number": (15, "SELECT record_in('(z)', to_regtype('m.pair')::oid, -1) IS NULL AS a"),
+    "an array by its number": (15, "SELECT array_in('{z}', to_regtype('m.d')::oid, -1) IS NULL AS a"),
+    "a range by its number": (15, "SELECT range_in('[z,]', to_regtype('m.r')::oid, -1) IS NULL AS a"),
+    "a type by its name": (16, "SELECT pg_input_is_valid('z', 'm.d') AS a"),
+    "an error of a type": (16, "SELECT message AS a FROM pg_input_error_info('z', 'm.d')"),
+    "an object of JSON": (16, "SELECT JSON_OBJECT('a': e)::text AS a FROM m.src"),
+    "a value of JSON": (17, "SELECT JSON_VALUE(js, '$.x' RETURNING m.d) IS NULL AS a FROM m.src"),
+    "a part of JSON": (17, "SELECT JSON_QUERY(js, '$' RETURNING m.pair) IS NULL AS a FROM m.src"),
+}
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize(("since", "view"), MADE_BY_A_VIEW.values(), ids=MADE_BY_A_VIEW)
+def test_a_superusers_materialized_view_makes_no_value_of_a_strangers_type(
+    servers: Servers, major: int, since: int, view: str
+) -> None:
+    """Attack: her view names no function of hers, but a type that has one called, deep inside, or a cast of hers."""
+    if major < since:
+        pytest.skip(f"versions: PostgreSQL {since} is the first that knows this")
+    cluster = servers[major]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + """
+            CREATE DOMAIN m.d AS text; CREATE TYPE m.pair AS (x m.d); CREATE TYPE m.r AS RANGE (subtype = m.d);
+            CREATE TYPE m.e AS ENUM ('x'); CREATE TABLE m.src (t text, js jsonb, e m.e);
+            INSERT INTO m.src VALUES ('(z)', '{"x": "z"}', 'x'); CREATE VIEW m.v AS """
+            + view,
+        )
+        _sql(cluster, "postgres", "CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.mv AS SELECT a FROM m.v")
+        armed = """
+            CREATE FUNCTION m.ok(text) RETURNS boolean LANGUAGE plpgsql
+                AS 'BEGIN PERFORM m.act(); RETURN true; END';
+            ALTER DOMAIN m.d ADD CHECK (m.ok(VALUE))"""
+        if "row" in view or "agg" in view or "OBJECT" in view:
+            armed = """
+                CREATE FUNCTION m.cast(m.e) RETURNS json LANGUAGE plpgsql IMMUTABLE
+                    AS 'BEGIN PERFORM m.act(); RETURN ''1''::json; END';
+                CREATE CAST (m.e AS json) WITH FUNCTION m.cast(m.e)"""
+        _sql(cluster, "mallory", armed)
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_check_of_a_part_of_a_table_is_not_computed_while_a_superusers_query_is_planned(
+    servers: Servers, major: int
+) -> None:
+    """Attack: whether a part can hold what is asked for, the planner finds out by computing its checks."""
+    cluster = servers[major]
+    with _hers(cluster, "hers"):
+        _sql(cluster, "mallory", TRAP + "CREATE TABLE m.t (a int); INSERT INTO m.t VALUES (1)")
+        _sql(
+            cluster,
+            "postgres",
+            "CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.mv AS SELECT a FROM m.t WHERE a < 5",
+        )
+        _sql(
+            cluster,
+            "mallory",
+            "CREATE TABLE m.part () INHERITS (m.t); ALTER TABLE m.part ADD CHECK (m.one(7) = 1)",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert not report.missing
+
+
 def test_code_of_a_materialized_view_that_changes_a_definition_is_seen(servers: Servers) -> None:
     """Attack: what her materialized view calls changes her view, in the database too that hers is compared with."""
     cluster = servers[15]
