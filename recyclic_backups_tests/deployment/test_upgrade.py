@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from recyclic_backups.archive.documents import Position
 from recyclic_backups.audit import event
+from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog import documents, manifest
 from recyclic_backups.envelope import header, identity, key_file
 from recyclic_backups.flags import flags
@@ -34,10 +36,12 @@ def test_the_formats_of_the_page_are_those_of_the_code() -> None:
         "audit event": str(event.Event.FORMAT),
         "key file, `storage.json`": str(key_file.FORMAT),
         "envelope": str(header.VERSION),
+        "WAL, base backups": str(Position.FORMAT),
         "flags": str(flags.FORMAT),
         "memory of alerts": str(alert_state.VERSION),
     }
     assert identity.FORMAT == key_file.FORMAT
+    assert Position.FORMAT == BaseManifest.FORMAT
     assert timedelta(minutes=10) == GRACE
     assert "from ten minutes after its time" in " ".join(read("docs/upgrade.md").split())
 
