@@ -120,7 +120,8 @@ _OF_OTHERS = """
 # to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
 # are read by its domains, or to anything of his while there is a cast of somebody's to json: to_json() calls it,
 # whatever row it is given. Or a view of his that calls what may do anything: of PostgreSQL's own functions, in no
-# pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told.
+# pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told, or that takes a value
+# of any type and may make one (hstore's populate_record).
 _COMPUTED_WITH_CODE = f"""
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -174,7 +175,9 @@ WHERE NOT r.rolsuper
         JOIN pg_catalog.pg_roles r3 ON r3.oid = theirs.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class = s.objid
           AND theirs.relkind = 'v' AND NOT r3.rolsuper) e(tree, maker)
-        {CALLED} WHERE {ACTS_FOR_ITS_AUTHOR})
+        {CALLED} WHERE {ACTS_FOR_ITS_AUTHOR} OR (p.oid >= 16384 AND EXISTS (
+            SELECT FROM pg_catalog.unnest(p.proargtypes) a(oid) JOIN pg_catalog.pg_type y ON y.oid = a.oid
+            WHERE y.typtype = 'p')))
 """
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.

@@ -287,6 +287,33 @@ def test_a_superusers_materialized_view_makes_no_value_of_a_strangers_type(
             assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
 
 
+def test_a_superusers_materialized_view_fills_no_row_of_a_stranger_by_an_extension(servers: Servers) -> None:
+    """Attack: hstore makes a row of whatever table it is given, with the checks of the domains of its columns."""
+    cluster = servers[15]
+    with _hers(cluster, "hers"):
+        _sql(cluster, "postgres", "CREATE EXTENSION hstore")
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + """
+            CREATE DOMAIN m.d AS text; CREATE TABLE m.src (d m.d); INSERT INTO m.src VALUES ('z');
+            CREATE VIEW m.v AS SELECT populate_record(s, hstore('d', 'y')) IS NULL AS a FROM m.src s""",
+        )
+        _sql(cluster, "postgres", "CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.mv AS SELECT a FROM m.v")
+        _sql(
+            cluster,
+            "mallory",
+            """CREATE FUNCTION m.ok(text) RETURNS boolean LANGUAGE plpgsql
+                AS 'BEGIN PERFORM m.act(); RETURN true; END';
+            ALTER DOMAIN m.d ADD CHECK (m.ok(VALUE))""",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
+
+
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_check_of_a_part_of_a_table_is_not_computed_while_a_superusers_query_is_planned(
     servers: Servers, major: int
