@@ -42,6 +42,11 @@ class Position(Document):
     archive_id: str = field(default="", metadata=OMITTED)
     """Of the archive whose objects it speaks of; empty where an older release wrote it."""
 
+    @property
+    def heard_at(self) -> datetime:
+        """When the receiver was last heard, by the clock that is further behind: one that is ahead hides a silence."""
+        return min(self.server_time, self.written_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Followed(Document):

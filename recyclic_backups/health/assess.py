@@ -142,7 +142,7 @@ def _histories_of(windows: Sequence[Window]) -> Histories:
 def _newest_position(archive: WalArchive, now: datetime) -> Position | None:
     """What is remembered of it, as long as that says that the receiver is heard; else what the storage says now."""
     known = read_newest_position(archive, anew=False)
-    if known is not None and known.server_time >= now - timedelta(seconds=WAL_SILENT_WARNING_SECONDS):
+    if known is not None and known.heard_at >= now - timedelta(seconds=WAL_SILENT_WARNING_SECONDS):
         return known
     return read_newest_position(archive, anew=True)
 

@@ -118,15 +118,13 @@ def _samples(found: Survey) -> dict[str, Samples]:
         "health_issues_count": len(found.counted_findings),
     }
     if (wal := found.facts.wal) is not None:
-        of_wal = wal.to_json(found.measured_at)
+        of_wal, base = wal.to_json(found.measured_at), wal.newest_base_by(found.measured_at)
         plain |= {
             "wal_age_seconds": of_wal["age_seconds"],
             "wal_gaps": of_wal["gaps"],
             "wal_window_seconds": of_wal["window_seconds"],
             "wal_held_bytes": of_wal["held_bytes"],
-            "base_backup_timestamp_seconds": _timestamp(
-                None if wal.newest_base is None else wal.newest_base.as_of
-            ),
+            "base_backup_timestamp_seconds": _timestamp(None if base is None else base.as_of),
         }
     samples: dict[str, Samples] = {"up": [({}, 1.0)]}
     if newest is not None:

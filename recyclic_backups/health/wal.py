@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from recyclic_backups.catalog.catalog import is_of_the_future
+from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
 from recyclic_backups.catalog.proof import last_attempt
 from recyclic_backups.catalog.recovery_point import seconds_between
 from recyclic_backups.catalog.timestamps import to_text
@@ -64,6 +64,10 @@ class WalFacts:
         """The newest whose last check passed."""
         return next((each for each in self.bases if each.good), None)
 
+    def newest_base_by(self, now: datetime) -> BaseBackup | None:
+        """The same, for who asks how old it is: one that a wrong clock dated in the future only where it is alone."""
+        return newest_good(self.bases, now) or self.newest_base
+
     @property
     def reaches_until(self) -> datetime | None:
         """The newest moment to which a recovery comes, from a verified base backup on; None where there is none."""
@@ -98,7 +102,7 @@ class WalFacts:
 
     def to_json(self, now: datetime) -> dict[str, Any]:
         """For reports."""
-        newest, status = self.newest_base, self.status
+        newest, status = self.newest_base_by(now), self.status
         until, since, slot = (
             self.reaches_until,
             self.reaches_since,
@@ -133,11 +137,11 @@ def recent(facts: WalFacts, now: datetime) -> Iterator[Finding]:
         return
     if position is None:
         return  # it is damaged, which is told
-    age = max(0.0, seconds_between(position.server_time, now))
+    age = max(0.0, seconds_between(position.heard_at, now))
     if age <= WAL_SILENT_WARNING_SECONDS:
         yield fine("recoverable", as_of=Moment(position.server_time), age=Seconds(age))
         return
-    since = position.server_time + timedelta(seconds=WAL_SILENT_WARNING_SECONDS)
+    since = position.heard_at + timedelta(seconds=WAL_SILENT_WARNING_SECONDS)
     values = {"as_of": Moment(position.server_time), "age": Seconds(age)}
     yield alarm(age > WAL_SILENT_CRITICAL_SECONDS, "wal_silent", "", since, **values)
 
@@ -202,7 +206,7 @@ def held(facts: WalFacts) -> Iterator[Finding]:
 
 def bases(facts: WalFacts, now: datetime) -> Iterator[Finding]:
     """Whether there is a base backup to begin with, and how much WAL a recovery would replay."""
-    newest = facts.newest_base
+    newest = facts.newest_base_by(now)
     for each in facts.bases:
         last = next((check for check in reversed(each.checks) if check.kind == "verify"), None)
         if last is not None and not last.passed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_receiver_that_says_nothing_is_an_alarm(minutes: int, expected: Level)
     assert said(wal(NOW - timedelta(minutes=minutes), base(NOW - DAY))) == {"wal_silent": expected}
 
 
+def test_a_server_whose_clock_is_ahead_does_not_hide_that_its_receiver_is_silent() -> None:
+    """Loss prevented: a clock that is a year ahead, a receiver that died, and "recoverable until now" all that year."""
+    facts = wal(NOW - timedelta(minutes=20), base(NOW - DAY))
+    assert facts.status is not None
+    assert facts.status.position is not None
+    ahead = replace(facts.status.position, server_time=NOW + 365 * DAY)
+    facts = replace(facts, status=replace(facts.status, position=ahead))
+    assert said(facts) == {"wal_silent": Level.CRITICAL}
+
+
 def test_wal_that_was_never_received_or_has_nothing_to_be_replayed_on_is_an_alarm() -> None:
     """Loss prevented: WAL_ARCHIVE=true in a file, and nothing behind it."""
     assert said(WalFacts()) == {"wal_absent": Level.CRITICAL}
@@ -59,6 +70,14 @@ def test_wal_that_was_never_received_or_has_nothing_to_be_replayed_on_is_an_alar
         "base_old": Level.WARNING,
         "pitr_never_proven": Level.WARNING,
     }
+
+
+def test_one_that_a_wrong_clock_dated_in_the_future_hides_no_old_one() -> None:
+    """Loss prevented: a clock is wrong for an hour, and for years nobody hears that base backups have stopped."""
+    facts = wal(NOW, base(NOW + 800 * DAY), base(NOW - 10 * DAY))
+    assert said(facts)["base_old"] is Level.WARNING
+    assert facts.to_json(NOW)["newest_base_as_of"].startswith("2026-11-19")
+    assert said(wal(NOW, base(NOW + 800 * DAY))) == {}
 
 
 def test_a_hole_is_an_alarm_until_a_base_backup_begins_behind_it() -> None:
