@@ -7,13 +7,13 @@ bound to the server, to its own name and to this archive: none can be put in the
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NewType
 
 from recyclic_backups.archive.archive_id import WithArchiveId, frame_of
-from recyclic_backups.archive.wal import history_name, timeline_of
+from recyclic_backups.archive.listing import Listing, Tail, listing_of, name_in_timeline
+from recyclic_backups.archive.wal import history_name
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.compression import Compression, Decompressor, Source, compressed
 from recyclic_backups.envelope import document as envelope_document
@@ -35,72 +35,6 @@ _LOOKS = 5
 """So often a segment is listed anew whose objects others replace while it is read: they do it once in a while."""
 _LEVEL = Compression("zstd", 1)  # docs/performance.md: less CPU than level 2, for up to 4 % more bytes
 _SYSTEM_IDENTIFIER = re.compile(r"[0-9]{1,20}")
-_FILE = re.compile(
-    r"(?P<segment>[0-9A-F]{24})(?:\.(?P<start>[0-9a-f]{8})-(?P<end>[0-9a-f]{8}))?\.zst(?:\.sealed)?"
-)
-_HISTORY = re.compile(r"([0-9A-F]{8})\.history\.zst(?:\.sealed)?")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Tail:
-    """A part of an unfinished segment: its bytes from ``start`` up to ``end``."""
-
-    start: int
-    end: int
-    name: str = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What there is, by name alone. A segment exists when its object does."""
-
-    segments: dict[str, str]
-    """Storage names of whole segments, by segment."""
-    tails: dict[str, list[Tail]]
-    """Tails of segments, in order."""
-    histories: dict[int, str]
-    """Storage names of history files, by timeline."""
-    stored_bytes: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
-    """How many bytes each segment and tail takes, by storage name."""
-
-    def end_in(self, segment: str, segment_bytes: int) -> int:
-        """How many bytes of a segment there are from its beginning on, without a hole."""
-        if segment in self.segments:
-            return segment_bytes
-        filled = 0
-        for tail in self.tails.get(segment, ()):
-            if tail.start > filled:
-                break
-            filled = max(filled, tail.end)
-        return min(filled, segment_bytes)
-
-    def segments_of(self, timeline: int) -> list[str]:
-        """The segments of a timeline, whole or in part, in order."""
-        return sorted({each for each in (*self.segments, *self.tails) if timeline_of(each) == timeline})
-
-    def without(self, names: Iterable[str]) -> Listing:
-        """The same without objects of these storage names: those that are not authentic do not exist for a receiver."""
-        gone = frozenset(names)
-        tails = {
-            segment: [each for each in found if each.name not in gone]
-            for segment, found in self.tails.items()
-        }
-        return replace(
-            self,
-            segments={segment: name for segment, name in self.segments.items() if name not in gone},
-            tails={segment: found for segment, found in tails.items() if found},
-        )
-
-    def names_of(self, segment: str) -> list[str]:
-        """The storage names of what there is of a segment: of the whole one, and of tails."""
-        whole = [self.segments[segment]] if segment in self.segments else []
-        return [*whole, *(tail.name for tail in self.tails.get(segment, ()))]
-
-    @property
-    def timelines(self) -> list[int]:
-        """Every timeline of which there is WAL or a history."""
-        return sorted({*map(timeline_of, self.segments), *map(timeline_of, self.tails), *self.histories})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,45 +93,21 @@ class WalArchive:
         return self._listed(f"{self.wal}/{segment[:8]}/{segment}")
 
     def _listed(self, beginning: str) -> Listing:
-        sealed_only = self.repository.asks_for_macs
-        segments: dict[str, str] = {}
-        tails: dict[str, list[Tail]] = defaultdict(list)
-        histories: dict[int, str] = {}
-        sizes: dict[str, int] = {}
-        stored_bytes = 0
-        for each in self.repository.store.list(beginning):
-            stored_bytes += each.size_bytes
-            file = each.name.rpartition("/")[2]
-            if sealed_only and not file.endswith(".sealed"):
-                continue  # it proves nothing, and must not stand in the way of what does
-            if match := _FILE.fullmatch(file):
-                if each.name != self._in_timeline(file):
-                    continue  # moved into the folder of another timeline
-                sizes[each.name] = each.size_bytes
-                if match["start"] is None:
-                    segments[match["segment"]] = each.name
-                else:
-                    tails[match["segment"]].append(
-                        Tail(int(match["start"], 16), int(match["end"], 16), each.name)
-                    )
-            elif match := _HISTORY.fullmatch(file):
-                histories[int(match[1], 16)] = each.name
-        return Listing(
-            segments, {name: sorted(found) for name, found in tails.items()}, histories, stored_bytes, sizes
-        )
+        store, wal = self.repository.store, self.wal
+        return listing_of(store.list(beginning), wal, sealed_only=self.repository.asks_for_macs)
 
     # -- writing
 
     def store_segment(self, segment: str, packed: Packed, key: DataKey | None) -> str:
         """Store a whole segment, :func:`packed`; returns its storage name. Once this returns it is there for good."""
-        return self._store(self._in_timeline(_suffixed(segment, key)), packed, key)
+        return self._store(name_in_timeline(self.wal, _suffixed(segment, key)), packed, key)
 
     def store_tail(
         self, segment: str, start: int, data: bytes | bytearray | memoryview, key: DataKey | None
     ) -> Tail:
         """Store a part of a segment that begins at its byte ``start``."""
         end = start + len(data)
-        name = self._in_timeline(_suffixed(f"{segment}.{start:08x}-{end:08x}", key))
+        name = name_in_timeline(self.wal, _suffixed(f"{segment}.{start:08x}-{end:08x}", key))
         return Tail(start, end, self._store(name, packed(data), key))
 
     def store_history(self, timeline: int, content: bytes, key: DataKey | None) -> None:
@@ -372,9 +282,6 @@ class WalArchive:
     def encode_document(self, name: str, document: dict[str, object], key: DataKey | None) -> bytes:
         """A document with its MAC, or its SHA-256 where nothing is encrypted."""
         return envelope_document.encode(envelope_document.vouched(document, name, key))
-
-    def _in_timeline(self, file: str) -> str:
-        return f"{self.wal}/{file[:8]}/{file}"
 
     def _store(self, name: str, content: bytes, key: DataKey | None) -> str:
         with self.repository.store.writer(name) as upload:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from recyclic_backups.archive.archive import Listing, Tail, WalArchive
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.archive_id import is_archive_id, new_archive_id
 from recyclic_backups.archive.documents import Position, read_followed
+from recyclic_backups.archive.listing import Listing, Tail
 from recyclic_backups.archive.wal import parse_history, segment_name, segment_start, start_of, timeline_of
 from recyclic_backups.errors import DamagedData, DatabaseError, NoUsableKey, Refused
 from recyclic_backups.postgres.lsn import lsn_text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from recyclic_backups.archive.archive import Listing
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import Stretch, start_of
 
 

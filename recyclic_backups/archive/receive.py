@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, Listing, WalArchive
+from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, WalArchive
 from recyclic_backups.archive.beginning import (
     OTHER_HINT,
     Beginning,
@@ -23,6 +23,7 @@ from recyclic_backups.archive.beginning import (
     without_damage_at_its_end,
 )
 from recyclic_backups.archive.documents import Gap, believed_position, store_gap
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.proof import (
     ACCEPT_COMMAND,
     PASSWORD,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recyclic_backups.archive.archive import Tail
 from recyclic_backups.archive.beginning import OTHER_HINT, Beginning
+from recyclic_backups.archive.listing import Tail
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
+from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.archive.continuity import Hole, holes, stretches
 from recyclic_backups.archive.documents import (
     Gap,
@@ -18,6 +18,7 @@ from recyclic_backups.archive.documents import (
     read_kept_from,
     read_position,
 )
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import Stretch, parse_history
 from recyclic_backups.catalog.fields import fields_of
 from recyclic_backups.catalog.repository import Repository

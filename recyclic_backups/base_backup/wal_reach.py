@@ -10,7 +10,8 @@ import struct
 import time
 from collections.abc import Callable
 
-from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
+from recyclic_backups.archive.archive import WalArchive, servers_in
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import segment_name, segment_start
 from recyclic_backups.errors import ArchiveError, DamagedData, DatabaseError, Refused
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text

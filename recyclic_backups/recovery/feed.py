@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import history_name, start_of
 from recyclic_backups.errors import ArchiveError, DamagedData, NoUsableKey, Refused
 from recyclic_backups.postgres.account import Account

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position, believed_gaps, read_gaps, read_position
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.manifest import BaseManifest

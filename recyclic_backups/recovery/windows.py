@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.continuity import Hole
 from recyclic_backups.archive.documents import Gap, Position
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import (
     lineage,
     parse_history,

@@ -13,6 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import segment_name, segment_start, start_of
 from recyclic_backups.backup_calendar import Calendar, Tier
 from recyclic_backups.catalog.catalog import Catalog, is_of_the_future
@@ -23,7 +24,6 @@ from recyclic_backups.retention.policy import Retention
 from recyclic_backups.retention.wal_policy import Histories, plan_wal
 
 if TYPE_CHECKING:
-    from recyclic_backups.archive.archive import Listing
     from recyclic_backups.archive.documents import Position
     from recyclic_backups.base_backup.catalog import BaseBackup
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from recyclic_backups.archive.archive import Listing, WalArchive, servers_in
+from recyclic_backups.archive.archive import WalArchive, servers_in
 from recyclic_backups.archive.documents import Gap, gap_name, read_gaps, read_kept_from, store_kept_from
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import parse_history
 from recyclic_backups.audit.log import append
 from recyclic_backups.base_backup.catalog import (

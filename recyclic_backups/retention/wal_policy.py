@@ -25,6 +25,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recyclic_backups.archive.documents import Gap, KeptFrom
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import start_of, timeline_of
 from recyclic_backups.base_backup.chain import root_of
 from recyclic_backups.catalog.catalog import is_of_the_future, newest_good
@@ -32,7 +33,6 @@ from recyclic_backups.retention.policy import Action
 from recyclic_backups.texts.text import Text, say
 
 if TYPE_CHECKING:
-    from recyclic_backups.archive.archive import Listing
     from recyclic_backups.base_backup.catalog import BaseBackup
 
 Histories = Mapping[int, Sequence[tuple[int, int]]]

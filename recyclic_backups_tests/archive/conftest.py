@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from recyclic_backups.archive.archive import Listing, WalArchive
+from recyclic_backups.archive.archive import WalArchive
 from recyclic_backups.archive.continuity import holes, stretches
 from recyclic_backups.archive.documents import Gap, read_position
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.receive import Receiver, ReceiveTerms
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.keyring import Keyring

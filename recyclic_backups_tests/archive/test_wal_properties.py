@@ -10,8 +10,9 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recyclic_backups.archive.archive import Listing, Tail, WalArchive, packed
+from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.continuity import holes, stretches
+from recyclic_backups.archive.listing import Listing, Tail
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.catalog.repository import Repository
 from recyclic_backups.envelope.data_key import DataKey

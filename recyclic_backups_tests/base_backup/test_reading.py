@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.archive.archive import Listing, Tail
+from recyclic_backups.archive.listing import Listing, Tail
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.chain import chain_of
 from recyclic_backups.base_backup.relay import Relay, Sink

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from recyclic_backups.archive.archive import Listing, Tail
 from recyclic_backups.archive.documents import Gap, Position
+from recyclic_backups.archive.listing import Listing, Tail
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.errors import ArchiveError, RecoveryError, UsageError

@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from recyclic_backups.archive.archive import Listing
 from recyclic_backups.archive.documents import Position
+from recyclic_backups.archive.listing import Listing
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.manifest import BaseObject

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recyclic_backups.archive.archive import Listing, Tail
 from recyclic_backups.archive.documents import Gap
+from recyclic_backups.archive.listing import Listing, Tail
 from recyclic_backups.archive.wal import lineage, segment_name, segment_start
 from recyclic_backups.base_backup.catalog import BaseBackup
 from recyclic_backups.base_backup.manifest import BaseManifest
