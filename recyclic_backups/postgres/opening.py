@@ -99,31 +99,31 @@ def _begin(server: Server, database: str, application_name: str, *, autocommit: 
 def _connected(
     server: Server, database: str, application_name: str, assumed: Peer, *, autocommit: bool
 ) -> PatientConnection:
-    parameters: dict[str, Any] = {
+    parameters = parameters_of(server, application_name, assumed)
+    with startup.without_libpq_variables():
+        return PatientConnection.connect(
+            autocommit=autocommit, dbname=database, client_encoding="UTF8", **parameters
+        )
+
+
+def parameters_of(server: Server, application_name: str, assumed: Peer) -> dict[str, Any]:
+    """How a session with that server begins, for our own libpq, whatever it is for."""
+    return {
         "host": server.host,
         "port": server.port,
         "user": server.user,
         "password": server.password or None,
-        "dbname": database,
         "sslmode": server.sslmode,
         "sslrootcert": server.sslrootcert or None,
         "connect_timeout": server.connect_timeout_seconds,
         "application_name": application_name,
-        "client_encoding": "UTF8",
         "options": startup.as_options(startup.settings_for(assumed, program=False)),
         # A peer that vanished without a word is noticed within two minutes instead of two hours.
         "keepalives_idle": 30,
         "keepalives_interval": 15,
         "keepalives_count": 5,
-        **protection_here(server),
+        **server.protection(knows_require_auth=pq.version() >= FIRST_WITH_REQUIRE_AUTH),
     }
-    with startup.without_libpq_variables():
-        return PatientConnection.connect(autocommit=autocommit, **parameters)
-
-
-def protection_here(server: Server) -> dict[str, str]:
-    """What keeps the password from strangers, as parameters that our own libpq knows."""
-    return server.protection(knows_require_auth=pq.version() >= FIRST_WITH_REQUIRE_AUTH)
 
 
 def _require_direct(connection: PatientConnection, server: Server, database: str) -> None:

@@ -26,7 +26,7 @@ from recyclic_backups.errors import DatabaseError
 from recyclic_backups.postgres import startup
 from recyclic_backups.postgres.connection import received_bytes
 from recyclic_backups.postgres.lsn import lsn_of, lsn_text
-from recyclic_backups.postgres.opening import NEUTRAL_DATABASE, protection_here
+from recyclic_backups.postgres.opening import NEUTRAL_DATABASE, parameters_of
 from recyclic_backups.postgres.server import database_error
 from recyclic_backups.postgres.startup import UNKNOWN
 
@@ -505,23 +505,9 @@ class _NoSuchSlot(DatabaseError):
 
 
 def _connected(server: Server, application_name: str, mode: Mode) -> pq.abc.PGconn:
-    begun = startup.settings_for(UNKNOWN, program=False)
-    parameters = {
-        "host": server.host,
-        "port": server.port,
-        "user": server.user,
-        "password": server.password or None,
-        "sslmode": server.sslmode,
-        "sslrootcert": server.sslrootcert or None,
-        "connect_timeout": server.connect_timeout_seconds,
-        "application_name": application_name,
+    parameters = parameters_of(server, application_name, UNKNOWN) | {
         "replication": mode,
         "dbname": NEUTRAL_DATABASE if mode == "database" else None,
-        "options": startup.as_options(begun),
-        "keepalives_idle": 30,
-        "keepalives_interval": 15,
-        "keepalives_count": 5,
-        **protection_here(server),
     }
     text = make_conninfo("", **{name: value for name, value in parameters.items() if value is not None})
     # Step by step: PGconn.connect() would keep every other thread of the process, and signals, waiting for the server.
