@@ -60,7 +60,8 @@ _TRUSTED = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolna
 
 # The expressions of tables and of what they are partitions of, the types that occur in them, and what those consist of.
 # A type is its owner's code: a domain's checks can be added while a table is locked, and a cast from it is found by
-# the server on its own. Of PostgreSQL's own functions some run what a text says (foreign_code.ACTS_FOR_ITS_AUTHOR).
+# the server on its own. Of PostgreSQL's own functions some run what a text says (foreign_code.ACTS_FOR_ITS_AUTHOR), and
+# so does the syntax of JSON and XML, which looks for casts and types by itself.
 _COMPUTED = rf"""
 WITH RECURSIVE trusted(oid) AS {_TRUSTED},
 relation(oid) AS (
@@ -105,6 +106,9 @@ found(relid, whose) AS (
     {CALLED}
     WHERE (p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN (SELECT oid FROM trusted))
        OR (e.maker NOT IN (SELECT oid FROM trusted) AND {ACTS_FOR_ITS_AUTHOR})
+  UNION
+    SELECT e.relid, e.maker FROM computed e
+    WHERE e.maker NOT IN (SELECT oid FROM trusted) AND e.tree ~ '[{{](JSON|XML)'
   UNION
     SELECT type.relid, t.typowner FROM type JOIN pg_catalog.pg_type t ON t.oid = type.oid
     WHERE t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN (SELECT oid FROM trusted)

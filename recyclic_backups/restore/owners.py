@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recyclic_backups.fingerprint.foreign_code import (
-    ACTS_FOR_ITS_AUTHOR,
-    CALLED,
     run_by_checks,
     run_by_generated_columns,
     run_by_planning,
@@ -119,10 +117,8 @@ _OF_OTHERS = """
 # domain of another owner (also where it is a part of a type, or what JSON is RETURNING, which is in no pg_depend), or
 # to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
 # are read by its domains, or to anything of his while there is a cast of somebody's to json: to_json() calls it,
-# whatever row it is given. Or a view of his that calls what may do anything: of PostgreSQL's own functions, in no
-# pg_depend, those that run a text (ts_rewrite, query_to_xml), or a superuser's that does as told, or that takes a value
-# of any type and may make one (hstore's populate_record).
-_COMPUTED_WITH_CODE = f"""
+# whatever row it is given. Or to any view of his: what its text may have the server do is more than a list can name.
+_COMPUTED_WITH_CODE = """
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
@@ -163,21 +159,12 @@ WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
-          AND f.relkind = 'f' AND NOT r2.rolsuper)
+          AND f.relkind IN ('f', 'v') AND NOT r2.rolsuper)
    OR EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_roles r4 ON r4.oid = h.relowner
         JOIN pg_catalog.pg_cast k ON k.casttarget IN (114, 3802)  -- json, jsonb
         JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc JOIN pg_catalog.pg_roles r5 ON r5.oid = f.proowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.oid = s.objid
           AND NOT r4.rolsuper AND NOT r5.rolsuper)
-   OR EXISTS (SELECT FROM (
-        SELECT w.ev_action::text, theirs.relowner
-        FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class theirs ON theirs.oid = w.ev_class
-        JOIN pg_catalog.pg_roles r3 ON r3.oid = theirs.relowner
-        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND w.ev_class = s.objid
-          AND theirs.relkind = 'v' AND NOT r3.rolsuper) e(tree, maker)
-        {CALLED} WHERE {ACTS_FOR_ITS_AUTHOR} OR (p.oid >= 16384 AND EXISTS (
-            SELECT FROM pg_catalog.unnest(p.proargtypes) a(oid) JOIN pg_catalog.pg_type y ON y.oid = a.oid
-            WHERE y.typtype = 'p')))
 """
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.

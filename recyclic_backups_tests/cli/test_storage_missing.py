@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "drill pitr": (),
     "wal receive": (),
     "wal status": (),
+    "wal accept --without-proof": ("--yes",),
     "wal fetch": ("000000010000000000000001",),
     "base-backup": (),
     "base-backup --list": (),

@@ -223,6 +223,9 @@ def test_tables_of_several_owners_go_together_only_without_code(servers: Servers
         )
         hers.do("CREATE TABLE m.plain (a int PRIMARY KEY, b int); INSERT INTO m.plain VALUES (1, 1)")
         hers.do(KINDS["a CHECK constraint"])
+        hers.do(
+            "ALTER TABLE m.plain ADD CHECK (length(btrim(b::text)) > 0 AND b::text ~ '^[0-9]+$' AND b < 9 * 9)"
+        )
         hers.house.back_up()
         hers.do("UPDATE m.plain SET b = 2;" + WRONG)
         hers.do("DELETE FROM v.a", "victim")
@@ -242,8 +245,9 @@ def test_tables_of_several_owners_go_together_only_without_code(servers: Servers
         (15, "domain_in('x', to_regtype('m.j')::oid, -1) IS NOT NULL"),
         (18, "pg_input_is_valid(js ->> 'a', 'm.j')"),
         (18, "JSON_VALUE(js, '$.a' RETURNING m.j) IS NOT NULL"),
+        (15, "current_setting('nobody.knows', true) IS NULL"),
     ],
-    ids=["by its number", "by its name", "as JSON"],
+    ids=["by its number", "by its name", "as JSON", "a function that our list does not have"],
 )
 def test_a_check_that_makes_a_value_of_a_strangers_domain_counts_as_his_code(
     servers: Servers, major: int, check: str

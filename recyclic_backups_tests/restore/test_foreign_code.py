@@ -844,20 +844,29 @@ def test_a_domain_alone_keeps_nobody_from_a_restore_without_owners(servers: Serv
 def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_strangers_code(
     servers: Servers,
 ) -> None:
-    """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled."""
+    """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled.
+
+    Or he reads a view of hers: what its text may have the server do no list of ours names, so none is filled.
+    """
     cluster = servers[15]
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
             connection.execute((TRAP + "CREATE TABLE m.t (a int); CREATE TABLE m.u (a int)").encode())
+            connection.execute("CREATE VIEW m.seen AS SELECT a FROM m.u")
         with cluster.server.connect("hers") as connection:
             connection.execute("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.v AS SELECT count(*) FROM m.t")
             connection.execute("CREATE MATERIALIZED VIEW s.w AS SELECT count(*) FROM m.u")
+            connection.execute("CREATE VIEW s.between AS SELECT a FROM m.seen")
+            connection.execute("CREATE MATERIALIZED VIEW s.x AS SELECT count(*) FROM s.between")
         with mallory.connect("hers") as connection:
             connection.execute("CREATE INDEX ON m.t ((a + m.one(7)))")
         report = _put_back(cluster, "hers")
         assert _superusers(cluster) == ["postgres"]
-        assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.v"]
-        assert "functions of others" in report.missing[0].reason
+        assert [each.name for each in report.missing] == [
+            "MATERIALIZED VIEW DATA s.v",
+            "MATERIALIZED VIEW DATA s.x",
+        ]
+        assert all("functions of others" in each.reason for each in report.missing)
         assert report.missing[0].statement == "REFRESH MATERIALIZED VIEW s.v;"
 
 
