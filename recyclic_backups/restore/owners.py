@@ -116,8 +116,8 @@ _OF_OTHERS = """
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
 # domain of another owner (also where it is a part of a type, or what JSON is RETURNING, which is in no pg_depend), or
 # to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
-# are read by its domains, or to anything of his while there is a cast of somebody's to json: to_json() calls it,
-# whatever row it is given. Or to any view of his: what its text may have the server do is more than a list can name.
+# are read by its domains, or to any view of his: what its text may have the server do is more than a list can name. Or
+# to any table while a cast is anybody's function: to_json(), ``||`` and others look for one, whatever they are given.
 _COMPUTED_WITH_CODE = """
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -160,11 +160,9 @@ WHERE NOT r.rolsuper
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
           AND f.relkind IN ('f', 'v') AND NOT r2.rolsuper)
-   OR EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_roles r4 ON r4.oid = h.relowner
-        JOIN pg_catalog.pg_cast k ON k.casttarget IN (114, 3802)  -- json, jsonb
-        JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc JOIN pg_catalog.pg_roles r5 ON r5.oid = f.proowner
-        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.oid = s.objid
-          AND NOT r4.rolsuper AND NOT r5.rolsuper)
+   OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid <> s.root
+        AND EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
+            JOIN pg_catalog.pg_roles r3 ON r3.oid = f.proowner WHERE NOT r3.rolsuper))
 """
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
