@@ -93,9 +93,9 @@ def _made(source: str, key: str, but_for: str = "", name: str = "made") -> str:
 # author's: that fails where he relied on his own. A function that makes a value of whatever type it is given runs the
 # checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. It may be given
 # a row of no named type, ``ROW((NULL::his.pair).x)``, and then its result has none. So an expression in which any type
-# of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks. PostgreSQL
-# has functions in SQL too, which look for a cast to text when they are put in place: ``'x' || his_enumeration``. So any
-# type counts, a column's too, from which somebody's function is a cast.
+# of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks.
+# PostgreSQL has functions in SQL too, which look for a cast to text when they are put in place: ``'x' || his_value``.
+# So any type counts, a column's too, from which somebody's function is a cast.
 _RUN_BY = f"""
 WITH RECURSIVE e(relid, tree) AS ({{0}}), {_made("e", "relid", "(?!var)")}, {_made("e", "relid", name="met")}
 SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)

@@ -684,7 +684,9 @@ def test_a_superusers_materialized_view_converts_nothing_by_a_strangers_cast(
             "CREATE SCHEMA s; CREATE TABLE s.t (e m.e); INSERT INTO s.t VALUES ('a')",
         )
         _sql(
-            cluster, "postgres", f"CREATE SCHEMA n; CREATE MATERIALIZED VIEW n.mv AS SELECT {text} AS a FROM s.t"
+            cluster,
+            "postgres",
+            f"CREATE SCHEMA n; CREATE MATERIALIZED VIEW n.mv AS SELECT {text} AS a FROM s.t",
         )
         target = "json" if "json" in text else "text"
         _sql(
