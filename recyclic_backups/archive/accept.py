@@ -42,7 +42,9 @@ def accept_timeline(
             "type what the receiver says when it refuses the server",
         )
     key = archive.repository.key_for_backups(now)
+    position = believed_position(archive)
+    archive_id = "" if position is None else position.archive_id
     left = f"{left_timeline}@{lsn_text(left_lsn)}"
     details = {"server": archive.system_identifier, "reason": f"timeline {timeline}, which left {left}"}
     with audited(archive.repository, "accept server", lambda: now, details=details):
-        store_followed(archive, Followed(timeline, left_timeline, left_lsn, now), key)
+        store_followed(archive, Followed(timeline, left_timeline, left_lsn, now, archive_id), key)

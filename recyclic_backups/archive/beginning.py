@@ -261,7 +261,12 @@ def _require_failover(
         followed = read_followed(archive, timeline)
     except (DamagedData, NoUsableKey):
         followed = None
-    if followed is not None and (followed.left_timeline, followed.left_lsn) == (end.timeline, left_lsn):
+    known_id = archive.archive_id or ("" if position is None else position.archive_id)
+    if (
+        followed is not None
+        and (followed.left_timeline, followed.left_lsn) == (end.timeline, left_lsn)
+        and followed.archive_id in ("", known_id)  # older releases wrote none
+    ):
         return
     raise Refused(
         f"this server left timeline {end.timeline} at {lsn_text(left_lsn)} for timeline {timeline}, and gives up what "

@@ -58,6 +58,8 @@ class Followed(Document):
     left_timeline: int
     left_lsn: int = field(metadata=spelled(lsn_text, lsn_of))
     accepted_at: datetime
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive that goes on; empty where an older release wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class KeptFrom(Document):
 
     timeline: int
     lsn: int = field(metadata=spelled(lsn_text, lsn_of))
+    archive_id: str = field(default="", metadata=OMITTED)
+    """Of the archive whose WAL it speaks of; empty where an older release wrote it."""
 
     def covers(self, timeline: int, to_lsn: int) -> bool:
         """Whether WAL that is missing up to that position is missing because of it."""

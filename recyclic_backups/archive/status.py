@@ -113,6 +113,11 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
 
     position = read(lambda: read_position(archive), None)
     kept_from = read(lambda: read_kept_from(archive), None)
+    known_id = "" if position is None else position.archive_id
+    if kept_from is not None and known_id and kept_from.archive_id not in ("", known_id):
+        # It would hide holes: of WAL that is missing there nothing was taken by retention.
+        damage.append("kept_from.json is of another archive of this server: it is passed over")
+        kept_from = None
     read(lambda: read_gaps(archive), None)  # those that cannot be believed are told; what can is listed below
     lineage = read(lambda: _lineage(archive, listing), tuple(listing.timelines))
     found = [] if position is None else stretches(listing, position.segment_bytes)

@@ -123,7 +123,7 @@ def plan_wal(
         ordered,
         tuple(name for segment in leaving for name in listing.names_of(segment)),
         tuple(each for each in gaps if not needs.asks_for(each.timeline, each.from_lsn, each.to_lsn)),
-        KeptFrom(first.timeline, first.start_lsn),
+        KeptFrom(first.timeline, first.start_lsn, newest.manifest.archive_id),
     )
 
 

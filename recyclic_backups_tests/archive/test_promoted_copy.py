@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from recyclic_backups.archive.accept import accept_timeline
 from recyclic_backups.archive.archive import WalArchive
-from recyclic_backups.archive.documents import SETTLED, Position, read_position, store_position
+from recyclic_backups.archive.documents import (
+    SETTLED,
+    Followed,
+    Position,
+    read_position,
+    store_followed,
+    store_position,
+)
 from recyclic_backups.archive.settled import Settled
 from recyclic_backups.errors import Refused
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -56,6 +63,9 @@ def test_a_copy_that_was_promoted_where_it_stood_before_is_refused_until_somebod
     timeline, left, lsn = to_accept(error)
     accept_timeline(archive, timeline, left, lsn - 8, datetime.now(UTC))
     assert isinstance(Running(server_of_its_own, memory).join(), Refused), "that was said of another place"
+    key = archive.repository.key_for_backups(datetime.now(UTC))
+    store_followed(archive, Followed(timeline, left, lsn, datetime.now(UTC), archive_id="0" * 32), key)
+    assert isinstance(Running(server_of_its_own, memory).join(), Refused), "that was said of another archive"
     accept_timeline(archive, timeline, left, lsn, datetime.now(UTC))
     with receiving(server_of_its_own, memory) as running:
         running.write_and_store(server_of_its_own, archive)

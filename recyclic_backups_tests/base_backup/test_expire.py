@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from recyclic_backups.archive.documents import KeptFrom, read_kept_from, read_position, store_kept_from
 from recyclic_backups.archive.status import wal_status
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.base_backup.wal_reach import reached_lsn
@@ -73,6 +74,26 @@ def test_a_held_one_keeps_its_own_wal_and_that_is_no_hole(three: Premises) -> No
     _expire(three)
     assert len(three.bases.bases) == 2
     assert not list(three.store.list(f"{archive.root}/holds/"))
+
+
+def test_what_was_taken_from_an_archive_that_was_moved_away_hides_no_hole_in_this_one(
+    three: Premises,
+) -> None:
+    """Attack: he takes WAL away and lays what retention once said of an older archive of this server there."""
+    archive, key = three.archive, three.archive.repository.key_for_backups(datetime.now(UTC))
+    _expire(three)
+    kept = read_kept_from(archive)
+    assert kept is not None
+    position = read_position(archive)
+    assert position is not None
+    assert kept.archive_id == position.archive_id != ""
+    segments = archive.listing().segments
+    three.store.delete(segments[sorted(segments)[2]])
+    assert wal_status(archive, None).live_holes != ()
+    store_kept_from(archive, KeptFrom(1, position.lsn + (1 << 40), archive_id="0" * 32), key)
+    seen = wal_status(archive, None)
+    assert seen.live_holes != ()
+    assert "of another archive" in seen.damage
 
 
 def test_a_hold_that_nobody_signed_keeps_for_ever(three: Premises) -> None:
