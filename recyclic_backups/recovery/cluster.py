@@ -455,7 +455,7 @@ def recovered(
     :meth:`RecoveredCluster.fill` and :meth:`RecoveredCluster.replay`.
     """
     installation = server_programs(installations, plan.base)
-    account = Account.for_servers()
+    account = Account.for_recovered()
     home = account.private_directory(scratch)
     socket_directory = account.socket_directory(home)
     cluster = RecoveredCluster(
