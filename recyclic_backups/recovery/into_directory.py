@@ -20,15 +20,11 @@ from recyclic_backups.machine_users import trusted_users
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress, timed
-from recyclic_backups.recovery.cluster import (
-    Reached,
-    RecoveredCluster,
-    require_space,
-    server_programs,
-)
+from recyclic_backups.recovery.cluster import Reached, RecoveredCluster
 from recyclic_backups.recovery.configuration import ServerFiles
 from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Plan
+from recyclic_backups.recovery.prerequisites import require_space, server_programs
 from recyclic_backups.recovery.unpack import DIRECTORY, open_directory
 from recyclic_backups.recovery.unpack_base import PUT_ASIDE
 
