@@ -68,19 +68,19 @@ ACTS_FOR_ITS_AUTHOR = f"""
 """
 
 
-def _made(source: str, key: str, but_for: str = "") -> str:
-    """A table expression of the types in the trees of another one, and of what these consist of.
+def _made(source: str, key: str, but_for: str = "", name: str = "made") -> str:
+    """A table expression, of this name, of the types in the trees of another one, and of what these consist of.
 
     That is an array's elements, what a domain or a range is made of, columns. ``but_for`` is what the field of a node
     does not begin with; it is ``typid`` where JSON is RETURNING a type, since PostgreSQL 16.
     """
-    return f"""made({key}, oid) AS (
+    return f"""{name}({key}, oid) AS (
     SELECT {source}.{key}, m[1]::oid FROM {source}
     CROSS JOIN LATERAL pg_catalog.regexp_matches({source}.tree, ':{but_for}\\w*(?:type(?:id)?|typid) (\\d+)', 'gi') m
     WHERE m[1]::oid >= {FIRST_MADE_BY_PEOPLE}
   UNION
-    SELECT made.{key}, part.oid FROM made
-    JOIN pg_catalog.pg_type t ON t.oid = made.oid
+    SELECT {name}.{key}, part.oid FROM {name}
+    JOIN pg_catalog.pg_type t ON t.oid = {name}.oid
     CROSS JOIN LATERAL (
         SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
         UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
@@ -94,8 +94,10 @@ def _made(source: str, key: str, but_for: str = "") -> str:
 # checks of a domain in it: hstore's populate_record, which anybody may install and which is immutable. It may be given
 # a row of no named type, ``ROW((NULL::his.pair).x)``, and then its result has none. So an expression in which any type
 # of somebody's stands, but for a column's, counts as his, unless that is an enumeration, which has no checks.
+# PostgreSQL has functions in SQL too, which look for a cast to text when they are put in place: ``'x' || his_value``.
+# So any type counts, a column's too, from which somebody's function is a cast.
 _RUN_BY = f"""
-WITH RECURSIVE e(relid, tree) AS ({{0}}), {_made("e", "relid", "(?!var)")}
+WITH RECURSIVE e(relid, tree) AS ({{0}}), {_made("e", "relid", "(?!var)")}, {_made("e", "relid", name="met")}
 SELECT e.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
 FROM e
 {CALLED}
@@ -108,6 +110,12 @@ JOIN pg_catalog.pg_type t ON t.oid = made.oid
 LEFT JOIN pg_catalog.pg_type x ON x.oid = t.typelem
 WHERE t.typowner NOT IN {_TRUSTED}
   AND t.typtype <> 'e' AND NOT (t.typtype = 'b' AND x.typtype IS NOT DISTINCT FROM 'e')
+UNION
+SELECT met.relid::bigint, pg_catalog.pg_get_userbyid(p.proowner)
+FROM met
+JOIN pg_catalog.pg_cast k ON k.castsource = met.oid
+JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+WHERE p.oid >= {FIRST_MADE_BY_PEOPLE} AND p.proowner NOT IN {_TRUSTED}
 ORDER BY 1, 2
 """
 _PLANNED = _RUN_BY.format("""

@@ -116,8 +116,9 @@ _OF_OTHERS = """
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
 # domain of another owner (also where it is a part of a type, or what JSON is RETURNING, which is in no pg_depend), or
 # to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
-# are read by its domains, or to anything of his while there is a cast of somebody's to json: to_json() calls it,
-# whatever row it is given. Or to any view of his: what its text may have the server do is more than a list can name.
+# are read by its domains, or to any view of his: what its text may have the server do is more than a list can name. Or
+# to any table while a cast from somebody's type is his function: to_json(), ``||`` and others look for one, whatever
+# they are given.
 _COMPUTED_WITH_CODE = """
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
@@ -156,15 +157,13 @@ LEFT JOIN pg_catalog.pg_type t ON s.classid = 'pg_catalog.pg_type'::pg_catalog.r
     AND t.typtype = 'd'
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = coalesce(p.proowner, c.proowner, t.typowner)
 WHERE NOT r.rolsuper
-   OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%s::oid[]))
+   OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%(planned)s::oid[]))
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
           AND f.relkind IN ('f', 'v') AND NOT r2.rolsuper)
-   OR EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_roles r4 ON r4.oid = h.relowner
-        JOIN pg_catalog.pg_cast k ON k.casttarget IN (114, 3802)  -- json, jsonb
-        JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc JOIN pg_catalog.pg_roles r5 ON r5.oid = f.proowner
-        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND h.oid = s.objid
-          AND NOT r4.rolsuper AND NOT r5.rolsuper)
+   OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid <> s.root
+        AND EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
+            JOIN pg_catalog.pg_roles r3 ON r3.oid = f.proowner WHERE k.castsource >= 16384 AND NOT r3.rolsuper))
 """
 
 # Names of tables, of those that they are parts of or consist of, and of the indexes of all of these.
@@ -443,7 +442,8 @@ def computed_with_code_of_others(connection: Connection, encoding: str) -> froze
 
     They are filled in the name of their owner (https://www.postgresql.org/docs/15/sql-refreshmaterializedview.html).
     """
-    rows = connection.execute(_COMPUTED_WITH_CODE, (_planned_with_code_of_others(connection),)).fetchall()
+    planned = {"planned": _planned_with_code_of_others(connection)}
+    rows = connection.execute(_COMPUTED_WITH_CODE, planned).fetchall()
     return frozenset(" ".join(one_line(in_encoding(each, encoding)) for each in row) for row in rows)
 
 

@@ -635,3 +635,68 @@ def test_rows_that_only_a_policy_keeps_from_an_owner_are_kept_from_her_in_a_rest
         with cluster.server.connect("postgres") as connection:
             query = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'mallory'::regrole"
             assert connection.execute(query).fetchall() == []
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("code", ["CREATE INDEX ON m.t (({}))", "CREATE STATISTICS m.st ON ({}), a FROM m.t"])
+@pytest.mark.parametrize("text", ["'x' || 'a'::m.e", "quote_literal('a'::m.e)"])
+def test_a_cast_that_only_a_function_of_postgresql_looks_for_is_not_called_while_a_query_is_planned(
+    servers: Servers, major: int, code: str, text: str
+) -> None:
+    """Attack: her index names no function of hers; ``||`` turns a value of her enumeration to text by her cast."""
+    cluster = servers[major]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            TRAP
+            + """
+            CREATE TYPE m.e AS ENUM ('a'); CREATE TABLE m.t (a int, e m.e); INSERT INTO m.t VALUES (1, 'a');
+            CREATE FUNCTION m.cast(m.e) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT
+                AS 'BEGIN PERFORM m.act(); RETURN ''q''; END';
+            CREATE CAST (m.e AS text) WITH FUNCTION m.cast(m.e)""",
+        )
+        _sql(cluster, "postgres", "CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.mv AS SELECT a FROM m.t")
+        _sql(cluster, "mallory", code.format(text))
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA s.mv"]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("owner", ["mallory", "postgres"])
+@pytest.mark.parametrize("text", ["'x' || e", "quote_nullable(e)", "to_json(e)::text"])
+def test_a_superusers_materialized_view_converts_nothing_by_a_strangers_cast(
+    servers: Servers, major: int, text: str, owner: str
+) -> None:
+    """Attack: ``||`` in the superuser's own view looks for a cast to text, and she made one for her enumeration."""
+    cluster = servers[major]
+    with _hers(cluster, "hers"):
+        _sql(
+            cluster,
+            "mallory",
+            TRAP + "CREATE TYPE m.e AS ENUM ('a')",
+        )
+        _sql(
+            cluster,
+            owner,
+            "CREATE SCHEMA s; CREATE TABLE s.t (e m.e); INSERT INTO s.t VALUES ('a')",
+        )
+        _sql(
+            cluster,
+            "postgres",
+            f"CREATE SCHEMA n; CREATE MATERIALIZED VIEW n.mv AS SELECT {text} AS a FROM s.t",
+        )
+        target = "json" if "json" in text else "text"
+        _sql(
+            cluster,
+            "mallory",
+            f"""CREATE FUNCTION m.cast(m.e) RETURNS {target} LANGUAGE plpgsql IMMUTABLE STRICT
+                AS 'BEGIN PERFORM m.act(); RETURN ''1''; END';
+            CREATE CAST (m.e AS {target}) WITH FUNCTION m.cast(m.e)""",
+        )
+        with _restored(cluster) as report:
+            assert _superusers(cluster) == ["postgres"]
+            assert report is not None
+            assert [each.name for each in report.missing] == ["MATERIALIZED VIEW DATA n.mv"]
