@@ -29,7 +29,8 @@ from recyclic_backups.postgres.programs import choose
 from recyclic_backups.progress import Progress, timed
 from recyclic_backups.recovery.as_backup import unlogged_tables
 from recyclic_backups.recovery.ask_wal import plan_from
-from recyclic_backups.recovery.cluster import RecoveredCluster, recovered
+from recyclic_backups.recovery.cluster import RecoveredCluster
+from recyclic_backups.recovery.into_scratch import recovered
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.recovery.survey import Survey, survey
 from recyclic_backups.recovery.target import Target, at_lsn, at_time

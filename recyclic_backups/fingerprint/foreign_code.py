@@ -28,26 +28,32 @@ JOIN pg_catalog.pg_proc p ON p.oid = CASE m[1] WHEN 'opno'
 """
 
 _HARMLESS = """
-    abbrev abs age area array_append array_cat array_dims array_length array_lower array_ndims array_position
-    array_positions array_prepend array_remove array_replace array_to_string array_upper ascii bit_count
-    bit_length broadcast btrim cardinality cbrt ceil ceiling center char_length character_length chr concat
-    concat_ws date_bin date_part date_trunc decode degrees diameter div encode exp extract factorial family
-    floor format gcd get_bit get_byte height host hostmask initcap is_normalized isclosed isempty isfinite
-    isopen json_array_length json_extract_path json_extract_path_text json_typeof jsonb_array_length
-    jsonb_extract_path jsonb_extract_path_text jsonb_path_exists jsonb_path_match jsonb_strip_nulls jsonb_typeof
-    justify_days justify_hours justify_interval lcm left length like_escape ln log log10 lower lower_inc
-    lower_inf lpad ltrim make_date make_interval make_time make_timestamp make_timestamptz masklen md5 min_scale
-    mod netmask network normalize notlike now npoints num_nonnulls num_nulls numnode octet_length overlay
-    phraseto_tsquery pi plainto_tsquery position power quote_ident quote_literal quote_nullable radians
-    regexp_count regexp_instr regexp_like regexp_match regexp_replace regexp_split_to_array regexp_substr repeat
-    replace reverse right round rpad rtrim scale set_bit set_byte setweight sha224 sha256 sha384 sha512 sign
-    similar_escape similar_to_escape split_part sqrt starts_with statement_timestamp string_to_array strip
-    strpos substr substring timezone to_char to_date to_hex to_number to_timestamp to_tsquery to_tsvector
-    transaction_timestamp translate trim_scale trunc unistr upper upper_inc upper_inf websearch_to_tsquery width
-    width_bucket
+    abbrev abs age area array_agg array_append array_cat array_dims array_length array_lower array_ndims
+    array_position array_positions array_prepend array_remove array_replace array_to_string array_upper ascii
+    avg bit_and bit_count bit_length bit_or bool_and bool_or broadcast btrim cardinality cbrt ceil ceiling
+    center char_length character_length chr concat concat_ws corr count covar_pop covar_samp cume_dist date_bin
+    date_part date_trunc decode degrees dense_rank diameter div encode every exp extract factorial family
+    first_value floor format gcd generate_series generate_subscripts get_bit get_byte height host hostmask
+    initcap is_normalized isclosed isempty isfinite isopen json_array_length json_extract_path
+    json_extract_path_text json_typeof jsonb_array_length jsonb_extract_path jsonb_extract_path_text
+    jsonb_path_exists jsonb_path_match jsonb_strip_nulls jsonb_typeof justify_days justify_hours
+    justify_interval lag last_value lcm lead left length like_escape ln log log10 lower lower_inc lower_inf lpad
+    ltrim make_date make_interval make_time make_timestamp make_timestamptz masklen max md5 min min_scale mod
+    mode netmask network normalize notlike now npoints nth_value ntile num_nonnulls num_nulls numnode
+    octet_length overlay percent_rank percentile_cont percentile_disc phraseto_tsquery pi plainto_tsquery
+    position power quote_ident quote_literal quote_nullable radians rank regexp_count regexp_instr regexp_like
+    regexp_match regexp_replace regexp_split_to_array regexp_substr repeat replace reverse right round
+    row_number rpad rtrim scale set_bit set_byte setweight sha224 sha256 sha384 sha512 sign similar_escape
+    similar_to_escape split_part sqrt starts_with statement_timestamp stddev stddev_pop stddev_samp string_agg
+    string_to_array strip strpos substr substring sum timezone to_char to_date to_hex to_number to_timestamp
+    to_tsquery to_tsvector transaction_timestamp translate trim_scale trunc unistr unnest upper upper_inc
+    upper_inf var_pop var_samp variance websearch_to_tsquery width width_bucket
 """
 """Functions of PostgreSQL's own that compute a value from values, and have nobody's code called: whatever their
 arguments are, none of them is taken for the name or the number of a type, a query, or a row to be made."""
+
+LOOKS_FOR_CODE = "[{](JSON|XML|TABLEFUNC)"
+"""What the syntax of JSON and XML is in a node tree, as a pattern: it looks for casts and types by itself."""
 
 # A list of what is harmless, as there was always one more way to have the server run a text, a view or a domain:
 # domain_in() and its like, to which anybody may give the number of a type, or a text that names one. A function of a

@@ -11,7 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from recyclic_backups.errors import DatabaseError
-from recyclic_backups.fingerprint.foreign_code import ACTS_FOR_ITS_AUTHOR, CALLED, FIRST_MADE_BY_PEOPLE
+from recyclic_backups.fingerprint.foreign_code import (
+    ACTS_FOR_ITS_AUTHOR,
+    CALLED,
+    FIRST_MADE_BY_PEOPLE,
+    LOOKS_FOR_CODE,
+)
 from recyclic_backups.postgres import quoting
 from recyclic_backups.postgres.connection import Connection
 from recyclic_backups.postgres.names import qualified_name
@@ -108,7 +113,7 @@ found(relid, whose) AS (
        OR (e.maker NOT IN (SELECT oid FROM trusted) AND {ACTS_FOR_ITS_AUTHOR})
   UNION
     SELECT e.relid, e.maker FROM computed e
-    WHERE e.maker NOT IN (SELECT oid FROM trusted) AND e.tree ~ '[{{](JSON|XML)'
+    WHERE e.maker NOT IN (SELECT oid FROM trusted) AND e.tree ~ '{LOOKS_FOR_CODE}'
   UNION
     SELECT type.relid, t.typowner FROM type JOIN pg_catalog.pg_type t ON t.oid = type.oid
     WHERE t.oid >= {FIRST_MADE_BY_PEOPLE} AND t.typowner NOT IN (SELECT oid FROM trusted)

@@ -7,12 +7,15 @@ that are not ours are never changed: where that user cannot go, another place is
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
 import pwd
+import secrets
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +30,9 @@ USERS = ("recyclic-scratch", "nobody")
 """Whom throwaway servers run as where we are root: the first of these users that the machine has."""
 MAKE_USER = f"useradd --system --no-create-home --shell /usr/sbin/nologin {USERS[0]}"
 """The command that makes one which owns nothing else; docs/drills.md has it too."""
+
+_TRANSIENT_IDS = range(61184, 65520)
+"""What systemd gives to services for as long as they run: no package makes a user there (https://systemd.io/UIDS-GIDS)."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +63,19 @@ class Account:
             f"PostgreSQL servers do not run as root, and there is no user {' and no user '.join(USERS)}",
             f"make one ({MAKE_USER}), or run as an ordinary user",
         )
+
+    @classmethod
+    def for_recovered(cls) -> Account:
+        """The same for a server that recovers, whose files may become production's: of nobody else.
+
+        Where it would share its user, it gets an id that no user has and no process runs as. A recovered server can do
+        without a name of its user; initdb cannot. Raises ConfigurationError.
+        """
+        account = cls.for_servers()
+        if not account.shared:
+            return account
+        unused = _unused_id()
+        return cls(unused, unused, change=True)
 
     def may_search(self, directory: Path) -> bool:
         """Whether the user can reach what lies in a directory: needs x on it and on every parent."""
@@ -146,6 +165,40 @@ class Account:
         if status.st_gid == self.gid:
             return bool(status.st_mode & 0o010)
         return bool(status.st_mode & 0o001)
+
+
+def _unused_id() -> int:
+    """An id that is no user's, no group's and no process's; of those that are given out for a time."""
+    of_processes = _ids_of_processes()
+    for _ in range(100):
+        found = secrets.choice(_TRANSIENT_IDS)
+        if found in of_processes:
+            continue
+        try:
+            pwd.getpwuid(found)
+        except KeyError:
+            try:
+                grp.getgrgid(found)
+            except KeyError:
+                return found
+    raise ConfigurationError(
+        "no user id is free for a server that recovers", f"make a user for it alone: {MAKE_USER}"
+    )
+
+
+def _ids_of_processes() -> set[int]:
+    """User and group ids that processes of this machine have, as far as it tells."""
+    found: set[int] = set()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it has just ended
+            lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+            found |= {
+                int(each)
+                for line in lines
+                if line.startswith(("Uid:", "Gid:", "Groups:"))
+                for each in line.split()[1:]
+            }
+    return found
 
 
 def who_else_may_rename(place: Path) -> str:

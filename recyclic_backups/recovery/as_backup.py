@@ -25,8 +25,9 @@ from recyclic_backups.envelope.passphrase import generate_passphrase
 from recyclic_backups.errors import RecoveryError
 from recyclic_backups.postgres.names import qualified_name
 from recyclic_backups.progress import SILENT, Progress, timed
-from recyclic_backups.recovery.cluster import Reached, RecoveredCluster, recovered
+from recyclic_backups.recovery.cluster import Reached, RecoveredCluster
 from recyclic_backups.recovery.feed import Source
+from recyclic_backups.recovery.into_scratch import recovered
 from recyclic_backups.recovery.plan import Plan
 from recyclic_backups.storage.local import LocalStore
 

@@ -222,7 +222,7 @@ def wal_reader(
             f"looking into the WAL needs pg_waldump of PostgreSQL {major}, and this machine has none",
             f"install postgresql-{major}, the server package",
         )
-    account = Account.for_servers()
+    account = Account.for_recovered()
     home = account.private_directory(scratch)
     workshop = Cluster(installation, home, home / "none", home / "none", account)
     with watchdog(account, home, (home,), all_is_well=lambda: True):

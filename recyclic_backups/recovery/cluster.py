@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,25 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from recyclic_backups.archive.wal import start_of
-from recyclic_backups.base_backup.manifest import BaseManifest
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import (
     ArchiveError,
     DamagedData,
     DatabaseError,
     ProgramFailed,
-    ProgramMissing,
     RecoveryError,
-    Refused,
 )
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.cluster import Cluster, complaint
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.opening import NEUTRAL_DATABASE
-from recyclic_backups.postgres.programs import SERVER_PROGRAMS, Installation
+from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.server import Server
 from recyclic_backups.progress import SILENT, Progress, timed
-from recyclic_backups.quantities import human_bytes
 from recyclic_backups.recovery import target as targets
 from recyclic_backups.recovery.configuration import (
     PORT,
@@ -422,71 +417,3 @@ class RecoveredCluster(Cluster):
                 return log.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
-
-
-def server_programs(installations: Sequence[Installation], base: BaseManifest) -> Installation:
-    """The installation to recover with: a server of the base backup's own major version. Raises ProgramMissing."""
-    major = base.server_version // 10000
-    needed = {*SERVER_PROGRAMS, "pg_controldata", *({"pg_combinebackup"} if base.is_incremental else ())}
-    for each in installations:
-        if each.major == major and each.programs >= needed:
-            return each
-    raise ProgramMissing(
-        f"recovery needs the server programs of PostgreSQL {major}, and this machine has none",
-        f"install postgresql-{major}, the server package: files of a server are read by its own version alone",
-    )
-
-
-@contextmanager
-def recovered(
-    source: Source,
-    plan: Plan,
-    installations: Sequence[Installation],
-    scratch: Path,
-    *,
-    promote: bool = True,
-    progress: Progress = SILENT,
-) -> Iterator[RecoveredCluster]:
-    """A throwaway server, recovered to the plan's target; gone with all its files at the end.
-
-    ``server`` of it is for sessions; ``reached`` tells where it stopped. With ``promote`` it is writable, and holds
-    exactly what was committed at that point. Without, it stays paused: transactions that were under way there keep
-    their locks, and who reads a table that one of them was dropping waits for ever. Raises as
-    :meth:`RecoveredCluster.fill` and :meth:`RecoveredCluster.replay`.
-    """
-    installation = server_programs(installations, plan.base)
-    account = Account.for_servers()
-    home = account.private_directory(scratch)
-    socket_directory = account.socket_directory(home)
-    cluster = RecoveredCluster(
-        installation,
-        home,
-        home / "data",
-        home / "tablespaces",
-        socket_directory,
-        account,
-        source,
-        plan,
-    )
-    with cluster.watched(home, socket_directory):
-        require_space(home, plan)
-        cluster.data_directory.mkdir(mode=0o700)
-        with cluster.opened():
-            cluster.make_reachable()
-            cluster.fill(progress)
-            cluster.replay(progress)
-            if promote:
-                cluster.promote()
-            yield cluster
-
-
-def require_space(directory: Path, plan: Plan) -> None:
-    """Refuse a disk that the base backup does not fit on, with the WAL that a server keeps. Raises Refused."""
-    kept_wal = min(2 << 30, plan.segments * plan.window.segment_bytes)
-    needed_bytes = plan.plain_bytes * (2 if len(plan.chain) > 1 else 1) + kept_wal
-    free_bytes = shutil.disk_usage(directory).free
-    if free_bytes < needed_bytes:
-        raise Refused(
-            f"{directory} has {human_bytes(free_bytes)} free, and the recovery may need {human_bytes(needed_bytes)}",
-            "recover to a larger disk (BACKUP_SCRATCH, or --data-directory)",
-        )

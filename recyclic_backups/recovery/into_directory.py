@@ -17,18 +17,14 @@ from typing import Any
 from recyclic_backups.catalog.timestamps import to_text
 from recyclic_backups.errors import Refused
 from recyclic_backups.machine_users import trusted_users
-from recyclic_backups.postgres.account import MAKE_USER, Account
+from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.progress import SILENT, Progress, timed
-from recyclic_backups.recovery.cluster import (
-    Reached,
-    RecoveredCluster,
-    require_space,
-    server_programs,
-)
+from recyclic_backups.recovery.cluster import Reached, RecoveredCluster
 from recyclic_backups.recovery.configuration import ServerFiles
 from recyclic_backups.recovery.feed import Source
 from recyclic_backups.recovery.plan import Plan
+from recyclic_backups.recovery.prerequisites import require_space, server_programs
 from recyclic_backups.recovery.unpack import DIRECTORY, open_directory
 from recyclic_backups.recovery.unpack_base import PUT_ASIDE
 
@@ -109,7 +105,7 @@ def recover_into(
     """
     directory = directory.absolute()
     installation = server_programs(installations, plan.base)
-    account = Account.for_servers()
+    account = Account.for_recovered()
     has_tablespaces = any(each.oid is not None for each in plan.base.objects)
     spaces = directory.with_name(f"{directory.name}-tablespaces")
     there, spaces_there = _looked_at(directory), _looked_at(spaces)
@@ -133,7 +129,7 @@ def recover_into(
         cluster.fill(progress)
         reached = cluster.replay(progress)
         timeline = plan.window.timeline
-        notes = [*_shared(account), *_notes(cluster)]
+        notes = list(_notes(cluster))
         if promote:
             progress.stage("promoting")
             cluster.promote()
@@ -222,7 +218,10 @@ def _owner(uid: int, gid: int, account: Account) -> Owner:
     try:
         entry = pwd.getpwnam(POSTGRES)
     except KeyError:
-        return Owner(account.uid, account.gid)
+        of_servers = (
+            Account.for_servers()
+        )  # the account of the recovery may be nobody's, and for its time alone
+        return Owner(of_servers.uid, of_servers.gid)
     return Owner(entry.pw_uid, entry.pw_gid)
 
 
@@ -303,15 +302,6 @@ def _notes(cluster: RecoveredCluster) -> Iterator[str]:
         )
     if prepared:
         yield f"{prepared} prepared transaction(s) are open, as they were: see pg_prepared_xacts"
-
-
-def _shared(account: Account) -> Iterator[str]:
-    """That somebody else could write into what is going to be production: what he keeps open stays open."""
-    if account.shared:
-        yield (
-            f"the server ran as {pwd.getpwuid(account.uid).pw_name}: whatever else runs as that user could read and "
-            f"change all of it; if anything does, make a user of its own ({MAKE_USER}) and recover once more"
-        )
 
 
 def _timeline(cluster: RecoveredCluster) -> int:

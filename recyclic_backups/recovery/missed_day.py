@@ -18,7 +18,7 @@ from recyclic_backups.errors import ArchiveError, DamagedData, RecoveryError
 from recyclic_backups.fingerprint.replayed import LOGGED_AHEAD
 from recyclic_backups.recovery.as_backup import require_there, unlogged_tables
 from recyclic_backups.recovery.ask_wal import plan_from
-from recyclic_backups.recovery.cluster import recovered
+from recyclic_backups.recovery.into_scratch import recovered
 from recyclic_backups.recovery.survey import survey
 from recyclic_backups.recovery.target import at_time
 

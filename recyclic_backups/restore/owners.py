@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recyclic_backups.fingerprint.foreign_code import (
+    ACTS_FOR_ITS_AUTHOR,
+    CALLED,
+    LOOKS_FOR_CODE,
     run_by_checks,
     run_by_generated_columns,
     run_by_planning,
@@ -116,10 +119,9 @@ _OF_OTHERS = """
 # Materialized views of superusers from which one comes, by way of views and partitions, to a function, an operator or a
 # domain of another owner (also where it is a part of a type, or what JSON is RETURNING, which is in no pg_depend), or
 # to a table that no query can be planned on without running his functions. Or to a foreign table of his, whose values
-# are read by its domains, or to any view of his: what its text may have the server do is more than a list can name. Or
-# to any table while a cast from somebody's type is his function: to_json(), ``||`` and others look for one, whatever
-# they are given.
-_COMPUTED_WITH_CODE = """
+# are read by its domains, or to a view of his that calls anything but what a list says is harmless. Or to any table
+# while a cast from somebody's type is his function: to_json(), ``||`` and others look for one, whatever they are given.
+_COMPUTED_WITH_CODE = f"""
 WITH RECURSIVE step(classid, objid, root) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, c.oid
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
@@ -160,7 +162,12 @@ WHERE NOT r.rolsuper
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = ANY(%(planned)s::oid[]))
    OR EXISTS (SELECT FROM pg_catalog.pg_class f JOIN pg_catalog.pg_roles r2 ON r2.oid = f.relowner
         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.oid = s.objid
-          AND f.relkind IN ('f', 'v') AND NOT r2.rolsuper)
+          AND f.relkind = 'f' AND NOT r2.rolsuper)
+   OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class v2 ON v2.oid = w.ev_class
+        JOIN pg_catalog.pg_roles r4 ON r4.oid = v2.relowner
+        WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND v2.oid = s.objid
+          AND v2.relkind = 'v' AND NOT r4.rolsuper AND (w.ev_action::text ~ '{LOOKS_FOR_CODE}' OR EXISTS (
+            SELECT FROM (SELECT w.ev_action::text, v2.relowner) e(tree, maker) {CALLED} WHERE {ACTS_FOR_ITS_AUTHOR})))
    OR (s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid <> s.root
         AND EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
             JOIN pg_catalog.pg_roles r3 ON r3.oid = f.proowner WHERE k.castsource >= 16384 AND NOT r3.rolsuper))

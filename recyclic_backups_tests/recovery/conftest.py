@@ -23,7 +23,8 @@ from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.ask_wal import questions
-from recyclic_backups.recovery.cluster import RecoveredCluster, recovered
+from recyclic_backups.recovery.cluster import RecoveredCluster
+from recyclic_backups.recovery.into_scratch import recovered
 from recyclic_backups.recovery.plan import Plan, plan_recovery, with_only
 from recyclic_backups.recovery.survey import Survey, survey
 from recyclic_backups.recovery.target import Target

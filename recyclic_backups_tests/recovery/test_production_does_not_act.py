@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ import pytest
 
 from recyclic_backups.archive.wal import segment_name
 from recyclic_backups.errors import DamagedData, Refused
+from recyclic_backups.postgres import account as accounts
 from recyclic_backups.postgres.account import Account
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.reader import reading_login
@@ -195,6 +197,19 @@ def test_a_directory_that_anybody_could_have_made_is_not_filled_for_him(tmp_path
     with pytest.raises(Refused) as raised:
         require_usable(directory, Account.for_servers())
     assert "all of the server would become his" in raised.value.message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root lends a server to another user")
+def test_a_server_that_recovers_is_of_nobody_else(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: whatever else runs as nobody writes pg_hba.conf of what becomes production, or keeps it open."""
+    monkeypatch.setattr(accounts, "USERS", ("no-such-user", "nobody"))
+    assert Account.for_servers().shared
+    with history.site.recovered(LATEST) as cluster:
+        (uid,) = {path.lstat().st_uid for path in cluster.data_directory.rglob("*")}
+        with pytest.raises(KeyError):
+            pwd.getpwuid(uid)
+        assert uid in accounts._ids_of_processes()
+        assert Account.for_recovered().uid != uid
 
 
 def test_a_database_that_its_owner_closed_does_not_keep_a_recovery_from_its_end(history: History) -> None:

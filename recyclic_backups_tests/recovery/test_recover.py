@@ -12,7 +12,7 @@ import pytest
 from recyclic_backups.errors import ArchiveError, DamagedData, RecoveryError
 from recyclic_backups.postgres.lsn import lsn_text
 from recyclic_backups.postgres.reader import reading_login
-from recyclic_backups.recovery.cluster import recovered
+from recyclic_backups.recovery.into_scratch import recovered
 from recyclic_backups.recovery.target import LATEST, Target, at_lsn, at_time
 from recyclic_backups_tests.recovery.conftest import History, one
 

@@ -846,18 +846,24 @@ def test_a_superusers_materialized_view_is_not_filled_where_that_runs_a_stranger
 ) -> None:
     """Attack: she gives her table an index, which planning computes, and a superuser's view of that table is filled.
 
-    Or he reads a view of hers: what its text may have the server do no list of ours names, so none is filled.
+    Or he reads a view of hers that calls something which our list of harmless functions does not have.
     """
     cluster = servers[15]
     with _hers(cluster, "hers") as mallory:
         with mallory.connect("hers") as connection:
             connection.execute((TRAP + "CREATE TABLE m.t (a int); CREATE TABLE m.u (a int)").encode())
-            connection.execute("CREATE VIEW m.seen AS SELECT a FROM m.u")
+            connection.execute(
+                "CREATE VIEW m.seen AS SELECT a FROM m.u WHERE current_setting('no.such', true) IS NULL"
+            )
+            connection.execute(
+                "CREATE VIEW m.plain AS SELECT upper(a::text) AS a, count(*) FROM m.u GROUP BY 1"
+            )
         with cluster.server.connect("hers") as connection:
             connection.execute("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.v AS SELECT count(*) FROM m.t")
             connection.execute("CREATE MATERIALIZED VIEW s.w AS SELECT count(*) FROM m.u")
             connection.execute("CREATE VIEW s.between AS SELECT a FROM m.seen")
             connection.execute("CREATE MATERIALIZED VIEW s.x AS SELECT count(*) FROM s.between")
+            connection.execute("CREATE MATERIALIZED VIEW s.y AS SELECT * FROM m.plain")
         with mallory.connect("hers") as connection:
             connection.execute("CREATE INDEX ON m.t ((a + m.one(7)))")
         report = _put_back(cluster, "hers")

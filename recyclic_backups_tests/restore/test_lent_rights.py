@@ -254,7 +254,7 @@ MADE_BY_A_VIEW = {
 @pytest.mark.parametrize(
     ("since", "view"),
     [
-        # By now no view of a stranger's is asked, whatever it holds: one of these shows it.
+        # None of them is on the list of what is harmless: one of them shows it.
         pytest.param(*each, id=name, marks=() if name == "rows as JSON" else pytest.mark.slow)
         for name, each in MADE_BY_A_VIEW.items()
     ],
