@@ -24,11 +24,13 @@ _LAG_OF_COLLECTOR_SECONDS = 1.5
 """Up to PostgreSQL 14 counts travel through a collector that writes them down at most twice a second."""
 
 # What works for the server itself writes nothing of its own; all else, background workers of extensions and of
-# logical replication included, may write.
+# logical replication included, may write. A session that still begins has no state yet and perhaps no name: it is seen
+# later, or counted by the server.
 _WHO = """
 SELECT pid, backend_start, coalesce(application_name, ''), coalesce(usename::text, '')
 FROM pg_catalog.pg_stat_activity
 WHERE datid = %s AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
+  AND (backend_type = 'client backend' AND state IS NULL) IS NOT TRUE
 """
 # By the object identifier: the name may be another's by then. Through jsonb, since a column that this version does
 # not have is no error there.
