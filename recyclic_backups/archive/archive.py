@@ -7,11 +7,12 @@ bound to the server, to its own name and to this archive: none can be put in the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NewType
 
-from recyclic_backups.archive.archive_id import WithArchiveId, frame_of
+from recyclic_backups.archive.archive_id import WithArchiveId, frame_of, is_same_archive
 from recyclic_backups.archive.listing import Listing, Tail, listing_of, name_in_timeline
 from recyclic_backups.archive.wal import history_name
 from recyclic_backups.catalog.repository import Repository
@@ -131,22 +132,25 @@ class WalArchive:
         except ObjectMissing:
             raise DamagedData(f"{name} is missing from the storage") from None
 
-    def read_with_id(self, name: str, most_bytes: int = MOST_SEGMENT_BYTES) -> tuple[bytes, str]:
-        """The content of an object of whatever archive, and the id of that; empty where it says none."""
-        try:
-            return self._content_and_id(name, most_bytes)
-        except ObjectMissing:
-            raise DamagedData(f"{name} is missing from the storage") from None
-
     def _content(self, name: str, most_bytes: int) -> bytes:
-        content, archive_id = self._content_and_id(name, most_bytes)
-        if self.archive_id and archive_id not in ("", self.archive_id):  # older releases wrote none
+        with self._opened(name) as marked:
+            plain = Decompressor(marked, compressed=True, name=name)
+            pieces, found_bytes = [], 0
+            while piece := plain.read(_READ_BYTES):
+                pieces.append(piece)
+                found_bytes += len(piece)
+                if found_bytes > most_bytes:
+                    raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
+            archive_id = marked.archive_id
+        if not is_same_archive(archive_id, self.archive_id):
             raise DamagedData(
                 f"{name} is of another archive of this server: somebody put it there, or moved a part of an archive"
             )
-        return content
+        return b"".join(pieces)
 
-    def _content_and_id(self, name: str, most_bytes: int) -> tuple[bytes, str]:
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[WithArchiveId]:
+        """An object, unsealed as it is read, and which archive it says it is of."""
         file = name.rpartition("/")[2]
         with self.repository.store.reader(name) as stored:
             source: Source = stored
@@ -158,21 +162,21 @@ class WalArchive:
                 raise DamagedData(
                     f"{name} is not sealed, as everything of this storage is: it proves nothing"
                 )
-            marked = WithArchiveId(source)
-            plain = Decompressor(marked, compressed=True, name=name)
-            pieces, found_bytes = [], 0
-            while piece := plain.read(_READ_BYTES):
-                pieces.append(piece)
-                found_bytes += len(piece)
-                if found_bytes > most_bytes:
-                    raise DamagedData(f"{name} holds more than the {most_bytes} bytes that it may have")
-        return b"".join(pieces), marked.archive_id
+            yield WithArchiveId(source)
 
     def id_in(self, listing: Listing, segment: str) -> str:
-        """Which archive the first object of a segment says it is of; empty for none. Raises as :meth:`read`."""
-        names = [each.name for each in listing.tails.get(segment, ())]
-        name = listing.segments.get(segment) or next(iter(names), "")
-        return self.read_with_id(name)[1] if name else ""
+        """Which archive the first object of a segment says it is of, by its beginning; empty for none.
+
+        Raises as :meth:`read`.
+        """
+        names = listing.names_of(segment)
+        if not names:
+            return ""
+        try:
+            with self._opened(names[0]) as marked:
+                return marked.archive_id
+        except ObjectMissing:
+            raise DamagedData(f"{names[0]} is missing from the storage") from None
 
     def read_history(self, listing: Listing, timeline: int) -> bytes:
         """A timeline's history file; empty for the first timeline. Raises DamagedData where there is none."""

@@ -27,6 +27,11 @@ def is_archive_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
+def is_same_archive(one: str, other: str) -> bool:
+    """Whether two ids may be of one archive: older releases wrote none, and of none nobody can tell."""
+    return not one or not other or one == other
+
+
 def frame_of(archive_id: str) -> bytes:
     """What stands in front of an object of that archive."""
     return _HEAD + bytes.fromhex(archive_id)

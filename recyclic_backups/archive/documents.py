@@ -161,19 +161,32 @@ def store_gap(archive: WalArchive, gap: Gap, key: DataKey | None) -> None:
 
 def read_gaps(archive: WalArchive) -> list[Gap]:
     """Every hole that was written down, in order. Raises DamagedData, NoUsableKey, StorageError."""
-    names = [each.name for each in archive.repository.store.list(f"{archive.wal}/gaps/")]
-    found = (_read(archive, name, Gap) for name in names)
-    return [each for each in found if each is not None]
+    found, problem = gaps_and_problem(archive)
+    if problem is not None:
+        raise problem
+    return found
 
 
 def believed_gaps(archive: WalArchive) -> list[Gap]:
     """Every hole that was written down and can be believed, in order. Raises StorageError."""
-    found = []
+    return gaps_and_problem(archive)[0]
+
+
+def gaps_and_problem(archive: WalArchive) -> tuple[list[Gap], DamagedData | NoUsableKey | None]:
+    """Every hole that was written down and can be believed, in order, and what is wrong with the first that cannot.
+
+    Raises StorageError.
+    """
+    found: list[Gap] = []
+    problem: DamagedData | NoUsableKey | None = None
     for each in archive.repository.store.list(f"{archive.wal}/gaps/"):
-        with suppress(DamagedData, NoUsableKey):
+        try:
             gap = _read(archive, each.name, Gap)
+        except (DamagedData, NoUsableKey) as error:
+            problem = problem or error
+        else:
             found += [gap] if gap is not None else []
-    return found
+    return found, problem
 
 
 def _read(

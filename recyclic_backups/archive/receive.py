@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recyclic_backups.archive.archive import MOST_HISTORY_BYTES, WalArchive
+from recyclic_backups.archive.archive_id import is_same_archive
 from recyclic_backups.archive.beginning import (
     OTHER_HINT,
     Beginning,
@@ -139,7 +140,7 @@ class Receiver:
             key = self._repository.key_for_backups(self._clock())
             listing = without_damage_at_its_end(archive, archive.listing(), segment_bytes, self._say)
             archive = archive.of(archive_id_for(archive, listing, position, segment_bytes))
-            if position is not None and position.archive_id not in ("", archive.archive_id):
+            if position is not None and not is_same_archive(position.archive_id, archive.archive_id):
                 self._say("position.json is of another archive of this server, and is passed over")
                 position = None
             listing = without_damage_at_its_end(archive, listing, segment_bytes, self._say)

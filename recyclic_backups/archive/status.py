@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from recyclic_backups.archive.archive import WalArchive, servers_in
+from recyclic_backups.archive.archive_id import is_same_archive
 from recyclic_backups.archive.continuity import Hole, holes, stretches
 from recyclic_backups.archive.documents import (
     Gap,
     Position,
-    believed_gaps,
     believed_position,
-    read_gaps,
+    gaps_and_problem,
     read_kept_from,
     read_position,
 )
@@ -99,26 +99,31 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
     listing = archive.listing() if listing is None else listing
     damage: list[str] = []
 
+    def note(problem: DamagedData | NoUsableKey) -> None:
+        if isinstance(problem, NoUsableKey):
+            if archive.needs_key:
+                raise problem
+            if not archive.is_checked:
+                return
+        damage.append(problem.message)
+
     def read(reading: Callable[[], T], otherwise: T) -> T:
         try:
             return reading()
-        except DamagedData as error:
-            damage.append(error.message)
-        except NoUsableKey as error:
-            if archive.needs_key:
-                raise
-            if archive.is_checked:
-                damage.append(error.message)
+        except (DamagedData, NoUsableKey) as error:
+            note(error)
         return otherwise
 
     position = read(lambda: read_position(archive), None)
     kept_from = read(lambda: read_kept_from(archive), None)
     known_id = "" if position is None else position.archive_id
-    if kept_from is not None and known_id and kept_from.archive_id not in ("", known_id):
+    if kept_from is not None and not is_same_archive(kept_from.archive_id, known_id):
         # It would hide holes: of WAL that is missing there nothing was taken by retention.
         damage.append("kept_from.json is of another archive of this server: it is passed over")
         kept_from = None
-    read(lambda: read_gaps(archive), None)  # those that cannot be believed are told; what can is listed below
+    gaps, problem = gaps_and_problem(archive)
+    if problem is not None:
+        note(problem)
     lineage = read(lambda: _lineage(archive, listing), tuple(listing.timelines))
     found = [] if position is None else stretches(listing, position.segment_bytes)
     return WalStatus(
@@ -131,7 +136,7 @@ def wal_status(archive: WalArchive, server: ServerWal | None, listing: Listing |
             # Around the WAL that a hold keeps.
             if kept_from is None or not kept_from.covers(hole.timeline, hole.to_lsn)
         ),
-        tuple(believed_gaps(archive)),
+        tuple(gaps),
         listing.stored_bytes,
         server,
         "; ".join(damage),

@@ -9,8 +9,9 @@ from datetime import datetime
 from functools import cached_property
 
 from recyclic_backups.archive.archive import WalArchive
+from recyclic_backups.archive.archive_id import is_same_archive
 from recyclic_backups.archive.continuity import Hole
-from recyclic_backups.archive.documents import Gap, Position, believed_gaps, read_gaps, read_position
+from recyclic_backups.archive.documents import Gap, Position, gaps_and_problem, read_position
 from recyclic_backups.archive.listing import Listing
 from recyclic_backups.base_backup.catalog import BaseBackups, load_base_backups
 from recyclic_backups.base_backup.chain import chain_of
@@ -153,14 +154,12 @@ def survey(
             "there is no position.json, which says up to where the server's WAL went: whether the end of it is "
             "missing cannot be told"
         )
-    read("gaps", lambda: read_gaps(archive))
+    gaps, problem = gaps_and_problem(archive)
+    if problem is not None:
+        damage.append(f"gaps: {problem.message}")
     bases = load_base_backups(archive)
     archive = archive.of(next((each.manifest.archive_id for each in bases.bases), ""))
-    if (
-        isinstance(position, Position)
-        and position.archive_id
-        and archive.archive_id not in ("", position.archive_id)
-    ):
+    if isinstance(position, Position) and not is_same_archive(position.archive_id, archive.archive_id):
         damage.append("position.json is of another archive of this server than the newest base backup")
         position = None
     damage += [f"{each.name}: {each.problem}" for each in bases.damage]
@@ -169,6 +168,6 @@ def survey(
         archive.listing(),
         bases,
         position if isinstance(position, Position) else None,
-        believed_gaps(archive),
+        gaps,
         damage,
     )
