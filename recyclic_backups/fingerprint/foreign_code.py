@@ -74,11 +74,21 @@ ACTS_FOR_ITS_AUTHOR = f"""
 """
 
 
+PARTS_OF_TYPE = """
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
+        UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
+        UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) part(oid)
+"""
+"""What a type ``t`` of pg_type consists of: an array's elements, what a domain or a range is made of, columns."""
+
+
 def _made(source: str, key: str, but_for: str = "", name: str = "made") -> str:
     """A table expression, of this name, of the types in the trees of another one, and of what these consist of.
 
-    That is an array's elements, what a domain or a range is made of, columns. ``but_for`` is what the field of a node
-    does not begin with; it is ``typid`` where JSON is RETURNING a type, since PostgreSQL 16.
+    ``but_for`` is what the field of a node does not begin with; it is ``typid`` where JSON is RETURNING a type, since
+    PostgreSQL 16.
     """
     return f"""{name}({key}, oid) AS (
     SELECT {source}.{key}, m[1]::oid FROM {source}
@@ -87,11 +97,7 @@ def _made(source: str, key: str, but_for: str = "", name: str = "made") -> str:
   UNION
     SELECT {name}.{key}, part.oid FROM {name}
     JOIN pg_catalog.pg_type t ON t.oid = {name}.oid
-    CROSS JOIN LATERAL (
-        SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype])
-        UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid
-        UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-        WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) part(oid)
+    {PARTS_OF_TYPE}
     WHERE part.oid >= {FIRST_MADE_BY_PEOPLE})"""
 
 

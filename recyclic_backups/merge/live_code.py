@@ -16,6 +16,7 @@ from recyclic_backups.fingerprint.foreign_code import (
     CALLED,
     FIRST_MADE_BY_PEOPLE,
     LOOKS_FOR_CODE,
+    PARTS_OF_TYPE,
 )
 from recyclic_backups.postgres import quoting
 from recyclic_backups.postgres.connection import Connection
@@ -93,14 +94,8 @@ type(relid, oid) AS (
     SELECT e.relid, m[1]::oid FROM expression e
     CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':\w*(?:type\w*|typid) (\d+)', 'gi') m
   UNION
-    SELECT type.relid, part.oid FROM type CROSS JOIN LATERAL (
-        SELECT pg_catalog.unnest(ARRAY[t.typelem, t.typbasetype]) FROM pg_catalog.pg_type t WHERE t.oid = type.oid
-        UNION ALL
-        SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE type.oid = g.rngtypid
-        UNION ALL
-        SELECT a.atttypid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid
-        WHERE t.oid = type.oid AND a.attnum > 0 AND NOT a.attisdropped
-    ) part(oid) WHERE part.oid <> 0),
+    SELECT type.relid, part.oid FROM type JOIN pg_catalog.pg_type t ON t.oid = type.oid
+    {PARTS_OF_TYPE} WHERE part.oid <> 0),
 computed(relid, maker, tree) AS (
     SELECT relid, maker, tree FROM expression
   UNION ALL
