@@ -58,15 +58,4 @@ def space_sentence(survey: Survey) -> str:
     found, locale = survey.space_forecast, survey.terms.locale
     if found.full_on is None and (survey.facts.wal is None or found.wal_bytes_a_day is None):
         return ""
-    day, size_bytes = found.days[-1]
-    parts = (
-        []
-        if found.wal_bytes_a_day is None
-        else [report_text("wal a day", locale, size=Bytes(found.wal_bytes_a_day).text(locale))]
-    )
-    parts.append(
-        report_text("will hold", locale, day=day_text(day, locale), size=Bytes(size_bytes).text(locale))
-    )
-    if found.full_on is not None:
-        parts.append(report_text("full on", locale, day=day_text(found.full_on, locale)))
-    return " ".join(parts)
+    return " ".join(each.text(locale) for each in found.sentences(lambda day: day_text(day, locale)))

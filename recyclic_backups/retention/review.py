@@ -162,14 +162,8 @@ class _Review:
             free_bytes=self.free_bytes,
             days=days,
         )
-        day, size_bytes = found.days[-1]
-        said = []
-        if found.wal_bytes_a_day is not None:
-            said.append(self.text("pace", size=Bytes(found.wal_bytes_a_day).text(self.locale)))
-        said.append(self.text("will hold", date=day.isoformat(), size=self.size(size_bytes)))
-        if found.full_on is not None:
-            said.append(self.text("full", date=found.full_on.isoformat()))
-        elif self.free_bytes is not None:
+        said = [each.text(self.locale) for each in found.sentences()]
+        if found.full_on is None and self.free_bytes is not None:
             said.append(self.text("not full", days=days))
         return " ".join(said)
 

@@ -6,7 +6,7 @@ as large as the newest one, and each is good. What leaves is what the policies s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -22,6 +22,8 @@ from recyclic_backups.catalog.layout import new_backup_id
 from recyclic_backups.retention.forecast import coming_nights
 from recyclic_backups.retention.policy import Retention
 from recyclic_backups.retention.wal_policy import Histories, plan_wal
+from recyclic_backups.texts.language import Bytes
+from recyclic_backups.texts.text import Text, say
 
 if TYPE_CHECKING:
     from recyclic_backups.archive.documents import Position
@@ -81,6 +83,16 @@ class SpaceForecast:
     days: tuple[tuple[date, int], ...]
     wal_bytes_a_day: float | None = None
     full_on: date | None = None
+
+    def sentences(self, spelled: Callable[[date], str] = date.isoformat) -> list[Text]:
+        """How fast WAL comes, what the storage will hold on the last day, when it is full; days as ``spelled``."""
+        day, size_bytes = self.days[-1]
+        said = [say("retention.will_hold", size=Bytes(size_bytes), day=spelled(day))]
+        if self.wal_bytes_a_day is not None:
+            said.insert(0, say("retention.wal_pace", size=Bytes(self.wal_bytes_a_day)))
+        if self.full_on is not None:
+            said.append(say("retention.storage_full", day=spelled(self.full_on)))
+        return said
 
 
 def forecast_space(

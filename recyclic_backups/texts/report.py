@@ -49,16 +49,6 @@ WORDS: Mapping[str, Pair] = {
         "Any moment between {first} and {last} can be brought back; base backups and WAL take {size}.",
         "Tout instant entre le {first} et le {last} peut revenir ; les sauvegardes de base et le WAL occupent {size}.",
     ),
-    "wal a day": ("WAL takes {size} a day.", "Le WAL prend {size} par jour."),
-    "will hold": (
-        "If every backup to come is good, the storage holds {size} on {day}, after what retention lets go.",
-        "Si chaque sauvegarde à venir est valide, le stockage contiendra {size} le {day}, une fois parti ce que la "
-        "conservation laisse partir.",
-    ),
-    "full on": (
-        "At this pace it is full on {day}: give it more space, or keep less.",
-        "À ce rythme il est plein le {day} : agrandissez-le, ou gardez moins.",
-    ),
     "wal stored": ("WAL and base backups", "WAL et sauvegardes de base"),
     "a day": ("{size} of WAL a day", "{size} de WAL par jour"),
     "no window": (

@@ -162,5 +162,16 @@ WORDS: Mapping[str, Pair] = {
         "{number:la seule sauvegarde|aucune des # sauvegardes} n'est {number:pas connue|connue} comme valide : rien "
         "n'expire",
     ),
+    # How the storage grows.
+    "wal_pace": ("WAL takes {size} a day.", "Le WAL prend {size} par jour."),
+    "will_hold": (
+        "If every backup to come is good, the storage holds {size} on {day}, after what leaves until then.",
+        "Si chaque sauvegarde à venir est valide, le stockage contiendra {size} le {day}, une fois parti ce qui part "
+        "d'ici là.",
+    ),
+    "storage_full": (
+        "The storage is full on {day}: give it more space, or keep less.",
+        "Le stockage est plein le {day} : agrandissez-le, ou gardez moins.",
+    ),
 }
 """Each sentence in English and French."""

@@ -48,16 +48,6 @@ WORDS: Mapping[str, Pair] = {
     "stays": ("stays", "reste"),
     "leaves": ("leaves", "part"),
     "space": ("Space", "Espace"),
-    "pace": ("WAL takes {size} a day.", "Le WAL prend {size} par jour."),
-    "will hold": (
-        "If every backup to come is good, all of it takes {size} on {date}, after what leaves until then.",
-        "Si chaque sauvegarde à venir est valide, le tout occupera {size} le {date}, une fois parti ce qui part d'ici "
-        "là.",
-    ),
-    "full": (
-        "The storage is full on {date}: give it more space, or keep less.",
-        "Le stockage est plein le {date} : agrandissez-le, ou gardez moins.",
-    ),
     "not full": (
         "The storage has room for that within {days:# day|# days}.",
         "Le stockage a assez de place pour {days:# jour|# jours}.",
