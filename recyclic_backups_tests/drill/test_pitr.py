@@ -13,12 +13,9 @@ import pytest
 from recyclic_backups.archive.accept import accept_timeline
 from recyclic_backups.archive.archive import WalArchive, packed
 from recyclic_backups.archive.wal import segment_name
-from recyclic_backups.base_backup.back_up import back_up_server
 from recyclic_backups.base_backup.catalog import load_base_backups
-from recyclic_backups.base_backup.take import BaseBackupTerms
 from recyclic_backups.catalog.catalog import Backup
 from recyclic_backups.catalog.timestamps import from_text
-from recyclic_backups.compression import Compression
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -36,6 +33,7 @@ from recyclic_backups_tests.archive.conftest import (
     to_accept,
     write_rows,
 )
+from recyclic_backups_tests.base_backup.conftest import Premises
 from recyclic_backups_tests.cli.test_json import differences
 from recyclic_backups_tests.house import KEY, House
 from recyclic_backups_tests.operator import Operator, variables_of
@@ -70,8 +68,7 @@ def archived(
             )
         archive = archive_of(store, cluster)
         with receiving(cluster, store) as running:
-            terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
-            back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+            Premises(cluster, store).take()
             write_rows(cluster, 3000)
             house = House(cluster.server, "postgres", store, datetime.now(UTC))
             house.options(find_replay_point=True)
@@ -217,8 +214,7 @@ def forked(
             connection.execute("CREATE TABLE public.log (id bigserial, what text)")
         archive = archive_of(store, cluster)
         with receiving(cluster, store) as running:
-            terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
-            back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+            Premises(cluster, store).take()
             running.write_and_store(cluster, archive)
         copy = copied(cluster)
         with receiving(cluster, store) as running:

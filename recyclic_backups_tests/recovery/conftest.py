@@ -16,9 +16,6 @@ import pytest
 
 from recyclic_backups.archive import stream
 from recyclic_backups.archive.documents import read_position
-from recyclic_backups.base_backup.back_up import back_up_server
-from recyclic_backups.base_backup.take import BaseBackupTerms
-from recyclic_backups.compression import Compression
 from recyclic_backups.postgres.lsn import lsn_of
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
@@ -30,6 +27,7 @@ from recyclic_backups.recovery.survey import Survey, survey
 from recyclic_backups.recovery.target import Target
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import Running, receiving, repository_of, small_segments
+from recyclic_backups_tests.base_backup.conftest import Premises
 from recyclic_backups_tests.house import KEY
 from recyclic_backups_tests.operator import Operator, variables_of
 
@@ -88,11 +86,7 @@ class Site:
 
     def take_base(self) -> str:
         """Take a base backup, while WAL is received; its id."""
-        terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
-        taken = back_up_server(
-            self.cluster.server, repository_of(self.store), None, terms, clock=lambda: datetime.now(UTC)
-        )
-        return taken.base.base_id
+        return Premises(self.cluster, self.store).take().base.base_id
 
     def survey(self) -> Survey:
         """What there is to recover from."""

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from recyclic_backups.archive import stream
+from recyclic_backups.archive.documents import read_position
 from recyclic_backups.backup_calendar import Calendar, Tier
-from recyclic_backups.base_backup.back_up import back_up_server
-from recyclic_backups.base_backup.take import BaseBackupTerms
-from recyclic_backups.compression import Compression
 from recyclic_backups.fingerprint.read import read_fingerprint
 from recyclic_backups.postgres.programs import Installation
 from recyclic_backups.postgres.scratch import ScratchCluster
 from recyclic_backups.recovery.missed_day import rebuild
 from recyclic_backups.storage.local import LocalStore
 from recyclic_backups_tests.archive.conftest import archive_of, receiving, small_segments, write_rows
+from recyclic_backups_tests.base_backup.conftest import Premises
 from recyclic_backups_tests.house import House
 from recyclic_backups_tests.recovery.conftest import PARIS
 
@@ -46,14 +45,11 @@ def missed(
             connection.execute("CREATE TABLE public.log (id bigserial, what text)")
         archive = archive_of(store, cluster)
         with receiving(cluster, store) as running:
-            terms = BaseBackupTerms(Compression(), None, lock_wait_seconds=30, wal_patience_seconds=30)
-            back_up_server(cluster.server, archive.repository, None, terms, clock=lambda: datetime.now(UTC))
+            Premises(cluster, store).take()
             write_rows(cluster, 700)
             due = _whole_minute(cluster)
             write_rows(cluster, 50, "the day after")
             end = datetime.now(UTC)
-            from recyclic_backups.archive.documents import read_position
-
             running.wait_until(
                 lambda: (found := read_position(archive)) is not None and found.server_time > end
             )
