@@ -149,9 +149,7 @@ def _print_server(call: Invocation, found: ServerExpiry) -> None:
                     each.base.base_id,
                     call.local_time(each.base.as_of),
                     Bytes(each.base.manifest.stored_bytes).text(locale),
-                    say(
-                        "expire.keep" if each.base.base_id in found.spared else f"expire.{each.action.value}"
-                    ).text(locale),
+                    say(f"expire.{each.action.value}").text(locale),
                     listed((reason.text(locale) for reason in each.reasons), locale),
                 )
                 for each in found.plan.decisions
@@ -208,8 +206,8 @@ def _print_report(report: ExpiryReport, locale: Locale) -> None:
     if report.swept:
         render.line(say("expire.swept", number=len(report.swept)).text(locale))
     for each in report.servers:
-        if each.gone or each.plan.wal:
-            render.line(say("expire.wal gone", bases=len(each.gone), objects=len(each.plan.wal)).text(locale))
+        if each.what_left is not None:
+            render.line(each.what_left.text(locale))
     kept = len(report.plan.kept) + sum(each.backup_id in report.spared for each in report.plan.expiring)
     render.line(
         say("expire.done", removed=len(report.removed), size=Bytes(report.freed_bytes), kept=kept).text(

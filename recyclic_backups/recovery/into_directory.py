@@ -218,9 +218,8 @@ def _owner(uid: int, gid: int, account: Account) -> Owner:
     try:
         entry = pwd.getpwnam(POSTGRES)
     except KeyError:
-        of_servers = (
-            Account.for_servers()
-        )  # the account of the recovery may be nobody's, and for its time alone
+        # Not the account of the recovery: that may be nobody's, and for its time alone.
+        of_servers = Account.for_servers()
         return Owner(of_servers.uid, of_servers.gid)
     return Owner(entry.pw_uid, entry.pw_gid)
 

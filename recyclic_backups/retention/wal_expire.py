@@ -28,6 +28,7 @@ from recyclic_backups.progress import SILENT, Progress
 from recyclic_backups.retention.deletion import require_gone
 from recyclic_backups.retention.policy import Action
 from recyclic_backups.retention.wal_policy import WalPlan, plan_wal
+from recyclic_backups.texts.text import Text, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,12 @@ class ServerExpiry:
     plan: WalPlan
     freed_bytes: int
     spared: tuple[str, ...] = ()
+
+    @property
+    def what_left(self) -> Text | None:
+        """What left, as a sentence; None where nothing did."""
+        bases, objects = len(self.gone), len(self.plan.wal)
+        return say("expire.wal gone", bases=bases, objects=objects) if bases or objects else None
 
     @property
     def gone(self) -> list[str]:

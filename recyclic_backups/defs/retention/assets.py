@@ -22,7 +22,6 @@ from recyclic_backups.retention.expire import ExpiryReport, expire_under_lock
 from recyclic_backups.retention.review import review
 from recyclic_backups.texts.language import Bytes, Locale, listed
 from recyclic_backups.texts.report import report_text
-from recyclic_backups.texts.text import say
 
 GROUP = "retention"
 EXPIRED = "expired_backups"
@@ -134,9 +133,8 @@ def metadata_of(report: ExpiryReport, found: Survey) -> dict[str, Any]:
 def _of_servers(report: ExpiryReport, locale: Locale) -> Iterator[str]:
     """What left of the base backups and the WAL of the database's servers."""
     for each in report.servers:
-        bases, objects = len(each.gone), len(each.plan.wal)
-        if bases or objects:
-            yield say("expire.wal gone", bases=bases, objects=objects).text(locale)
+        if each.what_left is not None:
+            yield each.what_left.text(locale)
 
 
 def _promises(report: ExpiryReport, found: Survey) -> dg.AssetCheckResult:
